@@ -1,0 +1,36 @@
+//===- kernel_abi.h - what a compiled host kernel looks like ------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The only contract, with module_format.h, that the compiler and the runtime share. docs/module-format.md explains both.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_ABI_KERNEL_ABI_H
+#define QUANT_RUNTIME_ABI_KERNEL_ABI_H
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace quant::abi {
+
+/// Runs blocks [begin, end) of a dispatch's 1-D grid. `operands` are addresses in dispatch order, `dims` the run-time sizes in the
+/// order of `Dim`, `scratch` the calling worker's own memory (64-byte aligned, as long as the kernel's `scratch_bytes`).
+using HostKernel = void (*)(void *const *operands, const int64_t *dims, void *scratch, int64_t begin, int64_t end);
+
+/// The run-time sizes, in the order in which kernels get them.
+enum class Dim : int { Tokens = 0, Position = 1, Outputs = 2, Context = 3 };
+
+inline constexpr int kNumDims = 4;
+inline constexpr std::array<std::string_view, kNumDims> kDimNames = {"tokens", "position", "outputs", "context"};
+
+/// Alignment of workspace values, caches, inputs, outputs and scratch, in bytes.
+inline constexpr int64_t kBufferAlignment = 64;
+
+} // namespace quant::abi
+
+#endif // QUANT_RUNTIME_ABI_KERNEL_ABI_H
