@@ -8,8 +8,8 @@
 #ifndef QUANT_RUNTIME_ABI_RESULT_H
 #define QUANT_RUNTIME_ABI_RESULT_H
 
-#include <expected>
 #include <string>
+#include <tl/expected.hpp>
 #include <utility>
 
 namespace quant {
@@ -22,12 +22,13 @@ struct Error {
   Error in(const std::string &context) const { return {context + ": " + message}; }
 };
 
-/// A T, or why there is none. The runtime throws no exceptions of its own.
+/// A T, or why there is none. The runtime throws no exceptions of its own. tl::expected (Debian's libexpected-dev) is
+/// std::expected for C++20, which MLIR's headers hold us to; its `unexpected` is tl::unexpected.
 template <typename T>
-using Result = std::expected<T, Error>;
+using Result = tl::expected<T, Error>;
 
 /// `return fail("...")` in a function that returns a Result.
-inline std::unexpected<Error> fail(std::string message) { return std::unexpected(Error{std::move(message)}); }
+inline tl::unexpected<Error> fail(std::string message) { return tl::unexpected<Error>(Error{std::move(message)}); }
 
 } // namespace quant
 

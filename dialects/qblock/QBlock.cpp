@@ -1,0 +1,333 @@
+//===- QBlock.cpp - block-scaled tensors: type, verifiers, folders --------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/qblock/QBlock.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "mlir/Interfaces/ViewLikeInterface.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace quant::qblock;
+
+#include "dialects/qblock/QBlockDialect.cpp.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/qblock/QBlockTypes.cpp.inc"
+
+#define GET_OP_CLASSES
+#include "dialects/qblock/QBlockOps.cpp.inc"
+
+void QBlockDialect::initialize() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/qblock/QBlockTypes.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/qblock/QBlockOps.cpp.inc"
+      >();
+}
+
+ArrayRef<int64_t> quant::qblock::getMatrixShape(Type type) {
+  if (auto block = dyn_cast<BlockTensorType>(type))
+    return block.getShape();
+  return cast<RankedTensorType>(type).getShape();
+}
+
+//===----------------------------------------------------------------------===//
+// !qblock.tensor
+//===----------------------------------------------------------------------===//
+
+int64_t BlockTensorType::getBlockExtent(int64_t dim) const {
+  return ShapedType::isDynamic(getBlock()[dim]) ? getShape()[dim] : getBlock()[dim];
+}
+
+SmallVector<int64_t> BlockTensorType::getScaleShape() const {
+  SmallVector<int64_t> scales;
+  for (auto [size, extent] : llvm::zip_equal(getShape(), getBlock())) {
+    if (ShapedType::isDynamic(extent))
+      scales.push_back(1);
+    else
+      scales.push_back(ShapedType::isDynamic(size) && extent != 1 ? ShapedType::kDynamic
+                       : extent == 1                              ? size
+                                                                  : llvm::divideCeil(size, extent));
+  }
+  return scales;
+}
+
+RankedTensorType BlockTensorType::getDataTensorType() const { return RankedTensorType::get(getShape(), getStorageType()); }
+RankedTensorType BlockTensorType::getScaleTensorType() const { return RankedTensorType::get(getScaleShape(), getScaleType()); }
+RankedTensorType BlockTensorType::getZeroTensorType() const {
+  return hasZeroPoint() ? RankedTensorType::get(getScaleShape(), getZeroType()) : RankedTensorType();
+}
+
+BlockTensorType BlockTensorType::cloneWithShape(ArrayRef<int64_t> shape) const {
+  return BlockTensorType::get(shape, getStorageType(), getBlock(), getScaleType(), getZeroType());
+}
+
+LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type storage,
+                                 ArrayRef<int64_t> block, Type scale, Type zero) {
+  if (shape.empty())
+    return emitError() << "a block-scaled tensor needs at least one dimension";
+  if (!isa<Float8E4M3FNType, Float8E5M2Type>(storage) && !storage.isInteger(8) && !storage.isInteger(4))
+    return emitError() << "storage must be f8E4M3FN, f8E5M2, i8 or i4, not " << storage;
+  if (!isa<Float32Type, Float16Type, BFloat16Type, Float8E8M0FNUType>(scale))
+    return emitError() << "scale must be f32, f16, bf16 or f8E8M0FNU, not " << scale;
+  if (block.size() != shape.size())
+    return emitError() << "block has " << block.size() << " extents, the shape has " << shape.size() << " dimensions";
+  for (int64_t extent : block)
+    if (!ShapedType::isDynamic(extent) && extent < 1)
+      return emitError() << "block extent must be positive or '?', not " << extent;
+  if (zero && !isa<IntegerType>(storage))
+    return emitError() << "a zero point needs integer storage, not " << storage;
+  if (zero && !zero.isInteger(8) && !zero.isInteger(4))
+    return emitError() << "zero point must be i8 or i4, not " << zero;
+  return success();
+}
+
+Type BlockTensorType::parse(AsmParser &parser) {
+  SmallVector<int64_t> shape, block;
+  Type storage, scale, zero;
+  llvm::SMLoc loc = parser.getCurrentLocation();
+  if (parser.parseLess() || parser.parseDimensionList(shape) || parser.parseType(storage) || parser.parseComma() ||
+      parser.parseKeyword("block") || parser.parseLess() ||
+      parser.parseDimensionList(block, /*allowDynamic=*/true, /*withTrailingX=*/false) || parser.parseGreater() ||
+      parser.parseComma() || parser.parseType(scale))
+    return {};
+  if (succeeded(parser.parseOptionalComma()) && (parser.parseKeyword("zero") || parser.parseType(zero)))
+    return {};
+  if (parser.parseGreater())
+    return {};
+  auto emitError = [&] { return parser.emitError(loc); };
+  return BlockTensorType::getChecked(emitError, parser.getContext(), shape, storage, block, scale, zero);
+}
+
+void BlockTensorType::print(AsmPrinter &printer) const {
+  printer << "<";
+  printer.printDimensionList(getShape());
+  printer << "x" << getStorageType() << ", block<";
+  printer.printDimensionList(getBlock());
+  printer << ">, " << getScaleType();
+  if (hasZeroPoint())
+    printer << ", zero " << getZeroType();
+  printer << ">";
+}
+
+//===----------------------------------------------------------------------===//
+// Helpers of the verifiers
+//===----------------------------------------------------------------------===//
+
+static bool compatible(int64_t a, int64_t b) { return a == b || ShapedType::isDynamic(a) || ShapedType::isDynamic(b); }
+
+/// Codes, scales and zero points must have the types that the block-scaled type says.
+static LogicalResult verifyParts(Operation *op, BlockTensorType type, Type data, Type scale, Type zero) {
+  if (failed(verifyCompatibleShape(data, type.getDataTensorType())) ||
+      cast<RankedTensorType>(data).getElementType() != type.getStorageType())
+    return op->emitOpError("codes must be ") << type.getDataTensorType() << ", not " << data;
+  if (failed(verifyCompatibleShape(scale, type.getScaleTensorType())) ||
+      cast<RankedTensorType>(scale).getElementType() != type.getScaleType())
+    return op->emitOpError("scales must be ") << type.getScaleTensorType() << " (shape / block, rounded up), not " << scale;
+  if (static_cast<bool>(zero) != type.hasZeroPoint())
+    return op->emitOpError(zero ? "got zero points, but the type has none" : "the type has zero points, but none are given");
+  if (zero && zero != type.getZeroTensorType())
+    return op->emitOpError("zero points must be ") << type.getZeroTensorType() << ", not " << zero;
+  return success();
+}
+
+static LogicalResult verifySameShape(Operation *op, Type a, Type b) {
+  ArrayRef<int64_t> left = getMatrixShape(a), right = getMatrixShape(b);
+  if (left.size() != right.size() || !llvm::all_of(llvm::zip(left, right), [](auto p) {
+        return compatible(std::get<0>(p), std::get<1>(p));
+      }))
+    return op->emitOpError("source and result differ in shape: ") << a << " and " << b;
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// assemble, storage, quantize, dequantize
+//===----------------------------------------------------------------------===//
+
+LogicalResult AssembleOp::verify() {
+  return verifyParts(*this, getType(), getData().getType(), getScale().getType(), getZero() ? getZero().getType() : Type());
+}
+
+OpFoldResult AssembleOp::fold(FoldAdaptor) {
+  auto storage = getData().getDefiningOp<StorageOp>();
+  if (storage && storage.getSource().getType() == getType() && getData() == storage.getData() &&
+      getScale() == storage.getScale() && getZero() == storage.getZero())
+    return storage.getSource();
+  return {};
+}
+
+LogicalResult StorageOp::verify() {
+  return verifyParts(*this, getSource().getType(), getData().getType(), getScale().getType(),
+                     getZero() ? getZero().getType() : Type());
+}
+
+LogicalResult StorageOp::fold(FoldAdaptor, SmallVectorImpl<OpFoldResult> &results) {
+  auto assemble = getSource().getDefiningOp<AssembleOp>();
+  if (!assemble || assemble->getOperandTypes() != getResultTypes())
+    return failure();
+  llvm::append_range(results, assemble->getOperands());
+  return success();
+}
+
+LogicalResult QuantizeOp::verify() {
+  if (!isa<FloatType>(cast<RankedTensorType>(getSource().getType()).getElementType()))
+    return emitOpError("source must be floating point, not ") << getSource().getType();
+  if (!getAmaxFloor().isFinite() || getAmaxFloor().isNegative())
+    return emitOpError("amax_floor must be finite and not negative");
+  if (getType().hasZeroPoint())
+    return emitOpError("quantization is symmetric: the result cannot have zero points");
+  return verifySameShape(*this, getSource().getType(), getType());
+}
+
+LogicalResult DequantizeOp::verify() {
+  if (!isa<FloatType>(cast<RankedTensorType>(getType()).getElementType()))
+    return emitOpError("result must be floating point, not ") << getType();
+  return verifySameShape(*this, getSource().getType(), getType());
+}
+
+//===----------------------------------------------------------------------===//
+// concat, extract_slice
+//===----------------------------------------------------------------------===//
+
+LogicalResult ConcatOp::verify() {
+  if (getSources().size() < 2)
+    return emitOpError("needs at least two sources");
+  ArrayRef<int64_t> result = getMatrixShape(getType());
+  if (result.size() < 2)
+    return emitOpError("joins rows of matrices; the result has rank ") << result.size();
+  size_t rowDim = result.size() - 2;
+  int64_t rows = 0;
+  for (auto [index, source] : llvm::enumerate(getSources())) {
+    ArrayRef<int64_t> shape = getMatrixShape(source.getType());
+    bool sameForm = isa<BlockTensorType>(source.getType()) == isa<BlockTensorType>(getType());
+    if (!sameForm || shape.size() != result.size() || shape.back() != result.back() ||
+        shape.take_front(rowDim) != result.take_front(rowDim))
+      return emitOpError("source ") << index << " may differ from the result in its rows only: " << source.getType();
+    if (auto type = dyn_cast<BlockTensorType>(source.getType())) {
+      if (type.cloneWithShape(result) != getType())
+        return emitOpError("source ") << index << " has another quantization scheme: " << type;
+      int64_t extent = type.getBlock()[rowDim];
+      bool last = index + 1 == getSources().size();
+      if (!last && (ShapedType::isDynamic(extent) || shape[rowDim] % extent != 0))
+        return emitOpError("source ") << index << " has " << shape[rowDim]
+                                      << " rows, which does not end on a block's edge: its scales cannot be joined";
+    }
+    rows += shape[rowDim];
+  }
+  if (rows != result[rowDim])
+    return emitOpError("sources have ") << rows << " rows together, the result has " << result[rowDim];
+  return success();
+}
+
+SmallVector<OpFoldResult> ExtractSliceOp::getMixedOffsets() {
+  return getMixedValues(getStaticOffsets(), getOffsets(), getContext());
+}
+SmallVector<OpFoldResult> ExtractSliceOp::getMixedSizes() { return getMixedValues(getStaticSizes(), getSizes(), getContext()); }
+
+void ExtractSliceOp::build(OpBuilder &builder, OperationState &state, Value source, ArrayRef<OpFoldResult> offsets,
+                           ArrayRef<OpFoldResult> sizes) {
+  SmallVector<Value> dynamicOffsets, dynamicSizes;
+  SmallVector<int64_t> staticOffsets, staticSizes;
+  dispatchIndexOpFoldResults(offsets, dynamicOffsets, staticOffsets);
+  dispatchIndexOpFoldResults(sizes, dynamicSizes, staticSizes);
+  Type type = cast<BlockTensorType>(source.getType()).cloneWithShape(staticSizes);
+  build(builder, state, type, source, dynamicOffsets, dynamicSizes, staticOffsets, staticSizes);
+}
+
+LogicalResult ExtractSliceOp::verify() {
+  BlockTensorType source = getSource().getType();
+  size_t rank = source.getRank();
+  if (getStaticOffsets().size() != rank || getStaticSizes().size() != rank)
+    return emitOpError("needs ") << rank << " offsets and sizes";
+  if (source.cloneWithShape(getStaticSizes()) != getType())
+    return emitOpError("result must be ") << source.cloneWithShape(getStaticSizes());
+  for (size_t dim = 0; dim < rank; ++dim) {
+    int64_t offset = getStaticOffsets()[dim], size = getStaticSizes()[dim], extent = source.getBlock()[dim];
+    if (ShapedType::isDynamic(offset))
+      continue;
+    if (ShapedType::isDynamic(extent) ? offset != 0 : offset % extent != 0)
+      return emitOpError("offset ") << offset << " of dimension " << dim << " cuts through a block of " << source;
+    if (!ShapedType::isDynamic(size) && !ShapedType::isDynamic(source.getDimSize(dim)) &&
+        (offset < 0 || offset + size > source.getDimSize(dim)))
+      return emitOpError("dimension ") << dim << ": " << offset << " + " << size << " is beyond " << source.getDimSize(dim);
+  }
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// matmul, grouped_matmul
+//===----------------------------------------------------------------------===//
+
+/// Both operands of a matmul agree in K, and blocks along K agree where both are block-scaled.
+static LogicalResult verifyContraction(Operation *op, Type x, Type w) {
+  ArrayRef<int64_t> xShape = getMatrixShape(x), wShape = getMatrixShape(w);
+  if (!compatible(xShape.back(), wShape.back()))
+    return op->emitOpError("x has K = ") << xShape.back() << ", w has K = " << wShape.back() << " (w is N x K)";
+  auto xBlock = dyn_cast<BlockTensorType>(x), wBlock = dyn_cast<BlockTensorType>(w);
+  if (xBlock && wBlock) {
+    int64_t xk = xBlock.getBlock().back(), wk = wBlock.getBlock().back();
+    if (xk != wk)
+      return op->emitOpError("blocks along K differ: x has ") << xk << ", w has " << wk;
+  }
+  if (xBlock && !wBlock)
+    return op->emitOpError("a block-scaled x needs a block-scaled w");
+  return success();
+}
+
+/// x is MxK, w NxK and the result MxN.
+static LogicalResult verifyMatmul(Operation *op, Type xType, Type wType, Type resultType) {
+  ArrayRef<int64_t> x = getMatrixShape(xType), w = getMatrixShape(wType);
+  auto result = cast<RankedTensorType>(resultType);
+  if (x.size() != 2 || w.size() != 2 || result.getRank() != 2)
+    return op->emitOpError("x, w and the result must be matrices");
+  if (failed(verifyContraction(op, xType, wType)))
+    return failure();
+  if (!compatible(result.getDimSize(0), x[0]) || !compatible(result.getDimSize(1), w[0]))
+    return op->emitOpError("the result must be ") << x[0] << " x " << w[0] << " (M of x, N of w), not " << result;
+  if (!isa<FloatType>(result.getElementType()))
+    return op->emitOpError("the result must be floating point, not ") << result;
+  return success();
+}
+
+LogicalResult MatmulOp::verify() { return verifyMatmul(*this, getX().getType(), getW().getType(), getType()); }
+
+LogicalResult MatmulAccOp::verify() {
+  if (getAcc().getType() != getType())
+    return emitOpError("acc must have the result's type ") << getType();
+  return verifyMatmul(*this, getX().getType(), getW().getType(), getType());
+}
+
+LogicalResult GroupedMatmulOp::verify() {
+  ArrayRef<int64_t> x = getMatrixShape(getX().getType());
+  auto result = cast<RankedTensorType>(getType());
+  ArrayRef<int64_t> w = getMatrixShape(getW().getType());
+  auto offsets = cast<RankedTensorType>(getOffsets().getType());
+  if (w.size() != 3)
+    return emitOpError("w must be groups x N x K, not ") << getW().getType();
+  if (failed(verifyContraction(*this, getX().getType(), getW().getType())))
+    return failure();
+  if (!offsets.getElementType().isInteger(32) || offsets.getRank() != 1 || offsets.getDimSize(0) != w[0] + 1)
+    return emitOpError("offsets must be tensor<") << w[0] + 1 << "xi32> (groups + 1), not " << offsets;
+  if (result.getRank() != 3 || result.getDimSize(2) != w[1])
+    return emitOpError("the result must be rows x top_k x ") << w[1] << ", not " << result;
+  if (getRows()) {
+    auto rows = cast<RankedTensorType>(getRows().getType());
+    if (!rows.getElementType().isInteger(32) || rows.getShape() != result.getShape().drop_back())
+      return emitOpError("rows must be i32 with the result's leading shape, not ") << rows;
+    if (x.size() != 2)
+      return emitOpError("a gathered x must be tokens x K, not ") << getX().getType();
+  } else if (x.drop_back() != result.getShape().drop_back()) {
+    return emitOpError("x and the result differ in their rows: ") << getX().getType() << " and " << result;
+  }
+  return success();
+}

@@ -1,0 +1,37 @@
+//===- QBlock.h - block-scaled tensors ----------------------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_DIALECTS_QBLOCK_QBLOCK_H
+#define QUANT_DIALECTS_QBLOCK_QBLOCK_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/DestinationStyleOpInterface.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/Interfaces/TilingInterface.h"
+
+#include "dialects/qblock/QBlockDialect.h.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/qblock/QBlockTypes.h.inc"
+
+#define GET_OP_CLASSES
+#include "dialects/qblock/QBlockOps.h.inc"
+
+namespace quant::qblock {
+
+/// The shape of a matrix operand in either form, floating point or block-scaled.
+llvm::ArrayRef<int64_t> getMatrixShape(mlir::Type type);
+
+} // namespace quant::qblock
+
+#endif // QUANT_DIALECTS_QBLOCK_QBLOCK_H

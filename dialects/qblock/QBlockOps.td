@@ -1,0 +1,202 @@
+//===- QBlockOps.td - block-scaled tensors ----------------*- tablegen -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_QBLOCK_OPS
+#define QUANT_QBLOCK_OPS
+
+include "dialects/qblock/QBlockTypes.td"
+include "mlir/Interfaces/DestinationStyleOpInterface.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/TilingInterface.td"
+
+//===----------------------------------------------------------------------===//
+// Operations
+//===----------------------------------------------------------------------===//
+
+class QBlock_Op<string mnemonic, list<Trait> traits = []> : Op<QBlock_Dialect, mnemonic, traits>;
+
+def QBlock_AssembleOp : QBlock_Op<"assemble", [Pure]> {
+  let summary = "makes a block-scaled tensor of its codes, scales and zero points";
+  let description = [{
+    The way in from a checkpoint: `weight` and `weight_scale_inv` become one value.
+
+    ```mlir
+    %w = qblock.assemble %data, %scale : (tensor<576x7168xf8E4M3FN>, tensor<5x56xf32>)
+      -> !qblock.tensor<576x7168xf8E4M3FN, block<128x128>, f32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$data, AnyRankedTensor:$scale, Optional<AnyRankedTensor>:$zero);
+  let results = (outs QBlock_TensorType:$result);
+  let assemblyFormat = "$data `,` $scale (`,` $zero^)? attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def QBlock_StorageOp : QBlock_Op<"storage", [Pure]> {
+  let summary = "the codes, scales and zero points of a block-scaled tensor";
+  let description = [{
+    The inverse of `qblock.assemble`.
+
+    ```mlir
+    %data, %scale = qblock.storage %w : !qblock.tensor<576x7168xf8E4M3FN, block<128x128>, f32>
+      -> (tensor<576x7168xf8E4M3FN>, tensor<5x56xf32>)
+    ```
+  }];
+  let arguments = (ins QBlock_TensorType:$source);
+  let results = (outs AnyRankedTensor:$data, AnyRankedTensor:$scale, Optional<AnyRankedTensor>:$zero);
+  let assemblyFormat = "$source attr-dict `:` type($source) `->` `(` type(results) `)`";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+def QBlock_QuantizeOp : QBlock_Op<"quantize", [Pure]> {
+  let summary = "quantizes a floating-point tensor, one scale for each block";
+  let description = [{
+    For each block: `amax = max(|x|, amax_floor)`, `scale = amax / largest code` (448 for E4M3), `code = round(x / scale)`,
+    ties to even, saturating. With `f8E8M0FNU` scales the scale is first rounded up to a power of two, `2^ceil(log2 scale)`.
+    (DeepSeek's act_quant; the floor of 1e-4 is theirs too.)
+
+    ```mlir
+    %q = qblock.quantize %x : tensor<?x7168xf32> -> !qblock.tensor<?x7168xf8E4M3FN, block<1x128>, f32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$source, DefaultValuedAttr<F64Attr, "1.0e-4">:$amax_floor);
+  let results = (outs QBlock_TensorType:$result);
+  let assemblyFormat = "$source attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def QBlock_DequantizeOp : QBlock_Op<"dequantize", [Pure]> {
+  let summary = "the floating-point values of a block-scaled tensor";
+  let description = [{
+    `value = scale * (code - zero)` in f32, then rounded to the result's element type. E4M3's NaN codes (0x7F, 0xFF) give NaN.
+
+    ```mlir
+    %f = qblock.dequantize %w : !qblock.tensor<576x7168xf8E4M3FN, block<128x128>, f32> -> tensor<576x7168xf32>
+    ```
+  }];
+  let arguments = (ins QBlock_TensorType:$source);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$source attr-dict `:` type($source) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def QBlock_ConcatOp : QBlock_Op<"concat", [Pure]> {
+  let summary = "joins weights along their rows without moving a byte";
+  let description = [{
+    The rows (second to last dimension) of the operands one after another; what `merge-projections` makes of gate|up and
+    q_a|kv_a. Every operand but the last must end on a block's edge, so that blocks stay whole.
+
+    ```mlir
+    %w = qblock.concat %q_a, %kv_a : (!qblock.tensor<1536x7168xf8E4M3FN, block<128x128>, f32>,
+                                      !qblock.tensor<576x7168xf8E4M3FN, block<128x128>, f32>)
+      -> !qblock.tensor<2112x7168xf8E4M3FN, block<128x128>, f32>
+    ```
+  }];
+  let arguments = (ins Variadic<QBlock_AnyMatrix>:$sources);
+  let results = (outs QBlock_AnyMatrix:$result);
+  let assemblyFormat = "$sources attr-dict `:` functional-type($sources, $result)";
+  let hasVerifier = 1;
+}
+
+def QBlock_ExtractSliceOp : QBlock_Op<"extract_slice", [Pure, AttrSizedOperandSegments]> {
+  let summary = "a rectangle of a block-scaled tensor";
+  let description = [{
+    Offsets must lie on block edges (checked where they are constants), so that the slice's blocks are whole blocks of the source.
+
+    ```mlir
+    %t = qblock.extract_slice %w[%n, %k] [128, 128] : !qblock.tensor<7168x2048xf8E4M3FN, block<128x128>, f32>
+      to !qblock.tensor<128x128xf8E4M3FN, block<128x128>, f32>
+    ```
+  }];
+  let arguments = (ins QBlock_TensorType:$source, Variadic<Index>:$offsets, Variadic<Index>:$sizes,
+                       DenseI64ArrayAttr:$static_offsets, DenseI64ArrayAttr:$static_sizes);
+  let results = (outs QBlock_TensorType:$result);
+  let assemblyFormat = [{
+    $source `` custom<DynamicIndexList>($offsets, $static_offsets) custom<DynamicIndexList>($sizes, $static_sizes)
+    attr-dict `:` type($source) `to` type($result)
+  }];
+  let builders = [OpBuilder<(ins "::mlir::Value":$source, "::llvm::ArrayRef<::mlir::OpFoldResult>":$offsets,
+                                 "::llvm::ArrayRef<::mlir::OpFoldResult>":$sizes)>];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::llvm::SmallVector<::mlir::OpFoldResult> getMixedOffsets();
+    ::llvm::SmallVector<::mlir::OpFoldResult> getMixedSizes();
+  }];
+}
+
+def QBlock_MatmulOp : QBlock_Op<"matmul", [Pure]> {
+  let summary = "x times W transposed, accumulated in f32 for every block of K";
+  let description = [{
+    `y[m, n] = sum_k x[m, k] * w[n, k]` with `x` MxK, `w` NxK (as checkpoints store `out x in`), `y` MxN. Either operand may be
+    block-scaled; then each block's products are summed in f32 and multiplied by the block's scales ("promotion", every 128
+    of K).
+
+    | x | w | y |
+    |---|---|---|
+    | f32, bf16 | f32, bf16, block-scaled | f32 |
+    | block-scaled (1x128) | block-scaled (128x128) | f32, bf16 |
+
+    ```mlir
+    %y = qblock.matmul %x, %w : (tensor<?x7168xf32>, !qblock.tensor<576x7168xf8E4M3FN, block<128x128>, f32>)
+      -> tensor<?x576xf32>
+    ```
+  }];
+  let arguments = (ins QBlock_AnyMatrix:$x, QBlock_AnyMatrix:$w);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$x `,` $w attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def QBlock_MatmulAccOp : QBlock_Op<"matmul_acc", [
+    Pure, DestinationStyleOpInterface,
+    DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
+                                                "getResultTilePosition"]>]> {
+  let summary = "acc + x times W transposed: a matmul that can be cut along K";
+  let description = [{
+    What `qblock-tile-matmuls` makes of `qblock.matmul`; its iteration space is (M, N, K).
+
+    ```mlir
+    %y = qblock.matmul_acc %x, %w into %acc : (tensor<?x128xf32>, !qblock.tensor<128x128xf8E4M3FN, block<128x128>, f32>,
+      tensor<?x128xf32>) -> tensor<?x128xf32>
+    ```
+  }];
+  let arguments = (ins QBlock_AnyMatrix:$x, QBlock_AnyMatrix:$w, AnyRankedTensor:$acc);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$x `,` $w `into` $acc attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getAccMutable(); }
+  }];
+}
+
+def QBlock_GroupedMatmulOp : QBlock_Op<"grouped_matmul", [Pure]> {
+  let summary = "one matmul for each group of rows, each with its own weight";
+  let description = [{
+    Rows are sorted by group: group `g` owns rows `offsets[g] .. offsets[g + 1] - 1`, and
+
+        y[r, n] = sum_k x[row(r), k] * w[g, n, k]
+
+    with `row(r) = r`, or `row(r) = rows[r] / top_k` when `rows` is given (the tokens of the dispatched slots, see
+    `deepseek.moe_dispatch`). Row `r` of a `?x8xN` result is its row in the flattened `(?*8)xN` view.
+
+    ```mlir
+    %y = qblock.grouped_matmul %x, %w, %offsets gather(%rows)
+      : (tensor<?x7168xf32>, !qblock.tensor<256x2048x7168xf8E4M3FN, block<1x128x128>, f32>, tensor<257xi32>, tensor<?x8xi32>)
+      -> tensor<?x8x2048xf32>
+    ```
+  }];
+  let arguments = (ins QBlock_AnyMatrix:$x, QBlock_AnyMatrix:$w, AnyRankedTensor:$offsets, Optional<AnyRankedTensor>:$rows);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $x `,` $w `,` $offsets (`gather` `(` $rows^ `)`)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // QUANT_QBLOCK_OPS

@@ -1,0 +1,85 @@
+//===- QBlockTypes.td - the qblock dialect and its type ---*- tablegen -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_QBLOCK_TYPES
+#define QUANT_QBLOCK_TYPES
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/OpBase.td"
+
+//===----------------------------------------------------------------------===//
+// Dialect
+//===----------------------------------------------------------------------===//
+
+def QBlock_Dialect : Dialect {
+  let name = "qblock";
+  let cppNamespace = "::quant::qblock";
+  let summary = "Tensors quantized in blocks that share a scale";
+  let description = [{
+    Every quantization scheme is a block shape: per tensor (`block<?x?>`), per channel (`block<1x?>`), per-token-group
+    (`block<1x128>`), weight block (`block<128x128>`), INT4 group (`block<1x128>`). One type, one quantize, one dequantize
+    and one matmul serve them all.
+
+    (Upstream MLIR owns the dialect name `quant`; ours is `qblock`.)
+  }];
+  let useDefaultTypePrinterParser = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Type
+//===----------------------------------------------------------------------===//
+
+def QBlock_TensorType : TypeDef<QBlock_Dialect, "BlockTensor"> {
+  let mnemonic = "tensor";
+  let summary = "a tensor stored as small codes, with one scale for each block";
+  let description = [{
+    `!qblock.tensor<576x7168xf8E4M3FN, block<128x128>, f32>` is a 576x7168 matrix of E4M3 codes with an f32 scale for each
+    128x128 block. Its meaning is
+
+        value[i, j] = scale[i / 128, j / 128] * (code[i, j] - zero[i / 128, j / 128])
+
+    - A block extent of `?` spans the whole dimension: `block<1x?>` is one scale per row.
+    - The last block of a dimension may be ragged: 576 rows are 4.5 blocks and have 5 scales. The scales' shape is
+      `ceil(shape / block)`.
+    - Storage: `f8E4M3FN`, `f8E5M2`, `i8`, `i4`. Scale: `f32`, `f16`, `bf16`, `f8E8M0FNU` (a power of two, "ue8m0").
+    - A zero point is optional and only for integers: `!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>`.
+  }];
+  let parameters = (ins
+    ArrayRefParameter<"int64_t", "shape">:$shape,
+    "::mlir::Type":$storageType,
+    ArrayRefParameter<"int64_t", "block extents, kDynamic for the whole dimension">:$block,
+    "::mlir::Type":$scaleType,
+    "::mlir::Type":$zeroType);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let builders = [
+    TypeBuilderWithInferredContext<(ins "::llvm::ArrayRef<int64_t>":$shape, "::mlir::Type":$storageType,
+                                        "::llvm::ArrayRef<int64_t>":$block, "::mlir::Type":$scaleType,
+                                        CArg<"::mlir::Type", "{}">:$zeroType), [{
+      return $_get(storageType.getContext(), shape, storageType, block, scaleType, zeroType);
+    }]>];
+  let extraClassDeclaration = [{
+    int64_t getRank() const { return getShape().size(); }
+    int64_t getDimSize(int64_t dim) const { return getShape()[dim]; }
+    bool hasZeroPoint() const { return static_cast<bool>(getZeroType()); }
+    /// The block's extent along `dim`; the dimension's own size where the block spans it.
+    int64_t getBlockExtent(int64_t dim) const;
+    /// ceil(shape / block): the shape of the scales, and of the zero points.
+    ::llvm::SmallVector<int64_t> getScaleShape() const;
+    /// The tensors that hold this value: codes, scales, and zero points if there are any.
+    ::mlir::RankedTensorType getDataTensorType() const;
+    ::mlir::RankedTensorType getScaleTensorType() const;
+    ::mlir::RankedTensorType getZeroTensorType() const;
+    /// The same scheme with another shape.
+    BlockTensorType cloneWithShape(::llvm::ArrayRef<int64_t> shape) const;
+  }];
+}
+
+/// A matrix operand in either form: floating point, or block-scaled.
+def QBlock_AnyMatrix : AnyTypeOf<[AnyRankedTensor, QBlock_TensorType], "a ranked tensor or a block-scaled tensor">;
+
+#endif // QUANT_QBLOCK_TYPES

@@ -1,0 +1,182 @@
+//===- ProgramJson.cpp - a dispatched module as JSON ----------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/module/ProgramJson.h"
+
+#include "dialects/program/Program.h"
+#include "runtime/abi/kernel_abi.h"
+#include "runtime/abi/module_format.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/AffineExpr.h"
+
+using namespace mlir;
+using namespace quant;
+using Json = nlohmann::ordered_json;
+
+static std::string text(Type type) {
+  std::string result;
+  llvm::raw_string_ostream(result) << type;
+  return result;
+}
+
+static Json gridJson(AffineExpr expr) {
+  if (auto constant = dyn_cast<AffineConstantExpr>(expr))
+    return constant.getValue();
+  if (auto dim = dyn_cast<AffineDimExpr>(expr))
+    return abi::kDimNames[dim.getPosition()];
+  auto binary = cast<AffineBinaryOpExpr>(expr);
+  const char *operation = expr.getKind() == AffineExprKind::Add   ? "+"
+                          : expr.getKind() == AffineExprKind::Mul ? "*"
+                                                                  : "ceildiv";
+  return Json::array({operation, gridJson(binary.getLHS()), gridJson(binary.getRHS())});
+}
+
+static Json gridJson(AffineMap map) {
+  if (map.getNumResults() == 1)
+    return gridJson(map.getResult(0));
+  Json result = Json::array({"min"});
+  for (AffineExpr expr : map.getResults())
+    result.push_back(gridJson(expr));
+  return result;
+}
+
+static Json shapeJson(ArrayRef<int64_t> shape, StringRef dim) {
+  Json result = Json::array();
+  for (int64_t size : shape)
+    if (ShapedType::isDynamic(size))
+      result.push_back(dim);
+    else
+      result.push_back(size);
+  return result;
+}
+
+namespace {
+
+/// Numbers the values of a program and writes each one down.
+class ProgramWriter {
+public:
+  explicit ProgramWriter(func::FuncOp forward) : forward(forward) {}
+
+  Json write() {
+    addInputs();
+    for (Operation &op : forward.getBody().front())
+      add(&op);
+    Json program;
+    program["format"] = abi::kFormatVersion;
+    program["dims"] = abi::kDimNames;
+    auto limit = [&](StringRef name) { return forward->getAttrOfType<IntegerAttr>(name).getInt(); };
+    auto logits = cast<RankedTensorType>(forward.getFunctionType().getResult(0));
+    program["limits"] = {{"tokens", limit(program::kMaxTokensAttr)},
+                         {"context", limit(program::kMaxContextAttr)},
+                         {"vocab", logits.getDimSize(1)}};
+    program["workspace_bytes"] = limit(program::kWorkspaceBytesAttr);
+    program["values"] = std::move(values);
+    program["dispatches"] = std::move(dispatches);
+    return program;
+  }
+
+private:
+  func::FuncOp forward;
+  Json values = Json::array(), dispatches = Json::array();
+  llvm::DenseMap<Value, int64_t> ordinals;
+
+  Json valueJson(StringRef name, StringRef kind, ShapedType type, StringRef dim) {
+    return {{"name", name}, {"kind", kind}, {"dtype", text(type.getElementType())}, {"shape", shapeJson(type.getShape(), dim)}};
+  }
+
+  void record(Value value, Json json) {
+    ordinals[value] = values.size();
+    values.push_back(std::move(json));
+  }
+
+  void addInputs() {
+    for (BlockArgument argument : forward.getArguments())
+      if (auto type = dyn_cast<RankedTensorType>(argument.getType())) {
+        auto dim = forward.getArgAttrOfType<StringAttr>(argument.getArgNumber(), program::kDimAttr);
+        record(argument, valueJson("tokens", "input", type, dim));
+      }
+  }
+
+  void add(Operation *op) {
+    if (auto weight = dyn_cast<program::WeightOp>(op)) {
+      Json json = valueJson(weight.getName(), "weight", cast<ShapedType>(weight.getType()), "");
+      if (ArrayAttr aliases = weight.getAliasesAttr())
+        for (Attribute alias : aliases)
+          json["aliases"].push_back(cast<StringAttr>(alias).getValue());
+      record(weight, std::move(json));
+    } else if (auto group = dyn_cast<program::WeightGroupOp>(op)) {
+      auto type = cast<RankedTensorType>(group.getType());
+      auto single = RankedTensorType::get(type.getShape().drop_front(), type.getElementType());
+      Json json = valueJson(group.getName(), "weight_group", single, "");
+      json["count"] = type.getDimSize(0);
+      record(group, std::move(json));
+    } else if (auto cache = dyn_cast<program::CacheOp>(op)) {
+      record(cache, valueJson(cache.getName(), "cache", cast<ShapedType>(cache.getType()), "context"));
+    } else if (auto dispatch = dyn_cast<program::DispatchOp>(op)) {
+      addDispatch(dispatch);
+    }
+  }
+
+  void addDispatch(program::DispatchOp dispatch) {
+    auto kernel = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(dispatch, dispatch.getKernelAttr());
+    Json operands = Json::array();
+    for (Value operand : dispatch.getOperands())
+      if (!operand.getType().isIndex())
+        operands.push_back(ordinals.lookup(operand));
+    for (OpResult result : dispatch->getResults()) {
+      auto dim = kernel.getResultAttrOfType<StringAttr>(result.getResultNumber(), program::kDimAttr);
+      int64_t offset = (*dispatch.getPlacement())[result.getResultNumber()];
+      std::string name = offset < 0 ? "logits" : "v" + std::to_string(values.size());
+      Json json = valueJson(name, offset < 0 ? "output" : "workspace", cast<ShapedType>(result.getType()), dim ? dim.getValue() : "");
+      if (offset >= 0)
+        json["offset"] = offset;
+      operands.push_back(values.size());
+      record(result, std::move(json));
+    }
+    dispatches.push_back({{"kernel", dispatch.getKernel()},
+                          {"grid", gridJson(kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue())},
+                          {"operands", operands},
+                          {"label", dispatch.getLabel()}});
+  }
+};
+
+} // namespace
+
+Json quant::programJson(ModuleOp module) { return ProgramWriter(module.lookupSymbol<func::FuncOp>("forward")).write(); }
+
+/// What a kernel's code was made for. A static tensor of rank 3 is a group of weights: a table of pointers.
+static Json operandJson(ShapedType type, StringRef access, StringAttr dim) {
+  Json operand = {{"dtype", text(type.getElementType())}, {"access", access}};
+  ArrayRef<int64_t> shape = type.getShape();
+  if (type.hasStaticShape() && shape.size() == 3) {
+    operand["count"] = shape.front();
+    shape = shape.drop_front();
+  }
+  operand["shape"] = shapeJson(shape, dim ? dim.getValue() : "");
+  return operand;
+}
+
+Json quant::kernelsJson(ModuleOp module, ModuleOp lowered) {
+  Json kernels = Json::array();
+  for (func::FuncOp kernel : module.getOps<func::FuncOp>()) {
+    if (!kernel->hasAttr(program::kGridAttr))
+      continue;
+    Json operands = Json::array();
+    for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
+      if (auto shaped = dyn_cast<ShapedType>(type))
+        operands.push_back(operandJson(shaped, isa<MemRefType>(type) ? "readwrite" : "read",
+                                       kernel.getArgAttrOfType<StringAttr>(index, program::kDimAttr)));
+    for (auto [index, type] : llvm::enumerate(kernel.getResultTypes()))
+      operands.push_back(operandJson(cast<ShapedType>(type), "write",
+                                     kernel.getResultAttrOfType<StringAttr>(index, program::kDimAttr)));
+    auto target = lowered.lookupSymbol<func::FuncOp>(kernel.getSymName());
+    auto scratch = target->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr);
+    kernels.push_back({{"name", kernel.getSymName()}, {"scratch_bytes", scratch ? scratch.getInt() : 0}, {"operands", operands}});
+  }
+  return kernels;
+}

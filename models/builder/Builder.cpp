@@ -1,0 +1,292 @@
+//===- Builder.cpp - from a configuration to the model stage --------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "models/builder/Builder.h"
+
+#include "dialects/deepseek/DeepSeek.h"
+#include "dialects/program/Program.h"
+#include "models/rope.h"
+#include "models/tensors.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+using namespace mlir;
+using namespace quant;
+using namespace quant::models;
+
+models::TensorTypes models::tensorTypes(const ModelConfig &config) {
+  TensorTypes result;
+  for (const TensorSpec &spec : checkpointTensors(config))
+    result[spec.name] = {spec.dtype, spec.shape};
+  return result;
+}
+
+models::TensorTypes models::tensorTypes(const checkpoint::Checkpoint &checkpoint) {
+  TensorTypes result;
+  for (const auto &tensor : checkpoint.tensors())
+    result[tensor.info->name] = {tensor.info->dtype, tensor.info->shape};
+  return result;
+}
+
+namespace {
+
+std::string shapeText(ArrayRef<int64_t> shape) {
+  std::string text = "[";
+  for (auto [index, size] : llvm::enumerate(shape))
+    text += (index ? ", " : "") + std::to_string(size);
+  return text + "]";
+}
+
+class ModelBuilder {
+public:
+  ModelBuilder(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors)
+      : builder(UnknownLoc::get(&context), &context), config(config), tensors(tensors) {}
+
+  Result<OwningOpRef<ModuleOp>> build() {
+    OwningOpRef<ModuleOp> module = ModuleOp::create(builder.getLoc());
+    builder.setInsertionPointToEnd(module->getBody());
+    auto rows = [&](int64_t columns) { return RankedTensorType::get({ShapedType::kDynamic, columns}, builder.getF32Type()); };
+    auto ids = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
+    Type index = builder.getIndexType();
+    auto forward = func::FuncOp::create(builder, "forward",
+                                        builder.getFunctionType({ids, index, index}, {rows(config.vocabSize)}));
+    for (auto [argument, dim] : llvm::enumerate(ArrayRef<StringRef>{"tokens", "position", "outputs"}))
+      forward.setArgAttr(argument, program::kDimAttr, builder.getStringAttr(dim));
+    forward.setResultAttr(0, program::kDimAttr, builder.getStringAttr("outputs"));
+    forward->setAttr(program::kMaxContextAttr, builder.getI64IntegerAttr(config.maxSeqLen));
+    Block *entry = forward.addEntryBlock();
+    builder.setInsertionPointToStart(entry);
+    idsValue = entry->getArgument(0);
+    position = entry->getArgument(1);
+    func::ReturnOp::create(builder, emitForward(entry->getArgument(2)));
+    if (!error.empty())
+      return fail(error);
+    return module;
+  }
+
+private:
+  ImplicitLocOpBuilder builder;
+  const ModelConfig &config;
+  const TensorTypes &tensors;
+  std::string error; // the first one
+  Value idsValue, position, rope;
+
+  //===--- Small helpers ---===//
+
+  /// What is built next belongs to this part of the model; kernels and profiles show the name.
+  void at(const std::string &name) { builder.setLoc(NameLoc::get(builder.getStringAttr(name))); }
+
+  RankedTensorType rows(int64_t columns) {
+    return RankedTensorType::get({ShapedType::kDynamic, columns}, builder.getF32Type());
+  }
+  void complain(const std::string &message) {
+    if (error.empty())
+      error = message;
+  }
+
+  Type elementType(checkpoint::DType dtype) {
+    using checkpoint::DType;
+    switch (dtype) {
+    case DType::F32:
+      return builder.getF32Type();
+    case DType::F16:
+      return builder.getF16Type();
+    case DType::BF16:
+      return builder.getBF16Type();
+    case DType::F8E4M3FN:
+      return builder.getType<Float8E4M3FNType>();
+    case DType::F8E5M2:
+      return builder.getType<Float8E5M2Type>();
+    case DType::F8E8M0FNU:
+      return builder.getType<Float8E8M0FNUType>();
+    default:
+      return {};
+    }
+  }
+
+  /// The type of the tensor `name`, which must have this shape.
+  RankedTensorType typeOf(const std::string &name, ArrayRef<int64_t> shape) {
+    auto found = tensors.find(name);
+    if (found == tensors.end()) {
+      complain("tensor '" + name + "' is missing: the configuration says that the model has it");
+      return RankedTensorType::get(shape, builder.getF32Type());
+    }
+    Type element = elementType(found->second.dtype);
+    if (ArrayRef(found->second.shape) != shape)
+      complain("tensor '" + name + "' has shape " + shapeText(found->second.shape) + ", the configuration says " +
+               shapeText(shape));
+    if (!element)
+      complain("tensor '" + name + "' is of type " + std::string(checkpoint::safetensorsName(found->second.dtype)) +
+               ", which the compiler does not read");
+    return RankedTensorType::get(shape, element ? element : builder.getF32Type());
+  }
+
+  Value vector(const std::string &name, int64_t size) { return program::WeightOp::create(builder, typeOf(name, {size}), name, ArrayAttr()); }
+
+  /// The scales of a block-scaled weight: one for each block, rounded up.
+  SmallVector<int64_t> scaleShape(int64_t out, int64_t in) {
+    return {static_cast<int64_t>(llvm::divideCeil(out, config.weightBlock[0])),
+            static_cast<int64_t>(llvm::divideCeil(in, config.weightBlock[1]))};
+  }
+
+  /// Codes and scales as the f32 weight that they mean. `experts` is 0 for a single weight.
+  Value dequantized(Value data, Value scale, int64_t experts) {
+    SmallVector<int64_t> block(config.weightBlock.begin(), config.weightBlock.end());
+    if (experts)
+      block.insert(block.begin(), 1);
+    auto codes = cast<RankedTensorType>(data.getType());
+    auto type = qblock::BlockTensorType::get(codes.getShape(), codes.getElementType(), block,
+                                             cast<RankedTensorType>(scale.getType()).getElementType());
+    Value assembled = qblock::AssembleOp::create(builder, type, data, scale, Value());
+    return qblock::DequantizeOp::create(builder, RankedTensorType::get(codes.getShape(), builder.getF32Type()), assembled);
+  }
+
+  static bool isFp8(RankedTensorType type) { return isa<Float8E4M3FNType, Float8E5M2Type>(type.getElementType()); }
+
+  /// The weight of a linear layer, out x in.
+  Value weight(const std::string &module, int64_t out, int64_t in, ArrayAttr aliases = {}) {
+    std::string name = module + ".weight";
+    RankedTensorType type = typeOf(name, {out, in});
+    Value data = program::WeightOp::create(builder, type, name, aliases);
+    if (!isFp8(type))
+      return data;
+    std::string scaleName = name + "_scale_inv";
+    Value scale = program::WeightOp::create(builder, typeOf(scaleName, scaleShape(out, in)), scaleName, ArrayAttr());
+    return dequantized(data, scale, 0);
+  }
+
+  /// The same weight of all experts, experts x out x in.
+  Value expertWeights(const std::string &experts, const std::string &projection, int64_t out, int64_t in) {
+    auto grouped = [&](const std::string &suffix, ArrayRef<int64_t> shape) -> Value {
+      RankedTensorType type = typeOf(experts + "0." + projection + suffix, shape);
+      SmallVector<int64_t> groupShape{config.nRoutedExperts};
+      llvm::append_range(groupShape, shape);
+      return program::WeightGroupOp::create(builder, RankedTensorType::get(groupShape, type.getElementType()),
+                                            experts + "{}." + projection + suffix);
+    };
+    Value data = grouped(".weight", {out, in});
+    if (!isFp8(cast<RankedTensorType>(data.getType())))
+      return data;
+    return dequantized(data, grouped(".weight_scale_inv", scaleShape(out, in)), config.nRoutedExperts);
+  }
+
+  Value linear(const std::string &module, Value x, int64_t out, int64_t in) {
+    at(module);
+    return qblock::MatmulOp::create(builder, rows(out), x, weight(module, out, in));
+  }
+
+  Value norm(const std::string &module, Value x, int64_t size, double eps) {
+    at(module);
+    return deepseek::RmsNormOp::create(builder, rows(size), Type(), x, vector(module + ".weight", size),
+                                       builder.getF64FloatAttr(eps))
+        .getResult();
+  }
+
+  Value addResidual(const std::string &name, Value x, Value residual) {
+    at(name);
+    return arith::AddFOp::create(builder, residual, x);
+  }
+
+  //===--- The model ---===//
+
+  Value emitForward(Value outputs) {
+    at("embed_tokens");
+    std::string table = "model.embed_tokens.weight";
+    auto tableType = typeOf(table, {config.vocabSize, config.dim});
+    Value hidden = deepseek::EmbedOp::create(builder, rows(config.dim), idsValue,
+                                             program::WeightOp::create(builder, tableType, table, ArrayAttr()));
+    at("rope");
+    rope = deepseek::RopeTableOp::create(builder, rows(config.qkRopeHeadDim), idsValue, position,
+                                         builder.getDenseF64ArrayAttr(yarnInverseFrequencies(config)),
+                                         builder.getF64FloatAttr(yarnCosSinFactor(config)));
+    for (int64_t layer = 0; layer < config.nLayers; ++layer)
+      hidden = emitLayer(layer, hidden);
+    at("last_tokens");
+    hidden = deepseek::LastTokensOp::create(builder, rows(config.dim), hidden, outputs);
+    hidden = norm("model.norm", hidden, config.dim, config.rmsNormEps);
+    if (!config.tieWordEmbeddings)
+      return linear("lm_head", hidden, config.vocabSize, config.dim);
+    at("lm_head");
+    Value head = program::WeightOp::create(builder, tableType, table, ArrayAttr());
+    return qblock::MatmulOp::create(builder, rows(config.vocabSize), hidden, head);
+  }
+
+  Value emitLayer(int64_t layer, Value hidden) {
+    std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    Value normed = norm(prefix + "input_layernorm", hidden, config.dim, config.rmsNormEps);
+    hidden = addResidual(prefix + "attention_residual", emitAttention(layer, prefix + "self_attn.", normed), hidden);
+    normed = norm(prefix + "post_attention_layernorm", hidden, config.dim, config.rmsNormEps);
+    Value ffn = config.isMoeLayer(layer) ? emitExperts(prefix + "mlp.", normed) : emitMlp(prefix + "mlp.", normed, config.interDim);
+    return addResidual(prefix + "mlp_residual", ffn, hidden);
+  }
+
+  Value emitAttention(int64_t layer, const std::string &prefix, Value x) {
+    int64_t heads = config.nHeads, nope = config.qkNopeHeadDim, ropeDim = config.qkRopeHeadDim, v = config.vHeadDim;
+    int64_t latent = config.kvLoraRank;
+    Value q;
+    if (config.qLoraRank) {
+      Value qA = linear(prefix + "q_a_proj", x, config.qLoraRank, config.dim);
+      qA = norm(prefix + "q_a_layernorm", qA, config.qLoraRank, kLatentNormEps);
+      q = linear(prefix + "q_b_proj", qA, heads * (nope + ropeDim), config.qLoraRank);
+    } else {
+      q = linear(prefix + "q_proj", x, heads * (nope + ropeDim), config.dim);
+    }
+    Value kvA = linear(prefix + "kv_a_proj_with_mqa", x, latent + ropeDim, config.dim);
+    at(prefix + "attention");
+    Value gamma = vector(prefix + "kv_a_layernorm.weight", latent);
+    Value kvB = weight(prefix + "kv_b_proj", heads * (nope + v), latent);
+    auto cacheType = MemRefType::get({ShapedType::kDynamic, latent + ropeDim}, builder.getF32Type());
+    Value cache = program::CacheOp::create(builder, cacheType, "kv." + std::to_string(layer));
+    Value attended = deepseek::MlaAttentionOp::create(builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, position, heads,
+                                                      nope, ropeDim, v, llvm::APFloat(kLatentNormEps),
+                                                      llvm::APFloat(softmaxScale(config)), config.ropeInterleave);
+    return linear(prefix + "o_proj", attended, config.dim, heads * v);
+  }
+
+  Value emitMlp(const std::string &prefix, Value x, int64_t inner) {
+    Value gate = linear(prefix + "gate_proj", x, inner, config.dim);
+    Value up = linear(prefix + "up_proj", x, inner, config.dim);
+    at(prefix + "swiglu");
+    Value h = deepseek::SwigluOp::create(builder, rows(inner), Type(), gate, up).getResult();
+    return linear(prefix + "down_proj", h, config.dim, inner);
+  }
+
+  Value emitExperts(const std::string &prefix, Value x) {
+    int64_t topK = config.nActivatedExperts, inner = config.moeInterDim;
+    Value logits = linear(prefix + "gate", x, config.nRoutedExperts, config.dim);
+    at(prefix + "gate");
+    Value bias = config.hasGateBias() ? vector(prefix + "gate.e_score_correction_bias", config.nRoutedExperts) : Value();
+    auto ids = RankedTensorType::get({ShapedType::kDynamic, topK}, builder.getI32Type());
+    bool sigmoid = config.scoreFunc == ScoreFunc::Sigmoid, sums = config.groupScore() == GroupScore::SumOfTop2;
+    auto gate = deepseek::MoeGateOp::create(builder, ids, rows(topK), logits, bias, topK, config.nExpertGroups,
+                                            config.nLimitedGroups, sigmoid ? deepseek::ScoreFunc::Sigmoid : deepseek::ScoreFunc::Softmax,
+                                            sums ? deepseek::GroupScore::Top2Sum : deepseek::GroupScore::Max, config.normTopkProb,
+                                            llvm::APFloat(config.routeScale));
+    at(prefix + "experts");
+    std::string experts = prefix + "experts.";
+    Value gateWeights = expertWeights(experts, "gate_proj", inner, config.dim),
+          upWeights = expertWeights(experts, "up_proj", inner, config.dim),
+          downWeights = expertWeights(experts, "down_proj", config.dim, inner);
+    Value routed = deepseek::ExpertsOp::create(builder, rows(config.dim), x, gate.getIds(), gate.getWeights(), gateWeights,
+                                               upWeights, downWeights);
+    if (config.nSharedExperts == 0)
+      return routed;
+    Value shared = emitMlp(prefix + "shared_experts.", x, config.nSharedExperts * inner);
+    return addResidual(prefix + "shared_experts_sum", shared, routed);
+  }
+};
+
+} // namespace
+
+Result<OwningOpRef<ModuleOp>> models::buildModel(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors) {
+  context.loadDialect<arith::ArithDialect, func::FuncDialect, qblock::QBlockDialect, deepseek::DeepSeekDialect,
+                      program::ProgramDialect>();
+  return ModelBuilder(context, config, tensors).build();
+}

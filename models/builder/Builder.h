@@ -1,0 +1,47 @@
+//===- Builder.h - from a configuration to the model stage --------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_MODELS_BUILDER_BUILDER_H
+#define QUANT_MODELS_BUILDER_BUILDER_H
+
+#include "models/config.h"
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/checkpoint/dtype.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <unordered_map>
+
+namespace quant::models {
+
+/// What the builder must know of a tensor: its type, never its bytes.
+struct TensorType {
+  checkpoint::DType dtype;
+  std::vector<int64_t> shape;
+};
+
+/// A checkpoint's tensors by name.
+using TensorTypes = std::unordered_map<std::string, TensorType>;
+
+/// The tensors that a checkpoint of this configuration has.
+TensorTypes tensorTypes(const ModelConfig &config);
+/// The tensors that a checkpoint really has, in whatever types it was saved.
+TensorTypes tensorTypes(const checkpoint::Checkpoint &checkpoint);
+
+/// The model as a function of token ids, the position of the first, and how many of the last get logits:
+///
+///     func.func @forward(%ids: tensor<?xi32>, %position: index, %outputs: index) -> tensor<?xVxf32>
+///
+/// Dequantize and matmul stand apart: the plain meaning. MTP layers are left out. Fails, with a message that names the tensor,
+/// if one is missing or has another shape than the configuration says.
+Result<mlir::OwningOpRef<mlir::ModuleOp>> buildModel(mlir::MLIRContext &context, const ModelConfig &config,
+                                                     const TensorTypes &tensors);
+
+} // namespace quant::models
+
+#endif // QUANT_MODELS_BUILDER_BUILDER_H

@@ -1,0 +1,173 @@
+//===- config.h - the parameters of a DeepSeek-V3-family model ----*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// One struct for the two ways a configuration is written down:
+//   - DeepSeek's own (deepseek-ai/DeepSeek-V3, inference/configs/*.json; the keys of `ModelArgs` in inference/model.py),
+//   - Hugging Face's config.json (model_type deepseek_v3 or deepseek_v2).
+// A configuration that comes out of parseConfig() or loadConfig() has passed every rule of validateConfig(): the sizes are
+// positive and bounded, no product of them overflows, and top-k, groups and layers fit each other.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_MODELS_CONFIG_H
+#define QUANT_MODELS_CONFIG_H
+
+#include "runtime/abi/result.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quant::models {
+
+/// How the gate turns logits into scores.
+enum class ScoreFunc { Sigmoid, Softmax };
+
+/// How the gate selects experts.
+enum class TopkMethod {
+  NoauxTc,            ///< V3: groups, scores plus a per-expert bias for the selection only
+  GroupLimitedGreedy, ///< V2: groups, no bias
+  Greedy              ///< V2-Lite: no groups
+};
+
+/// A group's score, by which the groups are limited.
+enum class GroupScore {
+  SumOfTop2, ///< of the biased scores (noaux_tc)
+  Max
+};
+
+/// What the linear layers of the checkpoint are stored in.
+enum class WeightDType { BF16, FP8, F32 };
+
+/// How a block scale is rounded: kept as f32, or to a power of two.
+enum class ScaleFmt { None, UE8M0 };
+
+/// Every parameter of a model. In brackets: the name in DeepSeek's files and in toJson() | the name in Hugging Face's
+/// config.json.
+struct ModelConfig {
+  /// [model_type | model_type] "deepseek_v3" or "deepseek_v2"
+  std::string modelType = "deepseek_v3";
+
+  // Sizes.
+  int64_t vocabSize = 0;   ///< [vocab_size | vocab_size]
+  int64_t dim = 0;         ///< [dim | hidden_size]
+  int64_t interDim = 0;    ///< [inter_dim | intermediate_size] of a dense layer
+  int64_t moeInterDim = 0; ///< [moe_inter_dim | moe_intermediate_size] of one expert
+  int64_t nLayers = 0;     ///< [n_layers | num_hidden_layers] without the MTP layers
+  /// [n_dense_layers | first_k_dense_replace] layers 0 .. n-1 have a dense FFN, the others experts
+  int64_t nDenseLayers = 0;
+  int64_t nHeads = 0; ///< [n_heads | num_attention_heads]
+  /// [n_mtp_layers | num_nextn_predict_layers] stored as layers nLayers .. nLayers + n - 1
+  int64_t nMtpLayers = 0;
+
+  // Experts and gate.
+  int64_t nRoutedExperts = 0;                 ///< [n_routed_experts | n_routed_experts]
+  int64_t nSharedExperts = 0;                 ///< [n_shared_experts | n_shared_experts] stored as one FFN of n * moeInterDim
+  int64_t nActivatedExperts = 0;              ///< [n_activated_experts | num_experts_per_tok] top-k
+  int64_t nExpertGroups = 1;                  ///< [n_expert_groups | n_group]
+  int64_t nLimitedGroups = 1;                 ///< [n_limited_groups | topk_group] groups a token may choose from
+  double routeScale = 1.0;                    ///< [route_scale | routed_scaling_factor] applied after normalisation
+  ScoreFunc scoreFunc = ScoreFunc::Softmax;   ///< [score_func | scoring_func]
+  TopkMethod topkMethod = TopkMethod::Greedy; ///< [topk_method | topk_method]
+  bool normTopkProb = false;                  ///< [norm_topk_prob | norm_topk_prob] the selected weights sum to 1
+
+  // Multi-head latent attention.
+  int64_t qLoraRank = 0;     ///< [q_lora_rank | q_lora_rank] 0 (or null): q_proj instead of q_a_proj and q_b_proj
+  int64_t kvLoraRank = 0;    ///< [kv_lora_rank | kv_lora_rank]
+  int64_t qkNopeHeadDim = 0; ///< [qk_nope_head_dim | qk_nope_head_dim]
+  int64_t qkRopeHeadDim = 0; ///< [qk_rope_head_dim | qk_rope_head_dim] even
+  int64_t vHeadDim = 0;      ///< [v_head_dim | v_head_dim]
+  double rmsNormEps = 1e-6;  ///< [rms_norm_eps | rms_norm_eps]; not of the latent norms, see kLatentNormEps
+  /// [tie_word_embeddings | tie_word_embeddings] the head is embed_tokens, there is no lm_head.weight
+  bool tieWordEmbeddings = false;
+
+  // Rotary positions. The formulas are in models/rope.h.
+  double ropeTheta = 10000.0; ///< [rope_theta | rope_theta, or rope_parameters.rope_theta]
+  /// [has_rope_scaling | rope_scaling is there and its type is yarn] YaRN is on. Without the key in a DeepSeek file:
+  /// max_seq_len > original_seq_len, which is DeepSeek's own condition
+  bool hasRopeScaling = false;
+  double ropeFactor = 1.0;       ///< [rope_factor | rope_scaling.factor]
+  int64_t originalSeqLen = 4096; ///< [original_seq_len | rope_scaling.original_max_position_embeddings]
+  double betaFast = 32;          ///< [beta_fast | rope_scaling.beta_fast]
+  double betaSlow = 1;           ///< [beta_slow | rope_scaling.beta_slow]
+  double mscale = 1.0;           ///< [mscale | rope_scaling.mscale]
+  double mscaleAllDim = 0.0;     ///< [mscale_all_dim | rope_scaling.mscale_all_dim] in a DeepSeek file the same as mscale
+  /// [rope_attention_factor | rope_scaling.attention_factor] when given, the cos/sin factor instead of the mscale quotient
+  std::optional<double> ropeAttentionFactor;
+  /// [rope_interleave | rope_interleave] pairs are (0, 1), (2, 3), ... in the checkpoint's order, else (0, n/2), (1, n/2 + 1),
+  /// ...
+  bool ropeInterleave = true;
+
+  // Storage.
+  WeightDType dtype = WeightDType::BF16; ///< [dtype | quantization_config, else dtype or torch_dtype]
+  ScaleFmt scaleFmt = ScaleFmt::None;    ///< [scale_fmt | quantization_config.scale_fmt]
+  /// [weight_block_size | quantization_config.weight_block_size] rows (out) x columns (in) of a weight that share a scale
+  std::array<int64_t, 2> weightBlock = {128, 128};
+  /// [modules_to_not_convert | quantization_config.modules_to_not_convert and .ignored_layers] linear layers that stay
+  /// BF16 in an FP8 checkpoint; see isQuantized()
+  std::vector<std::string> modulesNotQuantized;
+
+  // Limits and tokens.
+  int64_t maxBatchSize = 8;          ///< [max_batch_size | -]
+  int64_t maxSeqLen = 4096 * 4;      ///< [max_seq_len | max_position_embeddings] tokens, prompt and answer together
+  std::optional<int64_t> bosTokenId; ///< [bos_token_id | bos_token_id]
+  std::optional<int64_t> eosTokenId; ///< [eos_token_id | eos_token_id]
+
+  bool operator==(const ModelConfig &) const = default;
+
+  /// Layer `layer` (MTP layers count on from nLayers) has experts.
+  bool isMoeLayer(int64_t layer) const { return layer >= nDenseLayers; }
+  /// Any layer, MTP included, has experts.
+  bool hasMoe() const { return nLayers + nMtpLayers > nDenseLayers; }
+  /// The gate has an e_score_correction_bias, f32 [nRoutedExperts].
+  bool hasGateBias() const { return topkMethod == TopkMethod::NoauxTc; }
+  GroupScore groupScore() const { return hasGateBias() ? GroupScore::SumOfTop2 : GroupScore::Max; }
+  /// Of a query or key head: position-free part and rotary part.
+  int64_t qkHeadDim() const { return qkNopeHeadDim + qkRopeHeadDim; }
+  /// The linear layer `module` ("model.layers.3.mlp.experts.7.up_proj", without ".weight") is stored as FP8 with scales:
+  /// dtype is FP8 and no entry of modulesNotQuantized names it. An entry names a module when its dotted parts are a run
+  /// of the module's parts ("kv_b_proj", "model.layers.3", "mlp.shared_experts"); a part `*` stands for any one part.
+  /// Norms, embeddings, the gate, eh_proj and the heads are no such layers, whatever this says.
+  bool isQuantized(std::string_view module) const;
+};
+
+/// Epsilon of q_a_layernorm and kv_a_layernorm: 1e-6 whatever rms_norm_eps says (DeepSeek's model.py, its
+/// modeling_deepseek.py and transformers agree: those norms are built without the configured epsilon).
+inline constexpr double kLatentNormEps = 1e-6;
+
+/// Reads a configuration in either style and validates it. The error names the field as the input spells it, the value and
+/// the rule.
+Result<ModelConfig> parseConfig(const nlohmann::json &json);
+
+/// Reads `fileOrDir`, or `config.json` in it when it is a directory. Errors start with the file's path.
+Result<ModelConfig> loadConfig(const std::filesystem::path &fileOrDir);
+
+/// Every rule a configuration must keep, for one that was built or changed in code. Names are DeepSeek's.
+Result<void> validateConfig(const ModelConfig &config);
+
+/// For the module's manifest: DeepSeek's key names, every field, so that parseConfig(toJson(c)) == c.
+nlohmann::json toJson(const ModelConfig &config);
+
+/// For a checkpoint's config.json: Hugging Face's key names, with quantization_config (both skip keys) when dtype is FP8. Only
+/// what means nothing there is left out: maxBatchSize, and YaRN's numbers when it is off.
+nlohmann::json toHuggingFaceJson(const ModelConfig &config);
+
+/// "sigmoid", "noaux_tc", "fp8", ...: as in the JSON; scale_fmt None is "none".
+std::string_view name(ScoreFunc value);
+std::string_view name(TopkMethod value);
+std::string_view name(WeightDType value);
+std::string_view name(ScaleFmt value);
+
+} // namespace quant::models
+
+#endif // QUANT_MODELS_CONFIG_H

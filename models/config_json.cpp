@@ -1,0 +1,99 @@
+//===- config_json.cpp - printers of a model configuration ----------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "models/config_fields.h"
+
+#include <nlohmann/json.hpp>
+
+using namespace quant;
+using namespace quant::models;
+using nlohmann::json;
+
+json models::toJson(const ModelConfig &config) {
+  json result;
+  for (const auto &field : kIntFields)
+    result[field.deepSeek] = config.*field.member;
+  for (const auto &field : kRealFields)
+    result[field.deepSeek] = config.*field.member;
+  result["model_type"] = config.modelType;
+  result["score_func"] = name(config.scoreFunc);
+  result["topk_method"] = name(config.topkMethod);
+  result["norm_topk_prob"] = config.normTopkProb;
+  result["tie_word_embeddings"] = config.tieWordEmbeddings;
+  result["has_rope_scaling"] = config.hasRopeScaling;
+  result["rope_interleave"] = config.ropeInterleave;
+  result["dtype"] = name(config.dtype);
+  result["scale_fmt"] = name(config.scaleFmt);
+  result["weight_block_size"] = config.weightBlock;
+  result["modules_to_not_convert"] = config.modulesNotQuantized;
+  if (config.ropeAttentionFactor)
+    result["rope_attention_factor"] = *config.ropeAttentionFactor;
+  if (config.bosTokenId)
+    result["bos_token_id"] = *config.bosTokenId;
+  if (config.eosTokenId)
+    result["eos_token_id"] = *config.eosTokenId;
+  return result;
+}
+
+static json ropeScaling(const ModelConfig &config) {
+  if (!config.hasRopeScaling)
+    return nullptr;
+  json rope = {{"type", "yarn"}};
+  for (const auto &field : kIntFields)
+    if (field.huggingFace.starts_with('@'))
+      rope[field.huggingFace.substr(1)] = config.*field.member;
+  for (const auto &field : kRealFields)
+    if (field.huggingFace.starts_with('@'))
+      rope[field.huggingFace.substr(1)] = config.*field.member;
+  if (config.ropeAttentionFactor)
+    rope["attention_factor"] = *config.ropeAttentionFactor;
+  return rope;
+}
+
+/// Older vLLM reads ignored_layers, transformers modules_to_not_convert: both are written.
+static json quantization(const ModelConfig &config) {
+  json result = {{"activation_scheme", "dynamic"},
+                 {"fmt", "e4m3"},
+                 {"quant_method", "fp8"},
+                 {"weight_block_size", config.weightBlock},
+                 {"modules_to_not_convert", config.modulesNotQuantized},
+                 {"ignored_layers", config.modulesNotQuantized}};
+  if (config.scaleFmt != ScaleFmt::None)
+    result["scale_fmt"] = name(config.scaleFmt);
+  return result;
+}
+
+json models::toHuggingFaceJson(const ModelConfig &config) {
+  json result = {{"model_type", config.modelType},
+                 {"architectures", {config.modelType == "deepseek_v3" ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM"}},
+                 {"attention_bias", false},
+                 {"hidden_act", "silu"},
+                 {"moe_layer_freq", 1},
+                 {"num_key_value_heads", config.nHeads},
+                 {"scoring_func", name(config.scoreFunc)},
+                 {"topk_method", name(config.topkMethod)},
+                 {"norm_topk_prob", config.normTopkProb},
+                 {"tie_word_embeddings", config.tieWordEmbeddings},
+                 {"rope_interleave", config.ropeInterleave},
+                 {"rope_scaling", ropeScaling(config)},
+                 {"torch_dtype", config.dtype == WeightDType::F32 ? "float32" : "bfloat16"}};
+  for (const auto &field : kIntFields)
+    if (!field.huggingFace.empty() && !field.huggingFace.starts_with('@'))
+      result[field.huggingFace] = config.*field.member;
+  for (const auto &field : kRealFields)
+    if (!field.huggingFace.starts_with('@'))
+      result[field.huggingFace] = config.*field.member;
+  if (config.qLoraRank == 0)
+    result["q_lora_rank"] = nullptr;
+  if (config.dtype == WeightDType::FP8)
+    result["quantization_config"] = quantization(config);
+  if (config.bosTokenId)
+    result["bos_token_id"] = *config.bosTokenId;
+  if (config.eosTokenId)
+    result["eos_token_id"] = *config.eosTokenId;
+  return result;
+}

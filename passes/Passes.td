@@ -1,0 +1,182 @@
+//===- Passes.td - the target-free passes -----------------*- tablegen -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_PASSES
+#define QUANT_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+//===----------------------------------------------------------------------===//
+// fuse/: model -> fused
+//===----------------------------------------------------------------------===//
+
+def FuseDequantize : Pass<"qblock-fuse-dequantize", "::mlir::func::FuncOp"> {
+  let summary = "folds dequantize into the matmuls and attention ops that use it";
+  let description = [{
+    A weight that is dequantized and multiplied is read as codes instead: the op takes the block-scaled value itself. Looks
+    through floating-point casts, through transposes (the codes and scales are transposed instead) and through reshapes
+    that add or drop unit dimensions; all of these keep blocks whole. Where a dequantize stays because something else
+    stands between, a remark says what.
+
+    ```
+    quant-opt --qblock-fuse-dequantize mlp.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::tensor::TensorDialect", "::mlir::linalg::LinalgDialect"];
+}
+
+def DecomposeMla : Pass<"deepseek-decompose-mla", "::mlir::func::FuncOp"> {
+  let summary = "rewrites mla_attention to its absorbed form";
+  let description = [{
+    `latent_append`, `mla_absorb`, `mla_core`, `mla_expand`: keys and values are never formed, the cache stays latent.
+
+    ```
+    quant-opt --deepseek-decompose-mla attention.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::deepseek::DeepSeekDialect"];
+}
+
+def DecomposeExperts : Pass<"deepseek-decompose-experts", "::mlir::func::FuncOp"> {
+  let summary = "rewrites experts to dispatch, grouped matmuls, swiglu and combine";
+  let description = [{
+    gate and up become one grouped matmul where their blocks can be joined.
+
+    ```
+    quant-opt --deepseek-decompose-experts experts.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::deepseek::DeepSeekDialect", "::quant::qblock::QBlockDialect",
+                           "::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];
+}
+
+def MergeProjections : Pass<"qblock-merge-projections", "::mlir::func::FuncOp"> {
+  let summary = "makes one matmul of those that share their input";
+  let description = [{
+    gate|up and q_a|kv_a read the same activations: one matmul over the joined rows (`qblock.concat`, which moves nothing)
+    has twice the parallelism and quantizes its input once. Only weights of one scheme are joined; one whose rows do not end
+    on a block's edge goes last.
+
+    ```
+    quant-opt --qblock-merge-projections mlp.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];
+}
+
+def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::FuncOp"> {
+  let summary = "quantizes the inputs of FP8 matmuls online";
+  let description = [{
+    The input of each matmul whose weight is FP8 is quantized per token and group of K (the weight's block along K, 128).
+
+    ```
+    quant-opt --qblock-quantize-activations="scale-format=ue8m0" mlp.mlir
+    ```
+  }];
+  let options = [Option<"scaleFormat", "scale-format", "std::string", /*default=*/"\"f32\"",
+                        "f32, or ue8m0: scales rounded up to powers of two">];
+  let dependentDialects = ["::quant::qblock::QBlockDialect"];
+}
+
+def FuseQuantize : Pass<"qblock-fuse-quantize", "::mlir::func::FuncOp"> {
+  let summary = "lets rms_norm and swiglu quantize their own result";
+  let description = [{
+    A row is quantized while it is still in registers. The floating-point result stays for other users.
+
+    ```
+    quant-opt --qblock-quantize-activations --qblock-fuse-quantize mlp.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::qblock::QBlockDialect", "::quant::deepseek::DeepSeekDialect"];
+}
+
+def DequantizeActivations : Pass<"qblock-dequantize-activations", "::mlir::func::FuncOp"> {
+  let summary = "gives FP8 matmuls floating-point inputs, for targets without FP8 units";
+  let description = [{
+    `matmul(quantize(x), w)` becomes `matmul(dequantize(quantize(x)), w)`: the same numbers, computed in f32. This is how the
+    host runs `--activations=fp8`.
+
+    ```
+    quant-opt --qblock-quantize-activations --qblock-dequantize-activations mlp.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::qblock::QBlockDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// dispatch/: fused -> dispatched
+//===----------------------------------------------------------------------===//
+
+def OutlineDispatches : Pass<"program-outline-dispatches", "::mlir::ModuleOp"> {
+  let summary = "makes kernels of the ops and a list of dispatches of the model";
+  let description = [{
+    Each op that computes becomes a kernel, a private function with its grid; ops that only look at data (`assemble`,
+    `concat`, slices) go into the kernels that use them. Equal kernels are one: layers of one kind share their code.
+
+    ```
+    quant-opt --program-outline-dispatches fused.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::program::ProgramDialect", "::mlir::func::FuncDialect"];
+}
+
+def PlanMemory : Pass<"program-plan-memory", "::mlir::ModuleOp"> {
+  let summary = "gives every intermediate its place in one workspace";
+  let description = [{
+    Lifetimes are known, the program being a straight line: the largest value first, each at the lowest offset that is free
+    while it lives. Sizes are those at `max-tokens`, the largest number of tokens of one call (longer prompts go in chunks).
+
+    ```
+    quant-opt --program-plan-memory="max-tokens=256" dispatched.mlir
+    ```
+  }];
+  let options = [Option<"maxTokens", "max-tokens", "int64_t", /*default=*/"256", "tokens of one call at most">];
+  let dependentDialects = ["::quant::program::ProgramDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// tile/: dispatched -> tiled
+//===----------------------------------------------------------------------===//
+
+def TileMatmuls : Pass<"qblock-tile-matmuls", "::mlir::func::FuncOp"> {
+  let summary = "cuts matmul kernels into 128x128 blocks";
+  let description = [{
+    An `scf.forall` over the blocks of the result, which becomes the grid, and an `scf.for` along K, one scale block at a
+    time. `block-m = 0` leaves M whole (the host: weights are read once for all tokens).
+
+    ```
+    quant-opt --qblock-tile-matmuls="block-m=128 block-n=128 block-k=128" kernels.mlir
+    ```
+  }];
+  let options = [Option<"blockM", "block-m", "int64_t", /*default=*/"0", "rows of a tile, 0 for all">,
+                 Option<"blockN", "block-n", "int64_t", /*default=*/"128", "columns of a tile">,
+                 Option<"blockK", "block-k", "int64_t", /*default=*/"128", "step along K">];
+  let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::linalg::LinalgDialect", "::mlir::arith::ArithDialect", "::mlir::affine::AffineDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// verify/: what holds at the end of each stage
+//===----------------------------------------------------------------------===//
+
+def VerifyStage : Pass<"verify-stage", "::mlir::ModuleOp"> {
+  let summary = "checks what must hold at the end of a stage, and marks the module with its name";
+  let description = [{
+    - `model`: one public function, `forward`.
+    - `fused`: no matmul or attention op reads a dequantized weight; `mla_attention` and `experts` are gone.
+    - `dispatched`: `forward` holds weights, caches and dispatches only, each kernel has a grid, each result a place.
+    - `tiled`: every matmul is cut into tiles: a grid where it has more than one, a loop along K likewise.
+    - `target`: no op of `qblock` or `deepseek` is left in a kernel that the target supports.
+
+    ```
+    quant-opt --verify-stage="name=fused" fused.mlir
+    ```
+  }];
+  let options = [Option<"name", "name", "std::string", /*default=*/"\"model\"", "the stage">];
+}
+
+#endif // QUANT_PASSES

@@ -1,0 +1,112 @@
+//===- PlanMemory.cpp - one workspace for all intermediates ---------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/program/Program.h"
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Builders.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace quant {
+#define GEN_PASS_DEF_PLANMEMORY
+#include "passes/Passes.h.inc"
+} // namespace quant
+
+using namespace mlir;
+using namespace quant;
+
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+/// A result that lives in the workspace from dispatch `first` to dispatch `last`, both included.
+struct Interval {
+  OpResult value;
+  int64_t first, last, bytes, offset = 0;
+
+  bool overlaps(const Interval &other) const { return first <= other.last && other.first <= last; }
+};
+
+struct PlanMemory : quant::impl::PlanMemoryBase<PlanMemory> {
+  using PlanMemoryBase::PlanMemoryBase;
+
+  void runOnOperation() override {
+    auto forward = getOperation().lookupSymbol<func::FuncOp>("forward");
+    if (!forward || maxTokens < 1) {
+      getOperation().emitError("needs a function @forward and max-tokens of at least 1, not ") << maxTokens;
+      return signalPassFailure();
+    }
+    SmallVector<Interval> intervals = lifetimes(forward);
+    int64_t workspace = place(intervals);
+    record(forward, intervals);
+    OpBuilder builder(forward);
+    forward->setAttr(program::kWorkspaceBytesAttr, builder.getI64IntegerAttr(workspace));
+    forward->setAttr(program::kMaxTokensAttr, builder.getI64IntegerAttr(maxTokens));
+  }
+
+private:
+  int64_t bytesOf(RankedTensorType type) {
+    int64_t elements = 1;
+    for (int64_t size : type.getShape())
+      elements *= ShapedType::isDynamic(size) ? maxTokens : size;
+    return llvm::alignTo(llvm::divideCeil(elements * type.getElementTypeBitWidth(), 8), kAlignment);
+  }
+
+  SmallVector<Interval> lifetimes(func::FuncOp forward) {
+    llvm::DenseMap<Operation *, int64_t> order;
+    for (auto [index, op] : llvm::enumerate(forward.getBody().front()))
+      order[&op] = index;
+    SmallVector<Interval> intervals;
+    forward.walk([&](program::DispatchOp dispatch) {
+      for (OpResult result : dispatch->getResults()) {
+        int64_t last = order[dispatch];
+        bool returned = false;
+        for (Operation *user : result.getUsers()) {
+          returned |= isa<func::ReturnOp>(user);
+          last = std::max(last, order[user]);
+        }
+        if (!returned)
+          intervals.push_back({result, order[dispatch], last, bytesOf(cast<RankedTensorType>(result.getType()))});
+      }
+    });
+    return intervals;
+  }
+
+  /// Largest first, each at the lowest offset free during its life. Returns the size of the workspace.
+  static int64_t place(SmallVector<Interval> &intervals) {
+    llvm::stable_sort(intervals, [](const Interval &a, const Interval &b) { return a.bytes > b.bytes; });
+    int64_t workspace = 0;
+    for (size_t index = 0; index < intervals.size(); ++index) {
+      Interval &interval = intervals[index];
+      SmallVector<const Interval *> taken;
+      for (const Interval &placed : ArrayRef(intervals).take_front(index))
+        if (placed.overlaps(interval))
+          taken.push_back(&placed);
+      llvm::sort(taken, [](auto *a, auto *b) { return a->offset < b->offset; });
+      for (const Interval *placed : taken)
+        if (placed->offset < interval.offset + interval.bytes)
+          interval.offset = std::max(interval.offset, placed->offset + placed->bytes);
+      workspace = std::max(workspace, interval.offset + interval.bytes);
+    }
+    return workspace;
+  }
+
+  static void record(func::FuncOp forward, ArrayRef<Interval> intervals) {
+    forward.walk([](program::DispatchOp dispatch) {
+      dispatch.setPlacement(SmallVector<int64_t>(dispatch.getNumResults(), -1));
+    });
+    for (const Interval &interval : intervals) {
+      auto dispatch = cast<program::DispatchOp>(interval.value.getOwner());
+      SmallVector<int64_t> placement(*dispatch.getPlacement());
+      placement[interval.value.getResultNumber()] = interval.offset;
+      dispatch.setPlacement(placement);
+    }
+  }
+};
+
+} // namespace

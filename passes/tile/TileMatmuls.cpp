@@ -1,0 +1,95 @@
+//===- TileMatmuls.cpp - 128x128 blocks -----------------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/program/Program.h"
+#include "dialects/qblock/QBlock.h"
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/SCF/Transforms/TileUsingInterface.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
+namespace quant {
+#define GEN_PASS_DEF_TILEMATMULS
+#include "passes/Passes.h.inc"
+} // namespace quant
+
+using namespace mlir;
+using namespace quant;
+
+namespace {
+
+struct TileMatmuls : quant::impl::TileMatmulsBase<TileMatmuls> {
+  using TileMatmulsBase::TileMatmulsBase;
+
+  void runOnOperation() override {
+    if (blockM < 0 || blockN < 1 || blockK < 1) {
+      getOperation().emitError("block sizes must be positive (block-m may be 0)");
+      return signalPassFailure();
+    }
+    SmallVector<qblock::MatmulOp> matmuls;
+    getOperation().walk([&](qblock::MatmulOp op) { matmuls.push_back(op); });
+    for (qblock::MatmulOp op : matmuls)
+      if (failed(tile(op)))
+        return signalPassFailure();
+  }
+
+private:
+  LogicalResult tile(qblock::MatmulOp op) {
+    IRRewriter rewriter(op);
+    qblock::MatmulAccOp matmul = withZeroAccumulator(rewriter, op);
+    FailureOr<Operation *> inner =
+        applyTiling(rewriter, matmul, {blockM, blockN, 0}, scf::SCFTilingOptions::LoopType::ForallOp);
+    if (failed(inner))
+      return failure();
+    return applyTiling(rewriter, *inner, {0, 0, blockK}, scf::SCFTilingOptions::LoopType::ForOp);
+  }
+
+  /// The matmul on an f32 accumulator of zeros, rounded to the result's type at the end.
+  static qblock::MatmulAccOp withZeroAccumulator(IRRewriter &rewriter, qblock::MatmulOp op) {
+    Location loc = op.getLoc();
+    auto result = cast<RankedTensorType>(op.getType());
+    auto type = RankedTensorType::get(result.getShape(), rewriter.getF32Type());
+    SmallVector<Value> sizes;
+    if (type.isDynamicDim(0)) {
+      Value rows = op.getX();
+      if (auto block = dyn_cast<qblock::BlockTensorType>(rows.getType()))
+        rows = qblock::StorageOp::create(rewriter, loc, TypeRange{block.getDataTensorType(), block.getScaleTensorType()}, rows)
+                   .getData();
+      sizes.push_back(tensor::DimOp::create(rewriter, loc, rows, 0));
+    }
+    Value empty = tensor::EmptyOp::create(rewriter, loc, type, sizes);
+    Value zero = arith::ConstantOp::create(rewriter, loc, rewriter.getZeroAttr(rewriter.getF32Type()));
+    Value acc = linalg::FillOp::create(rewriter, loc, zero, empty).getResult(0);
+    auto matmul = qblock::MatmulAccOp::create(rewriter, loc, type, op.getX(), op.getW(), acc);
+    Value replacement = matmul;
+    if (result.getElementType() != type.getElementType())
+      replacement = arith::TruncFOp::create(rewriter, loc, result, replacement);
+    rewriter.replaceOp(op, replacement);
+    return matmul;
+  }
+
+  /// Tiles `op` and returns the op inside the loops.
+  static FailureOr<Operation *> applyTiling(IRRewriter &rewriter, Operation *op, ArrayRef<int64_t> sizes,
+                                            scf::SCFTilingOptions::LoopType loops) {
+    scf::SCFTilingOptions options;
+    options.setTileSizes(getAsIndexOpFoldResult(op->getContext(), sizes));
+    options.setLoopType(loops);
+    rewriter.setInsertionPoint(op);
+    FailureOr<scf::SCFTilingResult> tiled = scf::tileUsingSCF(rewriter, cast<TilingInterface>(op), options);
+    if (failed(tiled))
+      return op->emitError("cannot be tiled by ") << sizes;
+    rewriter.replaceOp(op, tiled->replacements);
+    return tiled->tiledOps.front();
+  }
+};
+
+} // namespace

@@ -1,0 +1,108 @@
+//===- VerifyStage.cpp - what holds at the end of each stage --------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/deepseek/DeepSeek.h"
+#include "dialects/program/Program.h"
+#include "passes/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringSwitch.h"
+
+namespace quant {
+#define GEN_PASS_DEF_VERIFYSTAGE
+#include "passes/Passes.h.inc"
+} // namespace quant
+
+using namespace mlir;
+using namespace quant;
+
+namespace {
+
+LogicalResult verifyModel(ModuleOp module) {
+  auto forward = module.lookupSymbol<func::FuncOp>("forward");
+  if (!forward || forward.isDeclaration())
+    return module.emitError("stage model: there must be a function @forward");
+  return success();
+}
+
+LogicalResult verifyFused(ModuleOp module) {
+  WalkResult result = module.walk([](Operation *op) {
+    if (isa<deepseek::MlaAttentionOp, deepseek::ExpertsOp>(op)) {
+      op->emitError("stage fused: must have been decomposed");
+      return WalkResult::interrupt();
+    }
+    bool reads = isa<qblock::MatmulOp, qblock::GroupedMatmulOp, deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op);
+    if (reads && op->getOperand(1).getDefiningOp<qblock::DequantizeOp>()) {
+      op->emitError("stage fused: reads a dequantized weight");
+      return WalkResult::interrupt();
+    }
+    return WalkResult::advance();
+  });
+  return failure(result.wasInterrupted());
+}
+
+LogicalResult verifyDispatched(ModuleOp module) {
+  auto forward = module.lookupSymbol<func::FuncOp>("forward");
+  if (!forward || !forward->hasAttr(program::kWorkspaceBytesAttr))
+    return module.emitError("stage dispatched: @forward must have a memory plan");
+  for (Operation &op : forward.getBody().front()) {
+    if (!isa<program::WeightOp, program::WeightGroupOp, program::CacheOp, program::DispatchOp, func::ReturnOp>(op))
+      return op.emitError("stage dispatched: @forward may hold weights, caches and dispatches only");
+    if (auto dispatch = dyn_cast<program::DispatchOp>(op); dispatch && !dispatch.getPlacement())
+      return op.emitError("stage dispatched: results have no place in the workspace");
+  }
+  for (func::FuncOp kernel : module.getOps<func::FuncOp>())
+    if (kernel != forward && !kernel->hasAttr(program::kGridAttr))
+      return kernel.emitError("stage dispatched: kernel without a grid");
+  return success();
+}
+
+LogicalResult verifyTiled(ModuleOp module) {
+  WalkResult result = module.walk([](qblock::MatmulOp op) {
+    op->emitError("stage tiled: a matmul must have been cut into tiles");
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
+
+/// Kernels that a target cannot lower yet are marked `program.unsupported` by its lowering, and reported by quant-compile.
+LogicalResult verifyTarget(ModuleOp module) {
+  WalkResult result = module.walk([](Operation *op) {
+    auto kernel = op->getParentOfType<func::FuncOp>();
+    bool ours = isa_and_nonnull<qblock::QBlockDialect, deepseek::DeepSeekDialect>(op->getDialect());
+    if (!ours || (kernel && kernel->hasAttr(program::kUnsupportedAttr)))
+      return WalkResult::advance();
+    op->emitError("stage target: not lowered");
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
+}
+
+struct VerifyStage : quant::impl::VerifyStageBase<VerifyStage> {
+  using VerifyStageBase::VerifyStageBase;
+
+  void runOnOperation() override {
+    using Check = LogicalResult (*)(ModuleOp);
+    Check check = llvm::StringSwitch<Check>(name)
+                      .Case("model", verifyModel)
+                      .Case("fused", verifyFused)
+                      .Case("dispatched", verifyDispatched)
+                      .Case("tiled", verifyTiled)
+                      .Case("target", verifyTarget)
+                      .Default(nullptr);
+    if (!check) {
+      getOperation().emitError("there is no stage '") << name.getValue() << "'";
+      return signalPassFailure();
+    }
+    if (failed(check(getOperation())))
+      return signalPassFailure();
+    getOperation()->setAttr(program::kStageAttr, StringAttr::get(&getContext(), name));
+  }
+};
+
+} // namespace

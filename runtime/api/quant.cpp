@@ -1,0 +1,225 @@
+//===- quant.cpp - C API of the runtime -----------------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/api/quant.h"
+
+#include "runtime/api/inference.h"
+#include "runtime/api/sampler.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <sstream>
+
+using namespace quant;
+using namespace quant::runtime;
+
+struct quant_module {
+  std::shared_ptr<const Module> module;
+  const Target *host; ///< null where there is none
+  std::string targets, program;
+};
+
+struct quant_session {
+  Inference inference;
+  std::string profile;
+};
+
+struct quant_sampler {
+  Sampler sampler;
+};
+
+static thread_local std::string lastError;
+
+static quant_status failed(quant_status status, const std::string &message) {
+  lastError = message;
+  return status;
+}
+
+/// Runs an entry point's body and keeps exceptions of the standard library (memory) inside.
+template <typename Body>
+static quant_status guarded(Body body) noexcept {
+  try {
+    return body();
+  } catch (const std::bad_alloc &) {
+    lastError.assign("out of memory"); // short enough to need no allocation
+  } catch (const std::exception &) {
+    lastError.assign("internal error");
+  }
+  return QUANT_INTERNAL_ERROR;
+}
+
+const char *quant_version(void) { return QUANT_VERSION; }
+
+const char *quant_last_error(void) { return lastError.c_str(); }
+
+static std::string listTargets(const Module &module) {
+  std::string list;
+  for (const Target &target : module.targets)
+    for (const CodeObject &object : target.objects)
+      list += target.name + "/" + object.isa + "\n";
+  return list;
+}
+
+quant_status quant_module_open(const char *path, quant_module **module) {
+  return guarded([&] {
+    if (!path || !module)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_module_open: null argument");
+    Result<Module> opened = openModule(path);
+    if (!opened)
+      return failed(QUANT_INVALID_MODULE, opened.error().message);
+    auto result = std::make_unique<quant_module>();
+    result->module = std::make_shared<const Module>(std::move(*opened));
+    result->host = result->module->find(kHostTarget);
+    result->targets = listTargets(*result->module);
+    if (result->host) {
+      std::ostringstream os;
+      printProgram(os, *result->host);
+      result->program = os.str();
+    }
+    *module = result.release();
+    return QUANT_OK;
+  });
+}
+
+void quant_module_free(quant_module *module) { delete module; }
+
+const char *quant_module_config(const quant_module *module) { return module->module->modelConfig.c_str(); }
+const char *quant_module_targets(const quant_module *module) { return module->targets.c_str(); }
+const char *quant_module_program(const quant_module *module) { return module->program.c_str(); }
+
+int64_t quant_module_vocab(const quant_module *module) { return module->host ? module->host->program.limits.vocab : 0; }
+int64_t quant_module_max_tokens(const quant_module *module) { return module->host ? module->host->program.limits.tokens : 0; }
+int64_t quant_module_max_context(const quant_module *module) { return module->host ? module->host->program.limits.context : 0; }
+
+/// Errors: which option is out of range.
+static Result<void> checkOptions(const quant_session_options &options, const Limits &limits) {
+  auto check = [](const char *name, int64_t value, int64_t max) -> Result<void> {
+    if (value >= 0 && value <= max)
+      return {};
+    return fail(std::string(name) + " is " + std::to_string(value) + ", not 0 (the default) to " + std::to_string(max));
+  };
+  if (Result<void> threads = check("threads", options.threads, ThreadPool::kMaxThreads); !threads)
+    return threads;
+  if (Result<void> context = check("context", options.context, limits.context); !context)
+    return context;
+  return check("max_chunk", options.max_chunk, limits.tokens);
+}
+
+quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
+                                  quant_session **session) {
+  return guarded([&] {
+    if (!module || !weights || !session)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_session_create: null argument");
+    const std::string &path = module->module->path;
+    if (!module->host)
+      return failed(QUANT_INVALID_MODULE, path + ": the module has no code for CPUs (target 'host')");
+    quant_session_options chosen = options ? *options : quant_session_options{};
+    if (Result<void> checked = checkOptions(chosen, module->host->program.limits); !checked)
+      return failed(QUANT_INVALID_ARGUMENT, checked.error().message);
+    HostOptions host = {.threads = chosen.threads,
+                        .context = chosen.context,
+                        .isa = chosen.isa ? chosen.isa : "",
+                        .profile = chosen.profile != 0};
+    // Asked before the weights are looked at, so that a wrong machine is not reported as a wrong checkpoint.
+    if (Result<const CodeObject *> object = selectObject(*module->host, host.isa, CpuFeatures::host()); !object)
+      return failed(QUANT_INVALID_MODULE, object.error().in(path).message);
+    Result<checkpoint::Checkpoint> opened = checkpoint::Checkpoint::open(weights);
+    if (!opened)
+      return failed(QUANT_INVALID_WEIGHTS, opened.error().message);
+    auto tensors = std::make_shared<const checkpoint::Checkpoint>(std::move(*opened));
+    Result<std::unique_ptr<HostSession>> created = HostSession::create(module->module, std::move(tensors), host);
+    if (!created)
+      return failed(QUANT_INVALID_WEIGHTS, created.error().message);
+    Result<Inference> inference = Inference::create(std::move(*created), chosen.max_chunk);
+    if (!inference)
+      return failed(QUANT_INVALID_MODULE, inference.error().in(path).message);
+    *session = new quant_session{std::move(*inference), {}};
+    return QUANT_OK;
+  });
+}
+
+void quant_session_free(quant_session *session) { delete session; }
+
+quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_t count, int64_t outputs, float *logits) {
+  return guarded([&] {
+    if (!session)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_forward: null session");
+    if (count < 1 || !tokens)
+      return failed(QUANT_INVALID_ARGUMENT,
+                    "no tokens: a forward pass needs at least 1, got " + std::to_string(tokens ? count : 0));
+    if (outputs < 0 || outputs > count || (outputs > 0 && !logits))
+      return failed(QUANT_INVALID_ARGUMENT, "logits of " + std::to_string(outputs) + " positions asked for, with " +
+                                                std::to_string(count) + " tokens" + (logits ? "" : " and no memory for them"));
+    if (Result<void> room = session->inference.checkRoom(count); !room)
+      return failed(QUANT_CONTEXT_FULL, room.error().message);
+    std::span<const int32_t> ids(tokens, static_cast<size_t>(count));
+    if (Result<void> valid = session->inference.checkTokens(ids); !valid)
+      return failed(QUANT_INVALID_TOKEN, valid.error().message);
+    Result<void> ran = session->inference.forward(ids, outputs, logits);
+    return ran ? QUANT_OK : failed(QUANT_INTERNAL_ERROR, ran.error().message);
+  });
+}
+
+int64_t quant_session_position(const quant_session *session) { return session->inference.position(); }
+
+quant_status quant_session_reset(quant_session *session, int64_t position) {
+  return guarded([&] {
+    if (!session)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_session_reset: null session");
+    int64_t current = session->inference.position();
+    if (position < 0 || position > current)
+      return failed(QUANT_INVALID_ARGUMENT,
+                    "cannot go back to position " + std::to_string(position) + " from " + std::to_string(current));
+    session->inference.reset(position);
+    return QUANT_OK;
+  });
+}
+
+int32_t quant_session_threads(const quant_session *session) { return session->inference.host().threads(); }
+int64_t quant_session_context(const quant_session *session) { return session->inference.host().context(); }
+const char *quant_session_isa(const quant_session *session) { return session->inference.host().isa().c_str(); }
+
+const char *quant_session_profile(quant_session *session) {
+  guarded([&] {
+    std::vector<std::pair<std::string, ProfileEntry>> entries(session->inference.host().profile().begin(),
+                                                              session->inference.host().profile().end());
+    std::ranges::sort(entries, std::ranges::greater(), [](const auto &entry) { return entry.second.seconds; });
+    std::ostringstream os;
+    for (const auto &[label, entry] : entries)
+      os << std::fixed << std::setprecision(6) << std::setw(12) << entry.seconds << std::setw(10) << entry.calls << "  " << label
+         << '\n';
+    session->profile = os.str();
+    return QUANT_OK;
+  });
+  return session->profile.c_str();
+}
+
+quant_status quant_sampler_create(double temperature, double top_p, uint64_t seed, quant_sampler **sampler) {
+  return guarded([&] {
+    if (!sampler)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_sampler_create: null argument");
+    Result<Sampler> created = Sampler::create(temperature, top_p, seed);
+    if (!created)
+      return failed(QUANT_INVALID_ARGUMENT, created.error().message);
+    *sampler = new quant_sampler{std::move(*created)};
+    return QUANT_OK;
+  });
+}
+
+void quant_sampler_free(quant_sampler *sampler) { delete sampler; }
+
+quant_status quant_sample(quant_sampler *sampler, const float *logits, int64_t vocab, int32_t *token) {
+  return guarded([&] {
+    if (!sampler || !logits || !token || vocab < 1 || vocab > INT32_MAX)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_sample: null argument or vocab of " + std::to_string(vocab));
+    Result<int32_t> sampled = sampler->sampler.sample({logits, static_cast<size_t>(vocab)});
+    if (!sampled)
+      return failed(QUANT_INVALID_ARGUMENT, sampled.error().message);
+    *token = *sampled;
+    return QUANT_OK;
+  });
+}

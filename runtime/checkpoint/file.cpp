@@ -1,0 +1,184 @@
+//===- file.cpp - POSIX files without surprises ---------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/checkpoint/file.h"
+
+#include "runtime/checkpoint/text.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <system_error>
+
+namespace quant::checkpoint {
+
+namespace fs = std::filesystem;
+
+FileDescriptor::~FileDescriptor() {
+  if (fd >= 0)
+    ::close(fd);
+}
+
+Error errnoError(const fs::path &path, const std::string &action, int errorNumber) {
+  return {printable(path.native()) + ": cannot " + action + ": " + std::generic_category().message(errorNumber)};
+}
+
+static tl::unexpected<Error> failErrno(const fs::path &path, const std::string &action) {
+  return tl::unexpected(errnoError(path, action, errno));
+}
+
+std::string describeFileType(mode_t mode) {
+  switch (mode & S_IFMT) {
+  case S_IFREG:
+    return "a regular file";
+  case S_IFDIR:
+    return "a directory";
+  case S_IFIFO:
+    return "a FIFO";
+  case S_IFSOCK:
+    return "a socket";
+  case S_IFLNK:
+    return "a symlink";
+  default:
+    return "a device";
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Reading
+//===----------------------------------------------------------------------===//
+
+Result<OpenFile> openRegularFile(const fs::path &path) {
+  // O_NONBLOCK: a FIFO without a writer would block open() forever.
+  OpenFile file{FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)), {}};
+  if (!file.fd) {
+    int number = errno;
+    std::error_code ignored;
+    if (number == ENOENT && fs::is_symlink(fs::symlink_status(path, ignored)))
+      return fail(printable(path.native()) + ": is a symlink to a file that is not there; download it again");
+    return tl::unexpected(errnoError(path, "open", number));
+  }
+  if (::fstat(file.fd.get(), &file.status) != 0)
+    return failErrno(path, "stat");
+  if (!S_ISREG(file.status.st_mode))
+    return fail(printable(path.native()) + ": is " + describeFileType(file.status.st_mode) + ", not a regular file");
+  return file;
+}
+
+Result<void> readAt(const OpenFile &file, const fs::path &path, std::span<std::byte> out, uint64_t offset) {
+  while (!out.empty()) {
+    ssize_t count = ::pread(file.fd.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count < 0)
+      return failErrno(path, "read");
+    if (count == 0)
+      return fail(printable(path.native()) + ": ends at byte " + std::to_string(offset) + ": it shrank while it was read");
+    out = out.subspan(static_cast<size_t>(count));
+    offset += static_cast<uint64_t>(count);
+  }
+  return {};
+}
+
+Result<std::string> readFile(const fs::path &path, uint64_t maxBytes) {
+  auto file = openRegularFile(path);
+  if (!file)
+    return tl::unexpected(file.error());
+  if (file->size() > maxBytes)
+    return fail(printable(path.native()) + ": has " + std::to_string(file->size()) + " bytes, more than the " +
+                std::to_string(maxBytes) + " allowed");
+  std::string text(file->size(), '\0');
+  if (auto read = readAt(*file, path, std::as_writable_bytes(std::span(text)), 0); !read)
+    return tl::unexpected(read.error());
+  return text;
+}
+
+//===----------------------------------------------------------------------===//
+// Writing
+//===----------------------------------------------------------------------===//
+
+/// Opens a fresh file `.NAME.PID-N.tmp` beside `path` with the usual permissions (mkstemp would give 0600).
+static Result<std::pair<fs::path, FileDescriptor>> openTemporary(const fs::path &path) {
+  static std::atomic<uint64_t> counter = 0;
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    std::string name =
+        "." + path.filename().native() + "." + std::to_string(::getpid()) + "-" + std::to_string(counter++) + ".tmp";
+    fs::path temporary = path.parent_path() / name;
+    FileDescriptor fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (fd)
+      return std::pair(std::move(temporary), std::move(fd));
+    if (errno != EEXIST)
+      return failErrno(temporary, "create");
+  }
+  return fail(printable(path.native()) + ": cannot find a free temporary name beside it; remove its .tmp files");
+}
+
+Result<AtomicFile> AtomicFile::create(const fs::path &path) {
+  if (!path.has_filename())
+    return fail(quote(path.native()) + " names no file to write");
+  struct stat status;
+  if (::lstat(path.c_str(), &status) == 0) {
+    if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
+      return fail(printable(path.native()) + ": is " + describeFileType(status.st_mode) + " and will not be replaced by a file");
+  } else if (errno != ENOENT) {
+    return failErrno(path, "stat");
+  }
+  auto temporary = openTemporary(path);
+  if (!temporary)
+    return tl::unexpected(temporary.error());
+  return AtomicFile(path, std::move(temporary->first), std::move(temporary->second));
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd)
+    ::unlink(temporary.c_str());
+}
+
+Result<void> AtomicFile::reserve(uint64_t bytes) {
+  if (bytes == 0)
+    return {};
+  int result;
+  do
+    result = ::fallocate(fd.get(), 0, 0, static_cast<off_t>(bytes));
+  while (result != 0 && errno == EINTR);
+  if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+    return failErrno(path, "reserve " + std::to_string(bytes) + " bytes");
+  return {};
+}
+
+Result<void> AtomicFile::writeAt(std::span<const std::byte> bytes, uint64_t offset) {
+  while (!bytes.empty()) {
+    ssize_t count = ::pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count < 0)
+      return failErrno(path, "write " + std::to_string(bytes.size()) + " bytes at byte " + std::to_string(offset));
+    bytes = bytes.subspan(static_cast<size_t>(count));
+    offset += static_cast<uint64_t>(count);
+  }
+  return {};
+}
+
+Result<void> AtomicFile::commit() {
+  if (::fsync(fd.get()) != 0)
+    return failErrno(path, "flush to disk");
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    return failErrno(path, "rename its temporary file");
+  fd = FileDescriptor();
+  // Until the folder is on disk too, a power cut may undo the rename.
+  fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  FileDescriptor directory(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory)
+    return failErrno(folder, "open");
+  if (::fsync(directory.get()) != 0 && errno != EINVAL)
+    return failErrno(folder, "flush to disk");
+  return {};
+}
+
+} // namespace quant::checkpoint

@@ -1,0 +1,28 @@
+//===- text.h - names and numbers in error messages -------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_CHECKPOINT_TEXT_H
+#define QUANT_RUNTIME_CHECKPOINT_TEXT_H
+
+#include <string>
+#include <string_view>
+
+namespace quant::checkpoint {
+
+/// `text` fit for a terminal and a log: control bytes as \xNN, and all but the first 200 bytes cut off. A name in a
+/// hostile file can be 100 MB of escape sequences.
+std::string printable(std::string_view text);
+
+/// printable() in single quotes.
+std::string quote(std::string_view text);
+
+/// "line 3, column 14" of the byte at `offset`; lines and columns count from 1, columns in bytes.
+std::string lineAndColumn(std::string_view text, size_t offset);
+
+} // namespace quant::checkpoint
+
+#endif // QUANT_RUNTIME_CHECKPOINT_TEXT_H

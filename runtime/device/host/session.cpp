@@ -1,0 +1,166 @@
+//===- session.cpp - a program, running on the CPU ------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/host/session.h"
+
+#include "runtime/checkpoint/text.h"
+#include "runtime/device/host/weights.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace quant::runtime {
+
+using checkpoint::Checkpoint;
+
+static int64_t alignUp(int64_t bytes, int64_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
+
+Result<std::unique_ptr<HostSession>> HostSession::create(std::shared_ptr<const Module> module,
+                                                         std::shared_ptr<const Checkpoint> weights, const HostOptions &options) {
+  std::unique_ptr<HostSession> session(new HostSession);
+  session->module = std::move(module);
+  session->weights = std::move(weights);
+  session->target = session->module->find(kHostTarget);
+  if (!session->target)
+    return fail(session->module->path + ": the module has no code for CPUs (target 'host')");
+  int64_t limit = session->program().limits.context;
+  session->contextRows = options.context == 0 ? limit : options.context;
+  if (session->contextRows < 1 || session->contextRows > limit)
+    return fail("context of " + std::to_string(options.context) + " rows asked for, the module allows 1 to " +
+                std::to_string(limit));
+  // CPU features before threads: see CpuFeatures::host().
+  if (Result<void> selected = session->selectCode(options.isa); !selected)
+    return tl::unexpected(selected.error().in(session->module->path));
+  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(options.threads == 0 ? availableCpus() : options.threads);
+  if (!pool)
+    return tl::unexpected(pool.error());
+  session->pool = std::move(*pool);
+  if (Result<void> allocated = session->allocate(); !allocated)
+    return tl::unexpected(allocated.error());
+  if (Result<void> resolved = session->resolveValues(); !resolved)
+    return tl::unexpected(resolved.error());
+  session->resolveSteps(options.profile);
+  return session;
+}
+
+Result<void> HostSession::selectCode(const std::string &isa) {
+  Result<const CodeObject *> selected = selectObject(*target, isa, CpuFeatures::host());
+  if (!selected)
+    return tl::unexpected(selected.error());
+  object = *selected;
+  Result<CodeImage> loaded = CodeImage::load(*object);
+  if (!loaded)
+    return tl::unexpected(loaded.error());
+  code = std::move(*loaded);
+  return {};
+}
+
+Result<void> HostSession::allocate() {
+  for (const Kernel &kernel : target->kernels)
+    scratchStride = std::max(scratchStride, alignUp(kernel.scratchBytes, abi::kBufferAlignment));
+  Result<Memory> arena = Memory::allocate(program().workspaceBytes, "workspace");
+  Result<Memory> perWorker = Memory::allocate(scratchStride * threads(), "workers' scratch");
+  if (!arena)
+    return tl::unexpected(arena.error());
+  if (!perWorker)
+    return tl::unexpected(perWorker.error());
+  workspace = std::move(*arena);
+  scratch = std::move(*perWorker);
+  return {};
+}
+
+Result<void *> HostSession::resolveValue(const Value &value) {
+  if (value.kind == ValueKind::Workspace)
+    return workspace.data() + value.offset;
+  if (value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup) {
+    Result<std::vector<const std::byte *>> tensors = findWeights(value, *weights);
+    if (!tensors)
+      return tl::unexpected(tensors.error());
+    // Kernels take void *const * for all operands; that weights are only read was verified with the module.
+    if (value.kind == ValueKind::Weight)
+      return const_cast<std::byte *>((*tensors)[0]);
+    return weightTables.emplace_back(std::move(*tensors)).data();
+  }
+  Dims sizes = program().limits.largest();
+  sizes[static_cast<size_t>(abi::Dim::Context)] = contextRows;
+  Result<Memory> memory = Memory::allocate(*byteSize(value.shape, value.dtype, sizes), value.name.c_str());
+  if (!memory)
+    return tl::unexpected(memory.error());
+  return buffers.emplace_back(std::move(*memory)).data();
+}
+
+Result<void> HostSession::resolveValues() {
+  const std::vector<Value> &values = program().values;
+  for (size_t i = 0; i < values.size(); ++i) {
+    Result<void *> address = resolveValue(values[i]);
+    if (!address)
+      return tl::unexpected(address.error().in("value " + std::to_string(i)));
+    addresses.push_back(*address);
+  }
+  return {};
+}
+
+void HostSession::resolveSteps(bool profile) {
+  for (const Dispatch &dispatch : program().dispatches) {
+    auto kernel = static_cast<size_t>(dispatch.kernel);
+    Step step = {.kernel = code.kernel(object->entries[kernel]), .grid = &dispatch.grid, .operands = {}, .profile = nullptr};
+    for (int operand : dispatch.operands)
+      step.operands.push_back(addresses[static_cast<size_t>(operand)]);
+    if (profile)
+      step.profile = &profileEntries[dispatch.label.empty() ? target->kernels[kernel].name : dispatch.label];
+    steps.push_back(std::move(step));
+  }
+}
+
+std::byte *HostSession::buffer(std::string_view name) const {
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    const Value &value = program().values[i];
+    if ((value.kind == ValueKind::Input || value.kind == ValueKind::Output) && value.name == name)
+      return static_cast<std::byte *>(addresses[i]);
+  }
+  return nullptr;
+}
+
+Result<void> HostSession::checkDims(const Dims &dims) const {
+  DimIntervals allowed = program().limits.intervals();
+  auto [tokens, position, outputs, context] = dims;
+  allowed[static_cast<size_t>(abi::Dim::Position)].high = contextRows - tokens;
+  allowed[static_cast<size_t>(abi::Dim::Outputs)].high = tokens;
+  allowed[static_cast<size_t>(abi::Dim::Context)] = {contextRows, contextRows};
+  for (size_t i = 0; i < dims.size(); ++i)
+    if (dims[i] < allowed[i].low || dims[i] > allowed[i].high)
+      return fail(std::string(abi::kDimNames[i]) + " is " + std::to_string(dims[i]) + ", not " + std::to_string(allowed[i].low) +
+                  " to " + std::to_string(allowed[i].high));
+  return {};
+}
+
+/// UBSan's check of the callee's type would read the bytes before it, which may not be there.
+[[clang::no_sanitize("function")]] static void call(abi::HostKernel kernel, const std::vector<void *> &operands, const Dims &dims,
+                                                    void *scratch, int64_t begin, int64_t end) {
+  kernel(operands.data(), dims.data(), scratch, begin, end);
+}
+
+Result<void> HostSession::run(const Dims &dims) {
+  if (Result<void> checked = checkDims(dims); !checked)
+    return checked;
+  for (const Step &step : steps) {
+    Result<int64_t> blocks = step.grid->evaluate(dims);
+    if (!blocks)
+      return tl::unexpected(blocks.error());
+    auto start = step.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
+    pool->run(*blocks, [&](int worker, int64_t begin, int64_t end) {
+      call(step.kernel, step.operands, dims, scratch.data() + worker * scratchStride, begin, end);
+    });
+    if (step.profile) {
+      step.profile->seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      ++step.profile->calls;
+    }
+  }
+  return {};
+}
+
+} // namespace quant::runtime

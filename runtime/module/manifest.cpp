@@ -1,0 +1,181 @@
+//===- manifest.cpp - what a module file holds ----------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/abi/module_format.h"
+#include "runtime/checkpoint/text.h"
+#include "runtime/module/module_parts.h"
+#include "runtime/module/object_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+
+namespace quant::runtime {
+
+using nlohmann::json;
+
+static constexpr int64_t kMaxScratchBytes = int64_t{1} << 30;
+static constexpr size_t kMaxOperands = 64;
+
+static Access parseAccess(ObjectReader &reader) {
+  static constexpr std::array<std::string_view, 3> kNames = {"read", "write", "readwrite"};
+  std::string name = reader.text("access");
+  const auto *it = std::ranges::find(kNames, name);
+  if (it != kNames.end())
+    return static_cast<Access>(it - kNames.begin());
+  reader.report("'access' is " + checkpoint::quote(name) + ", not read, write or readwrite");
+  return Access::Read;
+}
+
+static KernelOperand parseKernelOperand(const json &json, const std::string &where, std::optional<Error> &error) {
+  ObjectReader reader(json, where, error);
+  KernelOperand operand;
+  std::string dtype = reader.text("dtype");
+  if (std::optional<DType> known = dtypeFromName(dtype))
+    operand.dtype = *known;
+  else
+    reader.report("unknown dtype " + checkpoint::quote(dtype));
+  operand.access = parseAccess(reader);
+  if (reader.has("count"))
+    operand.count = reader.integer("count", 1, INT32_MAX);
+  if (reader.has("shape")) {
+    Result<Shape> shape = parseShape(reader.any("shape"));
+    if (shape)
+      operand.shape = std::move(*shape);
+    else
+      reader.report(shape.error().message);
+  }
+  reader.finish();
+  return operand;
+}
+
+static Kernel parseKernel(const json &json, const std::string &where, std::optional<Error> &error) {
+  ObjectReader reader(json, where, error);
+  Kernel kernel;
+  kernel.name = reader.text("name");
+  kernel.scratchBytes = reader.integer("scratch_bytes", 0, kMaxScratchBytes);
+  const auto &operands = reader.array("operands");
+  if (operands.size() > kMaxOperands)
+    reader.report(std::to_string(operands.size()) + " operands, at most " + std::to_string(kMaxOperands) + " are allowed");
+  for (size_t i = 0; i < operands.size() && !error; ++i)
+    kernel.operands.push_back(parseKernelOperand(operands[i], where + ": operand " + std::to_string(i), error));
+  reader.finish();
+  return kernel;
+}
+
+/// `entries`: where each kernel starts; every kernel needs one, inside the text.
+static void parseEntries(ObjectReader &reader, const std::vector<Kernel> &kernels, CodeObject &object,
+                         std::optional<Error> &error) {
+  ObjectReader entries(reader.any("entries"), reader.where() + ": entries", error);
+  int64_t textEnd = object.textOffset + object.textBytes;
+  for (const Kernel &kernel : kernels)
+    object.entries.push_back(entries.integer(kernel.name.c_str(), object.textOffset, textEnd - 1));
+  entries.finish();
+}
+
+static CodeObject parseObject(const json &json, const std::string &where, const std::vector<Kernel> &kernels,
+                              const Sections &sections, std::optional<Error> &error) {
+  ObjectReader reader(json, where, error);
+  CodeObject object;
+  object.isa = reader.text("isa");
+  object.section = reader.text("section");
+  object.features = reader.texts("requires");
+  if (auto section = sections.find(object.section); section != sections.end())
+    object.image = section->second;
+  else
+    reader.report("there is no section " + checkpoint::quote(object.section));
+  auto imageBytes = static_cast<int64_t>(object.image.size());
+  object.textOffset = reader.integer("text_offset", 0, imageBytes);
+  if (object.textOffset % static_cast<int64_t>(abi::kSectionAlignment) != 0)
+    reader.report("'text_offset' " + std::to_string(object.textOffset) + " is not a multiple of " +
+                  std::to_string(abi::kSectionAlignment));
+  object.textBytes = reader.integer("text_bytes", 1, std::max<int64_t>(1, imageBytes - object.textOffset));
+  parseEntries(reader, kernels, object, error);
+  reader.finish();
+  return object;
+}
+
+/// Reports the first of `names` that stands twice.
+static void checkUnique(const std::vector<std::string> &names, const std::string &what, ObjectReader &reader) {
+  std::set<std::string_view> seen;
+  for (const std::string &name : names)
+    if (name.empty() || !seen.insert(name).second)
+      return reader.report(what + " " + checkpoint::quote(name) + " is empty or stands twice");
+}
+
+/// What can be listed of a target that this runtime does not run.
+static Target parseOtherTarget(ObjectReader &reader, std::string name, std::optional<Error> &error) {
+  Target target;
+  target.name = std::move(name);
+  const json &objects = reader.array("objects");
+  for (size_t i = 0; i < objects.size() && !error; ++i) {
+    CodeObject object;
+    object.isa = ObjectReader(objects[i], reader.where() + ": object " + std::to_string(i), error).text("isa");
+    target.objects.push_back(std::move(object));
+  }
+  return target;
+}
+
+static Target parseTarget(const json &json, const std::string &where, const Sections &sections, std::optional<Error> &error) {
+  ObjectReader reader(json, where, error);
+  Target target;
+  target.name = reader.text("name");
+  if (target.name != kHostTarget)
+    return parseOtherTarget(reader, target.name, error);
+  std::vector<std::string> names;
+  const auto &kernels = reader.array("kernels");
+  for (size_t i = 0; i < kernels.size() && !error; ++i) {
+    target.kernels.push_back(parseKernel(kernels[i], where + ": kernel " + std::to_string(i), error));
+    names.push_back(target.kernels.back().name);
+  }
+  checkUnique(names, "kernel", reader);
+  names.clear();
+  const auto &objects = reader.array("objects");
+  for (size_t i = 0; i < objects.size() && !error; ++i) {
+    target.objects.push_back(parseObject(objects[i], where + ": object " + std::to_string(i), target.kernels, sections, error));
+    names.push_back(target.objects.back().isa);
+  }
+  checkUnique(names, "isa", reader);
+  if (objects.empty())
+    reader.report("'objects' is empty");
+  std::string program = reader.text("program");
+  reader.finish();
+  if (error)
+    return target;
+  Result<Program> parsed = parseProgram(sections, program, target.kernels);
+  if (parsed)
+    target.program = std::move(*parsed);
+  else
+    error = parsed.error();
+  return target;
+}
+
+Result<Module> parseManifest(const Sections &sections) {
+  Result<json> manifest = parseJsonSection(sections, "manifest.json");
+  if (!manifest)
+    return tl::unexpected(manifest.error());
+  std::optional<Error> error;
+  Module module;
+  ObjectReader reader(*manifest, "manifest.json", error);
+  reader.integer("format", abi::kFormatVersion, abi::kFormatVersion);
+  module.producer = reader.text("producer");
+  module.modelConfig = reader.any("model").dump(-1, ' ', false, json::error_handler_t::replace);
+  const json &targets = reader.array("targets");
+  std::vector<std::string> names;
+  for (size_t i = 0; i < targets.size() && !error; ++i) {
+    module.targets.push_back(parseTarget(targets[i], "manifest.json: target " + std::to_string(i), sections, error));
+    names.push_back(module.targets.back().name);
+  }
+  checkUnique(names, "target", reader);
+  reader.finish();
+  if (error)
+    return tl::unexpected(*error);
+  return module;
+}
+
+} // namespace quant::runtime

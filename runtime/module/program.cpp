@@ -1,0 +1,119 @@
+//===- program.cpp - names, sizes and the printer -------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/module/program.h"
+
+#include <algorithm>
+#include <array>
+#include <ostream>
+
+namespace quant::runtime {
+
+namespace {
+struct DTypeInfo {
+  std::string_view name;
+  int bits;
+};
+} // namespace
+
+/// In the order of DType.
+static constexpr std::array<DTypeInfo, 10> kDTypes = {{{"f32", 32},
+                                                       {"f16", 16},
+                                                       {"bf16", 16},
+                                                       {"f8E4M3FN", 8},
+                                                       {"f8E5M2", 8},
+                                                       {"f8E8M0FNU", 8},
+                                                       {"i4", 4},
+                                                       {"i8", 8},
+                                                       {"i32", 32},
+                                                       {"i64", 64}}};
+
+std::string_view mlirName(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].name; }
+
+int bitWidth(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].bits; }
+
+std::optional<DType> dtypeFromName(std::string_view name) {
+  const auto *it = std::ranges::find(kDTypes, name, &DTypeInfo::name);
+  if (it == kDTypes.end())
+    return std::nullopt;
+  return static_cast<DType>(it - kDTypes.begin());
+}
+
+std::optional<abi::Dim> dimFromName(std::string_view name) {
+  const auto *it = std::ranges::find(abi::kDimNames, name);
+  if (it == abi::kDimNames.end())
+    return std::nullopt;
+  return static_cast<abi::Dim>(it - abi::kDimNames.begin());
+}
+
+std::string_view kindName(ValueKind kind) {
+  static constexpr std::array<std::string_view, 6> kNames = {"input", "output", "weight", "weight_group", "cache", "workspace"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+void printType(std::ostream &os, const Shape &shape, DType dtype) {
+  for (const Extent &extent : shape) {
+    if (extent.dim)
+      os << abi::kDimNames[static_cast<size_t>(*extent.dim)] << 'x';
+    else
+      os << extent.size << 'x';
+  }
+  os << mlirName(dtype);
+}
+
+Result<int64_t> byteSize(const Shape &shape, DType dtype, const Dims &dims) {
+  int64_t bits = bitWidth(dtype);
+  for (const Extent &extent : shape)
+    if (__builtin_mul_overflow(bits, extent.at(dims), &bits))
+      return fail("size overflows 64 bits");
+  return bits / 8 + (bits % 8 != 0);
+}
+
+static void printValue(std::ostream &os, const Value &value) {
+  os << kindName(value.kind) << " \"" << value.name << "\" : ";
+  if (value.kind == ValueKind::WeightGroup)
+    os << value.count << " of ";
+  printType(os, value.shape, value.dtype);
+  if (value.kind == ValueKind::Workspace)
+    os << " at " << value.offset;
+  for (const std::string &alias : value.aliases)
+    os << ", or \"" << alias << '"';
+}
+
+static void printDispatch(std::ostream &os, const Target &target, const Dispatch &dispatch) {
+  const Kernel &kernel = target.kernels[static_cast<size_t>(dispatch.kernel)];
+  os << kernel.name << '[';
+  dispatch.grid.print(os);
+  os << "](";
+  for (size_t i = 0; i < dispatch.operands.size(); ++i) {
+    static constexpr std::array<std::string_view, 3> kMarks = {"", "=", "+="};
+    os << (i > 0 ? ", " : "") << kMarks[static_cast<size_t>(kernel.operands[i].access)] << '%' << dispatch.operands[i];
+  }
+  os << ')';
+  if (!dispatch.label.empty())
+    os << " // " << dispatch.label;
+}
+
+void printProgram(std::ostream &os, const Target &target) {
+  const Program &program = target.program;
+  os << "program @" << target.name << " { // at most " << program.limits.tokens << " tokens a call, " << program.limits.context
+     << " of context, vocabulary " << program.limits.vocab << "; workspace " << program.workspaceBytes << " bytes\n";
+  for (size_t i = 0; i < program.values.size(); ++i) {
+    os << "  %" << i << " = ";
+    printValue(os, program.values[i]);
+    os << '\n';
+  }
+  // Operands: %read, =%written, +=%read and written.
+  for (const Dispatch &dispatch : program.dispatches) {
+    os << "  ";
+    printDispatch(os, target, dispatch);
+    os << '\n';
+  }
+  os << "}\n";
+}
+
+} // namespace quant::runtime

@@ -1,0 +1,138 @@
+//===- program.h - the compiled model as data -------------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+//
+// What docs/module-format.md says about the manifest and the programs, as structs. module.h reads and checks them.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_MODULE_PROGRAM_H
+#define QUANT_RUNTIME_MODULE_PROGRAM_H
+
+#include "runtime/module/grid_expr.h"
+
+#include <cstddef>
+#include <iosfwd>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quant::runtime {
+
+/// Element types, named as in MLIR.
+enum class DType : uint8_t { F32, F16, BF16, F8E4M3FN, F8E5M2, F8E8M0FNU, I4, I8, I32, I64 };
+
+/// MLIR's name of `dtype`, e.g. "f8E4M3FN".
+std::string_view mlirName(DType dtype);
+std::optional<DType> dtypeFromName(std::string_view name);
+/// Bits of one element.
+int bitWidth(DType dtype);
+
+std::optional<abi::Dim> dimFromName(std::string_view name);
+
+/// One extent of a shape: a constant, or a run-time size.
+struct Extent {
+  int64_t size = 0;            ///< when `dim` is empty
+  std::optional<abi::Dim> dim; ///< the run-time size that this extent is
+
+  int64_t at(const Dims &dims) const { return dim ? dims[static_cast<size_t>(*dim)] : size; }
+  bool operator==(const Extent &) const = default;
+};
+
+using Shape = std::vector<Extent>;
+
+/// "tokensx7168xf32", as MLIR writes it.
+void printType(std::ostream &os, const Shape &shape, DType dtype);
+
+/// Bytes of a dense row-major tensor at `dims`, the last partial byte of a sub-byte type counted whole. Errors: overflow.
+Result<int64_t> byteSize(const Shape &shape, DType dtype, const Dims &dims);
+
+enum class ValueKind : uint8_t { Input, Output, Weight, WeightGroup, Cache, Workspace };
+std::string_view kindName(ValueKind kind);
+
+/// A named piece of memory that dispatches read or write.
+struct Value {
+  std::string name; ///< a checkpoint tensor's name where kind is Weight; with one `{}` where it is WeightGroup
+  ValueKind kind = ValueKind::Workspace;
+  DType dtype = DType::F32;
+  Shape shape;
+  std::vector<std::string> aliases; ///< further checkpoint names of a weight or group, tried in order after `name`
+  int64_t count = 0;                ///< tensors in a WeightGroup
+  int64_t offset = 0;               ///< of a Workspace value, in bytes from the arena's start
+};
+
+/// One kernel launch.
+struct Dispatch {
+  int kernel = 0;            ///< index in Target::kernels
+  GridExpr grid;             ///< number of blocks
+  std::vector<int> operands; ///< indices in Program::values
+  std::string label;         ///< what it computes, for people; profiles group by it
+};
+
+/// The largest sizes a program was compiled for.
+struct Limits {
+  int64_t tokens = 0;  ///< in one call
+  int64_t context = 0; ///< rows of the KV cache
+  int64_t vocab = 0;   ///< token ids are below it
+
+  /// Every dim at its limit.
+  Dims largest() const { return {tokens, context, tokens, context}; }
+  /// What the dims can be in a call.
+  DimIntervals intervals() const { return {{{1, tokens}, {0, context - 1}, {0, tokens}, {1, context}}}; }
+};
+
+/// A straight-line list of dispatches over named values.
+struct Program {
+  Limits limits;
+  int64_t workspaceBytes = 0;
+  std::vector<Value> values;
+  std::vector<Dispatch> dispatches;
+};
+
+enum class Access : uint8_t { Read, Write, ReadWrite };
+
+/// What a kernel expects at one operand.
+struct KernelOperand {
+  DType dtype = DType::F32;
+  Access access = Access::Read;
+  std::optional<int64_t> count; ///< a table of that many pointers, where the manifest says so
+  std::optional<Shape> shape;   ///< the extents the code was made for, where the manifest says them
+};
+
+struct Kernel {
+  std::string name;
+  int64_t scratchBytes = 0; ///< per worker
+  std::vector<KernelOperand> operands;
+};
+
+/// Machine code of every kernel for one instruction set.
+struct CodeObject {
+  std::string isa;
+  std::string section;
+  std::vector<std::string> features; ///< CPU features it needs: the manifest's `requires`
+  int64_t textOffset = 0;            ///< where code starts in `image`, a multiple of 4096
+  int64_t textBytes = 0;
+  std::vector<int64_t> entries;     ///< of each kernel, in bytes from the image's start
+  std::span<const std::byte> image; ///< points into the module's bytes
+};
+
+/// What one kind of device needs to run the model.
+struct Target {
+  std::string name;
+  std::vector<Kernel> kernels;
+  std::vector<CodeObject> objects; ///< best first
+  Program program;
+};
+
+/// Prints limits, values and dispatches, one a line, for people and tests.
+void printProgram(std::ostream &os, const Target &target);
+
+} // namespace quant::runtime
+
+#endif // QUANT_RUNTIME_MODULE_PROGRAM_H

@@ -1,0 +1,171 @@
+//===- program_reader.cpp - a target's program from JSON ------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/abi/module_format.h"
+#include "runtime/checkpoint/json_file.h"
+#include "runtime/checkpoint/text.h"
+#include "runtime/module/module_parts.h"
+#include "runtime/module/object_reader.h"
+
+#include <algorithm>
+#include <map>
+
+namespace quant::runtime {
+
+using nlohmann::json;
+
+static constexpr size_t kMaxRank = 8;
+static constexpr int64_t kMaxTokens = int64_t{1} << 20;
+static constexpr int64_t kMaxContext = int64_t{1} << 30;
+static constexpr int64_t kMaxGroup = 65536;
+
+Result<json> parseJsonSection(const Sections &sections, const std::string &name) {
+  auto section = sections.find(name);
+  if (section == sections.end())
+    return fail("there is no section " + checkpoint::quote(name));
+  Bytes bytes = section->second;
+  Result<json> parsed = checkpoint::parseJsonStrict({reinterpret_cast<const char *>(bytes.data()), bytes.size()});
+  if (!parsed)
+    return tl::unexpected(parsed.error().in(name));
+  return parsed;
+}
+
+Result<Shape> parseShape(const json &json) {
+  if (!json.is_array() || json.size() > kMaxRank)
+    return fail("'shape' is not an array of at most " + std::to_string(kMaxRank) + " extents");
+  Shape shape;
+  for (const auto &item : json) {
+    Extent extent;
+    if (const auto *name = item.get_ptr<const std::string *>()) {
+      extent.dim = dimFromName(*name);
+      if (!extent.dim)
+        return fail("'shape' names unknown dim " + checkpoint::quote(*name));
+    } else {
+      const auto *size = item.get_ptr<const uint64_t *>();
+      if (!size || *size == 0 || *size > static_cast<uint64_t>(INT64_MAX))
+        return fail("'shape' has extent " + (item.is_number() ? item.dump() : item.type_name()) +
+                    ", not a positive integer or a dim");
+      extent.size = static_cast<int64_t>(*size);
+    }
+    shape.push_back(extent);
+  }
+  return shape;
+}
+
+static ValueKind parseKind(ObjectReader &reader) {
+  std::string name = reader.text("kind");
+  for (ValueKind kind :
+       {ValueKind::Input, ValueKind::Output, ValueKind::Weight, ValueKind::WeightGroup, ValueKind::Cache, ValueKind::Workspace})
+    if (name == kindName(kind))
+      return kind;
+  reader.report("unknown kind " + checkpoint::quote(name));
+  return ValueKind::Workspace;
+}
+
+static Value parseValue(const json &json, const std::string &where, std::optional<Error> &error) {
+  ObjectReader reader(json, where, error);
+  Value value;
+  value.name = reader.text("name");
+  value.kind = parseKind(reader);
+  std::string dtype = reader.text("dtype");
+  if (std::optional<DType> known = dtypeFromName(dtype))
+    value.dtype = *known;
+  else
+    reader.report("unknown dtype " + checkpoint::quote(dtype));
+  Result<Shape> shape = parseShape(reader.any("shape"));
+  if (shape)
+    value.shape = std::move(*shape);
+  else
+    reader.report(shape.error().message);
+  bool group = value.kind == ValueKind::WeightGroup;
+  if ((group || value.kind == ValueKind::Weight) && reader.has("aliases"))
+    value.aliases = reader.texts("aliases");
+  if (group)
+    value.count = reader.integer("count", 1, kMaxGroup);
+  if (value.kind == ValueKind::Workspace)
+    value.offset = reader.integer("offset", 0, INT64_MAX);
+  reader.finish();
+  return value;
+}
+
+namespace {
+/// What dispatches are resolved against.
+struct DispatchContext {
+  std::map<std::string_view, int> kernels; ///< index by name
+  size_t values;                           ///< how many there are
+};
+} // namespace
+
+static Dispatch parseDispatch(const json &json, const std::string &where, const DispatchContext &context,
+                              std::optional<Error> &error) {
+  ObjectReader reader(json, where, error);
+  Dispatch dispatch;
+  std::string kernel = reader.text("kernel");
+  if (auto it = context.kernels.find(kernel); it != context.kernels.end())
+    dispatch.kernel = it->second;
+  else
+    reader.report("the manifest has no kernel " + checkpoint::quote(kernel));
+  Result<GridExpr> grid = GridExpr::parse(reader.any("grid"));
+  if (grid)
+    dispatch.grid = std::move(*grid);
+  else
+    reader.report(grid.error().message);
+  for (const auto &item : reader.array("operands")) {
+    const auto *index = item.get_ptr<const uint64_t *>();
+    if (!index || *index >= context.values) {
+      reader.report("operand " + std::to_string(dispatch.operands.size()) + " is value " +
+                    (item.is_number() ? item.dump() : item.type_name()) + ", there are " + std::to_string(context.values) +
+                    " values");
+      break;
+    }
+    dispatch.operands.push_back(static_cast<int>(*index));
+  }
+  if (reader.has("label"))
+    dispatch.label = reader.text("label");
+  reader.finish();
+  return dispatch;
+}
+
+static Limits parseLimits(const json &json, const std::string &where, std::optional<Error> &error) {
+  ObjectReader reader(json, where, error);
+  Limits limits;
+  limits.tokens = reader.integer("tokens", 1, kMaxTokens);
+  limits.context = reader.integer("context", 1, kMaxContext);
+  limits.vocab = reader.integer("vocab", 1, INT32_MAX);
+  reader.finish();
+  return limits;
+}
+
+Result<Program> parseProgram(const Sections &sections, const std::string &name, const std::vector<Kernel> &kernels) {
+  Result<json> document = parseJsonSection(sections, name);
+  if (!document)
+    return tl::unexpected(document.error());
+  std::optional<Error> error;
+  Program program;
+  ObjectReader reader(*document, name, error);
+  reader.integer("format", abi::kFormatVersion, abi::kFormatVersion);
+  if (!std::ranges::equal(reader.texts("dims"), abi::kDimNames))
+    reader.report("'dims' is not [\"tokens\", \"position\", \"outputs\", \"context\"]");
+  program.limits = parseLimits(reader.any("limits"), name + ": limits", error);
+  program.workspaceBytes = reader.integer("workspace_bytes", 0, INT64_MAX);
+  const json &values = reader.array("values");
+  for (size_t i = 0; i < values.size() && !error; ++i)
+    program.values.push_back(parseValue(values[i], name + ": value " + std::to_string(i), error));
+
+  DispatchContext context = {.kernels = {}, .values = values.size()};
+  for (const Kernel &kernel : kernels)
+    context.kernels.emplace(kernel.name, static_cast<int>(context.kernels.size()));
+  const json &dispatches = reader.array("dispatches");
+  for (size_t i = 0; i < dispatches.size() && !error; ++i)
+    program.dispatches.push_back(parseDispatch(dispatches[i], name + ": dispatch " + std::to_string(i), context, error));
+  reader.finish();
+  if (error)
+    return tl::unexpected(*error);
+  return program;
+}
+
+} // namespace quant::runtime

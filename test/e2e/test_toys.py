@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""End to end on toys: checkpoint -> quant-compile -> quant-run, against transformers' goldens and the float64 reference.
+
+    python3 test/e2e/test_toys.py --bin build/bin [--seed N] [--max-rel-error 1e-2] [unittest arguments]
+
+The FP8 toys are made by quant-convert from a fresh random seed, which is printed; --seed (or QUANT_TOY_SEED) repeats a run.
+NumPy only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+from compare import MAX_RELATIVE_ERROR, MODES, Golden, Settings, clear_prompt, compare
+from checkpoint import Checkpoint, SafetensorsFile, write_safetensors  # compare puts test/reference on the path
+from deepseek import Model
+
+HERE = Path(__file__).resolve().parent
+CONFIGS = HERE.parents[1] / "models" / "configs"
+ISAS = {"avx2", "avx512"}  # that a module for the host must have code for
+PROMPT, NEW_TOKENS = 37, 16
+
+
+class Context:
+    """Set by main(): where the binaries are, the seed of the random toys, and the bound on the relative error."""
+
+    binaries = Path()
+    seed = 0
+    max_error = MAX_RELATIVE_ERROR
+
+
+def manifest(module: Path) -> dict[str, Any]:
+    """manifest.json of a .qmod (docs/module-format.md: u32 at 16 = number of sections, a table of 72-byte entries at 64)."""
+    data = module.read_bytes()
+    for entry in range(64, 64 + 72 * int.from_bytes(data[16:20], "little"), 72):
+        if data[entry : entry + 48].rstrip(b"\0") == b"manifest.json":
+            offset, size = (int.from_bytes(data[at : at + 8], "little") for at in (entry + 48, entry + 56))
+            return json.loads(data[offset : offset + size])
+    raise AssertionError(f"{module} has no manifest.json")
+
+
+def runnable_isas(module: Path) -> list[str]:
+    """The instruction sets that the module has host code for and this CPU can run."""
+    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "").split()
+    objects = next(target["objects"] for target in manifest(module)["targets"] if target["name"] == "host")
+    missing = ISAS - {item["isa"] for item in objects}
+    if missing:
+        raise AssertionError(f"{module} has no code for {', '.join(sorted(missing))}")
+    return [item["isa"] for item in objects if set(item["requires"]) <= set(flags)]
+
+
+def call(tool: str, *arguments: str | Path) -> None:
+    """Runs a tool of the build; what it said is in the error when it fails."""
+    command = [str(Context.binaries / tool), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr[-3000:]}")
+
+
+def respell(source: Path, target: Path) -> None:
+    """Copies a checkpoint into two shards with an index, its rope keys in transformers 5's spelling (rope_parameters)."""
+    target.mkdir()
+    config = json.loads((source / "config.json").read_text())
+    scaling = config.pop("rope_scaling")
+    config["rope_parameters"] = {"rope_type": scaling.pop("type"), "rope_theta": config.pop("rope_theta"), **scaling}
+    (target / "config.json").write_text(json.dumps(config))
+    file = SafetensorsFile(source / "model.safetensors")
+    names = sorted(file.header)
+    shard_of: dict[str, str] = {}
+    for number, part in enumerate((names[::2], names[1::2]), start=1):
+        shard = f"model-{number:05d}-of-00002.safetensors"
+        write_safetensors(target / shard, {name: (file.dtype(name), file.raw(name)) for name in part}, {"format": "pt"})
+        shard_of |= dict.fromkeys(part, shard)
+    index = {"metadata": {"total_size": sum(file.raw(name).nbytes for name in names)}, "weight_map": shard_of}
+    (target / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+class Toys(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="toys-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def check(self, checkpoint: Path, prompt: list[int], golden: Golden | None = None, modes: tuple[str, ...] = MODES) -> None:
+        """Compiles once, and compares under every ISA that this CPU has."""
+        module = self.folder / f"{checkpoint.name}.qmod"
+        call("quant-compile", checkpoint, "--target=host", "-o", module)
+        isas = runnable_isas(module)
+        self.assertTrue(isas, "this CPU can run none of the module's code")
+        for isa in isas:
+            with self.subTest(isa=isa):
+                count = len(golden.tokens) if golden else NEW_TOKENS
+                run = Context.binaries / "quant-run"
+                settings = Settings(checkpoint, module, run, prompt, count, golden, Context.max_error, modes, isa)
+                problems = compare(settings)
+                self.assertFalse(problems, "\n".join(problems))
+
+    def check_golden(self, name: str) -> None:
+        golden = Golden.load(HERE / "golden" / name)
+        self.check(HERE / "golden" / name, golden.prompt, golden)
+
+    def check_random(self, config: str) -> None:
+        checkpoint = self.folder / config
+        call("quant-convert", "random", "--config", CONFIGS / f"{config}.json", "--output", checkpoint, "--seed", str(Context.seed))
+        loaded = Checkpoint(checkpoint)
+        self.assertTrue(any(map(loaded.is_fp8, loaded.names())), f"{config} has no FP8 weight")
+        self.check(checkpoint, clear_prompt(Model(loaded), PROMPT, Context.seed))
+
+    def test_golden_v3(self) -> None:
+        self.check_golden("v3")
+
+    def test_golden_v2(self) -> None:
+        self.check_golden("v2")
+
+    def test_golden_v3_in_shards_and_in_transformers_5_spelling(self) -> None:
+        golden = Golden.load(HERE / "golden" / "v3")
+        respell(HERE / "golden" / "v3", self.folder / "respelled")
+        self.check(self.folder / "respelled", golden.prompt, golden, modes=("prefill",))
+
+    def test_random_fp8_v3(self) -> None:
+        self.check_random("toy_v3")
+
+    def test_random_fp8_v2(self) -> None:
+        self.check_random("toy_v2")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Other arguments go to unittest.")
+    parser.add_argument(
+        "--bin", type=Path, default=os.environ.get("QUANT_BIN"), metavar="DIR", help="the build's bin directory (or QUANT_BIN)"
+    )
+    parser.add_argument("--seed", type=int, default=os.environ.get("QUANT_TOY_SEED"), help="of the random toys")
+    parser.add_argument("--max-rel-error", type=float, default=MAX_RELATIVE_ERROR)
+    arguments, rest = parser.parse_known_args()
+    if not arguments.bin:
+        parser.error("--bin is needed")
+    missing = [tool for tool in ("quant-compile", "quant-convert", "quant-run") if not (arguments.bin / tool).exists()]
+    if missing:
+        parser.error(f"{arguments.bin} lacks {', '.join(missing)}")
+    Context.binaries = arguments.bin.resolve()
+    Context.max_error = arguments.max_rel_error
+    Context.seed = random.SystemRandom().randrange(2**31) if arguments.seed is None else int(arguments.seed)
+    print(f"seed {Context.seed} (repeat with --seed {Context.seed})", flush=True)
+    unittest.main(argv=[sys.argv[0], *rest])
+
+
+if __name__ == "__main__":
+    main()

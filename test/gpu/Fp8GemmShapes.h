@@ -1,0 +1,35 @@
+//===- Fp8GemmShapes.h - the FP8 matmuls that are tested and timed -*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TEST_GPU_FP8GEMMSHAPES_H
+#define QUANT_TEST_GPU_FP8GEMMSHAPES_H
+
+#include "lowering/nvvm/Fp8Gemm.h"
+
+#include <vector>
+
+namespace quant::test {
+
+/// Every FP8 linear layer of DeepSeek-V3/R1 671B, then the merged ones (q_a|kv_a, one expert's gate|up, the dense gate|up).
+inline std::vector<nvvm::Fp8GemmConfig> modelShapes() {
+  return {{1536, 7168},  {24576, 1536}, {576, 7168},  {32768, 512}, {7168, 16384}, {18432, 7168},
+          {7168, 18432}, {2048, 7168},  {7168, 2048}, {2112, 7168}, {4096, 7168},  {36864, 7168}};
+}
+
+/// Edges: N far below a tile and in its second half, K below, beside and beyond a block.
+inline std::vector<nvvm::Fp8GemmConfig> oddShapes() {
+  return {{8, 7168}, {136, 512}, {256, 64}, {256, 144}, {384, 2000}, {8, 16}};
+}
+
+/// Every tile the builder offers, for small M (64 rows) and small N (64 columns).
+inline std::vector<nvvm::Fp8GemmConfig> tileShapes() {
+  return {{7168, 2048, 64, 128}, {576, 7168, 64, 64}, {576, 7168, 128, 64}, {136, 2000, 64, 64}};
+}
+
+} // namespace quant::test
+
+#endif // QUANT_TEST_GPU_FP8GEMMSHAPES_H

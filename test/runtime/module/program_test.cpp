@@ -1,0 +1,245 @@
+//===- program_test.cpp - manifests and programs that lie -----------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "test_module.h"
+
+#include "runtime/module/module.h"
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+namespace quant::runtime::test {
+
+using nlohmann::json;
+
+namespace {
+
+Result<Module> parse(const TestModule &module) {
+  std::string file = module.build();
+  return parseModule(bytesOf(file), "toy.qmod");
+}
+
+/// Sets the field at `path` (a JSON pointer) to `value`, both as text; "null" removes it.
+struct BadJson {
+  const char *what;
+  const char *path;
+  const char *value;
+  const char *error;
+};
+
+/// For parameterized tests: the spoilt module is refused with the error.
+void expectError(const BadJson &bad, const TestModule &module) {
+  Result<Module> parsed = parse(module);
+  ASSERT_FALSE(parsed);
+  EXPECT_NE(parsed.error().message.find(bad.error), std::string::npos) << parsed.error().message;
+}
+
+void spoil(json &document, const BadJson &bad) {
+  json::json_pointer path(bad.path);
+  json value = json::parse(bad.value);
+  if (value.is_null())
+    document[path.parent_pointer()].erase(path.back());
+  else
+    document[path] = value;
+}
+
+class BadManifest : public testing::TestWithParam<BadJson> {};
+class BadProgram : public testing::TestWithParam<BadJson> {};
+
+TEST_P(BadManifest, IsRefused) {
+  TestModule module = toyModule();
+  spoil(module.manifest, GetParam());
+  expectError(GetParam(), module);
+}
+
+TEST_P(BadProgram, IsRefused) {
+  TestModule module = toyModule();
+  spoil(module.program, GetParam());
+  expectError(GetParam(), module);
+}
+
+const BadJson kBadManifests[] = {
+    {"format", "/format", "2", "manifest.json: 'format' is 2, not an integer from 1 to 1"},
+    {"format_text", "/format", "\"1\"", "'format' is string"},
+    {"producer", "/producer", "null", "manifest.json: 'producer' is missing"},
+    {"targets_object", "/targets", "{}", "'targets' is not an array"},
+    {"target_text", "/targets/0", "\"x\"", "target 0: expected an object, found string"},
+    {"unknown_key", "/targets/0/colour", "1", "target 0: unknown key 'colour'"},
+    {"program_absent", "/targets/0/program", "\"x\"", "there is no section 'x'"},
+    {"target_twice", "/targets/1", "{\"name\":\"\",\"objects\":[]}", "target '' is empty or stands twice"},
+    {"dtype", "/targets/0/kernels/0/operands/0/dtype", "\"f31\"", "kernel 0: operand 0: unknown dtype 'f31'"},
+    {"access", "/targets/0/kernels/0/operands/0/access", "\"eat\"", "'access' is 'eat'"},
+    {"operand_shape", "/targets/0/kernels/0/operands/0/shape", "[0]", "operand 0: 'shape' has extent 0"},
+    {"scratch", "/targets/0/kernels/0/scratch_bytes", "1099511627776", "'scratch_bytes' is 1099511627776"},
+    {"scratch_negative", "/targets/0/kernels/0/scratch_bytes", "-1", "'scratch_bytes' is -1"},
+    {"scratch_huge", "/targets/0/kernels/0/scratch_bytes", "18446744073709551615", "'scratch_bytes' is 18446744073709551615"},
+    {"scratch_float", "/targets/0/kernels/0/scratch_bytes", "1.5", "'scratch_bytes' is 1.5"},
+    {"kernel_twice", "/targets/0/kernels/1/name", "\"embed\"", "kernel 'embed' is empty or stands twice"},
+    {"no_objects", "/targets/0/objects", "[]", "'objects' is empty"},
+    {"section_absent", "/targets/0/objects/0/section", "\"code.x\"", "object 0: there is no section 'code.x'"},
+    {"isa_twice", "/targets/0/objects/1/isa", "\"future\"", "isa 'future' is empty or stands twice"},
+    {"requires_numbers", "/targets/0/objects/0/requires", "[1]", "'requires' holds something other than strings"},
+    {"text_offset_unaligned", "/targets/0/objects/0/text_offset", "64", "'text_offset' 64 is not a multiple of 4096"},
+    {"text_offset_wrap", "/targets/0/objects/0/text_offset", "9223372036854771712", "'text_offset' is 9223372036854771712"},
+    {"text_bytes", "/targets/0/objects/0/text_bytes", "100000", "'text_bytes' is 100000"},
+    {"text_empty", "/targets/0/objects/0/text_bytes", "0", "'text_bytes' is 0"},
+    {"entry_before_text", "/targets/0/objects/0/entries/mix", "4095", "object 0: entries: 'mix' is 4095"},
+    {"entry_after_text", "/targets/0/objects/0/entries/mix", "8192", "object 0: entries: 'mix' is 8192"},
+    {"entry_absent", "/targets/0/objects/0/entries/mix", "null", "object 0: entries: 'mix' is missing"},
+    {"entry_unknown", "/targets/0/objects/0/entries/xim", "4096", "entries: unknown key 'xim'"},
+    {"operand_count", "/targets/0/kernels/2/operands/2", R"({"dtype": "f32", "access": "read"})",
+     "dispatch 2 of kernel 'store': 2 operands, the kernel has 3"},
+    {"operand_dtype", "/targets/0/kernels/2/operands/1/dtype", "\"bf16\"",
+     "operand 1 (value 4 'kv.0'): has dtype f32, the kernel expects bf16"},
+    {"access_size", "/targets/0/kernels/1/operands/1/shape", R"(["tokens", 9])",
+     "dispatch 1 of kernel 'mix': operand 1 (value 5 'hidden'): has type tokensx8xf32, the kernel expects tokensx9xf32"},
+    {"group_count", "/targets/0/kernels/1/operands/0/count", "4", "has 3 tensors, the kernel expects 4"},
+    {"group_for_tensor", "/targets/0/kernels/0/operands/1/count", "4", "has 0 tensors, the kernel expects 4"},
+    {"weight_written", "/targets/0/kernels/0/operands/1/access", "\"write\"",
+     "operand 1 (value 2 'embed.weight'): is written, but a value of kind weight is read-only"},
+    {"group_written", "/targets/0/kernels/1/operands/0/access", "\"readwrite\"", "kind weight_group is read-only"},
+    {"input_written", "/targets/0/kernels/0/operands/0/access", "\"readwrite\"", "kind input is read-only"},
+};
+
+const BadJson kBadPrograms[] = {
+    {"format", "/format", "0", "program.host.json: 'format' is 0"},
+    {"dims", "/dims/3", "\"heads\"", "'dims' is not"},
+    {"dims_order", "/dims", R"(["position", "tokens", "outputs", "context"])", "'dims' is not"},
+    {"unknown_key", "/colour", "1", "unknown key 'colour'"},
+    {"limit_zero", "/limits/tokens", "0", "limits: 'tokens' is 0"},
+    {"limit_huge", "/limits/context", "1e30", "limits: 'context' is 1e+30"},
+    {"limit_vocab", "/limits/vocab", "4294967296", "limits: 'vocab' is 4294967296"},
+    {"kind", "/values/0/kind", "\"thing\"", "value 0: unknown kind 'thing'"},
+    {"dtype", "/values/0/dtype", "\"int\"", "value 0: unknown dtype 'int'"},
+    {"unknown_dim", "/values/0/shape", R"(["heads"])", "value 0: 'shape' names unknown dim 'heads'"},
+    {"zero_extent", "/values/2/shape", "[16, 0]", "value 2: 'shape' has extent 0"},
+    {"negative_extent", "/values/2/shape", "[16, -8]", "value 2: 'shape' has extent -8"},
+    {"rank", "/values/2/shape", "[1,1,1,1,1,1,1,1,1]", "at most 8 extents"},
+    {"shape_overflow", "/values/1/shape", R"(["outputs", 4611686018427387904])", "value 1 'logits': size overflows 64 bits"},
+    {"huge_cache", "/values/4/shape", R"(["context", 1000000000000])", "value 4 'kv.0': contextx1000000000000xf32 is"},
+    {"weight_dim", "/values/2/shape", R"(["tokens", 8])", "a weight's shape cannot depend on run-time sizes"},
+    {"cache_dim", "/values/4/shape", R"(["tokens", 8])", "a cache's shape can depend on 'context' only"},
+    {"group_without_braces", "/values/3/name", "\"experts\"",
+     "value 3 'experts': the name is empty, or a weight_group's without one"},
+    {"group_two_braces", "/values/3/name", "\"{}{}\"", "without one '{}'"},
+    {"group_alias", "/values/3/aliases", "[\"x\"]", "alias 'x' is empty"},
+    {"group_count", "/values/3/count", "0", "value 3: 'count' is 0"},
+    {"offset_missing", "/values/5/offset", "null", "value 5: 'offset' is missing"},
+    {"offset_unaligned", "/values/5/offset", "32", "value 5 'hidden': offset 32 is not a multiple of 64"},
+    {"offset_outside", "/values/5/offset", "64", "offset 64 with 128 bytes leaves the workspace of 128"},
+    {"offset_wrap", "/values/5/offset", "9223372036854775744", "leaves the workspace"},
+    {"offset_on_weight", "/values/2/offset", "0", "value 2: unknown key 'offset'"},
+    {"workspace_small", "/workspace_bytes", "127", "leaves the workspace of 127"},
+    {"workspace_bomb", "/workspace_bytes", "9223372036854775807", "workspace_bytes is 9223372036854775807, at most"},
+    {"workspace_unneeded", "/workspace_bytes", "1000000", "workspace_bytes is 1000000, the values end at 128"},
+    {"inputs_twice", "/values/1/name", "\"tokens\"", "two inputs or outputs are called 'tokens'"},
+    {"kernel_unknown", "/dispatches/0/kernel", "\"nope\"", "dispatch 0: the manifest has no kernel 'nope'"},
+    {"ordinal", "/dispatches/0/operands/1", "6", "dispatch 0: operand 1 is value 6, there are 6 values"},
+    {"ordinal_negative", "/dispatches/0/operands/1", "-1", "operand 1 is value -1"},
+    {"ordinal_huge", "/dispatches/0/operands/1", "18446744073709551615", "operand 1 is value 18446744073709551615"},
+    {"ordinal_text", "/dispatches/0/operands/1", "\"2\"", "operand 1 is value string"},
+    {"too_few_operands", "/dispatches/2/operands", "[5]", "1 operands, the kernel has 2"},
+    {"swapped_operands", "/dispatches/0/operands", "[2, 0, 5]", "operand 0 (value 2 'embed.weight'): has dtype f32"},
+    {"writes_weight", "/dispatches/2/operands", "[5, 2]", "a value of kind weight is read-only"},
+    {"grid_negative", "/dispatches/0/grid", "-1", "dispatch 0: grid constant -1 is negative"},
+    {"grid_dim", "/dispatches/0/grid", "\"heads\"", "dispatch 0: grid names unknown dim 'heads'"},
+    {"grid_operator", "/dispatches/0/grid", R"(["-", "tokens", 1])", "grid has unknown operator '-'"},
+    {"grid_operands", "/dispatches/0/grid", R"(["ceildiv", "tokens"])", "operator 'ceildiv' has 1 operands, not 2 to 2"},
+    {"grid_float", "/dispatches/0/grid", "1.5", "grid must be an integer, a dim or"},
+    {"grid_overflow", "/dispatches/0/grid", R"(["*", "tokens", 4611686018427387904])",
+     "dispatch 0 of kernel 'embed': grid overflows 64 bits"},
+    {"grid_sum_overflow", "/dispatches/0/grid", R"(["+", 9223372036854775807, 1])", "grid overflows 64 bits"},
+    {"grid_bomb", "/dispatches/0/grid", R"(["*", "tokens", 1000000000000])", "grid can have 4000000000000 blocks"},
+    {"grid_divides_by_zero", "/dispatches/0/grid", R"(["ceildiv", "tokens", "position"])", "an expression that can be zero"},
+    {"grid_deep", "/dispatches/0/grid", R"(["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,1]]]]]]]]])",
+     "grid nests deeper than 8"},
+};
+
+auto nameOf = [](const auto &info) { return std::string(info.param.what); };
+INSTANTIATE_TEST_SUITE_P(Module, BadManifest, testing::ValuesIn(kBadManifests), nameOf);
+INSTANTIATE_TEST_SUITE_P(Module, BadProgram, testing::ValuesIn(kBadPrograms), nameOf);
+
+TEST(Module, IsRead) {
+  std::string file = toyModule().build();
+  Result<Module> module = parseModule(bytesOf(file), "toy.qmod");
+  ASSERT_TRUE(module) << module.error().message;
+  EXPECT_EQ(module->producer, "test");
+  EXPECT_EQ(module->modelConfig, R"({"model_type":"toy"})");
+  EXPECT_EQ(module->find("sm_90a"), nullptr);
+  const Target *host = module->find("host");
+  ASSERT_NE(host, nullptr);
+  EXPECT_EQ(host->kernels[1].scratchBytes, 32);
+  EXPECT_EQ(host->kernels[1].operands[1].access, Access::ReadWrite);
+  EXPECT_EQ(host->objects[0].features, (std::vector<std::string>{"avx2", "warp_drive"}));
+  EXPECT_EQ(host->objects[1].entries[0], 4096);
+  EXPECT_EQ(host->program.limits.vocab, 16);
+  EXPECT_EQ(host->program.values[2].aliases, std::vector<std::string>{"tied.weight"});
+}
+
+TEST(Module, IsPrinted) {
+  std::string file = toyModule().build();
+  Result<Module> module = parseModule(bytesOf(file), "toy.qmod");
+  ASSERT_TRUE(module);
+  std::ostringstream os;
+  printProgram(os, *module->find("host"));
+  EXPECT_EQ(os.str(), R"(program @host { // at most 4 tokens a call, 32 of context, vocabulary 16; workspace 128 bytes
+  %0 = input "tokens" : tokensxi32
+  %1 = output "logits" : outputsx16xf32
+  %2 = weight "embed.weight" : 16x8xf32, or "tied.weight"
+  %3 = weight_group "experts.{}.weight_scale_inv" : 3 of 8xf32
+  %4 = cache "kv.0" : contextx8xf32
+  %5 = workspace "hidden" : tokensx8xf32 at 0
+  embed[tokens](%0, %2, =%5) // embedding
+  mix[ceildiv((tokens * 8), 8)](%3, +=%5) // experts
+  store[tokens](%5, =%4)
+  logits[outputs](%4, =%1) // head
+}
+)");
+}
+
+TEST(Module, ListsOtherTargets) {
+  TestModule toy = toyModule();
+  toy.manifest["targets"].push_back(
+      {{"name", "sm_90a"}, {"launch", "unknown here"}, {"objects", {{{"isa", "cubin"}, {"x", 1}}}}});
+  Result<Module> module = parse(toy);
+  ASSERT_TRUE(module) << module.error().message;
+  ASSERT_NE(module->find("sm_90a"), nullptr);
+  EXPECT_EQ(module->find("sm_90a")->objects[0].isa, "cubin");
+}
+
+TEST(GridExpr, IsEvaluated) {
+  auto evaluate = [](const char *text, Dims dims) -> int64_t {
+    Result<GridExpr> expr = GridExpr::parse(json::parse(text));
+    return expr ? expr->evaluate(dims).value_or(-2) : -1;
+  };
+  EXPECT_EQ(evaluate("7", {1, 2, 3, 4}), 7);
+  EXPECT_EQ(evaluate("\"position\"", {1, 2, 3, 4}), 2);
+  EXPECT_EQ(evaluate(R"(["*", "tokens", ["+", "outputs", 1], 2])", {5, 0, 3, 4}), 40);
+  EXPECT_EQ(evaluate(R"(["min", "tokens", 32, "context"])", {64, 0, 0, 128}), 32);
+  EXPECT_EQ(evaluate(R"(["ceildiv", "tokens", 32])", {64, 0, 0, 0}), 2);
+  EXPECT_EQ(evaluate(R"(["ceildiv", "tokens", 32])", {65, 0, 0, 0}), 3);
+  EXPECT_EQ(evaluate(R"(["ceildiv", "outputs", 32])", {1, 0, 0, 0}), 0);
+  EXPECT_EQ(evaluate(R"(["ceildiv", 9223372036854775807, 2])", {}), 4611686018427387904);
+  EXPECT_EQ(evaluate(R"(["ceildiv", 1, "tokens"])", {0, 0, 0, 0}), -2);
+}
+
+TEST(GridExpr, HasBounds) {
+  DimIntervals dims = {{{1, 256}, {0, 99}, {0, 256}, {1, 100}}};
+  Result<Interval> bounds = GridExpr::parse(json::parse(R"(["ceildiv", ["+", "position", "tokens"], "tokens"])"))->bounds(dims);
+  ASSERT_TRUE(bounds);
+  EXPECT_EQ(bounds->low, 1);
+  EXPECT_EQ(bounds->high, 355);
+}
+
+TEST(ByteSize, RoundsSubByteTypesUp) {
+  EXPECT_EQ(byteSize({{.size = 3, .dim = {}}}, DType::I4, {}).value(), 2);
+  EXPECT_EQ(byteSize({}, DType::F32, {}).value(), 4);
+}
+
+} // namespace
+} // namespace quant::runtime::test

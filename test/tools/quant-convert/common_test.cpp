@@ -1,0 +1,106 @@
+//===- common_test.cpp - what the tools share, and the plan of shards -----===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "test_dir.h"
+#include "tools/common/output_dir.h"
+#include "tools/common/progress.h"
+#include "tools/common/units.h"
+#include "tools/quant-convert/shard_plan.h"
+
+#include <thread>
+#include <vector>
+
+using namespace quant;
+using namespace quant::tools;
+using quant::models::TensorRole;
+using quant::models::TensorSpec;
+
+namespace {
+
+TEST(Units, Bytes) {
+  EXPECT_EQ(humanBytes(0), "0 B");
+  EXPECT_EQ(humanBytes(999), "999 B");
+  EXPECT_EQ(humanBytes(1500), "1.50 kB");
+  EXPECT_EQ(humanBytes(999'499), "999 kB");
+  EXPECT_EQ(humanBytes(999'999), "1.00 MB");
+  EXPECT_EQ(humanBytes(688'586'727'753), "689 GB");
+  EXPECT_EQ(humanBytes(UINT64_MAX), "18.4 EB");
+}
+
+TEST(Units, Times) {
+  EXPECT_EQ(humanTime(0), "0:00");
+  EXPECT_EQ(humanTime(7.4), "0:07");
+  EXPECT_EQ(humanTime(750), "12:30");
+  EXPECT_EQ(humanTime(3723), "1:02:03");
+  EXPECT_EQ(humanTime(1e300), "99:59:59");
+}
+
+TEST(Progress, Line) {
+  EXPECT_EQ(progressLine("writing", 0, 1000, 0), "writing [........................]   0%  0 B of 1.00 kB");
+  EXPECT_EQ(progressLine("writing", 500, 1000, 5),
+            "writing [############............]  50%  500 B of 1.00 kB  100 B/s  ETA 0:05");
+  EXPECT_EQ(progressLine("writing", 0, 0, 1), "writing [########################] 100%  0 B of 0 B");
+}
+
+TEST(Progress, DrawsFromManyThreadsAndClearsItsLine) {
+  std::FILE *terminal = std::tmpfile();
+  {
+    Progress progress("x", 4000, terminal);
+    std::vector<std::thread> workers;
+    for (int worker = 0; worker < 4; ++worker)
+      workers.emplace_back([&] {
+        for (int i = 0; i < 10; ++i) {
+          progress.add(100);
+          std::this_thread::sleep_for(std::chrono::milliseconds(15));
+        }
+      });
+    for (std::thread &worker : workers)
+      worker.join();
+  }
+  std::string drawn(static_cast<size_t>(std::ftell(terminal)), '\0');
+  std::rewind(terminal);
+  ASSERT_EQ(std::fread(drawn.data(), 1, drawn.size(), terminal), drawn.size());
+  std::fclose(terminal);
+  EXPECT_NE(drawn.find("x ["), std::string::npos);
+  EXPECT_TRUE(drawn.ends_with("\r\x1b[K"));
+}
+
+TEST(OutputDir, RefusesAFile) {
+  test::TestDir dir;
+  std::ofstream(dir / "file") << "x";
+  auto ready = prepareOutputDir(dir / "file", 1, true);
+  ASSERT_FALSE(ready);
+  EXPECT_EQ(ready.error().message, (dir / "file").string() + ": is not a folder; choose another --output");
+  EXPECT_FALSE(prepareOutputDir(dir / "file" / "below", 1, true));
+}
+
+TEST(OutputDir, CreatesAndChecksTheRoom) {
+  test::TestDir dir;
+  EXPECT_TRUE(prepareOutputDir(dir / "a" / "b", 1, false));
+  EXPECT_TRUE(std::filesystem::is_directory(dir / "a" / "b"));
+  EXPECT_TRUE(prepareOutputDir(dir / "a" / "b", 1, false)) << "empty is fine";
+  EXPECT_FALSE(prepareOutputDir(dir / "c", UINT64_MAX, false));
+  EXPECT_FALSE(std::filesystem::exists(dir / "c"));
+}
+
+TEST(ShardPlan, KeepsWeightAndScaleTogether) {
+  auto weight = [](const char *name, int64_t bytes) {
+    return TensorSpec{name, checkpoint::DType::F8E4M3FN, {bytes}, TensorRole::Linear};
+  };
+  auto scale = [](const char *name) { return TensorSpec{name, checkpoint::DType::F32, {1}, TensorRole::Scale}; };
+  std::vector<TensorSpec> tensors = {weight("a", 40),     scale("a.s"),    weight("b", 60), scale("b.s"),
+                                     weight("huge", 500), scale("huge.s"), weight("c", 1)};
+  auto shards = convert::planShards(tensors, 105);
+  ASSERT_EQ(shards.size(), 4u);
+  EXPECT_EQ(shards[0].file, "model-00001-of-00004.safetensors");
+  EXPECT_EQ(shards[0].bytes, 44u) << "b fits without its scale only";
+  EXPECT_EQ(shards[2].begin, 4u);
+  EXPECT_EQ(shards[2].end, 6u);
+  EXPECT_EQ(shards[3].end, tensors.size());
+}
+
+} // namespace

@@ -1,0 +1,85 @@
+//===- output_dir.cpp - the folder a checkpoint is written to -------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/common/output_dir.h"
+
+#include "runtime/checkpoint/index.h"
+#include "tools/common/units.h"
+
+#include <vector>
+
+using namespace quant;
+namespace fs = std::filesystem;
+
+static tl::unexpected<Error> fileError(const fs::path &path, const char *action, const std::error_code &code) {
+  return fail(path.string() + ": cannot " + action + ": " + code.message());
+}
+
+Result<uint64_t> tools::freeBytes(const fs::path &path) {
+  std::error_code code;
+  fs::path there = fs::absolute(path, code);
+  while (!fs::exists(there, code) && there.has_relative_path())
+    there = there.parent_path();
+  fs::space_info space = fs::space(there, code);
+  if (code)
+    return fileError(there, "see the free disk space", code);
+  return space.available;
+}
+
+/// model.safetensors, model-00001-of-00009.safetensors, the temporary files of an interrupted run, and the index; not
+/// adapter_model.safetensors.
+static bool isCheckpointFile(const fs::path &path) {
+  std::string name = path.filename().string();
+  return name == checkpoint::indexFileName || (name.starts_with("model") && path.extension() == ".safetensors") ||
+         (name.starts_with(".model") && path.extension() == ".tmp");
+}
+
+/// What is in `dir`.
+static Result<std::vector<fs::path>> listFolder(const fs::path &dir) {
+  std::error_code code;
+  std::vector<fs::path> entries;
+  for (fs::directory_iterator it(dir, code), end; !code && it != end; it.increment(code))
+    entries.push_back(it->path());
+  if (code)
+    return fileError(dir, "list the folder", code);
+  return entries;
+}
+
+/// Bytes that replacing the checkpoint in `dir` frees are not counted: a full disk is better met early.
+static Result<void> checkRoom(const fs::path &dir, uint64_t bytes) {
+  auto available = tools::freeBytes(dir);
+  if (!available)
+    return tl::unexpected(available.error());
+  if (*available < bytes)
+    return fail(dir.string() + ": " + tools::humanBytes(bytes) + " are needed, " + tools::humanBytes(*available) +
+                " are free; make room or choose another --output");
+  return {};
+}
+
+Result<void> tools::prepareOutputDir(const fs::path &dir, uint64_t bytes, bool force) {
+  std::error_code code;
+  bool there = fs::exists(dir, code);
+  if (there && !fs::is_directory(dir, code))
+    return fail(dir.string() + ": is not a folder; choose another --output");
+  if (auto room = checkRoom(dir, bytes); !room)
+    return room;
+  if (!there) {
+    fs::create_directories(dir, code);
+    return code ? Result<void>(fileError(dir, "create the folder", code)) : Result<void>();
+  }
+  auto entries = listFolder(dir);
+  if (!entries)
+    return tl::unexpected(entries.error());
+  if (!entries->empty() && !force)
+    return fail(dir.string() + ": is not empty; choose another --output, or replace the checkpoint in it with --force");
+  // The index goes first: without it, what is left no longer claims to be whole.
+  fs::remove(dir / checkpoint::indexFileName, code);
+  for (const fs::path &entry : *entries)
+    if (!code && isCheckpointFile(entry) && !fs::is_directory(entry, code))
+      fs::remove(entry, code);
+  return code ? Result<void>(fileError(dir, "remove the old checkpoint", code)) : Result<void>();
+}

@@ -1,0 +1,28 @@
+//===- output_dir.h - the folder a checkpoint is written to -----*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_COMMON_OUTPUT_DIR_H
+#define QUANT_TOOLS_COMMON_OUTPUT_DIR_H
+
+#include "runtime/abi/result.h"
+
+#include <cstdint>
+#include <filesystem>
+
+namespace quant::tools {
+
+/// Bytes that may be written below `path`, which need not be there yet.
+Result<uint64_t> freeBytes(const std::filesystem::path &path);
+
+/// Makes `dir` ready for a checkpoint of about `bytes`: creates it, refuses it when it is not a folder or lacks the room. A
+/// folder that is not empty is refused, too, unless `force`: then the checkpoint in it (model*.safetensors and the index) is
+/// removed, for a mixture of two would look whole. Other files stay.
+Result<void> prepareOutputDir(const std::filesystem::path &dir, uint64_t bytes, bool force);
+
+} // namespace quant::tools
+
+#endif // QUANT_TOOLS_COMMON_OUTPUT_DIR_H

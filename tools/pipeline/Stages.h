@@ -1,0 +1,62 @@
+//===- Stages.h - the way from a model to kernels, stage by stage -*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_PIPELINE_STAGES_H
+#define QUANT_TOOLS_PIPELINE_STAGES_H
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/Pass.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+
+#include <functional>
+#include <optional>
+
+namespace quant {
+
+/// The stages in the order of the data's way; `module` is a file, not IR.
+enum class Stage { Model, Fused, Dispatched, Tiled, Target, Module };
+
+inline constexpr std::array<llvm::StringLiteral, 6> kStageNames = {"model", "fused", "dispatched", "tiled", "target", "module"};
+
+std::optional<Stage> parseStage(llvm::StringRef name);
+llvm::StringRef stageName(Stage stage);
+
+/// What the pipelines can be told; the same options for quant-opt and quant-compile.
+struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
+  Option<std::string> target{*this, "target", llvm::cl::desc("host or sm_90a"), llvm::cl::init("host")};
+  Option<std::string> isa{*this, "isa", llvm::cl::desc("for the host: avx512 or avx2"), llvm::cl::init("avx512")};
+  Option<std::string> activations{*this, "activations",
+                                  llvm::cl::desc("inputs of FP8 matmuls: fp8 (quantized online), bf16 (as they are), or "
+                                                 "auto: fp8 on sm_90a, bf16 on the host"),
+                                  llvm::cl::init("auto")};
+  Option<std::string> scaleFormat{*this, "scale-format", llvm::cl::desc("activation scales: f32 or ue8m0"),
+                                  llvm::cl::init("f32")};
+  Option<int64_t> maxTokens{*this, "max-tokens", llvm::cl::desc("tokens of one call at most; longer prompts go in chunks"),
+                            llvm::cl::init(256)};
+
+  bool quantizesActivations() const { return activations == "fp8" || (activations == "auto" && target != "host"); }
+};
+
+/// Appends the passes of one stage, its verifier last.
+void buildStage(mlir::OpPassManager &pm, Stage stage, const StageOptions &options);
+
+/// Runs the stages after the one that the module has reached (`program.stage`) up to `last`. `observe` sees the module after
+/// each.
+mlir::LogicalResult runStages(mlir::ModuleOp module, Stage last, const StageOptions &options,
+                              const std::function<void(mlir::PassManager &)> &configure = {},
+                              const std::function<void(Stage, mlir::ModuleOp)> &observe = {});
+
+/// The same as a pass, for quant-opt: `options` as in "target=sm_90a activations=fp8".
+std::unique_ptr<mlir::Pass> createRunStages(llvm::StringRef last, llvm::StringRef options);
+
+/// Registers `--stage-fused`, ... : each stage's own passes.
+void registerStagePipelines();
+
+} // namespace quant
+
+#endif // QUANT_TOOLS_PIPELINE_STAGES_H

@@ -1,0 +1,54 @@
+//===- Compile.h - from a checkpoint to a module file -------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_COMPILE_COMPILE_H
+#define QUANT_TOOLS_QUANT_COMPILE_COMPILE_H
+
+#include "runtime/abi/result.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace quant {
+
+/// What the command line says.
+struct CompileOptions {
+  std::filesystem::path input; // a config.json, or a folder with one and perhaps a checkpoint
+  std::filesystem::path output;
+  std::vector<std::string> targets = {"host"};
+  std::vector<std::string> hostIsas = {"avx512", "avx2"};
+  std::string activations = "auto";
+  std::string stopAfter; // empty: go on to the module
+  std::filesystem::path dumpDirectory;
+  std::filesystem::path artifactDirectory; // GPU kernels as separate files
+  std::string ptxas;
+  int64_t maxTokens = 256;
+  std::optional<int64_t> maxContext;
+};
+
+/// One kernel that a target has no code for, and why.
+struct UnsupportedKernel {
+  std::string target, name, reason;
+};
+
+/// What was done, for the summary.
+struct CompileReport {
+  std::string model;
+  int64_t weights = 0, dispatches = 0, kernels = 0, fileBytes = 0;
+  std::vector<UnsupportedKernel> unsupported;
+  std::vector<std::string> notes;
+  double seconds = 0;
+};
+
+Result<CompileReport> compileModel(const CompileOptions &options);
+
+} // namespace quant
+
+#endif // QUANT_TOOLS_QUANT_COMPILE_COMPILE_H

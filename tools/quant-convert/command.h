@@ -1,0 +1,36 @@
+//===- command.h - a subcommand of quant-convert ----------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_CONVERT_COMMAND_H
+#define QUANT_TOOLS_QUANT_CONVERT_COMMAND_H
+
+#include "runtime/abi/result.h"
+
+#include <functional>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace quant::convert {
+
+/// A subcommand: its part of the command line, and what it does once that is parsed.
+struct Command {
+  CLI::App *app;
+  std::function<Result<void>()> run;
+};
+
+/// Adds every subcommand to `app`, in the order in which --help lists them.
+std::vector<Command> addCommands(CLI::App &app);
+
+/// `random`: a checkpoint of random weights in the exact layout of the real one.
+Command addRandomCommand(CLI::App &app);
+
+} // namespace quant::convert
+
+#endif // QUANT_TOOLS_QUANT_CONVERT_COMMAND_H

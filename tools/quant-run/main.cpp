@@ -1,0 +1,129 @@
+//===- main.cpp - quant-run: a compiled model, from token ids to token ids -===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Also an example of how to use the C API (runtime/api/quant.h): everything it does goes through it, but for writing logits.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/checkpoint/writer.h"
+#include "tools/quant-run/generate.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <iostream>
+#include <optional>
+
+using namespace quant;
+using namespace quant::run;
+
+static int reportError(const Error &error) {
+  std::cerr << "quant-run: error: " << error.message << '\n';
+  return 1;
+}
+
+/// Where --logits go. Opened before the model runs, so that a full disk or a wrong name shows at once.
+static Result<checkpoint::SafetensorsWriter> openLogits(const std::string &path, size_t positions, int64_t vocab) {
+  return checkpoint::SafetensorsWriter::create(path,
+                                               {{"logits", checkpoint::DType::F32, {static_cast<int64_t>(positions), vocab}}});
+}
+
+static Result<void> writeLogits(checkpoint::SafetensorsWriter &writer, const std::vector<float> &logits) {
+  if (Result<void> appended = writer.append("logits", std::as_bytes(std::span(logits))); !appended)
+    return appended;
+  return writer.finish();
+}
+
+/// Mean of the tokens that took a pass of their own; 0 where none did.
+static double secondsPerToken(const Generation &generation) {
+  return generation.tokens.size() > 1 ? generation.decodeSeconds / static_cast<double>(generation.tokens.size() - 1) : 0;
+}
+
+static void printJson(const std::vector<int32_t> &prompt, const Generation &generation, const quant_session *session) {
+  nlohmann::ordered_json json = {{"prompt", prompt},
+                                 {"tokens", generation.tokens},
+                                 {"prefill_seconds", generation.prefillSeconds},
+                                 {"decode_seconds_per_token", secondsPerToken(generation)},
+                                 {"threads", quant_session_threads(session)},
+                                 {"isa", quant_session_isa(session)}};
+  std::cout << json.dump() << '\n';
+}
+
+static void printTimes(size_t promptTokens, const Generation &generation, const quant_session *session) {
+  std::fprintf(stderr, "prompt: %zu tokens in %.3f s, %.1f tokens/s", promptTokens, generation.prefillSeconds,
+               static_cast<double>(promptTokens) / generation.prefillSeconds);
+  if (double seconds = secondsPerToken(generation); seconds > 0)
+    std::fprintf(stderr, "; generation: %.2f ms per token, %.2f tokens/s", seconds * 1e3, 1 / seconds);
+  std::fprintf(stderr, " (%s, %d threads)\n", quant_session_isa(session), quant_session_threads(session));
+}
+
+static void report(const Options &options, const std::vector<int32_t> &prompt, const Generation &generation,
+                   quant_session *session) {
+  if (options.json)
+    printJson(prompt, generation, session);
+  else
+    printTimes(prompt.size(), generation, session);
+  if (options.profile)
+    std::cerr << quant_session_profile(session);
+}
+
+static Result<void> runPrompt(const Options &options, const std::vector<int32_t> &prompt, const quant_module *module) {
+  Result<SessionHandle> session = createSession(module, options, prompt.size());
+  if (!session)
+    return tl::unexpected(session.error());
+  int64_t vocab = quant_module_vocab(module);
+  std::optional<checkpoint::SafetensorsWriter> logits;
+  if (!options.logits.empty()) {
+    Result<checkpoint::SafetensorsWriter> writer = openLogits(options.logits, prompt.size(), vocab);
+    if (!writer)
+      return tl::unexpected(writer.error());
+    logits.emplace(std::move(*writer));
+  }
+  const char *separator = "";
+  Result<Generation> generation = generate(session->get(), vocab, prompt, options, [&](int32_t token) {
+    if (!options.json)
+      std::cout << std::exchange(separator, " ") << token << std::flush;
+  });
+  if (!options.json && (generation || *separator))
+    std::cout << std::endl;
+  if (!generation)
+    return tl::unexpected(generation.error());
+  if (logits)
+    if (Result<void> written = writeLogits(*logits, generation->promptLogits); !written)
+      return written;
+  report(options, prompt, *generation, session->get());
+  return {};
+}
+
+static Result<void> run(const Options &options, const std::vector<int32_t> &prompt) {
+  Result<ModuleHandle> module = openModule(options.module);
+  if (!module)
+    return tl::unexpected(module.error());
+  if (!options.printProgram)
+    return runPrompt(options, prompt, module->get());
+  std::cout << quant_module_program(module->get());
+  return {};
+}
+
+int main(int argc, char **argv) {
+  std::variant<Options, int> parsed = parseOptions(argc, argv);
+  if (const int *status = std::get_if<int>(&parsed))
+    return *status;
+  const Options &options = std::get<Options>(parsed);
+  std::vector<int32_t> prompt;
+  if (!options.printProgram) {
+    Result<std::vector<int32_t>> tokens = readTokens(options.tokens);
+    if (!tokens) {
+      reportError(tokens.error());
+      return 2;
+    }
+    prompt = std::move(*tokens);
+  }
+  if (Result<void> ran = ::run(options, prompt); !ran)
+    return reportError(ran.error());
+  return std::cout.flush() ? 0 : reportError({"cannot write to stdout"});
+}

@@ -1,0 +1,112 @@
+//===- options.cpp - command line of quant-run ----------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-run/options.h"
+
+#include "runtime/api/quant.h"
+#include "runtime/checkpoint/text.h"
+
+#include <CLI/CLI.hpp>
+
+#include <charconv>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+
+namespace quant::run {
+
+static constexpr char kExample[] = R"(
+Example: continue the prompt 0,310,1229 by at most 32 tokens, stop at token 1:
+  quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --tokens 0,310,1229 --max-new-tokens 32 --stop-token 1
+
+Token ids come from the model's own tokenizer, e.g. in Python:
+  AutoTokenizer.from_pretrained(DIR).encode("Hello")
+
+New ids go to stdout as they come, times to stderr. Exit status: 0 done, 1 error, 2 wrong usage.)";
+
+static void addOptions(CLI::App &app, Options &options) {
+  app.add_option("module", options.module, "Compiled model, written by quant-compile")->required()->type_name("FILE.qmod");
+  app.add_option("--weights", options.weights, "Folder of the checkpoint (*.safetensors) the module was compiled for")
+      ->type_name("DIR");
+  app.add_option("--tokens", options.tokens, "Prompt: token ids 1,2,3; or - to read them from stdin, @FILE from a file")
+      ->type_name("IDS");
+  app.add_option("--max-new-tokens", options.maxNewTokens, "Tokens to generate at most; 0 runs the prompt only")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--stop-token", options.stopTokens, "Stop after this token (end of sequence); can be given several times")
+      ->type_name("ID")
+      ->allow_extra_args(false);
+  app.add_option("--temperature", options.temperature, "0 takes the likeliest token; higher is more random")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--top-p", options.topP, "Sample among the likeliest tokens that have this probability together")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  app.add_option("--seed", options.seed, "Of the random numbers: the same seed samples the same tokens")->capture_default_str();
+  app.add_option("--threads", options.threads, "CPU threads; 0: all CPUs this process may use")->capture_default_str();
+  app.add_option("--context", options.context, "Rows of the KV cache; 0: prompt and new tokens")->capture_default_str();
+  app.add_option("--chunk", options.chunk, "Prompt tokens per step; 0: as many as the module allows")->capture_default_str();
+  app.add_option("--isa", options.isa, "Run this code of the module (e.g. avx2), not the best for this CPU")->type_name("NAME");
+  app.add_option("--logits", options.logits,
+                 "Write the logits of all prompt positions, F32 [positions, vocab], as tensor 'logits'")
+      ->type_name("FILE.safetensors");
+  app.add_flag("--json", options.json, "Print one JSON object at the end, nothing before");
+  app.add_flag("--profile", options.profile, "Print where the time went (seconds, calls, step) to stderr");
+  app.add_flag("--print-program", options.printProgram, "Print the module's CPU program and exit; needs no weights");
+}
+
+std::variant<Options, int> parseOptions(int argc, char **argv) {
+  Options options;
+  CLI::App app("Runs a compiled model on this computer's CPU and prints the tokens it generates.", "quant-run");
+  app.footer(kExample);
+  app.set_version_flag("--version", std::string("quant-run ") + quant_version());
+  addOptions(app, options);
+  try {
+    app.parse(argc, argv);
+    for (const char *name : {"--weights", "--tokens"})
+      if (!options.printProgram && app.count(name) == 0)
+        throw CLI::RequiredError(name);
+  } catch (const CLI::ParseError &error) {
+    if (error.get_exit_code() == 0)
+      return app.exit(error);
+    std::cerr << "quant-run: error: " << error.what() << "\nquant-run --help lists the options\n";
+    return 2;
+  }
+  return options;
+}
+
+static Result<std::vector<int32_t>> parseTokens(std::string_view text) {
+  constexpr std::string_view kSeparators = ", \t\r\n";
+  std::vector<int32_t> tokens;
+  for (size_t begin = text.find_first_not_of(kSeparators); begin != text.npos;) {
+    size_t end = std::min(text.find_first_of(kSeparators, begin), text.size());
+    std::string_view word = text.substr(begin, end - begin);
+    int32_t token = 0;
+    auto [rest, error] = std::from_chars(word.data(), word.data() + word.size(), token);
+    if (error != std::errc() || rest != word.data() + word.size())
+      return fail("token " + std::to_string(tokens.size()) + ": " + checkpoint::quote(word) + " is not an integer of 32 bits");
+    tokens.push_back(token);
+    begin = text.find_first_not_of(kSeparators, end);
+  }
+  if (tokens.empty())
+    return fail("the prompt is empty: --tokens needs at least one id");
+  return tokens;
+}
+
+Result<std::vector<int32_t>> readTokens(const std::string &argument) {
+  using Chars = std::istreambuf_iterator<char>;
+  if (argument == "-")
+    return parseTokens(std::string(Chars(std::cin), Chars()));
+  if (!argument.starts_with("@"))
+    return parseTokens(argument);
+  std::ifstream file(argument.substr(1));
+  if (!file)
+    return fail("cannot read " + checkpoint::quote(argument.substr(1)));
+  return parseTokens(std::string(Chars(file), Chars()));
+}
+
+} // namespace quant::run

@@ -1,0 +1,44 @@
+//===- options.h - command line of quant-run --------------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_RUN_OPTIONS_H
+#define QUANT_TOOLS_QUANT_RUN_OPTIONS_H
+
+#include "runtime/abi/result.h"
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace quant::run {
+
+struct Options {
+  std::string module, weights;
+  std::string tokens; ///< as given: "1,2,3", "-" or "@FILE"
+  std::string isa;    ///< empty: the best
+  std::string logits; ///< file to write, empty: none
+  int64_t maxNewTokens = 16;
+  int64_t context = 0; ///< 0: what prompt and new tokens need
+  int64_t chunk = 0;   ///< 0: the module's limit
+  int threads = 0;     ///< 0: all CPUs
+  double temperature = 0, topP = 1;
+  uint64_t seed = 0;
+  std::vector<int32_t> stopTokens;
+  bool json = false, profile = false, printProgram = false;
+};
+
+/// The options, or the exit status where nothing is left to do: 0 after --help and --version, 2 after a usage error was printed.
+std::variant<Options, int> parseOptions(int argc, char **argv);
+
+/// Token ids of a --tokens argument: decimal integers of 32 bits, separated by commas or white space. Errors name what is no
+/// integer.
+Result<std::vector<int32_t>> readTokens(const std::string &argument);
+
+} // namespace quant::run
+
+#endif // QUANT_TOOLS_QUANT_RUN_OPTIONS_H
