@@ -78,8 +78,10 @@ def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::Fun
     ```
   }];
   let options = [Option<"scaleFormat", "scale-format", "std::string", /*default=*/"\"f32\"",
-                        "f32, or ue8m0: scales rounded up to powers of two">];
-  let dependentDialects = ["::quant::qblock::QBlockDialect"];
+                        "f32, or ue8m0: rounded up to powers of two, stored as f32">,
+                 Option<"resultType", "result-type", "std::string", /*default=*/"\"f32\"",
+                        "what the matmuls give: f32, or bf16">];
+  let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::arith::ArithDialect"];
 }
 
 def FuseQuantize : Pass<"qblock-fuse-quantize", "::mlir::func::FuncOp"> {

@@ -45,6 +45,30 @@ def DeepSeek_GroupScore : I32EnumAttr<"GroupScore", "how a group of experts is s
 }
 
 //===----------------------------------------------------------------------===//
+// Operand types
+//===----------------------------------------------------------------------===//
+
+/// No size but the first is dynamic.
+def DeepSeek_StaticColumns : CPred<
+    "::llvm::none_of(::llvm::cast<::mlir::ShapedType>($_self).getShape().drop_front(), ::mlir::ShapedType::isDynamic)">;
+
+class DeepSeek_Tensor<list<Type> elements, list<int> ranks, string summary>
+    : Type<And<[RankedTensorOf<elements>.predicate, HasAnyRankOfPred<ranks>, DeepSeek_StaticColumns]>, summary,
+           "::mlir::RankedTensorType">;
+
+def DeepSeek_Rows : DeepSeek_Tensor<[AnyFloat], [2], "a floating-point tensor of rows x columns, columns static">;
+def DeepSeek_Slots : DeepSeek_Tensor<[AnyFloat], [3], "a floating-point tensor of tokens x top_k x columns">;
+def DeepSeek_RowsOrSlots : DeepSeek_Tensor<[AnyFloat], [2, 3], "a floating-point tensor of rows (x top_k) x columns">;
+def DeepSeek_List : DeepSeek_Tensor<[AnyFloat], [1], "a floating-point list">;
+def DeepSeek_Ids : DeepSeek_Tensor<[I32], [1], "a list of i32">;
+def DeepSeek_Pairs : DeepSeek_Tensor<[I32], [2], "an i32 tensor of tokens x top_k">;
+def DeepSeek_Cache : ConfinedType<MemRefRankOf<[AnyFloat], [2]>, [DeepSeek_StaticColumns],
+                                  "a floating-point memref of positions x columns", "::mlir::MemRefType">;
+
+/// A size that products of three cannot overflow.
+def DeepSeek_Size : ConfinedAttr<I64Attr, [IntPositive, IntMaxValue<1048576>]>;
+
+//===----------------------------------------------------------------------===//
 // Embedding, norm, rope, activation
 //===----------------------------------------------------------------------===//
 
@@ -57,22 +81,29 @@ def DeepSeek_EmbedOp : DeepSeek_Op<"embed", [Pure]> {
     %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<129280x7168xbf16>) -> tensor<?x7168xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$ids, AnyRankedTensor:$table);
-  let results = (outs AnyRankedTensor:$result);
+  let arguments = (ins DeepSeek_Ids:$ids, DeepSeek_Rows:$table);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = "$ids `,` $table attr-dict `:` functional-type(operands, results)";
 }
 
 def DeepSeek_RmsNormOp : DeepSeek_Op<"rms_norm", [Pure]> {
   let summary = "root-mean-square norm of each row, and its quantized form where asked";
   let description = [{
-    `y[t, i] = gamma[i] * x[t, i] / sqrt(mean_i(x[t, i]^2) + eps)`. `fuse-quantize` adds the second result: y quantized.
+    `y[t, i] = gamma[i] * x[t, i] / sqrt(mean_i(x[t, i]^2) + eps)`. `qblock-fuse-quantize` adds the second result: y quantized
+    as by `qblock.quantize` with these `amax_floor` and `power_of_two`.
 
     ```mlir
     %y = deepseek.rms_norm %x, %gamma {eps = 1.0e-6} : (tensor<?x7168xf32>, tensor<7168xbf16>) -> tensor<?x7168xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$x, AnyRankedTensor:$gamma, F64Attr:$eps);
-  let results = (outs AnyRankedTensor:$result, Optional<QBlock_TensorType>:$quantized);
+  let arguments = (ins DeepSeek_Rows:$x, DeepSeek_List:$gamma, F64Attr:$eps,
+                       DefaultValuedAttr<F64Attr, "1.0e-4">:$amax_floor, UnitAttr:$power_of_two);
+  let builders = [OpBuilder<(ins "::mlir::Value":$x, "::mlir::Value":$gamma, "double":$eps), [{
+    $_state.addOperands({x, gamma});
+    $_state.addTypes(x.getType());
+    $_state.getOrAddProperties<Properties>().eps = $_builder.getF64FloatAttr(eps);
+  }]>];
+  let results = (outs DeepSeek_Rows:$result, Optional<QBlock_TensorType>:$quantized);
   let assemblyFormat = "$x `,` $gamma attr-dict `:` functional-type(operands, results)";
 }
 
@@ -86,22 +117,27 @@ def DeepSeek_RopeTableOp : DeepSeek_Op<"rope_table", [Pure]> {
     %r = deepseek.rope_table %ids, %position {inv_freq = array<f64: 1.0, 0.1>, factor = 1.0} : (tensor<?xi32>) -> tensor<?x4xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$ids, Index:$position, DenseF64ArrayAttr:$inv_freq, F64Attr:$factor);
-  let results = (outs AnyRankedTensor:$result);
+  let arguments = (ins DeepSeek_Ids:$ids, Index:$position, DenseF64ArrayAttr:$inv_freq, F64Attr:$factor);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = "$ids `,` $position attr-dict `:` functional-type($ids, results)";
 }
 
 def DeepSeek_SwigluOp : DeepSeek_Op<"swiglu", [Pure]> {
   let summary = "silu(gate) * up, and its quantized form where asked";
   let description = [{
-    `y = gate / (1 + exp(-gate)) * up`, element by element.
+    `y = gate / (1 + exp(-gate)) * up`, element by element. The second result is y quantized, as for `deepseek.rms_norm`.
 
     ```mlir
     %h = deepseek.swiglu %g, %u : (tensor<?x2048xf32>, tensor<?x2048xf32>) -> tensor<?x2048xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$gate, AnyRankedTensor:$up);
-  let results = (outs AnyRankedTensor:$result, Optional<QBlock_TensorType>:$quantized);
+  let arguments = (ins DeepSeek_RowsOrSlots:$gate, DeepSeek_RowsOrSlots:$up, DefaultValuedAttr<F64Attr, "1.0e-4">:$amax_floor,
+                       UnitAttr:$power_of_two);
+  let builders = [OpBuilder<(ins "::mlir::Value":$gate, "::mlir::Value":$up), [{
+    $_state.addOperands({gate, up});
+    $_state.addTypes(gate.getType());
+  }]>];
+  let results = (outs DeepSeek_RowsOrSlots:$result, Optional<QBlock_TensorType>:$quantized);
   let assemblyFormat = "$gate `,` $up attr-dict `:` functional-type(operands, results)";
 }
 
@@ -112,8 +148,8 @@ def DeepSeek_LastTokensOp : DeepSeek_Op<"last_tokens", [Pure]> {
     %l = deepseek.last_tokens %x, %outputs : (tensor<?x7168xf32>) -> tensor<?x7168xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$x, Index:$outputs);
-  let results = (outs AnyRankedTensor:$result);
+  let arguments = (ins DeepSeek_Rows:$x, Index:$outputs);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = "$x `,` $outputs attr-dict `:` functional-type($x, results)";
 }
 
@@ -123,8 +159,8 @@ def DeepSeek_LastTokensOp : DeepSeek_Op<"last_tokens", [Pure]> {
 
 /// What the attention ops share: heads, and how a head's query divides into a part without and one with rope.
 class DeepSeek_MlaOp<string mnemonic, list<Trait> traits = []> : DeepSeek_Op<mnemonic, traits> {
-  dag headArguments = (ins ConfinedAttr<I64Attr, [IntPositive]>:$heads, ConfinedAttr<I64Attr, [IntPositive]>:$nope_dim,
-                           ConfinedAttr<I64Attr, [IntPositive]>:$rope_dim, ConfinedAttr<I64Attr, [IntPositive]>:$v_dim);
+  dag headArguments = (ins DeepSeek_Size:$heads, DeepSeek_Size:$nope_dim,
+                           DeepSeek_Size:$rope_dim, DeepSeek_Size:$v_dim);
 }
 
 def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [MemoryEffects<[MemRead, MemWrite]>]> {
@@ -146,10 +182,10 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [MemoryEffects<[Me
       -> tensor<?x16384xf32>
     ```
   }];
-  let arguments = !con((ins AnyRankedTensor:$q, AnyRankedTensor:$kv_a, AnyRankedTensor:$gamma, QBlock_AnyMatrix:$kv_b,
-                            AnyRankedTensor:$rope, AnyMemRef:$cache, Index:$position),
+  let arguments = !con((ins DeepSeek_Rows:$q, DeepSeek_Rows:$kv_a, DeepSeek_List:$gamma, QBlock_AnyMatrix:$kv_b,
+                            DeepSeek_Rows:$rope, DeepSeek_Cache:$cache, Index:$position),
                        headArguments, (ins F64Attr:$eps, F64Attr:$softmax_scale, BoolAttr:$interleaved));
-  let results = (outs AnyRankedTensor:$result);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = [{
     $q `,` $kv_a `,` $gamma `,` $kv_b `,` $rope `,` $cache `,` $position attr-dict `:`
     `(` type($q) `,` type($kv_a) `,` type($gamma) `,` type($kv_b) `,` type($rope) `,` type($cache) `)` `->` type($result)
@@ -167,7 +203,7 @@ def DeepSeek_LatentAppendOp : DeepSeek_Op<"latent_append", [MemoryEffects<[MemWr
       : tensor<?x576xf32>, tensor<512xbf16>, tensor<?x64xf32>, memref<?x576xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$kv_a, AnyRankedTensor:$gamma, AnyRankedTensor:$rope, AnyMemRef:$cache, Index:$position,
+  let arguments = (ins DeepSeek_Rows:$kv_a, DeepSeek_List:$gamma, DeepSeek_Rows:$rope, DeepSeek_Cache:$cache, Index:$position,
                        F64Attr:$eps, BoolAttr:$interleaved);
   let assemblyFormat = [{
     $kv_a `,` $gamma `,` $rope `,` $cache `,` $position attr-dict `:` type($kv_a) `,` type($gamma) `,` type($rope) `,` type($cache)
@@ -184,8 +220,8 @@ def DeepSeek_MlaAbsorbOp : DeepSeek_MlaOp<"mla_absorb", [Pure]> {
       : (tensor<?x24576xf32>, !qblock.tensor<32768x512xf8E4M3FN, block<128x128>, f32>) -> tensor<?x65536xf32>
     ```
   }];
-  let arguments = !con((ins AnyRankedTensor:$q, QBlock_AnyMatrix:$kv_b), headArguments);
-  let results = (outs AnyRankedTensor:$result);
+  let arguments = !con((ins DeepSeek_Rows:$q, QBlock_AnyMatrix:$kv_b), headArguments);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = "$q `,` $kv_b attr-dict `:` functional-type(operands, results)";
 }
 
@@ -201,10 +237,10 @@ def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>]> 
       : (tensor<?x65536xf32>, tensor<?x24576xf32>, tensor<?x64xf32>, memref<?x576xf32>) -> tensor<?x65536xf32>
     ```
   }];
-  let arguments = !con((ins AnyRankedTensor:$q_latent, AnyRankedTensor:$q, AnyRankedTensor:$rope, AnyMemRef:$cache,
+  let arguments = !con((ins DeepSeek_Rows:$q_latent, DeepSeek_Rows:$q, DeepSeek_Rows:$rope, DeepSeek_Cache:$cache,
                             Index:$position),
                        headArguments, (ins F64Attr:$softmax_scale, BoolAttr:$interleaved));
-  let results = (outs AnyRankedTensor:$result);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = [{
     $q_latent `,` $q `,` $rope `,` $cache `,` $position attr-dict `:`
     `(` type($q_latent) `,` type($q) `,` type($rope) `,` type($cache) `)` `->` type($result)
@@ -221,8 +257,8 @@ def DeepSeek_MlaExpandOp : DeepSeek_MlaOp<"mla_expand", [Pure]> {
       : (tensor<?x65536xf32>, !qblock.tensor<32768x512xf8E4M3FN, block<128x128>, f32>) -> tensor<?x16384xf32>
     ```
   }];
-  let arguments = !con((ins AnyRankedTensor:$x, QBlock_AnyMatrix:$kv_b), headArguments);
-  let results = (outs AnyRankedTensor:$result);
+  let arguments = !con((ins DeepSeek_Rows:$x, QBlock_AnyMatrix:$kv_b), headArguments);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = "$x `,` $kv_b attr-dict `:` functional-type(operands, results)";
 }
 
@@ -246,11 +282,11 @@ def DeepSeek_MoeGateOp : DeepSeek_Op<"moe_gate", [Pure]> {
       -> (tensor<?x8xi32>, tensor<?x8xf32>)
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$logits, Optional<AnyRankedTensor>:$bias, ConfinedAttr<I64Attr, [IntPositive]>:$top_k,
-                       ConfinedAttr<I64Attr, [IntPositive]>:$groups, ConfinedAttr<I64Attr, [IntPositive]>:$limited_groups,
+  let arguments = (ins DeepSeek_Rows:$logits, Optional<DeepSeek_List>:$bias, DeepSeek_Size:$top_k,
+                       DeepSeek_Size:$groups, DeepSeek_Size:$limited_groups,
                        DeepSeek_ScoreFunc:$score_func, DeepSeek_GroupScore:$group_score, BoolAttr:$normalize,
                        F64Attr:$route_scale);
-  let results = (outs AnyRankedTensor:$ids, AnyRankedTensor:$weights);
+  let results = (outs DeepSeek_Pairs:$ids, DeepSeek_Rows:$weights);
   let assemblyFormat = "$logits (`,` $bias^)? attr-dict `:` functional-type(operands, results)";
 }
 
@@ -266,9 +302,9 @@ def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [Pure]> {
       tensor<256x2048x7168xf32>, tensor<256x2048x7168xf32>, tensor<256x7168x2048xf32>) -> tensor<?x7168xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$x, AnyRankedTensor:$ids, AnyRankedTensor:$weights, QBlock_AnyMatrix:$gate,
+  let arguments = (ins DeepSeek_Rows:$x, DeepSeek_Pairs:$ids, DeepSeek_Rows:$weights, QBlock_AnyMatrix:$gate,
                        QBlock_AnyMatrix:$up, QBlock_AnyMatrix:$down);
-  let results = (outs AnyRankedTensor:$result);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = "$x `,` $ids `,` $weights `,` $gate `,` $up `,` $down attr-dict `:` functional-type(operands, results)";
 }
 
@@ -282,8 +318,8 @@ def DeepSeek_MoeDispatchOp : DeepSeek_Op<"moe_dispatch", [Pure]> {
     %offsets, %rows = deepseek.moe_dispatch %ids : (tensor<?x8xi32>) -> (tensor<257xi32>, tensor<?x8xi32>)
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$ids);
-  let results = (outs AnyRankedTensor:$offsets, AnyRankedTensor:$rows);
+  let arguments = (ins DeepSeek_Pairs:$ids);
+  let results = (outs DeepSeek_Ids:$offsets, DeepSeek_Pairs:$rows);
   let assemblyFormat = "$ids attr-dict `:` functional-type(operands, results)";
 }
 
@@ -298,9 +334,9 @@ def DeepSeek_MoeCombineOp : DeepSeek_Op<"moe_combine", [Pure]> {
       tensor<257xi32>, tensor<?x8xi32>) -> tensor<?x7168xf32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$x, AnyRankedTensor:$ids, AnyRankedTensor:$weights, AnyRankedTensor:$offsets,
-                       AnyRankedTensor:$rows);
-  let results = (outs AnyRankedTensor:$result);
+  let arguments = (ins DeepSeek_Slots:$x, DeepSeek_Pairs:$ids, DeepSeek_Rows:$weights, DeepSeek_Ids:$offsets,
+                       DeepSeek_Pairs:$rows);
+  let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = "$x `,` $ids `,` $weights `,` $offsets `,` $rows attr-dict `:` functional-type(operands, results)";
 }
 

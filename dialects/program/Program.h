@@ -30,6 +30,7 @@ inline constexpr llvm::StringLiteral kWorkspaceBytesAttr = "program.workspace_by
 inline constexpr llvm::StringLiteral kMaxTokensAttr = "program.max_tokens";
 inline constexpr llvm::StringLiteral kMaxContextAttr = "program.max_context";
 inline constexpr llvm::StringLiteral kUnsupportedAttr = "program.unsupported";
+inline constexpr llvm::StringLiteral kLaunchAttr = "program.launch";
 inline constexpr llvm::StringLiteral kScratchBytesAttr = "program.scratch_bytes";
 inline constexpr llvm::StringLiteral kStageAttr = "program.stage";
 

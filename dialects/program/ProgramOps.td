@@ -25,7 +25,8 @@ def Program_Dialect : Dialect {
     Attributes on functions: `program.grid` (on a kernel, an affine map of the run-time sizes `tokens, position, outputs,
     context`; the grid is the smallest of its results), `program.dim` (on arguments and results: which run-time size an index
     or a dynamic leading dimension is), `program.unsupported` (on a kernel that the target cannot lower yet: why),
-    `program.scratch_bytes` (on a kernel in the host ABI: scratch for each worker),
+    `program.scratch_bytes` (on a kernel in the host ABI: scratch for each worker), `program.launch` (on a GPU kernel: its
+    launch recipe in JSON),
     `program.workspace_bytes`, `program.max_tokens` and `program.max_context` (on the program). `program.stage` on the module
     names the last stage that it passed.
   }];
@@ -74,7 +75,7 @@ def Program_CacheOp : Program_Op<"cache", [Pure]> {
     ```
   }];
   let arguments = (ins StrAttr:$name);
-  let results = (outs AnyMemRef:$result);
+  let results = (outs MemRefRankOf<[AnyType], [2]>:$result);
   let assemblyFormat = "$name attr-dict `:` type($result)";
 }
 

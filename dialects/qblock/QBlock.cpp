@@ -76,7 +76,7 @@ LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitErr
                                  ArrayRef<int64_t> block, Type scale, Type zero) {
   if (shape.empty())
     return emitError() << "a block-scaled tensor needs at least one dimension";
-  if (!isa<Float8E4M3FNType, Float8E5M2Type>(storage) && !storage.isInteger(8) && !storage.isInteger(4))
+  if (!isa<Float8E4M3FNType, Float8E5M2Type>(storage) && !storage.isSignlessInteger(8) && !storage.isSignlessInteger(4))
     return emitError() << "storage must be f8E4M3FN, f8E5M2, i8 or i4, not " << storage;
   if (!isa<Float32Type, Float16Type, BFloat16Type, Float8E8M0FNUType>(scale))
     return emitError() << "scale must be f32, f16, bf16 or f8E8M0FNU, not " << scale;
@@ -87,7 +87,7 @@ LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitErr
       return emitError() << "block extent must be positive or '?', not " << extent;
   if (zero && !isa<IntegerType>(storage))
     return emitError() << "a zero point needs integer storage, not " << storage;
-  if (zero && !zero.isInteger(8) && !zero.isInteger(4))
+  if (zero && !zero.isSignlessInteger(8) && !zero.isSignlessInteger(4))
     return emitError() << "zero point must be i8 or i4, not " << zero;
   return success();
 }
@@ -140,6 +140,9 @@ static LogicalResult verifyParts(Operation *op, BlockTensorType type, Type data,
     return op->emitOpError("zero points must be ") << type.getZeroTensorType() << ", not " << zero;
   return success();
 }
+
+/// A size as types print it.
+static std::string printed(int64_t size) { return ShapedType::isDynamic(size) ? "?" : std::to_string(size); }
 
 static LogicalResult verifySameShape(Operation *op, Type a, Type b) {
   ArrayRef<int64_t> left = getMatrixShape(a), right = getMatrixShape(b);
@@ -206,13 +209,15 @@ LogicalResult ConcatOp::verify() {
   if (result.size() < 2)
     return emitOpError("joins rows of matrices; the result has rank ") << result.size();
   size_t rowDim = result.size() - 2;
+  if (ShapedType::isDynamic(result[rowDim]))
+    return emitOpError("the number of rows must be static: ") << getType();
   int64_t rows = 0;
   for (auto [index, source] : llvm::enumerate(getSources())) {
     ArrayRef<int64_t> shape = getMatrixShape(source.getType());
     bool sameForm = isa<BlockTensorType>(source.getType()) == isa<BlockTensorType>(getType());
     if (!sameForm || shape.size() != result.size() || shape.back() != result.back() ||
-        shape.take_front(rowDim) != result.take_front(rowDim))
-      return emitOpError("source ") << index << " may differ from the result in its rows only: " << source.getType();
+        shape.take_front(rowDim) != result.take_front(rowDim) || ShapedType::isDynamic(shape[rowDim]))
+      return emitOpError("source ") << index << " may differ from the result in its (static) rows only: " << source.getType();
     if (auto type = dyn_cast<BlockTensorType>(source.getType())) {
       if (type.cloneWithShape(result) != getType())
         return emitOpError("source ") << index << " has another quantization scheme: " << type;
@@ -244,24 +249,58 @@ void ExtractSliceOp::build(OpBuilder &builder, OperationState &state, Value sour
   build(builder, state, type, source, dynamicOffsets, dynamicSizes, staticOffsets, staticSizes);
 }
 
+/// Why a slice of dimension `dim` is not one of blocks, or nothing. Each of its blocks must lie in one block of the source:
+/// it starts on a block's edge, or ends before the next.
+static std::optional<std::string> sliceError(BlockTensorType source, int64_t dim, int64_t offset, int64_t size) {
+  int64_t extent = source.getBlock()[dim], sourceSize = source.getDimSize(dim);
+  std::string where = "dimension " + std::to_string(dim) + ": ";
+  if (!ShapedType::isDynamic(size) && size < 0)
+    return where + "negative size " + std::to_string(size);
+  if (ShapedType::isDynamic(offset))
+    return std::nullopt;
+  if (offset < 0)
+    return where + "negative offset " + std::to_string(offset);
+  if (!ShapedType::isDynamic(size) && !ShapedType::isDynamic(sourceSize) && (offset > sourceSize || size > sourceSize - offset))
+    return where + std::to_string(offset) + " + " + std::to_string(size) + " is beyond " + std::to_string(sourceSize);
+  bool onEdge = ShapedType::isDynamic(extent) || offset % extent == 0;
+  bool inOneBlock = onEdge || (!ShapedType::isDynamic(size) && size <= extent - offset % extent);
+  if (!inOneBlock)
+    return where + "offset " + std::to_string(offset) + " cuts through a block of " + std::to_string(extent);
+  return std::nullopt;
+}
+
 LogicalResult ExtractSliceOp::verify() {
   BlockTensorType source = getSource().getType();
-  size_t rank = source.getRank();
-  if (getStaticOffsets().size() != rank || getStaticSizes().size() != rank)
-    return emitOpError("needs ") << rank << " offsets and sizes";
+  unsigned rank = source.getRank();
+  if (failed(verifyListOfOperandsOrIntegers(*this, "offset", rank, getStaticOffsets(), getOffsets())) ||
+      failed(verifyListOfOperandsOrIntegers(*this, "size", rank, getStaticSizes(), getSizes())))
+    return failure();
+  for (unsigned dim = 0; dim < rank; ++dim)
+    if (std::optional<std::string> error = sliceError(source, dim, getStaticOffsets()[dim], getStaticSizes()[dim]))
+      return emitOpError() << *error;
   if (source.cloneWithShape(getStaticSizes()) != getType())
     return emitOpError("result must be ") << source.cloneWithShape(getStaticSizes());
-  for (size_t dim = 0; dim < rank; ++dim) {
-    int64_t offset = getStaticOffsets()[dim], size = getStaticSizes()[dim], extent = source.getBlock()[dim];
-    if (ShapedType::isDynamic(offset))
-      continue;
-    if (ShapedType::isDynamic(extent) ? offset != 0 : offset % extent != 0)
-      return emitOpError("offset ") << offset << " of dimension " << dim << " cuts through a block of " << source;
-    if (!ShapedType::isDynamic(size) && !ShapedType::isDynamic(source.getDimSize(dim)) &&
-        (offset < 0 || offset + size > source.getDimSize(dim)))
-      return emitOpError("dimension ") << dim << ": " << offset << " + " << size << " is beyond " << source.getDimSize(dim);
-  }
   return success();
+}
+
+OpFoldResult ExtractSliceOp::fold(FoldAdaptor) {
+  BlockTensorType source = getSource().getType();
+  bool whole = source == getType() && llvm::all_of(getStaticOffsets(), [](int64_t offset) { return offset == 0; });
+  if (whole && !ShapedType::isDynamicShape(source.getShape()))
+    return getSource();
+  // Constant offsets become static ones, unless what they say is wrong (in code that is never reached).
+  SmallVector<OpFoldResult> offsets = getMixedOffsets();
+  if (failed(foldDynamicIndexList(offsets, /*onlyNonNegative=*/true)))
+    return {};
+  SmallVector<Value> dynamicOffsets;
+  SmallVector<int64_t> staticOffsets;
+  dispatchIndexOpFoldResults(offsets, dynamicOffsets, staticOffsets);
+  for (auto [dim, offset] : llvm::enumerate(staticOffsets))
+    if (sliceError(source, dim, offset, getStaticSizes()[dim]))
+      return {};
+  getOffsetsMutable().assign(dynamicOffsets);
+  setStaticOffsets(staticOffsets);
+  return getResult();
 }
 
 //===----------------------------------------------------------------------===//
@@ -272,12 +311,13 @@ LogicalResult ExtractSliceOp::verify() {
 static LogicalResult verifyContraction(Operation *op, Type x, Type w) {
   ArrayRef<int64_t> xShape = getMatrixShape(x), wShape = getMatrixShape(w);
   if (!compatible(xShape.back(), wShape.back()))
-    return op->emitOpError("x has K = ") << xShape.back() << ", w has K = " << wShape.back() << " (w is N x K)";
+    return op->emitOpError("x has K = ") << printed(xShape.back()) << ", w has K = " << printed(wShape.back())
+                                         << " (w is N x K)";
   auto xBlock = dyn_cast<BlockTensorType>(x), wBlock = dyn_cast<BlockTensorType>(w);
   if (xBlock && wBlock) {
-    int64_t xk = xBlock.getBlock().back(), wk = wBlock.getBlock().back();
+    int64_t xk = xBlock.getBlockExtent(xShape.size() - 1), wk = wBlock.getBlockExtent(wShape.size() - 1);
     if (xk != wk)
-      return op->emitOpError("blocks along K differ: x has ") << xk << ", w has " << wk;
+      return op->emitOpError("blocks along K differ: x has ") << printed(xk) << ", w has " << printed(wk);
   }
   if (xBlock && !wBlock)
     return op->emitOpError("a block-scaled x needs a block-scaled w");
@@ -293,7 +333,8 @@ static LogicalResult verifyMatmul(Operation *op, Type xType, Type wType, Type re
   if (failed(verifyContraction(op, xType, wType)))
     return failure();
   if (!compatible(result.getDimSize(0), x[0]) || !compatible(result.getDimSize(1), w[0]))
-    return op->emitOpError("the result must be ") << x[0] << " x " << w[0] << " (M of x, N of w), not " << result;
+    return op->emitOpError("the result must be ") << printed(x[0]) << " x " << printed(w[0]) << " (M of x, N of w), not "
+                                                  << result;
   if (!isa<FloatType>(result.getElementType()))
     return op->emitOpError("the result must be floating point, not ") << result;
   return success();
@@ -312,8 +353,10 @@ LogicalResult GroupedMatmulOp::verify() {
   auto result = cast<RankedTensorType>(getType());
   ArrayRef<int64_t> w = getMatrixShape(getW().getType());
   auto offsets = cast<RankedTensorType>(getOffsets().getType());
-  if (w.size() != 3)
-    return emitOpError("w must be groups x N x K, not ") << getW().getType();
+  if (w.size() != 3 || ShapedType::isDynamicShape(w))
+    return emitOpError("w must be groups x N x K, all static, not ") << getW().getType();
+  if (x.size() != 2 && x.size() != 3)
+    return emitOpError("x must be rows (x top_k) x K, not ") << getX().getType();
   if (failed(verifyContraction(*this, getX().getType(), getW().getType())))
     return failure();
   if (!offsets.getElementType().isInteger(32) || offsets.getRank() != 1 || offsets.getDimSize(0) != w[0] + 1)

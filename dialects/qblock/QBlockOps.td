@@ -50,6 +50,13 @@ def QBlock_StorageOp : QBlock_Op<"storage", [Pure]> {
   let arguments = (ins QBlock_TensorType:$source);
   let results = (outs AnyRankedTensor:$data, AnyRankedTensor:$scale, Optional<AnyRankedTensor>:$zero);
   let assemblyFormat = "$source attr-dict `:` type($source) `->` `(` type(results) `)`";
+  let builders = [OpBuilder<(ins "::mlir::Value":$source), [{
+    auto type = ::llvm::cast<BlockTensorType>(source.getType());
+    $_state.addOperands(source);
+    $_state.addTypes({type.getDataTensorType(), type.getScaleTensorType()});
+    if (type.hasZeroPoint())
+      $_state.addTypes(type.getZeroTensorType());
+  }]>];
   let hasVerifier = 1;
   let hasFolder = 1;
 }
@@ -58,14 +65,15 @@ def QBlock_QuantizeOp : QBlock_Op<"quantize", [Pure]> {
   let summary = "quantizes a floating-point tensor, one scale for each block";
   let description = [{
     For each block: `amax = max(|x|, amax_floor)`, `scale = amax / largest code` (448 for E4M3), `code = round(x / scale)`,
-    ties to even, saturating. With `f8E8M0FNU` scales the scale is first rounded up to a power of two, `2^ceil(log2 scale)`.
-    (DeepSeek's act_quant; the floor of 1e-4 is theirs too.)
+    ties to even, saturating. With `power_of_two` ("ue8m0"), and always with `f8E8M0FNU` scales, the scale is first rounded up
+    to `2^ceil(log2 scale)`. (DeepSeek's act_quant; the floor of 1e-4 is theirs too.)
 
     ```mlir
     %q = qblock.quantize %x : tensor<?x7168xf32> -> !qblock.tensor<?x7168xf8E4M3FN, block<1x128>, f32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$source, DefaultValuedAttr<F64Attr, "1.0e-4">:$amax_floor);
+  let arguments = (ins AnyRankedTensor:$source, DefaultValuedAttr<F64Attr, "1.0e-4">:$amax_floor,
+                       UnitAttr:$power_of_two);
   let results = (outs QBlock_TensorType:$result);
   let assemblyFormat = "$source attr-dict `:` type($source) `->` type($result)";
   let hasVerifier = 1;
@@ -107,7 +115,8 @@ def QBlock_ConcatOp : QBlock_Op<"concat", [Pure]> {
 def QBlock_ExtractSliceOp : QBlock_Op<"extract_slice", [Pure, AttrSizedOperandSegments]> {
   let summary = "a rectangle of a block-scaled tensor";
   let description = [{
-    Offsets must lie on block edges (checked where they are constants), so that the slice's blocks are whole blocks of the source.
+    Each block of the slice lies in one block of the source: the slice starts on a block's edge, or ends before the next one
+    (checked where offset and size are constants).
 
     ```mlir
     %t = qblock.extract_slice %w[%n, %k] [128, 128] : !qblock.tensor<7168x2048xf8E4M3FN, block<128x128>, f32>
@@ -121,6 +130,7 @@ def QBlock_ExtractSliceOp : QBlock_Op<"extract_slice", [Pure, AttrSizedOperandSe
     $source `` custom<DynamicIndexList>($offsets, $static_offsets) custom<DynamicIndexList>($sizes, $static_sizes)
     attr-dict `:` type($source) `to` type($result)
   }];
+  let hasFolder = 1;
   let builders = [OpBuilder<(ins "::mlir::Value":$source, "::llvm::ArrayRef<::mlir::OpFoldResult>":$offsets,
                                  "::llvm::ArrayRef<::mlir::OpFoldResult>":$sizes)>];
   let hasVerifier = 1;

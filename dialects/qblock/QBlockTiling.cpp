@@ -25,13 +25,8 @@ static OpFoldResult matrixDim(OpBuilder &builder, Location loc, Value matrix, in
   if (!ShapedType::isDynamic(size))
     return builder.getIndexAttr(size);
   Value tensor = matrix;
-  if (isa<BlockTensorType>(matrix.getType())) {
-    auto type = cast<BlockTensorType>(matrix.getType());
-    SmallVector<Type> parts{type.getDataTensorType(), type.getScaleTensorType()};
-    if (type.hasZeroPoint())
-      parts.push_back(type.getZeroTensorType());
-    tensor = StorageOp::create(builder, loc, parts, matrix).getData();
-  }
+  if (isa<BlockTensorType>(matrix.getType()))
+    tensor = StorageOp::create(builder, loc, matrix).getData();
   return tensor::DimOp::create(builder, loc, tensor, dim).getResult();
 }
 

@@ -156,7 +156,7 @@ LogicalResult quant::host::emitQuantize(KernelContext &context, qblock::Quantize
         },
         [&](Value vector) { return b.maxLanes(vector); }, [&](Value left, Value right) { return b.maxF(left, right); });
     Value scale = b.divF(amax, b.cstF32(448.0f));
-    if (isa<Float8E8M0FNUType>(type.getScaleType()))
+    if (op.getPowerOfTwo() || isa<Float8E8M0FNUType>(type.getScaleType()))
       scale = roundUpToPowerOfTwo(b, scale);
     storeScale(b, type.getScaleType(), scale, scaleAddress);
     b.chunks(columns, [&](Value column, int64_t lanes) {

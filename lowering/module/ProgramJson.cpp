@@ -8,6 +8,7 @@
 #include "lowering/module/ProgramJson.h"
 
 #include "dialects/program/Program.h"
+#include "dialects/qblock/QBlock.h"
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/abi/module_format.h"
 
@@ -55,6 +56,25 @@ static Json shapeJson(ArrayRef<int64_t> shape, StringRef dim) {
   return result;
 }
 
+/// Whether a kernel takes this argument as the scales of a block-scaled tensor.
+static bool isScale(BlockArgument argument) {
+  return llvm::any_of(argument.getUses(), [](OpOperand &use) {
+    auto assemble = dyn_cast<qblock::AssembleOp>(use.getOwner());
+    return assemble && &assemble.getScaleMutable() == &use;
+  });
+}
+
+/// Whether a dispatch hands this weight to its kernel as scales. The loader checks such a weight's numbers.
+static bool isScale(Value weight) {
+  return llvm::any_of(weight.getUses(), [](OpOperand &use) {
+    auto dispatch = dyn_cast<program::DispatchOp>(use.getOwner());
+    if (!dispatch)
+      return false;
+    auto kernel = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(dispatch, dispatch.getKernelAttr());
+    return isScale(kernel.getArgument(use.getOperandNumber()));
+  });
+}
+
 namespace {
 
 /// Numbers the values of a program and writes each one down.
@@ -94,6 +114,12 @@ private:
     values.push_back(std::move(json));
   }
 
+  void recordWeight(Value value, Json json) {
+    if (isScale(value))
+      json["role"] = "scale";
+    record(value, std::move(json));
+  }
+
   void addInputs() {
     for (BlockArgument argument : forward.getArguments())
       if (auto type = dyn_cast<RankedTensorType>(argument.getType())) {
@@ -108,13 +134,13 @@ private:
       if (ArrayAttr aliases = weight.getAliasesAttr())
         for (Attribute alias : aliases)
           json["aliases"].push_back(cast<StringAttr>(alias).getValue());
-      record(weight, std::move(json));
+      recordWeight(weight, std::move(json));
     } else if (auto group = dyn_cast<program::WeightGroupOp>(op)) {
       auto type = cast<RankedTensorType>(group.getType());
       auto single = RankedTensorType::get(type.getShape().drop_front(), type.getElementType());
       Json json = valueJson(group.getName(), "weight_group", single, "");
       json["count"] = type.getDimSize(0);
-      record(group, std::move(json));
+      recordWeight(group, std::move(json));
     } else if (auto cache = dyn_cast<program::CacheOp>(op)) {
       record(cache, valueJson(cache.getName(), "cache", cast<ShapedType>(cache.getType()), "context"));
     } else if (auto dispatch = dyn_cast<program::DispatchOp>(op)) {

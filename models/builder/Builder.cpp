@@ -184,9 +184,7 @@ private:
 
   Value norm(const std::string &module, Value x, int64_t size, double eps) {
     at(module);
-    return deepseek::RmsNormOp::create(builder, rows(size), Type(), x, vector(module + ".weight", size),
-                                       builder.getF64FloatAttr(eps))
-        .getResult();
+    return deepseek::RmsNormOp::create(builder, x, vector(module + ".weight", size), eps).getResult();
   }
 
   Value addResidual(const std::string &name, Value x, Value residual) {
@@ -254,7 +252,7 @@ private:
     Value gate = linear(prefix + "gate_proj", x, inner, config.dim);
     Value up = linear(prefix + "up_proj", x, inner, config.dim);
     at(prefix + "swiglu");
-    Value h = deepseek::SwigluOp::create(builder, rows(inner), Type(), gate, up).getResult();
+    Value h = deepseek::SwigluOp::create(builder, gate, up).getResult();
     return linear(prefix + "down_proj", h, config.dim, inner);
   }
 

@@ -44,8 +44,14 @@ inline mlir::FailureOr<mlir::AffineMap> gridOf(mlir::Operation *op, mlir::String
       .Case([&](deepseek::MlaCoreOp core) { return grid(perRow * core.getHeads()); })
       .Case([&](deepseek::MoeDispatchOp) { return grid(constant(1)); })
       .Case<deepseek::EmbedOp, deepseek::RmsNormOp, deepseek::RopeTableOp, deepseek::SwigluOp, deepseek::LastTokensOp,
-            deepseek::LatentAppendOp, deepseek::MoeGateOp, deepseek::MoeCombineOp, qblock::QuantizeOp, qblock::DequantizeOp,
-            arith::AddFOp>([&](Operation *) { return grid(perRow); })
+            deepseek::LatentAppendOp, deepseek::MoeGateOp, deepseek::MoeCombineOp, qblock::QuantizeOp, qblock::DequantizeOp>(
+          [&](Operation *) { return grid(perRow); })
+      .Case([&](arith::AddFOp add) -> FailureOr<AffineMap> {
+        auto type = dyn_cast<RankedTensorType>(add.getType());
+        if (!type || type.getRank() < 2)
+          return failure();
+        return grid(perRow);
+      })
       .Default([](Operation *) -> FailureOr<AffineMap> { return failure(); });
 }
 

@@ -8,6 +8,7 @@
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/program/Program.h"
 #include "passes/Passes.h"
+#include "passes/dispatch/Forward.h"
 #include "passes/dispatch/Grid.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -150,14 +151,14 @@ SmallVector<Type> storageTypes(Type type) {
 
 struct OutlineDispatches : quant::impl::OutlineDispatchesBase<OutlineDispatches> {
   void runOnOperation() override {
-    auto forward = getOperation().lookupSymbol<func::FuncOp>("forward");
-    if (!forward) {
-      getOperation().emitError("there is no function @forward to outline");
+    FailureOr<func::FuncOp> forward = lookupForward(getOperation(), "outlining");
+    if (failed(forward))
       return signalPassFailure();
-    }
-    DimNames dims(forward);
+    kernelsByBody.clear();
+    kernelNames.clear();
+    DimNames dims(*forward);
     SmallVector<Operation *> roots;
-    for (Operation &op : forward.getBody().front())
+    for (Operation &op : forward->getBody().front())
       if (!isView(&op) && !belongsToProgram(&op))
         roots.push_back(&op);
     // Names of dimensions are read before the ops that carry them disappear.
@@ -167,7 +168,7 @@ struct OutlineDispatches : quant::impl::OutlineDispatchesBase<OutlineDispatches>
     for (Operation *root : roots)
       if (failed(outline(root, dims)))
         return signalPassFailure();
-    eraseDeadViews(forward);
+    eraseDeadViews(*forward);
   }
 
 private:
@@ -176,7 +177,8 @@ private:
 
   LogicalResult outline(Operation *root, DimNames &dims) {
     Candidate candidate(root);
-    FailureOr<AffineMap> grid = gridOf(root, dims.of(root->getNumResults() ? root->getResult(0) : root->getOperand(0)));
+    Value rows = root->getNumResults() ? root->getResult(0) : root->getNumOperands() ? root->getOperand(0) : Value();
+    FailureOr<AffineMap> grid = gridOf(root, rows ? dims.of(rows) : StringAttr());
     if (failed(grid))
       return root->emitError("no kernel can be made of ") << root->getName();
     func::FuncOp kernel = unique(buildKernel(candidate, dims, *grid), root);
@@ -251,9 +253,10 @@ private:
       kernel->erase();
       return known;
     }
-    std::string name = kernelName(root);
-    int count = kernelNames[name]++;
-    kernel.setSymName(count == 0 ? name : name + "_" + std::to_string(count));
+    std::string base = kernelName(root), name = base;
+    while (getOperation().lookupSymbol(name))
+      name = base + "_" + std::to_string(++kernelNames[base]);
+    kernel.setSymName(name);
     getOperation().push_back(kernel);
     return known = kernel;
   }

@@ -7,6 +7,7 @@
 
 #include "dialects/program/Program.h"
 #include "passes/Passes.h"
+#include "passes/dispatch/Forward.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -23,6 +24,8 @@ using namespace quant;
 namespace {
 
 constexpr int64_t kAlignment = 64;
+/// 16 TiB; a program of so many values that their sum overflows does not fit a file.
+constexpr int64_t kMaxBits = int64_t(1) << 47;
 
 /// A result that lives in the workspace from dispatch `first` to dispatch `last`, both included.
 struct Interval {
@@ -36,34 +39,46 @@ struct PlanMemory : quant::impl::PlanMemoryBase<PlanMemory> {
   using PlanMemoryBase::PlanMemoryBase;
 
   void runOnOperation() override {
-    auto forward = getOperation().lookupSymbol<func::FuncOp>("forward");
-    if (!forward || maxTokens < 1) {
-      getOperation().emitError("needs a function @forward and max-tokens of at least 1, not ") << maxTokens;
+    if (maxTokens < 1) {
+      getOperation().emitError("max-tokens must be at least 1, not ") << maxTokens.getValue();
       return signalPassFailure();
     }
-    SmallVector<Interval> intervals = lifetimes(forward);
-    int64_t workspace = place(intervals);
-    record(forward, intervals);
-    OpBuilder builder(forward);
-    forward->setAttr(program::kWorkspaceBytesAttr, builder.getI64IntegerAttr(workspace));
-    forward->setAttr(program::kMaxTokensAttr, builder.getI64IntegerAttr(maxTokens));
+    FailureOr<func::FuncOp> forward = lookupForward(getOperation(), "memory plan");
+    if (failed(forward))
+      return signalPassFailure();
+    FailureOr<SmallVector<Interval>> intervals = lifetimes(*forward);
+    if (failed(intervals))
+      return signalPassFailure();
+    int64_t workspace = place(*intervals);
+    record(*forward, *intervals);
+    OpBuilder builder(*forward);
+    (*forward)->setAttr(program::kWorkspaceBytesAttr, builder.getI64IntegerAttr(workspace));
+    (*forward)->setAttr(program::kMaxTokensAttr, builder.getI64IntegerAttr(maxTokens));
   }
 
 private:
-  int64_t bytesOf(RankedTensorType type) {
-    int64_t elements = 1;
+  /// Bytes of `result` at the largest number of tokens.
+  FailureOr<int64_t> bytesOf(OpResult result) {
+    auto type = cast<RankedTensorType>(result.getType());
+    if (!type.getElementType().isIntOrFloat())
+      return result.getOwner()->emitError("memory plan: no size is known of ") << type;
+    int64_t bits = type.getElementTypeBitWidth();
     for (int64_t size : type.getShape())
-      elements *= ShapedType::isDynamic(size) ? maxTokens : size;
-    return llvm::alignTo(llvm::divideCeil(elements * type.getElementTypeBitWidth(), 8), kAlignment);
+      if (llvm::MulOverflow<int64_t>(bits, ShapedType::isDynamic(size) ? maxTokens : size, bits) || bits > kMaxBits)
+        return result.getOwner()->emitError("memory plan: with ") << maxTokens.getValue() << " tokens there is no memory for " << type;
+    return llvm::alignTo(llvm::divideCeil(bits, 8), kAlignment);
   }
 
-  SmallVector<Interval> lifetimes(func::FuncOp forward) {
+  FailureOr<SmallVector<Interval>> lifetimes(func::FuncOp forward) {
     llvm::DenseMap<Operation *, int64_t> order;
     for (auto [index, op] : llvm::enumerate(forward.getBody().front()))
       order[&op] = index;
     SmallVector<Interval> intervals;
-    forward.walk([&](program::DispatchOp dispatch) {
+    for (auto dispatch : forward.getOps<program::DispatchOp>()) {
       for (OpResult result : dispatch->getResults()) {
+        FailureOr<int64_t> bytes = bytesOf(result);
+        if (failed(bytes))
+          return failure();
         int64_t last = order[dispatch];
         bool returned = false;
         for (Operation *user : result.getUsers()) {
@@ -71,9 +86,9 @@ private:
           last = std::max(last, order[user]);
         }
         if (!returned)
-          intervals.push_back({result, order[dispatch], last, bytesOf(cast<RankedTensorType>(result.getType()))});
+          intervals.push_back({result, order[dispatch], last, *bytes});
       }
-    });
+    }
     return intervals;
   }
 

@@ -51,7 +51,7 @@ struct DecomposeExpertsOp : OpRewritePattern<ExpertsOp> {
       gateOut = grouped(inner, op.getX(), op.getGate(), dispatch.getRows());
       upOut = grouped(inner, op.getX(), op.getUp(), dispatch.getRows());
     }
-    Value hidden = SwigluOp::create(rewriter, loc, slots(inner), Type(), gateOut, upOut).getResult();
+    Value hidden = SwigluOp::create(rewriter, loc, gateOut, upOut).getResult();
     Value out = grouped(dim, hidden, op.getDown(), Value());
     rewriter.replaceOpWithNewOp<MoeCombineOp>(op, op.getType(), out, op.getIds(), op.getWeights(), dispatch.getOffsets(),
                                               dispatch.getRows());

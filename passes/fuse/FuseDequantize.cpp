@@ -63,6 +63,9 @@ public:
     blocker = op;
     if (isFloatCast(op))
       return find(op->getOperand(0));
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    if (!type || !type.hasStaticShape())
+      return {};
     if (auto transpose = dyn_cast<linalg::TransposeOp>(op))
       return throughTranspose(transpose);
     if (auto expand = dyn_cast<tensor::ExpandShapeOp>(op))
@@ -133,10 +136,7 @@ private:
   /// Applies `transform` to codes, scales and zero points alike.
   Value rebuild(Location loc, Value source, BlockTensorType result, function_ref<Value(Value, RankedTensorType)> transform) {
     auto type = cast<BlockTensorType>(source.getType());
-    SmallVector<Type> parts{type.getDataTensorType(), type.getScaleTensorType()};
-    if (type.hasZeroPoint())
-      parts.push_back(type.getZeroTensorType());
-    auto storage = StorageOp::create(builder, loc, parts, source);
+    auto storage = StorageOp::create(builder, loc, source);
     Value zero = type.hasZeroPoint() ? transform(storage.getZero(), result.getZeroTensorType()) : Value();
     return AssembleOp::create(builder, loc, result, transform(storage.getData(), result.getDataTensorType()),
                               transform(storage.getScale(), result.getScaleTensorType()), zero);

@@ -30,12 +30,19 @@ struct FuseQuantizeInto : OpRewritePattern<qblock::QuantizeOp> {
     auto producer = quantize.getSource().getDefiningOp<ProducerOp>();
     if (!producer)
       return rewriter.notifyMatchFailure(quantize, "the source is not made by an op that can quantize");
+    bool alike = producer.getAmaxFloor() == quantize.getAmaxFloor() && producer.getPowerOfTwo() == quantize.getPowerOfTwo();
+    if (producer.getQuantized() && producer.getQuantized().getType() == quantize.getType() && alike) {
+      rewriter.replaceOp(quantize, producer.getQuantized());
+      return success();
+    }
     if (producer.getQuantized())
       return rewriter.notifyMatchFailure(quantize, "the producer already quantizes, to another scheme");
     rewriter.setInsertionPoint(producer);
     SmallVector<Type> types{producer.getResult().getType(), quantize.getType()};
     auto fused = ProducerOp::create(rewriter, rewriter.getFusedLoc({producer.getLoc(), quantize.getLoc()}), types,
                                     producer->getOperands(), producer->getAttrs());
+    fused.setAmaxFloorAttr(quantize.getAmaxFloorAttr());
+    fused.setPowerOfTwo(quantize.getPowerOfTwo());
     rewriter.replaceOp(quantize, fused.getQuantized());
     rewriter.replaceAllUsesWith(producer.getResult(), fused.getResult());
     rewriter.eraseOp(producer);

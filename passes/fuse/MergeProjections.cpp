@@ -10,6 +10,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "llvm/ADT/MapVector.h"
 
 namespace quant {
@@ -41,14 +42,29 @@ Operation *insertionPoint(const Group &group) {
   return point;
 }
 
-/// Weights have no operands but other weights, so moving them up is always possible.
+/// Whether `weight` stands before `point`, or can be computed there: from what the group computes or from memory it cannot.
+bool canHoistTo(Value weight, Operation *point, const Group &group) {
+  Operation *producer = weight.getDefiningOp();
+  // What comes from another block dominates this one.
+  if (!producer || producer->getBlock() != point->getBlock() || producer->isBeforeInBlock(point))
+    return true;
+  bool movable = isPure(producer) && producer->getNumRegions() == 0 && !llvm::is_contained(group, producer);
+  return movable &&
+         llvm::all_of(producer->getOperands(), [&](Value operand) { return canHoistTo(operand, point, group); });
+}
+
 void hoistProducers(Value weight, Operation *point) {
   Operation *producer = weight.getDefiningOp();
-  if (!producer || producer->isBeforeInBlock(point))
+  if (!producer || producer->getBlock() != point->getBlock() || producer->isBeforeInBlock(point))
     return;
   for (Value operand : producer->getOperands())
     hoistProducers(operand, point);
   producer->moveBefore(point);
+}
+
+bool canHoistAll(const Group &group) {
+  Operation *point = insertionPoint(group);
+  return llvm::all_of(group, [&](qblock::MatmulOp op) { return canHoistTo(op.getW(), point, group); });
 }
 
 void merge(Group group) {
@@ -96,7 +112,7 @@ struct MergeProjections : quant::impl::MergeProjectionsBase<MergeProjections> {
     });
     for (auto &[input, groups] : byInput)
       for (Group &group : groups)
-        if (group.size() > 1 && orderForJoining(group))
+        if (group.size() > 1 && orderForJoining(group) && canHoistAll(group))
           merge(group);
   }
 };

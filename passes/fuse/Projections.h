@@ -28,11 +28,11 @@ inline bool endsOnBlockEdge(mlir::Type first) {
   return !mlir::ShapedType::isDynamic(extent) && type.getDimSize(rowDim) % extent == 0;
 }
 
-/// Whether two weights differ in nothing but their number of rows.
+/// Whether two weights, both static, differ in nothing but their number of rows.
 inline bool haveSameScheme(mlir::Type a, mlir::Type b) {
   auto shapeA = llvm::to_vector(qblock::getMatrixShape(a));
   llvm::ArrayRef<int64_t> shapeB = qblock::getMatrixShape(b);
-  if (shapeA.size() != shapeB.size())
+  if (shapeA.size() != shapeB.size() || mlir::ShapedType::isDynamicShape(shapeA) || mlir::ShapedType::isDynamicShape(shapeB))
     return false;
   shapeA[shapeA.size() - 2] = shapeB[shapeB.size() - 2];
   if (auto block = llvm::dyn_cast<qblock::BlockTensorType>(a))

@@ -8,6 +8,7 @@
 #include "dialects/qblock/QBlock.h"
 #include "passes/Passes.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/DenseMap.h"
@@ -31,10 +32,16 @@ struct QuantizeActivations : quant::impl::QuantizeActivationsBase<QuantizeActiva
       getOperation().emitError("unknown scale-format '") << scaleFormat.getValue() << "': f32 or ue8m0";
       return signalPassFailure();
     }
+    if (resultType != "f32" && resultType != "bf16") {
+      getOperation().emitError("unknown result-type '") << resultType.getValue() << "': f32 or bf16";
+      return signalPassFailure();
+    }
+    quantized.clear();
     getOperation().walk([&](Operation *op) {
-      if (auto matmul = dyn_cast<MatmulOp>(op))
-        quantizeInput(op, matmul.getXMutable(), matmul.getW().getType());
-      else if (auto grouped = dyn_cast<GroupedMatmulOp>(op))
+      if (auto matmul = dyn_cast<MatmulOp>(op)) {
+        if (quantizeInput(op, matmul.getXMutable(), matmul.getW().getType()) && resultType == "bf16")
+          roundResult(matmul);
+      } else if (auto grouped = dyn_cast<GroupedMatmulOp>(op))
         quantizeInput(op, grouped.getXMutable(), grouped.getW().getType());
     });
   }
@@ -43,23 +50,36 @@ private:
   /// Values quantized so far, by group size: matmuls that share an input share its quantized form.
   llvm::DenseMap<std::pair<Value, int64_t>, Value> quantized;
 
-  void quantizeInput(Operation *op, OpOperand &x, Type weight) {
+  /// Lets the matmul give bf16, extended for those who use it.
+  static void roundResult(MatmulOp op) {
+    auto type = cast<RankedTensorType>(op.getType());
+    OpBuilder builder(op);
+    builder.setInsertionPointAfter(op);
+    op.getResult().setType(type.clone(builder.getBF16Type()));
+    auto extended = arith::ExtFOp::create(builder, op.getLoc(), type, op.getResult());
+    op.getResult().replaceAllUsesExcept(extended, extended);
+  }
+
+  bool quantizeInput(Operation *op, OpOperand &x, Type weight) {
     auto w = dyn_cast<BlockTensorType>(weight);
     auto type = dyn_cast<RankedTensorType>(x.get().getType());
     if (!w || !type || !isa<FloatType>(w.getStorageType()))
-      return;
-    int64_t group = w.getBlockExtent(w.getRank() - 1);
+      return false;
+    int64_t group = w.getBlock().back(); // `?`, one scale a row, stays so
     Value &value = quantized[{x.get(), group}];
     if (!value) {
       OpBuilder builder(op);
       builder.setInsertionPointAfterValue(x.get());
       SmallVector<int64_t> block(type.getRank(), 1);
       block.back() = group;
-      Type scale = scaleFormat == "ue8m0" ? Type(builder.getType<Float8E8M0FNUType>()) : Type(builder.getF32Type());
-      auto result = BlockTensorType::get(type.getShape(), builder.getType<Float8E4M3FNType>(), block, scale);
-      value = QuantizeOp::create(builder, op->getLoc(), result, x.get());
+      auto result = BlockTensorType::get(type.getShape(), builder.getType<Float8E4M3FNType>(), block, builder.getF32Type());
+      auto quantize = QuantizeOp::create(builder, op->getLoc(), result, x.get());
+      // As DeepGEMM on Hopper: scales are powers of two, but stored as f32.
+      quantize.setPowerOfTwo(scaleFormat == "ue8m0");
+      value = quantize;
     }
     x.set(value);
+    return true;
   }
 };
 

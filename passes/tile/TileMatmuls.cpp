@@ -43,7 +43,26 @@ struct TileMatmuls : quant::impl::TileMatmulsBase<TileMatmuls> {
   }
 
 private:
+  /// The tiles must be cuttable: a static, non-empty weight, and no scale block that ends inside a tile.
+  LogicalResult check(qblock::MatmulOp op) {
+    Type weight = op.getW().getType();
+    ArrayRef<int64_t> shape = qblock::getMatrixShape(weight);
+    if (ShapedType::isDynamicShape(shape) || llvm::is_contained(shape, 0))
+      return op.emitError("cannot be tiled: the weight must have static sizes other than 0, not ") << weight;
+    if (op.getType().getElementTypeBitWidth() > 32)
+      return op.emitError("cannot be tiled: accumulates in f32, the result is ") << op.getType();
+    auto block = dyn_cast<qblock::BlockTensorType>(weight);
+    for (auto [dim, tile] : {std::pair<int64_t, int64_t>(0, blockN), std::pair<int64_t, int64_t>(1, blockK)}) {
+      int64_t extent = block ? block.getBlockExtent(dim) : 1;
+      if (tile < shape[dim] && extent < shape[dim] && tile % extent != 0 && extent % tile != 0)
+        return op.emitError("cannot be tiled: tiles of ") << tile << " cut through the blocks of " << extent << " of " << weight;
+    }
+    return success();
+  }
+
   LogicalResult tile(qblock::MatmulOp op) {
+    if (failed(check(op)))
+      return failure();
     IRRewriter rewriter(op);
     qblock::MatmulAccOp matmul = withZeroAccumulator(rewriter, op);
     FailureOr<Operation *> inner =
@@ -61,9 +80,8 @@ private:
     SmallVector<Value> sizes;
     if (type.isDynamicDim(0)) {
       Value rows = op.getX();
-      if (auto block = dyn_cast<qblock::BlockTensorType>(rows.getType()))
-        rows = qblock::StorageOp::create(rewriter, loc, TypeRange{block.getDataTensorType(), block.getScaleTensorType()}, rows)
-                   .getData();
+      if (isa<qblock::BlockTensorType>(rows.getType()))
+        rows = qblock::StorageOp::create(rewriter, loc, rows).getData();
       sizes.push_back(tensor::DimOp::create(rewriter, loc, rows, 0));
     }
     Value empty = tensor::EmptyOp::create(rewriter, loc, type, sizes);

@@ -8,6 +8,7 @@
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/program/Program.h"
 #include "passes/Passes.h"
+#include "passes/dispatch/Forward.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -24,10 +25,7 @@ using namespace quant;
 namespace {
 
 LogicalResult verifyModel(ModuleOp module) {
-  auto forward = module.lookupSymbol<func::FuncOp>("forward");
-  if (!forward || forward.isDeclaration())
-    return module.emitError("stage model: there must be a function @forward");
-  return success();
+  return lookupForward(module, "stage model");
 }
 
 LogicalResult verifyFused(ModuleOp module) {
@@ -47,17 +45,19 @@ LogicalResult verifyFused(ModuleOp module) {
 }
 
 LogicalResult verifyDispatched(ModuleOp module) {
-  auto forward = module.lookupSymbol<func::FuncOp>("forward");
-  if (!forward || !forward->hasAttr(program::kWorkspaceBytesAttr))
-    return module.emitError("stage dispatched: @forward must have a memory plan");
-  for (Operation &op : forward.getBody().front()) {
+  FailureOr<func::FuncOp> forward = lookupForward(module, "stage dispatched");
+  if (failed(forward))
+    return failure();
+  if (!(*forward)->hasAttr(program::kWorkspaceBytesAttr))
+    return forward->emitError("stage dispatched: @forward must have a memory plan");
+  for (Operation &op : forward->getBody().front()) {
     if (!isa<program::WeightOp, program::WeightGroupOp, program::CacheOp, program::DispatchOp, func::ReturnOp>(op))
       return op.emitError("stage dispatched: @forward may hold weights, caches and dispatches only");
     if (auto dispatch = dyn_cast<program::DispatchOp>(op); dispatch && !dispatch.getPlacement())
       return op.emitError("stage dispatched: results have no place in the workspace");
   }
   for (func::FuncOp kernel : module.getOps<func::FuncOp>())
-    if (kernel != forward && !kernel->hasAttr(program::kGridAttr))
+    if (kernel != *forward && !kernel->hasAttr(program::kGridAttr))
       return kernel.emitError("stage dispatched: kernel without a grid");
   return success();
 }
@@ -96,7 +96,7 @@ struct VerifyStage : quant::impl::VerifyStageBase<VerifyStage> {
                       .Case("target", verifyTarget)
                       .Default(nullptr);
     if (!check) {
-      getOperation().emitError("there is no stage '") << name.getValue() << "'";
+      getOperation().emitError("there is no stage '") << name.getValue() << "': model, fused, dispatched, tiled or target";
       return signalPassFailure();
     }
     if (failed(check(getOperation())))

@@ -10,8 +10,10 @@
 #include "runtime/checkpoint/text.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <system_error>
@@ -103,6 +105,25 @@ Result<std::string> readFile(const fs::path &path, uint64_t maxBytes) {
 // Writing
 //===----------------------------------------------------------------------===//
 
+bool isTemporaryName(std::string_view fileName) {
+  constexpr std::string_view suffix = ".tmp";
+  if (!fileName.starts_with('.') || !fileName.ends_with(suffix))
+    return false;
+  fileName.remove_suffix(suffix.size());
+  size_t dot = fileName.rfind('.'), dash = fileName.rfind('-');
+  if (dot == 0 || dash == fileName.npos || dash < dot)
+    return false;
+  auto isNumber = [](std::string_view text) {
+    return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+  };
+  return isNumber(fileName.substr(dot + 1, dash - dot - 1)) && isNumber(fileName.substr(dash + 1));
+}
+
+bool isBeingWritten(const fs::path &temporary) {
+  FileDescriptor fd(::open(temporary.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+  return !fd || (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK);
+}
+
 /// Opens a fresh file `.NAME.PID-N.tmp` beside `path` with the usual permissions (mkstemp would give 0600).
 static Result<std::pair<fs::path, FileDescriptor>> openTemporary(const fs::path &path) {
   static std::atomic<uint64_t> counter = 0;
@@ -111,8 +132,10 @@ static Result<std::pair<fs::path, FileDescriptor>> openTemporary(const fs::path 
         "." + path.filename().native() + "." + std::to_string(::getpid()) + "-" + std::to_string(counter++) + ".tmp";
     fs::path temporary = path.parent_path() / name;
     FileDescriptor fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (fd)
+    if (fd) {
+      ::flock(fd.get(), LOCK_EX | LOCK_NB); // for isBeingWritten(), as long as the file is open
       return std::pair(std::move(temporary), std::move(fd));
+    }
     if (errno != EEXIST)
       return failErrno(temporary, "create");
   }

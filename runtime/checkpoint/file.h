@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace quant::checkpoint {
@@ -63,6 +64,13 @@ Result<void> readAt(const OpenFile &file, const std::filesystem::path &path, std
 
 /// The whole content of a regular file of at most `maxBytes` bytes.
 Result<std::string> readFile(const std::filesystem::path &path, uint64_t maxBytes);
+
+/// Whether a file of that name is one that an AtomicFile is written to before it is complete: `.NAME.PID-N.tmp`.
+bool isTemporaryName(std::string_view fileName);
+
+/// Whether an AtomicFile of any process is writing to this temporary file; if not, a killed process left it behind. True also
+/// where the file cannot be opened.
+bool isBeingWritten(const std::filesystem::path &temporary);
 
 /// A file that appears under its name only when complete: written beside it under a temporary name, then renamed. Killed before
 /// that, the process leaves `.NAME.PID-N.tmp` behind and the old file as it was. Move-only.

@@ -78,6 +78,8 @@ static void printValue(std::ostream &os, const Value &value) {
   if (value.kind == ValueKind::WeightGroup)
     os << value.count << " of ";
   printType(os, value.shape, value.dtype);
+  if (value.isScale)
+    os << " scales";
   if (value.kind == ValueKind::Workspace)
     os << " at " << value.offset;
   for (const std::string &alias : value.aliases)

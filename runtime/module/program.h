@@ -64,6 +64,7 @@ struct Value {
   Shape shape;
   std::vector<std::string> aliases; ///< further checkpoint names of a weight or group, tried in order after `name`
   int64_t count = 0;                ///< tensors in a WeightGroup
+  bool isScale = false;             ///< a weight or group that holds block scales: finite, not negative
   int64_t offset = 0;               ///< of a Workspace value, in bytes from the arena's start
 };
 

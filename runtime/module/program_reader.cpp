@@ -66,6 +66,16 @@ static ValueKind parseKind(ObjectReader &reader) {
   return ValueKind::Workspace;
 }
 
+/// Whether a weight says that it holds block scales.
+static bool parseRole(ObjectReader &reader) {
+  if (!reader.has("role"))
+    return false;
+  std::string role = reader.text("role");
+  if (role != "scale")
+    reader.report("unknown role " + checkpoint::quote(role));
+  return true;
+}
+
 static Value parseValue(const json &json, const std::string &where, std::optional<Error> &error) {
   ObjectReader reader(json, where, error);
   Value value;
@@ -82,8 +92,11 @@ static Value parseValue(const json &json, const std::string &where, std::optiona
   else
     reader.report(shape.error().message);
   bool group = value.kind == ValueKind::WeightGroup;
-  if ((group || value.kind == ValueKind::Weight) && reader.has("aliases"))
-    value.aliases = reader.texts("aliases");
+  if (group || value.kind == ValueKind::Weight) {
+    if (reader.has("aliases"))
+      value.aliases = reader.texts("aliases");
+    value.isScale = parseRole(reader);
+  }
   if (group)
     value.count = reader.integer("count", 1, kMaxGroup);
   if (value.kind == ValueKind::Workspace)

@@ -33,7 +33,13 @@ static bool dimsWithin(const Shape &shape, std::initializer_list<abi::Dim> allow
 
 static bool isWeight(ValueKind kind) { return kind == ValueKind::Weight || kind == ValueKind::WeightGroup; }
 
+static bool holdsScales(DType dtype) {
+  return dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16 || dtype == DType::F8E8M0FNU;
+}
+
 static Result<void> verifyWeight(const Value &value) {
+  if (value.isScale && !holdsScales(value.dtype))
+    return fail("scales are f32, f16, bf16 or f8E8M0FNU, found " + std::string(mlirName(value.dtype)));
   if (!dimsWithin(value.shape, {}))
     return fail("a weight's shape cannot depend on run-time sizes, found " + typeText(value.shape, value.dtype));
   auto badName = [&](const std::string &name) {

@@ -7,9 +7,12 @@
 
 #include "tools/common/output_dir.h"
 
+#include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/index.h"
+#include "runtime/checkpoint/text.h"
 #include "tools/common/units.h"
 
+#include <algorithm>
 #include <vector>
 
 using namespace quant;
@@ -30,12 +33,15 @@ Result<uint64_t> tools::freeBytes(const fs::path &path) {
   return space.available;
 }
 
-/// model.safetensors, model-00001-of-00009.safetensors, the temporary files of an interrupted run, and the index; not
-/// adapter_model.safetensors.
+/// model.safetensors, model-00001-of-00009.safetensors and the index; not adapter_model.safetensors.
 static bool isCheckpointFile(const fs::path &path) {
   std::string name = path.filename().string();
-  return name == checkpoint::indexFileName || (name.starts_with("model") && path.extension() == ".safetensors") ||
-         (name.starts_with(".model") && path.extension() == ".tmp");
+  return name == checkpoint::indexFileName || (name.starts_with("model") && path.extension() == ".safetensors");
+}
+
+static bool isTemporary(const fs::path &path) {
+  std::error_code ignored;
+  return checkpoint::isTemporaryName(path.filename().native()) && fs::is_regular_file(fs::symlink_status(path, ignored));
 }
 
 /// What is in `dir`.
@@ -74,12 +80,16 @@ Result<void> tools::prepareOutputDir(const fs::path &dir, uint64_t bytes, bool f
   auto entries = listFolder(dir);
   if (!entries)
     return tl::unexpected(entries.error());
-  if (!entries->empty() && !force)
+  for (const fs::path &entry : *entries)
+    if (isTemporary(entry) && checkpoint::isBeingWritten(entry))
+      return fail(dir.string() + ": another process is writing to it (" + checkpoint::quote(entry.filename().native()) +
+                  "); choose another --output");
+  if (!force && !std::ranges::all_of(*entries, isTemporary))
     return fail(dir.string() + ": is not empty; choose another --output, or replace the checkpoint in it with --force");
   // The index goes first: without it, what is left no longer claims to be whole.
   fs::remove(dir / checkpoint::indexFileName, code);
   for (const fs::path &entry : *entries)
-    if (!code && isCheckpointFile(entry) && !fs::is_directory(entry, code))
+    if (!code && (isTemporary(entry) || (isCheckpointFile(entry) && !fs::is_directory(entry, code))))
       fs::remove(entry, code);
   return code ? Result<void>(fileError(dir, "remove the old checkpoint", code)) : Result<void>();
 }

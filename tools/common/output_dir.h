@@ -20,7 +20,8 @@ Result<uint64_t> freeBytes(const std::filesystem::path &path);
 
 /// Makes `dir` ready for a checkpoint of about `bytes`: creates it, refuses it when it is not a folder or lacks the room. A
 /// folder that is not empty is refused, too, unless `force`: then the checkpoint in it (model*.safetensors and the index) is
-/// removed, for a mixture of two would look whole. Other files stay.
+/// removed, for a mixture of two would look whole. Other files stay. What killed runs left half-written (`.NAME.PID-N.tmp`) does
+/// not count and is removed; a folder that another process is writing to is refused.
 Result<void> prepareOutputDir(const std::filesystem::path &dir, uint64_t bytes, bool force);
 
 } // namespace quant::tools

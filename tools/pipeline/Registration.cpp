@@ -10,6 +10,8 @@
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/program/Program.h"
 #include "lowering/host/Passes.h"
+#include "lowering/nvvm/Passes.h"
+#include "lowering/nvvm/Ptx.h"
 #include "passes/Passes.h"
 #include "tools/pipeline/Stages.h"
 
@@ -38,6 +40,7 @@ void quant::registerDialects(DialectRegistry &registry) {
   registry.insert<qblock::QBlockDialect, deepseek::DeepSeekDialect, program::ProgramDialect>();
   registry.insert<affine::AffineDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, linalg::LinalgDialect,
                   LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect, tensor::TensorDialect, vector::VectorDialect>();
+  nvvm::registerNvvmLowering(registry);
   arith::registerConvertArithToLLVMInterface(registry);
   cf::registerConvertControlFlowToLLVMInterface(registry);
   registerConvertFuncToLLVMInterface(registry);
@@ -48,6 +51,7 @@ void quant::registerDialects(DialectRegistry &registry) {
 void quant::registerPassesAndPipelines() {
   registerQuantPasses();
   registerQuantHostPasses();
+  registerQuantNvvmPasses();
   registerCanonicalizerPass();
   registerCSEPass();
   registerSymbolDCEPass();

@@ -9,6 +9,7 @@
 
 #include "dialects/program/Program.h"
 #include "lowering/host/Passes.h"
+#include "lowering/nvvm/Passes.h"
 #include "passes/Passes.h"
 #include "tools/pipeline/Registration.h"
 
@@ -40,6 +41,8 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
   if (options.quantizesActivations()) {
     QuantizeActivationsOptions quantize;
     quantize.scaleFormat = options.scaleFormat;
+    // The tensor cores' kernels round to bf16 once, at the end; the host stays in f32.
+    quantize.resultType = options.target == "host" ? "f32" : "bf16";
     forward.addPass(createQuantizeActivations(quantize));
     if (options.target == "host")
       forward.addPass(createDequantizeActivations());
@@ -74,6 +77,9 @@ static void buildTarget(OpPassManager &pm, const StageOptions &options) {
     pm.addPass(createLowerToHost(lower));
     pm.addPass(createCanonicalizerPass());
     pm.addPass(createCSEPass());
+  } else {
+    // The kernel keeps the order of its instructions: no canonicalization behind it.
+    pm.addPass(createLowerToNvvm());
   }
 }
 

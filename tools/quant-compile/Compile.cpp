@@ -11,6 +11,7 @@
 #include "lowering/host/CodeObject.h"
 #include "lowering/module/Container.h"
 #include "lowering/module/ProgramJson.h"
+#include "lowering/nvvm/Ptx.h"
 #include "models/builder/Builder.h"
 #include "runtime/abi/module_format.h"
 #include "runtime/checkpoint/writer.h"
@@ -18,6 +19,7 @@
 #include "tools/pipeline/Stages.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
@@ -159,7 +161,7 @@ private:
     }
     if (auto reached = advance(module->get(), Stage::Dispatched, stages); !reached)
       return reached;
-    return compileHost(module->get(), stages);
+    return target == "host" ? compileHost(module->get(), stages) : compileSm90a(module->get(), stages);
   }
 
   Result<void> writeText(const std::string &text, const std::string &target) {
@@ -215,6 +217,63 @@ private:
             {"text_offset", object.textOffset},
             {"text_bytes", object.textBytes},
             {"entries", object.entries}};
+  }
+
+  /// Kernels of the GPU: one PTX text, and one cubin where there is a ptxas.
+  Result<void> compileSm90a(ModuleOp dispatched, StageOptions &stages) {
+    Json program = programJson(dispatched);
+    OwningOpRef<ModuleOp> module = dispatched.clone();
+    if (auto reached = advance(*module, Stage::Target, stages); !reached)
+      return reached;
+    Json kernels = Json::array(), objects = Json::array();
+    for (func::FuncOp kernel : module->getOps<func::FuncOp>()) {
+      if (auto reason = kernel->getAttrOfType<StringAttr>(program::kUnsupportedAttr))
+        report.unsupported.push_back({stages.target, kernel.getSymName().str(), reason.str()});
+      if (auto launch = kernel->getAttrOfType<StringAttr>(program::kLaunchAttr))
+        kernels.push_back({{"name", kernel.getSymName()}, {"launch", Json::parse(launch.str())}});
+    }
+    report.kernels += kernels.size();
+    for (gpu::GPUModuleOp gpuModule : module->getOps<gpu::GPUModuleOp>()) {
+      auto ptx = nvvm::compileToPtx(gpuModule);
+      if (!ptx)
+        return tl::unexpected(ptx.error());
+      auto artifact = nvvm::assemble(std::move(*ptx), {options.ptxas});
+      if (!artifact)
+        return tl::unexpected(artifact.error());
+      for (const std::string &finding : artifact->findings())
+        report.notes.push_back("ptxas: " + finding);
+      if (auto added = addGpuObjects(*artifact, kernels, objects); !added)
+        return added;
+    }
+    sections.push_back({"program.sm_90a.json", program.dump()});
+    targets.push_back({{"name", "sm_90a"}, {"program", "program.sm_90a.json"}, {"kernels", kernels}, {"objects", objects}});
+    return {};
+  }
+
+  Result<void> addGpuObjects(const nvvm::GpuArtifact &artifact, const Json &kernels, Json &objects) {
+    if (artifact.cubin.empty())
+      report.notes.push_back("no ptxas found: the module holds PTX only, which the driver compiles at load");
+    else
+      addGpuObject("cubin", std::string(artifact.cubin.begin(), artifact.cubin.end()), objects);
+    addGpuObject("ptx", artifact.ptx, objects);
+    if (options.kernelDirectory.empty())
+      return {};
+    std::error_code error;
+    std::filesystem::create_directories(options.kernelDirectory, error);
+    auto write = [&](const char *name, std::string_view bytes) -> Result<void> {
+      report.files.push_back((options.kernelDirectory / name).string());
+      return checkpoint::writeFileAtomically(options.kernelDirectory / name, bytes);
+    };
+    auto written = write("kernels.ptx", artifact.ptx);
+    if (written && !artifact.cubin.empty())
+      written = write("kernels.cubin", std::string_view(artifact.cubin.data(), artifact.cubin.size()));
+    return written ? write("kernels.json", kernels.dump(2)) : written;
+  }
+
+  void addGpuObject(const std::string &isa, std::string bytes, Json &objects) {
+    std::string section = "code.sm_90a." + isa;
+    sections.push_back({section, std::move(bytes)});
+    objects.push_back({{"isa", isa}, {"section", section}});
   }
 
   Result<void> writeModule() {

@@ -27,7 +27,7 @@ struct CompileOptions {
   std::string activations = "auto";
   std::string stopAfter; // empty: go on to the module
   std::filesystem::path dumpDirectory;
-  std::filesystem::path artifactDirectory; // GPU kernels as separate files
+  std::filesystem::path kernelDirectory; // GPU kernels as files of their own, too
   std::string ptxas;
   int64_t maxTokens = 256;
   std::optional<int64_t> maxContext;
@@ -44,6 +44,7 @@ struct CompileReport {
   int64_t weights = 0, dispatches = 0, kernels = 0, fileBytes = 0;
   std::vector<UnsupportedKernel> unsupported;
   std::vector<std::string> notes;
+  std::vector<std::string> files; // beside the module
   double seconds = 0;
 };
 

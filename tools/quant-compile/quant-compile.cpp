@@ -27,9 +27,9 @@ Exit codes: 0 done, 1 the model cannot be compiled, 2 wrong usage.)";
 static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   app.add_option("input", options.input, "folder of a Hugging Face checkpoint, or a config.json")->required()->check(CLI::ExistingPath);
   app.add_option("-o,--output", options.output, "module file to write (with --stop-after: IR; - for standard output)")->required();
-  app.add_option("--target", options.targets, "what to compile for: host")
+  app.add_option("--target", options.targets, "what to compile for: host, sm_90a (H100 and H200: FP8 matmul kernels so far)")
       ->delimiter(',')
-      ->check(CLI::IsMember({"host"}))
+      ->check(CLI::IsMember({"host", "sm_90a"}))
       ->capture_default_str();
   app.add_option("--host-isa", options.hostIsas, "instruction sets of the host code, best first")
       ->delimiter(',')
@@ -47,6 +47,8 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   app.add_option("--stop-after", options.stopAfter, "print the IR after this stage and stop: model, fused, dispatched, tiled, target")
       ->check(CLI::IsMember({"model", "fused", "dispatched", "tiled", "target"}));
   app.add_option("--dump-stages-to", options.dumpDirectory, "folder for one file of IR for each stage and target");
+  app.add_option("--kernels-to", options.kernelDirectory, "folder for the GPU kernels as files: PTX, cubin, launch recipes");
+  app.add_option("--ptxas", options.ptxas, "path of ptxas (default: $CUDA_HOME/bin, then PATH; without one the module holds PTX)");
   app.add_flag("--json", json, "print the summary as JSON");
 }
 
@@ -57,8 +59,14 @@ static void printSummary(const CompileReport &report, const CompileOptions &opti
                report.seconds);
   for (const std::string &note : report.notes)
     std::fprintf(stderr, "  %s\n", note.c_str());
-  for (const UnsupportedKernel &kernel : report.unsupported)
-    std::fprintf(stderr, "  %s has no code for %s: %s\n", kernel.target.c_str(), kernel.name.c_str(), kernel.reason.c_str());
+  for (const std::string &file : report.files)
+    std::fprintf(stderr, "  wrote %s\n", file.c_str());
+  if (report.unsupported.empty())
+    return;
+  std::fprintf(stderr, "  %s has no code yet for", report.unsupported.front().target.c_str());
+  for (size_t index = 0; index < report.unsupported.size(); ++index)
+    std::fprintf(stderr, "%s %s", index ? "," : "", report.unsupported[index].name.c_str());
+  std::fprintf(stderr, " (--json says why)\n");
 }
 
 static void printJson(const CompileReport &report, const CompileOptions &options) {

@@ -14,9 +14,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <optional>
+#include <unistd.h>
 
 using namespace quant;
 using namespace quant::run;
@@ -24,6 +27,33 @@ using namespace quant::run;
 static int reportError(const Error &error) {
   std::cerr << "quant-run: error: " << error.message << '\n';
   return 1;
+}
+
+/// Weights are read through a mapping: where the file has become shorter, or the disk fails, that is a signal.
+static void onLostPage(int) {
+  static constexpr char kMessage[] =
+      "quant-run: error: weights can no longer be read: a file was cut short while it was in use, or the disk failed\n";
+  (void)!::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
+  ::_exit(1);
+}
+
+/// Makes errors of what else would kill the process: lost pages, and the file size limit (ulimit -f).
+static void handleSignals() {
+  std::signal(SIGBUS, onLostPage);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+/// Refuses a --logits that would replace what the run reads.
+static Result<void> checkLogits(const Options &options) {
+  std::filesystem::path path = options.logits, folder = path.has_parent_path() ? path.parent_path() : ".";
+  std::error_code ignored;
+  if (options.logits.empty() || !std::filesystem::exists(std::filesystem::symlink_status(path, ignored)))
+    return {};
+  if (std::filesystem::equivalent(path, options.module, ignored))
+    return fail(path.string() + ": --logits would replace the module; choose another name");
+  if (std::filesystem::equivalent(folder, options.weights, ignored))
+    return fail(path.string() + ": --logits would replace a file of the checkpoint; choose another name");
+  return {};
 }
 
 /// Where --logits go. Opened before the model runs, so that a full disk or a wrong name shows at once.
@@ -72,6 +102,8 @@ static void report(const Options &options, const std::vector<int32_t> &prompt, c
 }
 
 static Result<void> runPrompt(const Options &options, const std::vector<int32_t> &prompt, const quant_module *module) {
+  if (Result<void> checked = checkLogits(options); !checked)
+    return checked;
   Result<SessionHandle> session = createSession(module, options, prompt.size());
   if (!session)
     return tl::unexpected(session.error());
@@ -110,6 +142,7 @@ static Result<void> run(const Options &options, const std::vector<int32_t> &prom
 }
 
 int main(int argc, char **argv) {
+  handleSignals();
   std::variant<Options, int> parsed = parseOptions(argc, argv);
   if (const int *status = std::get_if<int>(&parsed))
     return *status;

@@ -8,6 +8,7 @@
 #include "runtime/device/host/session.h"
 
 #include "runtime/checkpoint/text.h"
+#include "runtime/device/host/scales.h"
 #include "runtime/device/host/weights.h"
 
 #include <algorithm>
@@ -73,18 +74,26 @@ Result<void> HostSession::allocate() {
   return {};
 }
 
+Result<void *> HostSession::resolveWeight(const Value &value) {
+  Result<std::vector<const Checkpoint::Tensor *>> tensors = findWeights(value, *weights);
+  if (!tensors)
+    return tl::unexpected(tensors.error());
+  if (value.isScale)
+    scales.insert(scales.end(), tensors->begin(), tensors->end());
+  std::vector<const std::byte *> table;
+  for (const Checkpoint::Tensor *tensor : *tensors)
+    table.push_back(tensor->data.data());
+  // Kernels take void *const * for all operands; that weights are only read was verified with the module.
+  if (value.kind == ValueKind::Weight)
+    return const_cast<std::byte *>(table[0]);
+  return weightTables.emplace_back(std::move(table)).data();
+}
+
 Result<void *> HostSession::resolveValue(const Value &value) {
   if (value.kind == ValueKind::Workspace)
     return workspace.data() + value.offset;
-  if (value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup) {
-    Result<std::vector<const std::byte *>> tensors = findWeights(value, *weights);
-    if (!tensors)
-      return tl::unexpected(tensors.error());
-    // Kernels take void *const * for all operands; that weights are only read was verified with the module.
-    if (value.kind == ValueKind::Weight)
-      return const_cast<std::byte *>((*tensors)[0]);
-    return weightTables.emplace_back(std::move(*tensors)).data();
-  }
+  if (value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup)
+    return resolveWeight(value);
   Dims sizes = program().limits.largest();
   sizes[static_cast<size_t>(abi::Dim::Context)] = contextRows;
   Result<Memory> memory = Memory::allocate(*byteSize(value.shape, value.dtype, sizes), value.name.c_str());
@@ -101,7 +110,7 @@ Result<void> HostSession::resolveValues() {
       return tl::unexpected(address.error().in("value " + std::to_string(i)));
     addresses.push_back(*address);
   }
-  return {};
+  return checkScales(scales, *pool);
 }
 
 void HostSession::resolveSteps(bool profile) {

@@ -35,7 +35,7 @@ struct ProfileEntry {
 /// A module's `host` program with its weights, its memory and its threads. Calls on one session must not overlap.
 class HostSession {
 public:
-  /// Resolves every operand. Nothing is read of the weights but their headers.
+  /// Resolves every operand. Nothing is read of the weights but their headers and the block scales, which are checked.
   static Result<std::unique_ptr<HostSession>>
   create(std::shared_ptr<const Module> module, std::shared_ptr<const checkpoint::Checkpoint> weights, const HostOptions &options);
 
@@ -68,6 +68,7 @@ private:
   Result<void> allocate();
   Result<void> resolveValues();
   Result<void *> resolveValue(const Value &value);
+  Result<void *> resolveWeight(const Value &value);
   void resolveSteps(bool profile);
   Result<void> checkDims(const Dims &dims) const;
 
@@ -83,6 +84,7 @@ private:
   std::deque<Memory> buffers;                              ///< inputs, outputs and caches
   std::deque<std::vector<const std::byte *>> weightTables; ///< what weight_group operands point to
   std::vector<void *> addresses;                           ///< of the program's values
+  std::vector<const checkpoint::Checkpoint::Tensor *> scales; ///< the tensors of block scales, to be checked
   std::vector<Step> steps;
   std::map<std::string, ProfileEntry, std::less<>> profileEntries;
   std::unique_ptr<ThreadPool> pool; ///< last: its threads end before the memory they use

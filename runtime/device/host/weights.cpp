@@ -55,8 +55,8 @@ static Error missingError(const std::vector<std::string> &names, const Checkpoin
   return {text + " is not in checkpoint " + checkpoint.dir().string() + scaleHint(names[0], checkpoint)};
 }
 
-static Result<const std::byte *> findTensor(const std::vector<std::string> &names, const Value &value,
-                                            const Checkpoint &checkpoint) {
+static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::string> &names, const Value &value,
+                                                     const Checkpoint &checkpoint) {
   const Checkpoint::Tensor *tensor = nullptr;
   for (const std::string &name : names)
     if ((tensor = checkpoint.find(name)))
@@ -68,23 +68,23 @@ static Result<const std::byte *> findTensor(const std::vector<std::string> &name
   if (!sameShape || mlirName(info.dtype) != mlirName(value.dtype))
     return fail("tensor " + checkpoint::quote(info.name) + " in " + tensor->file->path().string() + " is " + typeText(info) +
                 ", the module expects " + typeText(value.shape, value.dtype) + "; was it compiled for another checkpoint?");
-  return tensor->data.data();
+  return tensor;
 }
 
-Result<std::vector<const std::byte *>> findWeights(const Value &value, const Checkpoint &checkpoint) {
+Result<std::vector<const Checkpoint::Tensor *>> findWeights(const Value &value, const Checkpoint &checkpoint) {
   std::vector<std::string> patterns = {value.name};
   patterns.insert(patterns.end(), value.aliases.begin(), value.aliases.end());
   bool group = value.kind == ValueKind::WeightGroup;
-  std::vector<const std::byte *> result;
+  std::vector<const Checkpoint::Tensor *> result;
   for (int64_t i = 0; i < (group ? value.count : 1); ++i) {
     std::vector<std::string> names = patterns;
     if (group)
       for (std::string &name : names)
         name.replace(name.find("{}"), 2, std::to_string(i));
-    Result<const std::byte *> data = findTensor(names, value, checkpoint);
-    if (!data)
-      return tl::unexpected(data.error());
-    result.push_back(*data);
+    Result<const Checkpoint::Tensor *> tensor = findTensor(names, value, checkpoint);
+    if (!tensor)
+      return tl::unexpected(tensor.error());
+    result.push_back(*tensor);
   }
   return result;
 }

@@ -206,6 +206,20 @@ TEST(Api, RefusesWeights) {
                     "compressed-tensors '*.weight_scale': the checkpoint has 'experts.1.weight_scale'");
   expectWeightError([](auto &tensors) { tensors[2].first.name = "experts.1.weight"; },
                     ": the checkpoint has the weight without any");
+  expectWeightError([](auto &tensors) { tensors[2].first.shape = {4, 2}; },
+                    "tensor 'experts.1.weight_scale_inv' in /");
+  expectWeightError([](auto &tensors) { tensors[2].first.shape = {4, 2}; }, "is 4x2xf32, the module expects 8xf32");
+  expectWeightError([](auto &tensors) { tensors[2].first.dtype = checkpoint::DType::F16; },
+                    "is 8xf16, the module expects 8xf32");
+  expectWeightError([](auto &tensors) { tensors[2].second[5] = -1; },
+                    "model.safetensors: the scale of block [5] is -1, scales are finite and not negative");
+}
+
+/// A block of zeros may well have a zero for its scale.
+TEST(Api, TakesZeroScales) {
+  auto zeroFirst = [](ToyModel::Tensors &tensors) { std::ranges::fill(tensors[1].second, 0.f); };
+  ToyModel toy([](TestModule &) {}, zeroFirst);
+  start(toy);
 }
 
 TEST(Api, TakesAliases) {

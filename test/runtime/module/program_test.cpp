@@ -128,6 +128,10 @@ const BadJson kBadPrograms[] = {
      "value 3 'experts': the name is empty, or a weight_group's without one"},
     {"group_two_braces", "/values/3/name", "\"{}{}\"", "without one '{}'"},
     {"group_alias", "/values/3/aliases", "[\"x\"]", "alias 'x' is empty"},
+    {"role", "/values/3/role", "\"spice\"", "value 3: unknown role 'spice'"},
+    {"role_type", "/values/3/role", "1", "value 3: 'role' is not a string"},
+    {"role_of_cache", "/values/4/role", "\"scale\"", "value 4: unknown key 'role'"},
+    {"role_dtype", "/values/3/dtype", "\"i32\"", "value 3 'experts.{}.weight_scale_inv': scales are f32, f16, bf16 or f8E8M0FNU, found i32"},
     {"group_count", "/values/3/count", "0", "value 3: 'count' is 0"},
     {"offset_missing", "/values/5/offset", "null", "value 5: 'offset' is missing"},
     {"offset_unaligned", "/values/5/offset", "32", "value 5 'hidden': offset 32 is not a multiple of 64"},
@@ -179,6 +183,8 @@ TEST(Module, IsRead) {
   EXPECT_EQ(host->objects[1].entries[0], 4096);
   EXPECT_EQ(host->program.limits.vocab, 16);
   EXPECT_EQ(host->program.values[2].aliases, std::vector<std::string>{"tied.weight"});
+  EXPECT_FALSE(host->program.values[2].isScale);
+  EXPECT_TRUE(host->program.values[3].isScale);
 }
 
 TEST(Module, IsPrinted) {
@@ -191,7 +197,7 @@ TEST(Module, IsPrinted) {
   %0 = input "tokens" : tokensxi32
   %1 = output "logits" : outputsx16xf32
   %2 = weight "embed.weight" : 16x8xf32, or "tied.weight"
-  %3 = weight_group "experts.{}.weight_scale_inv" : 3 of 8xf32
+  %3 = weight_group "experts.{}.weight_scale_inv" : 3 of 8xf32 scales
   %4 = cache "kv.0" : contextx8xf32
   %5 = workspace "hidden" : tokensx8xf32 at 0
   embed[tokens](%0, %2, =%5) // embedding

@@ -77,7 +77,8 @@ static json toyProgram() {
       {"name": "tokens", "kind": "input", "dtype": "i32", "shape": ["tokens"]},
       {"name": "logits", "kind": "output", "dtype": "f32", "shape": ["outputs", 16]},
       {"name": "embed.weight", "aliases": ["tied.weight"], "kind": "weight", "dtype": "f32", "shape": [16, 8]},
-      {"name": "experts.{}.weight_scale_inv", "kind": "weight_group", "count": 3, "dtype": "f32", "shape": [8]},
+      {"name": "experts.{}.weight_scale_inv", "kind": "weight_group", "count": 3, "dtype": "f32", "shape": [8],
+       "role": "scale"},
       {"name": "kv.0", "kind": "cache", "dtype": "f32", "shape": ["context", 8]},
       {"name": "hidden", "kind": "workspace", "dtype": "f32", "shape": ["tokens", 8], "offset": 0}],
     "dispatches": [

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/checkpoint/file.h"
 #include "test_dir.h"
 #include "tools/common/output_dir.h"
 #include "tools/common/progress.h"
@@ -85,6 +86,46 @@ TEST(OutputDir, CreatesAndChecksTheRoom) {
   EXPECT_TRUE(prepareOutputDir(dir / "a" / "b", 1, false)) << "empty is fine";
   EXPECT_FALSE(prepareOutputDir(dir / "c", UINT64_MAX, false));
   EXPECT_FALSE(std::filesystem::exists(dir / "c"));
+}
+
+/// What killed runs leave behind goes away; nothing else does.
+TEST(OutputDir, LeftoversDoNotCount) {
+  test::TestDir dir;
+  const char *leftovers[] = {".model-00001-of-00002.safetensors.123-0.tmp", ".config.json.7-12.tmp",
+                             ".model.safetensors.index.json.1-3.tmp"};
+  auto leave = [&] {
+    for (const char *name : leftovers)
+      std::ofstream(dir / name) << "half";
+  };
+  leave();
+  auto ready = prepareOutputDir(dir.path, 1, false);
+  ASSERT_TRUE(ready) << ready.error().message;
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path));
+  leave();
+  for (const char *name : {".tmp", ".x.tmp", ".x.1-.tmp", ".x.-1.tmp", ".x.1.tmp", "x.1-1.tmp", ".x.1-1.tmp2", ".1-1.tmp"})
+    std::ofstream(dir / name) << "somebody else's";
+  EXPECT_FALSE(prepareOutputDir(dir.path, 1, false));
+  EXPECT_TRUE(std::filesystem::exists(dir / leftovers[0])) << "refused, and yet removed something";
+  ready = prepareOutputDir(dir.path, 1, true);
+  ASSERT_TRUE(ready) << ready.error().message;
+  for (const char *name : leftovers)
+    EXPECT_FALSE(std::filesystem::exists(dir / name)) << name;
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path), {}), 8);
+}
+
+TEST(OutputDir, RefusesAFolderThatIsBeingWrittenTo) {
+  test::TestDir dir;
+  auto file = checkpoint::AtomicFile::create(dir / "model.safetensors");
+  ASSERT_TRUE(file);
+  for (bool force : {false, true}) {
+    auto ready = prepareOutputDir(dir.path, 1, force);
+    ASSERT_FALSE(ready);
+    EXPECT_NE(ready.error().message.find(": another process is writing to it ('.model.safetensors."), std::string::npos)
+        << ready.error().message;
+  }
+  ASSERT_TRUE(file->commit());
+  EXPECT_TRUE(prepareOutputDir(dir.path, 1, true));
+  EXPECT_TRUE(std::filesystem::is_empty(dir.path));
 }
 
 TEST(ShardPlan, KeepsWeightAndScaleTogether) {

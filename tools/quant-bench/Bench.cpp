@@ -1,0 +1,214 @@
+//===- Bench.cpp - quant-bench's measurements -----------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-bench/Bench.h"
+
+#include "tools/quant-bench/Machine.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+#include <random>
+
+using namespace quant;
+using namespace quant::bench;
+using Json = nlohmann::ordered_json;
+using runtime::Memory;
+using runtime::ThreadPool;
+
+/// The weights of one contender, all copies together: well over any last-level cache, so that each call reads memory.
+static constexpr int64_t kRotatedBytes = 256 << 20;
+
+static Result<WeightSpec> parseShape(const std::string &text) {
+  WeightSpec spec;
+  const char *end = text.data() + text.size();
+  auto [afterRows, rowsError] = std::from_chars(text.data(), end, spec.rows);
+  auto [afterColumns, columnsError] = std::from_chars(afterRows == end ? end : afterRows + 1, end, spec.columns);
+  if (rowsError != std::errc() || columnsError != std::errc() || *afterRows != 'x' || afterColumns != end || spec.rows < 1 ||
+      spec.columns < 1 || spec.rows > 1 << 20 || spec.columns > 1 << 20)
+    return fail("'" + text + "' is no shape: N x K of the weight, as in 7168x2048");
+  return spec;
+}
+
+namespace {
+
+/// A compiled product with random weights in several copies, and its vectors.
+class Contender {
+public:
+  static Result<std::unique_ptr<Contender>> create(const WeightSpec &spec, const std::string &isa, int threads, int64_t tokens) {
+    Result<CompiledMatmul> compiled = CompiledMatmul::compile(spec, isa, threads);
+    if (!compiled)
+      return tl::unexpected(compiled.error());
+    auto result = std::make_unique<Contender>();
+    result->spec = spec;
+    result->matmul = std::move(*compiled);
+    result->stride = (spec.dataBytes() + 4095) / 4096 * 4096;
+    result->copies = std::max<int64_t>(2, (kRotatedBytes + result->stride - 1) / result->stride);
+    Result<Memory> weights = Memory::allocate(result->stride * result->copies, "weights");
+    if (!weights)
+      return tl::unexpected(weights.error());
+    result->weights = std::move(*weights);
+    result->fill(tokens);
+    return result;
+  }
+
+  /// One call on the next copy of the weights.
+  void run(ThreadPool &pool, int64_t tokens) {
+    matmul.run(pool, {x.data(), nextWeights(), reinterpret_cast<const std::byte *>(scales.data()), nullptr, out.data()}, tokens);
+  }
+  void runPlain(ThreadPool &pool, int64_t tokens) { matmul.run(pool, {x.data(), nextWeights(), nullptr, nullptr, out.data()}, tokens); }
+
+  const std::byte *nextWeights() { return weights.data() + stride * (next++ % copies); }
+  double bytes() const { return static_cast<double>(spec.dataBytes() + spec.scaleBytes()); }
+
+private:
+  WeightSpec spec;
+  CompiledMatmul matmul;
+  Memory weights;
+  int64_t stride = 0, copies = 0, next = 0;
+  std::vector<float> x, out, scales;
+
+  void fill(int64_t tokens) {
+    std::mt19937_64 random(1);
+    std::normal_distribution<float> normal;
+    x.resize(static_cast<size_t>(tokens * spec.columns));
+    std::generate(x.begin(), x.end(), [&] { return normal(random); });
+    out.resize(static_cast<size_t>(tokens * spec.rows));
+    scales.assign(static_cast<size_t>(spec.scales()), 0.01f);
+    // Random signs and fractions. Without bit 6 an E4M3 code is below 2, a subnormal now and then; bf16 gets exponents near 1.
+    uint64_t varying = spec.storage == "bf16" ? 0x83ff83ff83ff83ff : 0xbfbfbfbfbfbfbfbf;
+    uint64_t fixed = spec.storage == "bf16" ? 0x3c003c003c003c00 : 0;
+    for (size_t offset = 0; offset + 8 <= weights.size(); offset += 8) {
+      uint64_t bits = (random() & varying) | fixed;
+      std::memcpy(weights.data() + offset, &bits, 8);
+    }
+  }
+};
+
+/// What a run needs besides its weights.
+struct Setting {
+  std::unique_ptr<ThreadPool> pool;
+  std::string isa;
+};
+
+} // namespace
+
+static Result<Setting> makeSetting(const BenchOptions &options) {
+  std::vector<std::string> isas = runnableIsas();
+  if (isas.empty())
+    return fail("this CPU runs neither avx512 nor avx2 code");
+  Setting setting;
+  setting.isa = options.isa.empty() ? isas.front() : options.isa;
+  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(options.threads > 0 ? options.threads : runtime::availableCpus());
+  if (!pool)
+    return tl::unexpected(pool.error());
+  setting.pool = std::move(*pool);
+  return setting;
+}
+
+static Result<Json> gemvShape(const std::string &shape, const Setting &setting, double seconds) {
+  Result<WeightSpec> spec = parseShape(shape);
+  if (!spec)
+    return tl::unexpected(spec.error());
+  WeightSpec plain = *spec;
+  plain.storage = "bf16";
+  plain.scale = "";
+  ThreadPool &pool = *setting.pool;
+  auto ours = Contender::create(*spec, setting.isa, pool.size(), 1), bf16 = Contender::create(plain, setting.isa, pool.size(), 1);
+  if (!ours || !bf16)
+    return tl::unexpected(!ours ? ours.error() : bf16.error());
+  auto times = interleave({[&] { readAll(pool, setting.isa, (*ours)->nextWeights(), spec->dataBytes()); },
+                           [&] { (*ours)->run(pool, 1); }, [&] { (*bf16)->runPlain(pool, 1); }},
+                          seconds);
+  double bytes = (*ours)->bytes(), plainBytes = (*bf16)->bytes();
+  return Json{{"shape", shape},
+              {"isa", setting.isa},
+              {"threads", pool.size()},
+              {"bytes", bytes},
+              {"read_gb_per_s", bytes / median(times[0]) / 1e9},
+              {"fp8_gb_per_s", bytes / median(times[1]) / 1e9},
+              {"fp8_ms", median(times[1]) * 1e3},
+              {"fp8_of_read", medianRatio(times[0], times[1])},
+              {"fp8_of_read_best", std::ranges::min(times[0]) / std::ranges::min(times[1])},
+              {"bf16_bytes", plainBytes},
+              {"bf16_gb_per_s", plainBytes / median(times[2]) / 1e9},
+              {"bf16_ms", median(times[2]) * 1e3},
+              {"fp8_speedup_over_bf16", medianRatio(times[2], times[1])},
+              {"rounds", times[0].size()}};
+}
+
+Result<Json> quant::bench::runGemv(const BenchOptions &options) {
+  Result<Setting> setting = makeSetting(options);
+  if (!setting)
+    return tl::unexpected(setting.error());
+  Json result = Json::array();
+  for (const std::string &shape : options.shapes) {
+    Result<Json> row = gemvShape(shape, *setting, options.seconds);
+    if (!row)
+      return row;
+    result.push_back(*row);
+  }
+  return result;
+}
+
+static Result<void> gemmShape(const std::string &shape, const Setting &setting, const BenchOptions &options, Json &rows) {
+  Result<WeightSpec> spec = parseShape(shape);
+  if (!spec)
+    return tl::unexpected(spec.error());
+  ThreadPool &pool = *setting.pool;
+  int64_t largest = *std::max_element(options.tokens.begin(), options.tokens.end());
+  auto ours = Contender::create(*spec, setting.isa, pool.size(), largest);
+  if (!ours)
+    return tl::unexpected(ours.error());
+  for (int64_t tokens : options.tokens) {
+    double peakFlops = 0, flops = 2.0 * static_cast<double>(tokens * spec->rows * spec->columns);
+    auto times = interleave({[&] { peakFlops = multiplyAddAll(pool, setting.isa); },
+                             [&] { readAll(pool, setting.isa, (*ours)->nextWeights(), spec->dataBytes()); },
+                             [&] { (*ours)->run(pool, tokens); }},
+                            options.seconds);
+    // No call can be faster than its reading or its arithmetic.
+    std::vector<double> bound;
+    for (size_t round = 0; round < times[0].size(); ++round)
+      bound.push_back(std::max(times[0][round] * flops / peakFlops, times[1][round]));
+    rows.push_back({{"shape", shape},
+                    {"tokens", tokens},
+                    {"isa", setting.isa},
+                    {"threads", pool.size()},
+                    {"peak_gflop_per_s", peakFlops / median(times[0]) / 1e9},
+                    {"gflop_per_s", flops / median(times[2]) / 1e9},
+                    {"ms", median(times[2]) * 1e3},
+                    {"of_peak", medianRatio(times[0], times[2]) * flops / peakFlops},
+                    {"of_read", medianRatio(times[1], times[2])},
+                    {"of_bound", medianRatio(bound, times[2])},
+                    {"of_bound_best", std::ranges::min(bound) / std::ranges::min(times[2])},
+                    {"rounds", times[0].size()}});
+  }
+  return {};
+}
+
+Result<Json> quant::bench::runGemm(const BenchOptions &options) {
+  Result<Setting> setting = makeSetting(options);
+  if (!setting)
+    return tl::unexpected(setting.error());
+  Json rows = Json::array();
+  for (const std::string &shape : options.shapes)
+    if (Result<void> measured = gemmShape(shape, *setting, options, rows); !measured)
+      return tl::unexpected(measured.error());
+  return rows;
+}
+
+Result<std::string> quant::bench::dumpAssembly(const BenchOptions &options) {
+  Result<WeightSpec> spec = parseShape(options.shapes.front());
+  Result<Setting> setting = makeSetting(options);
+  if (!spec || !setting)
+    return tl::unexpected(!spec ? spec.error() : setting.error());
+  std::string assembly;
+  Result<CompiledMatmul> compiled = CompiledMatmul::compile(*spec, setting->isa, 1, &assembly);
+  if (!compiled)
+    return tl::unexpected(compiled.error());
+  return assembly;
+}

@@ -1,0 +1,38 @@
+//===- Bench.h - quant-bench's measurements -----------------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_BENCH_BENCH_H
+#define QUANT_TOOLS_QUANT_BENCH_BENCH_H
+
+#include "tools/quant-bench/CompiledMatmul.h"
+
+#include <nlohmann/json.hpp>
+
+namespace quant::bench {
+
+/// What the command line says.
+struct BenchOptions {
+  std::vector<std::string> shapes;
+  std::vector<int64_t> tokens;
+  int threads = 0; ///< 0: all CPUs
+  std::string isa; ///< empty: the best one here
+  double seconds = 3;
+  bool json = false;
+};
+
+/// Matrix-vector products against reading the same bytes, and against bf16 weights of the same shape. An object for each shape.
+Result<nlohmann::ordered_json> runGemv(const BenchOptions &options);
+
+/// Products with M rows of x against the f32 FMA peak. An object for each shape and M.
+Result<nlohmann::ordered_json> runGemm(const BenchOptions &options);
+
+/// The kernel for the first shape as assembly.
+Result<std::string> dumpAssembly(const BenchOptions &options);
+
+} // namespace quant::bench
+
+#endif // QUANT_TOOLS_QUANT_BENCH_BENCH_H

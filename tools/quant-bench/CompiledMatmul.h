@@ -1,0 +1,67 @@
+//===- CompiledMatmul.h - one matrix product, compiled and loaded -*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The way of a model's matmul, and nothing beside it: qblock.matmul in IR, the stages, host code, the runtime's loader and pool.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_BENCH_COMPILEDMATMUL_H
+#define QUANT_TOOLS_QUANT_BENCH_COMPILEDMATMUL_H
+
+#include "runtime/abi/result.h"
+#include "runtime/device/host/code_image.h"
+#include "runtime/device/host/thread_pool.h"
+
+#include <string>
+
+namespace quant::bench {
+
+/// W of `y = x · Wᵀ`, N x K. Element types carry MLIR's names.
+struct WeightSpec {
+  int64_t rows = 0, columns = 0;
+  std::string storage = "f8E4M3FN";
+  std::string scale = "f32"; ///< empty: W is plain floating point, without blocks
+  bool zero = false;         ///< an i8 zero point for each block
+  int64_t blockRows = 128, blockColumns = 128;
+
+  int64_t scaleRows() const { return (rows + blockRows - 1) / blockRows; }
+  int64_t scaleColumns() const { return (columns + blockColumns - 1) / blockColumns; }
+  int64_t scales() const { return scale.empty() ? 0 : scaleRows() * scaleColumns(); }
+  int64_t dataBytes() const;
+  int64_t scaleBytes() const;
+};
+
+/// Addresses of one call; `zero` and `scale` are null where the spec has none.
+struct MatmulOperands {
+  const float *x; ///< M x K
+  const std::byte *data, *scale, *zero;
+  float *out; ///< M x N
+};
+
+/// The instruction sets, best first, that this CPU and the compiler have.
+std::vector<std::string> runnableIsas();
+
+class CompiledMatmul {
+public:
+  /// `threads` is the size of the largest pool that runs it. `assembly`, if given, receives the kernel as text. Errors: the
+  /// compiler's, or the CPU cannot run `isa`.
+  static Result<CompiledMatmul> compile(const WeightSpec &spec, const std::string &isa, int threads,
+                                        std::string *assembly = nullptr);
+
+  /// `rows` rows of x, by the pool's threads.
+  void run(runtime::ThreadPool &pool, const MatmulOperands &operands, int64_t rows) const;
+
+private:
+  runtime::CodeImage code;
+  runtime::Memory scratch;
+  abi::HostKernel kernel = nullptr;
+  int64_t blocks = 0, scratchStride = 0;
+};
+
+} // namespace quant::bench
+
+#endif // QUANT_TOOLS_QUANT_BENCH_COMPILEDMATMUL_H

@@ -1,0 +1,124 @@
+//===- Machine.cpp - what the machine could do at best --------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-bench/Machine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <immintrin.h>
+
+using namespace quant;
+using namespace quant::bench;
+using runtime::ThreadPool;
+
+/// Bytes of one block of the read grid: as much as 128 weight rows of 7168 FP8 codes.
+static constexpr int64_t kReadBlock = 128 * 7168;
+static constexpr int64_t kPrefetchBytes = 1024;
+static constexpr int kChains = 12;
+static constexpr int64_t kMultiplyAddSteps = 20000;
+
+/// Keeps a result alive that nobody reads.
+template <typename T>
+static void keep(const T &value) {
+  asm volatile("" : : "m"(value) : "memory");
+}
+
+//===----------------------------------------------------------------------===//
+// Reading
+//===----------------------------------------------------------------------===//
+
+[[gnu::target("avx512f")]] static void read512(const std::byte *data, int64_t bytes) {
+  __m512i acc[4] = {};
+  for (int64_t offset = 0; offset + 256 <= bytes; offset += 256)
+    for (int64_t lane = 0; lane < 4; ++lane) {
+      _mm_prefetch(reinterpret_cast<const char *>(data + offset + 64 * lane + kPrefetchBytes), _MM_HINT_T0);
+      acc[lane] = _mm512_or_si512(acc[lane], _mm512_loadu_si512(data + offset + 64 * lane));
+    }
+  keep(acc);
+}
+
+[[gnu::target("avx2")]] static void read256(const std::byte *data, int64_t bytes) {
+  __m256i acc[8] = {};
+  for (int64_t offset = 0; offset + 256 <= bytes; offset += 256)
+    for (int64_t lane = 0; lane < 8; ++lane) {
+      if (lane % 2 == 0)
+        _mm_prefetch(reinterpret_cast<const char *>(data + offset + 32 * lane + kPrefetchBytes), _MM_HINT_T0);
+      acc[lane] = _mm256_or_si256(acc[lane], _mm256_loadu_si256(reinterpret_cast<const __m256i *>(data + offset + 32 * lane)));
+    }
+  keep(acc);
+}
+
+void quant::bench::readAll(ThreadPool &pool, const std::string &isa, const std::byte *data, int64_t bytes) {
+  auto *read = isa == "avx512" ? read512 : read256;
+  pool.run((bytes + kReadBlock - 1) / kReadBlock, [&](int, int64_t begin, int64_t end) {
+    read(data + begin * kReadBlock, std::min(end * kReadBlock, bytes) - begin * kReadBlock);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Multiplying
+//===----------------------------------------------------------------------===//
+
+[[gnu::target("avx512f")]] static void multiplyAdd512() {
+  __m512 acc[kChains], factor = _mm512_set1_ps(0.999f);
+  std::fill_n(acc, kChains, factor);
+  for (int64_t step = 0; step < kMultiplyAddSteps; ++step)
+    for (__m512 &chain : acc)
+      chain = _mm512_fmadd_ps(chain, factor, factor);
+  keep(acc);
+}
+
+[[gnu::target("avx2,fma")]] static void multiplyAdd256() {
+  __m256 acc[kChains], factor = _mm256_set1_ps(0.999f);
+  std::fill_n(acc, kChains, factor);
+  for (int64_t step = 0; step < kMultiplyAddSteps; ++step)
+    for (__m256 &chain : acc)
+      chain = _mm256_fmadd_ps(chain, factor, factor);
+  keep(acc);
+}
+
+double quant::bench::multiplyAddAll(ThreadPool &pool, const std::string &isa) {
+  bool wide = isa == "avx512";
+  int64_t blocks = 8 * pool.size();
+  pool.run(blocks, [&](int, int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block)
+      wide ? multiplyAdd512() : multiplyAdd256();
+  });
+  return 2.0 * (wide ? 16 : 8) * kChains * static_cast<double>(kMultiplyAddSteps * blocks);
+}
+
+//===----------------------------------------------------------------------===//
+// Timing
+//===----------------------------------------------------------------------===//
+
+std::vector<std::vector<double>> quant::bench::interleave(const std::vector<std::function<void()>> &contenders, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  constexpr size_t kMinRounds = 5;
+  std::vector<std::vector<double>> result(contenders.size());
+  auto begin = Clock::now();
+  for (const std::function<void()> &contender : contenders)
+    contender();
+  while (result[0].size() < kMinRounds || std::chrono::duration<double>(Clock::now() - begin).count() < seconds)
+    for (size_t i = 0; i < contenders.size(); ++i) {
+      auto start = Clock::now();
+      contenders[i]();
+      result[i].push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    }
+  return result;
+}
+
+double quant::bench::median(std::vector<double> values) {
+  auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+double quant::bench::medianRatio(const std::vector<double> &a, const std::vector<double> &b) {
+  std::vector<double> ratios(a.size());
+  std::transform(a.begin(), a.end(), b.begin(), ratios.begin(), [](double x, double y) { return x / y; });
+  return median(ratios);
+}

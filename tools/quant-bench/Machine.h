@@ -1,0 +1,37 @@
+//===- Machine.h - what the machine could do at best --------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_BENCH_MACHINE_H
+#define QUANT_TOOLS_QUANT_BENCH_MACHINE_H
+
+#include "runtime/device/host/thread_pool.h"
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace quant::bench {
+
+/// Reads every byte once with the widest loads of `isa`, by all threads of the pool: the bound of a matrix-vector product.
+void readAll(runtime::ThreadPool &pool, const std::string &isa, const std::byte *data, int64_t bytes);
+
+/// Does independent f32 FMAs in registers on all threads and returns how many floating-point operations (2 an FMA).
+double multiplyAddAll(runtime::ThreadPool &pool, const std::string &isa);
+
+/// Seconds of each contender's calls, [contender][round]. All take turns in every round, so that a neighbour's noise meets all of
+/// them; the first round is not counted.
+std::vector<std::vector<double>> interleave(const std::vector<std::function<void()>> &contenders, double seconds);
+
+double median(std::vector<double> values);
+
+/// The median of the rounds' own ratios a / b.
+double medianRatio(const std::vector<double> &a, const std::vector<double> &b);
+
+} // namespace quant::bench
+
+#endif // QUANT_TOOLS_QUANT_BENCH_MACHINE_H
