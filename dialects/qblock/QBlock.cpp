@@ -307,8 +307,11 @@ OpFoldResult ExtractSliceOp::fold(FoldAdaptor) {
 // matmul, grouped_matmul
 //===----------------------------------------------------------------------===//
 
-/// Both operands of a matmul agree in K, and blocks along K agree where both are block-scaled.
+/// Both operands of a matmul are floating point or block-scaled and agree in K, and in the blocks along K.
 static LogicalResult verifyContraction(Operation *op, Type x, Type w) {
+  for (auto [name, type] : {std::pair<StringRef, Type>("x", x), std::pair<StringRef, Type>("w", w)})
+    if (auto tensor = dyn_cast<RankedTensorType>(type); tensor && !isa<FloatType>(tensor.getElementType()))
+      return op->emitOpError() << name << " must be floating point or block-scaled, not " << type;
   ArrayRef<int64_t> xShape = getMatrixShape(x), wShape = getMatrixShape(w);
   if (!compatible(xShape.back(), wShape.back()))
     return op->emitOpError("x has K = ") << printed(xShape.back()) << ", w has K = " << printed(wShape.back())

@@ -49,7 +49,7 @@ def QBlock_StorageOp : QBlock_Op<"storage", [Pure]> {
   }];
   let arguments = (ins QBlock_TensorType:$source);
   let results = (outs AnyRankedTensor:$data, AnyRankedTensor:$scale, Optional<AnyRankedTensor>:$zero);
-  let assemblyFormat = "$source attr-dict `:` type($source) `->` `(` type(results) `)`";
+  let assemblyFormat = "$source attr-dict `:` qualified(type($source)) `->` `(` type(results) `)`";
   let builders = [OpBuilder<(ins "::mlir::Value":$source), [{
     auto type = ::llvm::cast<BlockTensorType>(source.getType());
     $_state.addOperands(source);
@@ -75,7 +75,7 @@ def QBlock_QuantizeOp : QBlock_Op<"quantize", [Pure]> {
   let arguments = (ins AnyRankedTensor:$source, DefaultValuedAttr<F64Attr, "1.0e-4">:$amax_floor,
                        UnitAttr:$power_of_two);
   let results = (outs QBlock_TensorType:$result);
-  let assemblyFormat = "$source attr-dict `:` type($source) `->` type($result)";
+  let assemblyFormat = "$source attr-dict `:` type($source) `->` qualified(type($result))";
   let hasVerifier = 1;
 }
 
@@ -90,7 +90,7 @@ def QBlock_DequantizeOp : QBlock_Op<"dequantize", [Pure]> {
   }];
   let arguments = (ins QBlock_TensorType:$source);
   let results = (outs AnyRankedTensor:$result);
-  let assemblyFormat = "$source attr-dict `:` type($source) `->` type($result)";
+  let assemblyFormat = "$source attr-dict `:` qualified(type($source)) `->` type($result)";
   let hasVerifier = 1;
 }
 
@@ -128,7 +128,7 @@ def QBlock_ExtractSliceOp : QBlock_Op<"extract_slice", [Pure, AttrSizedOperandSe
   let results = (outs QBlock_TensorType:$result);
   let assemblyFormat = [{
     $source `` custom<DynamicIndexList>($offsets, $static_offsets) custom<DynamicIndexList>($sizes, $static_sizes)
-    attr-dict `:` type($source) `to` type($result)
+    attr-dict `:` qualified(type($source)) `to` qualified(type($result))
   }];
   let hasFolder = 1;
   let builders = [OpBuilder<(ins "::mlir::Value":$source, "::llvm::ArrayRef<::mlir::OpFoldResult>":$offsets,

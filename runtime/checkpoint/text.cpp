@@ -13,19 +13,39 @@ namespace quant::checkpoint {
 
 static constexpr size_t maxPrinted = 200;
 
+/// How many bytes the character at the start of `text` has in UTF-8 (RFC 3629); 0 if that is not UTF-8, or a control character.
+static size_t characterBytes(std::string_view text) {
+  auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  unsigned lead = byte(0), next = byte(1);
+  if (lead < 0x80)
+    return lead >= 0x20 && lead != 0x7F ? 1 : 0;
+  size_t size = lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+  // Of the second byte not all values are legal: no overlong forms, surrogates, code points above 10FFFF; and none of U+0080 to
+  // U+009F, the control characters that terminals obey like escape sequences.
+  unsigned low = lead == 0xC2 || lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  if (size == 0 || next < low || next > high)
+    return 0;
+  for (size_t i = 2; i < size; ++i)
+    if ((byte(i) & 0xC0) != 0x80)
+      return 0;
+  return size;
+}
+
 std::string printable(std::string_view text) {
   size_t kept = std::min(text.size(), maxPrinted);
   // Do not cut a UTF-8 sequence in two: go back over its continuation bytes.
   while (kept < text.size() && kept > 0 && (static_cast<unsigned char>(text[kept]) & 0xC0) == 0x80)
     --kept;
   std::string out;
-  for (char c : text.substr(0, kept)) {
-    auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7F) {
-      out += c;
+  for (size_t i = 0; i < kept;) {
+    if (size_t bytes = characterBytes(text.substr(i, kept - i))) {
+      out += text.substr(i, bytes);
+      i += bytes;
       continue;
     }
     constexpr std::string_view digits = "0123456789ABCDEF";
+    auto byte = static_cast<unsigned char>(text[i++]);
     out += "\\x";
     out += digits[byte >> 4];
     out += digits[byte & 15];

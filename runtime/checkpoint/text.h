@@ -13,8 +13,8 @@
 
 namespace quant::checkpoint {
 
-/// `text` fit for a terminal and a log: control bytes as \xNN, and all but the first 200 bytes cut off. A name in a
-/// hostile file can be 100 MB of escape sequences.
+/// `text` fit for a terminal and a log: control characters and what is not UTF-8 as \xNN, and all but the first 200 bytes cut
+/// off. A name in a hostile file can be 100 MB of escape sequences.
 std::string printable(std::string_view text);
 
 /// printable() in single quotes.

@@ -24,17 +24,18 @@ class Headers(BadInputTest):
 
     def test_length(self) -> None:
         good = (self.copy() / "model.safetensors").read_bytes()
-        self.refuse_file(b"", "file has 0 bytes")
-        self.refuse_file(good[:7], "file has 7 bytes")
-        self.refuse_file(b"\xff" * 8 + good[8:], "header of 18446744073709551615 bytes")
-        self.refuse_file((100_000_001).to_bytes(8, "little") + good[8:], "header of 100000001 bytes")
-        self.refuse_file((len(good)).to_bytes(8, "little") + good[8:], f"header of {len(good)} bytes")
+        self.refuse_file(b"", "too short for a safetensors file: 0 bytes")
+        self.refuse_file(good[:7], "too short for a safetensors file: 7 bytes")
+        self.refuse_file(b"\xff" * 8 + good[8:], "header length 18446744073709551615 is beyond the format's limit")
+        self.refuse_file((100_000_001).to_bytes(8, "little") + good[8:], "header length 100000001 is beyond the format's limit")
+        self.refuse_file((len(good)).to_bytes(8, "little") + good[8:], f"truncated: header length {len(good)} reaches beyond the file of {len(good)} bytes")
 
     def test_text(self) -> None:
-        self.refuse_file(safetensors_bytes(b'{"\xff": 1}'), "not UTF-8")
+        self.refuse_file(safetensors_bytes(b'{"\xff": 1}'), "ill-formed UTF-8 byte")
         self.refuse_file(safetensors_bytes(b"{}\0\0"), "line 1, column 3")
         self.refuse_file(safetensors_bytes(b"{"), "line 1")
-        self.refuse_file(safetensors_bytes(b"[" * 100_000), "line 1")
+        self.refuse_file(safetensors_bytes(b"[" * 100_000), "header must begin with '{', found '['")
+        self.refuse_file(safetensors_bytes(b'{"a":' * 100_000), "line 1")
         self.refuse_file(safetensors_bytes(b'{"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 1]}}', b"x"), "F99")
 
     def test_duplicate_names(self) -> None:
@@ -43,7 +44,7 @@ class Headers(BadInputTest):
 
     def test_data(self) -> None:
         good = (self.copy() / "model.safetensors").read_bytes()
-        self.refuse_file(good[:-1], "1 byte")
+        self.refuse_file(good[:-1], "truncated: tensor ", "; download it again")
         self.refuse_file(good + b"\0", "1 byte")
 
         def with_entry(**changes: object) -> bytes:
@@ -137,7 +138,7 @@ class Indices(BadInputTest):
         copy = self.sharded()
         shard = copy / "b.safetensors"
         os.truncate(shard, shard.stat().st_size // 2)
-        self.refuse_index(copy, "b.safetensors: ", "bytes")
+        self.refuse_index(copy, "b.safetensors: truncated: tensor ", "; download it again")
 
     def test_names_that_leave_the_folder(self) -> None:
         for name in ("../other.safetensors", "/etc/passwd", "sub/x.safetensors", "..", ".", "", "a\0b"):
@@ -146,7 +147,7 @@ class Indices(BadInputTest):
                 weights = self.read_index(copy)
                 weights[WEIGHT] = name
                 self.write_index(copy, weights)
-                self.refuse_index(copy, f"{INDEX}: ", "not a plain file name")
+                self.refuse_index(copy, f"{INDEX}: ", "which is not the plain name of a file in the checkpoint's folder")
 
     def test_index_and_shards_disagree(self) -> None:
         copy = self.sharded()

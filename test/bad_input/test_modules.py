@@ -33,7 +33,8 @@ class Modules(BadInputTest):
 
     def test_container(self) -> None:
         good = Context.module().read_bytes()
-        self.refuse_module(self.write(b""), "0 bytes, too few for a module's header")
+        self.refuse_module(self.write(b""), "the file is empty")
+        self.refuse_module(self.write(good[:63]), "63 bytes, too few for a module's header")
         self.refuse_module(self.write(b"qmod" + good[4:]), "does not begin with 'QMOD'")
         self.refuse_module(self.write(good[:4] + b"\2" + good[5:]), "container version 2, this runtime reads version 1")
         self.refuse_module(self.write(good + b"\0"), "truncated or damaged")
@@ -122,9 +123,13 @@ class Modules(BadInputTest):
         self.refuse_module(edited("dispatches/0/operands/0", 10**6), "is value 1000000, there are ")
         self.refuse_module(edited("workspace_bytes", 2**60), "workspace_bytes is 1152921504606846976")
         self.refuse_module(edited("limits/tokens", 2**40), "'tokens' is 1099511627776")
-        self.refuse_module(edited("limits/context", 65), "")
         self.refuse_module(edited("dispatches/0/grid", ["*", "tokens", 2**62]), "grid")
-        self.refuse_module(edited("values/2/role", "spice"), "unknown role 'spice'")
+
+    def test_role(self) -> None:
+        def spoil(program: dict) -> None:
+            next(value for value in program["values"] if "role" in value)["role"] = "spice"
+
+        self.refuse_module(self.edited("program.host.json", spoil), "unknown role 'spice'")
 
 
 class Tokens(BadInputTest):
@@ -156,4 +161,4 @@ class Tokens(BadInputTest):
         self.refuse_tokens("@/nowhere", "cannot read '/nowhere'", code=2)
         path = self.folder / "ids"
         path.write_bytes(b"\xff\x00\x1b[31m")
-        self.refuse_tokens(f"@{path}", "token 0: '\\xff\\x00\\x1b[31m' is not an integer of 32 bits", code=2)
+        self.refuse_tokens(f"@{path}", "token 0: '\\xFF\\x00\\x1B[31m' is not an integer of 32 bits", code=2)

@@ -51,6 +51,8 @@ public:
     auto start = std::chrono::steady_clock::now();
     if (auto read = readModel(); !read)
       return tl::unexpected(read.error());
+    if (auto made = makeFolder(options.dumpDirectory).and_then([&] { return makeFolder(options.kernelDirectory); }); !made)
+      return tl::unexpected(made.error());
     for (const std::string &target : options.targets)
       if (auto done = compileFor(target); !done)
         return tl::unexpected(done.error().in("target " + target));
@@ -75,6 +77,13 @@ private:
     return fail(diagnostics.empty() ? what : what + ": " + diagnostics);
   }
 
+  static Result<void> makeFolder(const std::filesystem::path &path) {
+    std::error_code error;
+    if (!path.empty() && (std::filesystem::create_directories(path, error), error))
+      return fail(path.string() + ": cannot create the folder: " + error.message());
+    return {};
+  }
+
   //===--- The model ---===//
 
   Result<void> readModel() {
@@ -85,6 +94,8 @@ private:
     if (options.maxContext)
       config.maxSeqLen = *options.maxContext;
     report.model = config.modelType;
+    if (config.nMtpLayers > 0)
+      report.notes.push_back("the checkpoint's " + std::to_string(config.nMtpLayers) + " MTP layer(s) are not compiled yet");
     if (!hasCheckpoint()) {
       tensors = models::tensorTypes(config);
       return {};
@@ -258,8 +269,6 @@ private:
     addGpuObject("ptx", artifact.ptx, objects);
     if (options.kernelDirectory.empty())
       return {};
-    std::error_code error;
-    std::filesystem::create_directories(options.kernelDirectory, error);
     auto write = [&](const char *name, std::string_view bytes) -> Result<void> {
       report.files.push_back((options.kernelDirectory / name).string());
       return checkpoint::writeFileAtomically(options.kernelDirectory / name, bytes);

@@ -27,7 +27,8 @@ Result<SessionHandle> createSession(const quant_module *module, const Options &o
   int64_t needed = static_cast<int64_t>(promptTokens) + std::max<int64_t>(0, options.maxNewTokens - 1);
   int64_t limit = quant_module_max_context(module);
   int64_t context = options.context ? options.context : std::min(limit, (needed + kRoundTo - 1) / kRoundTo * kRoundTo);
-  if (needed > context)
+  // Without code for CPUs the limit is 0; the session says so.
+  if (limit > 0 && needed > context)
     return fail(std::to_string(promptTokens) + " prompt tokens and " + std::to_string(options.maxNewTokens) +
                 " new ones overflow the context of " + std::to_string(context) + " rows (the module allows " +
                 std::to_string(limit) + ")");
