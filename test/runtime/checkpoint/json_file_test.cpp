@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/checkpoint/json_file.h"
+#include "runtime/checkpoint/text.h"
 
 #include "test_files.h"
 

@@ -131,7 +131,7 @@ TEST(Writer, RefusesBadDeclarations) {
             path + ": tensor 'a': shape [4294967296, 4294967296] of U8 overflows 64 bits");
   EXPECT_EQ(create(std::vector<TensorSpec>(5, {"a", DType::U8, {1l << 60}})),
             path + ": tensor 'a': the file would pass 2^62 bytes");
-  EXPECT_EQ(create({{"\xFF", DType::U8, {1}}}), path + ": tensor name: '\xFF' is not UTF-8");
+  EXPECT_EQ(create({{"\xFF", DType::U8, {1}}}), path + ": tensor name: '\\xFF' is not UTF-8");
   EXPECT_EQ(create({{std::string("a\0b", 3), DType::U8, {1}}}).rfind(path + ": header: line 1, column ", 0), 0u);
   EXPECT_ERROR(SafetensorsWriter::create(path, {}, {{"a", "\xFF"}}), path + ": metadata is not UTF-8");
   EXPECT_TRUE(entries(dir).empty());
