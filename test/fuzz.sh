@@ -36,11 +36,12 @@ status=0
 
 # Runs one step, its output in a log; on failure shows the log's end and remembers.
 run() { # NAME COMMAND...
-  local name=$1
+  local name=$1 code=0
   shift
-  "$@" >"$build/$name.log" 2>&1 && return
+  "$@" >"$build/$name.log" 2>&1 || code=$?
+  [ $code = 0 ] && return
   status=1
-  echo "*** $name failed (exit status $?), the end of $build/$name.log:"
+  echo "*** $name failed (exit status $code), the end of $build/$name.log:"
   tail -n 40 "$build/$name.log"
   return 1
 }

@@ -2,6 +2,7 @@
 # (docs/extending.md).
 import os
 import shutil
+import sys
 
 import lit.formats
 
@@ -16,9 +17,12 @@ config.test_exec_root = os.path.join(config.quant_build_dir, "test")
 tools = os.path.join(config.quant_build_dir, "bin")
 config.environment["PATH"] = os.pathsep.join([tools, config.quant_llvm_tools, config.environment["PATH"]])
 config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input-filter=error"
-config.substitutions += [("%source", config.quant_source_dir), ("%build", config.quant_build_dir)]
+config.substitutions += [("%source", config.quant_source_dir), ("%build", config.quant_build_dir),
+                         ("%python", sys.executable)]
 
 if shutil.which("ptxas"):
     config.available_features.add("ptxas")
 if os.path.exists(os.path.join(tools, "quant-compile")):
     config.available_features.add("quant-compile")
+if os.path.exists(os.path.join(config.quant_build_dir, "passes", "Passes.md")):
+    config.available_features.add("docs")

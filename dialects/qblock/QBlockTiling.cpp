@@ -24,6 +24,8 @@ static OpFoldResult matrixDim(OpBuilder &builder, Location loc, Value matrix, in
   int64_t size = getMatrixShape(matrix.getType())[dim];
   if (!ShapedType::isDynamic(size))
     return builder.getIndexAttr(size);
+  if (auto slice = matrix.getDefiningOp<ExtractSliceOp>())
+    return slice.getMixedSizes()[dim];
   Value tensor = matrix;
   if (isa<BlockTensorType>(matrix.getType()))
     tensor = StorageOp::create(builder, loc, matrix).getData();

@@ -17,10 +17,6 @@ using namespace mlir;
 using namespace quant;
 using namespace quant::host;
 
-static LogicalResult unsupportedOperand(Operation *op) {
-  return op->emitError("an operand is no view of the kernel's arguments that the host knows");
-}
-
 //===----------------------------------------------------------------------===//
 // Cosines and sines
 //===----------------------------------------------------------------------===//

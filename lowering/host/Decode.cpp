@@ -110,18 +110,11 @@ static Value lookUp(HostBuilder &b, Value table0, Value codes, Value table1) {
 
 /// 64 FP8 codes through a 128-entry table of bf16, which holds every FP8 value exactly: two byte permutes look up low and high
 /// bytes, an or puts the sign back, unpacking pairs them to bf16, and a shift or a mask makes each half of a dword an f32.
-/// The bytes are permuted first so that the four vectors come out in order.
-static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value address) {
+/// Unpacking works inside 128-bit parts, so the four vectors come out shuffled: columnOf64().
+static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value codes) {
   const llvm::fltSemantics &semantics = cast<FloatType>(storage).getFloatSemantics();
   OpBuilder &builder = b.builder;
   VectorType bytes = b.vec(64, b.i8()), words = b.vec(kLanes, b.i32());
-  SmallVector<int64_t> order(64);
-  for (int64_t lane = 0; lane < 4; ++lane)
-    for (int64_t j = 0; j < 4; ++j)
-      for (int64_t quarter = 0; quarter < 4; ++quarter)
-        order[16 * lane + 8 * (quarter / 2) + 2 * j + quarter % 2] = 16 * quarter + 4 * lane + j;
-  Value raw = b.load(bytes, address);
-  Value codes = vector::ShuffleOp::create(builder, b.loc, raw, raw, order);
   Value low = lookUp(b, bf16Table(b, semantics, 0, 0), codes, bf16Table(b, semantics, 0, 64));
   Value high = lookUp(b, bf16Table(b, semantics, 1, 0), codes, bf16Table(b, semantics, 1, 64));
   Value sign = arith::AndIOp::create(builder, b.loc, codes, b.splatInt(bytes, 0x80));
@@ -142,9 +135,44 @@ static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value ad
   return result;
 }
 
+/// The column that lane `lane` of vector `vector` holds: of part lane / 4, the even (vector 0, 2) or odd codes of the lower (0, 1) or
+/// upper half.
+static int64_t columnOf64(int64_t vector, int64_t lane) { return lane / 4 * 16 + vector / 2 * 8 + lane % 4 * 2 + vector % 2; }
+
+bool quant::host::hasShuffledDecode(HostBuilder &b, Type storage) {
+  return b.target.hasByteTables && isa<Float8E4M3FNType, Float8E5M2Type>(storage);
+}
+
+SmallVector<Value> quant::host::decode64Shuffled(HostBuilder &b, Type storage, Value address) {
+  return decode64ByTable(b, storage, b.load(b.vec(64, b.i8()), address));
+}
+
+SmallVector<Value> quant::host::shuffle64(HostBuilder &b, ArrayRef<Value> vectors) {
+  SmallVector<Value> result;
+  for (int64_t vector = 0; vector < 4; ++vector) {
+    // Each part of four lanes comes from one source.
+    auto merge = [&](Value x, Value y, bool join) {
+      SmallVector<int64_t> mask(kLanes);
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        mask[lane] = join ? lane + (lane / 8) * kLanes : columnOf64(vector, lane % 4) + lane / 4 % 2 * kLanes;
+      return vector::ShuffleOp::create(b.builder, b.loc, x, y, mask).getResult();
+    };
+    Value low = merge(vectors[0], vectors[1], false), high = merge(vectors[2], vectors[3], false);
+    result.push_back(merge(low, high, true));
+  }
+  return result;
+}
+
 SmallVector<Value> quant::host::decode64(HostBuilder &b, Type storage, Value address) {
-  if (b.target.hasByteTables && isa<Float8E4M3FNType, Float8E5M2Type>(storage))
-    return decode64ByTable(b, storage, address);
+  if (hasShuffledDecode(b, storage)) {
+    SmallVector<int64_t> order(64);
+    // The codes are shuffled first, so that the vectors come out in order.
+    for (int64_t vector = 0; vector < 4; ++vector)
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        order[columnOf64(vector, lane)] = vector * kLanes + lane;
+    Value raw = b.load(b.vec(64, b.i8()), address);
+    return decode64ByTable(b, storage, vector::ShuffleOp::create(b.builder, b.loc, raw, raw, order));
+  }
   SmallVector<Value> result;
   for (int64_t quarter = 0; quarter < 4; ++quarter)
     result.push_back(decode(b, storage, b.at(address, storageBytes(storage, kLanes * quarter), 1), kLanes));

@@ -25,6 +25,12 @@ Value decode(HostBuilder &b, Type storage, Value address, int64_t lanes);
 /// 64 consecutive elements as four vectors of 16; the instruction set's fast way.
 llvm::SmallVector<Value> decode64(HostBuilder &b, Type storage, Value address);
 
+/// Whether decoding 64 elements in another order saves work: then shuffle64() brings what meets them into that order.
+bool hasShuffledDecode(HostBuilder &b, Type storage);
+llvm::SmallVector<Value> decode64Shuffled(HostBuilder &b, Type storage, Value address);
+/// Four vectors of 16 in the order of decode64Shuffled().
+llvm::SmallVector<Value> shuffle64(HostBuilder &b, llvm::ArrayRef<Value> vectors);
+
 /// f32 to E4M3 codes (i8): to nearest, ties to even, saturating at 448; NaN stays NaN.
 Value encodeE4M3(HostBuilder &b, Value vector);
 

@@ -30,6 +30,10 @@ KernelOperands::KernelOperands(HostBuilder &b, func::FuncOp kernel, Value table,
     dims.push_back(b.load(b.i64(), b.at(dimTable, dim, 8)));
 }
 
+LogicalResult quant::host::unsupportedOperand(Operation *op) {
+  return op->emitError("an operand is no view of the kernel's arguments that the host knows");
+}
+
 Value KernelOperands::address(Value argument) const { return addresses.lookup(argument); }
 
 /// Rows of a whole tensor or memref.

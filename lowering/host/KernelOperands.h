@@ -51,6 +51,9 @@ struct Weight {
   int64_t scaleColumns() const { return (columns + blockColumns - 1) / blockColumns; }
 };
 
+/// The error for an operand whose address KernelOperands cannot tell.
+mlir::LogicalResult unsupportedOperand(mlir::Operation *op);
+
 /// The operands of one kernel while its new body is written.
 class KernelOperands {
 public:

@@ -18,7 +18,9 @@ using namespace mlir;
 using namespace quant;
 using namespace quant::host;
 
-static constexpr int64_t kPrefetchBytes = 512, kCacheLine = 64;
+static const int64_t kPrefetchBytes = getenv("QP") ? atoi(getenv("QP")) : 512; static constexpr int64_t kCacheLine = 64;
+/// Weight rows at a time for one token.
+static const int64_t kStreams = getenv("QS") ? atoi(getenv("QS")) : 4;
 
 static int64_t spanColumns(const Weight &weight) {
   if (!weight.scaleType || weight.blockColumns >= weight.columns)
@@ -38,7 +40,7 @@ void MatmulEmitter::emit(const RowRange &range) {
   std::function<void(int64_t)> dispatch = [&](int64_t tokens) {
     if (tokens > few)
       return multiplyByPanel(range);
-    b.ifThen(upTo(tokens), [&] { dots(range, tokens == 1 ? b.target.gemvRows : results / tokens, tokens); },
+    b.ifThen(upTo(tokens), [&] { dots(range, tokens == 1 ? kStreams : results / tokens, tokens); },
              [&] { dispatch(2 * tokens); });
   };
   // A block of rows may lie outside this part of the weight.
@@ -75,7 +77,8 @@ Value MatmulEmitter::loadZero(const RowRange &range, Value rowScale, Value colum
   return arith::SIToFPOp::create(b.builder, b.loc, b.f32(), b.load(b.i8(), b.at(range.zero, index, 1)));
 }
 
-void MatmulEmitter::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body) {
+void MatmulEmitter::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body,
+                              bool shuffled) {
   int64_t offset = 0;
   auto address = [&] { return b.at(source, storageBytes(weight.storage, offset), 1); };
   auto piece = [&](int64_t first, int64_t lanes, Value value) {
@@ -86,7 +89,7 @@ void MatmulEmitter::forPieces(Value source, int64_t columns, Value scale, Value 
     body(first, lanes, value);
   };
   for (; offset + 64 <= columns; offset += 64)
-    for (auto [quarter, value] : llvm::enumerate(decode64(b, weight.storage, address())))
+    for (auto [quarter, value] : llvm::enumerate((shuffled ? decode64Shuffled : decode64)(b, weight.storage, address())))
       piece(offset + kLanes * quarter, kLanes, value);
   while (offset < columns) {
     int64_t lanes = std::min(kLanes, columns - offset);
@@ -143,6 +146,8 @@ void MatmulEmitter::dots(const RowRange &range, int64_t rows, int64_t tokens) {
     tokenIndices.push_back(tokens == 1 ? b.cst(0) : b.min(b.cst(t), lastToken));
     group.inputs.push_back(range.xAddress(tokenIndices.back()));
   }
+  if (hasShuffledDecode(b, weight.storage))
+    shuffleInputs(group.inputs);
   b.loop(range.begin, b.add(range.begin, stride), 1, [&](Value first) {
     SmallVector<Value> rowIndices;
     group.data.clear();
@@ -164,6 +169,34 @@ void MatmulEmitter::dots(const RowRange &range, int64_t rows, int64_t tokens) {
   });
 }
 
+/// Copies rows of x to scratch, in the order in which weights are decoded: once here instead of in every weight row.
+void MatmulEmitter::shuffleInputs(MutableArrayRef<Value> inputs) {
+  int64_t rowBytes = llvm::alignTo(weight.columns, kLanes) * 4, whole = weight.columns / span * span;
+  Value copy = context.allocate(rowBytes * inputs.size());
+  for (auto [index, input] : llvm::enumerate(inputs)) {
+    Value source = input, target = b.at(copy, index * rowBytes, 1);
+    auto copySpan = [&](Value column, int64_t columns) {
+      Value from = b.at(source, column, 4), to = b.at(target, column, 4);
+      int64_t offset = 0;
+      for (; offset + 64 <= columns; offset += 64) {
+        SmallVector<Value> vectors;
+        for (int64_t vector = 0; vector < 4; ++vector)
+          vectors.push_back(b.load(b.vecF32(), b.at(from, offset + vector * kLanes, 4)));
+        for (auto [vector, value] : llvm::enumerate(shuffle64(b, vectors)))
+          b.store(value, b.at(to, offset + vector * kLanes, 4));
+      }
+      for (int64_t lanes; offset < columns; offset += lanes) {
+        lanes = std::min(kLanes, columns - offset);
+        b.store(b.load(b.vecF32(lanes), b.at(from, offset, 4)), b.at(to, offset, 4));
+      }
+    };
+    b.loop(b.cst(0), b.cst(whole), span, [&](Value column) { copySpan(column, span); });
+    if (whole < weight.columns)
+      copySpan(b.cst(whole), weight.columns - whole);
+    input = target;
+  }
+}
+
 /// One token: each span's products are summed and then scaled ("promotion"). More: the weights are scaled, once for all tokens.
 SmallVector<Value> MatmulEmitter::dotSpan(const RowRange &range, const DotRows &group, Value column, int64_t columns, ValueRange acc) {
   int64_t rows = group.data.size(), tokens = group.inputs.size();
@@ -172,7 +205,7 @@ SmallVector<Value> MatmulEmitter::dotSpan(const RowRange &range, const DotRows &
     inputs.push_back(b.at(input, column, 4));
   for (int64_t r = 0; r < rows; ++r) {
     Value source = b.at(group.data[r], storageOffset(column), 1);
-    for (int64_t line = 0; line < storageBytes(weight.storage, columns); line += kCacheLine)
+    if (kPrefetchBytes) for (int64_t line = 0; line < storageBytes(weight.storage, columns); line += kCacheLine)
       b.prefetch(b.at(source, kPrefetchBytes + line, 1));
     Value scale = loadScale(range, group.scales[r], column), zero = loadZero(range, group.scales[r], column);
     if (tokens > 1 || !scale) {
@@ -191,6 +224,6 @@ SmallVector<Value> MatmulEmitter::spanProducts(Value source, int64_t columns, Va
   forPieces(source, columns, scale, zero, [&](int64_t offset, int64_t lanes, Value value) {
     for (auto [input, sum] : llvm::zip_equal(inputs, acc))
       sum = b.fma(widen(value), widen(b.load(b.vecF32(lanes), b.at(input, offset, 4))), sum);
-  });
+  }, hasShuffledDecode(b, weight.storage));
   return acc;
 }

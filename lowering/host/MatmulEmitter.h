@@ -55,12 +55,14 @@ private:
   Value loadZero(const RowRange &range, Value rowScale, Value column);
   using Piece = llvm::function_ref<void(int64_t offset, int64_t lanes, Value value)>;
   /// Decodes `columns` codes at `source` in pieces of 16 lanes at most, less `zero` and times `scale` where there are such.
-  void forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body);
+  /// `shuffled`: each 64 whole columns in the order of decode64Shuffled().
+  void forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled = false);
   Value widen(Value vector);
 
   //===--- Few tokens (MatmulEmitter.cpp) ---===//
   struct DotRows;
   void dots(const RowRange &range, int64_t rows, int64_t tokens);
+  void shuffleInputs(llvm::MutableArrayRef<Value> inputs);
   llvm::SmallVector<Value> dotSpan(const RowRange &range, const DotRows &group, Value column, int64_t columns, mlir::ValueRange acc);
   llvm::SmallVector<Value> spanProducts(Value source, int64_t columns, Value scale, Value zero, llvm::ArrayRef<Value> inputs,
                                         llvm::SmallVector<Value> acc);
@@ -74,6 +76,8 @@ private:
   void multiplyTile(const RowRange &range, const Panel &panel, Value firstToken, int64_t tokens, Value firstColumn, Value columns);
   void microKernel(const RowRange &range, const Panel &panel, llvm::ArrayRef<Value> tokens, Value row, Value weights, Value columns,
                    Value isFirst);
+  void addToResults(const RowRange &range, const Panel &panel, llvm::ArrayRef<Value> tokens, Value row, llvm::ArrayRef<Value> masks,
+                    llvm::ArrayRef<Value> acc, bool isFirst);
 };
 
 } // namespace quant::host

@@ -11,10 +11,6 @@ using namespace mlir;
 using namespace quant;
 using namespace quant::host;
 
-static LogicalResult unsupportedOperand(Operation *op) {
-  return op->emitError("an operand is no view of the kernel's arguments that the host knows");
-}
-
 static constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 namespace {

@@ -164,23 +164,17 @@ void MatmulEmitter::multiplyTile(const RowRange &range, const Panel &panel, Valu
   });
 }
 
-/// All results of a tile in registers over the chunk's columns; they start from what the chunks before left.
+/// All results of a tile in registers over the chunk's columns, then added to what the chunks before left: short sums stay exact.
 void MatmulEmitter::microKernel(const RowRange &range, const Panel &panel, ArrayRef<Value> tokens, Value row, Value weights,
                                 Value columns, Value isFirst) {
   Value steps = arith::IndexCastOp::create(b.builder, b.loc, b.vec(kLanes, b.i64()),
                                            vector::StepOp::create(b.builder, b.loc, b.vec(kLanes, b.builder.getIndexType())));
   Value zero = b.splatF32(kLanes, 0.0f);
-  SmallVector<Value> masks, acc;
+  SmallVector<Value> masks, acc(tokens.size() * panel.vectors, zero);
   for (int64_t v = 0; v < panel.vectors; ++v) {
     Value left = b.sub(range.end, b.add(row, v * kLanes));
     masks.push_back(b.compare(arith::CmpIPredicate::slt, steps, b.splat(left, kLanes)));
   }
-  auto address = [&](int64_t t, int64_t v) { return range.outAddress(tokens[t], b.add(row, v * kLanes)); };
-  for (int64_t t = 0; t < static_cast<int64_t>(tokens.size()); ++t)
-    for (int64_t v = 0; v < panel.vectors; ++v) {
-      Value before = LLVM::MaskedLoadOp::create(b.builder, b.loc, b.vecF32(), address(t, v), masks[v], zero, 4);
-      acc.push_back(b.select(isFirst, zero, before));
-    }
   acc = b.loop(b.cst(0), columns, 1, acc, [&](Value column, ValueRange carried) {
     SmallVector<Value> rows, result;
     for (int64_t v = 0; v < panel.vectors; ++v)
@@ -192,7 +186,21 @@ void MatmulEmitter::microKernel(const RowRange &range, const Panel &panel, Array
     }
     return result;
   });
-  for (int64_t t = 0; t < static_cast<int64_t>(tokens.size()); ++t)
-    for (int64_t v = 0; v < panel.vectors; ++v)
-      LLVM::MaskedStoreOp::create(b.builder, b.loc, acc[t * panel.vectors + v], address(t, v), masks[v], 4);
+  b.ifThen(isFirst, [&] { addToResults(range, panel, tokens, row, masks, acc, /*isFirst=*/true); },
+           [&] { addToResults(range, panel, tokens, row, masks, acc, /*isFirst=*/false); });
+}
+
+void MatmulEmitter::addToResults(const RowRange &range, const Panel &panel, ArrayRef<Value> tokens, Value row, ArrayRef<Value> masks,
+                                 ArrayRef<Value> acc, bool isFirst) {
+  SmallVector<Value> sums(acc), addresses;
+  for (auto [index, sum] : llvm::enumerate(sums)) {
+    int64_t v = index % panel.vectors;
+    addresses.push_back(range.outAddress(tokens[index / panel.vectors], b.add(row, v * kLanes)));
+    Value zero = b.splatF32(kLanes, 0.0f);
+    if (!isFirst)
+      sum = b.addF(sum, LLVM::MaskedLoadOp::create(b.builder, b.loc, b.vecF32(), addresses[index], masks[v], zero, 4));
+  }
+  // After all loads: a token that stands in for others must not be added to twice.
+  for (auto [index, sum] : llvm::enumerate(sums))
+    LLVM::MaskedStoreOp::create(b.builder, b.loc, sum, addresses[index], masks[index % panel.vectors], 4);
 }

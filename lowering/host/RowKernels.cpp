@@ -12,10 +12,6 @@ using namespace mlir;
 using namespace quant;
 using namespace quant::host;
 
-static LogicalResult unsupportedOperand(Operation *op) {
-  return op->emitError("an operand is no view of the kernel's arguments that the host knows");
-}
-
 /// Runs `body` for each row that belongs to one token.
 static void forRowsOfToken(HostBuilder &b, const Rows &rows, Value token, function_ref<void(Value row)> body) {
   if (rows.perToken == 1)
@@ -68,38 +64,37 @@ LogicalResult quant::host::emitRmsNorm(KernelContext &context, deepseek::RmsNorm
   return success();
 }
 
-LogicalResult quant::host::emitSwiglu(KernelContext &context, deepseek::SwigluOp op, Value token) {
+/// An elementwise op of two operands.
+static LogicalResult emitElementwise(KernelContext &context, Operation *op, Value token,
+                                     function_ref<Value(Value left, Value right, int64_t lanes)> combine) {
   HostBuilder &b = context.b;
-  FailureOr<Rows> gate = context.operands.rows(op.getGate()), up = context.operands.rows(op.getUp());
-  if (failed(gate) || failed(up))
-    return unsupportedOperand(op);
-  if (op.getQuantized())
-    return op.emitError("the host quantizes in a kernel of its own");
-  Rows out = context.operands.resultRows(0);
-  forRowsOfToken(b, out, token, [&](Value row) {
-    Value gateRow = gate->row(b, row), upRow = up->row(b, row), target = out.row(b, row);
-    b.chunks(out.columns, [&](Value column, int64_t lanes) {
-      Value g = gate->load(b, gateRow, column, lanes);
-      Value denominator = b.addF(b.splatF32(lanes, 1.0f), b.exp(b.subF(b.splatF32(lanes, 0.0f), g)));
-      b.store(b.mulF(b.divF(g, denominator), up->load(b, upRow, column, lanes)), b.at(target, column, 4));
-    });
-  });
-  return success();
-}
-
-LogicalResult quant::host::emitAdd(KernelContext &context, arith::AddFOp op, Value token) {
-  HostBuilder &b = context.b;
-  FailureOr<Rows> left = context.operands.rows(op.getLhs()), right = context.operands.rows(op.getRhs());
+  FailureOr<Rows> left = context.operands.rows(op->getOperand(0)), right = context.operands.rows(op->getOperand(1));
   if (failed(left) || failed(right))
     return unsupportedOperand(op);
   Rows out = context.operands.resultRows(0);
   forRowsOfToken(b, out, token, [&](Value row) {
     Value leftRow = left->row(b, row), rightRow = right->row(b, row), target = out.row(b, row);
     b.chunks(out.columns, [&](Value column, int64_t lanes) {
-      b.store(b.addF(left->load(b, leftRow, column, lanes), right->load(b, rightRow, column, lanes)), b.at(target, column, 4));
+      Value x = left->load(b, leftRow, column, lanes), y = right->load(b, rightRow, column, lanes);
+      b.store(combine(x, y, lanes), b.at(target, column, 4));
     });
   });
   return success();
+}
+
+LogicalResult quant::host::emitSwiglu(KernelContext &context, deepseek::SwigluOp op, Value token) {
+  if (op.getQuantized())
+    return op.emitError("the host quantizes in a kernel of its own");
+  HostBuilder &b = context.b;
+  return emitElementwise(context, op, token, [&](Value gate, Value up, int64_t lanes) {
+    Value denominator = b.addF(b.splatF32(lanes, 1.0f), b.exp(b.subF(b.splatF32(lanes, 0.0f), gate)));
+    return b.mulF(b.divF(gate, denominator), up);
+  });
+}
+
+LogicalResult quant::host::emitAdd(KernelContext &context, arith::AddFOp op, Value token) {
+  HostBuilder &b = context.b;
+  return emitElementwise(context, op, token, [&](Value left, Value right, int64_t) { return b.addF(left, right); });
 }
 
 LogicalResult quant::host::emitLastTokens(KernelContext &context, deepseek::LastTokensOp op, Value output) {

@@ -83,8 +83,9 @@ typedef struct quant_session_options {
   const char *isa;   /**< "avx2": this code, not the best that the CPU has; NULL: the best */
 } quant_session_options;
 
-/** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped, not read, and must not change.
- * `options` may be NULL. Free with quant_session_free. */
+/** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped and must not change; of the weights
+ * nothing is read now but the block scales: QUANT_INVALID_WEIGHTS where one is NaN, infinite or negative. `options` may be NULL. Free
+ * with quant_session_free. */
 QUANT_API quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
                                             quant_session **session);
 QUANT_API void quant_session_free(quant_session *session);

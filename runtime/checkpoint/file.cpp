@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <system_error>
 
 namespace quant::checkpoint {
@@ -158,6 +159,31 @@ Result<AtomicFile> AtomicFile::create(const fs::path &path) {
   return AtomicFile(path, std::move(temporary->first), std::move(temporary->second));
 }
 
+namespace {
+/// While it lives, a write of this thread beyond the file size limit (ulimit -f) fails with EFBIG and does nothing else. SIGXFSZ
+/// would kill the process, and what to do with signals is not a library's to decide.
+class WithoutFileSizeSignal {
+public:
+  WithoutFileSizeSignal() {
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGXFSZ);
+    ::pthread_sigmask(SIG_BLOCK, &signals, &before);
+  }
+  WithoutFileSizeSignal(const WithoutFileSizeSignal &) = delete;
+  ~WithoutFileSizeSignal() {
+    if (sigismember(&before, SIGXFSZ) == 1)
+      return;
+    constexpr timespec now = {};
+    while (::sigtimedwait(&signals, nullptr, &now) < 0 && errno == EINTR) {
+    }
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+private:
+  sigset_t signals, before;
+};
+} // namespace
+
 AtomicFile::~AtomicFile() {
   if (fd)
     ::unlink(temporary.c_str());
@@ -166,6 +192,7 @@ AtomicFile::~AtomicFile() {
 Result<void> AtomicFile::reserve(uint64_t bytes) {
   if (bytes == 0)
     return {};
+  WithoutFileSizeSignal guard;
   int result;
   do
     result = ::fallocate(fd.get(), 0, 0, static_cast<off_t>(bytes));
@@ -176,6 +203,7 @@ Result<void> AtomicFile::reserve(uint64_t bytes) {
 }
 
 Result<void> AtomicFile::writeAt(std::span<const std::byte> bytes, uint64_t offset) {
+  WithoutFileSizeSignal guard;
   while (!bytes.empty()) {
     ssize_t count = ::pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR)

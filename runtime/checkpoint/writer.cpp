@@ -11,6 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <atomic>
 #include <cstdint>
 #include <utility>
 
@@ -121,6 +122,22 @@ Result<void> SafetensorsWriter::append(std::string_view name, std::span<const st
   if (auto put = file.writeAt(bytes, header.dataBegin + tensor->begin + done); !put)
     return put;
   done += bytes.size();
+  return {};
+}
+
+Result<void> SafetensorsWriter::writeAt(std::string_view name, uint64_t offset, std::span<const std::byte> bytes) {
+  auto context = [&] { return printable(path.native()) + ": tensor " + quote(name); };
+  if (!file.isOpen())
+    return fail(context() + ": bytes come after the file was finished");
+  const TensorInfo *tensor = header.find(name);
+  if (!tensor)
+    return fail(context() + " was not declared");
+  if (offset > tensor->bytes() || bytes.size() > tensor->bytes() - offset)
+    return fail(context() + " takes " + std::to_string(tensor->bytes()) + " bytes, given " + std::to_string(bytes.size()) +
+                " at byte " + std::to_string(offset));
+  if (auto put = file.writeAt(bytes, header.dataBegin + tensor->begin + offset); !put)
+    return put;
+  std::atomic_ref(written[static_cast<size_t>(tensor - header.tensors.data())]) += bytes.size();
   return {};
 }
 

@@ -45,6 +45,9 @@ public:
   /// The next bytes of that tensor, in chunks of any size (a MiB or more is fastest). Tensors may come in any order and
   /// interleaved; appends to different tensors may run in parallel.
   Result<void> append(std::string_view tensor, std::span<const std::byte> bytes);
+  /// Bytes [offset, offset + bytes.size()) of that tensor, in any order and in parallel, each byte once. A tensor is either
+  /// appended to or written at positions.
+  Result<void> writeAt(std::string_view tensor, uint64_t offset, std::span<const std::byte> bytes);
   /// Fails if a tensor lacks bytes. No append after this.
   Result<void> finish();
 
@@ -60,7 +63,7 @@ private:
   std::filesystem::path path;
   AtomicFile file;
   Header header;
-  /// Bytes appended so far, per tensor of the header.
+  /// Bytes written so far, per tensor of the header.
   std::vector<uint64_t> written;
 };
 

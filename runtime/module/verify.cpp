@@ -121,8 +121,7 @@ static Result<void> verifyDispatch(const Dispatch &dispatch, const Target &targe
     const Value &value = target.program.values[static_cast<size_t>(dispatch.operands[i])];
     if (Result<void> operand = verifyOperand(value, kernel.operands[i]); !operand)
       return tl::unexpected(operand.error().in("operand " + std::to_string(i) + " (value " +
-                                                std::to_string(dispatch.operands[i]) + " " + checkpoint::quote(value.name) +
-                                                ")"));
+                                               std::to_string(dispatch.operands[i]) + " " + checkpoint::quote(value.name) + ")"));
   }
   Result<Interval> grid = dispatch.grid.bounds(target.program.limits.intervals());
   if (!grid)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 HEADER, ENTRY, ALIGNMENT = 64, struct.Struct("<48sQQQ"), 4096
 
 
+@functools.lru_cache(16)
 def fnv1a(data: bytes) -> int:
     value = 0xCBF29CE484222325
     for byte in data:

@@ -67,7 +67,8 @@ def prepare(binaries: Path) -> None:
     Context.binaries = binaries.resolve()
     Context.folder = Path(tempfile.mkdtemp(prefix="bad-input-"))
     (Context.folder / "config.json").write_text(json.dumps(CONFIG))
-    made = call("quant-convert", "random", "--config", Context.folder / "config.json", "--output", Context.checkpoint(), "--seed", "7")
+    config = Context.folder / "config.json"
+    made = call("quant-convert", "random", "--config", config, "--output", Context.checkpoint(), "--seed", "7")
     if made.returncode == 0:
         # One file, without an index: most tests spoil that.
         shard = next(Context.checkpoint().glob("*.safetensors"))
@@ -83,11 +84,13 @@ def clean_up() -> None:
     shutil.rmtree(Context.folder, ignore_errors=True)
 
 
-def compile_model(checkpoint: Path, module: Path) -> subprocess.CompletedProcess[str]:
-    return call("quant-compile", checkpoint, "--host-isa", "avx2", "-o", module)
+def compile_model(checkpoint: Path, module: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    return call("quant-compile", checkpoint, "--host-isa", "avx2", "-o", module, **options)
 
 
-def run_model(checkpoint: Path, *arguments: str | Path, module: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+def run_model(
+    checkpoint: Path, *arguments: str | Path, module: Path | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
     if "--tokens" not in arguments:
         arguments = ("--tokens", "1,2,3", "--max-new-tokens", "2", *arguments)
     return call("quant-run", module or Context.module(), "--weights", checkpoint, *arguments, **options)

@@ -28,7 +28,10 @@ class Headers(BadInputTest):
         self.refuse_file(good[:7], "too short for a safetensors file: 7 bytes")
         self.refuse_file(b"\xff" * 8 + good[8:], "header length 18446744073709551615 is beyond the format's limit")
         self.refuse_file((100_000_001).to_bytes(8, "little") + good[8:], "header length 100000001 is beyond the format's limit")
-        self.refuse_file((len(good)).to_bytes(8, "little") + good[8:], f"truncated: header length {len(good)} reaches beyond the file of {len(good)} bytes")
+        size = len(good)
+        self.refuse_file(
+            size.to_bytes(8, "little") + good[8:], f"truncated: header length {size} reaches beyond the file of {size} bytes"
+        )
 
     def test_text(self) -> None:
         self.refuse_file(safetensors_bytes(b'{"\xff": 1}'), "ill-formed UTF-8 byte")
@@ -115,7 +118,8 @@ class Files(BadInputTest):
         self.refused(run_model(loop), "model.safetensors: cannot open: Too many levels of symbolic links")
 
     def test_hard_links_are_files(self) -> None:
-        self.accepted(run_model(self.replace(self.copy(), lambda path: path.hardlink_to(Path(self.copy() / "model.safetensors")))))
+        other = self.copy() / "model.safetensors"
+        self.accepted(run_model(self.replace(self.copy(), lambda path: path.hardlink_to(other))))
 
 
 class Indices(BadInputTest):

@@ -84,11 +84,9 @@ class Modules(BadInputTest):
             content = bytearray(sections[name])
             content[bit // 8] ^= 1 << bit % 8
             path = self.folder / f"{place}.tmp"
-            write_sections(path, {key: bytes(content) if key == name else value for key, value in small.items()})
+            write_sections(path, {key: bytes(content) if key == name else value for key, value in sections.items()})
             return path.read_bytes(), f"{name} bit {bit}"
 
-        # Hashing in Python takes long: the JSON is what counts, and the code's size.
-        small = {name: data if name in names else bytes(len(data)) for name, data in sections.items()}
         self.spoil_many(flip, ("--print-program",), allow_success=True)
 
     def test_wrong_isa(self) -> None:
@@ -153,7 +151,8 @@ class Tokens(BadInputTest):
         self.refuse_tokens(",".join(["1"] * (CONTEXT + 1)), f"overflow the context of {CONTEXT} rows")
         self.refuse_tokens("1", f"overflow the context of {CONTEXT} rows", arguments=("--max-new-tokens", str(CONTEXT + 1)))
         self.refuse_tokens("1,2,3", "overflow the context of 2 rows", arguments=("--context", "2"))
-        self.refuse_tokens("1", f"context is {CONTEXT + 1}, not 0 (the default) to {CONTEXT}", arguments=("--context", str(CONTEXT + 1)))
+        too_long = ("--context", str(CONTEXT + 1))
+        self.refuse_tokens("1", f"context is {CONTEXT + 1}, not 0 (the default) to {CONTEXT}", arguments=too_long)
         full = run_model(Context.checkpoint(), "--tokens", ",".join(["1"] * CONTEXT), "--max-new-tokens", "1")
         self.accepted(full)
 

@@ -49,13 +49,14 @@ class Writing(BadInputTest):
 
     def test_full_stdout(self) -> None:
         with open("/dev/full", "w") as full:
-            self.refused(run_model(Context.checkpoint(), stdout=full, stderr=subprocess.PIPE, capture_output=False), "cannot write to stdout")
+            done = run_model(Context.checkpoint(), stdout=full, stderr=subprocess.PIPE, capture_output=False)
+        self.refused(done, "cannot write to stdout")
 
     def test_module_that_cannot_be_written(self) -> None:
         good = Context.checkpoint()
         self.refused(compile_model(good, Path("/dev/full")), "/dev/full: is a device and will not be replaced by a file")
-        self.refused(compile_model(good, self.folder), "is a directory and will not be replaced by a file")
-        self.refused(compile_model(good, self.folder / "no" / "x.qmod"), "No such file or directory")
+        self.refused(compile_model(good, self.folder / "x.qmod", preexec_fn=limit_file_size), "File too large")
+        self.assertEqual(names(self.folder), [])
 
     def test_output_is_input(self) -> None:
         copy = self.copy()
@@ -80,8 +81,8 @@ class Writing(BadInputTest):
         """SIGKILL leaves `.NAME.PID-N.tmp`; neither the next run nor one that is refused is bothered by it."""
         out = self.folder / "out"
         config = Path(__file__).resolve().parents[2] / "models" / "configs" / "16B.json"
-        big = [str(Context.binaries / "quant-convert"), "random", "--config", str(config), "--output", str(out), "--shard-size", "60MB"]
-        process = subprocess.Popen(big, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
+        big = [Context.binaries / "quant-convert", "random", "--config", config, "--output", out, "--shard-size", "60MB"]
+        process = subprocess.Popen(big, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not (out.exists() and any(name.endswith(".tmp") for name in names(out))) and process.poll() is None:
             time.sleep(0.001)
         busy = call("quant-convert", *random_arguments(out, "--force"))
@@ -96,16 +97,20 @@ class Writing(BadInputTest):
         self.accepted(run_model(out))
 
     def test_weights_cut_short_while_they_are_used(self) -> None:
-        """A lost page of a mapping is a SIGBUS: quant-run makes an error of it."""
+        """A lost page of a mapping is a SIGBUS: quant-run makes an error of it. A run that was done before is tried again."""
+        message = "weights can no longer be read: a file was cut short while it was in use, or the disk failed"
+        for _ in range(50):
+            code, stderr = self.cut_short()
+            if code != 0:
+                break
+        self.assertEqual((code, stderr), (1, f"quant-run: error: {message}\n"))
+
+    def cut_short(self) -> tuple[int, str]:
         copy = self.copy()
-        command = [str(Context.binaries / "quant-run"), str(Context.module()), "--weights", str(copy), "--tokens", "1"]
-        process = subprocess.Popen(command + ["--max-new-tokens", "60", "--profile"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                   preexec_fn=lambda: os.nice(0))  # fmt: skip
-        process.stdout.read(1)
-        os.truncate(copy / "model.safetensors", 4096)
-        stderr = process.stderr.read()
-        process.stdout.close()
-        process.stderr.close()
-        self.assertIn(process.wait(), (0, 1), stderr)
-        if process.returncode == 1:
-            self.assertEqual(stderr, "quant-run: error: weights can no longer be read: a file was cut short while it was in use, or the disk failed\n")
+        command = [Context.binaries / "quant-run", Context.module(), "--weights", copy, "--tokens", "1", "--max-new-tokens", "60"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            process.stdout.read(1)  # loaded: the first token is there
+            process.send_signal(signal.SIGSTOP)
+            os.truncate(copy / "model.safetensors", 4096)
+            process.send_signal(signal.SIGCONT)
+            return process.wait(timeout=60), process.stderr.read()

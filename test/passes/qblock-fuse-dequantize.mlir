@@ -76,9 +76,10 @@ func.func @double_transpose(%w: !w, %x: tensor<?x300xf32>) -> tensor<?x576xf32> 
   return %y : tensor<?x576xf32>
 }
 
-// Two turns of three dimensions do not cancel.
+// Two turns of three dimensions do not cancel: they are one other turn.
 // CHECK-LABEL: @two_rotations
-// CHECK-COUNT-4: linalg.transpose
+// CHECK: linalg.transpose {{.*}} outs(%{{.*}} : tensor<8x256x128xi8>) permutation = [2, 0, 1]
+// CHECK: linalg.transpose {{.*}} outs(%{{.*}} : tensor<8x8x8xf32>) permutation = [2, 0, 1]
 // CHECK: qblock.assemble {{.*}} -> !qblock.tensor<8x256x128xi8, block<1x32x16>, f32>
 // CHECK-NOT: qblock.dequantize
 func.func @two_rotations(%w: !qblock.tensor<256x128x8xi8, block<32x16x1>, f32>, %x: tensor<?x128xf32>, %o: tensor<9xi32>,

@@ -1,3 +1,53 @@
+// One MLP on its way to host code, stage by stage; walk-sm90a.mlir takes the other fork.
+// RUN: quant-opt %s --stage=model | FileCheck %s --check-prefix=MODEL
+// RUN: quant-opt %s --stage=fused | FileCheck %s --check-prefix=FUSED
+// RUN: quant-opt %s --stage=dispatched | FileCheck %s --check-prefix=DISPATCHED
+// RUN: quant-opt %s --stage=tiled | FileCheck %s --check-prefix=TILED
+// RUN: quant-opt %s --stage=target | FileCheck %s --check-prefix=TARGET
+// RUN: quant-opt %s --stage=target --stage-options=isa=avx2 | FileCheck %s --check-prefix=AVX2
+
+// The module is only checked and marked.
+// MODEL: module attributes {program.stage = "model"}
+// MODEL-COUNT-3: qblock.dequantize
+
+// No weight is dequantized: the matmuls read codes, and gate|up is one.
+// FUSED: module attributes {program.stage = "fused"}
+// FUSED-NOT: qblock.dequantize
+// FUSED: %[[GATE_UP:.*]] = qblock.concat
+// FUSED: qblock.matmul %{{.*}}, %[[GATE_UP]] : (tensor<?x300xf32>, !qblock.tensor<512x300xf8E4M3FN, block<128x128>, f32>) -> tensor<?x512xf32>
+// FUSED: deepseek.swiglu
+// FUSED: qblock.matmul {{.*}} -> tensor<?x300xf32>
+
+// The model is a list of dispatches, each result with its place; the down projection overwrites what gate|up gave.
+// DISPATCHED: module attributes {program.stage = "dispatched"}
+// DISPATCHED: program.workspace_bytes = 831488 : i64
+// DISPATCHED: program.dispatch @embed_300({{.*}} {placement = array<i64: 524288>}
+// DISPATCHED: program.dispatch @matmul_f8E4M3FN_512x300({{.*}} {placement = array<i64: 0>}
+// DISPATCHED: program.dispatch @swiglu_256({{.*}} {placement = array<i64: 524288>}
+// DISPATCHED: program.dispatch @matmul_f8E4M3FN_300x256({{.*}} {placement = array<i64: 0>}
+// DISPATCHED: program.dispatch @last_tokens_300({{.*}} {placement = array<i64: -1>}
+// DISPATCHED: func.func private @matmul_f8E4M3FN_512x300
+// DISPATCHED: qblock.matmul
+
+// 512 rows in blocks of 128, 300 columns in steps of 128.
+// TILED: module attributes {program.stage = "tiled"}
+// TILED: func.func private @matmul_f8E4M3FN_512x300
+// TILED: scf.forall (%{{.*}}) = (0) to (512) step (128)
+// TILED: scf.for %{{.*}} = %c0 to %c300 step %c128
+// TILED: qblock.extract_slice {{.*}} to !qblock.tensor<128x?xf8E4M3FN, block<128x128>, f32>
+// TILED: qblock.matmul_acc
+// TILED-NOT: qblock.matmul{{ }}
+
+// Kernels in the host ABI, on 512-bit vectors. FP8 goes through byte tables in two registers of 64.
+// TARGET: module attributes {program.stage = "target"}
+// TARGET: func.func @matmul_f8E4M3FN_512x300(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: i64, %{{.*}}: i64)
+// TARGET: arith.constant dense<{{.*}}> : vector<64xi8>
+// TARGET: llvm.call_intrinsic "llvm.x86.avx512.vpermi2var.qi.512"({{.*}}) : (vector<64xi8>, vector<64xi8>, vector<64xi8>) -> vector<64xi8>
+// TARGET: math.fma {{.*}} : vector<16xf32>
+
+// AVX2-NOT: vpermi2var
+// AVX2: arith.extf {{.*}} : vector<16xf16> to vector<16xf32>
+
 func.func @forward(%ids: tensor<?xi32> {program.dim = "tokens"}, %position: index {program.dim = "position"}, %outputs: index {program.dim = "outputs"}) -> (tensor<?x300xf32> {program.dim = "outputs"}) attributes {program.max_context = 64 : i64} {
   %table = program.weight "model.embed_tokens.weight" : tensor<512x300xbf16>
   %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x300xbf16>) -> tensor<?x300xf32>

@@ -33,10 +33,10 @@ Result<uint64_t> tools::freeBytes(const fs::path &path) {
   return space.available;
 }
 
-/// model.safetensors, model-00001-of-00009.safetensors and the index; not adapter_model.safetensors.
+/// model.safetensors, model-00001-of-00009.safetensors, the index and a run's state; not adapter_model.safetensors.
 static bool isCheckpointFile(const fs::path &path) {
   std::string name = path.filename().string();
-  return name == checkpoint::indexFileName || (name.starts_with("model") && path.extension() == ".safetensors");
+  return name == checkpoint::indexFileName || name == tools::kRunStateFileName || (name.starts_with("model") && path.extension() == ".safetensors");
 }
 
 static bool isTemporary(const fs::path &path) {
@@ -56,22 +56,43 @@ static Result<std::vector<fs::path>> listFolder(const fs::path &dir) {
 }
 
 /// Bytes that replacing the checkpoint in `dir` frees are not counted: a full disk is better met early.
-static Result<void> checkRoom(const fs::path &dir, uint64_t bytes) {
+Result<void> tools::checkRoom(const fs::path &dir, uint64_t bytes, const std::string &flag) {
   auto available = tools::freeBytes(dir);
   if (!available)
     return tl::unexpected(available.error());
   if (*available < bytes)
     return fail(dir.string() + ": " + tools::humanBytes(bytes) + " are needed, " + tools::humanBytes(*available) +
-                " are free; make room or choose another --output");
+                " are free; make room or choose another " + flag);
   return {};
 }
 
-Result<void> tools::prepareOutputDir(const fs::path &dir, uint64_t bytes, bool force) {
+static Result<void> checkNotWritten(const fs::path &dir, const std::vector<fs::path> &entries, const std::string &flag) {
+  for (const fs::path &entry : entries)
+    if (isTemporary(entry) && checkpoint::isBeingWritten(entry))
+      return fail(dir.string() + ": another process is writing to it (" + checkpoint::quote(entry.filename().native()) +
+                  "); choose another " + flag);
+  return {};
+}
+
+Result<void> tools::removeLeftovers(const fs::path &dir, const std::string &flag) {
+  auto entries = listFolder(dir);
+  if (!entries)
+    return tl::unexpected(entries.error());
+  if (auto idle = checkNotWritten(dir, *entries, flag); !idle)
+    return idle;
+  std::error_code code;
+  for (const fs::path &entry : *entries)
+    if (!code && isTemporary(entry))
+      fs::remove(entry, code);
+  return code ? Result<void>(fileError(dir, "remove what a killed run left", code)) : Result<void>();
+}
+
+Result<void> tools::prepareOutputDir(const fs::path &dir, uint64_t bytes, bool force, const std::string &flag) {
   std::error_code code;
   bool there = fs::exists(dir, code);
   if (there && !fs::is_directory(dir, code))
-    return fail(dir.string() + ": is not a folder; choose another --output");
-  if (auto room = checkRoom(dir, bytes); !room)
+    return fail(dir.string() + ": is not a folder; choose another " + flag);
+  if (auto room = checkRoom(dir, bytes, flag); !room)
     return room;
   if (!there) {
     fs::create_directories(dir, code);
@@ -80,12 +101,10 @@ Result<void> tools::prepareOutputDir(const fs::path &dir, uint64_t bytes, bool f
   auto entries = listFolder(dir);
   if (!entries)
     return tl::unexpected(entries.error());
-  for (const fs::path &entry : *entries)
-    if (isTemporary(entry) && checkpoint::isBeingWritten(entry))
-      return fail(dir.string() + ": another process is writing to it (" + checkpoint::quote(entry.filename().native()) +
-                  "); choose another --output");
+  if (auto idle = checkNotWritten(dir, *entries, flag); !idle)
+    return idle;
   if (!force && !std::ranges::all_of(*entries, isTemporary))
-    return fail(dir.string() + ": is not empty; choose another --output, or replace the checkpoint in it with --force");
+    return fail(dir.string() + ": is not empty; choose another " + flag + ", or replace the checkpoint in it with --force");
   // The index goes first: without it, what is left no longer claims to be whole.
   fs::remove(dir / checkpoint::indexFileName, code);
   for (const fs::path &entry : *entries)

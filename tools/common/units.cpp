@@ -25,6 +25,19 @@ std::string tools::humanBytes(uint64_t bytes) {
   return text;
 }
 
+std::string tools::humanCount(uint64_t count) {
+  static constexpr const char *units[] = {"", "k", "M", "B", "T", "P", "E"};
+  if (count < 1000)
+    return std::to_string(count);
+  double value = static_cast<double>(count);
+  size_t unit = 0;
+  for (; value >= 999.5; value /= 1000)
+    ++unit;
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.*f%s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, units[unit]);
+  return text;
+}
+
 std::string tools::humanTime(double seconds) {
   // A day count is of no use where a rate has not settled yet.
   int64_t total = static_cast<int64_t>(std::clamp(seconds, 0.0, 359999.0) + 0.5);

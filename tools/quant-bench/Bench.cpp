@@ -20,9 +20,6 @@ using Json = nlohmann::ordered_json;
 using runtime::Memory;
 using runtime::ThreadPool;
 
-/// The weights of one contender, all copies together: well over any last-level cache, so that each call reads memory.
-static constexpr int64_t kRotatedBytes = 256 << 20;
-
 static Result<WeightSpec> parseShape(const std::string &text) {
   WeightSpec spec;
   const char *end = text.data() + text.size();
@@ -39,7 +36,8 @@ namespace {
 /// A compiled product with random weights in several copies, and its vectors.
 class Contender {
 public:
-  static Result<std::unique_ptr<Contender>> create(const WeightSpec &spec, const std::string &isa, int threads, int64_t tokens) {
+  static Result<std::unique_ptr<Contender>> create(const WeightSpec &spec, const std::string &isa, int threads, int64_t tokens,
+                                                   int64_t rotatedBytes) {
     Result<CompiledMatmul> compiled = CompiledMatmul::compile(spec, isa, threads);
     if (!compiled)
       return tl::unexpected(compiled.error());
@@ -47,7 +45,7 @@ public:
     result->spec = spec;
     result->matmul = std::move(*compiled);
     result->stride = (spec.dataBytes() + 4095) / 4096 * 4096;
-    result->copies = std::max<int64_t>(2, (kRotatedBytes + result->stride - 1) / result->stride);
+    result->copies = std::max<int64_t>(1, (rotatedBytes + result->stride - 1) / result->stride);
     Result<Memory> weights = Memory::allocate(result->stride * result->copies, "weights");
     if (!weights)
       return tl::unexpected(weights.error());
@@ -93,6 +91,7 @@ private:
 struct Setting {
   std::unique_ptr<ThreadPool> pool;
   std::string isa;
+  int64_t rotatedBytes;
 };
 
 } // namespace
@@ -101,7 +100,7 @@ static Result<Setting> makeSetting(const BenchOptions &options) {
   std::vector<std::string> isas = runnableIsas();
   if (isas.empty())
     return fail("this CPU runs neither avx512 nor avx2 code");
-  Setting setting;
+  Setting setting{nullptr, "", options.rotatedMegabytes << 20};
   setting.isa = options.isa.empty() ? isas.front() : options.isa;
   Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(options.threads > 0 ? options.threads : runtime::availableCpus());
   if (!pool)
@@ -118,7 +117,8 @@ static Result<Json> gemvShape(const std::string &shape, const Setting &setting, 
   plain.storage = "bf16";
   plain.scale = "";
   ThreadPool &pool = *setting.pool;
-  auto ours = Contender::create(*spec, setting.isa, pool.size(), 1), bf16 = Contender::create(plain, setting.isa, pool.size(), 1);
+  auto ours = Contender::create(*spec, setting.isa, pool.size(), 1, setting.rotatedBytes);
+  auto bf16 = Contender::create(plain, setting.isa, pool.size(), 1, setting.rotatedBytes);
   if (!ours || !bf16)
     return tl::unexpected(!ours ? ours.error() : bf16.error());
   auto times = interleave({[&] { readAll(pool, setting.isa, (*ours)->nextWeights(), spec->dataBytes()); },
@@ -161,7 +161,7 @@ static Result<void> gemmShape(const std::string &shape, const Setting &setting, 
     return tl::unexpected(spec.error());
   ThreadPool &pool = *setting.pool;
   int64_t largest = *std::max_element(options.tokens.begin(), options.tokens.end());
-  auto ours = Contender::create(*spec, setting.isa, pool.size(), largest);
+  auto ours = Contender::create(*spec, setting.isa, pool.size(), largest, setting.rotatedBytes);
   if (!ours)
     return tl::unexpected(ours.error());
   for (int64_t tokens : options.tokens) {

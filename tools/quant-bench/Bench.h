@@ -21,6 +21,8 @@ struct BenchOptions {
   int threads = 0; ///< 0: all CPUs
   std::string isa; ///< empty: the best one here
   double seconds = 3;
+  /// Of the weights of one contender, all copies together: well over a last-level cache, so that each call reads memory.
+  int64_t rotatedMegabytes = 256;
   bool json = false;
 };
 

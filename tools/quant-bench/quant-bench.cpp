@@ -81,6 +81,9 @@ static CLI::App *addCommand(CLI::App &app, BenchOptions &options, const char *na
 static void addTiming(CLI::App *command, BenchOptions &options) {
   command->add_option("--threads", options.threads, "threads (default: all CPUs)")->check(CLI::Range(1, 1024));
   command->add_option("--seconds", options.seconds, "how long to measure each line")->check(CLI::Range(0.01, 600.0))->capture_default_str();
+  command->add_option("--rotate-mb", options.rotatedMegabytes, "memory that the copies of a weight take; 0 keeps it in the cache")
+      ->check(CLI::Range(0, 1 << 16))
+      ->capture_default_str();
   command->add_flag("--json", options.json, "print JSON: bytes and operations per call, medians, medians of the rounds' ratios");
 }
 

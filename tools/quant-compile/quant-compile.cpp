@@ -12,6 +12,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <sys/resource.h>
 
 using namespace quant;
 
@@ -69,6 +70,13 @@ static void printSummary(const CompileReport &report, const CompileOptions &opti
   std::fprintf(stderr, " (--json says why)\n");
 }
 
+/// The largest resident size this process has had.
+static int64_t peakMemoryBytes() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}
+
 static void printJson(const CompileReport &report, const CompileOptions &options) {
   nlohmann::ordered_json unsupported = nlohmann::ordered_json::array();
   for (const UnsupportedKernel &kernel : report.unsupported)
@@ -76,7 +84,8 @@ static void printJson(const CompileReport &report, const CompileOptions &options
   nlohmann::ordered_json summary = {{"output", options.output.string()}, {"model", report.model},
                                     {"weights", report.weights},         {"kernels", report.kernels},
                                     {"dispatches", report.dispatches},   {"bytes", report.fileBytes},
-                                    {"seconds", report.seconds},         {"unsupported", unsupported}};
+                                    {"seconds", report.seconds},         {"peak_memory_bytes", peakMemoryBytes()},
+                                    {"unsupported", unsupported}};
   std::cout << summary.dump(2) << "\n";
 }
 

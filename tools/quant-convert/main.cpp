@@ -9,7 +9,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <csignal>
 #include <cstdio>
 
 using namespace quant;
@@ -23,7 +22,6 @@ static int report(const std::string &message, ExitCode code) {
 }
 
 int main(int argc, char **argv) {
-  std::signal(SIGXFSZ, SIG_IGN); // the file size limit (ulimit -f) is an error like a full disk
   CLI::App app("Makes and converts checkpoints of block-scaled FP8 models. Shard by shard: memory does not grow with the model.",
                "quant-convert");
   app.set_version_flag("--version", "quant-convert " QUANT_VERSION);

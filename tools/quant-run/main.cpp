@@ -37,12 +37,6 @@ static void onLostPage(int) {
   ::_exit(1);
 }
 
-/// Makes errors of what else would kill the process: lost pages, and the file size limit (ulimit -f).
-static void handleSignals() {
-  std::signal(SIGBUS, onLostPage);
-  std::signal(SIGXFSZ, SIG_IGN);
-}
-
 /// Refuses a --logits that would replace what the run reads.
 static Result<void> checkLogits(const Options &options) {
   std::filesystem::path path = options.logits, folder = path.has_parent_path() ? path.parent_path() : ".";
@@ -142,7 +136,7 @@ static Result<void> run(const Options &options, const std::vector<int32_t> &prom
 }
 
 int main(int argc, char **argv) {
-  handleSignals();
+  std::signal(SIGBUS, onLostPage);
   std::variant<Options, int> parsed = parseOptions(argc, argv);
   if (const int *status = std::get_if<int>(&parsed))
     return *status;

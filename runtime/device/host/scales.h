@@ -16,8 +16,8 @@
 namespace quant::runtime {
 
 /// Reads every scale of `tensors` (F32, F16, BF16 or F8_E8M0) on all threads of `pool`. Zero is legal: a block of zeros. Error:
-/// one is NaN, infinite or negative; of several, the first of the first tensor is named, with its block and value. NaN codes in the
-/// weights themselves are not looked for: there are 16384 times as many, and kernels hand them on as NaN.
+/// one is NaN, infinite or negative; of several, the first of the first tensor is named, with its block and value. NaN codes in
+/// the weights themselves are not looked for: there are 16384 times as many, and kernels hand them on as NaN.
 Result<void> checkScales(std::span<const checkpoint::Checkpoint::Tensor *const> tensors, ThreadPool &pool);
 
 } // namespace quant::runtime

@@ -81,9 +81,9 @@ private:
   Memory workspace;
   Memory scratch; ///< one part per worker
   int64_t scratchStride = 0;
-  std::deque<Memory> buffers;                              ///< inputs, outputs and caches
-  std::deque<std::vector<const std::byte *>> weightTables; ///< what weight_group operands point to
-  std::vector<void *> addresses;                           ///< of the program's values
+  std::deque<Memory> buffers;                                 ///< inputs, outputs and caches
+  std::deque<std::vector<const std::byte *>> weightTables;    ///< what weight_group operands point to
+  std::vector<void *> addresses;                              ///< of the program's values
   std::vector<const checkpoint::Checkpoint::Tensor *> scales; ///< the tensors of block scales, to be checked
   std::vector<Step> steps;
   std::map<std::string, ProfileEntry, std::less<>> profileEntries;

@@ -38,8 +38,8 @@ static std::string scaleHint(const std::string &name, const Checkpoint &checkpoi
     if (!name.ends_with(suffix))
       continue;
     std::string weight = name.substr(0, name.size() - suffix.size());
-    std::string hint = "; it holds the scales of " + checkpoint::quote(weight) + ", which DeepSeek names '*.weight_scale_inv' and " +
-                       "compressed-tensors '*.weight_scale'";
+    std::string hint = "; it holds the scales of " + checkpoint::quote(weight) +
+                       ", which DeepSeek names '*.weight_scale_inv' and " + "compressed-tensors '*.weight_scale'";
     for (std::string_view other : kScaleSuffixes)
       if (checkpoint.find(weight + std::string(other)))
         return hint + ": the checkpoint has " + checkpoint::quote(weight + std::string(other));

@@ -13,9 +13,10 @@
 
 namespace quant::runtime {
 
-/// Each tensor of `value`, a Weight (one) or a WeightGroup (`count`). They belong to `checkpoint`. Errors: a tensor is missing, or
-/// its dtype or shape is not the program's; the message says what was expected and what found.
-Result<std::vector<const checkpoint::Checkpoint::Tensor *>> findWeights(const Value &value, const checkpoint::Checkpoint &checkpoint);
+/// Each tensor of `value`, a Weight (one) or a WeightGroup (`count`). They belong to `checkpoint`. Errors: a tensor is missing,
+/// or its dtype or shape is not the program's; the message says what was expected and what found.
+Result<std::vector<const checkpoint::Checkpoint::Tensor *>> findWeights(const Value &value,
+                                                                        const checkpoint::Checkpoint &checkpoint);
 
 } // namespace quant::runtime
 

@@ -206,11 +206,9 @@ TEST(Api, RefusesWeights) {
                     "compressed-tensors '*.weight_scale': the checkpoint has 'experts.1.weight_scale'");
   expectWeightError([](auto &tensors) { tensors[2].first.name = "experts.1.weight"; },
                     ": the checkpoint has the weight without any");
-  expectWeightError([](auto &tensors) { tensors[2].first.shape = {4, 2}; },
-                    "tensor 'experts.1.weight_scale_inv' in /");
+  expectWeightError([](auto &tensors) { tensors[2].first.shape = {4, 2}; }, "tensor 'experts.1.weight_scale_inv' in /");
   expectWeightError([](auto &tensors) { tensors[2].first.shape = {4, 2}; }, "is 4x2xf32, the module expects 8xf32");
-  expectWeightError([](auto &tensors) { tensors[2].first.dtype = checkpoint::DType::F16; },
-                    "is 8xf16, the module expects 8xf32");
+  expectWeightError([](auto &tensors) { tensors[2].first.dtype = checkpoint::DType::F16; }, "is 8xf16, the module expects 8xf32");
   expectWeightError([](auto &tensors) { tensors[2].second[5] = -1; },
                     "model.safetensors: the scale of block [5] is -1, scales are finite and not negative");
 }

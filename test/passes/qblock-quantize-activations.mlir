@@ -1,0 +1,63 @@
+// RUN: quant-opt %s --qblock-quantize-activations | FileCheck %s --check-prefixes=CHECK,F32
+// RUN: quant-opt %s --qblock-quantize-activations=scale-format=ue8m0 | FileCheck %s --check-prefixes=CHECK,UE8M0
+// RUN: quant-opt %s --qblock-quantize-activations=result-type=bf16 | FileCheck %s --check-prefix=BF16
+
+!w = !qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>
+
+// Two matmuls that share their input share its quantized form.
+// CHECK-LABEL: @shared_input
+// CHECK-SAME: %[[X:.*]]: tensor<?x300xf32>, %[[W:.*]]: !qblock
+func.func @shared_input(%x: tensor<?x300xf32>, %w: !w) -> (tensor<?x256xf32>, tensor<?x256xf32>) {
+  // F32-NEXT: %[[Q:.*]] = qblock.quantize %[[X]] : tensor<?x300xf32> -> !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>
+  // UE8M0-NEXT: %[[Q:.*]] = qblock.quantize %[[X]] {power_of_two} : tensor<?x300xf32> -> !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>
+  // CHECK-NEXT: qblock.matmul %[[Q]], %[[W]]
+  // CHECK-NEXT: qblock.matmul %[[Q]], %[[W]]
+  %0 = qblock.matmul %x, %w : (tensor<?x300xf32>, !w) -> tensor<?x256xf32>
+  %1 = qblock.matmul %x, %w : (tensor<?x300xf32>, !w) -> tensor<?x256xf32>
+  return %0, %1 : tensor<?x256xf32>, tensor<?x256xf32>
+}
+
+// BF16-LABEL: @shared_input
+// BF16: %[[Y:.*]] = qblock.matmul {{.*}} -> tensor<?x256xbf16>
+// BF16: arith.extf %[[Y]] : tensor<?x256xbf16> to tensor<?x256xf32>
+
+// One group size, one quantized form.
+// CHECK-LABEL: @two_group_sizes
+// CHECK-DAG: qblock.quantize {{.*}} -> !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>
+// CHECK-DAG: qblock.quantize {{.*}} -> !qblock.tensor<?x300xf8E4M3FN, block<1x32>, f32>
+// CHECK-NOT: qblock.quantize
+func.func @two_group_sizes(%x: tensor<?x300xf32>, %w: !w, %v: !qblock.tensor<256x300xf8E5M2, block<32x32>, f32>) -> (tensor<?x256xf32>, tensor<?x256xf32>) {
+  %0 = qblock.matmul %x, %w : (tensor<?x300xf32>, !w) -> tensor<?x256xf32>
+  %1 = qblock.matmul %x, %v : (tensor<?x300xf32>, !qblock.tensor<256x300xf8E5M2, block<32x32>, f32>) -> tensor<?x256xf32>
+  return %0, %1 : tensor<?x256xf32>, tensor<?x256xf32>
+}
+
+// One scale for all of K makes one scale a token.
+// CHECK-LABEL: @per_channel
+// CHECK: %[[Q:.*]] = qblock.quantize {{.*}} -> !qblock.tensor<?x300xf8E4M3FN, block<1x?>, f32>
+// CHECK: qblock.matmul %[[Q]]
+func.func @per_channel(%x: tensor<?x300xf32>, %w: !qblock.tensor<256x300xf8E4M3FN, block<1x?>, f32>) -> tensor<?x256xf32> {
+  %0 = qblock.matmul %x, %w : (tensor<?x300xf32>, !qblock.tensor<256x300xf8E4M3FN, block<1x?>, f32>) -> tensor<?x256xf32>
+  return %0 : tensor<?x256xf32>
+}
+
+// CHECK-LABEL: @grouped
+// CHECK: %[[Q:.*]] = qblock.quantize {{.*}} -> !qblock.tensor<?x2x256xf8E4M3FN, block<1x1x128>, f32>
+// CHECK: qblock.grouped_matmul %[[Q]]
+func.func @grouped(%x: tensor<?x2x256xf32>, %w: !qblock.tensor<8x300x256xf8E4M3FN, block<1x128x128>, f32>, %o: tensor<9xi32>) -> tensor<?x2x300xf32> {
+  %0 = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x256xf32>, !qblock.tensor<8x300x256xf8E4M3FN, block<1x128x128>, f32>, tensor<9xi32>) -> tensor<?x2x300xf32>
+  return %0 : tensor<?x2x300xf32>
+}
+
+// bf16 weights, integer codes and inputs that are quantized already stay as they are.
+// CHECK-LABEL: @untouched
+// CHECK-NOT: qblock.quantize
+// BF16-LABEL: @untouched
+// BF16-NOT: bf16>) -> tensor<?x256xbf16>
+func.func @untouched(%x: tensor<?x300xf32>, %b: tensor<256x300xbf16>, %i: !qblock.tensor<256x300xi8, block<1x?>, f32>, %w: !w,
+                     %q: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>) -> (tensor<?x256xf32>, tensor<?x256xf32>, tensor<?x256xf32>) {
+  %0 = qblock.matmul %x, %b : (tensor<?x300xf32>, tensor<256x300xbf16>) -> tensor<?x256xf32>
+  %1 = qblock.matmul %x, %i : (tensor<?x300xf32>, !qblock.tensor<256x300xi8, block<1x?>, f32>) -> tensor<?x256xf32>
+  %2 = qblock.matmul %q, %w : (!qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>, !w) -> tensor<?x256xf32>
+  return %0, %1, %2 : tensor<?x256xf32>, tensor<?x256xf32>, tensor<?x256xf32>
+}

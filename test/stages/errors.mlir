@@ -1,0 +1,29 @@
+// What --stage says where it cannot go on.
+// RUN: split-file %s %t
+// RUN: not quant-opt %S/mlp.mlir --stage=linked 2>&1 | FileCheck %s --check-prefix=STAGE
+// RUN: not quant-opt %S/mlp.mlir --stage=fused --stage-options=colour=red 2>&1 | FileCheck %s --check-prefix=OPTION
+// RUN: not quant-opt %S/mlp.mlir --stage=fused --stage-options="activations=fp8 scale-format=f16" 2>&1 | FileCheck %s --check-prefix=SCALE
+// RUN: not quant-opt %S/mlp.mlir --stage=target --stage-options=isa=sse 2>&1 | FileCheck %s --check-prefix=ISA
+// RUN: not quant-opt %t/unknown.mlir --stage=fused 2>&1 | FileCheck %s --check-prefix=MARK
+// RUN: not quant-opt %t/no-forward.mlir --stage=fused 2>&1 | FileCheck %s --check-prefix=FORWARD
+// RUN: not quant-opt %t/no-kernel.mlir --stage=dispatched 2>&1 | FileCheck %s --check-prefix=KERNEL
+
+// STAGE: error: there is no stage 'linked': model, fused, dispatched, tiled or target
+// OPTION: no such option colour
+// SCALE: error: unknown scale-format 'f16': f32 or ue8m0
+// ISA: error: there is no instruction set 'sse': avx512 or avx2
+
+//--- unknown.mlir
+// MARK: error: program.stage names no stage: "baked"
+module attributes {program.stage = "baked"} {}
+
+//--- no-forward.mlir
+// FORWARD: error: stage model: there must be a function @forward
+module {}
+
+//--- no-kernel.mlir
+func.func @forward(%x: tensor<?x4xf32> {program.dim = "tokens"}) -> tensor<?x4xf32> {
+  // KERNEL: error: no kernel can be made of arith.mulf
+  %0 = arith.mulf %x, %x : tensor<?x4xf32>
+  return %0 : tensor<?x4xf32>
+}

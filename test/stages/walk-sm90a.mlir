@@ -1,0 +1,58 @@
+// The same MLP on its way to H100 kernels: from `fused` on it differs from mlp.mlir, since activations are quantized online.
+// RUN: quant-opt %s --stage=fused --stage-options=target=sm_90a | FileCheck %s --check-prefix=FUSED
+// RUN: quant-opt %s --stage=tiled --stage-options=target=sm_90a | FileCheck %s --check-prefix=TILED
+// RUN: quant-opt %s --stage=target --stage-options=target=sm_90a | FileCheck %s --check-prefix=TARGET
+// RUN: quant-opt %s --stage=target --stage-options="target=sm_90a activations=bf16" | FileCheck %s --check-prefix=BF16
+// RUN: quant-opt %s --stage=fused --stage-options="target=sm_90a scale-format=ue8m0" | FileCheck %s --check-prefix=UE8M0
+
+// FUSED-NOT: qblock.dequantize
+// FUSED: %[[X:.*]] = qblock.quantize %{{.*}} : tensor<?x320xf32> -> !qblock.tensor<?x320xf8E4M3FN, block<1x128>, f32>
+// FUSED: qblock.matmul %[[X]], %{{.*}} -> tensor<?x512xbf16>
+// FUSED: %{{.*}}, %[[H:.*]] = deepseek.swiglu {{.*}} -> (tensor<?x256xf32>, !qblock.tensor<?x256xf8E4M3FN, block<1x128>, f32>)
+// FUSED: qblock.matmul %[[H]], %{{.*}} -> tensor<?x320xbf16>
+
+// UE8M0: qblock.quantize %{{.*}} {power_of_two}
+// UE8M0: deepseek.swiglu %{{.*}} {power_of_two}
+
+// A 128x128 block of the result, 128 of K at a time, rounded to bf16 at the end.
+// TILED: func.func private @matmul_f8E4M3FN_512x320
+// TILED: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (128, 128)
+// TILED: scf.for %{{.*}} = %c0 to %c320 step %c128
+// TILED: qblock.matmul_acc {{.*}} : (!qblock.tensor<?x?xf8E4M3FN, block<1x128>, f32>, !qblock.tensor<128x?xf8E4M3FN, block<128x128>, f32>, tensor<?x128xf32>)
+// TILED: arith.truncf {{.*}} : tensor<?x512xf32> to tensor<?x512xbf16>
+
+// TARGET: func.func private @embed_320({{.*}} program.unsupported = "no sm_90a lowering of deepseek.embed yet"
+// TARGET: func.func private @matmul_f8E4M3FN_512x320({{.*}} program.launch = "{
+// TARGET: func.func private @matmul_f8E4M3FN_320x256({{.*}} program.launch = "{
+// TARGET: gpu.module @sm_90a
+// TARGET: llvm.func @sm90_fp8_gemm_1d2d_n512_k320_bm128_bn128(
+// TARGET: nvvm.setmaxregister decrease
+// TARGET: nvvm.cp.async.bulk.tensor.shared.cluster.global
+// TARGET: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 128, k = 32>, {{.*}}<e4m3>{{.*}}<e4m3>
+// TARGET: llvm.func @sm90_fp8_gemm_1d2d_n320_k256_bm128_bn128(
+
+// BF16: @matmul_f8E4M3FN_512x320({{.*}} program.unsupported = "the activations are not f8E4M3FN in groups of 128 with f32 scales"
+// BF16-NOT: gpu.module
+
+func.func @forward(%ids: tensor<?xi32> {program.dim = "tokens"}, %position: index {program.dim = "position"}, %outputs: index {program.dim = "outputs"}) -> (tensor<?x320xf32> {program.dim = "outputs"}) attributes {program.max_context = 64 : i64} {
+  %table = program.weight "model.embed_tokens.weight" : tensor<512x320xbf16>
+  %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x320xbf16>) -> tensor<?x320xf32>
+  %gd = program.weight "mlp.gate_proj.weight" : tensor<256x320xf8E4M3FN>
+  %gs = program.weight "mlp.gate_proj.weight_scale_inv" : tensor<2x3xf32>
+  %gq = qblock.assemble %gd, %gs : (tensor<256x320xf8E4M3FN>, tensor<2x3xf32>) -> !qblock.tensor<256x320xf8E4M3FN, block<128x128>, f32>
+  %gw = qblock.dequantize %gq : !qblock.tensor<256x320xf8E4M3FN, block<128x128>, f32> -> tensor<256x320xf32>
+  %g = qblock.matmul %x, %gw : (tensor<?x320xf32>, tensor<256x320xf32>) -> tensor<?x256xf32>
+  %ud = program.weight "mlp.up_proj.weight" : tensor<256x320xf8E4M3FN>
+  %us = program.weight "mlp.up_proj.weight_scale_inv" : tensor<2x3xf32>
+  %uq = qblock.assemble %ud, %us : (tensor<256x320xf8E4M3FN>, tensor<2x3xf32>) -> !qblock.tensor<256x320xf8E4M3FN, block<128x128>, f32>
+  %uw = qblock.dequantize %uq : !qblock.tensor<256x320xf8E4M3FN, block<128x128>, f32> -> tensor<256x320xf32>
+  %u = qblock.matmul %x, %uw : (tensor<?x320xf32>, tensor<256x320xf32>) -> tensor<?x256xf32>
+  %h = deepseek.swiglu %g, %u : (tensor<?x256xf32>, tensor<?x256xf32>) -> tensor<?x256xf32>
+  %dd = program.weight "mlp.down_proj.weight" : tensor<320x256xf8E4M3FN>
+  %ds = program.weight "mlp.down_proj.weight_scale_inv" : tensor<3x2xf32>
+  %dq = qblock.assemble %dd, %ds : (tensor<320x256xf8E4M3FN>, tensor<3x2xf32>) -> !qblock.tensor<320x256xf8E4M3FN, block<128x128>, f32>
+  %dw = qblock.dequantize %dq : !qblock.tensor<320x256xf8E4M3FN, block<128x128>, f32> -> tensor<320x256xf32>
+  %y = qblock.matmul %h, %dw : (tensor<?x256xf32>, tensor<320x256xf32>) -> tensor<?x320xf32>
+  %l = deepseek.last_tokens %y, %outputs : (tensor<?x320xf32>) -> tensor<?x320xf32>
+  return %l : tensor<?x320xf32>
+}

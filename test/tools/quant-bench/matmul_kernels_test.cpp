@@ -1,0 +1,243 @@
+//===- matmul_kernels_test.cpp - compiled matmuls against double ----------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Odd shapes, every code, every storage and scale format, on every instruction set of this CPU. Inputs are fresh random ones: the
+// seed is printed, QUANT_TEST_SEED repeats it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-bench/CompiledMatmul.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+using namespace quant;
+using namespace quant::bench;
+
+namespace {
+
+constexpr int64_t kTokens[] = {0, 1, 2, 3, 5, 8, 33};
+constexpr int kThreads = 2;
+
+uint64_t seed() {
+  static const uint64_t value = [] {
+    const char *given = std::getenv("QUANT_TEST_SEED");
+    uint64_t chosen = given ? std::strtoull(given, nullptr, 10) : std::random_device()();
+    std::printf("QUANT_TEST_SEED=%llu\n", static_cast<unsigned long long>(chosen));
+    return chosen;
+  }();
+  return value;
+}
+
+/// A small floating-point format by its definition: fields of bits, IEEE infinities or not.
+double smallFloat(uint32_t bits, int exponentBits, int fractionBits, bool ieee) {
+  int bias = (1 << (exponentBits - 1)) - 1, sign = bits >> (exponentBits + fractionBits) & 1;
+  int exponent = bits >> fractionBits & ((1 << exponentBits) - 1), fraction = bits & ((1 << fractionBits) - 1);
+  int highest = (1 << exponentBits) - 1;
+  double magnitude = exponent == 0 ? std::ldexp(fraction, 1 - bias - fractionBits)
+                                   : std::ldexp(fraction + (1 << fractionBits), exponent - bias - fractionBits);
+  if (ieee && exponent == highest)
+    magnitude = fraction ? std::nan("") : INFINITY;
+  if (!ieee && exponent == highest && fraction == (1 << fractionBits) - 1)
+    magnitude = std::nan("");
+  return sign ? -magnitude : magnitude;
+}
+
+/// Element `index` of an array of `type`.
+double element(const std::vector<std::byte> &data, const std::string &type, size_t index) {
+  auto byte = [&](size_t at) { return std::to_integer<uint32_t>(data[at]); };
+  uint32_t half = type == "bf16" || type == "f16" ? byte(2 * index) | byte(2 * index + 1) << 8 : 0;
+  if (type == "f8E4M3FN")
+    return smallFloat(byte(index), 4, 3, false);
+  if (type == "f8E5M2")
+    return smallFloat(byte(index), 5, 2, true);
+  if (type == "bf16")
+    return smallFloat(half, 8, 7, true);
+  if (type == "f16")
+    return smallFloat(half, 5, 10, true);
+  if (type == "f8E8M0FNU")
+    return std::ldexp(1.0, static_cast<int>(byte(index)) - 127);
+  if (type == "i8")
+    return static_cast<int8_t>(byte(index));
+  if (type == "i4")
+    return static_cast<int8_t>((byte(index / 2) >> (4 * (index % 2))) << 4) >> 4;
+  float value;
+  std::memcpy(&value, &data[4 * index], 4);
+  return value;
+}
+
+/// Operands of one product, random.
+struct Problem {
+  WeightSpec spec;
+  std::vector<std::byte> data, scale, zero;
+  std::vector<float> x;
+
+  Problem(const WeightSpec &spec, std::mt19937_64 &random)
+      : spec(spec), data(static_cast<size_t>(spec.dataBytes())), scale(static_cast<size_t>(spec.scaleBytes())),
+        zero(spec.zero ? static_cast<size_t>(spec.scales()) : 0), x(static_cast<size_t>(33 * spec.columns)) {
+    std::normal_distribution<float> normal;
+    std::generate(x.begin(), x.end(), [&] { return normal(random); });
+    fillData(random);
+    for (size_t i = 0; i < static_cast<size_t>(spec.scales()); ++i)
+      putScale(i, random);
+    for (std::byte &value : zero)
+      value = static_cast<std::byte>(static_cast<int8_t>(random() % 17) - 8);
+  }
+
+  double weight(int64_t row, int64_t column) const {
+    double value = element(data, spec.storage, static_cast<size_t>(row * spec.columns + column));
+    if (spec.scale.empty())
+      return value;
+    auto block = static_cast<size_t>(row / spec.blockRows * spec.scaleColumns() + column / spec.blockColumns);
+    if (spec.zero)
+      value -= static_cast<int8_t>(zero[block]);
+    return value * element(scale, spec.scale, block);
+  }
+
+private:
+  void fillData(std::mt19937_64 &random) {
+    for (std::byte &value : data)
+      value = static_cast<std::byte>(random());
+    // Every finite code, and floats near 1.
+    for (size_t i = 0; i < data.size(); ++i)
+      if (spec.storage == "f8E4M3FN" && (data[i] & std::byte{0x7f}) == std::byte{0x7f})
+        data[i] ^= std::byte{1};
+      else if (spec.storage == "f8E5M2" && (data[i] & std::byte{0x7c}) == std::byte{0x7c})
+        data[i] ^= std::byte{4};
+      else if ((spec.storage == "bf16" || spec.storage == "f16") && i % 2 == 1)
+        data[i] = (data[i] & std::byte{0x83}) | std::byte{0x3c};
+      else if (spec.storage == "f32" && i % 4 == 3)
+        data[i] = (data[i] & std::byte{0x80}) | std::byte{0x3f};
+    // Some blocks hold nothing but zeros.
+    if (spec.storage == "f8E4M3FN" && spec.rows > 128)
+      for (int64_t row = 0; row < 128; ++row)
+        std::fill_n(data.begin() + row * spec.columns, std::min<int64_t>(128, spec.columns), std::byte{0});
+  }
+
+  void putScale(size_t index, std::mt19937_64 &random) {
+    float value = std::ldexp(1.0f + static_cast<float>(random() % 128) / 128, static_cast<int>(random() % 8) - 8);
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    if (spec.scale == "f8E8M0FNU") {
+      scale[index] = static_cast<std::byte>(bits >> 23);
+    } else if (spec.scale == "f32") {
+      std::memcpy(&scale[4 * index], &value, 4);
+    } else {
+      // Seven bits of fraction and small exponents: exact in bf16 and in f16.
+      auto half = static_cast<uint16_t>(spec.scale == "bf16" ? bits >> 16 : ((bits >> 23) - 112) << 10 | (bits >> 13 & 0x3ff));
+      std::memcpy(&scale[2 * index], &half, 2);
+    }
+  }
+};
+
+class Matmul : public testing::Test {
+protected:
+  std::mt19937_64 random{seed()};
+  std::unique_ptr<runtime::ThreadPool> pool = std::move(*runtime::ThreadPool::create(kThreads));
+
+  /// Compiles `problem` for every instruction set and compares all M.
+  void check(const Problem &problem) {
+    for (const std::string &isa : runnableIsas()) {
+      Result<CompiledMatmul> compiled = CompiledMatmul::compile(problem.spec, isa, kThreads);
+      ASSERT_TRUE(compiled) << compiled.error().message;
+      for (int64_t tokens : kTokens)
+        compare(problem, *compiled, isa, tokens);
+    }
+  }
+
+private:
+  void compare(const Problem &problem, const CompiledMatmul &compiled, const std::string &isa, int64_t tokens) {
+    const WeightSpec &spec = problem.spec;
+    constexpr float kUntouched = 12345.0f;
+    std::vector<float> out(static_cast<size_t>(tokens * spec.rows + 16), kUntouched);
+    auto address = [](const std::vector<std::byte> &bytes) { return bytes.empty() ? nullptr : bytes.data(); };
+    compiled.run(*pool, {problem.x.data(), problem.data.data(), address(problem.scale), address(problem.zero), out.data()}, tokens);
+    for (int64_t row = 0; row < spec.rows; ++row)
+      for (int64_t token = 0; token < tokens; ++token) {
+        double expected = 0, magnitude = 0;
+        for (int64_t column = 0; column < spec.columns; ++column) {
+          double product = problem.weight(row, column) * problem.x[static_cast<size_t>(token * spec.columns + column)];
+          expected += product;
+          magnitude += std::abs(product);
+        }
+        float actual = out[static_cast<size_t>(token * spec.rows + row)];
+        // NaN exactly where the reference has it; else a few roundings of f32 against the sum of magnitudes.
+        bool same = std::isnan(expected) ? std::isnan(actual) : std::abs(actual - expected) <= 1e-6 * magnitude + 1e-30;
+        ASSERT_TRUE(same) << isa << ", " << spec.rows << "x" << spec.columns << " " << spec.storage << " block " << spec.blockRows << "x"
+                          << spec.blockColumns << " " << spec.scale << ", M " << tokens << ": result (" << token << ", " << row
+                          << ") is " << actual << ", not " << expected;
+      }
+    for (size_t i = static_cast<size_t>(tokens * spec.rows); i < out.size(); ++i)
+      ASSERT_EQ(out[i], kUntouched) << isa << ": wrote past the result";
+  }
+};
+
+WeightSpec make(int64_t rows, int64_t columns, const char *storage, const char *scale, int64_t blockRows, int64_t blockColumns,
+                bool zero = false) {
+  return {rows, columns, storage, scale, zero, blockRows, blockColumns};
+}
+
+} // namespace
+
+TEST_F(Matmul, E4M3OddShapes) {
+  for (int64_t rows : {1, 7, 8, 100, 128, 130, 576})
+    for (int64_t columns : {16, 64, 72, 128, 200, 300, 1000})
+      check(Problem(make(rows, columns, "f8E4M3FN", "f32", 128, 128), random));
+}
+
+TEST_F(Matmul, ScaleFormats) {
+  for (const char *scale : {"f32", "bf16", "f16", "f8E8M0FNU"})
+    check(Problem(make(130, 300, "f8E4M3FN", scale, 128, 128), random));
+}
+
+TEST_F(Matmul, BlockShapes) {
+  check(Problem(make(100, 300, "f8E4M3FN", "f32", 1, 128), random));
+  check(Problem(make(130, 1000, "f8E4M3FN", "f32", 1, 1000), random));
+  check(Problem(make(130, 300, "f8E4M3FN", "f32", 130, 300), random));
+  check(Problem(make(130, 300, "f8E4M3FN", "f32", 64, 100), random));
+  check(Problem(make(130, 300, "f8E4M3FN", "f32", 32, 256), random));
+}
+
+TEST_F(Matmul, Storages) {
+  for (int64_t columns : {72, 300, 1000}) {
+    check(Problem(make(130, columns, "f8E5M2", "f32", 128, 128), random));
+    check(Problem(make(130, columns, "i8", "f32", 1, columns), random));
+    check(Problem(make(130, columns, "i8", "f32", 128, 128), random));
+    check(Problem(make(130, columns, "i4", "f16", 1, 128), random));
+    check(Problem(make(130, columns, "i4", "f16", 1, 128, /*zero=*/true), random));
+    for (const char *storage : {"bf16", "f16", "f32"})
+      check(Problem(make(130, columns, storage, "", 1, 1), random));
+  }
+}
+
+/// A NaN code makes NaN of its own row's results, and of no other.
+TEST_F(Matmul, NanCodes) {
+  for (int64_t columns : {64, 300})
+    for (int nan : {0x7f, 0xff}) {
+      Problem problem(make(130, columns, "f8E4M3FN", "f32", 128, 128), random);
+      for (int64_t row : {0, 77, 129})
+        problem.data[static_cast<size_t>(row * columns + static_cast<int64_t>(random() % static_cast<uint64_t>(columns)))] =
+            static_cast<std::byte>(nan);
+      check(problem);
+    }
+}
+
+/// One column of x picks one code of each row: every code by itself, exact.
+TEST_F(Matmul, EveryCodeAlone) {
+  for (const char *storage : {"f8E4M3FN", "f8E5M2", "i8"}) {
+    Problem problem(make(256, 64, storage, "f32", 256, 64), random);
+    std::fill(problem.data.begin(), problem.data.end(), std::byte{0});
+    float one = 1.0f;
+    std::memcpy(problem.scale.data(), &one, 4);
+    for (int64_t row = 0; row < 256; ++row)
+      problem.data[static_cast<size_t>(row * 64 + row % 64)] = static_cast<std::byte>(row);
+    check(problem);
+  }
+}

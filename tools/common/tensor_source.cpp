@@ -1,0 +1,103 @@
+//===- tensor_source.cpp - a checkpoint or one of its files ---------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/common/tensor_source.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+using namespace quant;
+using namespace quant::tools;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+/// A folder that holds safetensors files, but no checkpoint: the model-parallel layout, or a download that is not complete.
+static bool holdsLooseFiles(const fs::path &dir) {
+  std::error_code code;
+  for (fs::directory_iterator it(dir, code), end; !code && it != end; it.increment(code))
+    if (it->path().extension() == ".safetensors")
+      return !fs::exists(dir / checkpoint::indexFileName, code) && !fs::exists(dir / checkpoint::singleFileName, code);
+  return false;
+}
+
+Result<TensorSource> TensorSource::open(const fs::path &path) {
+  TensorSource source;
+  source.where = path;
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    auto opened = checkpoint::Checkpoint::open(path);
+    if (!opened && holdsLooseFiles(path))
+      return fail(opened.error().message + "; name one of its .safetensors files instead of the folder");
+    if (!opened)
+      return tl::unexpected(opened.error());
+    source.whole.emplace(std::move(*opened));
+    return source;
+  }
+  auto file = checkpoint::SafetensorsFile::open(path);
+  if (!file)
+    return tl::unexpected(file.error());
+  source.single = std::make_unique<checkpoint::SafetensorsFile>(std::move(*file));
+  for (const checkpoint::TensorInfo &info : source.single->tensors())
+    source.sorted.push_back({&info, source.single.get(), source.single->data(info)});
+  std::ranges::sort(source.sorted, {}, [](const Tensor &tensor) -> const std::string & { return tensor.info->name; });
+  return source;
+}
+
+fs::path TensorSource::configPath() const { return (whole ? where : where.parent_path()) / "config.json"; }
+
+const TensorSource::Tensor *TensorSource::find(std::string_view name) const {
+  if (whole)
+    return whole->find(name);
+  auto nameOf = [](const Tensor &tensor) -> std::string_view { return tensor.info->name; };
+  auto found = std::ranges::lower_bound(sorted, name, {}, nameOf);
+  return found != sorted.end() && nameOf(*found) == name ? &*found : nullptr;
+}
+
+Result<void> TensorSource::verifyUnchanged() const { return whole ? whole->verifyUnchanged() : single->verifyUnchanged(); }
+
+/// The value at `keys`, one within the other, or null.
+static const json *at(const json &value, std::initializer_list<const char *> keys) {
+  const json *found = &value;
+  for (const char *key : keys) {
+    auto next = found->is_object() ? found->find(key) : found->end();
+    if (!found->is_object() || next == found->end())
+      return nullptr;
+    found = &*next;
+  }
+  return found;
+}
+
+std::array<int64_t, 2> tools::weightBlock(const json &config) {
+  const json *block = at(config, {"quantization_config", "weight_block_size"});
+  if (!block)
+    block = at(config, {"quantization_config", "config_groups", "group_0", "weights", "block_structure"});
+  if (!block)
+    block = at(config, {"weight_block_size"});
+  auto size = [](const json &value) { return value.is_number_integer() && value > 0 && value < int64_t(1) << 31; };
+  if (!block || !block->is_array() || block->size() != 2 || !size((*block)[0]) || !size((*block)[1]))
+    return {128, 128};
+  return {(*block)[0].get<int64_t>(), (*block)[1].get<int64_t>()};
+}
+
+void tools::willRead(std::span<const std::byte> bytes) {
+  auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  auto begin = reinterpret_cast<uintptr_t>(bytes.data()) & ~(page - 1);
+  auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
+  if (begin < end)
+    ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_WILLNEED);
+}
+
+void tools::doneReading(std::span<const std::byte> bytes) {
+  // A page that is shared with a neighbour may be in use by another thread; dropping it costs that one a page fault at most.
+  auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  auto begin = reinterpret_cast<uintptr_t>(bytes.data()) & ~(page - 1);
+  auto end = (reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) + page - 1) & ~(page - 1);
+  if (begin < end && !bytes.empty())
+    ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+}

@@ -1,0 +1,59 @@
+//===- tensor_source.h - a checkpoint or one of its files -------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_COMMON_TENSOR_SOURCE_H
+#define QUANT_TOOLS_COMMON_TENSOR_SOURCE_H
+
+#include "runtime/checkpoint/checkpoint.h"
+
+#include <array>
+#include <memory>
+#include <optional>
+
+namespace quant::tools {
+
+/// What a user names on a command line to read tensors from: the folder of a checkpoint, with or without config.json, or a single
+/// .safetensors file. Move-only; moving it keeps every pointer and span valid.
+class TensorSource {
+public:
+  using Tensor = checkpoint::Checkpoint::Tensor;
+
+  static Result<TensorSource> open(const std::filesystem::path &path);
+
+  const std::filesystem::path &path() const { return where; }
+  /// Where config.json is looked for: the folder, or the file's folder.
+  std::filesystem::path configPath() const;
+  bool isSingleFile() const { return !whole; }
+  /// In the order of the names' bytes.
+  const std::vector<Tensor> &tensors() const { return whole ? whole->tensors() : sorted; }
+  /// The tensor of that name, or null. Takes O(log n).
+  const Tensor *find(std::string_view name) const;
+  size_t files() const { return whole ? whole->files().size() : 1; }
+  /// Fails if a file was written to since it was opened.
+  Result<void> verifyUnchanged() const;
+
+private:
+  std::filesystem::path where;
+  std::optional<checkpoint::Checkpoint> whole;
+  std::unique_ptr<checkpoint::SafetensorsFile> single;
+  std::vector<Tensor> sorted;
+};
+
+/// The rows and columns of a weight that share a scale: from config.json's quantization_config (DeepSeek's weight_block_size or
+/// compressed-tensors' block_structure), 128x128 when neither is there.
+std::array<int64_t, 2> weightBlock(const nlohmann::json &config);
+
+/// The pages of a mapped span, about to be read: the kernel starts to read them.
+void willRead(std::span<const std::byte> bytes);
+
+/// The pages of a mapped span, read for now: they no longer count as this process's memory, and come back when touched. This keeps
+/// a walk through a checkpoint in constant memory.
+void doneReading(std::span<const std::byte> bytes);
+
+} // namespace quant::tools
+
+#endif // QUANT_TOOLS_COMMON_TENSOR_SOURCE_H

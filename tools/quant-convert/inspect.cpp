@@ -1,0 +1,199 @@
+//===- inspect.cpp - quant-convert inspect --------------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/inspect.h"
+
+#include "runtime/checkpoint/json_file.h"
+#include "runtime/checkpoint/text.h"
+#include "tools/common/tensor_name.h"
+#include "tools/quant-convert/command.h"
+#include "tools/quant-convert/dequantize.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <iostream>
+#include <memory>
+#include <tuple>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::printable;
+using nlohmann::json;
+using tools::TensorSource;
+
+uint64_t Inspection::errors() const { return uint64_t(std::ranges::count_if(problems, &Problem::error)); }
+
+//===----------------------------------------------------------------------===//
+// Configuration
+//===----------------------------------------------------------------------===//
+
+/// Whether the configuration claims to be one that we know: then what is wrong with it is an error.
+static bool isOurs(const json &config) {
+  auto type = config.find("model_type");
+  bool deepSeek = type != config.end() && (*type == "deepseek_v3" || *type == "deepseek_v2");
+  auto quantization = config.find("quantization_config");
+  if (!deepSeek || quantization == config.end() || !quantization->is_object())
+    return deepSeek;
+  return quantization->value("quant_method", json("fp8")) == "fp8";
+}
+
+static void readConfig(const TensorSource &source, Inspection &inspection) {
+  std::filesystem::path path = source.configPath();
+  std::error_code ignored;
+  if (std::filesystem::symlink_status(path, ignored).type() == std::filesystem::file_type::not_found) {
+    inspection.configNote = "no config.json";
+    return;
+  }
+  auto raw = checkpoint::readJsonFile(path, 16u << 20);
+  if (!raw || !raw->is_object()) {
+    inspection.configNote = "config.json cannot be read";
+    inspection.report(true, "config", "", raw ? printable(path.native()) + ": is no JSON object" : raw.error().message);
+    return;
+  }
+  inspection.block = tools::weightBlock(*raw);
+  auto config = models::loadConfig(path);
+  if (config && source.isSingleFile()) {
+    inspection.configNote = "one file of a checkpoint, not checked against its config.json";
+  } else if (config) {
+    inspection.config = *config;
+    inspection.totals = models::totals(*config);
+  } else {
+    inspection.configNote = "config.json is not one that is known here";
+    inspection.report(isOurs(*raw), "config", "", config.error().message + "; tensors are not checked against it");
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Counting
+//===----------------------------------------------------------------------===//
+
+static void countLayers(const TensorSource &source, Inspection &inspection) {
+  struct Layer {
+    bool mtp = false;
+    int64_t experts = 0;
+  };
+  std::map<int64_t, Layer> layers;
+  for (const auto &tensor : source.tensors()) {
+    std::string_view name = tensor.info->name;
+    int64_t number = tools::numberAfter(name, "layers");
+    if (number < 0)
+      continue;
+    Layer &layer = layers[number];
+    layer.experts = std::max(layer.experts, tools::numberAfter(name, "experts") + 1);
+    layer.mtp |= name.find(".eh_proj.") != name.npos || (inspection.config && number >= inspection.config->nLayers);
+  }
+  for (const auto &[number, layer] : layers) {
+    auto &list = layer.mtp ? inspection.layers.mtp : layer.experts ? inspection.layers.moe : inspection.layers.dense;
+    list.push_back(number);
+    inspection.layers.routedExperts = std::max(inspection.layers.routedExperts, layer.experts);
+  }
+}
+
+static void countTensors(const TensorSource &source, Inspection &inspection) {
+  std::map<std::tuple<std::string, checkpoint::DType, std::vector<int64_t>>, TensorKind> kinds;
+  for (const auto &tensor : source.tensors()) {
+    const checkpoint::TensorInfo &info = *tensor.info;
+    uint64_t elements = info.bytes() * 8 / uint64_t(checkpoint::bitWidth(info.dtype));
+    DTypeTotals &dtype = inspection.dtypes[info.dtype];
+    ++dtype.tensors;
+    dtype.elements += elements;
+    dtype.bytes += info.bytes();
+    ++inspection.tensors;
+    inspection.bytes += info.bytes();
+    if (!weightOfScale(info.name, source).empty())
+      continue;
+    inspection.stored += elements;
+    std::string name = tools::nameOfKind(info.name);
+    TensorKind &kind = kinds[{name, info.dtype, info.shape}];
+    if (kind.tensors++ == 0)
+      kind = {name, info.dtype, info.shape, "", 1, 0};
+    kind.bytes += info.bytes();
+    if (const auto *scale = findScale(source, tensor)) {
+      kind.scaleShape = shapeText(scale->info->shape);
+      kind.bytes += scale->info->bytes();
+    }
+  }
+  for (auto &[key, kind] : kinds)
+    inspection.kinds.push_back(std::move(kind));
+}
+
+Inspection convert::inspectSource(const TensorSource &source, unsigned threads) {
+  Inspection inspection;
+  inspection.path = source.path();
+  inspection.files = source.files();
+  readConfig(source, inspection);
+  countTensors(source, inspection);
+  countLayers(source, inspection);
+  checkScales(source, inspection, threads);
+  if (inspection.config)
+    checkInventory(source, inspection);
+  return inspection;
+}
+
+//===----------------------------------------------------------------------===//
+// Command line
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+struct InspectOptions {
+  std::string path;
+  bool json = false, tensors = false, values = false;
+  unsigned threads = 0;
+};
+
+} // namespace
+
+static Result<void> runInspect(const InspectOptions &options) {
+  auto source = TensorSource::open(options.path);
+  if (!source)
+    return tl::unexpected(source.error());
+  Inspection inspection = inspectSource(*source, options.threads);
+  if (options.values)
+    checkValues(*source, inspection, options.threads);
+  if (auto same = source->verifyUnchanged(); !same)
+    return same;
+  if (options.json)
+    std::cout << inspectionJson(inspection, *source, options.tensors).dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+  else
+    std::cout << inspectionText(inspection, *source, options.tensors);
+  std::cout.flush();
+  uint64_t errors = inspection.errors();
+  if (errors == 0)
+    return {};
+  const Problem &first = *std::ranges::find_if(inspection.problems, &Problem::error);
+  return fail(printable(options.path) + ": the checkpoint is broken: " + (first.tensor.empty() ? "" : "tensor ") +
+              (first.tensor.empty() ? "" : checkpoint::quote(first.tensor) + " ") + first.message +
+              (errors > 1 ? "; and " + std::to_string(errors - 1) + " more" : ""));
+}
+
+Command convert::addInspectCommand(CLI::App &parent) {
+  auto options = std::make_shared<InspectOptions>();
+  CLI::App *app = parent.add_subcommand("inspect", "Shows what is in a checkpoint, and what is wrong with it.");
+  app->add_option("path", options->path, "Folder of a checkpoint (config.json need not be there), or one .safetensors file")
+      ->required()
+      ->type_name("DIR|FILE");
+  app->add_flag("--tensors", options->tensors, "List every tensor, too");
+  app->add_flag("--check-values", options->values,
+                "Read every byte: NaN codes and all-zero blocks in FP8 weights, NaN and Inf in the others");
+  app->add_option("--threads", options->threads, "Workers; 0 is one per core")
+      ->check(CLI::Range(0, 1024).description(""))
+      ->type_name("N")
+      ->capture_default_str();
+  app->add_flag("--json", options->json, "Say it as JSON");
+  app->footer(
+      "Without --check-values only headers and scales are read: seconds for 671B. Checked are: scales that are missing, orphan,\n"
+      "of a wrong shape, NaN, Inf, zero or negative; and, where config.json is DeepSeek-V3's or V2's, tensors that are missing,\n"
+      "unknown, or of another shape or dtype than it says. Exit code: 0 sound (warnings may be printed), 1 broken, 2 wrong call.\n\n"
+      "Examples:\n"
+      "  quant-convert inspect /models/DeepSeek-V3\n"
+      "  quant-convert inspect /models/DeepSeek-V3 --check-values --json > report.json\n"
+      "  quant-convert inspect model-00001-of-00163.safetensors --tensors");
+  return {app, [options] { return runInspect(*options); }};
+}
