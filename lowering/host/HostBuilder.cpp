@@ -90,9 +90,9 @@ Value HostBuilder::load(Type type, Value address) {
 void HostBuilder::store(Value value, Value address) {
   LLVM::StoreOp::create(builder, loc, value, address, elementAlignment(value.getType()));
 }
-void HostBuilder::prefetch(Value address) {
+void HostBuilder::prefetch(Value address, int32_t locality) {
   auto imm = [&](int32_t value) { return builder.getI32IntegerAttr(value); };
-  LLVM::Prefetch::create(builder, loc, address, imm(/*read*/ 0), imm(/*keep*/ 3), imm(/*data*/ 1));
+  LLVM::Prefetch::create(builder, loc, address, imm(/*read*/ 0), imm(locality), imm(/*data*/ 1));
 }
 
 Value HostBuilder::loadAsF32(Type element, Value address, int64_t lanes) {

@@ -99,7 +99,8 @@ public:
   /// Loads and stores assume no alignment beyond one element.
   Value load(Type type, Value address);
   void store(Value value, Value address);
-  void prefetch(Value address);
+  /// `locality` 3: to the first-level cache, 2: to the second.
+  void prefetch(Value address, int32_t locality = 3);
   /// `lanes` elements of a storage type, as f32: f32, f16, bf16 (exactly).
   Value loadAsF32(Type element, Value address, int64_t lanes);
   /// One element as f32.

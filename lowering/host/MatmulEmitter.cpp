@@ -18,9 +18,10 @@ using namespace mlir;
 using namespace quant;
 using namespace quant::host;
 
-static const int64_t kPrefetchBytes = getenv("QP") ? atoi(getenv("QP")) : 512; static constexpr int64_t kCacheLine = 64;
+static const int64_t kNear = getenv("QN") ? atoi(getenv("QN")) : 0, kFar = getenv("QF") ? atoi(getenv("QF")) : 4096;
+static constexpr int64_t kCacheLine = 64;
 /// Weight rows at a time for one token.
-static const int64_t kStreams = getenv("QS") ? atoi(getenv("QS")) : 4;
+static constexpr int64_t kStreams = 4;
 
 static int64_t spanColumns(const Weight &weight) {
   if (!weight.scaleType || weight.blockColumns >= weight.columns)
@@ -205,8 +206,11 @@ SmallVector<Value> MatmulEmitter::dotSpan(const RowRange &range, const DotRows &
     inputs.push_back(b.at(input, column, 4));
   for (int64_t r = 0; r < rows; ++r) {
     Value source = b.at(group.data[r], storageOffset(column), 1);
-    if (kPrefetchBytes) for (int64_t line = 0; line < storageBytes(weight.storage, columns); line += kCacheLine)
-      b.prefetch(b.at(source, kPrefetchBytes + line, 1));
+    for (int64_t line = 0; line < storageBytes(weight.storage, columns); line += kCacheLine) {
+      b.prefetch(b.at(source, kFar + line, 1), 2);
+      if (kNear)
+        b.prefetch(b.at(source, kNear + line, 1), 3);
+    }
     Value scale = loadScale(range, group.scales[r], column), zero = loadZero(range, group.scales[r], column);
     if (tokens > 1 || !scale) {
       llvm::append_range(result, spanProducts(source, columns, scale, zero, inputs, llvm::to_vector(acc.slice(r * tokens, tokens))));

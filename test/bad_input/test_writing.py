@@ -58,6 +58,16 @@ class Writing(BadInputTest):
         self.refused(compile_model(good, self.folder / "x.qmod", preexec_fn=limit_file_size), "File too large")
         self.assertEqual(names(self.folder), [])
 
+    def test_module_onto_an_input(self) -> None:
+        copy = self.copy()
+        before = {name: (copy / name).read_bytes() for name in names(copy)}
+        for name in ("model.safetensors", "config.json"):
+            self.refused(compile_model(copy, copy / name), "the output would replace a file of the input")
+        self.refused(compile_model(copy / "config.json", copy / "config.json"), "the output would replace a file of the input")
+        self.refused(compile_model(copy, copy), "is a folder")
+        self.refused(compile_model(copy, self.folder / "no" / "x.qmod"), "there is no such folder for the output")
+        self.assertEqual({name: (copy / name).read_bytes() for name in names(copy)}, before)
+
     def test_output_is_input(self) -> None:
         copy = self.copy()
         before = names(copy)

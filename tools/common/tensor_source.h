@@ -50,8 +50,8 @@ std::array<int64_t, 2> weightBlock(const nlohmann::json &config);
 /// The pages of a mapped span, about to be read: the kernel starts to read them.
 void willRead(std::span<const std::byte> bytes);
 
-/// The pages of a mapped span, read for now: they no longer count as this process's memory, and come back when touched. This keeps
-/// a walk through a checkpoint in constant memory.
+/// The pages of a mapped span, read for now: they no longer count as this process's memory, and come back when touched. This
+/// keeps a walk through a checkpoint in constant memory.
 void doneReading(std::span<const std::byte> bytes);
 
 } // namespace quant::tools

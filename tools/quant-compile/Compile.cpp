@@ -25,7 +25,10 @@
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <cerrno>
 #include <chrono>
+#include <cstring>
+#include <unistd.h>
 
 using namespace mlir;
 using namespace quant;
@@ -49,6 +52,8 @@ public:
 
   Result<CompileReport> run() {
     auto start = std::chrono::steady_clock::now();
+    if (auto checked = checkOutput(); !checked)
+      return tl::unexpected(checked.error());
     if (auto read = readModel(); !read)
       return tl::unexpected(read.error());
     if (auto made = makeFolder(options.dumpDirectory).and_then([&] { return makeFolder(options.kernelDirectory); }); !made)
@@ -75,6 +80,30 @@ private:
 
   tl::unexpected<Error> failed(const std::string &what) {
     return fail(diagnostics.empty() ? what : what + ": " + diagnostics);
+  }
+
+  /// Before any work is done: the output must be writable and no part of the input.
+  Result<void> checkOutput() const {
+    if (options.output == "-")
+      return {};
+    std::error_code ignored;
+    std::filesystem::path input = std::filesystem::weakly_canonical(options.input, ignored),
+                          output = std::filesystem::weakly_canonical(options.output, ignored);
+    bool isInput = input == output || std::filesystem::equivalent(input, output, ignored);
+    if (std::filesystem::is_directory(input, ignored))
+      for (const auto &entry : std::filesystem::directory_iterator(input, ignored))
+        isInput |= std::filesystem::is_regular_file(entry.path(), ignored) && entry.path().extension() != ".qmod" &&
+                   std::filesystem::equivalent(entry.path(), output, ignored);
+    if (isInput)
+      return fail(options.output.string() + ": the output would replace a file of the input; choose another name");
+    if (std::filesystem::is_directory(output, ignored))
+      return fail(options.output.string() + ": is a folder; name a file in it");
+    std::filesystem::path folder = output.parent_path();
+    if (!std::filesystem::is_directory(folder, ignored))
+      return fail(folder.string() + ": there is no such folder for the output");
+    if (access(folder.c_str(), W_OK) != 0)
+      return fail(folder.string() + ": cannot write there: " + std::strerror(errno));
+    return {};
   }
 
   static Result<void> makeFolder(const std::filesystem::path &path) {

@@ -31,6 +31,12 @@ std::vector<Command> addCommands(CLI::App &app);
 /// `random`: a checkpoint of random weights in the exact layout of the real one.
 Command addRandomCommand(CLI::App &app);
 
+/// `inspect`: what is in a checkpoint, and what is wrong with it.
+Command addInspectCommand(CLI::App &app);
+
+/// `compare`: how far two checkpoints are apart, tensor by tensor.
+Command addCompareCommand(CLI::App &app);
+
 } // namespace quant::convert
 
 #endif // QUANT_TOOLS_QUANT_CONVERT_COMMAND_H

@@ -66,7 +66,8 @@ static Result<std::array<int64_t, 2>> readBlock(const TensorSource &source) {
 }
 
 /// The tensors to compare: all but scales of weights that are there, and only those that the pattern names.
-static std::vector<const TensorSource::Tensor *> selectTensors(const TensorSource &source, const std::optional<std::regex> &pattern) {
+static std::vector<const TensorSource::Tensor *> selectTensors(const TensorSource &source,
+                                                               const std::optional<std::regex> &pattern) {
   std::vector<const TensorSource::Tensor *> selected;
   for (const auto &tensor : source.tensors()) {
     const std::string &name = tensor.info->name;
@@ -145,8 +146,13 @@ Result<Comparison> convert::compareCheckpoints(const CompareOptions &options) {
       continue;
     }
     if (auto pair = makePair(*a, *tensor, *blockA, *b, *other, *blockB)) {
-      comparison.tensors.push_back({info.name, tools::moduleKind(info.name), tools::numberAfter(info.name, "layers"), info.shape,
-                                    info.dtype, other->info->dtype, {}});
+      comparison.tensors.push_back({info.name,
+                                    tools::moduleKind(info.name),
+                                    tools::numberAfter(info.name, "layers"),
+                                    info.shape,
+                                    info.dtype,
+                                    other->info->dtype,
+                                    {}});
       pairs.push_back(*pair);
     } else {
       comparison.notCompared.push_back({info.name, pair.error().message});
@@ -251,13 +257,14 @@ Command convert::addCompareCommand(CLI::App &parent) {
       ->type_name("N")
       ->capture_default_str();
   app->add_flag("--json", options->json, "Say it as JSON, with every tensor");
-  app->footer("FP8 and INT8 weights are dequantized with their scales (weight_scale_inv or weight_scale; f32, bf16 or ue8m0).\n"
-              "SQNR is 10 log10(sum a^2 / sum (a-b)^2): every 6 dB is one bit. FP8 (e4m3) with block scales gives about 31 dB on\n"
-              "normal weights, INT8 per channel about 40, bf16 against f32 about 55. The relative error is |a-b| / |a|.\n"
-              "NaN and Inf are counted and left out of the sums. Exit code: 0, 1 if a tensor could not be compared or for\n"
-              "--fail-below, 2 wrong call.\n\n"
-              "Examples:\n"
-              "  quant-convert compare /models/V3-bf16 /models/V3-fp8 --html report.html\n"
-              "  quant-convert compare original converted --tensor 'layers\\.3\\.mlp' --fail-below 30");
+  app->footer(
+      "FP8 and INT8 weights are dequantized with their scales (weight_scale_inv or weight_scale; f32, bf16 or ue8m0).\n"
+      "SQNR is 10 log10(sum a^2 / sum (a-b)^2): every 6 dB is one bit. FP8 (e4m3) with block scales gives about 31 dB on\n"
+      "normal weights, INT8 per channel about 40, bf16 against f32 about 55. The relative error is |a-b| / |a|.\n"
+      "NaN and Inf are counted and left out of the sums. Exit code: 0, 1 if a tensor could not be compared or for\n"
+      "--fail-below, 2 wrong call.\n\n"
+      "Examples:\n"
+      "  quant-convert compare /models/V3-bf16 /models/V3-fp8 --html report.html\n"
+      "  quant-convert compare original converted --tensor 'layers\\.3\\.mlp' --fail-below 30");
   return {app, [options] { return runCompare(*options); }};
 }

@@ -49,8 +49,8 @@ struct CompareOptions {
   unsigned threads = 0;
 };
 
-/// Compares the values of all tensors of the same name, dequantized. Scales are no tensors of their own. Memory does not grow with
-/// the checkpoints; the result does not depend on the number of threads.
+/// Compares the values of all tensors of the same name, dequantized. Scales are no tensors of their own. Memory does not grow
+/// with the checkpoints; the result does not depend on the number of threads.
 Result<Comparison> compareCheckpoints(const CompareOptions &options);
 
 /// The median of the SQNR of tensors that differ; NaN when there are none.

@@ -17,7 +17,7 @@ using namespace quant::convert;
 
 static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double Metrics::sqnr() const { return dd > 0 ? 10 * std::log10(aa / dd) : identical() ? kInfinity : -kInfinity; }
+double Metrics::sqnr() const { return dd > 0 ? 10 * std::log10(aa / dd) : kInfinity; }
 
 double Metrics::cosine() const {
   if (aa == 0 || bb == 0)

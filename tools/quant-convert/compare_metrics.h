@@ -26,7 +26,7 @@ struct Metrics {
   uint64_t mismatched = 0; ///< elements where one side is NaN or Inf and the other is not the same
 
   /// Every value is the same.
-  bool identical() const { return dd == 0 && maxError == 0 && mismatched == 0; }
+  bool identical() const { return maxError == 0 && mismatched == 0; }
   bool hasNonFinite() const { return nanA + infA + nanB + infB > 0; }
   /// Signal to quantization noise, 10 log10(sum a^2 / sum (a - b)^2) in dB: infinite without noise, -infinite without signal.
   double sqnr() const;

@@ -30,9 +30,7 @@ using tools::Table;
 //===----------------------------------------------------------------------===//
 
 static bool isWorse(const TensorComparison *a, const TensorComparison *b) {
-  auto rank = [](const TensorComparison *tensor) {
-    return std::tuple(tensor->metrics.mismatched == 0, tensor->metrics.sqnr());
-  };
+  auto rank = [](const TensorComparison *tensor) { return std::tuple(tensor->metrics.mismatched == 0, tensor->metrics.sqnr()); };
   return rank(a) != rank(b) ? rank(a) < rank(b) : a->name < b->name;
 }
 
@@ -105,7 +103,7 @@ std::string convert::indicesText(const std::vector<int64_t> &indices) {
 //===----------------------------------------------------------------------===//
 
 /// JSON has no infinity: null.
-static json finite(double value) { return std::isfinite(value) ? json(value) : json(); }
+static json finiteOrNull(double value) { return std::isfinite(value) ? json(value) : json(); }
 
 static json tensorJson(const TensorComparison &tensor) {
   const Metrics &metrics = tensor.metrics;
@@ -115,11 +113,11 @@ static json tensorJson(const TensorComparison &tensor) {
           {"dtype_a", safetensorsName(tensor.dtypeA)},
           {"dtype_b", safetensorsName(tensor.dtypeB)},
           {"identical", metrics.identical()},
-          {"sqnr_db", finite(metrics.sqnr())},
-          {"cosine", finite(metrics.cosine())},
-          {"max_error", finite(metrics.maxError)},
+          {"sqnr_db", finiteOrNull(metrics.sqnr())},
+          {"cosine", finiteOrNull(metrics.cosine())},
+          {"max_error", finiteOrNull(metrics.maxError)},
           {"max_error_at", at},
-          {"relative_error", finite(metrics.relativeError())},
+          {"relative_error", finiteOrNull(metrics.relativeError())},
           {"nan_a", metrics.nanA},
           {"nan_b", metrics.nanB},
           {"inf_a", metrics.infA},
@@ -147,8 +145,8 @@ json convert::comparisonJson(const Comparison &comparison, size_t worst) {
           {"values", comparison.values()},
           {"bytes", comparison.bytes},
           {"seconds", comparison.seconds},
-          {"min_sqnr_db", order.empty() ? json() : finite(order[0]->metrics.sqnr())},
-          {"median_sqnr_db", finite(medianSqnr(order))},
+          {"min_sqnr_db", order.empty() ? json() : finiteOrNull(order[0]->metrics.sqnr())},
+          {"median_sqnr_db", finiteOrNull(medianSqnr(order))},
           {"worst", names},
           {"tensors", tensors},
           {"only_in_a", comparison.onlyInA},
@@ -196,20 +194,20 @@ static std::string worstText(const Comparison &comparison, size_t worst) {
     const Metrics &metrics = tensor.metrics;
     table.add({printable(tensor.name), std::string(safetensorsName(tensor.dtypeA)), std::string(safetensorsName(tensor.dtypeB)),
                shapeText(tensor.shape), sqnrText(metrics), format("%.8f", metrics.cosine()), errorText(metrics.relativeError()),
-               errorText(metrics.maxError), metrics.maxError > 0 ? indicesText(elementIndices(metrics.maxAt, tensor.shape)) : ""});
+               errorText(metrics.maxError),
+               metrics.maxError > 0 ? indicesText(elementIndices(metrics.maxAt, tensor.shape)) : ""});
   }
   return table.empty() ? "" : "\n" + table.str();
 }
 
 static std::string nonFiniteText(const Comparison &comparison, size_t worst) {
   Table table({"NaN and Inf, not in the figures", ">NaN in A", ">NaN in B", ">Inf in A", ">Inf in B", ">on one side only"});
-  size_t more = 0;
+  size_t shown = 0, more = 0;
   for (const TensorComparison *tensor : comparison.worstFirst()) {
     const Metrics &metrics = tensor->metrics;
     if (!metrics.hasNonFinite())
       continue;
-    if (worst-- == 0) {
-      worst = 0;
+    if (shown++ >= worst) {
       ++more;
       continue;
     }

@@ -61,7 +61,9 @@ public:
   /// Elements [begin, begin + out.size()) in row-major order.
   void read(uint64_t begin, std::span<double> out) const;
   /// Their bytes in the file.
-  std::span<const std::byte> bytes(uint64_t begin, uint64_t n) const { return data.subspan(begin * elementBytes, n * elementBytes); }
+  std::span<const std::byte> bytes(uint64_t begin, uint64_t n) const {
+    return data.subspan(begin * elementBytes, n * elementBytes);
+  }
 
 private:
   TensorValues() = default;

@@ -14,9 +14,9 @@
 #include "tools/quant-convert/verify.h"
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <mutex>
-#include <optional>
 
 using namespace quant;
 using namespace quant::convert;
@@ -84,6 +84,7 @@ public:
       progress.add(bytes.size());
     return written;
   }
+  bool isWriting() const override { return true; }
 
 private:
   SafetensorsWriter &writer;

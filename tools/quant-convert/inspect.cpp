@@ -190,7 +190,8 @@ Command convert::addInspectCommand(CLI::App &parent) {
   app->footer(
       "Without --check-values only headers and scales are read: seconds for 671B. Checked are: scales that are missing, orphan,\n"
       "of a wrong shape, NaN, Inf, zero or negative; and, where config.json is DeepSeek-V3's or V2's, tensors that are missing,\n"
-      "unknown, or of another shape or dtype than it says. Exit code: 0 sound (warnings may be printed), 1 broken, 2 wrong call.\n\n"
+      "unknown, or of another shape or dtype than it says. Exit code: 0 sound (warnings may be printed), 1 broken, 2 wrong "
+      "call.\n\n"
       "Examples:\n"
       "  quant-convert inspect /models/DeepSeek-V3\n"
       "  quant-convert inspect /models/DeepSeek-V3 --check-values --json > report.json\n"

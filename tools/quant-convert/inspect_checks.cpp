@@ -82,7 +82,8 @@ static void checkPair(const TensorSource &source, const TensorSource::Tensor &sc
                              "is the scale of " + checkpoint::quote(weightName) + ", which is " +
                                  std::string(safetensorsName(weight->info->dtype)) + " and needs none; remove it");
   if (findScale(source, *weight) != &scale)
-    return inspection.report(true, "orphan_scale", name, "is a second scale of " + checkpoint::quote(weightName) + "; remove one");
+    return inspection.report(true, "orphan_scale", name,
+                             "is a second scale of " + checkpoint::quote(weightName) + "; remove one");
   if (auto values = TensorValues::create(*weight, &scale, inspection.block); !values)
     inspection.report(true, "misshaped_scale", weightName, values.error().message);
 }

@@ -80,10 +80,8 @@ static json tensorJson(const TensorSource &source, const TensorSource::Tensor &t
 json convert::inspectionJson(const Inspection &inspection, const TensorSource &source, bool list) {
   json dtypes = json::array(), kinds = json::array(), problems = json::array();
   for (const auto &[dtype, totals] : inspection.dtypes)
-    dtypes.push_back({{"dtype", safetensorsName(dtype)},
-                      {"tensors", totals.tensors},
-                      {"elements", totals.elements},
-                      {"bytes", totals.bytes}});
+    dtypes.push_back(
+        {{"dtype", safetensorsName(dtype)}, {"tensors", totals.tensors}, {"elements", totals.elements}, {"bytes", totals.bytes}});
   for (const TensorKind &kind : inspection.kinds)
     kinds.push_back({{"name", kind.name},
                      {"dtype", safetensorsName(kind.dtype)},
@@ -97,20 +95,20 @@ json convert::inspectionJson(const Inspection &inspection, const TensorSource &s
                         {"tensor", problem.tensor.empty() ? json() : json(problem.tensor)},
                         {"message", problem.message}});
   const LayerTotals &layers = inspection.layers;
-  json result = {{"path", inspection.path.native()},
-                 {"ok", inspection.errors() == 0},
-                 {"files", inspection.files},
-                 {"tensors", inspection.tensors},
-                 {"bytes", inspection.bytes},
-                 {"config", configJson(inspection)},
-                 {"dtypes", dtypes},
-                 {"kinds", kinds},
-                 {"parameters", parametersJson(inspection)},
-                 {"layers",
-                  {{"dense", layers.dense}, {"moe", layers.moe}, {"mtp", layers.mtp}, {"routed_experts", layers.routedExperts}}},
-                 {"scales", scalesJson(inspection.scales)},
-                 {"values", valuesJson(inspection.values)},
-                 {"problems", problems}};
+  json result = {
+      {"path", inspection.path.native()},
+      {"ok", inspection.errors() == 0},
+      {"files", inspection.files},
+      {"tensors", inspection.tensors},
+      {"bytes", inspection.bytes},
+      {"config", configJson(inspection)},
+      {"dtypes", dtypes},
+      {"kinds", kinds},
+      {"parameters", parametersJson(inspection)},
+      {"layers", {{"dense", layers.dense}, {"moe", layers.moe}, {"mtp", layers.mtp}, {"routed_experts", layers.routedExperts}}},
+      {"scales", scalesJson(inspection.scales)},
+      {"values", valuesJson(inspection.values)},
+      {"problems", problems}};
   if (!list)
     return result;
   json tensors = json::array();
@@ -237,7 +235,8 @@ static std::string problemsText(const Inspection &inspection) {
   if (inspection.problems.empty())
     return "problems    none\n";
   uint64_t errors = inspection.errors();
-  std::string text = "problems    " + plural(errors, "error") + ", " + plural(inspection.problems.size() - errors, "warning") + "\n";
+  std::string text =
+      "problems    " + plural(errors, "error") + ", " + plural(inspection.problems.size() - errors, "warning") + "\n";
   std::map<std::pair<bool, std::string>, std::vector<const Problem *>> groups;
   for (const Problem &problem : inspection.problems)
     groups[{!problem.error, problem.kind}].push_back(&problem);
@@ -247,8 +246,8 @@ static std::string problemsText(const Inspection &inspection) {
       text += std::string("  ") + severity + ": " + (group[i]->tensor.empty() ? "" : printable(group[i]->tensor) + " ") +
               group[i]->message + "\n";
     if (group.size() > shown)
-      text += std::string("  ") + severity + ": and " + std::to_string(group.size() - shown) + " more of this kind (" + key.second +
-              "); --json lists them\n";
+      text += std::string("  ") + severity + ": and " + std::to_string(group.size() - shown) + " more of this kind (" +
+              key.second + "); --json lists them\n";
   }
   return text;
 }

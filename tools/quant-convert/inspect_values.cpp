@@ -156,9 +156,8 @@ void convert::checkValues(const TensorSource &source, Inspection &inspection, un
   ValueTotals totals{inspection.bytes};
   {
     tools::Progress progress("checking", inspection.bytes);
-    tools::parallelFor(order.size(), threads, [&](size_t i) {
-      counts[order[i]] = countTensor(source, tensors[order[i]], inspection.block, progress);
-    });
+    tools::parallelFor(order.size(), threads,
+                       [&](size_t i) { counts[order[i]] = countTensor(source, tensors[order[i]], inspection.block, progress); });
     totals.seconds = progress.seconds();
   }
   for (size_t i = 0; i < tensors.size(); ++i) {

@@ -34,6 +34,8 @@ public:
   virtual ~Sink() = default;
   /// Bytes [offset, offset + bytes.size()) of that tensor. From any thread.
   virtual Result<void> put(std::string_view tensor, uint64_t offset, std::span<const std::byte> bytes) = 0;
+  /// Whether this is the first time, so that a job may count what it does.
+  virtual bool isWriting() const = 0;
 };
 
 /// Makes the tensors `outputs`.

@@ -38,6 +38,7 @@ public:
     progress.add(bytes.size());
     return {};
   }
+  bool isWriting() const override { return false; }
 
 private:
   const SafetensorsFile &file;

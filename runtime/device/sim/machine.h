@@ -15,6 +15,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <list>
 #include <map>
 
 namespace quant::sim {
@@ -64,13 +65,16 @@ struct Group {
   uint32_t mask = 0, pc = 0;
   /// Indices of Warp::meetings, outermost first.
   std::vector<uint32_t> meetings;
+  /// The instruction at pc has been tried before, and could not go on.
   bool waiting = false;
-  /// Waiting for: a generation of a named barrier it has arrived at, lanes for a warp-wide operation.
+  /// At a named barrier: it has arrived at that generation.
   bool arrived = false;
   uint32_t generation = 0;
+  /// At a warp-wide operation: the lanes that want to execute it.
   uint32_t syncMask = 0;
-  /// Has waited through a try_wait time limit.
+  /// What it waits for, in words; filled in when a deadlock is to be explained.
   std::string waitsFor;
+  FindingKind waitKind = FindingKind::Deadlock;
 };
 
 /// Where parted lanes meet.
@@ -99,14 +103,20 @@ public:
   uint64_t address(const Instr &instr, int lane, int operand = 1) {
     return row(instr.op[operand])[lane] + static_cast<uint64_t>(instr.imm[0]);
   }
-  /// Runs every group a while. False if nothing could move.
+  /// Runs every group until it waits, yields or has run long enough. True if one has run long enough.
   bool run();
   bool done() const { return live == 0; }
   void exitLanes(uint32_t mask);
   /// Waits until all live lanes of `members` are at this instruction; then `together` are those to execute it for.
   bool gather(const Instr &instr, uint32_t mask, uint32_t members, uint32_t &together);
   Access access(const Instr &instr) const;
+  /// `mask`: the lanes it is about; the first is named. 0: the whole warp.
   void report(FindingKind kind, const Instr &instr, std::string message, uint32_t mask = 0);
+  /// Step::Wait, having said for what if anybody wants to know.
+  template <typename F>
+  Step wait(F describe, FindingKind kind = FindingKind::Deadlock);
+  /// What this warp has done so far happens before what others do after they hear of it.
+  void release() { known.seen.raise(index, known.seen.get(index) + 1); }
   uint32_t pcOf(const Instr &instr) const;
 
   Block &block;
@@ -124,20 +134,21 @@ public:
   std::vector<uint32_t> inFlight, writtenAt;
   int32_t registers = 0;
   uint64_t steps = 0;
-  std::vector<Group> groups;
+  /// A list: groups stay where they are when others come and go.
+  std::list<Group> groups;
 
 private:
-  bool runGroup(size_t index);
+  enum class Ran : uint8_t { Waits, LongEnough, Gone };
+  Ran runGroup(Group &group);
   bool meet(Group &group);
-  void branch(const Instr &instr, uint32_t taken);
-  bool step(const Instr &instr);
+  bool branch(Group &group, const Instr &instr, uint32_t taken);
+  Step execute(Group &group, const Instr &instr, uint32_t mask);
   void checkRegisters(const Instr &instr);
   void checkAligned(const Instr &instr, uint32_t mask);
 
   std::vector<uint64_t> rows;
   std::vector<uint32_t> predicates;
   std::vector<Meeting> meetings;
-  bool moved = false;
 };
 
 /// A wgmma as one warp issued it: the others of its warpgroup must issue the same.
@@ -188,6 +199,8 @@ public:
   bool stopped = false;
   /// A try_wait may give up now: nothing else can move.
   bool timeLimitOver = false;
+  /// Waiting groups say what for.
+  bool explaining = false;
 
 private:
   void reportDeadlock();
@@ -195,6 +208,15 @@ private:
   uint64_t progressed = 0;
   uint16_t channels = 0;
 };
+
+template <typename F>
+Step Warp::wait(F describe, FindingKind kind) {
+  if (block.explaining) {
+    current->waitsFor = describe();
+    current->waitKind = kind;
+  }
+  return Step::Wait;
+}
 
 /// Calls `body(lane)` for every lane of `mask`.
 template <typename F>

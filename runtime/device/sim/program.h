@@ -50,8 +50,9 @@ struct Instr {
   int32_t count = 1;
   /// Slots of long operands: Program::lists[list ... list + listSize).
   uint32_t list = 0, listSize = 0;
-  /// Register slots it reads and writes: Program::touched[touched ... touched + touchedSize).
-  uint32_t touched = 0, touchedSize = 0;
+  /// Register slots it reads and writes: Program::touched[touched ... touched + touchedSize),
+  /// the first `touchedWrites` are written.
+  uint32_t touched = 0, touchedSize = 0, touchedWrites = 0;
   /// It writes a register that some wgmma reads or accumulates in.
   bool writesWgmmaRegister = false;
   std::array<int64_t, 4> imm = {};
@@ -78,6 +79,7 @@ struct PlacedVariable {
 
 /// A kernel ready to run. Immutable.
 struct Program {
+  const PtxModule *module = nullptr;
   const Function *function = nullptr;
   std::vector<Instr> code;
   std::vector<int32_t> lists;

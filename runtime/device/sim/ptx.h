@@ -111,6 +111,8 @@ struct PtxModule {
   std::vector<std::string> externFunctions;
   /// `.file`: index to name.
   std::map<int, std::string> files;
+  /// The text it was read from, for messages.
+  std::string text;
 };
 
 struct Token {

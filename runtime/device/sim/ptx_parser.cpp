@@ -284,7 +284,10 @@ Result<PtxModule> parsePtx(std::string_view text) {
   auto tokens = tokenize(text);
   if (!tokens)
     return tl::unexpected(tokens.error());
-  return PtxParser(std::move(*tokens)).run();
+  auto module = PtxParser(std::move(*tokens)).run();
+  if (module)
+    module->text = text;
+  return module;
 }
 
 } // namespace quant::sim

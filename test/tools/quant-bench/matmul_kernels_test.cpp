@@ -168,8 +168,10 @@ private:
           magnitude += std::abs(product);
         }
         float actual = out[static_cast<size_t>(token * spec.rows + row)];
-        // NaN exactly where the reference has it; else a few roundings of f32 against the sum of magnitudes.
-        bool same = std::isnan(expected) ? std::isnan(actual) : std::abs(actual - expected) <= 1e-6 * magnitude + 1e-30;
+        // NaN and infinity exactly where the reference has them; else a few roundings of f32 against the sum of magnitudes.
+        bool same = std::isnan(expected)   ? std::isnan(actual)
+                    : std::isinf(expected) ? actual == expected
+                                           : std::abs(actual - expected) <= 1e-6 * magnitude + 1e-30;
         ASSERT_TRUE(same) << isa << ", " << spec.rows << "x" << spec.columns << " " << spec.storage << " block " << spec.blockRows << "x"
                           << spec.blockColumns << " " << spec.scale << ", M " << tokens << ": result (" << token << ", " << row
                           << ") is " << actual << ", not " << expected;

@@ -1,0 +1,70 @@
+//===- html.h - one self-contained HTML page --------------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_CONVERT_HTML_H
+#define QUANT_TOOLS_QUANT_CONVERT_HTML_H
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quant::convert {
+
+/// `text` as the content of an element or of an attribute in double quotes; fit for printing first (a name may hold anything).
+std::string escapeHtml(std::string_view text);
+
+/// A page with our style and the script that sorts tables and hides series: no network, readable in light and dark.
+std::string htmlPage(std::string_view title, std::string_view body);
+
+struct HtmlColumn {
+  std::string title;
+  bool number = false; ///< right-aligned
+};
+
+struct HtmlCell {
+  std::string text;
+  std::string sortKey; ///< a number to sort by; "" sorts by the text
+};
+
+/// A table that sorts by a column when its title is clicked.
+std::string htmlTable(const std::vector<HtmlColumn> &columns, const std::vector<std::vector<HtmlCell>> &rows);
+
+/// `title` (n), to be unfolded; "" if there are no lines.
+std::string htmlList(std::string_view title, const std::vector<std::string> &lines);
+
+//===----------------------------------------------------------------------===//
+// Plots: inline SVG. A series has a colour and a marker, and can be hidden in the legend.
+//===----------------------------------------------------------------------===//
+
+inline constexpr size_t kMaxSeries = 7;
+
+struct PlotPoint {
+  int64_t x;        ///< a layer; -1: outside the layers
+  size_t series;    ///< below kMaxSeries
+  double y;         ///< infinite: stands in the row above the plot
+  double low, high; ///< of what it stands for
+  bool alarm;       ///< to be marked
+  std::string tip;  ///< shown when pointed at
+};
+
+/// Points over the layers, with a bar from low to high.
+std::string scatterSvg(const std::vector<PlotPoint> &points, std::string_view yTitle, std::string_view aboveTitle);
+
+struct HistogramValue {
+  double value; ///< finite
+  size_t series;
+};
+
+/// Counts of values, the series stacked.
+std::string histogramSvg(const std::vector<HistogramValue> &values, std::string_view xTitle, std::string_view yTitle);
+
+/// Buttons that hide and show the series; those without a name are left out.
+std::string legendHtml(const std::vector<std::string> &names);
+
+} // namespace quant::convert
+
+#endif // QUANT_TOOLS_QUANT_CONVERT_HTML_H
