@@ -64,7 +64,7 @@ class Writing(BadInputTest):
         for name in ("model.safetensors", "config.json"):
             self.refused(compile_model(copy, copy / name), "the output would replace a file of the input")
         self.refused(compile_model(copy / "config.json", copy / "config.json"), "the output would replace a file of the input")
-        self.refused(compile_model(copy, copy), "is a folder")
+        self.refused(compile_model(copy, self.folder), "is a folder")
         self.refused(compile_model(copy, self.folder / "no" / "x.qmod"), "there is no such folder for the output")
         self.assertEqual({name: (copy / name).read_bytes() for name in names(copy)}, before)
 

@@ -31,6 +31,15 @@ std::vector<Command> addCommands(CLI::App &app);
 /// `random`: a checkpoint of random weights in the exact layout of the real one.
 Command addRandomCommand(CLI::App &app);
 
+/// `cast-fp8`: BF16, F16 or F32 to FP8 with block scales.
+Command addCastFp8Command(CLI::App &app);
+
+/// `cast-bf16`: FP8 with block scales to BF16.
+Command addCastBf16Command(CLI::App &app);
+
+/// `shard`: DeepSeek's model-parallel layout, one file a rank.
+Command addShardCommand(CLI::App &app);
+
 /// `inspect`: what is in a checkpoint, and what is wrong with it.
 Command addInspectCommand(CLI::App &app);
 
