@@ -97,6 +97,26 @@ LogicalResult emitKernelBody(KernelContext &context, Operation *op, Value block)
       .Default([](Operation *other) { return other->emitError("the host has no kernel for this op"); });
 }
 
+/// Kernels store f32, but for those whose op says otherwise: codes and scales, expert ids, places.
+LogicalResult checkTypes(func::FuncOp kernel, Operation *op) {
+  for (Type type : llvm::concat<const Type>(kernel.getArgumentTypes(), kernel.getResultTypes())) {
+    auto shaped = dyn_cast<ShapedType>(type);
+    if (!shaped)
+      continue;
+    bool isTable = shaped.hasRank() && shaped.getRank() > 0;
+    if (!isTable || llvm::any_of(shaped.getShape().drop_front(), ShapedType::isDynamic))
+      return op->emitError("the host takes tensors whose first dimension alone is dynamic, not ") << type;
+  }
+  if (isa<qblock::QuantizeOp, deepseek::MoeGateOp, deepseek::MoeDispatchOp>(op))
+    return success();
+  if (llvm::any_of(op->getResultTypes(), llvm::IsaPred<qblock::BlockTensorType>))
+    return op->emitError("the host quantizes in a kernel of its own");
+  for (Type type : kernel.getResultTypes())
+    if (!cast<ShapedType>(type).getElementType().isF32())
+      return op->emitError("the host computes f32 results, not ") << type;
+  return success();
+}
+
 struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
   using LowerToHostBase::LowerToHostBase;
 
@@ -118,6 +138,8 @@ private:
     Operation *op = computeOp(kernel);
     if (!op)
       return kernel.emitError("computes nothing that the host knows");
+    if (failed(checkTypes(kernel, op)))
+      return failure();
     OpBuilder builder(kernel);
     HostBuilder b(builder, op->getLoc(), target);
     Type address = b.ptr(), index = b.i64();

@@ -18,7 +18,8 @@ using namespace mlir;
 using namespace quant;
 using namespace quant::host;
 
-static const int64_t kNear = getenv("QN") ? atoi(getenv("QN")) : 0, kFar = getenv("QF") ? atoi(getenv("QF")) : 4096;
+/// How far ahead of its use a weight is fetched to the first-level cache and to the second.
+static constexpr int64_t kNearBytes = 512, kFarBytes = 2048;
 static constexpr int64_t kCacheLine = 64;
 /// Weight rows at a time for one token.
 static constexpr int64_t kStreams = 4;
@@ -207,9 +208,8 @@ SmallVector<Value> MatmulEmitter::dotSpan(const RowRange &range, const DotRows &
   for (int64_t r = 0; r < rows; ++r) {
     Value source = b.at(group.data[r], storageOffset(column), 1);
     for (int64_t line = 0; line < storageBytes(weight.storage, columns); line += kCacheLine) {
-      b.prefetch(b.at(source, kFar + line, 1), 2);
-      if (kNear)
-        b.prefetch(b.at(source, kNear + line, 1), 3);
+      b.prefetch(b.at(source, kNearBytes + line, 1), 3);
+      b.prefetch(b.at(source, kFarBytes + line, 1), 2);
     }
     Value scale = loadScale(range, group.scales[r], column), zero = loadZero(range, group.scales[r], column);
     if (tokens > 1 || !scale) {

@@ -50,9 +50,11 @@ private:
   /// Values quantized so far, by group size: matmuls that share an input share its quantized form.
   llvm::DenseMap<std::pair<Value, int64_t>, Value> quantized;
 
-  /// Lets the matmul give bf16, extended for those who use it.
+  /// Lets a matmul of f32 give bf16, extended for those who use it.
   static void roundResult(MatmulOp op) {
     auto type = cast<RankedTensorType>(op.getType());
+    if (!type.getElementType().isF32())
+      return;
     OpBuilder builder(op);
     builder.setInsertionPointAfter(op);
     op.getResult().setType(type.clone(builder.getBF16Type()));

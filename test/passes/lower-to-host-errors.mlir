@@ -108,6 +108,31 @@ func.func private @k(%q: tensor<?x64xf32>, %a: tensor<32x32xf32>) -> tensor<?x32
   return %y : tensor<?x32xf32>
 }
 
+// -----
+
+func.func private @k(%x: tensor<?x64xf32>) -> tensor<?x64xbf16> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
+  %b = arith.truncf %x : tensor<?x64xf32> to tensor<?x64xbf16>
+  // expected-error @+1 {{the host computes f32 results, not 'tensor<?x64xbf16>'}}
+  %y = arith.addf %b, %b : tensor<?x64xbf16>
+  return %y : tensor<?x64xbf16>
+}
+
+// -----
+
+func.func private @k(%x: tensor<f32>) -> tensor<f32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (1)>} {
+  // expected-error @+1 {{the host takes tensors whose first dimension alone is dynamic, not 'tensor<f32>'}}
+  %y = arith.addf %x, %x : tensor<f32>
+  return %y : tensor<f32>
+}
+
+// -----
+
+func.func private @k(%x: tensor<4x?xf32>) -> tensor<4x?xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (4)>} {
+  // expected-error @+1 {{the host takes tensors whose first dimension alone is dynamic, not 'tensor<4x?xf32>'}}
+  %y = arith.addf %x, %x : tensor<4x?xf32>
+  return %y : tensor<4x?xf32>
+}
+
 //--- tiles.mlir
 #blocks = affine_map<(tokens, position, outputs, context) -> (3)>
 // TILES: error: the host takes tiles of 128 weight rows and all of M

@@ -21,6 +21,15 @@ func.func @shared_input(%x: tensor<?x300xf32>, %w: !w) -> (tensor<?x256xf32>, te
 // BF16: %[[Y:.*]] = qblock.matmul {{.*}} -> tensor<?x256xbf16>
 // BF16: arith.extf %[[Y]] : tensor<?x256xbf16> to tensor<?x256xf32>
 
+// A matmul that gives bf16 already needs no rounding.
+// BF16-LABEL: @narrow_result
+// BF16: %[[Y:.*]] = qblock.matmul {{.*}} -> tensor<?x256xbf16>
+// BF16-NEXT: return %[[Y]]
+func.func @narrow_result(%x: tensor<?x300xf32>, %w: !w) -> tensor<?x256xbf16> {
+  %0 = qblock.matmul %x, %w : (tensor<?x300xf32>, !w) -> tensor<?x256xbf16>
+  return %0 : tensor<?x256xbf16>
+}
+
 // One group size, one quantized form.
 // CHECK-LABEL: @two_group_sizes
 // CHECK-DAG: qblock.quantize {{.*}} -> !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>

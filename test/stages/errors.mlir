@@ -4,6 +4,9 @@
 // RUN: not quant-opt %S/mlp.mlir --stage=fused --stage-options=colour=red 2>&1 | FileCheck %s --check-prefix=OPTION
 // RUN: not quant-opt %S/mlp.mlir --stage=fused --stage-options="activations=fp8 scale-format=f16" 2>&1 | FileCheck %s --check-prefix=SCALE
 // RUN: not quant-opt %S/mlp.mlir --stage=target --stage-options=isa=sse 2>&1 | FileCheck %s --check-prefix=ISA
+// RUN: not quant-opt %S/mlp.mlir --stage=fused --stage-options=target=sm_80 2>&1 | FileCheck %s --check-prefix=TARGET
+// RUN: not quant-opt %S/mlp.mlir --stage=fused --stage-options=activations=fp4 2>&1 | FileCheck %s --check-prefix=ACTIVATIONS
+// RUN: not quant-opt %t/number.mlir --stage=fused 2>&1 | FileCheck %s --check-prefix=NUMBER
 // RUN: not quant-opt %t/unknown.mlir --stage=fused 2>&1 | FileCheck %s --check-prefix=MARK
 // RUN: not quant-opt %t/no-forward.mlir --stage=fused 2>&1 | FileCheck %s --check-prefix=FORWARD
 // RUN: not quant-opt %t/no-kernel.mlir --stage=dispatched 2>&1 | FileCheck %s --check-prefix=KERNEL
@@ -12,6 +15,13 @@
 // OPTION: no such option colour
 // SCALE: error: unknown scale-format 'f16': f32 or ue8m0
 // ISA: error: there is no instruction set 'sse': avx512 or avx2
+
+// TARGET: for the --target option: Cannot find option named 'sm_80'!
+// ACTIVATIONS: for the --activations option: Cannot find option named 'fp4'!
+
+//--- number.mlir
+// NUMBER: error: program.stage names no stage: 3
+module attributes {program.stage = 3 : i64} {}
 
 //--- unknown.mlir
 // MARK: error: program.stage names no stage: "baked"

@@ -36,7 +36,8 @@ Result<uint64_t> tools::freeBytes(const fs::path &path) {
 /// model.safetensors, model-00001-of-00009.safetensors, the index and a run's state; not adapter_model.safetensors.
 static bool isCheckpointFile(const fs::path &path) {
   std::string name = path.filename().string();
-  return name == checkpoint::indexFileName || name == tools::kRunStateFileName || (name.starts_with("model") && path.extension() == ".safetensors");
+  return name == checkpoint::indexFileName || name == tools::kRunStateFileName ||
+         (name.starts_with("model") && path.extension() == ".safetensors");
 }
 
 static bool isTemporary(const fs::path &path) {

@@ -28,8 +28,7 @@ Result<uint64_t> freeBytes(const std::filesystem::path &path);
 /// removed, for a mixture of two would look whole. Other files stay. What killed runs left half-written (`.NAME.PID-N.tmp`) does
 /// not count and is removed; a folder that another process is writing to is refused.
 /// `flag` is the option that named the folder, for the errors.
-Result<void> prepareOutputDir(const std::filesystem::path &dir, uint64_t bytes, bool force,
-                              const std::string &flag = "--output");
+Result<void> prepareOutputDir(const std::filesystem::path &dir, uint64_t bytes, bool force, const std::string &flag = "--output");
 
 /// Fails if less than `bytes` are free in `dir`.
 Result<void> checkRoom(const std::filesystem::path &dir, uint64_t bytes, const std::string &flag = "--output");

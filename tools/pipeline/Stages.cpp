@@ -29,6 +29,8 @@ std::optional<Stage> quant::parseStage(StringRef name) {
 
 StringRef quant::stageName(Stage stage) { return kStageNames[static_cast<size_t>(stage)]; }
 
+StringRef quant::targetName(Target target) { return target == Target::Host ? "host" : "sm_90a"; }
+
 static void buildFused(OpPassManager &pm, const StageOptions &options) {
   OpPassManager &forward = pm.nest<func::FuncOp>();
   // First, while each weight still stands beside the op that uses it.
@@ -42,9 +44,9 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
     QuantizeActivationsOptions quantize;
     quantize.scaleFormat = options.scaleFormat;
     // The tensor cores' kernels round to bf16 once, at the end; the host stays in f32.
-    quantize.resultType = options.target == "host" ? "f32" : "bf16";
+    quantize.resultType = options.isHost() ? "f32" : "bf16";
     forward.addPass(createQuantizeActivations(quantize));
-    if (options.target == "host")
+    if (options.isHost())
       forward.addPass(createDequantizeActivations());
     else
       forward.addPass(createFuseQuantize());
@@ -64,14 +66,14 @@ static void buildDispatched(OpPassManager &pm, const StageOptions &options) {
 static void buildTiled(OpPassManager &pm, const StageOptions &options) {
   TileMatmulsOptions tile;
   // The host reads each weight once for all tokens; a GPU block takes 128 of them.
-  tile.blockM = options.target == "host" ? 0 : 128;
+  tile.blockM = options.isHost() ? 0 : 128;
   pm.addNestedPass<func::FuncOp>(createTileMatmuls(tile));
   pm.addNestedPass<func::FuncOp>(createCanonicalizerPass());
   pm.addNestedPass<func::FuncOp>(createCSEPass());
 }
 
 static void buildTarget(OpPassManager &pm, const StageOptions &options) {
-  if (options.target == "host") {
+  if (options.isHost()) {
     LowerToHostOptions lower;
     lower.isa = options.isa;
     pm.addPass(createLowerToHost(lower));
@@ -109,10 +111,11 @@ void quant::buildStage(OpPassManager &pm, Stage stage, const StageOptions &optio
 
 /// The first stage that the module has not passed yet.
 static FailureOr<size_t> nextStage(ModuleOp module) {
-  auto reached = module->getAttrOfType<StringAttr>(program::kStageAttr);
+  Attribute reached = module->getAttr(program::kStageAttr);
   if (!reached)
     return size_t(0);
-  std::optional<Stage> stage = parseStage(reached);
+  auto name = dyn_cast<StringAttr>(reached);
+  std::optional<Stage> stage = name ? parseStage(name) : std::nullopt;
   if (!stage)
     return module.emitError("program.stage names no stage: ") << reached;
   return static_cast<size_t>(*stage) + 1;

@@ -26,20 +26,34 @@ inline constexpr std::array<llvm::StringLiteral, 6> kStageNames = {"model", "fus
 std::optional<Stage> parseStage(llvm::StringRef name);
 llvm::StringRef stageName(Stage stage);
 
+/// What is compiled for.
+enum class Target { Host, Sm90a };
+/// "host" or "sm_90a".
+llvm::StringRef targetName(Target target);
+
+/// The inputs of FP8 matmuls: quantized online, as they are, or the target's habit (fp8 on sm_90a, bf16 on the host).
+enum class Activations { Auto, Fp8, Bf16 };
+
 /// What the pipelines can be told; the same options for quant-opt and quant-compile.
 struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
-  Option<std::string> target{*this, "target", llvm::cl::desc("host or sm_90a"), llvm::cl::init("host")};
+  Option<Target> target{*this, "target", llvm::cl::desc("what to compile for"), llvm::cl::init(Target::Host),
+                        llvm::cl::values(clEnumValN(Target::Host, "host", "x86-64"),
+                                         clEnumValN(Target::Sm90a, "sm_90a", "H100 and H200"))};
   Option<std::string> isa{*this, "isa", llvm::cl::desc("for the host: avx512 or avx2"), llvm::cl::init("avx512")};
-  Option<std::string> activations{*this, "activations",
-                                  llvm::cl::desc("inputs of FP8 matmuls: fp8 (quantized online), bf16 (as they are), or "
-                                                 "auto: fp8 on sm_90a, bf16 on the host"),
-                                  llvm::cl::init("auto")};
+  Option<Activations> activations{*this, "activations", llvm::cl::desc("inputs of FP8 matmuls"),
+                                  llvm::cl::init(Activations::Auto),
+                                  llvm::cl::values(clEnumValN(Activations::Auto, "auto", "fp8 on sm_90a, bf16 on the host"),
+                                                   clEnumValN(Activations::Fp8, "fp8", "quantized online"),
+                                                   clEnumValN(Activations::Bf16, "bf16", "as they are"))};
   Option<std::string> scaleFormat{*this, "scale-format", llvm::cl::desc("activation scales: f32 or ue8m0"),
                                   llvm::cl::init("f32")};
   Option<int64_t> maxTokens{*this, "max-tokens", llvm::cl::desc("tokens of one call at most; longer prompts go in chunks"),
                             llvm::cl::init(256)};
 
-  bool quantizesActivations() const { return activations == "fp8" || (activations == "auto" && target != "host"); }
+  bool isHost() const { return target == Target::Host; }
+  bool quantizesActivations() const {
+    return activations == Activations::Fp8 || (activations == Activations::Auto && !isHost());
+  }
 };
 
 /// Appends the passes of one stage, its verifier last.

@@ -143,12 +143,13 @@ private:
             std::filesystem::exists(options.input / "model.safetensors", ignored));
   }
 
-  StageOptions *makeStageOptions(const std::string &target, StageOptions &stages) {
-    stages.target = target;
-    stages.activations = options.activations;
+  void setStageOptions(const std::string &target, StageOptions &stages) {
+    stages.target = target == "host" ? Target::Host : Target::Sm90a;
+    stages.activations = options.activations == "fp8"    ? Activations::Fp8
+                         : options.activations == "bf16" ? Activations::Bf16
+                                                         : Activations::Auto;
     stages.scaleFormat = config.scaleFmt == models::ScaleFmt::UE8M0 ? "ue8m0" : "f32";
     stages.maxTokens = options.maxTokens;
-    return &stages;
   }
 
   Result<OwningOpRef<ModuleOp>> build() {
@@ -166,9 +167,9 @@ private:
     auto dump = [&](Stage stage, ModuleOp reached) {
       if (options.dumpDirectory.empty() || !error.empty())
         return;
-      std::string suffix = stage == Stage::Target && stages.target == "host" ? "." + stages.isa : "";
+      std::string suffix = stage == Stage::Target && stages.isHost() ? "." + stages.isa : "";
       std::string name = std::to_string(static_cast<int>(stage) + 1) + "." + stageName(stage).str() + suffix + ".mlir";
-      auto written = checkpoint::writeFileAtomically(options.dumpDirectory / (stages.target + "." + name), print(reached));
+      auto written = checkpoint::writeFileAtomically(options.dumpDirectory / (targetName(stages.target).str() + "." + name), print(reached));
       if (!written)
         error = written.error().message;
     };
@@ -191,7 +192,7 @@ private:
     if (!module)
       return tl::unexpected(module.error());
     StageOptions stages;
-    makeStageOptions(target, stages);
+    setStageOptions(target, stages);
     if (!options.stopAfter.empty()) {
       stages.isa = options.hostIsas.front();
       auto reached = advance(module->get(), *parseStage(options.stopAfter), stages);
@@ -268,7 +269,7 @@ private:
     Json kernels = Json::array(), objects = Json::array();
     for (func::FuncOp kernel : module->getOps<func::FuncOp>()) {
       if (auto reason = kernel->getAttrOfType<StringAttr>(program::kUnsupportedAttr))
-        report.unsupported.push_back({stages.target, kernel.getSymName().str(), reason.str()});
+        report.unsupported.push_back({"sm_90a", kernel.getSymName().str(), reason.str()});
       if (auto launch = kernel->getAttrOfType<StringAttr>(program::kLaunchAttr))
         kernels.push_back({{"name", kernel.getSymName()}, {"launch", Json::parse(launch.str())}});
     }

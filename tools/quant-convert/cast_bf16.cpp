@@ -139,9 +139,10 @@ Command convert::addCastBf16Command(CLI::App &parent) {
   options->run.engine.outputFlag = "--output-bf16-hf-path";
   app->add_flag("--keep-unscaled", options->keepUnscaled, "Leave FP8 weights without a scale as they are");
   addRunOptions(*app, options->run);
-  app->footer("A weight is its codes times the block's scale in f32, rounded to the nearest BF16, ties to even. Everything else is "
-              "copied,\nconfig.json without quantization_config. The shards keep their names. Started again after it was stopped, "
-              "it goes on.\n\nExample:\n"
-              "  quant-convert cast-bf16 --input-fp8-hf-path DeepSeek-V3 --output-bf16-hf-path DeepSeek-V3-bf16");
+  app->footer(
+      "A weight is its codes times the block's scale in f32, rounded to the nearest BF16, ties to even. Everything else is "
+      "copied,\nconfig.json without quantization_config. The shards keep their names. Started again after it was stopped, "
+      "it goes on.\n\nExample:\n"
+      "  quant-convert cast-bf16 --input-fp8-hf-path DeepSeek-V3 --output-bf16-hf-path DeepSeek-V3-bf16");
   return {app, [options] { return runCastBf16(*options); }};
 }

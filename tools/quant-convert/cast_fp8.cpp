@@ -145,8 +145,7 @@ static Result<void> addShards(const Inputs &inputs, const WeightSet &weights, co
       if (!reused)
         return tl::unexpected(reused.error());
       ++result.cast;
-      shard.jobs.push_back(
-          quantizeJob(tensor, info.name, scaleNameOf(info.name), result.quantize, *reused, result.scales));
+      shard.jobs.push_back(quantizeJob(tensor, info.name, scaleNameOf(info.name), result.quantize, *reused, result.scales));
     }
     result.plan.shards.push_back(std::move(shard));
   }
@@ -226,10 +225,14 @@ static Summary summarize(const CastFp8Plan &plan, const CastFp8Options &options)
   summary.words = std::to_string(plan.cast) + " weights cast to FP8, " + std::to_string(plan.copied) + " tensors copied";
   if (options.reuseScales && !options.run.dryRun)
     summary.words += "; " + std::to_string(kept) + " of " + std::to_string(kept + fresh) + " scales kept";
-  summary.json = {{"input", options.input},          {"reference", options.reference},
-                  {"cast", plan.cast},               {"copied", plan.copied},
-                  {"block_size", plan.quantize.block}, {"scale_fmt", models::name(plan.quantize.scaleFmt)},
-                  {"scales_kept", kept},             {"scales_new", fresh}};
+  summary.json = {{"input", options.input},
+                  {"reference", options.reference},
+                  {"cast", plan.cast},
+                  {"copied", plan.copied},
+                  {"block_size", plan.quantize.block},
+                  {"scale_fmt", models::name(plan.quantize.scaleFmt)},
+                  {"scales_kept", kept},
+                  {"scales_new", fresh}};
   return summary;
 }
 
@@ -280,12 +283,13 @@ Command convert::addCastFp8Command(CLI::App &parent) {
       ->default_str("128,128");
   app->add_flag("--reuse-scales", options->reuseScales, "Keep the scales of --input-fp8-hf-path where they still fit");
   addRunOptions(*app, options->run);
-  app->footer("A scale is amax / 448 of its block, a code weight / scale rounded to the nearest e4m3, as DeepSeek does it; a block "
-              "of zeros has\nscale 1. Without a reference or a list, the weights that DeepSeek-V3 stores as FP8 are cast. The "
-              "shards keep their names.\nStarted again after it was stopped, it goes on.\n\nExamples:\n"
-              "  quant-convert cast-fp8 --input-bf16-hf-path tuned-bf16 --output-fp8-hf-path tuned-fp8 --input-fp8-hf-path "
-              "DeepSeek-V3\n"
-              "  quant-convert cast-fp8 --input-fp8-hf-path DeepSeek-V3 --weights-list weights.txt");
+  app->footer(
+      "A scale is amax / 448 of its block, a code weight / scale rounded to the nearest e4m3, as DeepSeek does it; a block "
+      "of zeros has\nscale 1. Without a reference or a list, the weights that DeepSeek-V3 stores as FP8 are cast. The "
+      "shards keep their names.\nStarted again after it was stopped, it goes on.\n\nExamples:\n"
+      "  quant-convert cast-fp8 --input-bf16-hf-path tuned-bf16 --output-fp8-hf-path tuned-fp8 --input-fp8-hf-path "
+      "DeepSeek-V3\n"
+      "  quant-convert cast-fp8 --input-fp8-hf-path DeepSeek-V3 --weights-list weights.txt");
   app->final_callback([options] { checkOptions(*options); });
   return {app, [options] { return runCastFp8(*options); }};
 }

@@ -32,8 +32,7 @@ Result<void> convert::checkPlan(const Plan &plan, const EngineOptions &options) 
   for (const checkpoint::Checkpoint *input : plan.inputs) {
     std::error_code ignored;
     if (fs::equivalent(input->dir(), options.output, ignored))
-      return fail(printable(options.output.native()) + ": is the folder that is read from; choose another " +
-                  options.outputFlag);
+      return fail(printable(options.output.native()) + ": is the folder that is read from; choose another " + options.outputFlag);
   }
   for (const OutputShard &shard : plan.shards)
     if (!shard.file.ends_with(".safetensors") || shard.file.starts_with('.'))

@@ -112,10 +112,10 @@ static void countTensors(const TensorSource &source, Inspection &inspection) {
     std::string name = tools::nameOfKind(info.name);
     TensorKind &kind = kinds[{name, info.dtype, info.shape}];
     if (kind.tensors++ == 0)
-      kind = {name, info.dtype, info.shape, "", 1, 0};
+      kind = {name, info.dtype, info.shape, std::nullopt, 1, 0};
     kind.bytes += info.bytes();
     if (const auto *scale = findScale(source, tensor)) {
-      kind.scaleShape = shapeText(scale->info->shape);
+      kind.scaleShape = scale->info->shape;
       kind.bytes += scale->info->bytes();
     }
   }

@@ -34,7 +34,7 @@ struct TensorKind {
   std::string name; ///< "model.layers.*.mlp.experts.*.up_proj.weight"
   checkpoint::DType dtype;
   std::vector<int64_t> shape;
-  std::string scaleShape; ///< "16x56"; "" without scales
+  std::optional<std::vector<int64_t>> scaleShape;
   uint64_t tensors = 0, bytes = 0;
 };
 

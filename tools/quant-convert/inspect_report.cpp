@@ -86,7 +86,7 @@ json convert::inspectionJson(const Inspection &inspection, const TensorSource &s
     kinds.push_back({{"name", kind.name},
                      {"dtype", safetensorsName(kind.dtype)},
                      {"shape", kind.shape},
-                     {"scale_shape", kind.scaleShape.empty() ? json() : json(kind.scaleShape)},
+                     {"scale_shape", kind.scaleShape ? json(*kind.scaleShape) : json()},
                      {"tensors", kind.tensors},
                      {"bytes", kind.bytes}});
   for (const Problem &problem : inspection.problems)
@@ -214,7 +214,7 @@ static std::string kindsText(const Inspection &inspection) {
   Table table({"tensor", ">count", "dtype", ">shape", ">scale", ">bytes"});
   for (const TensorKind &kind : inspection.kinds)
     table.add({printable(kind.name), std::to_string(kind.tensors), std::string(safetensorsName(kind.dtype)),
-               shapeText(kind.shape), kind.scaleShape, humanBytes(kind.bytes)});
+               shapeText(kind.shape), kind.scaleShape ? shapeText(*kind.scaleShape) : "", humanBytes(kind.bytes)});
   return table.str();
 }
 

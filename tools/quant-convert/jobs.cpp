@@ -198,8 +198,8 @@ static Result<void> failNoProduct(const Tensor &weight, const Tensor &scale, con
 }
 
 /// Rows [begin, begin + rows) times their scales, to `out`.
-static bool dequantizeRows(const Tensor &weight, const Tensor &scale, const Block &block, int64_t begin, int64_t rows, DType dtype,
-                           std::byte *out) {
+static bool dequantizeRows(const Tensor &weight, const Tensor &scale, const Block &block, int64_t begin, int64_t rows,
+                           DType dtype, std::byte *out) {
   DequantizeRow kernel = dequantizeRow(dtype);
   int64_t columns = weight.info->shape[1], scaleColumns = scale.info->shape[1], current = -1;
   std::vector<float> scales(static_cast<size_t>(scaleColumns));

@@ -86,8 +86,7 @@ Result<void> RunState::resume(const Plan &plan, const std::string &flag) {
   // A folder with an index claims to be whole.
   std::error_code code;
   fs::remove(dir / checkpoint::indexFileName, code);
-  return code ? Result<void>(fail(printable(dir.native()) + ": cannot remove the old index: " + code.message()))
-              : Result<void>();
+  return code ? Result<void>(fail(printable(dir.native()) + ": cannot remove the old index: " + code.message())) : Result<void>();
 }
 
 Result<RunState> RunState::begin(const Plan &plan, const fs::path &dir, const std::string &flag, bool force) {

@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// While a run is under way its folder holds `.quant-convert.json`: the command, the fingerprint of the plan, and the size and time
-// of each file that is complete. The same run, started again, goes on behind them; any other is refused. Files appear by rename,
-// so that one that is there is whole; one that was touched since is made anew.
+// While a run is under way its folder holds `.quant-convert.json`: the command, the fingerprint of the plan, and the size and
+// time of each file that is complete. The same run, started again, goes on behind them; any other is refused. Files appear by
+// rename, so that one that is there is whole; one that was touched since is made anew.
 //
 //===----------------------------------------------------------------------===//
 

@@ -109,9 +109,9 @@ static Result<void> checkLayout(const Tensor &weight, const Tensor &scale, const
     return fail(describe(weight) + ": has shape " + shapeOf(weight.info->shape) + ", block scales need two dimensions");
   auto expected = scaleShape(weight.info->shape, block);
   if (scale.info->shape != expected)
-    return fail(describe(scale) + ": has shape " + shapeOf(scale.info->shape) + ", the weight's " +
-                shapeOf(weight.info->shape) + " in blocks of " + std::to_string(block[0]) + "x" + std::to_string(block[1]) +
-                " needs " + shapeOf(expected) + "; is weight_block_size in config.json right?");
+    return fail(describe(scale) + ": has shape " + shapeOf(scale.info->shape) + ", the weight's " + shapeOf(weight.info->shape) +
+                " in blocks of " + std::to_string(block[0]) + "x" + std::to_string(block[1]) + " needs " + shapeOf(expected) +
+                "; is weight_block_size in config.json right?");
   return {};
 }
 

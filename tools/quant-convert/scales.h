@@ -20,8 +20,8 @@ float blockScale(float amax, models::ScaleFmt format);
 
 /// Whether a block of that largest magnitude can keep a given scale: no element divided by it rounds beyond 448, that is
 /// amax / scale <= 464 in f32. bf16 rounding moves a weight by 2^-9 of itself at most, so that a checkpoint that was dequantized
-/// keeps every scale, and every code with it: the codes are 2^-4 of themselves apart at least. A scale of zero fits a block of zeros.
-/// For ue8m0 the scale must be a power of two, too.
+/// keeps every scale, and every code with it: the codes are 2^-4 of themselves apart at least. A scale of zero fits a block of
+/// zeros. For ue8m0 the scale must be a power of two, too.
 bool scaleFits(float scale, float amax, models::ScaleFmt format);
 
 /// "X.weight" has "X.weight_scale_inv".
@@ -30,7 +30,8 @@ std::string scaleNameOf(std::string_view weight);
 /// The weight that a tensor of that name is the scale of, "" if the name is no scale's.
 std::string weightOfScaleInv(std::string_view name);
 
-/// Dtype (F32, BF16, F16 or F8_E8M0) and shape are those of the weight's block scales, and every value is finite and not negative.
+/// Dtype (F32, BF16, F16 or F8_E8M0) and shape are those of the weight's block scales, and every value is finite and not
+/// negative.
 Result<void> checkScale(const Tensor &weight, const Tensor &scale, const Block &block);
 
 /// The same for many pairs of weight and scale, on `threads` threads; the error is the first pair's.

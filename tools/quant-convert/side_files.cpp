@@ -26,9 +26,10 @@ static bool goesAlong(const std::string &name, Companions which) {
   constexpr std::array names = {"generation_config.json", "merges.txt", "vocab.json", "vocab.txt", "tekken.json"};
   constexpr std::array endings = {".py", ".jinja", ".model"};
   constexpr std::array beginnings = {"chat_template", "LICENSE"};
-  return which == Companions::All && (std::ranges::find(names, name) != names.end() ||
-                                      std::ranges::any_of(endings, [&](const char *end) { return name.ends_with(end); }) ||
-                                      std::ranges::any_of(beginnings, [&](const char *begin) { return name.starts_with(begin); }));
+  return which == Companions::All &&
+         (std::ranges::find(names, name) != names.end() ||
+          std::ranges::any_of(endings, [&](const char *end) { return name.ends_with(end); }) ||
+          std::ranges::any_of(beginnings, [&](const char *begin) { return name.starts_with(begin); }));
 }
 
 Result<void> convert::addCompanions(const fs::path &dir, Companions which, std::vector<SideFile> &files) {

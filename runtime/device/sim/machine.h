@@ -108,7 +108,7 @@ public:
   bool done() const { return live == 0; }
   void exitLanes(uint32_t mask);
   /// Waits until all live lanes of `members` are at this instruction; then `together` are those to execute it for.
-  bool gather(const Instr &instr, uint32_t mask, uint32_t members, uint32_t &together);
+  bool gather(uint32_t mask, uint32_t members, uint32_t &together);
   Access access(const Instr &instr) const;
   /// `mask`: the lanes it is about; the first is named. 0: the whole warp.
   void report(FindingKind kind, const Instr &instr, std::string message, uint32_t mask = 0);

@@ -149,7 +149,7 @@ bool Warp::branch(Group &group, const Instr &instr, uint32_t taken) {
   return true;
 }
 
-bool Warp::gather(const Instr &instr, uint32_t mask, uint32_t members, uint32_t &together) {
+bool Warp::gather(uint32_t mask, uint32_t members, uint32_t &together) {
   members &= live;
   together = mask;
   if (!(members & ~mask))
@@ -174,8 +174,8 @@ bool Warp::gather(const Instr &instr, uint32_t mask, uint32_t members, uint32_t 
 void Warp::checkAligned(const Instr &instr, uint32_t mask) {
   if (mask != live)
     report(FindingKind::DivergentOp, instr,
-           "only lanes " + std::to_string(mask) + " (a mask) of " + std::to_string(live) +
-               " execute this together, and it is .aligned: all threads of the warp must",
+           "only " + std::to_string(__builtin_popcount(mask)) + " of the warp's " + std::to_string(__builtin_popcount(live)) +
+               " live threads execute this together, and it is .aligned: all must",
            mask);
 }
 
