@@ -74,8 +74,8 @@ private:
   void decodeTile(const RowRange &range, const Panel &panel, Value tile, Value firstColumn, Value column, int64_t columns);
   void transpose(Value source, int64_t stride, Value target, int64_t targetStride, int64_t rows);
   void multiplyTile(const RowRange &range, const Panel &panel, Value firstToken, int64_t tokens, Value firstColumn, Value columns);
-  void microKernel(const RowRange &range, const Panel &panel, llvm::ArrayRef<Value> tokens, Value row, Value weights, Value columns,
-                   Value isFirst);
+  void microKernel(const RowRange &range, const Panel &panel, llvm::ArrayRef<Value> tokens, Value row, Value weights, Value firstColumn,
+                   Value endColumn, Value isFirst);
   void addToResults(const RowRange &range, const Panel &panel, llvm::ArrayRef<Value> tokens, Value row, llvm::ArrayRef<Value> masks,
                     llvm::ArrayRef<Value> acc, bool isFirst);
 };

@@ -23,6 +23,8 @@ using namespace quant::host;
 
 /// Columns of a chunk: 128 rows of it are 128 KB.
 static constexpr int64_t kChunkColumns = 256;
+/// Columns summed in a row before they join the result: the rounding error grows with the length of a sum.
+static constexpr int64_t kSumColumns = 32;
 static constexpr int64_t kCacheLine = 64;
 
 /// Sizes and scratch of the product.
@@ -157,16 +159,18 @@ void MatmulEmitter::multiplyTile(const RowRange &range, const Panel &panel, Valu
     b.loop(b.cst(0), whole, kLanes, [&](Value column) { b.store(b.load(b.vecF32(), b.at(source, column, 4)), b.at(target, column, 4)); });
     b.loop(whole, columns, 1, [&](Value column) { b.store(b.load(b.f32(), b.at(source, column, 4)), b.at(target, column, 4)); });
   }
-  Value isFirst = b.compare(arith::CmpIPredicate::eq, firstColumn, 0);
   b.loop(range.begin, range.end, panel.tileRows(), [&](Value row) {
-    Value tile = b.div(b.sub(row, range.begin), panel.tileRows());
-    microKernel(range, panel, indices, row, b.at(panel.weights, tile, panel.tileBytes()), columns, isFirst);
+    Value weights = b.at(panel.weights, b.div(b.sub(row, range.begin), panel.tileRows()), panel.tileBytes());
+    b.loop(b.cst(0), columns, kSumColumns, [&](Value column) {
+      Value isFirst = b.compare(arith::CmpIPredicate::eq, b.add(firstColumn, column), 0);
+      microKernel(range, panel, indices, row, weights, column, b.min(b.add(column, kSumColumns), columns), isFirst);
+    });
   });
 }
 
-/// All results of a tile in registers over the chunk's columns, then added to what the chunks before left: short sums stay exact.
+/// All results of a tile in registers over some of the chunk's columns, then added to the sum of those before.
 void MatmulEmitter::microKernel(const RowRange &range, const Panel &panel, ArrayRef<Value> tokens, Value row, Value weights,
-                                Value columns, Value isFirst) {
+                                Value firstColumn, Value endColumn, Value isFirst) {
   Value steps = arith::IndexCastOp::create(b.builder, b.loc, b.vec(kLanes, b.i64()),
                                            vector::StepOp::create(b.builder, b.loc, b.vec(kLanes, b.builder.getIndexType())));
   Value zero = b.splatF32(kLanes, 0.0f);
@@ -175,7 +179,7 @@ void MatmulEmitter::microKernel(const RowRange &range, const Panel &panel, Array
     Value left = b.sub(range.end, b.add(row, v * kLanes));
     masks.push_back(b.compare(arith::CmpIPredicate::slt, steps, b.splat(left, kLanes)));
   }
-  acc = b.loop(b.cst(0), columns, 1, acc, [&](Value column, ValueRange carried) {
+  acc = b.loop(firstColumn, endColumn, 1, acc, [&](Value column, ValueRange carried) {
     SmallVector<Value> rows, result;
     for (int64_t v = 0; v < panel.vectors; ++v)
       rows.push_back(b.load(b.vecF32(), b.at(b.at(weights, column, panel.tileRows() * 4), v * kLanes, 4)));

@@ -202,6 +202,9 @@ Result<void> AtomicFile::reserve(uint64_t bytes) {
   return {};
 }
 
+/// Writes of at least so many bytes begin to go to the disk at once.
+static constexpr ssize_t kFlushBytes = 1 << 20;
+
 Result<void> AtomicFile::writeAt(std::span<const std::byte> bytes, uint64_t offset) {
   WithoutFileSizeSignal guard;
   while (!bytes.empty()) {
@@ -210,6 +213,11 @@ Result<void> AtomicFile::writeAt(std::span<const std::byte> bytes, uint64_t offs
       continue;
     if (count < 0)
       return failErrno(path, "write " + std::to_string(bytes.size()) + " bytes at byte " + std::to_string(offset));
+#ifdef SYNC_FILE_RANGE_WRITE
+    // Has the disk begin now, or commit() would wait for all of it. A hint: what goes wrong shows at commit().
+    if (count >= kFlushBytes)
+      ::sync_file_range(fd.get(), static_cast<off_t>(offset), count, SYNC_FILE_RANGE_WRITE);
+#endif
     bytes = bytes.subspan(static_cast<size_t>(count));
     offset += static_cast<uint64_t>(count);
   }

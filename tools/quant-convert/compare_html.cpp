@@ -65,11 +65,11 @@ static PlotPoint makePoint(int64_t layer, const std::string &kind, const std::ve
     sqnr.push_back(tensor->metrics.sqnr());
   }
   std::ranges::sort(sqnr);
-  double best = sqnr.back();
-  for (size_t i = sqnr.size(); i-- > 0 && std::isinf(best);)
-    best = sqnr[i];
-  PlotPoint point{layer, seriesOf(kind), sqnr[sqnr.size() / 2], sqnr.front(), best, alarm, ""};
-  auto decibel = [](double value) { return std::isinf(value) && value > 0 ? "identical" : number("%.2f dB", value); };
+  PlotPoint point{layer, seriesOf(kind), sqnr[sqnr.size() / 2], sqnr.front(), alarm, ""};
+  auto decibel = [&](double value) {
+    const char *noError = alarm ? "the same where finite" : "identical";
+    return std::isinf(value) && value > 0 ? noError : number("%.2f dB", value);
+  };
   point.tip = (layer < 0 ? "" : "layer " + std::to_string(layer) + ", ") + kind + ": " + decibel(point.y);
   if (tensors.size() > 1)
     point.tip += " in the median of " + std::to_string(tensors.size()) + "; worst " + decibel(sqnr.front()) + " (" +
@@ -94,8 +94,10 @@ static std::string plotsHtml(const Comparison &comparison) {
   constexpr int64_t lastLayer = 9999; // a name may claim any number
   for (const auto &[key, tensors] : groups)
     points.push_back(makePoint(key.first > lastLayer ? -1 : key.first, key.second, tensors));
+  if (std::ranges::all_of(comparison.tensors, [](const auto &tensor) { return tensor.metrics.identical(); }))
+    return "<p>Every tensor that both sides have is identical.</p>\n";
   std::string out = "<h2>SQNR per layer and kind</h2>\n<p class=\"dim\">A mark is the median of the tensors of one kind in one "
-                    "layer, its bar reaches from the worst to the best. Point at a mark for its name; click a series to hide it."
+                    "layer, its bar reaches down to the worst. Point at a mark for its name; click a series to hide it."
                     "</p>\n<div class=\"card\">" +
                     legendHtml(names) + scatterSvg(points, "SQNR in dB", "identical") + "</div>\n";
   if (values.empty())
@@ -122,8 +124,12 @@ static std::string kindsHtml(const Comparison &comparison) {
                     {same ? "identical" : number("%.2f dB", median), sortKey(same ? INFINITY : median)},
                     {same ? "" : tensors[0]->name, ""}});
   }
-  return "<h2>Kinds of tensors</h2>\n" +
-         htmlTable({{"kind"}, {"tensors", true}, {"worst SQNR", true}, {"median SQNR", true}, {"worst tensor"}}, rows);
+  return "<h2>Kinds of tensors</h2>\n" + htmlTable({{"kind", HtmlColumn::Name},
+                                                    {"tensors", HtmlColumn::Number},
+                                                    {"worst SQNR", HtmlColumn::Number},
+                                                    {"median SQNR", HtmlColumn::Number},
+                                                    {"worst tensor", HtmlColumn::Name}},
+                                                   rows);
 }
 
 static std::string worstHtml(const Comparison &comparison, size_t worst) {
@@ -145,15 +151,15 @@ static std::string worstHtml(const Comparison &comparison, size_t worst) {
   }
   if (rows.empty())
     return "";
-  return "<h2>Worst tensors</h2>\n" + htmlTable({{"tensor"},
+  return "<h2>Worst tensors</h2>\n" + htmlTable({{"tensor", HtmlColumn::Name},
                                                  {"A"},
                                                  {"B"},
-                                                 {"shape", true},
-                                                 {"SQNR", true},
-                                                 {"cosine", true},
-                                                 {"relative error", true},
-                                                 {"max error", true},
-                                                 {"NaN, Inf", true}},
+                                                 {"shape", HtmlColumn::Number},
+                                                 {"SQNR", HtmlColumn::Number},
+                                                 {"cosine", HtmlColumn::Number},
+                                                 {"relative error", HtmlColumn::Number},
+                                                 {"max error", HtmlColumn::Number},
+                                                 {"NaN, Inf", HtmlColumn::Number}},
                                                 rows);
 }
 
@@ -165,17 +171,19 @@ static std::string figure(const std::string &value, const std::string &what, boo
 static std::string figuresHtml(const Comparison &comparison) {
   auto order = comparison.worstFirst();
   size_t identical = 0, mismatched = 0;
+  const TensorComparison *worst = nullptr;
   for (const TensorComparison *tensor : order) {
     identical += tensor->metrics.identical();
     mismatched += tensor->metrics.mismatched > 0;
+    worst = worst || tensor->metrics.mismatched ? worst : tensor;
   }
   std::string out = "<div class=\"figures\">\n" + figure(std::to_string(order.size()), "tensors compared") +
                     figure(tools::humanCount(comparison.values()), "values") + figure(std::to_string(identical), "identical");
   double median = medianSqnr(order);
-  if (!order.empty())
-    out += figure(sqnrText(order[0]->metrics), "worst SQNR", mismatched > 0);
+  if (worst)
+    out += figure(sqnrText(worst->metrics), "worst SQNR");
   if (!std::isnan(median))
-    out += figure(number("%.2f dB", median), "median SQNR of the rest");
+    out += figure(number("%.2f dB", median), "median of those that differ");
   if (mismatched)
     out += figure(std::to_string(mismatched), "with NaN or Inf on one side", true);
   if (!comparison.notCompared.empty())

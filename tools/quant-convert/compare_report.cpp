@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <map>
 #include <tuple>
 
@@ -128,8 +129,10 @@ static json tensorJson(const TensorComparison &tensor) {
 json convert::comparisonJson(const Comparison &comparison, size_t worst) {
   json tensors = json::array(), names = json::array(), notCompared = json::array();
   uint64_t identical = 0;
+  double least = std::numeric_limits<double>::infinity();
   for (const TensorComparison &tensor : comparison.tensors) {
     tensors.push_back(tensorJson(tensor));
+    least = std::min(least, tensor.metrics.sqnr());
     identical += tensor.metrics.identical();
   }
   auto order = comparison.worstFirst();
@@ -145,7 +148,7 @@ json convert::comparisonJson(const Comparison &comparison, size_t worst) {
           {"values", comparison.values()},
           {"bytes", comparison.bytes},
           {"seconds", comparison.seconds},
-          {"min_sqnr_db", order.empty() ? json() : finiteOrNull(order[0]->metrics.sqnr())},
+          {"min_sqnr_db", finiteOrNull(least)},
           {"median_sqnr_db", finiteOrNull(medianSqnr(order))},
           {"worst", names},
           {"tensors", tensors},
@@ -166,15 +169,17 @@ static std::string summaryText(const Comparison &comparison) {
   std::string text = "A  " + printable(comparison.a.native()) + "\nB  " + printable(comparison.b.native()) + "\n\n";
   text += "compared " + plural(comparison.tensors.size(), "tensor") + ", " + tools::humanCount(comparison.values()) +
           " values, " + tools::humanBytes(comparison.bytes) + " in " + format("%.1f s", comparison.seconds) + "\n";
-  std::vector<const TensorComparison *> differing;
+  std::vector<const TensorComparison *> differing, oneSided;
   for (const TensorComparison *tensor : comparison.worstFirst())
     if (!tensor->metrics.identical())
-      differing.push_back(tensor);
-  size_t same = comparison.tensors.size() - differing.size();
-  text += std::to_string(same) + " identical, " + std::to_string(differing.size()) + " different";
+      (tensor->metrics.mismatched ? oneSided : differing).push_back(tensor);
+  size_t different = differing.size() + oneSided.size();
+  text += std::to_string(comparison.tensors.size() - different) + " identical, " + std::to_string(different) + " different";
   if (!differing.empty())
     text += "; worst SQNR " + sqnrText(differing.front()->metrics) + ", median " + decibel(medianSqnr(differing)) + ", best " +
             sqnrText(differing.back()->metrics);
+  if (!oneSided.empty())
+    text += "; " + std::to_string(oneSided.size()) + " with NaN or Inf on one side only";
   return text + "\n";
 }
 

@@ -32,7 +32,7 @@ code, td.name { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-s
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px; overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 10px; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td.name { white-space: normal; min-width: 200px; }
+td.name { white-space: normal; min-width: 260px; }
 th.number, td.number { text-align: right; }
 tr:last-child td { border-bottom: 0; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
@@ -42,17 +42,18 @@ th[aria-sort=descending] button::after { content: " \25BC"; font-size: 10px; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; margin: 0 0 8px; }
 .legend button { all: unset; cursor: pointer; display: inline-flex; align-items: center; gap: 6px; font-size: 14px; }
 .legend button[aria-pressed=false] { opacity: 0.35; text-decoration: line-through; }
-svg { display: block; width: 100%; height: auto; }
-svg.key { width: 14px; height: 14px; }
+svg { display: block; width: 100%; min-width: 760px; height: auto; }
+svg.key { width: 14px; min-width: 0; height: 14px; }
 svg text { fill: var(--dim); font-size: 12px; }
 .axis { stroke: var(--line); fill: none; }
+.break { stroke: var(--dim); stroke-dasharray: 2 5; }
 .mark { stroke: var(--card); stroke-width: 0.75; }
 .mark:hover { stroke: var(--text); stroke-width: 1.5; }
 .alarm { stroke: var(--bad); stroke-width: 2.5; }
 .bad { color: var(--bad); }
 .s0 { --c: var(--s0); } .s1 { --c: var(--s1); } .s2 { --c: var(--s2); } .s3 { --c: var(--s3); } .s4 { --c: var(--s4); }
 .s5 { --c: var(--s5); } .s6 { --c: var(--s6); }
-.mark, rect.bar { fill: var(--c); } .range { stroke: var(--c); stroke-width: 1.5; opacity: 0.5; }
+.mark, rect.bar { fill: var(--c); } .range { stroke: var(--c); stroke-width: 1.5; opacity: 0.6; }
 .hide0 svg:not(.key) .s0, .hide1 svg:not(.key) .s1, .hide2 svg:not(.key) .s2, .hide3 svg:not(.key) .s3, .hide4 svg:not(.key) .s4,
 .hide5 svg:not(.key) .s5, .hide6 svg:not(.key) .s6 { display: none; }
 details { margin: 8px 0; } summary { cursor: pointer; } details ul { margin: 6px 0; }
@@ -106,15 +107,16 @@ std::string convert::htmlPage(std::string_view title, std::string_view body) {
 }
 
 std::string convert::htmlTable(const std::vector<HtmlColumn> &columns, const std::vector<std::vector<HtmlCell>> &rows) {
+  static constexpr const char *classes[] = {"text", "name", "number"};
   std::string out = "<div class=\"card\"><table>\n<thead><tr>";
   for (const HtmlColumn &column : columns)
-    out += std::string("<th scope=\"col\"") + (column.number ? " class=\"number\"" : "") + "><button>" +
+    out += std::string("<th scope=\"col\"") + (column.kind == HtmlColumn::Number ? " class=\"number\"" : "") + "><button>" +
            escapeHtml(column.title) + "</button></th>";
   out += "</tr></thead>\n<tbody>\n";
   for (const auto &row : rows) {
     out += "<tr>";
     for (size_t i = 0; i < row.size(); ++i) {
-      out += std::string("<td class=\"") + (columns[i].number ? "number" : "name") + "\"";
+      out += std::string("<td class=\"") + classes[columns[i].kind] + "\"";
       if (!row[i].sortKey.empty())
         out += " data-key=\"" + escapeHtml(row[i].sortKey) + "\"";
       out += ">" + escapeHtml(row[i].text) + "</td>";

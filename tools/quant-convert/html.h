@@ -21,8 +21,13 @@ std::string escapeHtml(std::string_view text);
 std::string htmlPage(std::string_view title, std::string_view body);
 
 struct HtmlColumn {
+  enum Kind {
+    Text,
+    Name,  ///< long, of fixed pitch, may be broken
+    Number ///< right-aligned
+  };
   std::string title;
-  bool number = false; ///< right-aligned
+  Kind kind = Text;
 };
 
 struct HtmlCell {
@@ -43,15 +48,15 @@ std::string htmlList(std::string_view title, const std::vector<std::string> &lin
 inline constexpr size_t kMaxSeries = 7;
 
 struct PlotPoint {
-  int64_t x;        ///< a layer; -1: outside the layers
-  size_t series;    ///< below kMaxSeries
-  double y;         ///< infinite: stands in the row above the plot
-  double low, high; ///< of what it stands for
-  bool alarm;       ///< to be marked
-  std::string tip;  ///< shown when pointed at
+  int64_t x;       ///< a layer; -1: outside the layers
+  size_t series;   ///< below kMaxSeries
+  double y;        ///< infinite: stands in the row above the plot
+  double low;      ///< the lowest of what it stands for
+  bool alarm;      ///< to be marked
+  std::string tip; ///< shown when pointed at
 };
 
-/// Points over the layers, with a bar from low to high.
+/// Points over the layers, with a bar down to the lowest. Where most of the y axis would be empty, it has a break.
 std::string scatterSvg(const std::vector<PlotPoint> &points, std::string_view yTitle, std::string_view aboveTitle);
 
 struct HistogramValue {
@@ -59,7 +64,7 @@ struct HistogramValue {
   size_t series;
 };
 
-/// Counts of values, the series stacked.
+/// Counts of values, the series stacked. The x axis may have a break, too.
 std::string histogramSvg(const std::vector<HistogramValue> &values, std::string_view xTitle, std::string_view yTitle);
 
 /// Buttons that hide and show the series; those without a name are left out.

@@ -12,6 +12,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <numeric>
+#include <optional>
 
 using namespace quant;
 using namespace quant::convert;
@@ -71,6 +73,38 @@ struct Axis {
   double tick(int i) const { return low + step * i; }
 };
 
+/// One axis, or two with a break between: most values on one side of a gap, a few far above it.
+struct BrokenAxis {
+  Axis main;
+  std::optional<Axis> upper;
+
+  BrokenAxis(std::vector<double> values, double from, double to, int ticks) : main(0, 1, from, to, ticks) {
+    if (values.empty())
+      return;
+    std::ranges::sort(values);
+    size_t above = 0; // the first value above the widest gap
+    for (size_t i = 1; i < values.size(); ++i)
+      if (above == 0 || values[i] - values[i - 1] > values[above] - values[above - 1])
+        above = i;
+    double range = values.back() - values.front();
+    if (above == 0 || values[above] - values[above - 1] < 0.4 * range || range < 1) {
+      main = Axis(values.front(), values.back(), from, to, ticks);
+      return;
+    }
+    // Room by the values' number, but enough for a tick or two.
+    double share = std::clamp(double(above) / double(values.size()), 0.25, 0.75), gap = (to - from) * 0.04;
+    double middle = from + (to - from) * share;
+    main = Axis(values.front(), values[above - 1], from, middle - gap, std::max(2, int(ticks * share)));
+    upper = Axis(values[above], values.back(), middle + gap, to, std::max(1, int(ticks * (1 - share))));
+  }
+
+  const Axis &of(double value) const { return upper && value >= upper->low ? *upper : main; }
+  double at(double value) const { return of(value).at(value); }
+  std::vector<Axis> parts() const { return upper ? std::vector<Axis>{main, *upper} : std::vector<Axis>{main}; }
+  /// The middle of the break.
+  std::optional<double> gap() const { return upper ? std::optional((main.to + upper->from) / 2) : std::nullopt; }
+};
+
 std::string yTicks(const Axis &axis) {
   std::string out;
   for (int i = 0; i <= axis.ticks(); ++i) {
@@ -81,7 +115,7 @@ std::string yTicks(const Axis &axis) {
 }
 
 /// A marker of about 10 units around the origin: shapes tell the series apart without colours.
-std::string marker(size_t series, double x, double y, bool alarm) {
+std::string marker(size_t series, double x, double y, double scale, bool alarm) {
   static constexpr std::array<const char *, kMaxSeries> shapes = {"M-4.2 0a4.2 4.2 0 1 0 8.4 0a4.2 4.2 0 1 0-8.4 0z",
                                                                   "M-3.8-3.8h7.6v7.6h-7.6z",
                                                                   "M0-5.2L5.2 0L0 5.2L-5.2 0z",
@@ -90,35 +124,39 @@ std::string marker(size_t series, double x, double y, bool alarm) {
                                                                   "M-5-1.7h3.3v-3.3h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3z",
                                                                   "M-5-3h10v6h-10z"};
   return std::string("<path class=\"mark") + (alarm ? " alarm" : "") + "\" d=\"" + shapes[series] + "\" transform=\"translate(" +
-         text(x) + " " + text(y) + ")\">";
+         text(x) + " " + text(y) + ")" + (scale < 1 ? " scale(" + text(scale) + ")" : "") + "\">";
 }
 
 /// Left to right within a layer's column, so that the series do not cover each other.
 double shift(size_t series, double column) {
-  return (double(series) - (kMaxSeries - 1) / 2.0) * std::min(9.0, column * 0.7 / kMaxSeries);
+  return (double(series) - (kMaxSeries - 1) / 2.0) * std::min(9.0, column * 0.85 / kMaxSeries);
 }
+
+/// Smaller where there are many layers.
+double markerScale(double column) { return std::clamp(column / 38, 0.55, 1.0); }
 
 } // namespace
 
 std::string convert::scatterSvg(const std::vector<PlotPoint> &points, std::string_view yTitle, std::string_view aboveTitle) {
-  double low = INFINITY, high = -INFINITY;
+  constexpr double aboveRow = kTop + 6;
+  std::vector<double> values;
   int64_t first = 0, last = 0;
   for (const PlotPoint &point : points) {
     first = std::min(first, point.x);
     last = std::max(last, point.x);
-    for (double y : {point.low, point.y, point.high})
-      if (std::isfinite(y)) {
-        low = std::min(low, y);
-        high = std::max(high, y);
-      }
+    for (double y : {point.low, point.y})
+      if (std::isfinite(y))
+        values.push_back(y);
   }
-  constexpr double aboveRow = kTop + 6;
-  bool anyFinite = low <= high;
-  Axis axis(anyFinite ? low : 0, anyFinite ? high : 1, kHeight - kBottom, kTop + 28, 6);
+  BrokenAxis axis(values, kHeight - kBottom, kTop + 28, 6);
   double column = (kWidth - kLeft - kRight) / double(last - first + 1);
   auto center = [&](int64_t x) { return kLeft + (double(x - first) + 0.5) * column; };
 
-  std::string out = frame("SQNR over the layers", "layer", yTitle) + (anyFinite ? yTicks(axis) : "");
+  std::string out = frame("SQNR over the layers", "layer", yTitle);
+  for (const Axis &part : axis.parts())
+    out += values.empty() ? "" : yTicks(part);
+  if (auto gap = axis.gap())
+    out += line(kLeft, *gap, kWidth - kRight, *gap, "break");
   out += line(kLeft, aboveRow, kWidth - kRight, aboveRow) + label(kLeft - 8, aboveRow + 4, "end", aboveTitle);
   int64_t every = std::max<int64_t>(1, int64_t(std::ceil(34 / column)));
   for (int64_t x = first; x <= last; ++x)
@@ -128,50 +166,85 @@ std::string convert::scatterSvg(const std::vector<PlotPoint> &points, std::strin
     double x = center(point.x) + shift(point.series, column);
     double y = point.y == INFINITY ? aboveRow : axis.at(point.y);
     out += "<g class=\"s" + std::to_string(point.series) + "\">";
-    if (std::isfinite(point.y) && point.low < point.high)
-      out += line(x, axis.at(point.low), x, axis.at(point.high), "range");
-    out += marker(point.series, x, y, point.alarm) + "<title>" + escapeHtml(point.tip) + "</title></path></g>\n";
+    if (point.low < point.y)
+      out += line(x, axis.at(point.low), x, y, "range");
+    out += marker(point.series, x, y, markerScale(column), point.alarm) + "<title>" + escapeHtml(point.tip) +
+           "</title></path></g>\n";
   }
   return out + "</svg>\n";
 }
 
-std::string convert::histogramSvg(const std::vector<HistogramValue> &values, std::string_view xTitle, std::string_view yTitle) {
-  constexpr size_t bins = 60;
-  if (values.empty())
-    return "";
-  auto [least, most] = std::ranges::minmax(values, {}, &HistogramValue::value);
-  Axis x(least.value, most.value, kLeft, kWidth - kRight, 10);
-  std::vector<std::array<uint64_t, kMaxSeries>> counts(bins);
-  for (const HistogramValue &value : values) {
-    double share = (value.value - x.low) / (x.high - x.low);
-    ++counts[std::min(bins - 1, size_t(share * bins))][value.series];
+namespace {
+
+/// Bins of one axis, with the count of every series.
+struct Bins {
+  const Axis &axis;
+  std::vector<std::array<uint64_t, kMaxSeries>> counts;
+
+  /// Some 16 units wide each.
+  explicit Bins(const Axis &axis) : axis(axis), counts(size_t(std::max(4.0, (axis.to - axis.from) / 16))) {}
+
+  double width() const { return (axis.to - axis.from) / double(counts.size()); }
+  double lowOf(size_t bin) const { return axis.low + (axis.high - axis.low) * double(bin) / double(counts.size()); }
+  void add(const HistogramValue &value) {
+    double share = (value.value - axis.low) / (axis.high - axis.low);
+    ++counts[std::min(counts.size() - 1, size_t(share * double(counts.size())))][value.series];
   }
-  uint64_t highest = 0;
-  for (const auto &bin : counts) {
-    uint64_t sum = 0;
-    for (uint64_t count : bin)
-      sum += count;
-    highest = std::max(highest, sum);
+  uint64_t highest() const {
+    uint64_t highest = 0;
+    for (const auto &bin : counts)
+      highest = std::max(highest, std::accumulate(bin.begin(), bin.end(), uint64_t(0)));
+    return highest;
   }
-  Axis y(0, double(highest), kHeight - kBottom, kTop, 5);
-  std::string out = frame("histogram of the SQNR", xTitle, yTitle) + yTicks(y);
-  for (int i = 0; i <= x.ticks(); ++i)
-    out += label(x.at(x.tick(i)), kHeight - kBottom + 18, "middle", text(x.tick(i)));
-  double width = (kWidth - kLeft - kRight) / bins;
-  for (size_t bin = 0; bin < bins; ++bin) {
+};
+
+std::string barsSvg(const Bins &bins, const Axis &y) {
+  std::string out;
+  for (size_t bin = 0; bin < bins.counts.size(); ++bin) {
     uint64_t below = 0;
     for (size_t series = 0; series < kMaxSeries; ++series) {
-      uint64_t count = counts[bin][series];
+      uint64_t count = bins.counts[bin][series];
       if (count == 0)
         continue;
-      double top = y.at(double(below + count)), bottom = y.at(double(below));
-      below += count;
-      double from = x.low + (x.high - x.low) * double(bin) / bins, to = from + (x.high - x.low) / bins;
+      // A few tensors beside thousands are still to be seen.
+      double bottom = y.at(double(below)), top = std::min(y.at(double(below + count)), bottom - 2);
+      double x = bins.axis.from + bins.width() * double(bin) + 0.5;
       out += "<g class=\"s" + std::to_string(series) + "\"><rect class=\"bar\"" +
-             attributes({{"x", kLeft + width * double(bin) + 0.5}, {"y", top}, {"width", width - 1}, {"height", bottom - top}}) +
-             "><title>" + std::to_string(count) + " from " + text(from) + " to " + text(to) + "</title></rect></g>\n";
+             attributes({{"x", x}, {"y", top}, {"width", bins.width() - 1}, {"height", bottom - top}}) + "><title>" +
+             std::to_string(count) + " from " + text(bins.lowOf(bin)) + " to " + text(bins.lowOf(bin + 1)) +
+             "</title></rect></g>\n";
+      below += count;
     }
   }
+  return out;
+}
+
+} // namespace
+
+std::string convert::histogramSvg(const std::vector<HistogramValue> &values, std::string_view xTitle, std::string_view yTitle) {
+  if (values.empty())
+    return "";
+  std::vector<double> numbers;
+  for (const HistogramValue &value : values)
+    numbers.push_back(value.value);
+  BrokenAxis x(numbers, kLeft, kWidth - kRight, 12);
+  auto parts = x.parts();
+  std::vector<Bins> bins(parts.begin(), parts.end());
+  uint64_t highest = 0;
+  for (const HistogramValue &value : values)
+    bins[&x.of(value.value) == &x.main ? 0 : 1].add(value);
+  for (const Bins &part : bins)
+    highest = std::max(highest, part.highest());
+
+  Axis y(0, double(highest), kHeight - kBottom, kTop, 5);
+  std::string out = frame("histogram of the SQNR", xTitle, yTitle) + yTicks(y);
+  for (const Bins &part : bins) {
+    for (int i = 0; i <= part.axis.ticks(); ++i)
+      out += label(part.axis.at(part.axis.tick(i)), kHeight - kBottom + 18, "middle", text(part.axis.tick(i)));
+    out += barsSvg(part, y);
+  }
+  if (auto gap = x.gap())
+    out += line(*gap, kTop, *gap, kHeight - kBottom, "break");
   return out + "</svg>\n";
 }
 
@@ -181,6 +254,6 @@ std::string convert::legendHtml(const std::vector<std::string> &names) {
     if (!names[i].empty())
       out += "<button aria-pressed=\"true\" data-series=\"" + std::to_string(i) +
              "\"><svg class=\"key\" viewBox=\"-7 -7 14 14\" aria-hidden=\"true\"><g class=\"s" + std::to_string(i) + "\">" +
-             marker(i, 0, 0, false) + "</path></g></svg>" + escapeHtml(names[i]) + "</button>";
+             marker(i, 0, 0, 1, false) + "</path></g></svg>" + escapeHtml(names[i]) + "</button>";
   return out + "</div>\n";
 }

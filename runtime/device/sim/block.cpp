@@ -28,7 +28,8 @@ std::string lineText(const PtxModule &module, int line) {
 
 Block::Block(LaunchContext &launch, std::array<uint32_t, 3> id)
     : launch(launch), program(launch.program), id(id), threads(launch.block[0] * launch.block[1] * launch.block[2]),
-      shared(program.dynamicShared + launch.dynamicShared), shadow(launch.check ? shared.size() : 0) {
+      shared(program.dynamicShared + launch.dynamicShared), shadow(launch.check ? shared.size() : 0),
+      layouts(launch.check ? shared.size() / 16 + 1 : 0, kNoLayout) {
   uint32_t count = (threads + kWarpLanes - 1) / kWarpLanes;
   uint64_t perThread = kRegisterFile / (count * kWarpLanes) / kRegisterUnit * kRegisterUnit;
   perThread = std::min(perThread / program.function->minBlocksPerMultiprocessor / kRegisterUnit * kRegisterUnit, kMaxThreadRegisters);

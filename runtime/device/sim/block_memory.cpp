@@ -105,6 +105,8 @@ void Block::writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64
   auto barrier = mbarriers.upper_bound(address - std::min<uint64_t>(address, 8));
   if (barrier != mbarriers.end() && barrier->first < address + bytes)
     warp.report(FindingKind::MbarrierUse, instr, "writes over the mbarrier at " + sharedName(barrier->first), 1u << lane);
+  for (uint64_t chunk = address / 16; chunk < (address + bytes + 15) / 16; ++chunk)
+    layouts[chunk] = kNoLayout;
   shadow.write(address, bytes, access, warp.known, [&](Conflict conflict, const Access &earlier, bool writes, uint64_t at) {
     warp.report(kindOf(conflict, true), instr, describe(*this, conflict, earlier, writes, at, true), 1u << lane);
   });

@@ -184,7 +184,7 @@ uint64_t Decoder::immediate(const Operand &operand, Type type) {
 int32_t Decoder::readSlot(const Operand &operand, Type type) {
   using Kind = Operand::Kind;
   if (operand.kind == Kind::Integer || operand.kind == Kind::Float32 || operand.kind == Kind::Float64)
-    return constant(immediate(operand, type));
+    return constant(immediate(operand, type) & (~uint64_t(0) >> (64 - std::clamp(bitsOf(type), 1, 64))));
   if (operand.kind != Kind::Name || operand.negated || !operand.elements.empty()) {
     fail("an operand of the wrong kind");
     return constant(0);

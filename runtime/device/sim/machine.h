@@ -70,6 +70,8 @@ struct Group {
   /// At a named barrier: it has arrived at that generation.
   bool arrived = false;
   uint32_t generation = 0;
+  /// The generation of the cluster's barrier at which it has arrived last.
+  uint32_t clusterGeneration = 0;
   /// At a warp-wide operation: the lanes that want to execute it.
   uint32_t syncMask = 0;
   /// What it waits for, in words; filled in when a deadlock is to be explained.
@@ -191,8 +193,12 @@ public:
   const uint32_t threads;
   std::vector<std::byte> shared;
   Shadow shadow;
+  /// By 16 bytes: the swizzle with which a TMA load has written them, kNoLayout if something else has.
+  std::vector<uint8_t> layouts;
+  static constexpr uint8_t kNoLayout = 0xff;
   std::map<uint64_t, Mbarrier> mbarriers;
-  std::array<NamedBarrier, 16> named;
+  /// The 16 that a kernel names, and the cluster's.
+  std::array<NamedBarrier, 17> named;
   std::vector<Warp> warps;
   std::vector<std::vector<WgmmaIssue>> wgmmaIssues;
   int64_t freeRegisters = 0;

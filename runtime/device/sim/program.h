@@ -44,6 +44,8 @@ struct Instr {
   /// Every live lane of the warp must execute it together.
   bool aligned = false;
   bool isBranch = false;
+  /// A plain mov: it passes on that a register is in flight, since the assembler merges the two.
+  bool isCopy = false;
   Space space = Space::Generic;
   Type type = Type::None;
   /// Elements of a vector access, and whatever a family counts.

@@ -112,9 +112,10 @@ void Warp::exitLanes(uint32_t mask) {
     auto at = bulk.find(lane);
     if (at == bulk.end() || (at->second.open == 0 && at->second.readWaited >= at->second.committed))
       return;
-    report(FindingKind::StoreNotAwaited, block.program.code[at->second.lastPc],
-           "the thread ends while a bulk store may still read shared memory: no cp.async.bulk.wait_group behind this store",
-           1u << lane);
+    if (block.launch.check)
+      report(FindingKind::StoreNotAwaited, block.program.code[at->second.lastPc],
+             "the thread ends while a bulk store may still read shared memory: no cp.async.bulk.wait_group waits for this store",
+             1u << lane);
   });
 }
 
@@ -181,8 +182,13 @@ void Warp::checkAligned(const Instr &instr, uint32_t mask) {
 
 void Warp::checkRegisters(const Instr &instr) {
   const int32_t *slots = block.program.touched.data() + instr.touched;
+  // Compilers put copies around inline assembly, and ptxas makes one register of both.
+  if (instr.isCopy && instr.touchedSize == 2 && inFlight[slots[1]] > wgmmaWaited) {
+    inFlight[slots[0]] = inFlight[slots[1]];
+    return;
+  }
   for (uint32_t i = 0; i < instr.touchedSize; ++i) {
-    if (instr.writesWgmmaRegister && i < instr.touchedWrites)
+    if (instr.writesWgmmaRegister && i < instr.touchedWrites && !instr.isCopy)
       writtenAt[slots[i]] = wgmmaFences + 1;
     if (inFlight[slots[i]] > wgmmaWaited)
       report(FindingKind::AccumulatorInFlight, instr,

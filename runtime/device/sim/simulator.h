@@ -1,0 +1,149 @@
+//===- simulator.h - runs PTX kernels on the CPU ---------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+//
+//   auto module = sim::Module::load(ptxText);
+//   auto recipe = sim::Recipe::parse(jsonText, "");
+//   auto launch = recipe->launch({{"M", 100}, {"sms", 132}}, buffers);
+//   auto report = sim::run(**module, *launch, {});
+//   // report->findings is empty, and the buffers that the kernel writes hold what it computes.
+//
+// docs/simulator.md says what is modelled.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_DEVICE_SIM_SIMULATOR_H
+#define QUANT_RUNTIME_DEVICE_SIM_SIMULATOR_H
+
+#include "runtime/abi/result.h"
+#include "runtime/device/sim/finding.h"
+#include "runtime/device/sim/memory.h"
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace quant::sim {
+
+struct PtxModule;
+struct Program;
+
+/// A PTX file whose every instruction is understood. Immutable; threads may share it.
+class Module {
+public:
+  /// Errors begin with the line of the PTX.
+  static Result<std::unique_ptr<Module>> load(std::string_view ptx);
+  ~Module();
+  Module(const Module &) = delete;
+
+  std::vector<std::string> kernels() const;
+  /// The kernel of that name, or null.
+  const Program *find(std::string_view kernel) const;
+  const PtxModule &ptx() const { return *parsed; }
+
+private:
+  Module();
+
+  std::unique_ptr<PtxModule> parsed;
+  std::vector<std::unique_ptr<Program>> programs;
+};
+
+/// Memory of the caller that a kernel may touch; what it touches beyond is a finding. Kernels see it at addresses of their own,
+/// 256-byte aligned.
+struct Buffer {
+  std::string name;
+  std::span<std::byte> bytes;
+  bool writable = true;
+};
+
+/// Kernel arguments: a buffer's address (and `offset` bytes), a scalar of 4 or 8 bytes, a tensor map of a buffer.
+struct PointerArgument {
+  size_t buffer = 0;
+  uint64_t offset = 0;
+};
+struct ScalarArgument {
+  uint64_t value = 0;
+};
+struct TensorMapArgument {
+  size_t buffer = 0;
+  /// `address` is an offset into the buffer here.
+  TensorMap map;
+};
+using Argument = std::variant<PointerArgument, ScalarArgument, TensorMapArgument>;
+
+struct Launch {
+  std::string kernel;
+  std::array<uint32_t, 3> grid = {1, 1, 1}, block = {1, 1, 1};
+  uint64_t dynamicSharedBytes = 0;
+  std::vector<Buffer> buffers;
+  std::vector<Argument> arguments;
+};
+
+struct Options {
+  /// False: compute only; out-of-bounds and misaligned accesses, traps and deadlocks are still found.
+  bool check = true;
+  /// Host threads; 0: as many as the machine has. Blocks are dealt to them.
+  int threads = 0;
+  /// Instructions a warp may execute in one block.
+  uint64_t maxSteps = uint64_t(1) << 32;
+  /// Memory that the blocks in flight may take.
+  uint64_t maxBytes = uint64_t(4) << 30;
+  /// What to print to stderr: "instructions", "barriers", "tma", "wgmma".
+  std::vector<std::string> trace;
+};
+
+struct Report {
+  std::vector<Finding> findings;
+  uint64_t blocks = 0;
+  /// Instructions that warps executed.
+  uint64_t instructions = 0;
+  double seconds = 0;
+};
+
+/// Runs a launch to its end, or to a finding that ends it. Errors: a kernel that is not there, arguments that do not fit, a block or
+/// shared memory that no sm_90 has, too much memory, clusters.
+Result<Report> run(const Module &module, const Launch &launch, const Options &options);
+
+/// An operand of a recipe.
+struct RecipeOperand {
+  std::string name, dtype;
+  bool written = false;
+  /// Bytes and shape for the dims given to Recipe::operands.
+  uint64_t bytes = 0;
+  std::vector<int64_t> shape;
+};
+
+using Dims = std::map<std::string, int64_t>;
+
+/// A launch recipe, as lowering/nvvm/LaunchRecipe.h writes it.
+class Recipe {
+public:
+  /// `text`: one recipe, or a list of {"name": ..., "launch": recipe} such as quant-compile --kernels-to writes, of which `kernel`
+  /// picks one by either name; empty: the only one.
+  static Result<Recipe> parse(std::string_view text, std::string_view kernel);
+  ~Recipe();
+  Recipe(Recipe &&) noexcept;
+
+  std::string kernel() const;
+  Result<std::vector<RecipeOperand>> operands(const Dims &dims) const;
+  /// The launch for these dims ("M", "sms", ...); a buffer per operand, in the recipe's order. A grid of 0 blocks has grid[0] = 0.
+  Result<Launch> launch(const Dims &dims, std::vector<Buffer> buffers) const;
+
+private:
+  struct Data;
+  explicit Recipe(std::unique_ptr<Data> data);
+
+  std::unique_ptr<Data> data;
+};
+
+} // namespace quant::sim
+
+#endif // QUANT_RUNTIME_DEVICE_SIM_SIMULATOR_H
