@@ -42,8 +42,8 @@ void MatmulEmitter::emit(const RowRange &range) {
   std::function<void(int64_t)> dispatch = [&](int64_t tokens) {
     if (tokens > few)
       return multiplyByPanel(range);
-    b.ifThen(upTo(tokens), [&] { dots(range, tokens == 1 ? kStreams : results / tokens, tokens); },
-             [&] { dispatch(2 * tokens); });
+    b.ifThen(
+        upTo(tokens), [&] { dots(range, tokens == 1 ? kStreams : results / tokens, tokens); }, [&] { dispatch(2 * tokens); });
   };
   // A block of rows may lie outside this part of the weight.
   Value smaller = b.min(range.tokens, b.sub(range.end, range.begin));
@@ -79,8 +79,7 @@ Value MatmulEmitter::loadZero(const RowRange &range, Value rowScale, Value colum
   return arith::SIToFPOp::create(b.builder, b.loc, b.f32(), b.load(b.i8(), b.at(range.zero, index, 1)));
 }
 
-void MatmulEmitter::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body,
-                              bool shuffled) {
+void MatmulEmitter::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled) {
   int64_t offset = 0;
   auto address = [&] { return b.at(source, storageBytes(weight.storage, offset), 1); };
   auto piece = [&](int64_t first, int64_t lanes, Value value) {
@@ -104,9 +103,8 @@ void MatmulEmitter::decodeRow(const RowRange &range, Value row, Value target) {
   Value data = rowData(range, row), scales = rowScale(row);
   auto decodeSpan = [&](Value column, int64_t columns) {
     Value scale = loadScale(range, scales, column), zero = loadZero(range, scales, column);
-    forPieces(b.at(data, storageOffset(column), 1), columns, scale, zero, [&](int64_t offset, int64_t lanes, Value value) {
-      b.store(value, b.at(target, b.add(column, offset), 4));
-    });
+    forPieces(b.at(data, storageOffset(column), 1), columns, scale, zero,
+              [&](int64_t offset, int64_t lanes, Value value) { b.store(value, b.at(target, b.add(column, offset), 4)); });
   };
   int64_t whole = weight.columns / span * span;
   b.loop(b.cst(0), b.cst(whole), span, [&](Value column) { decodeSpan(column, span); });
@@ -136,9 +134,9 @@ struct MatmulEmitter::DotRows {
   SmallVector<Value> data, scales, inputs;
 };
 
-/// All results of the range, `rows` x `tokens` at a time. The weight rows of a group lie far apart, so that each is part of a long
-/// stream through the file: processors fetch a few long streams faster than one, or many short ones. Where the rows or the tokens
-/// do not fill a group, the last one stands in and is stored twice.
+/// All results of the range, `rows` x `tokens` at a time. The weight rows of a group lie far apart, so that each is part of a
+/// long stream through the file: processors fetch a few long streams faster than one, or many short ones. Where the rows or the
+/// tokens do not fill a group, the last one stands in and is stored twice.
 void MatmulEmitter::dots(const RowRange &range, int64_t rows, int64_t tokens) {
   Value last = b.sub(range.end, b.cst(1)), lastToken = b.sub(range.tokens, b.cst(1));
   Value stride = b.div(b.add(b.sub(range.end, range.begin), rows - 1), rows);
@@ -200,7 +198,8 @@ void MatmulEmitter::shuffleInputs(MutableArrayRef<Value> inputs) {
 }
 
 /// One token: each span's products are summed and then scaled ("promotion"). More: the weights are scaled, once for all tokens.
-SmallVector<Value> MatmulEmitter::dotSpan(const RowRange &range, const DotRows &group, Value column, int64_t columns, ValueRange acc) {
+SmallVector<Value> MatmulEmitter::dotSpan(const RowRange &range, const DotRows &group, Value column, int64_t columns,
+                                          ValueRange acc) {
   int64_t rows = group.data.size(), tokens = group.inputs.size();
   SmallVector<Value> result, inputs;
   for (Value input : group.inputs)
@@ -213,7 +212,8 @@ SmallVector<Value> MatmulEmitter::dotSpan(const RowRange &range, const DotRows &
     }
     Value scale = loadScale(range, group.scales[r], column), zero = loadZero(range, group.scales[r], column);
     if (tokens > 1 || !scale) {
-      llvm::append_range(result, spanProducts(source, columns, scale, zero, inputs, llvm::to_vector(acc.slice(r * tokens, tokens))));
+      llvm::append_range(result,
+                         spanProducts(source, columns, scale, zero, inputs, llvm::to_vector(acc.slice(r * tokens, tokens))));
       continue;
     }
     SmallVector<Value> products = spanProducts(source, columns, {}, zero, inputs, {b.splatF32(kLanes, 0.0f)});
@@ -225,9 +225,12 @@ SmallVector<Value> MatmulEmitter::dotSpan(const RowRange &range, const DotRows &
 /// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane.
 SmallVector<Value> MatmulEmitter::spanProducts(Value source, int64_t columns, Value scale, Value zero, ArrayRef<Value> inputs,
                                                SmallVector<Value> acc) {
-  forPieces(source, columns, scale, zero, [&](int64_t offset, int64_t lanes, Value value) {
-    for (auto [input, sum] : llvm::zip_equal(inputs, acc))
-      sum = b.fma(widen(value), widen(b.load(b.vecF32(lanes), b.at(input, offset, 4))), sum);
-  }, hasShuffledDecode(b, weight.storage));
+  forPieces(
+      source, columns, scale, zero,
+      [&](int64_t offset, int64_t lanes, Value value) {
+        for (auto [input, sum] : llvm::zip_equal(inputs, acc))
+          sum = b.fma(widen(value), widen(b.load(b.vecF32(lanes), b.at(input, offset, 4))), sum);
+      },
+      hasShuffledDecode(b, weight.storage));
   return acc;
 }

@@ -63,7 +63,8 @@ private:
   struct DotRows;
   void dots(const RowRange &range, int64_t rows, int64_t tokens);
   void shuffleInputs(llvm::MutableArrayRef<Value> inputs);
-  llvm::SmallVector<Value> dotSpan(const RowRange &range, const DotRows &group, Value column, int64_t columns, mlir::ValueRange acc);
+  llvm::SmallVector<Value> dotSpan(const RowRange &range, const DotRows &group, Value column, int64_t columns,
+                                   mlir::ValueRange acc);
   llvm::SmallVector<Value> spanProducts(Value source, int64_t columns, Value scale, Value zero, llvm::ArrayRef<Value> inputs,
                                         llvm::SmallVector<Value> acc);
 
@@ -73,11 +74,10 @@ private:
   void decodePanel(const RowRange &range, const Panel &panel, Value firstColumn, Value columns);
   void decodeTile(const RowRange &range, const Panel &panel, Value tile, Value firstColumn, Value column, int64_t columns);
   void transpose(Value source, int64_t stride, Value target, int64_t targetStride, int64_t rows);
-  void multiplyTile(const RowRange &range, const Panel &panel, Value firstToken, int64_t tokens, Value firstColumn, Value columns);
-  void microKernel(const RowRange &range, const Panel &panel, llvm::ArrayRef<Value> tokens, Value row, Value weights, Value firstColumn,
-                   Value endColumn, Value isFirst);
-  void addToResults(const RowRange &range, const Panel &panel, llvm::ArrayRef<Value> tokens, Value row, llvm::ArrayRef<Value> masks,
-                    llvm::ArrayRef<Value> acc, bool isFirst);
+  void multiplyTile(const RowRange &range, const Panel &panel, Value firstToken, int64_t tokens, Value firstColumn,
+                    Value columns);
+  void microKernel(const Panel &panel, int64_t tokens, Value weights, Value firstColumn, Value endColumn);
+  void addToResults(const RowRange &range, const Panel &panel, llvm::ArrayRef<Value> tokens, Value row, Value isFirst);
 };
 
 } // namespace quant::host

@@ -29,12 +29,12 @@ static constexpr int64_t kCacheLine = 64;
 
 /// Sizes and scratch of the product.
 struct MatmulEmitter::Panel {
-  int64_t chunk;          // columns
-  int64_t vectors;        // of 16 weight rows, in a tile of results
-  int64_t tokens;         // in a tile of results
-  int64_t inputStride;    // bytes from token to token of a tile of x; off the powers of two, which would share cache sets
-  int64_t decodedStride;  // the same for one span of 16 decoded rows
-  Value weights, inputs, decoded;
+  int64_t chunk;         // columns
+  int64_t vectors;       // of 16 weight rows, in a tile of results
+  int64_t tokens;        // in a tile of results
+  int64_t inputStride;   // bytes from token to token of a tile of x; off the powers of two, which would share cache sets
+  int64_t decodedStride; // the same for one span of 16 decoded rows
+  Value weights, inputs, decoded, sums;
 
   int64_t tileRows() const { return vectors * kLanes; }
   /// Bytes of the panel's part for one tile of rows.
@@ -52,12 +52,14 @@ void MatmulEmitter::multiplyByPanel(const RowRange &range) {
   panel.weights = context.allocate(kBlockRows * panel.chunk * 4);
   panel.inputs = context.allocate(panel.tokens * panel.inputStride);
   panel.decoded = context.allocate(kLanes * panel.decodedStride);
+  panel.sums = context.allocate(panel.tokens * panel.tileRows() * 4);
   b.loop(b.cst(0), b.cst(weight.columns), panel.chunk, [&](Value firstColumn) {
     Value columns = b.min(b.sub(b.cst(weight.columns), firstColumn), panel.chunk);
     decodePanel(range, panel, firstColumn, columns);
     int64_t rest = panel.tokens / 3;
     Value whole = b.mul(b.div(range.tokens, panel.tokens), panel.tokens);
-    b.loop(b.cst(0), whole, panel.tokens, [&](Value token) { multiplyTile(range, panel, token, panel.tokens, firstColumn, columns); });
+    b.loop(b.cst(0), whole, panel.tokens,
+           [&](Value token) { multiplyTile(range, panel, token, panel.tokens, firstColumn, columns); });
     b.loop(whole, range.tokens, rest, [&](Value token) { multiplyTile(range, panel, token, rest, firstColumn, columns); });
   });
 }
@@ -79,7 +81,8 @@ void MatmulEmitter::decodePanel(const RowRange &range, const Panel &panel, Value
 }
 
 /// One span of 16 rows from `row` on. Past the range's end the last row stands in; its results are not stored.
-void MatmulEmitter::decodeTile(const RowRange &range, const Panel &panel, Value row, Value firstColumn, Value column, int64_t columns) {
+void MatmulEmitter::decodeTile(const RowRange &range, const Panel &panel, Value row, Value firstColumn, Value column,
+                               int64_t columns) {
   b.loop(b.cst(0), b.cst(kLanes), 1, [&](Value lane) {
     Value weightRow = b.min(b.add(row, lane), b.sub(range.end, b.cst(1)));
     Value source = b.at(rowData(range, weightRow), storageOffset(column), 1), scales = rowScale(weightRow);
@@ -88,9 +91,8 @@ void MatmulEmitter::decodeTile(const RowRange &range, const Panel &panel, Value 
     for (int64_t line = 0; line < storageBytes(weight.storage, columns); line += kCacheLine)
       b.prefetch(b.at(source, storageBytes(weight.storage, panel.chunk) + line, 1));
     Value scale = loadScale(range, scales, column), zero = loadZero(range, scales, column);
-    forPieces(source, columns, scale, zero, [&](int64_t offset, int64_t lanes, Value value) {
-      b.store(widen(value), b.at(target, offset, 4));
-    });
+    forPieces(source, columns, scale, zero,
+              [&](int64_t offset, int64_t lanes, Value value) { b.store(widen(value), b.at(target, offset, 4)); });
   });
   // Tiles of `vectors` x 16 rows lie one after the other; inside, a column's rows are neighbours.
   Value local = b.sub(row, range.begin), tile = b.div(local, panel.tileRows());
@@ -98,15 +100,16 @@ void MatmulEmitter::decodeTile(const RowRange &range, const Panel &panel, Value 
   Value first = b.at(target, b.sub(column, firstColumn), panel.tileRows() * 4);
   int64_t whole = columns / kLanes * kLanes;
   b.loop(b.cst(0), b.cst(whole), kLanes, [&](Value offset) {
-    transpose(b.at(panel.decoded, offset, 4), panel.decodedStride, b.at(first, offset, panel.tileRows() * 4), panel.tileRows() * 4,
-              kLanes);
+    transpose(b.at(panel.decoded, offset, 4), panel.decodedStride, b.at(first, offset, panel.tileRows() * 4),
+              panel.tileRows() * 4, kLanes);
   });
   if (whole < columns)
     transpose(b.at(panel.decoded, whole, 4), panel.decodedStride, b.at(first, whole, panel.tileRows() * 4), panel.tileRows() * 4,
               columns - whole);
 }
 
-/// Transposes a 16x16 tile of f32 and stores its first `rows` rows: pairs, then fours within 128 bits, then the four 128-bit parts.
+/// Transposes a 16x16 tile of f32 and stores its first `rows` rows: pairs, then fours within 128 bits, then the four 128-bit
+/// parts.
 void MatmulEmitter::transpose(Value source, int64_t stride, Value target, int64_t targetStride, int64_t rows) {
   auto shuffle = [&](Value x, Value y, function_ref<int64_t(int64_t)> lane) {
     SmallVector<int64_t> mask(kLanes);
@@ -156,53 +159,56 @@ void MatmulEmitter::multiplyTile(const RowRange &range, const Panel &panel, Valu
   for (int64_t t = 0; t < tokens; ++t) {
     Value source = b.at(range.xAddress(indices[t]), firstColumn, 4), target = b.at(panel.inputs, t * panel.inputStride, 1);
     Value whole = b.mul(b.div(columns, kLanes), kLanes);
-    b.loop(b.cst(0), whole, kLanes, [&](Value column) { b.store(b.load(b.vecF32(), b.at(source, column, 4)), b.at(target, column, 4)); });
+    b.loop(b.cst(0), whole, kLanes,
+           [&](Value column) { b.store(b.load(b.vecF32(), b.at(source, column, 4)), b.at(target, column, 4)); });
     b.loop(whole, columns, 1, [&](Value column) { b.store(b.load(b.f32(), b.at(source, column, 4)), b.at(target, column, 4)); });
   }
+  Value isFirst = b.compare(arith::CmpIPredicate::eq, firstColumn, 0);
   b.loop(range.begin, range.end, panel.tileRows(), [&](Value row) {
     Value weights = b.at(panel.weights, b.div(b.sub(row, range.begin), panel.tileRows()), panel.tileBytes());
-    b.loop(b.cst(0), columns, kSumColumns, [&](Value column) {
-      Value isFirst = b.compare(arith::CmpIPredicate::eq, b.add(firstColumn, column), 0);
-      microKernel(range, panel, indices, row, weights, column, b.min(b.add(column, kSumColumns), columns), isFirst);
-    });
+    b.loop(b.cst(0), columns, kSumColumns,
+           [&](Value column) { microKernel(panel, tokens, weights, column, b.min(b.add(column, kSumColumns), columns)); });
+    addToResults(range, panel, indices, row, isFirst);
   });
 }
 
-/// All results of a tile in registers over some of the chunk's columns, then added to the sum of those before.
-void MatmulEmitter::microKernel(const RowRange &range, const Panel &panel, ArrayRef<Value> tokens, Value row, Value weights,
-                                Value firstColumn, Value endColumn, Value isFirst) {
-  Value steps = arith::IndexCastOp::create(b.builder, b.loc, b.vec(kLanes, b.i64()),
-                                           vector::StepOp::create(b.builder, b.loc, b.vec(kLanes, b.builder.getIndexType())));
+/// All results of a tile in registers over some of the chunk's columns, then added to the sums of those before.
+void MatmulEmitter::microKernel(const Panel &panel, int64_t tokens, Value weights, Value firstColumn, Value endColumn) {
   Value zero = b.splatF32(kLanes, 0.0f);
-  SmallVector<Value> masks, acc(tokens.size() * panel.vectors, zero);
-  for (int64_t v = 0; v < panel.vectors; ++v) {
-    Value left = b.sub(range.end, b.add(row, v * kLanes));
-    masks.push_back(b.compare(arith::CmpIPredicate::slt, steps, b.splat(left, kLanes)));
-  }
+  SmallVector<Value> acc(tokens * panel.vectors, zero);
   acc = b.loop(firstColumn, endColumn, 1, acc, [&](Value column, ValueRange carried) {
     SmallVector<Value> rows, result;
     for (int64_t v = 0; v < panel.vectors; ++v)
       rows.push_back(b.load(b.vecF32(), b.at(b.at(weights, column, panel.tileRows() * 4), v * kLanes, 4)));
-    for (int64_t t = 0; t < static_cast<int64_t>(tokens.size()); ++t) {
+    for (int64_t t = 0; t < tokens; ++t) {
       Value input = b.splat(b.load(b.f32(), b.at(b.at(panel.inputs, column, 4), t * panel.inputStride, 1)), kLanes);
       for (int64_t v = 0; v < panel.vectors; ++v)
         result.push_back(b.fma(rows[v], input, carried[t * panel.vectors + v]));
     }
     return result;
   });
-  b.ifThen(isFirst, [&] { addToResults(range, panel, tokens, row, masks, acc, /*isFirst=*/true); },
-           [&] { addToResults(range, panel, tokens, row, masks, acc, /*isFirst=*/false); });
+  Value isFirst = b.compare(arith::CmpIPredicate::eq, firstColumn, 0);
+  for (auto [index, sum] : llvm::enumerate(acc)) {
+    Value address = b.at(panel.sums, index * kLanes, 4);
+    b.store(b.addF(sum, b.select(isFirst, zero, b.load(b.vecF32(), address))), address);
+  }
 }
 
-void MatmulEmitter::addToResults(const RowRange &range, const Panel &panel, ArrayRef<Value> tokens, Value row, ArrayRef<Value> masks,
-                                 ArrayRef<Value> acc, bool isFirst) {
-  SmallVector<Value> sums(acc), addresses;
-  for (auto [index, sum] : llvm::enumerate(sums)) {
+/// Adds a chunk's sums to the results; rows past the range's end are left alone.
+void MatmulEmitter::addToResults(const RowRange &range, const Panel &panel, ArrayRef<Value> tokens, Value row, Value isFirst) {
+  Value steps = arith::IndexCastOp::create(b.builder, b.loc, b.vec(kLanes, b.i64()),
+                                           vector::StepOp::create(b.builder, b.loc, b.vec(kLanes, b.builder.getIndexType())));
+  Value zero = b.splatF32(kLanes, 0.0f);
+  SmallVector<Value> masks, sums, addresses;
+  for (int64_t v = 0; v < panel.vectors; ++v) {
+    Value left = b.sub(range.end, b.add(row, v * kLanes));
+    masks.push_back(b.compare(arith::CmpIPredicate::slt, steps, b.splat(left, kLanes)));
+  }
+  for (int64_t index = 0, count = tokens.size() * panel.vectors; index < count; ++index) {
     int64_t v = index % panel.vectors;
     addresses.push_back(range.outAddress(tokens[index / panel.vectors], b.add(row, v * kLanes)));
-    Value zero = b.splatF32(kLanes, 0.0f);
-    if (!isFirst)
-      sum = b.addF(sum, LLVM::MaskedLoadOp::create(b.builder, b.loc, b.vecF32(), addresses[index], masks[v], zero, 4));
+    Value before = LLVM::MaskedLoadOp::create(b.builder, b.loc, b.vecF32(), addresses.back(), masks[v], zero, 4);
+    sums.push_back(b.addF(b.load(b.vecF32(), b.at(panel.sums, index * kLanes, 4)), b.select(isFirst, zero, before)));
   }
   // After all loads: a token that stands in for others must not be added to twice.
   for (auto [index, sum] : llvm::enumerate(sums))

@@ -5,8 +5,8 @@
 # quant-convert against clients that others wrote: test/interop/run.sh [QUANT_CONVERT]
 #
 # QUANT_CONVERT defaults to build/bin/quant-convert. Makes a virtual environment with torch (CPU), safetensors and
-# compressed-tensors in QUANT_INTEROP_VENV (default: the user's cache), from PyPI or, where one lies on the disk, torch from a wheel
-# (QUANT_TORCH_WHEEL). Exit status: 0 all right, 1 a difference, 77 the packages cannot be had.
+# compressed-tensors in QUANT_INTEROP_VENV (default: in the user's cache), from PyPI; torch from a wheel where one lies on the
+# disk (QUANT_TORCH_WHEEL). Exit status: 0 all right, 1 a difference, 77 the packages cannot be had.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tool=${1:-$here/../../build/bin/quant-convert}

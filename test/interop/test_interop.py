@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """quant-convert against safetensors, compressed-tensors and torch. Started by run.sh, which has the packages.
 
-    python3 test/interop/test_interop.py --tool build/bin/quant-convert [unittest arguments]
+python3 test/interop/test_interop.py --tool build/bin/quant-convert [unittest arguments]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def load(folder: Path) -> Tensors:
     tensors: Tensors = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
-            tensors.update({name: file.get_tensor(name) for name in file.keys()})
+            tensors.update({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no dict)
     index_path = folder / "model.safetensors.index.json"
     if index_path.exists():
         index = json.loads(index_path.read_text())
@@ -45,7 +45,11 @@ def load(folder: Path) -> Tensors:
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+    return (
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+    )
 
 
 def deepseek_rule(weight: torch.Tensor, block: int = 128) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,7 +120,7 @@ class Interop(unittest.TestCase):
         self.check_cast_fp8(self.small_model("16B.json"))
 
     def test_cast_fp8_of_odd_weights_of_every_dtype(self) -> None:
-        """Every finite bf16 and f16, f32 over its range, one element, one row, one column, blocks of zeros and of tiny numbers."""
+        """Every finite bf16 and f16, f32 over its range, one element, row and column, blocks of zeros and of tiny numbers."""
         torch.manual_seed(0)
         bits = torch.arange(-32768, 32768).to(torch.int16).view(256, 256)
         tensors: Tensors = {"every_bf16": bits.view(torch.bfloat16), "every_f16": bits.view(torch.float16)}
@@ -131,7 +135,15 @@ class Interop(unittest.TestCase):
         folder.mkdir()
         save_file({name + ".weight": tensor.contiguous() for name, tensor in tensors.items()}, folder / "model.safetensors")
         (self.dir / "list").write_text("".join(f"{name}.weight\n" for name in tensors))
-        convert("cast-fp8", "--input-bf16-hf-path", folder, "--output-fp8-hf-path", self.dir / "cast", "--weights-list", self.dir / "list")
+        convert(
+            "cast-fp8",
+            "--input-bf16-hf-path",
+            folder,
+            "--output-fp8-hf-path",
+            self.dir / "cast",
+            "--weights-list",
+            self.dir / "list",
+        )
         after = load(self.dir / "cast")
         for name, tensor in tensors.items():
             codes, scale = deepseek_rule(tensor)
@@ -140,7 +152,18 @@ class Interop(unittest.TestCase):
 
     def test_safetensors_opens_shards(self) -> None:
         fp8 = self.random_fp8(CONFIGS / "toy_v3.json")
-        convert("shard", "--hf-ckpt-path", fp8, "--save-path", self.dir / "mp2", "--n-experts", 16, "--model-parallel", 2, "--requantize")
+        convert(
+            "shard",
+            "--hf-ckpt-path",
+            fp8,
+            "--save-path",
+            self.dir / "mp2",
+            "--n-experts",
+            16,
+            "--model-parallel",
+            2,
+            "--requantize",
+        )
         for rank in range(2):
             with safe_open(self.dir / "mp2" / f"model{rank}-mp2.safetensors", "pt") as file:
                 names = list(file.keys())

@@ -41,7 +41,7 @@ constexpr const char *kWgmma = "wgmma.mma_async";
 const Fault kFaults[] = {
     {"NoProxyFence", "fence.proxy.async.shared::cta;", "", 0, FindingKind::MissingProxyFence, kStore, 0},
     {"NoMbarrierInitFence", "fence.mbarrier_init.release.cluster;", "", 0, FindingKind::MissingProxyFence, kLoad, 0},
-    {"NoBarrierAfterInit", "bar.sync \t0;", "", 0, FindingKind::MbarrierUse, kTryWait, 0},
+    {"NoBarrierAfterInit", "bar.sync \t0;", "", 0, FindingKind::MbarrierUse, kTryWait, 2},
     {"EmptyBarrierWantsTooMany", "mov.b32 \t%r30, 8;", "mov.b32 %r30, 9;", 0, FindingKind::ArrivalCount, kTryWait, 1},
     {"EmptyBarrierWantsTooFew", "mov.b32 \t%r30, 8;", "mov.b32 %r30, 7;", 0, FindingKind::StageInUse, kLoad, 3},
     {"ExpectsTooFewBytes", "33280;", "33264;", 0, FindingKind::ByteCount, kLoad, 2},
@@ -52,7 +52,7 @@ const Fault kFaults[] = {
     {"ConsumerPhaseNotFlipped", "xor.b32 \t%r210, %r210, %r134;", "", 0, FindingKind::Race, "ld.shared.b32", 0},
     {"ProducerPhaseNotFlipped", "xor.b32 \t%r184, %r207, 1;", "mov.b32 %r184, 1;", 0, FindingKind::Deadlock, kTryWait, 0},
     {"ProducerDoesNotWait", "@P1 bra.uni DONE;", "bra.uni DONE;", 0, FindingKind::StageInUse, kLoad, 0},
-    {"StageOffByOne", "add.s32 \t%r183, %r189, 199208;", "add.s32 %r183, %r189, 199216;", 0, FindingKind::StageInUse, kLoad, 0},
+    {"StageOffByOne", "add.s32 \t%r183, %r189, 199208;", "add.s32 %r183, %r189, 199216;", 0, FindingKind::MbarrierUse, kTryWait, 0},
     {"StageBeyondTheLast", "setp.eq.b32 \t%p7, %r133, 5;", "setp.eq.b32 %p7, %r133, 10;", 0, FindingKind::Deadlock, kTryWait, 0},
     // 64-byte swizzle instead of 128.
     {"DescriptorSwizzle", "or.b64 \t%rd32, %rd46, 4611686293305294848;", "or.b64 %rd32, %rd46, 0x8000004000010000;", 0,

@@ -58,7 +58,9 @@ public:
   void run(ThreadPool &pool, int64_t tokens) {
     matmul.run(pool, {x.data(), nextWeights(), reinterpret_cast<const std::byte *>(scales.data()), nullptr, out.data()}, tokens);
   }
-  void runPlain(ThreadPool &pool, int64_t tokens) { matmul.run(pool, {x.data(), nextWeights(), nullptr, nullptr, out.data()}, tokens); }
+  void runPlain(ThreadPool &pool, int64_t tokens) {
+    matmul.run(pool, {x.data(), nextWeights(), nullptr, nullptr, out.data()}, tokens);
+  }
 
   const std::byte *nextWeights() { return weights.data() + stride * (next++ % copies); }
   double bytes() const { return static_cast<double>(spec.dataBytes() + spec.scaleBytes()); }

@@ -67,7 +67,8 @@ static std::string modelText(const WeightSpec &spec) {
     out << "  %weight = qblock.assemble %data, %scale" << (spec.zero ? ", %zero : (" : " : (") << data << ", " << scale
         << (spec.zero ? ", " + zero : "") << ") -> " << weight << "\n";
   }
-  out << "  %y = qblock.matmul %x, " << name << " : (" << x << ", " << weight << ") -> " << y << "\n  return %y : " << y << "\n}\n";
+  out << "  %y = qblock.matmul %x, " << name << " : (" << x << ", " << weight << ") -> " << y << "\n  return %y : " << y
+      << "\n}\n";
   return text;
 }
 
@@ -110,7 +111,8 @@ static Result<KernelCode> generate(const WeightSpec &spec, const std::string &is
 // Loading and running
 //===----------------------------------------------------------------------===//
 
-Result<CompiledMatmul> CompiledMatmul::compile(const WeightSpec &spec, const std::string &isa, int threads, std::string *assembly) {
+Result<CompiledMatmul> CompiledMatmul::compile(const WeightSpec &spec, const std::string &isa, int threads,
+                                               std::string *assembly) {
   if (!llvm::is_contained(runnableIsas(), isa))
     return fail("this CPU does not run " + isa);
   Result<KernelCode> generated = generate(spec, isa, assembly);

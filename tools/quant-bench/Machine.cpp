@@ -31,8 +31,8 @@ static void keep(const T &value) {
 // Reading
 //===----------------------------------------------------------------------===//
 
-/// Several long streams at a time: processors fetch them faster than one. Of 1, 2, 4, 8 and 16, four were fastest, with or without
-/// prefetch (docs/performance.md).
+/// Several long streams at a time: processors fetch them faster than one. Of 1, 2, 4, 8 and 16, four were fastest, with or
+/// without prefetch (docs/performance.md).
 static constexpr int64_t kStreams = 4;
 
 [[gnu::target("avx512f")]] static void read512(const std::byte *data, int64_t bytes) {

@@ -32,21 +32,22 @@ static void printGemv(const Json &rows) {
   std::printf("%-12s %-7s %7s | %9s | %9s %9s %6s %6s | %10s %9s | %s\n", "N x K", "isa", "threads", "read GB/s", "fp8 GB/s",
               "ms", "/ read", "best", "bf16 GB/s", "ms", "fp8 is faster by");
   for (const Json &row : rows)
-    std::printf("%-12s %-7s %7d | %9.1f | %9.1f %9.3f %6.2f %6.2f | %10.1f %9.3f | %.2f\n", row["shape"].get<std::string>().c_str(),
-                row["isa"].get<std::string>().c_str(), row["threads"].get<int>(), row["read_gb_per_s"].get<double>(),
-                row["fp8_gb_per_s"].get<double>(), row["fp8_ms"].get<double>(), row["fp8_of_read"].get<double>(),
-                row["fp8_of_read_best"].get<double>(),
-                row["bf16_gb_per_s"].get<double>(), row["bf16_ms"].get<double>(), row["fp8_speedup_over_bf16"].get<double>());
+    std::printf("%-12s %-7s %7d | %9.1f | %9.1f %9.3f %6.2f %6.2f | %10.1f %9.3f | %.2f\n",
+                row["shape"].get<std::string>().c_str(), row["isa"].get<std::string>().c_str(), row["threads"].get<int>(),
+                row["read_gb_per_s"].get<double>(), row["fp8_gb_per_s"].get<double>(), row["fp8_ms"].get<double>(),
+                row["fp8_of_read"].get<double>(), row["fp8_of_read_best"].get<double>(), row["bf16_gb_per_s"].get<double>(),
+                row["bf16_ms"].get<double>(), row["fp8_speedup_over_bf16"].get<double>());
 }
 
 static void printGemm(const Json &rows) {
-  std::printf("%-12s %6s %-7s %7s | %12s | %9s %9s | %6s %6s %7s %7s\n", "N x K", "M", "isa", "threads", "peak GFLOP/s", "GFLOP/s",
-              "ms", "/ peak", "/ read", "/ bound", "best");
+  std::printf("%-12s %6s %-7s %7s | %12s | %9s %9s | %6s %6s %7s %7s\n", "N x K", "M", "isa", "threads", "peak GFLOP/s",
+              "GFLOP/s", "ms", "/ peak", "/ read", "/ bound", "best");
   for (const Json &row : rows)
     std::printf("%-12s %6d %-7s %7d | %12.1f | %9.1f %9.3f | %6.2f %6.2f %7.2f %7.2f\n", row["shape"].get<std::string>().c_str(),
                 row["tokens"].get<int>(), row["isa"].get<std::string>().c_str(), row["threads"].get<int>(),
                 row["peak_gflop_per_s"].get<double>(), row["gflop_per_s"].get<double>(), row["ms"].get<double>(),
-                row["of_peak"].get<double>(), row["of_read"].get<double>(), row["of_bound"].get<double>(), row["of_bound_best"].get<double>());
+                row["of_peak"].get<double>(), row["of_read"].get<double>(), row["of_bound"].get<double>(),
+                row["of_bound_best"].get<double>());
 }
 
 static int report(const Result<Json> &rows, bool json, void (*print)(const Json &)) {
@@ -74,13 +75,16 @@ static int printAssembly(const BenchOptions &options) {
 static CLI::App *addCommand(CLI::App &app, BenchOptions &options, const char *name, const char *description) {
   CLI::App *command = app.add_subcommand(name, description);
   command->add_option("--shapes", options.shapes, "weights, N x K each")->delimiter(',');
-  command->add_option("--isa", options.isa, "avx512 or avx2 (default: the best one here)")->check(CLI::IsMember({"avx512", "avx2"}));
+  command->add_option("--isa", options.isa, "avx512 or avx2 (default: the best one here)")
+      ->check(CLI::IsMember({"avx512", "avx2"}));
   return command;
 }
 
 static void addTiming(CLI::App *command, BenchOptions &options) {
   command->add_option("--threads", options.threads, "threads (default: all CPUs)")->check(CLI::Range(1, 1024));
-  command->add_option("--seconds", options.seconds, "how long to measure each line")->check(CLI::Range(0.01, 600.0))->capture_default_str();
+  command->add_option("--seconds", options.seconds, "how long to measure each line")
+      ->check(CLI::Range(0.01, 600.0))
+      ->capture_default_str();
   command->add_option("--rotate-mb", options.rotatedMegabytes, "memory that the copies of a weight take; 0 keeps it in the cache")
       ->check(CLI::Range(0, 1 << 16))
       ->capture_default_str();

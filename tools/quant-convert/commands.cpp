@@ -9,4 +9,7 @@
 
 using namespace quant;
 
-std::vector<convert::Command> convert::addCommands(CLI::App &app) { return {addRandomCommand(app), addCastFp8Command(app), addCastBf16Command(app), addShardCommand(app), addInspectCommand(app), addCompareCommand(app)}; }
+std::vector<convert::Command> convert::addCommands(CLI::App &app) {
+  return {addRandomCommand(app), addCastFp8Command(app), addCastBf16Command(app),
+          addShardCommand(app),  addInspectCommand(app), addCompareCommand(app)};
+}

@@ -138,7 +138,10 @@ Step testWait(Warp &warp, const Instr &instr, uint32_t mask) {
       phase = instr.imm[1] ? "the end of a phase of parity " + std::to_string(operand & 1) : "the end of phase " + std::to_string(operand);
     }
   }
-  bool patient = instr.imm[2] && !block.timeLimitOver;
+  // The first try gives up at once, as a time limit allows: a kernel that ignores the answer goes on too early, and shows it.
+  bool retries = warp.current->failedTry == warp.pcOf(instr);
+  warp.current->failedTry = missing ? warp.pcOf(instr) : kNowhere;
+  bool patient = instr.imm[2] && retries && !block.timeLimitOver;
   if (missing && (patient || block.explaining))
     return warp.wait([&] { return describeWait(block, *missing, phase); }, kindOfWait(*missing));
   uint32_t &to = warp.predicate(instr.op[0]);

@@ -74,6 +74,8 @@ struct Group {
   uint32_t clusterGeneration = 0;
   /// At a warp-wide operation: the lanes that want to execute it.
   uint32_t syncMask = 0;
+  /// The try_wait that has answered no.
+  uint32_t failedTry = kNowhere;
   /// What it waits for, in words; filled in when a deadlock is to be explained.
   std::string waitsFor;
   FindingKind waitKind = FindingKind::Deadlock;

@@ -246,7 +246,7 @@ Warp::Ran Warp::runGroup(Group &group) {
       group.waiting = true;
       return Ran::Waits;
     }
-    if (group.waiting)
+    if (group.waiting && step != Step::Yield)
       block.progress();
     group.waiting = false;
     if (step == Step::Next || step == Step::Yield)

@@ -158,7 +158,8 @@ private:
     constexpr float kUntouched = 12345.0f;
     std::vector<float> out(static_cast<size_t>(tokens * spec.rows + 16), kUntouched);
     auto address = [](const std::vector<std::byte> &bytes) { return bytes.empty() ? nullptr : bytes.data(); };
-    compiled.run(*pool, {problem.x.data(), problem.data.data(), address(problem.scale), address(problem.zero), out.data()}, tokens);
+    compiled.run(*pool, {problem.x.data(), problem.data.data(), address(problem.scale), address(problem.zero), out.data()},
+                 tokens);
     for (int64_t row = 0; row < spec.rows; ++row)
       for (int64_t token = 0; token < tokens; ++token) {
         double expected = 0, magnitude = 0;
@@ -172,9 +173,9 @@ private:
         bool same = std::isnan(expected)   ? std::isnan(actual)
                     : std::isinf(expected) ? actual == expected
                                            : std::abs(actual - expected) <= 1e-6 * magnitude + 1e-30;
-        ASSERT_TRUE(same) << isa << ", " << spec.rows << "x" << spec.columns << " " << spec.storage << " block " << spec.blockRows << "x"
-                          << spec.blockColumns << " " << spec.scale << ", M " << tokens << ": result (" << token << ", " << row
-                          << ") is " << actual << ", not " << expected;
+        ASSERT_TRUE(same) << isa << ", " << spec.rows << "x" << spec.columns << " " << spec.storage << " block " << spec.blockRows
+                          << "x" << spec.blockColumns << " " << spec.scale << ", M " << tokens << ": result (" << token << ", "
+                          << row << ") is " << actual << ", not " << expected;
       }
     for (size_t i = static_cast<size_t>(tokens * spec.rows); i < out.size(); ++i)
       ASSERT_EQ(out[i], kUntouched) << isa << ": wrote past the result";
