@@ -49,11 +49,13 @@ const Fault kFaults[] = {
     {"FullBarrierNeverArmed", "mbarrier.arrive.expect_tx.shared.b64 %rd52, [%rd51+199168], %r191;", "", 0, FindingKind::Deadlock,
      kTryWait, 2},
     {"EmptyBarrierNeverArrived", "@%p6 mbarrier.arrive.shared::cta.b64 _, [%r122];", "", 0, FindingKind::Deadlock, kTryWait, 1},
-    {"ConsumerPhaseNotFlipped", "xor.b32 \t%r210, %r210, %r134;", "", 0, FindingKind::Race, "ld.shared.b32", 0},
+    {"ConsumerPhaseNotFlipped", "xor.b32 \t%r210, %r210, %r135;", "", 0, FindingKind::StageInUse, kLoad, 3},
     {"ProducerPhaseNotFlipped", "xor.b32 \t%r184, %r207, 1;", "mov.b32 %r184, 1;", 0, FindingKind::Deadlock, kTryWait, 0},
     {"ProducerDoesNotWait", "@P1 bra.uni DONE;", "bra.uni DONE;", 0, FindingKind::StageInUse, kLoad, 0},
-    {"StageOffByOne", "add.s32 \t%r183, %r189, 199208;", "add.s32 %r183, %r189, 199216;", 0, FindingKind::MbarrierUse, kTryWait, 0},
-    {"StageBeyondTheLast", "setp.eq.b32 \t%p7, %r133, 5;", "setp.eq.b32 %p7, %r133, 10;", 0, FindingKind::Deadlock, kTryWait, 0},
+    {"StageOffByOne", "add.s32 \t%r183, %r189, 199208;", "add.s32 %r183, %r189, 199216;", 0, FindingKind::MbarrierUse, kTryWait,
+     0},
+    {"StageBeyondTheLast", "setp.eq.b32 \t%p7, %r134, 5;", "setp.eq.b32 %p7, %r134, 10;", 0, FindingKind::OutOfBounds,
+     "ld.shared.b32", 0},
     // 64-byte swizzle instead of 128.
     {"DescriptorSwizzle", "or.b64 \t%rd32, %rd46, 4611686293305294848;", "or.b64 %rd32, %rd46, 0x8000004000010000;", 0,
      FindingKind::BadDescriptor, kWgmma, 0},
@@ -63,8 +65,10 @@ const Fault kFaults[] = {
     {"WgmmaWaitsForTooFew", "wgmma.wait_group.sync.aligned 0;", "wgmma.wait_group.sync.aligned 1;", 0,
      FindingKind::AccumulatorInFlight, "fma.rn.f32", 0},
     {"NoWgmmaFence", "wgmma.fence.sync.aligned;", "", 0, FindingKind::MissingWgmmaFence, kWgmma, 0},
-    {"BoxOutsideOfTheTensor", "add.s32 \t%r190, %r206, -128;", "add.s32 %r190, %r206, 4096;", 0, FindingKind::TmaOutOfBounds, kLoad, 0},
-    {"TmaAddressMisaligned", "add.s64 \t%rd55, %rd54, 32768;", "add.s64 %rd55, %rd54, 32784;", 0, FindingKind::Misaligned, kLoad, 0},
+    {"BoxOutsideOfTheTensor", "add.s32 \t%r190, %r206, -128;", "add.s32 %r190, %r206, 4096;", 0, FindingKind::TmaOutOfBounds,
+     kLoad, 0},
+    {"TmaAddressMisaligned", "add.s64 \t%rd55, %rd54, 32768;", "add.s64 %rd55, %rd54, 32784;", 0, FindingKind::Misaligned, kLoad,
+     0},
     {"NotAnMbarrier", "add.s32 \t%r56, %r125, 199168;", "add.s32 %r56, %r125, 199172;", 0, FindingKind::MbarrierUse, kTryWait, 2},
     {"NoWaitBeforeExit", "cp.async.bulk.wait_group \t0;", "", 0, FindingKind::StoreNotAwaited, kStore, 1},
     {"NoWaitBeforeStagingIsReused", "cp.async.bulk.wait_group.read \t0;", "", 0, FindingKind::StageInUse, "stmatrix", 0},
@@ -75,10 +79,12 @@ const Fault kFaults[] = {
      FindingKind::UninitializedShared, kStore, 0},
     {"TooManyRegisters", "setmaxnreg.inc.sync.aligned.u32 \t232;", "setmaxnreg.inc.sync.aligned.u32 240;", 0,
      FindingKind::RegisterBudget, "", 0},
-    {"DivergentCommit", "wgmma.commit_group.sync.aligned;", "@%p6 wgmma.commit_group.sync.aligned;", 0, FindingKind::DivergentOp, "", 0},
-    {"GlobalOutOfBounds", "ld.global.nc.b32 \t%r278, [%rd13];", "ld.global.nc.b32 %r278, [%rd13+65536];", 0, FindingKind::OutOfBounds,
+    {"DivergentCommit", "wgmma.commit_group.sync.aligned;", "@%p6 wgmma.commit_group.sync.aligned;", 0, FindingKind::DivergentOp,
      "", 0},
-    {"GlobalMisaligned", "ld.global.nc.b32 \t%r278, [%rd13];", "ld.global.nc.b32 %r278, [%rd13+2];", 0, FindingKind::Misaligned, "", 0},
+    {"GlobalOutOfBounds", "ld.global.nc.b32 \t%r278, [%rd13];", "ld.global.nc.b32 %r278, [%rd13+65536];", 0,
+     FindingKind::OutOfBounds, "", 0},
+    {"GlobalMisaligned", "ld.global.nc.b32 \t%r278, [%rd13];", "ld.global.nc.b32 %r278, [%rd13+2];", 0, FindingKind::Misaligned,
+     "", 0},
     {"SharedOutOfBounds", "ld.shared.b32 \t%r127, [%rd45+196608];", "ld.shared.b32 %r127, [%rd45+1966080];", 0,
      FindingKind::OutOfBounds, "", 0},
 };
@@ -88,7 +94,8 @@ int lineOf(const std::string &text, const std::string &what, int nth) {
   for (int i = 0; i < nth && at != std::string::npos; ++i)
     at = text.find(what, at + 1);
   EXPECT_NE(at, std::string::npos) << what;
-  return 1 + static_cast<int>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(at, text.size())), '\n'));
+  return 1 +
+         static_cast<int>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(at, text.size())), '\n'));
 }
 
 class Faults : public testing::TestWithParam<Fault> {};

@@ -52,9 +52,8 @@ std::string GemmResult::toString() const {
 }
 
 bool GemmResult::has(sim::FindingKind kind, int line) const {
-  return std::any_of(report.findings.begin(), report.findings.end(), [&](const sim::Finding &finding) {
-    return finding.kind == kind && (line == 0 || finding.line == line);
-  });
+  return std::any_of(report.findings.begin(), report.findings.end(),
+                     [&](const sim::Finding &finding) { return finding.kind == kind && (line == 0 || finding.line == line); });
 }
 
 template <typename T>

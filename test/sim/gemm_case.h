@@ -44,7 +44,8 @@ struct GemmResult {
   bool has(sim::FindingKind kind, int line) const;
 };
 
-GemmResult runGemm(const GemmKernel &kernel, const std::string &ptx, int64_t m, const sim::Options &options = {}, int64_t sms = 4);
+GemmResult runGemm(const GemmKernel &kernel, const std::string &ptx, int64_t m, const sim::Options &options = {},
+                   int64_t sms = 4);
 
 } // namespace quant::test
 

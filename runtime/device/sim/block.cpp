@@ -7,7 +7,6 @@
 
 #include "runtime/device/sim/machine.h"
 
-
 namespace quant::sim {
 
 namespace {
@@ -32,7 +31,8 @@ Block::Block(LaunchContext &launch, std::array<uint32_t, 3> id)
       layouts(launch.check ? shared.size() / 16 + 1 : 0, kNoLayout) {
   uint32_t count = (threads + kWarpLanes - 1) / kWarpLanes;
   uint64_t perThread = kRegisterFile / (count * kWarpLanes) / kRegisterUnit * kRegisterUnit;
-  perThread = std::min(perThread / program.function->minBlocksPerMultiprocessor / kRegisterUnit * kRegisterUnit, kMaxThreadRegisters);
+  perThread =
+      std::min(perThread / program.function->minBlocksPerMultiprocessor / kRegisterUnit * kRegisterUnit, kMaxThreadRegisters);
   channels = static_cast<uint16_t>(count);
   warps.reserve(count);
   for (uint32_t i = 0; i < count; ++i) {
@@ -92,7 +92,8 @@ void Block::reportDeadlock() {
 }
 
 void Block::report(FindingKind kind, const Instr *instr, int thread, std::string message) {
-  Finding finding{.kind = kind, .message = std::move(message), .line = 0, .instruction = {}, .source = {}, .block = id, .thread = thread};
+  Finding finding{
+      .kind = kind, .message = std::move(message), .line = 0, .instruction = {}, .source = {}, .block = id, .thread = thread};
   if (instr) {
     const Statement &statement = program.function->body[instr->statement];
     finding.line = statement.line;

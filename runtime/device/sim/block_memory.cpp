@@ -76,8 +76,9 @@ static FindingKind kindOf(Conflict conflict, bool write) {
 
 static std::string describe(const Block &block, Conflict conflict, const Access &earlier, bool earlierWrites, uint64_t address,
                             bool write) {
-  std::string text = std::string(write ? "writes " : "reads ") + block.sharedName(address) + ", which " + block.siteName(earlier.pc) +
-                     (earlierWrites ? " writes" : " reads") + (earlier.async ? " asynchronously" : "");
+  std::string text = std::string(write ? "writes " : "reads ") + block.sharedName(address) + ", which " +
+                     block.siteName(earlier.pc) + (earlierWrites ? " writes" : " reads") +
+                     (earlier.async ? " asynchronously" : "");
   if (conflict == Conflict::NoFence)
     return text + " through the generic proxy: no fence.proxy.async lies between";
   if (earlier.async)
@@ -90,7 +91,8 @@ void Block::readShared(Warp &warp, const Instr &instr, uint64_t address, uint64_
     return;
   uint64_t unwritten = shadow.firstUnwritten(address, bytes);
   if (unwritten != address + bytes) {
-    warp.report(FindingKind::UninitializedShared, instr, "reads " + sharedName(unwritten) + ", which nothing has written", 1u << lane);
+    warp.report(FindingKind::UninitializedShared, instr, "reads " + sharedName(unwritten) + ", which nothing has written",
+                1u << lane);
     shadow.markWritten(address, bytes);
   }
   shadow.read(address, bytes, access, warp.known, [&](Conflict conflict, const Access &earlier, bool writes, uint64_t at) {

@@ -15,10 +15,10 @@ namespace quant::sim {
 static const DecodeTable &decodeTable() {
   static const DecodeTable table = [] {
     DecodeTable table;
-    for (auto add : {addIntegerInstructions, addLogicInstructions, addFloatInstructions, addCompareInstructions,
-                     addConvertInstructions, addMoveInstructions, addMemoryInstructions, addAtomicInstructions,
-                     addControlInstructions, addWarpInstructions, addBarrierInstructions, addMbarrierInstructions,
-                     addTmaInstructions, addMatrixInstructions, addWgmmaInstructions})
+    for (auto add :
+         {addIntegerInstructions, addLogicInstructions, addFloatInstructions, addCompareInstructions, addConvertInstructions,
+          addMoveInstructions, addMemoryInstructions, addAtomicInstructions, addControlInstructions, addWarpInstructions,
+          addBarrierInstructions, addMbarrierInstructions, addTmaInstructions, addMatrixInstructions, addWgmmaInstructions})
       add(table);
     return table;
   }();

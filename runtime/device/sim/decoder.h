@@ -16,8 +16,8 @@
 namespace quant::sim {
 
 /// Decodes one kernel, instruction by instruction. The methods below `decode` are for the instruction families: they take
-/// modifiers and operands of the instruction at hand, and remember the first thing that is wrong; what they return then is safe to
-/// use and means nothing.
+/// modifiers and operands of the instruction at hand, and remember the first thing that is wrong; what they return then is safe
+/// to use and means nothing.
 class Decoder {
 public:
   Decoder(const PtxModule &module, const Function &function, const std::vector<PlacedVariable> &globals);

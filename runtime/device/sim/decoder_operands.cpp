@@ -55,11 +55,25 @@ Type Decoder::takeType() {
 }
 
 void Decoder::dropCacheHints() {
-  constexpr std::string_view kHints[] = {"L1::evict_normal", "L1::evict_unchanged", "L1::evict_first", "L1::evict_last",
-                                         "L1::no_allocate",  "L2::evict_normal",    "L2::evict_first", "L2::evict_last",
-                                         "L2::64B",          "L2::128B",            "L2::256B",        "ca",
-                                         "cg",               "cs",                  "lu",              "cv",
-                                         "wb",               "wt",                  "nc"};
+  constexpr std::string_view kHints[] = {"L1::evict_normal",
+                                         "L1::evict_unchanged",
+                                         "L1::evict_first",
+                                         "L1::evict_last",
+                                         "L1::no_allocate",
+                                         "L2::evict_normal",
+                                         "L2::evict_first",
+                                         "L2::evict_last",
+                                         "L2::64B",
+                                         "L2::128B",
+                                         "L2::256B",
+                                         "ca",
+                                         "cg",
+                                         "cs",
+                                         "lu",
+                                         "cv",
+                                         "wb",
+                                         "wt",
+                                         "nc"};
   for (std::string_view hint : kHints)
     take(hint);
 }
@@ -93,7 +107,8 @@ const Decoder::Register *Decoder::findRegister(const std::string &name) {
     uint64_t number = 0;
     auto range = names.registerRanges.find(std::string_view(name).substr(0, digits));
     if (type == Type::None && range != names.registerRanges.end() && digits < name.size() &&
-        std::from_chars(name.data() + digits, name.data() + name.size(), number).ec == std::errc() && number < range->second.second)
+        std::from_chars(name.data() + digits, name.data() + name.size(), number).ec == std::errc() &&
+        number < range->second.second)
       type = range->second.first;
     if (type == Type::None)
       continue;
@@ -115,11 +130,22 @@ const PlacedVariable *Decoder::findVariable(const std::string &name) const {
 }
 
 std::optional<int32_t> Decoder::specialSlot(const std::string &name) {
-  constexpr std::string_view kAxes[] = {"%tid", "%ntid", "%ctaid", "%nctaid", "%clusterid", "%nclusterid", "%cluster_ctaid",
-                                        "%cluster_nctaid"};
-  constexpr std::string_view kPlain[] = {"%laneid",      "%warpid",          "%nwarpid",        "%smid",        "%nsmid",
-                                         "%gridid",      "%lanemask_eq",     "%lanemask_lt",    "%lanemask_le", "%lanemask_gt",
-                                         "%lanemask_ge", "%cluster_ctarank", "%cluster_nctarank", "%dynamic_smem_size",
+  constexpr std::string_view kAxes[] = {"%tid",       "%ntid",       "%ctaid",         "%nctaid",
+                                        "%clusterid", "%nclusterid", "%cluster_ctaid", "%cluster_nctaid"};
+  constexpr std::string_view kPlain[] = {"%laneid",
+                                         "%warpid",
+                                         "%nwarpid",
+                                         "%smid",
+                                         "%nsmid",
+                                         "%gridid",
+                                         "%lanemask_eq",
+                                         "%lanemask_lt",
+                                         "%lanemask_le",
+                                         "%lanemask_gt",
+                                         "%lanemask_ge",
+                                         "%cluster_ctarank",
+                                         "%cluster_nctarank",
+                                         "%dynamic_smem_size",
                                          "%total_smem_size"};
   size_t dot = name.find('.');
   std::string_view root = std::string_view(name).substr(0, dot);

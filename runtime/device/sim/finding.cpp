@@ -13,11 +13,10 @@ namespace quant::sim {
 
 std::string_view nameOf(FindingKind kind) {
   constexpr std::string_view kNames[] = {
-      "deadlock",         "arrival-count",        "byte-count",          "uninitialized-shared", "missing-proxy-fence",
-      "race",             "stage-in-use",         "out-of-bounds",       "misaligned",           "tma-out-of-bounds",
-      "accumulator-in-flight", "missing-wgmma-fence", "bad-descriptor",  "mbarrier-use",         "barrier-count",
-      "divergent-op",     "register-budget",      "store-not-awaited",   "bad-launch",           "step-limit",
-      "trap",
+      "deadlock",       "arrival-count", "byte-count",    "uninitialized-shared", "missing-proxy-fence",   "race",
+      "stage-in-use",   "out-of-bounds", "misaligned",    "tma-out-of-bounds",    "accumulator-in-flight", "missing-wgmma-fence",
+      "bad-descriptor", "mbarrier-use",  "barrier-count", "divergent-op",         "register-budget",       "store-not-awaited",
+      "bad-launch",     "step-limit",    "trap",
   };
   return kNames[static_cast<size_t>(kind)];
 }

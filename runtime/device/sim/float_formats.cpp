@@ -68,7 +68,8 @@ uint32_t encode(double value, const FloatFormat &format, Rounding rounding, bool
   uint64_t code = (uint64_t(exponent + format.bias() - 1) << format.mantissaBits) + static_cast<uint64_t>(units);
   if (code <= format.largest())
     return sign | static_cast<uint32_t>(code);
-  bool inwards = rounding == Rounding::Zero || (rounding == Rounding::Down && !negative) || (rounding == Rounding::Up && negative);
+  bool inwards =
+      rounding == Rounding::Zero || (rounding == Rounding::Down && !negative) || (rounding == Rounding::Up && negative);
   return inwards ? sign | format.largest() : beyond;
 }
 

@@ -104,7 +104,10 @@ Step setPredicate(Warp &warp, const Instr &instr, uint32_t mask) {
   });
   uint32_t other = instr.op[4] >= 0 ? warp.predicate(instr.op[4]) ^ (instr.imm[2] ? ~0u : 0u) : 0;
   auto combine = [&](uint32_t value) {
-    return instr.imm[1] == kAnd ? value & other : instr.imm[1] == kOr ? value | other : instr.imm[1] == kXor ? value ^ other : value;
+    return instr.imm[1] == kAnd   ? value & other
+           : instr.imm[1] == kOr  ? value | other
+           : instr.imm[1] == kXor ? value ^ other
+                                  : value;
   };
   auto store = [&](int32_t slot, uint32_t value) {
     uint32_t &to = warp.predicate(slot);
@@ -138,7 +141,8 @@ void decodeSetPredicate(Decoder &d) {
 /// set.cmp.dtype.stype: all ones or 1.0.
 Step setValue(Warp &warp, const Instr &instr, uint32_t mask) {
   forLanes(mask, [&](int lane) {
-    bool holds = compare(static_cast<Comparison>(instr.imm[0]), instr.type, warp.row(instr.op[1])[lane], warp.row(instr.op[2])[lane]);
+    bool holds =
+        compare(static_cast<Comparison>(instr.imm[0]), instr.type, warp.row(instr.op[1])[lane], warp.row(instr.op[2])[lane]);
     warp.row(instr.op[0])[lane] = holds ? static_cast<uint64_t>(instr.imm[1]) : 0;
   });
   return Step::Next;

@@ -112,7 +112,8 @@ Step setRegisters(Warp &warp, const Instr &instr, uint32_t) {
   int64_t wanted = instr.imm[0], change = (wanted - warp.registers) * kWarpLanes;
   if (!instr.imm[1] && change > 0) {
     warp.report(FindingKind::RegisterBudget, instr,
-                "setmaxnreg.dec to " + std::to_string(wanted) + " registers, but the thread has " + std::to_string(warp.registers));
+                "setmaxnreg.dec to " + std::to_string(wanted) + " registers, but the thread has " +
+                    std::to_string(warp.registers));
     return Step::Next;
   }
   if (change > block.freeRegisters)

@@ -30,8 +30,13 @@ struct Conversion {
            int64_t(ftz) << 26 | int64_t(toInteger) << 27;
   }
   static Conversion unpack(int64_t bits) {
-    return {static_cast<Type>(bits & 255), static_cast<Type>(bits >> 8 & 255), static_cast<Rounding>(bits >> 16 & 255),
-            (bits >> 24 & 1) != 0, (bits >> 25 & 1) != 0, (bits >> 26 & 1) != 0, (bits >> 27 & 1) != 0};
+    return {static_cast<Type>(bits & 255),
+            static_cast<Type>(bits >> 8 & 255),
+            static_cast<Rounding>(bits >> 16 & 255),
+            (bits >> 24 & 1) != 0,
+            (bits >> 25 & 1) != 0,
+            (bits >> 26 & 1) != 0,
+            (bits >> 27 & 1) != 0};
   }
 };
 
@@ -174,9 +179,7 @@ Step convertHalves(Warp &warp, const Instr &instr, uint32_t mask) {
   return Step::Next;
 }
 
-bool isPair(Type type) {
-  return type == Type::F16x2 || type == Type::BF16x2 || type == Type::E4M3x2 || type == Type::E5M2x2;
-}
+bool isPair(Type type) { return type == Type::F16x2 || type == Type::BF16x2 || type == Type::E4M3x2 || type == Type::E5M2x2; }
 bool isFp8Pair(Type type) { return type == Type::E4M3x2 || type == Type::E5M2x2; }
 
 void takeRounding(Decoder &d, Conversion &c) {

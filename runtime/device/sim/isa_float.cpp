@@ -86,12 +86,12 @@ Step floatOp(Warp &warp, const Instr &instr, uint32_t mask) {
   return Step::Next;
 }
 
-#define QUANT_SIM_FLOAT_OP(name, expression)                                                                                      \
-  struct name {                                                                                                                   \
-    template <typename T>                                                                                                         \
-    T operator()(const T *x) const {                                                                                              \
-      return expression;                                                                                                          \
-    }                                                                                                                             \
+#define QUANT_SIM_FLOAT_OP(name, expression)                                                                                     \
+  struct name {                                                                                                                  \
+    template <typename T>                                                                                                        \
+    T operator()(const T *x) const {                                                                                             \
+      return expression;                                                                                                         \
+    }                                                                                                                            \
   };
 QUANT_SIM_FLOAT_OP(Add, x[0] + x[1])
 QUANT_SIM_FLOAT_OP(Subtract, x[0] - x[1])
@@ -116,7 +116,9 @@ struct Extreme {
   template <typename T>
   T operator()(const T *x) const {
     if (std::isnan(x[0]) || std::isnan(x[1]))
-      return KeepNan || std::isnan(x[0]) == std::isnan(x[1]) ? std::numeric_limits<T>::quiet_NaN() : std::isnan(x[0]) ? x[1] : x[0];
+      return KeepNan || std::isnan(x[0]) == std::isnan(x[1]) ? std::numeric_limits<T>::quiet_NaN()
+             : std::isnan(x[0])                              ? x[1]
+                                                             : x[0];
     bool firstIsLess = x[0] < x[1] || (x[0] == x[1] && std::signbit(x[0]));
     return firstIsLess != Max ? x[0] : x[1];
   }
@@ -170,10 +172,14 @@ Step testProperty(Warp &warp, const Instr &instr, uint32_t mask) {
   forLanes(mask, [&](int lane) {
     uint64_t bits = warp.row(instr.op[1])[lane];
     double value = instr.type == Type::F64 ? fromBits<double>(bits) : fromBits<float>(bits);
-    bool isSubnormal = instr.type == Type::F64 ? std::fpclassify(value) == FP_SUBNORMAL
-                                               : std::fpclassify(fromBits<float>(bits)) == FP_SUBNORMAL;
-    bool answers[] = {std::isfinite(value), std::isinf(value), !std::isnan(value), std::isnan(value),
-                      std::isfinite(value) && value != 0 && !isSubnormal, isSubnormal};
+    bool isSubnormal =
+        instr.type == Type::F64 ? std::fpclassify(value) == FP_SUBNORMAL : std::fpclassify(fromBits<float>(bits)) == FP_SUBNORMAL;
+    bool answers[] = {std::isfinite(value),
+                      std::isinf(value),
+                      !std::isnan(value),
+                      std::isnan(value),
+                      std::isfinite(value) && value != 0 && !isSubnormal,
+                      isSubnormal};
     to = (to & ~(1u << lane)) | uint32_t(answers[Kind]) << lane;
   });
   return Step::Next;

@@ -211,8 +211,9 @@ Step dotProduct(Warp &warp, const Instr &instr, uint32_t mask) {
 void decodeDotProduct(Decoder &d) {
   bool signedA = isSigned(d.takeType()), signedB = isSigned(d.takeType());
   readAll(d, Type::B32, 4);
-  d.exec(signedA ? signedB ? dotProduct<int8_t, int8_t> : dotProduct<int8_t, uint8_t>
-                 : signedB ? dotProduct<uint8_t, int8_t> : dotProduct<uint8_t, uint8_t>);
+  d.exec(signedA   ? signedB ? dotProduct<int8_t, int8_t> : dotProduct<int8_t, uint8_t>
+         : signedB ? dotProduct<uint8_t, int8_t>
+                   : dotProduct<uint8_t, uint8_t>);
 }
 
 } // namespace

@@ -244,8 +244,9 @@ void decodeFunnel(Decoder &d) {
   bool left = d.require({"l", "r"}) == "l", wraps = d.require({"wrap", "clamp"}) == "wrap";
   d.takeType();
   readAll(d, Type::B32, 4);
-  d.exec(left ? wraps ? ternary<FunnelShift<true, true>, uint32_t> : ternary<FunnelShift<true, false>, uint32_t>
-              : wraps ? ternary<FunnelShift<false, true>, uint32_t> : ternary<FunnelShift<false, false>, uint32_t>);
+  d.exec(left    ? wraps ? ternary<FunnelShift<true, true>, uint32_t> : ternary<FunnelShift<true, false>, uint32_t>
+         : wraps ? ternary<FunnelShift<false, true>, uint32_t>
+                 : ternary<FunnelShift<false, false>, uint32_t>);
 }
 
 } // namespace

@@ -31,12 +31,14 @@ bool initOne(Warp &warp, const Instr &instr, int lane) {
   if (!block.resolve(warp, instr, Space::Shared, address, kMbarrierBytes, lane, true))
     return false;
   if (count == 0 || count > kMaxCount) {
-    warp.report(FindingKind::ArrivalCount, instr, "an mbarrier for " + std::to_string(count) + " arrivals (1 to 2^20 - 1)", 1u << lane);
+    warp.report(FindingKind::ArrivalCount, instr, "an mbarrier for " + std::to_string(count) + " arrivals (1 to 2^20 - 1)",
+                1u << lane);
     return false;
   }
   if (block.mbarriers.contains(address))
     warp.report(FindingKind::MbarrierUse, instr,
-                "the mbarrier at " + block.sharedName(address) + " is initialised a second time without mbarrier.inval", 1u << lane);
+                "the mbarrier at " + block.sharedName(address) + " is initialised a second time without mbarrier.inval",
+                1u << lane);
   block.mbarriers.erase(address);
   block.writeShared(warp, instr, address, kMbarrierBytes, warp.access(instr), lane);
   Mbarrier &barrier = block.mbarriers[address];
@@ -135,7 +137,8 @@ Step testWait(Warp &warp, const Instr &instr, uint32_t mask) {
       warp.known.seen.raise(barrier->channel, barrier->phase);
     } else if (!missing) {
       missing = barrier;
-      phase = instr.imm[1] ? "the end of a phase of parity " + std::to_string(operand & 1) : "the end of phase " + std::to_string(operand);
+      phase = instr.imm[1] ? "the end of a phase of parity " + std::to_string(operand & 1)
+                           : "the end of phase " + std::to_string(operand);
     }
   }
   // The first try gives up at once, as a time limit allows: a kernel that ignores the answer goes on too early, and shows it.

@@ -56,7 +56,8 @@ Step unpack(Warp &warp, const Instr &instr, uint32_t mask) {
 }
 
 Step clockValue(Warp &warp, const Instr &instr, uint32_t mask) {
-  forLanes(mask, [&](int lane) { warp.row(instr.op[0])[lane] = warp.steps & (instr.type == Type::U32 ? 0xffffffff : ~uint64_t(0)); });
+  forLanes(mask,
+           [&](int lane) { warp.row(instr.op[0])[lane] = warp.steps & (instr.type == Type::U32 ? 0xffffffff : ~uint64_t(0)); });
   return Step::Next;
 }
 

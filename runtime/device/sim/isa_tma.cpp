@@ -7,7 +7,8 @@
 
 //
 // PTX ISA, "Data Movement and Conversion Instructions: cp.async.bulk, cp.async.bulk.tensor, cp.async.bulk.commit_group,
-// cp.async.bulk.wait_group" and "Tensors". A copy is done when it is issued; the shadow knows it as running until it is waited for.
+// cp.async.bulk.wait_group" and "Tensors". A copy is done when it is issued; the shadow knows it as running until it is waited
+// for.
 //
 //===----------------------------------------------------------------------===//
 
@@ -50,7 +51,8 @@ bool TensorCopy::row(uint64_t index, uint64_t global, int64_t first, int64_t las
     const Allocation *allocation = block.launch.memory.find(global, end - begin);
     if (!allocation || (!load && !allocation->writable)) {
       warp.report(FindingKind::OutOfBounds, instr,
-                  "the tensor map reaches " + std::string(allocation ? "into a read-only buffer" : "beyond its buffer"), 1u << lane);
+                  "the tensor map reaches " + std::string(allocation ? "into a read-only buffer" : "beyond its buffer"),
+                  1u << lane);
       return false;
     }
     host = allocation->host + (global - allocation->address);
@@ -97,7 +99,8 @@ bool TensorCopy::run() {
       return false;
   }
   if (load && !touches && warp.block.launch.check)
-    warp.report(FindingKind::TmaOutOfBounds, instr, "the whole box lies outside of the tensor: it brings nothing but zeros", 1u << lane);
+    warp.report(FindingKind::TmaOutOfBounds, instr, "the whole box lies outside of the tensor: it brings nothing but zeros",
+                1u << lane);
   return true;
 }
 
@@ -131,8 +134,7 @@ Mbarrier *barrierOf(Warp &warp, const Instr &instr, int lane) {
   if (!isAligned(warp, instr, address, 8, lane, "the mbarrier's address"))
     return nullptr;
   Mbarrier *barrier = warp.block.mbarrier(warp, instr, address, lane);
-  if (barrier && warp.block.launch.check && !barrier->initFenced &&
-      warp.known.fenced.get(barrier->initWarp) < barrier->initClock)
+  if (barrier && warp.block.launch.check && !barrier->initFenced && warp.known.fenced.get(barrier->initWarp) < barrier->initClock)
     warp.report(FindingKind::MissingProxyFence, instr,
                 "the async proxy may not see the initialisation of the mbarrier at " + warp.block.sharedName(address) + " in " +
                     warp.block.siteName(barrier->initPc) + ": neither fence.mbarrier_init nor fence.proxy.async lies between",
@@ -174,7 +176,8 @@ Step copyTensor(Warp &warp, const Instr &instr, uint32_t mask) {
     Mbarrier *barrier = load ? barrierOf(warp, instr, lane) : nullptr;
     if (load && !barrier)
       return Step::Stop;
-    TensorCopy copy{warp, instr, lane, *map, {}, shared, load ? loadAccess(warp, instr, *barrier) : storeAccess(warp, instr, lane), load};
+    TensorCopy copy{
+        warp, instr, lane, *map, {}, shared, load ? loadAccess(warp, instr, *barrier) : storeAccess(warp, instr, lane), load};
     for (uint32_t i = 0; i < map->rank; ++i)
       copy.at[i] = static_cast<int32_t>(warp.row(warp.listed(instr, i))[lane]);
     trace(copy);

@@ -52,7 +52,8 @@ Step shuffle(Warp &warp, const Instr &instr, uint32_t mask) {
       source = valid ? source : lane;
       inRange |= uint32_t(valid) << lane;
       if (warp.block.launch.check && !(lanes >> source & 1))
-        warp.report(FindingKind::DivergentOp, instr, "reads lane " + std::to_string(source) + ", which does not take part", 1u << lane);
+        warp.report(FindingKind::DivergentOp, instr, "reads lane " + std::to_string(source) + ", which does not take part",
+                    1u << lane);
       warp.row(instr.op[0])[lane] = from[source];
     });
     if (instr.op[1] >= 0) {

@@ -57,7 +57,8 @@ bool Issue::readChunk(const MatrixDescriptor &matrix, uint64_t address, uint64_t
   const std::byte *from = warp.block.resolveShared(warp, instr, address, bytes, lane);
   if (!from)
     return false;
-  Access access{.clock = warp.wgmmaCommitted + 1, .pc = warp.pcOf(instr), .channel = warp.wgmmaChannel, .async = true, .bytes = 0};
+  Access access{
+      .clock = warp.wgmmaCommitted + 1, .pc = warp.pcOf(instr), .channel = warp.wgmmaChannel, .async = true, .bytes = 0};
   warp.block.readShared(warp, instr, address, bytes, access, lane);
   if (warp.block.launch.check) {
     uint8_t layout = warp.block.layouts[address / 16];

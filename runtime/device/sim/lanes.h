@@ -17,8 +17,9 @@
 namespace quant::sim {
 
 template <size_t Bytes>
-using UnsignedOf = std::conditional_t<
-    Bytes == 1, uint8_t, std::conditional_t<Bytes == 2, uint16_t, std::conditional_t<Bytes == 4, uint32_t, uint64_t>>>;
+using UnsignedOf =
+    std::conditional_t<Bytes == 1, uint8_t,
+                       std::conditional_t<Bytes == 2, uint16_t, std::conditional_t<Bytes == 4, uint32_t, uint64_t>>>;
 
 /// A register's bits as a T, and back. Registers hold their bits with zeros above.
 template <typename T>

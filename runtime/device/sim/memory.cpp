@@ -18,7 +18,8 @@ namespace {
 constexpr uint64_t kBufferAlign = 256, kGuardBytes = uint64_t(1) << 32;
 constexpr uint64_t kMapMagic = 0x70616d2d6d697371; // "qsim-map"
 
-/// What pack() writes; the rest of the 128 bytes is zero. Strides are multiples of 16, kept in units of it like the hardware does.
+/// What pack() writes; the rest of the 128 bytes is zero. Strides are multiples of 16, kept in units of it like the hardware
+/// does.
 struct PackedMap {
   uint64_t magic, address;
   uint8_t rank, elementBytes, swizzleBytes, zero;

@@ -64,8 +64,8 @@ struct TensorMap {
   static Result<TensorMap> unpack(const std::byte *bytes);
 };
 
-/// The address that TMA and wgmma use for `address` in a tile with that swizzle: 16-byte chunks are exchanged within 128, 64 or 32
-/// bytes by bits further up (PTX ISA, "Swizzling modes").
+/// The address that TMA and wgmma use for `address` in a tile with that swizzle: 16-byte chunks are exchanged within 128, 64 or
+/// 32 bytes by bits further up (PTX ISA, "Swizzling modes").
 inline uint64_t swizzled(uint64_t address, uint32_t swizzleBytes) {
   uint64_t mask = swizzleBytes == 128 ? 0x70 : swizzleBytes == 64 ? 0x30 : swizzleBytes == 32 ? 0x10 : 0;
   return address ^ (address >> 3 & mask);

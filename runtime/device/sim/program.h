@@ -34,8 +34,8 @@ constexpr uint32_t kNowhere = ~uint32_t(0);
 constexpr int kWarpLanes = 32;
 constexpr int kMaxOperands = 6;
 
-/// A decoded instruction. A slot is a row of 32 lanes' values: a register, a constant or a special register. A predicate's slot is
-/// a row of 32 bits.
+/// A decoded instruction. A slot is a row of 32 lanes' values: a register, a constant or a special register. A predicate's slot
+/// is a row of 32 bits.
 struct Instr {
   Exec exec = nullptr;
   std::array<int32_t, kMaxOperands> op = {-1, -1, -1, -1, -1, -1};
@@ -99,7 +99,8 @@ struct Program {
 };
 
 /// Where address spaces lie within generic addresses.
-constexpr uint64_t kSharedWindow = uint64_t(0x7000) << 32, kLocalWindow = uint64_t(0x7100) << 32, kParamWindow = uint64_t(0x7200) << 32;
+constexpr uint64_t kSharedWindow = uint64_t(0x7000) << 32, kLocalWindow = uint64_t(0x7100) << 32,
+                   kParamWindow = uint64_t(0x7200) << 32;
 constexpr uint64_t kWindowBytes = uint64_t(1) << 32;
 /// The system keeps the first KiB of a block's shared memory for itself (CUDA C++ Programming Guide, compute capability 9.0).
 constexpr uint64_t kSharedBegin = 1024;

@@ -19,8 +19,8 @@ uint8_t coveredBytes(uint64_t index, uint64_t begin, uint64_t end) {
   return static_cast<uint8_t>((1u << last) - (1u << first));
 }
 
-/// How `earlier` is out of order with `access`, if it is. Ordinary writes reach the async proxy only through a proxy fence (PTX ISA,
-/// "Async proxy"); that an ordinary read is over before an asynchronous write needs ordering alone.
+/// How `earlier` is out of order with `access`, if it is. Ordinary writes reach the async proxy only through a proxy fence (PTX
+/// ISA, "Async proxy"); that an ordinary read is over before an asynchronous write needs ordering alone.
 std::optional<Conflict> conflict(const Access &earlier, bool earlierWrites, const Access &access, const Knowledge &known) {
   if (!(earlier.bytes & access.bytes))
     return std::nullopt;

@@ -7,7 +7,8 @@
 
 //
 // Happens-before by vector clocks (Mattern 1989; FastTrack, Flanagan and Freund 2009), with two additions for Hopper: what runs
-// asynchronously has a clock component of its own, and a second clock knows what a proxy fence has made visible to the async proxy.
+// asynchronously has a clock component of its own, and a second clock knows what a proxy fence has made visible to the async
+// proxy.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,8 +22,8 @@
 
 namespace quant::sim {
 
-/// A vector clock. Components ("channels"): a warp; the wgmmas of a warp, by group; the bulk stores of a thread, by group; the TMA
-/// loads of an mbarrier, by phase.
+/// A vector clock. Components ("channels"): a warp; the wgmmas of a warp, by group; the bulk stores of a thread, by group; the
+/// TMA loads of an mbarrier, by phase.
 class Clock {
 public:
   uint32_t get(uint32_t channel) const { return channel < at.size() ? at[channel] : 0; }
@@ -76,7 +77,8 @@ public:
 
   explicit Shadow(uint64_t bytes) : words((bytes + 3) / 4), written((bytes + 3) / 4) {}
 
-  /// `access` reads or writes [address, address + bytes); the issuing thread knows `known`. Offsets count from the memory's start.
+  /// `access` reads or writes [address, address + bytes); the issuing thread knows `known`. Offsets count from the memory's
+  /// start.
   void read(uint64_t address, uint64_t bytes, Access access, const Knowledge &known, const Report &report);
   void write(uint64_t address, uint64_t bytes, Access access, const Knowledge &known, const Report &report);
   /// First address in the range that nothing has written, or the range's end.

@@ -135,13 +135,15 @@ Result<void> checkLaunch(const Launch &launch, const Program &program, const Opt
     return fail("'" + launch.kernel + "' wants clusters, which the simulator does not model yet");
   uint64_t shared = program.dynamicShared - kSharedBegin + launch.dynamicSharedBytes;
   if (shared > kMaxSharedBytes || launch.dynamicSharedBytes > kMaxSharedBytes)
-    return fail("a block with " + std::to_string(shared) + " bytes of shared memory; sm_90 has " + std::to_string(kMaxSharedBytes));
+    return fail("a block with " + std::to_string(shared) + " bytes of shared memory; sm_90 has " +
+                std::to_string(kMaxSharedBytes));
   uint64_t warps = (threads + kWarpLanes - 1) / kWarpLanes;
-  uint64_t perBlock = warps * (program.slots.size() * (kRowBytes + 8) + program.localBytes * kWarpLanes) + shared * (1 + kShadowFactor);
+  uint64_t perBlock =
+      warps * (program.slots.size() * (kRowBytes + 8) + program.localBytes * kWarpLanes) + shared * (1 + kShadowFactor);
   uint64_t needed = perBlock * static_cast<uint64_t>(std::max(options.threads, 1));
   if (needed > options.maxBytes)
-    return fail("the launch takes " + std::to_string(needed >> 20) + " MiB, more than the " + std::to_string(options.maxBytes >> 20) +
-                " MiB allowed");
+    return fail("the launch takes " + std::to_string(needed >> 20) + " MiB, more than the " +
+                std::to_string(options.maxBytes >> 20) + " MiB allowed");
   return {};
 }
 
@@ -202,7 +204,8 @@ Result<Report> run(const Module &module, const Launch &launch, const Options &gi
   options.threads = static_cast<int>(std::clamp<uint64_t>(blocks, 1, static_cast<uint64_t>(options.threads)));
   if (auto checked = checkLaunch(launch, *program, options); !checked)
     return tl::unexpected(checked.error());
-  LaunchContext context{.program = *program, .grid = launch.grid, .block = launch.block, .params = {}, .memory = {}, .findings = {}, .atomics = {}};
+  LaunchContext context{
+      .program = *program, .grid = launch.grid, .block = launch.block, .params = {}, .memory = {}, .findings = {}, .atomics = {}};
   context.dynamicShared = launch.dynamicSharedBytes;
   context.check = options.check;
   context.maxSteps = options.maxSteps;

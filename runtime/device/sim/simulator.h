@@ -108,8 +108,8 @@ struct Report {
   double seconds = 0;
 };
 
-/// Runs a launch to its end, or to a finding that ends it. Errors: a kernel that is not there, arguments that do not fit, a block or
-/// shared memory that no sm_90 has, too much memory, clusters.
+/// Runs a launch to its end, or to a finding that ends it. Errors: a kernel that is not there, arguments that do not fit, a block
+/// or shared memory that no sm_90 has, too much memory, clusters.
 Result<Report> run(const Module &module, const Launch &launch, const Options &options);
 
 /// An operand of a recipe.
@@ -126,15 +126,16 @@ using Dims = std::map<std::string, int64_t>;
 /// A launch recipe, as lowering/nvvm/LaunchRecipe.h writes it.
 class Recipe {
 public:
-  /// `text`: one recipe, or a list of {"name": ..., "launch": recipe} such as quant-compile --kernels-to writes, of which `kernel`
-  /// picks one by either name; empty: the only one.
+  /// `text`: one recipe, or a list of {"name": ..., "launch": recipe} such as quant-compile --kernels-to writes, of which
+  /// `kernel` picks one by either name; empty: the only one.
   static Result<Recipe> parse(std::string_view text, std::string_view kernel);
   ~Recipe();
   Recipe(Recipe &&) noexcept;
 
   std::string kernel() const;
   Result<std::vector<RecipeOperand>> operands(const Dims &dims) const;
-  /// The launch for these dims ("M", "sms", ...); a buffer per operand, in the recipe's order. A grid of 0 blocks has grid[0] = 0.
+  /// The launch for these dims ("M", "sms", ...); a buffer per operand, in the recipe's order. A grid of 0 blocks has grid[0] =
+  /// 0.
   Result<Launch> launch(const Dims &dims, std::vector<Buffer> buffers) const;
 
 private:

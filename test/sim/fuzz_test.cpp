@@ -1,0 +1,77 @@
+//===- fuzz_test.cpp - broken PTX never crashes the simulator -------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "test/sim/gemm_case.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace quant::test {
+namespace {
+
+constexpr const char *kKernel = "sm90_fp8_gemm_1d2d_n8_k16_bm128_bn128";
+
+/// Loads and runs it within few steps; whatever comes of that is right, as long as it comes.
+void runBroken(const GemmKernel &kernel, const std::string &ptx) {
+  sim::Options options;
+  options.threads = 1;
+  options.maxSteps = 20000;
+  GemmResult result = runGemm(kernel, ptx, 5, options, 1);
+  if (!result.error.empty())
+    EXPECT_NE(result.error.find_first_not_of(' '), std::string::npos);
+}
+
+TEST(Fuzz, DeletedLines) {
+  GemmKernel kernel(kKernel);
+  std::mt19937 random(1);
+  std::vector<size_t> starts = {0};
+  for (size_t i = 0; i < kernel.ptx.size(); ++i)
+    if (kernel.ptx[i] == '\n')
+      starts.push_back(i + 1);
+  for (int i = 0; i < 150; ++i) {
+    size_t line = random() % (starts.size() - 1);
+    std::string ptx = kernel.ptx;
+    ptx.erase(starts[line], starts[line + 1] - starts[line]);
+    runBroken(kernel, ptx);
+  }
+}
+
+TEST(Fuzz, FlippedBytes) {
+  GemmKernel kernel(kKernel);
+  std::mt19937 random(2);
+  for (int i = 0; i < 300; ++i) {
+    std::string ptx = kernel.ptx;
+    for (uint32_t n = random() % 3 + 1; n; --n)
+      ptx[random() % ptx.size()] ^= static_cast<char>(1 << random() % 8);
+    runBroken(kernel, ptx);
+  }
+}
+
+/// Numbers are where a wrong address, count or size comes from.
+TEST(Fuzz, ChangedDigits) {
+  GemmKernel kernel(kKernel);
+  std::mt19937 random(3);
+  for (int i = 0; i < 300; ++i) {
+    std::string ptx = kernel.ptx;
+    for (int tries = 0, changed = 0; tries < 1000 && changed < 2; ++tries)
+      if (char &c = ptx[random() % ptx.size()]; c >= '0' && c <= '9') {
+        c = static_cast<char>('0' + random() % 10);
+        ++changed;
+      }
+    runBroken(kernel, ptx);
+  }
+}
+
+TEST(Fuzz, CutOff) {
+  GemmKernel kernel(kKernel);
+  for (size_t size = 0; size < kernel.ptx.size(); size += 97)
+    runBroken(kernel, kernel.ptx.substr(0, size));
+}
+
+} // namespace
+} // namespace quant::test

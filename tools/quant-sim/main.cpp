@@ -1,0 +1,148 @@
+//===- main.cpp - quant-sim: runs PTX kernels on the CPU ------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/sim/simulator.h"
+#include "tools/quant-sim/operands.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+
+using namespace quant;
+
+namespace {
+
+/// Exit codes: no finding, a finding or an error, called wrongly.
+enum ExitCode { kOk = 0, kFailed = 1, kUsage = 2 };
+
+struct Flags {
+  std::string ptx, recipe, kernel, out, check = "all";
+  std::vector<std::string> args, trace;
+  int64_t m = 1, sms = 132, grid = 0;
+  uint64_t maxSteps = sim::Options().maxSteps;
+  int threads = 0;
+  bool json = false;
+};
+
+void addFlags(CLI::App &app, Flags &flags) {
+  app.add_option("ptx", flags.ptx, "the PTX that ptxas gets")->required()->check(CLI::ExistingFile);
+  app.add_option("--recipe", flags.recipe, "launch recipe (JSON), or the list that quant-compile --kernels-to writes")
+      ->required()
+      ->check(CLI::ExistingFile);
+  app.add_option("--kernel", flags.kernel, "which recipe of a list");
+  app.add_option("--arg", flags.args, "an operand: NAME=FILE.safetensors:TENSOR; NAME is the recipe's");
+  app.add_option("--out", flags.out, "write what the kernel writes to DIR/NAME.safetensors");
+  app.add_option("--m", flags.m, "rows (the recipe's M)")->check(CLI::Range(int64_t(0), int64_t(1) << 30))->capture_default_str();
+  app.add_option("--sms", flags.sms, "multiprocessors that a persistent kernel spreads over")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--grid", flags.grid, "blocks, instead of the recipe's")->check(CLI::Range(int64_t(1), int64_t(1) << 30));
+  app.add_option("--check", flags.check, "all, or none: compute only")
+      ->check(CLI::IsMember({"all", "none"}))
+      ->capture_default_str();
+  app.add_option("--trace", flags.trace, "print to stderr: barriers, tma, wgmma, instructions")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"barriers", "tma", "wgmma", "instructions"}));
+  app.add_option("--threads", flags.threads, "host threads; 0: all")->check(CLI::Range(0, 1024))->capture_default_str();
+  app.add_option("--max-steps", flags.maxSteps, "instructions a warp may execute in one block")->capture_default_str();
+  app.add_flag("--json", flags.json, "print the result as JSON");
+}
+
+Result<std::string> readText(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    return fail("cannot read " + path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+void print(const sim::Report &report, bool json) {
+  double rate = report.seconds > 0 ? static_cast<double>(report.instructions) / report.seconds : 0;
+  if (!json) {
+    for (const sim::Finding &finding : report.findings)
+      std::printf("%s\n\n", finding.toString().c_str());
+    std::printf("%zu findings; %llu blocks, %llu warp instructions in %.2f s (%.0f a second)\n", report.findings.size(),
+                static_cast<unsigned long long>(report.blocks), static_cast<unsigned long long>(report.instructions),
+                report.seconds, rate);
+    return;
+  }
+  nlohmann::ordered_json result = {{"findings", nlohmann::ordered_json::array()},
+                                   {"blocks", report.blocks},
+                                   {"instructions", report.instructions},
+                                   {"seconds", report.seconds}};
+  for (const sim::Finding &finding : report.findings)
+    result["findings"].push_back({{"kind", sim::nameOf(finding.kind)},
+                                  {"message", finding.message},
+                                  {"line", finding.line},
+                                  {"instruction", finding.instruction},
+                                  {"source", finding.source},
+                                  {"block", finding.block},
+                                  {"thread", finding.thread},
+                                  {"count", finding.count}});
+  std::printf("%s\n", result.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
+}
+
+Result<sim::Report> simulate(const Flags &flags) {
+  auto ptx = readText(flags.ptx), recipeText = readText(flags.recipe);
+  if (!ptx || !recipeText)
+    return tl::unexpected(ptx ? recipeText.error() : ptx.error());
+  auto module = sim::Module::load(*ptx);
+  if (!module)
+    return tl::unexpected(module.error().in(flags.ptx));
+  auto recipe = sim::Recipe::parse(*recipeText, flags.kernel);
+  if (!recipe)
+    return tl::unexpected(recipe.error().in(flags.recipe));
+  sim::Dims dims = {{"M", flags.m}, {"sms", flags.sms}};
+  auto operands = tools::readOperands(*recipe, dims, flags.args);
+  if (!operands)
+    return tl::unexpected(operands.error());
+  auto launch = recipe->launch(dims, operands->buffers());
+  if (!launch)
+    return tl::unexpected(launch.error());
+  if (flags.grid > 0)
+    launch->grid[0] = static_cast<uint32_t>(flags.grid);
+  sim::Options options{.check = flags.check == "all", .threads = flags.threads, .maxSteps = flags.maxSteps, .trace = flags.trace};
+  auto report = sim::run(**module, *launch, options);
+  if (report && !flags.out.empty())
+    if (auto saved = operands->save(flags.out); !saved)
+      return tl::unexpected(saved.error());
+  return report;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  CLI::App app("Runs an sm_90a PTX kernel on the CPU by its launch recipe, with Hopper's rules, and reports what breaks them: "
+               "deadlocks, races, missing fences and waits, wrong byte counts, accesses out of bounds.",
+               "quant-sim");
+  app.set_version_flag("--version", "quant-sim " QUANT_VERSION);
+  app.footer("Example:\n"
+             "  quant-compile models/configs/671B.json --target=sm_90a -o x.qmod --kernels-to=kernels\n"
+             "  quant-sim kernels/kernels.ptx --recipe kernels/kernels.json --kernel matmul_f8E4M3FN_576x7168 --m 64 \\\n"
+             "    --arg a=in.safetensors:a --arg scale_a=in.safetensors:scale_a --arg b=in.safetensors:b \\\n"
+             "    --arg scale_b=in.safetensors:scale_b --out results\n"
+             "Exit code: 0 no finding, 1 a finding or an error, 2 called wrongly. docs/simulator.md explains every finding.");
+  Flags flags;
+  addFlags(app, flags);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success &asked) { // --help, --version
+    return app.exit(asked);
+  } catch (const CLI::ParseError &error) {
+    std::fprintf(stderr, "quant-sim: error: %s; see quant-sim --help\n", error.what());
+    return kUsage;
+  }
+  auto report = simulate(flags);
+  if (!report) {
+    std::fprintf(stderr, "quant-sim: error: %s\n", report.error().message.c_str());
+    return kFailed;
+  }
+  print(*report, flags.json);
+  return report->findings.empty() ? kOk : kFailed;
+}
