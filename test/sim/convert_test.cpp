@@ -56,6 +56,8 @@ struct Format {
   uint32_t nan;
   bool saturates;
 };
+void PrintTo(const Format &format, std::ostream *os) { *os << format.name; }
+
 constexpr Format kE4m3{"e4m3", 4, 3, 448, 0x7f, true}, kE5m2{"e5m2", 5, 2, 57344, 0x7f, true};
 constexpr Format kBf16{"bf16", 8, 7, 0x1.fep127, 0x7fff, false}, kF16{"f16", 5, 10, 65504, 0x7fff, false};
 

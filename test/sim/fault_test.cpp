@@ -33,6 +33,8 @@ struct Fault {
   int siteNth;
 };
 
+void PrintTo(const Fault &fault, std::ostream *os) { *os << fault.name; }
+
 constexpr const char *kLoad = "cp.async.bulk.tensor.2d.shared::cluster.global";
 constexpr const char *kStore = "cp.async.bulk.tensor.2d.global.shared::cta";
 constexpr const char *kTryWait = "mbarrier.try_wait";

@@ -17,6 +17,8 @@ struct Case {
   int64_t m;
 };
 
+void PrintTo(const Case &c, std::ostream *os) { *os << c.kernel << ", M = " << c.m; }
+
 class Gemm : public testing::TestWithParam<Case> {};
 
 /// Right numbers, no finding.
@@ -41,7 +43,10 @@ std::vector<Case> cases() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, Gemm, testing::ValuesIn(cases()));
+INSTANTIATE_TEST_SUITE_P(Kernels, Gemm, testing::ValuesIn(cases()), [](const auto &info) {
+  std::string name = info.param.kernel;
+  return name.substr(name.find("_n") + 1) + "_m" + std::to_string(info.param.m);
+});
 
 /// A grid of 0 blocks runs nothing.
 TEST(Gemm, EmptyLaunch) {

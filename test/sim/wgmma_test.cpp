@@ -33,6 +33,8 @@ constexpr Format kFormats[] = {
     {"e4m3", "f32", 1, 32, ", 1, 1"},       {"e5m2", "f32", 1, 32, ", 1, 1"},      {"s8", "s32", 1, 32, ""},
     {"bf16", "f32", 2, 16, ", 1, 1, 0, 0"}, {"f16", "f32", 2, 16, ", 1, 1, 0, 0"}, {"tf32", "f32", 4, 8, ", 1, 1"}};
 
+void PrintTo(const Format &format, std::ostream *os) { *os << format.element; }
+
 /// Small integers: exact in every format. Their codes.
 uint32_t codeOf(int value, const std::string &element) {
   if (element == "s8")

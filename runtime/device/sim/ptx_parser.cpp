@@ -48,8 +48,7 @@ bool PtxParser::word(std::string &text, const char *what) {
   return true;
 }
 
-void PtxParser::skipLine() {
-  int line = peek().line;
+void PtxParser::skipLine(int line) {
   while (peek().kind != Token::Kind::End && peek().line == line)
     ++at;
 }
@@ -250,20 +249,23 @@ bool PtxParser::directive() {
     if (take(name))
       return variable(space, isExtern, module.variables);
   if (take(".target")) {
-    bool named = word(module.target, "a target");
-    skipLine();
-    return named || at > 0;
+    int line = peek().line;
+    if (!word(module.target, "a target"))
+      return false;
+    skipLine(line);
+    return true;
   }
   if (take(".file")) {
     uint64_t index = 0;
+    int line = peek().line;
     if (!integer(index) || peek().kind != Token::Kind::String)
       return failHere("expected a file's number and name");
     module.files[static_cast<int>(index)] = peek().text.substr(1, peek().text.size() - 2);
-    skipLine();
+    skipLine(line);
     return true;
   }
   if (isNext(".version") || isNext(".address_size") || isNext(".pragma")) {
-    skipLine();
+    skipLine(peek().line);
     return true;
   }
   if (take(".section"))

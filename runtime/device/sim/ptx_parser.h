@@ -29,7 +29,8 @@ private:
   bool integer(uint64_t &value);
   bool word(std::string &text, const char *what);
   bool failHere(const std::string &what);
-  void skipLine();
+  /// Skips what is left on line `line`.
+  void skipLine(int line);
   bool skipTo(std::string_view end);
 
   // ptx_parser.cpp: the module.
