@@ -128,7 +128,7 @@ FailureOr<CodeObject> quant::host::compileKernels(ModuleOp module, StringRef isa
   registerBuiltinDialectTranslation(*module.getContext());
   registerLLVMDialectTranslation(*module.getContext());
   if (failed(convertToLLVM(module)))
-    return failure();
+    return module.emitError("kernels cannot be converted to the llvm dialect");
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(module, context, "kernels");
   std::string error;

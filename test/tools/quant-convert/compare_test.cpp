@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/compare.h"
 
-#include "tool_run.h"
+#include "test_tensors.h"
 
 #include <nlohmann/json.hpp>
 
@@ -47,7 +47,7 @@ TEST(Compare, IdenticalTensorsSayIdentical) {
   TestDir dir;
   writeTensors(dir / "a", {floats("w.weight", {3, 5}, normal(15, 1)), floats("zero.weight", {4}, {0, 0, 0, 0})});
   std::filesystem::copy(dir / "a", dir / "b");
-  auto outcome = runTool(dir, "compare " + (dir / "a").string() + " " + (dir / "b").string() + " --fail-below 100");
+  auto outcome = runConvert(dir, "compare " + (dir / "a").string() + " " + (dir / "b").string() + " --fail-below 100");
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_TRUE(contains(outcome.out, "2 identical, 0 different")) << outcome.out;
   EXPECT_TRUE(contains(outcome.out, "identical    identical")) << outcome.out;
@@ -141,14 +141,14 @@ TEST(Compare, NonFiniteValuesAreReportedAndFail) {
   writeTensors(dir / "a", {floats("bad", {3}, {1, 2, 3}), floats("far", {3}, {1, 2, 3})});
   writeTensors(dir / "b", {floats("bad", {3}, {1, kNaN, 3}), floats("far", {3}, {5, 5, 5})});
   std::string call = "compare " + (dir / "a").string() + " " + (dir / "b").string();
-  auto outcome = runTool(dir, call);
+  auto outcome = runConvert(dir, call);
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_TRUE(contains(outcome.out, "; 1 with NaN or Inf on one side only\n")) << outcome.out;
   EXPECT_TRUE(contains(outcome.out, "NaN and Inf, not in the figures")) << outcome.out;
-  outcome = runTool(dir, call + " --fail-below -100");
+  outcome = runConvert(dir, call + " --fail-below -100");
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(contains(outcome.err, "tensor 'bad' has 1 values that are NaN or Inf on one side only")) << outcome.err;
-  EXPECT_EQ(runTool(dir, call + " --fail-below -100 --tensor far").code, 0);
+  EXPECT_EQ(runConvert(dir, call + " --fail-below -100 --tensor far").code, 0);
 }
 
 TEST(Compare, ZeroesOnOneSide) {
@@ -165,7 +165,7 @@ TEST(Compare, WhatCannotBeComparedIsSaid) {
   writeTensors(dir / "a", {floats("m.weight", {300, 200}, ones), floats("n", {2}, {1, 1}), floats("only.a", {1}, {1})});
   writeTensors(dir / "b", {fp8[0], floats("n", {1, 2}, {1, 1}), floats("only.b", {1}, {1})});
   std::string call = "compare " + (dir / "a").string() + " " + (dir / "b").string();
-  auto outcome = runTool(dir, call);
+  auto outcome = runConvert(dir, call);
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(contains(outcome.err, "2 tensors could not be compared; the first, 'm.weight', is F8_E4M3 and has no scale"))
       << outcome.err;
@@ -178,7 +178,7 @@ TEST(Compare, WhatCannotBeComparedIsSaid) {
 
   fp8[1] = floats("m.weight_scale_inv", {2, 2}, {1, 1, 1, 1});
   writeTensors(dir / "b", fp8);
-  outcome = runTool(dir, call);
+  outcome = runConvert(dir, call);
   EXPECT_TRUE(contains(outcome.err, "'m.weight', has a scale of shape 2x2 does not fit a weight of shape 300x200: blocks of "
                                     "128x128 need 3x2, in B"))
       << outcome.err;
@@ -191,23 +191,23 @@ TEST(Compare, ExitCodes) {
   writeTensors(dir / "a", {floats("w", {1000}, values)});
   writeTensors(dir / "b", {floats("w", {1000}, other)});
   std::string call = "compare " + (dir / "a").string() + " " + (dir / "b").string();
-  EXPECT_EQ(runTool(dir, call + " --fail-below 25").code, 0);
-  auto outcome = runTool(dir, call + " --fail-below 60.5");
+  EXPECT_EQ(runConvert(dir, call + " --fail-below 25").code, 0);
+  auto outcome = runConvert(dir, call + " --fail-below 60.5");
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(contains(outcome.err, "tensor 'w' has an SQNR of ")) << outcome.err;
   EXPECT_TRUE(contains(outcome.err, ", below the 60.5 dB of --fail-below")) << outcome.err;
-  EXPECT_EQ(runTool(dir, call + " --tensor nothing").code, 1);
-  EXPECT_EQ(runTool(dir, call + " --tensor '('").code, 2);
-  EXPECT_EQ(runTool(dir, call + " --fail-below much").code, 2);
-  EXPECT_EQ(runTool(dir, "compare " + (dir / "a").string()).code, 2);
-  EXPECT_EQ(runTool(dir, "compare " + (dir / "a").string() + " /nowhere").code, 1);
+  EXPECT_EQ(runConvert(dir, call + " --tensor nothing").code, 1);
+  EXPECT_EQ(runConvert(dir, call + " --tensor '('").code, 2);
+  EXPECT_EQ(runConvert(dir, call + " --fail-below much").code, 2);
+  EXPECT_EQ(runConvert(dir, "compare " + (dir / "a").string()).code, 2);
+  EXPECT_EQ(runConvert(dir, "compare " + (dir / "a").string() + " /nowhere").code, 1);
 }
 
 TEST(Compare, JsonKeysStay) {
   TestDir dir;
   writeTensors(dir / "a", {floats("w", {2}, {0, 1}), floats("same", {1}, {1})});
   writeTensors(dir / "b", {floats("w", {2}, {0, 2}), floats("same", {1}, {1})});
-  auto outcome = runTool(dir, "compare --json " + (dir / "a").string() + " " + (dir / "b").string());
+  auto outcome = runConvert(dir, "compare --json " + (dir / "a").string() + " " + (dir / "b").string());
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   json result = json::parse(outcome.out);
   std::vector<std::string> keys;
@@ -245,7 +245,7 @@ TEST(Compare, HtmlStandsAlone) {
   writeTensors(dir / "a", {floats("model.layers.0.mlp.up_proj.weight", {2}, {0, 1}), floats("<b>&\"", {1}, {1})});
   writeTensors(dir / "b", {floats("model.layers.0.mlp.up_proj.weight", {2}, {0, 2}), floats("<b>&\"", {1}, {2})});
   std::string page = (dir / "report.html").string();
-  auto outcome = runTool(dir, "compare " + (dir / "a").string() + " " + (dir / "b").string() + " --html " + page);
+  auto outcome = runConvert(dir, "compare " + (dir / "a").string() + " " + (dir / "b").string() + " --html " + page);
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_TRUE(contains(outcome.out, "the report is in " + page)) << outcome.out;
   std::string html = readAll(page);
@@ -254,7 +254,7 @@ TEST(Compare, HtmlStandsAlone) {
   EXPECT_FALSE(contains(html, "<b>&"));
   for (const char *outside : {"http:", "https:", "src=", "@import", "url("})
     EXPECT_FALSE(contains(html, outside)) << outside;
-  EXPECT_EQ(runTool(dir, "compare " + (dir / "a").string() + " " + (dir / "b").string() + " --html /nowhere/x.html").code, 1);
+  EXPECT_EQ(runConvert(dir, "compare " + (dir / "a").string() + " " + (dir / "b").string() + " --html /nowhere/x.html").code, 1);
 }
 
 } // namespace

@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/inspect.h"
 
-#include "tool_run.h"
+#include "test_tensors.h"
 
 #include <nlohmann/json.hpp>
 
@@ -48,12 +48,12 @@ std::string problem(const Inspection &inspection, const std::string &kind) {
 std::vector<TestTensor> weight(const std::string &name = "m.weight") { return castToFp8(name, 300, 200, normal(300 * 200, 1)); }
 
 void randomToy(const TestDir &dir, const std::string &model = "toy_v3.json") {
-  auto outcome = runTool(dir, "random --config " + config(model).string() + " --output " + (dir / "toy").string());
+  auto outcome = runConvert(dir, "random --config " + config(model).string() + " --output " + (dir / "toy").string());
   ASSERT_EQ(outcome.code, 0) << outcome.err;
 }
 
 json inspectJson(const TestDir &dir, const std::string &arguments, int code) {
-  auto outcome = runTool(dir, "inspect --json " + arguments);
+  auto outcome = runConvert(dir, "inspect --json " + arguments);
   EXPECT_EQ(outcome.code, code) << outcome.err;
   return json::parse(outcome.out);
 }
@@ -140,7 +140,7 @@ TEST(Inspect, LargeTensorIsCountedInSlabs) {
 TEST(Inspect, ToyAgainstItsConfig) {
   TestDir dir;
   randomToy(dir);
-  auto outcome = runTool(dir, "inspect --check-values " + (dir / "toy").string());
+  auto outcome = runConvert(dir, "inspect --check-values " + (dir / "toy").string());
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   for (const char *line :
        {"model       deepseek_v3, linear layers fp8 in blocks of 128x128, scales f32\n",
@@ -180,7 +180,7 @@ TEST(Inspect, MissingUnknownAndWrongTensors) {
   EXPECT_EQ(found[0], "error missing_tensor model.norm.weight is missing; config.json needs it as BF16 320");
   EXPECT_EQ(found[1], "error wrong_shape lm_head.weight has shape 320x512; config.json needs 512x320");
   EXPECT_TRUE(found[2].starts_with("warning unknown_tensor model.rotary.inv_freq ")) << found[2];
-  auto outcome = runTool(dir, "inspect " + (dir / "toy").string());
+  auto outcome = runConvert(dir, "inspect " + (dir / "toy").string());
   EXPECT_TRUE(contains(outcome.err, ": the checkpoint is broken: tensor 'model.norm.weight' is missing; config.json needs it as "
                                     "BF16 320; and 1 more\n"))
       << outcome.err;
@@ -238,14 +238,14 @@ TEST(Inspect, JsonKeysStay) {
 
 TEST(Inspect, ExitCodes) {
   TestDir dir;
-  EXPECT_EQ(runTool(dir, "inspect").code, 2);
-  EXPECT_EQ(runTool(dir, "inspect --frobnicate x").code, 2);
-  EXPECT_EQ(runTool(dir, "inspect /nowhere").code, 1);
+  EXPECT_EQ(runConvert(dir, "inspect").code, 2);
+  EXPECT_EQ(runConvert(dir, "inspect --frobnicate x").code, 2);
+  EXPECT_EQ(runConvert(dir, "inspect /nowhere").code, 1);
   writeTensors(dir.path, weight(), "model0-mp2.safetensors");
-  auto outcome = runTool(dir, "inspect " + dir.path.string());
+  auto outcome = runConvert(dir, "inspect " + dir.path.string());
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(contains(outcome.err, "; name one of its .safetensors files instead of the folder")) << outcome.err;
-  EXPECT_EQ(runTool(dir, "inspect " + (dir / "model0-mp2.safetensors").string()).code, 0);
+  EXPECT_EQ(runConvert(dir, "inspect " + (dir / "model0-mp2.safetensors").string()).code, 0);
 }
 
 } // namespace

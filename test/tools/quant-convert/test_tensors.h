@@ -1,42 +1,23 @@
-//===- tool_run.h - runs quant-convert and makes its input ------*- C++ -*-===//
+//===- test_tensors.h - makes inputs of inspect and compare --------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_TEST_TOOLS_QUANT_CONVERT_TOOL_RUN_H
-#define QUANT_TEST_TOOLS_QUANT_CONVERT_TOOL_RUN_H
+#ifndef QUANT_TEST_TOOLS_QUANT_CONVERT_TEST_TENSORS_H
+#define QUANT_TEST_TOOLS_QUANT_CONVERT_TEST_TENSORS_H
 
 #include "runtime/checkpoint/writer.h"
-#include "test_dir.h"
+#include "run_convert.h"
 
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <numbers>
 #include <random>
-#include <sys/wait.h>
 
 namespace quant::test {
-
-struct ToolOutcome {
-  int code;
-  std::string out, err;
-};
-
-/// `quant-convert ARGUMENTS` as a shell runs it.
-inline ToolOutcome runTool(const TestDir &dir, const std::string &arguments) {
-  auto err = dir.path.string() + ".stderr";
-  std::FILE *pipe = ::popen((std::string(QUANT_CONVERT) + " " + arguments + " 2>'" + err + "'").c_str(), "r");
-  std::string out;
-  for (char buffer[4096]; size_t bytes = std::fread(buffer, 1, sizeof(buffer), pipe);)
-    out.append(buffer, bytes);
-  int status = ::pclose(pipe);
-  ToolOutcome outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, out, readAll(err)};
-  std::filesystem::remove(err);
-  return outcome;
-}
 
 /// A tensor with its bytes.
 struct TestTensor {
@@ -112,4 +93,4 @@ inline std::vector<TestTensor> castToFp8(const std::string &name, int64_t rows, 
 
 } // namespace quant::test
 
-#endif // QUANT_TEST_TOOLS_QUANT_CONVERT_TOOL_RUN_H
+#endif // QUANT_TEST_TOOLS_QUANT_CONVERT_TEST_TENSORS_H
