@@ -148,7 +148,8 @@ def TileMatmuls : Pass<"qblock-tile-matmuls", "::mlir::func::FuncOp"> {
   let summary = "cuts matmul kernels into 128x128 blocks";
   let description = [{
     An `scf.forall` over the blocks of the result, which becomes the grid, and an `scf.for` along K, one scale block at a
-    time. `block-m = 0` leaves M whole (the host: weights are read once for all tokens).
+    time. `block-m = 0` leaves M whole (the host: weights are read once for all tokens). A grouped matmul has a block for each
+    group and `block-n` columns, with all rows of the group.
 
     ```
     quant-opt --qblock-tile-matmuls="block-m=128 block-n=128 block-k=128" kernels.mlir

@@ -351,19 +351,29 @@ LogicalResult MatmulAccOp::verify() {
   return verifyMatmul(*this, getX().getType(), getW().getType(), getType());
 }
 
+/// w is groups x N x K, and offsets has one more entry than there are groups.
+static LogicalResult verifyGroups(Operation *op, Value x, Value w, Value offsetsOperand) {
+  ArrayRef<int64_t> shape = getMatrixShape(w.getType());
+  auto offsets = cast<RankedTensorType>(offsetsOperand.getType());
+  if (shape.size() != 3)
+    return op->emitOpError("w must be groups x N x K, not ") << w.getType();
+  if (failed(verifyContraction(op, x.getType(), w.getType())))
+    return failure();
+  int64_t count = ShapedType::isDynamic(shape[0]) ? ShapedType::kDynamic : shape[0] + 1;
+  if (!offsets.getElementType().isInteger(32) || offsets.getRank() != 1 || !compatible(offsets.getDimSize(0), count))
+    return op->emitOpError("offsets must be tensor<") << printed(count) << "xi32> (groups + 1), not " << offsets;
+  return success();
+}
+
 LogicalResult GroupedMatmulOp::verify() {
-  ArrayRef<int64_t> x = getMatrixShape(getX().getType());
+  ArrayRef<int64_t> x = getMatrixShape(getX().getType()), w = getMatrixShape(getW().getType());
   auto result = cast<RankedTensorType>(getType());
-  ArrayRef<int64_t> w = getMatrixShape(getW().getType());
-  auto offsets = cast<RankedTensorType>(getOffsets().getType());
   if (w.size() != 3 || ShapedType::isDynamicShape(w))
     return emitOpError("w must be groups x N x K, all static, not ") << getW().getType();
   if (x.size() != 2 && x.size() != 3)
     return emitOpError("x must be rows (x top_k) x K, not ") << getX().getType();
-  if (failed(verifyContraction(*this, getX().getType(), getW().getType())))
+  if (failed(verifyGroups(*this, getX(), getW(), getOffsets())))
     return failure();
-  if (!offsets.getElementType().isInteger(32) || offsets.getRank() != 1 || offsets.getDimSize(0) != w[0] + 1)
-    return emitOpError("offsets must be tensor<") << w[0] + 1 << "xi32> (groups + 1), not " << offsets;
   if (result.getRank() != 3 || result.getDimSize(2) != w[1])
     return emitOpError("the result must be rows x top_k x ") << w[1] << ", not " << result;
   if (getRows()) {
@@ -373,6 +383,27 @@ LogicalResult GroupedMatmulOp::verify() {
     if (x.size() != 2)
       return emitOpError("a gathered x must be tokens x K, not ") << getX().getType();
   } else if (x.drop_back() != result.getShape().drop_back()) {
+    return emitOpError("x and the result differ in their rows: ") << getX().getType() << " and " << result;
+  }
+  return success();
+}
+
+LogicalResult GroupedMatmulAccOp::verify() {
+  ArrayRef<int64_t> x = getMatrixShape(getX().getType()), w = getMatrixShape(getW().getType());
+  auto result = cast<RankedTensorType>(getType());
+  if (getAcc().getType() != getType())
+    return emitOpError("acc must have the result's type ") << getType();
+  if (x.size() != 2)
+    return emitOpError("x must be rows x K, not ") << getX().getType();
+  if (failed(verifyGroups(*this, getX(), getW(), getOffsets())))
+    return failure();
+  if (result.getRank() != 2 || !compatible(result.getDimSize(1), w[1]) || !isa<FloatType>(result.getElementType()))
+    return emitOpError("the result must be floating point, rows x ") << printed(w[1]) << ", not " << result;
+  if (getRows()) {
+    auto rows = cast<RankedTensorType>(getRows().getType());
+    if (!rows.getElementType().isInteger(32) || rows.getRank() != 1 || !compatible(rows.getDimSize(0), result.getDimSize(0)))
+      return emitOpError("rows must be i32, one for each of the result's, not ") << rows;
+  } else if (!compatible(x[0], result.getDimSize(0))) {
     return emitOpError("x and the result differ in their rows: ") << getX().getType() << " and " << result;
   }
   return success();

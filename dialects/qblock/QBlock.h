@@ -32,6 +32,9 @@ namespace quant::qblock {
 /// The shape of a matrix operand in either form, floating point or block-scaled.
 llvm::ArrayRef<int64_t> getMatrixShape(mlir::Type type);
 
+/// What an operand of a tiled matmul was cut from, outside of the loops that surround `tile`.
+mlir::Value getWholeOperand(mlir::Operation *tile, mlir::Value operand);
+
 } // namespace quant::qblock
 
 #endif // QUANT_DIALECTS_QBLOCK_QBLOCK_H

@@ -188,7 +188,7 @@ def QBlock_MatmulAccOp : QBlock_Op<"matmul_acc", [
 def QBlock_GroupedMatmulOp : QBlock_Op<"grouped_matmul", [Pure]> {
   let summary = "one matmul for each group of rows, each with its own weight";
   let description = [{
-    Rows are sorted by group: group `g` owns rows `offsets[g] .. offsets[g + 1] - 1`, and
+    Rows are sorted by group: group `g` owns rows `offsets[g] .. offsets[g + 1] - 1`, `offsets[0]` is 0, and
 
         y[r, n] = sum_k x[row(r), k] * w[g, n, k]
 
@@ -207,6 +207,34 @@ def QBlock_GroupedMatmulOp : QBlock_Op<"grouped_matmul", [Pure]> {
     $x `,` $w `,` $offsets (`gather` `(` $rows^ `)`)? attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
+}
+
+def QBlock_GroupedMatmulAccOp : QBlock_Op<"grouped_matmul_acc", [
+    Pure, DestinationStyleOpInterface,
+    DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
+                                                "getResultTilePosition"]>]> {
+  let summary = "acc + a grouped matmul: one that can be cut by group, along N and along K";
+  let description = [{
+    What `qblock-tile-matmuls` makes of `qblock.grouped_matmul`; its iteration space is (groups, N, K). All rows stand in one
+    dimension: `acc` and `y` are rows x N, `rows` a list, and `x` has a row for each of `acc`'s (tokens, when `rows` is given).
+    Of a tile, `offsets` are those of the whole: group `g` owns rows `offsets[g] - offsets[0] .. offsets[g + 1] - offsets[0] - 1`.
+
+    ```mlir
+    %y = qblock.grouped_matmul_acc %x, %w, %offsets gather(%rows) into %acc {top_k = 8 : i64}
+      : (tensor<?x128xf32>, !qblock.tensor<1x128x128xf8E4M3FN, block<1x128x128>, f32>, tensor<2xi32>, tensor<?xi32>,
+         tensor<?x128xf32>) -> tensor<?x128xf32>
+    ```
+  }];
+  let arguments = (ins QBlock_AnyMatrix:$x, QBlock_AnyMatrix:$w, AnyRankedTensor:$offsets, Optional<AnyRankedTensor>:$rows,
+                       AnyRankedTensor:$acc, ConfinedAttr<I64Attr, [IntPositive]>:$top_k);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $x `,` $w `,` $offsets (`gather` `(` $rows^ `)`)? `into` $acc attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getAccMutable(); }
+  }];
 }
 
 #endif // QUANT_QBLOCK_OPS

@@ -58,6 +58,9 @@ FailureOr<Rows> KernelOperands::rows(Value tensor) const {
   }
   if (auto extend = tensor.getDefiningOp<arith::ExtFOp>())
     return rows(extend.getIn());
+  // Rows are counted through all leading dimensions anyway.
+  if (auto collapse = tensor.getDefiningOp<tensor::CollapseShapeOp>(); collapse && collapse.getResultType().getRank() == 2)
+    return rows(collapse.getSrc());
   return failure();
 }
 

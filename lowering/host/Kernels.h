@@ -37,7 +37,12 @@ struct KernelContext {
 
 //===--- MatmulKernels.cpp; `block` counts blocks of 128 weight rows ---===//
 mlir::LogicalResult emitMatmul(KernelContext &context, Value x, Value w, Value block);
-mlir::LogicalResult emitGroupedMatmul(KernelContext &context, qblock::GroupedMatmulOp op, Value block);
+/// The whole operands of a tiled grouped matmul; `rows` is null where x is not gathered.
+struct GroupedOperands {
+  Value x, w, offsets, rows;
+  int64_t topK;
+};
+mlir::LogicalResult emitGroupedMatmul(KernelContext &context, const GroupedOperands &operands, Value block);
 mlir::LogicalResult emitMlaExpand(KernelContext &context, deepseek::MlaExpandOp op, Value head);
 mlir::LogicalResult emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head);
 

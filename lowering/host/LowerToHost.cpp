@@ -37,7 +37,7 @@ Operation *computeOp(func::FuncOp kernel) {
   Operation *found = nullptr;
   kernel.walk([&](Operation *op) {
     bool ours = isa<deepseek::DeepSeekDialect>(op->getDialect()) ||
-                isa<qblock::MatmulOp, qblock::MatmulAccOp, qblock::GroupedMatmulOp, qblock::QuantizeOp, qblock::DequantizeOp>(op);
+                isa<qblock::MatmulOp, qblock::MatmulAccOp, qblock::GroupedMatmulOp, qblock::GroupedMatmulAccOp, qblock::QuantizeOp, qblock::DequantizeOp>(op);
     bool add = isa<arith::AddFOp>(op) && isa<RankedTensorType>(op->getResult(0).getType());
     if (ours || add)
       found = op;
@@ -45,20 +45,9 @@ Operation *computeOp(func::FuncOp kernel) {
   return found;
 }
 
-/// The activations that the tiles of `matmul` were cut from. Slices outside its loops are views of the kernel's own.
-Value wholeActivations(qblock::MatmulAccOp matmul) {
-  Operation *loops = matmul;
-  while (!isa<func::FuncOp>(loops->getParentOp()))
-    loops = loops->getParentOp();
-  Value tile = matmul.getX();
-  while (tile.getDefiningOp() && loops->isProperAncestor(tile.getDefiningOp()))
-    tile = tile.getDefiningOp()->getOperand(0);
-  return tile;
-}
-
-/// The weight that the tiles of a matmul were cut from; nothing but tiling slices weights.
-Value wholeWeight(Value tile) {
-  while (isa_and_nonnull<qblock::ExtractSliceOp, tensor::ExtractSliceOp>(tile.getDefiningOp()))
+/// What the tiles of a weight, or of a list of rows, were cut from; nothing but tiling slices those.
+Value withoutSlices(Value tile) {
+  while (isa_and_nonnull<qblock::ExtractSliceOp, tensor::ExtractSliceOp, tensor::CollapseShapeOp>(tile.getDefiningOp()))
     tile = tile.getDefiningOp()->getOperand(0);
   return tile;
 }
@@ -69,16 +58,33 @@ LogicalResult emitTiledMatmul(KernelContext &context, qblock::MatmulAccOp op, Va
   SmallVector<OpFoldResult> steps = grid ? grid.getMixedStep() : SmallVector<OpFoldResult>();
   if (grid && (steps.size() != 1 || getConstantIntValue(steps[0]) != 128))
     return op.emitError("the host takes tiles of 128 weight rows and all of M");
-  return emitMatmul(context, wholeActivations(op), wholeWeight(op.getW()), block);
+  return emitMatmul(context, qblock::getWholeOperand(op, op.getX()), withoutSlices(op.getW()), block);
+}
+
+/// A tiled grouped matmul: a block for each group and 128 rows of its weight.
+LogicalResult emitTiledGroupedMatmul(KernelContext &context, qblock::GroupedMatmulAccOp op, Value block) {
+  GroupedOperands operands{qblock::getWholeOperand(op, op.getX()), withoutSlices(op.getW()), withoutSlices(op.getOffsets()),
+                           op.getRows() ? withoutSlices(op.getRows()) : Value(), static_cast<int64_t>(op.getTopK())};
+  // Dimensions of one tile have left the grid.
+  ArrayRef<int64_t> weight = qblock::getMatrixShape(operands.w.getType());
+  SmallVector<int64_t> wanted;
+  if (weight[0] > 1)
+    wanted.push_back(1);
+  if (weight[1] > 128)
+    wanted.push_back(128);
+  auto grid = op->getParentOfType<scf::ForallOp>();
+  if (getConstantIntValues(grid ? grid.getMixedStep() : SmallVector<OpFoldResult>()) != wanted)
+    return op.emitError("the host takes tiles of one group and 128 weight rows");
+  return emitGroupedMatmul(context, operands, block);
 }
 
 LogicalResult emitKernelBody(KernelContext &context, Operation *op, Value block) {
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
-      .Case([&](qblock::MatmulOp matmul) {
-        return matmul.emitError("not tiled: --qblock-tile-matmuls makes the grid that the host needs");
+      .Case<qblock::MatmulOp, qblock::GroupedMatmulOp>([&](Operation *matmul) {
+        return matmul->emitError("not tiled: --qblock-tile-matmuls makes the grid that the host needs");
       })
       .Case([&](qblock::MatmulAccOp matmul) { return emitTiledMatmul(context, matmul, block); })
-      .Case([&](qblock::GroupedMatmulOp matmul) { return emitGroupedMatmul(context, matmul, block); })
+      .Case([&](qblock::GroupedMatmulAccOp matmul) { return emitTiledGroupedMatmul(context, matmul, block); })
       .Case([&](qblock::QuantizeOp quantize) { return emitQuantize(context, quantize, block); })
       .Case([&](qblock::DequantizeOp dequantize) { return emitDequantize(context, dequantize, block); })
       .Case([&](arith::AddFOp add) { return emitAdd(context, add, block); })

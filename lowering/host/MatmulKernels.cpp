@@ -85,25 +85,25 @@ LogicalResult quant::host::emitMatmul(KernelContext &context, Value xValue, Valu
   return success();
 }
 
-LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::GroupedMatmulOp op, Value block) {
+LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, const GroupedOperands &operands, Value block) {
   HostBuilder &b = context.b;
-  FailureOr<Weight> weight = context.operands.weight(op.getW());
-  FailureOr<Rows> x = context.operands.rows(op.getX());
+  Operation *op = block.getParentBlock()->getParentOp();
+  FailureOr<Weight> weight = context.operands.weight(operands.w);
+  FailureOr<Rows> x = context.operands.rows(operands.x);
   if (failed(checkWeight(op, weight)))
     return failure();
   if (failed(x) || !x->element.isF32())
-    return op.emitError("the host multiplies f32 activations only");
+    return op->emitError("the host multiplies f32 activations only");
   Rows out = context.operands.resultRows(0);
   MatmulEmitter emitter(context, *weight);
   bool oneScaleRow = blocksKeepScaleRows(*weight);
   // Neighbouring blocks belong to different groups: few groups have rows, and so the work spreads over the threads.
-  Value group = b.rem(block, weight->groups), offsets = b.at(context.operands.address(op.getOffsets()), group, 4);
+  Value group = b.rem(block, weight->groups), offsets = b.at(context.operands.address(operands.offsets), group, 4);
   Value first = b.loadIndex(offsets), rows = b.sub(b.loadIndex(b.at(offsets, 1, 4)), first);
-  Value gather = op.getRows() ? context.operands.address(op.getRows()) : Value();
-  int64_t topK = cast<RankedTensorType>(op.getType()).getDimSize(1);
+  Value gather = operands.rows ? context.operands.address(operands.rows) : Value();
   auto xAddress = [&](Value m) {
     Value row = b.add(first, m);
-    return x->row(b, gather ? b.div(b.loadIndex(b.at(gather, row, 4)), topK) : row);
+    return x->row(b, gather ? b.div(b.loadIndex(b.at(gather, row, 4)), operands.topK) : row);
   };
   auto tableEntry = [&](Value table) { return table ? b.load(b.ptr(), b.at(table, group, 8)) : Value(); };
   b.ifThen(b.compare(arith::CmpIPredicate::sgt, rows, 0), [&] {

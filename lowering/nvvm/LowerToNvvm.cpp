@@ -31,7 +31,7 @@ namespace {
 std::string describe(func::FuncOp kernel) {
   std::string name;
   kernel.walk([&](Operation *op) {
-    if (isa<deepseek::DeepSeekDialect>(op->getDialect()) || isa<qblock::QuantizeOp, qblock::GroupedMatmulOp, arith::AddFOp>(op))
+    if (isa<deepseek::DeepSeekDialect>(op->getDialect()) || isa<qblock::QuantizeOp, qblock::GroupedMatmulAccOp, arith::AddFOp>(op))
       name = op->getName().getStringRef();
   });
   return name.empty() ? "this kernel" : name;

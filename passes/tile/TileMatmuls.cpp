@@ -35,63 +35,140 @@ struct TileMatmuls : quant::impl::TileMatmulsBase<TileMatmuls> {
       getOperation().emitError("block sizes must be positive (block-m may be 0)");
       return signalPassFailure();
     }
-    SmallVector<qblock::MatmulOp> matmuls;
-    getOperation().walk([&](qblock::MatmulOp op) { matmuls.push_back(op); });
-    for (qblock::MatmulOp op : matmuls)
+    SmallVector<Operation *> matmuls;
+    getOperation().walk([&](Operation *op) {
+      if (isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op))
+        matmuls.push_back(op);
+    });
+    for (Operation *op : matmuls)
       if (failed(tile(op)))
         return signalPassFailure();
   }
 
 private:
   /// The tiles must be cuttable: a static, non-empty weight, and no scale block that ends inside a tile.
-  LogicalResult check(qblock::MatmulOp op) {
-    Type weight = op.getW().getType();
+  LogicalResult check(Operation *op, Type weight) {
     ArrayRef<int64_t> shape = qblock::getMatrixShape(weight);
+    auto result = cast<RankedTensorType>(op->getResult(0).getType());
     if (ShapedType::isDynamicShape(shape) || llvm::is_contained(shape, 0))
-      return op.emitError("cannot be tiled: the weight must have static sizes other than 0, not ") << weight;
-    if (op.getType().getElementTypeBitWidth() > 32)
-      return op.emitError("cannot be tiled: accumulates in f32, the result is ") << op.getType();
+      return op->emitError("cannot be tiled: the weight must have static sizes other than 0, not ") << weight;
+    if (result.getElementTypeBitWidth() > 32)
+      return op->emitError("cannot be tiled: accumulates in f32, the result is ") << result;
     auto block = dyn_cast<qblock::BlockTensorType>(weight);
-    for (auto [dim, tile] : {std::pair<int64_t, int64_t>(0, blockN), std::pair<int64_t, int64_t>(1, blockK)}) {
+    int64_t rank = shape.size();
+    for (auto [dim, tile] : {std::pair<int64_t, int64_t>(rank - 2, blockN), std::pair<int64_t, int64_t>(rank - 1, blockK)}) {
       int64_t extent = block ? block.getBlockExtent(dim) : 1;
       if (tile < shape[dim] && extent < shape[dim] && tile % extent != 0 && extent % tile != 0)
-        return op.emitError("cannot be tiled: tiles of ") << tile << " cut through the blocks of " << extent << " of " << weight;
+        return op->emitError("cannot be tiled: tiles of ") << tile << " cut through the blocks of " << extent << " of " << weight;
     }
     return success();
   }
 
-  LogicalResult tile(qblock::MatmulOp op) {
-    if (failed(check(op)))
+  LogicalResult tile(Operation *op) {
+    auto grouped = dyn_cast<qblock::GroupedMatmulOp>(op);
+    if (failed(check(op, op->getOperand(1).getType())))
       return failure();
     IRRewriter rewriter(op);
-    qblock::MatmulAccOp matmul = withZeroAccumulator(rewriter, op);
+    Operation *matmul;
+    if (grouped) {
+      FailureOr<qblock::GroupedMatmulAccOp> accumulating = withZeroAccumulator(rewriter, grouped);
+      if (failed(accumulating))
+        return failure();
+      matmul = *accumulating;
+    } else {
+      matmul = withZeroAccumulator(rewriter, cast<qblock::MatmulOp>(op));
+    }
     FailureOr<Operation *> inner =
-        applyTiling(rewriter, matmul, {blockM, blockN, 0}, scf::SCFTilingOptions::LoopType::ForallOp);
+        applyTiling(rewriter, matmul, {grouped ? 1 : blockM, blockN, 0}, scf::SCFTilingOptions::LoopType::ForallOp);
     if (failed(inner))
       return failure();
     return applyTiling(rewriter, *inner, {0, 0, blockK}, scf::SCFTilingOptions::LoopType::ForOp);
   }
 
-  /// The matmul on an f32 accumulator of zeros, rounded to the result's type at the end.
+  /// The size of the first dimension of a tensor or block-scaled tensor.
+  static Value leadingSize(IRRewriter &rewriter, Location loc, Value value) {
+    if (isa<qblock::BlockTensorType>(value.getType()))
+      value = qblock::StorageOp::create(rewriter, loc, value).getData();
+    return tensor::DimOp::create(rewriter, loc, value, 0);
+  }
+
+  /// An f32 tensor of zeros; `rows` is its first size where that is dynamic.
+  static Value zeros(IRRewriter &rewriter, Location loc, RankedTensorType type, Value rows) {
+    Value empty = tensor::EmptyOp::create(rewriter, loc, type, type.isDynamicDim(0) ? ValueRange(rows) : ValueRange());
+    Value zero = arith::ConstantOp::create(rewriter, loc, rewriter.getZeroAttr(rewriter.getF32Type()));
+    return linalg::FillOp::create(rewriter, loc, zero, empty).getResult(0);
+  }
+
+  /// `value` rounded to the element type of `op`'s result, in place of it.
+  static void replaceRounded(IRRewriter &rewriter, Operation *op, Value value) {
+    Type type = op->getResult(0).getType();
+    if (value.getType() != type)
+      value = arith::TruncFOp::create(rewriter, op->getLoc(), type, value);
+    rewriter.replaceOp(op, value);
+  }
+
   static qblock::MatmulAccOp withZeroAccumulator(IRRewriter &rewriter, qblock::MatmulOp op) {
     Location loc = op.getLoc();
-    auto result = cast<RankedTensorType>(op.getType());
-    auto type = RankedTensorType::get(result.getShape(), rewriter.getF32Type());
-    SmallVector<Value> sizes;
-    if (type.isDynamicDim(0)) {
-      Value rows = op.getX();
-      if (isa<qblock::BlockTensorType>(rows.getType()))
-        rows = qblock::StorageOp::create(rewriter, loc, rows).getData();
-      sizes.push_back(tensor::DimOp::create(rewriter, loc, rows, 0));
-    }
-    Value empty = tensor::EmptyOp::create(rewriter, loc, type, sizes);
-    Value zero = arith::ConstantOp::create(rewriter, loc, rewriter.getZeroAttr(rewriter.getF32Type()));
-    Value acc = linalg::FillOp::create(rewriter, loc, zero, empty).getResult(0);
+    auto type = RankedTensorType::get(op.getType().getShape(), rewriter.getF32Type());
+    Value rows = type.isDynamicDim(0) ? leadingSize(rewriter, loc, op.getX()) : Value();
+    Value acc = zeros(rewriter, loc, type, rows);
     auto matmul = qblock::MatmulAccOp::create(rewriter, loc, type, op.getX(), op.getW(), acc);
-    Value replacement = matmul;
-    if (result.getElementType() != type.getElementType())
-      replacement = arith::TruncFOp::create(rewriter, loc, result, replacement);
-    rewriter.replaceOp(op, replacement);
+    replaceRounded(rewriter, op, matmul);
+    return matmul;
+  }
+
+  /// All dimensions but the last as one. Scale blocks must be single rows.
+  static FailureOr<Value> collapseRows(IRRewriter &rewriter, Operation *op, Value value, ReassociationIndices rows) {
+    Location loc = op->getLoc();
+    auto collapse = [&](Value tensor) -> Value {
+      SmallVector<ReassociationIndices> groups = {rows, {static_cast<int64_t>(rows.size())}};
+      return tensor::CollapseShapeOp::create(rewriter, loc, tensor, groups);
+    };
+    auto type = dyn_cast<qblock::BlockTensorType>(value.getType());
+    if (!type)
+      return collapse(value);
+    ArrayRef<int64_t> block = type.getBlock();
+    if (type.hasZeroPoint() || llvm::any_of(block.drop_back(), [](int64_t extent) { return extent != 1; }))
+      return op->emitError("cannot be tiled: x must have scales for each row, not ") << type;
+    auto storage = qblock::StorageOp::create(rewriter, loc, value);
+    Value data = collapse(storage.getData()), scale = collapse(storage.getScale());
+    auto flat = qblock::BlockTensorType::get(cast<ShapedType>(data.getType()).getShape(), type.getStorageType(),
+                                             block.take_back(2), type.getScaleType(), Type());
+    return qblock::AssembleOp::create(rewriter, loc, flat, data, scale, Value()).getResult();
+  }
+
+  /// The grouped matmul with its rows in one dimension.
+  static FailureOr<qblock::GroupedMatmulAccOp> withZeroAccumulator(IRRewriter &rewriter, qblock::GroupedMatmulOp op) {
+    Location loc = op.getLoc();
+    auto result = cast<RankedTensorType>(op.getType());
+    int64_t topK = result.getDimSize(1), columns = result.getDimSize(2);
+    if (ShapedType::isDynamic(topK))
+      return op.emitError("cannot be tiled: top_k must be static in ") << result;
+    FailureOr<Value> x = op.getX();
+    if (qblock::getMatrixShape(op.getX().getType()).size() == 3)
+      x = collapseRows(rewriter, op, op.getX(), {0, 1});
+    if (failed(x))
+      return failure();
+    Value rows = op.getRows();
+    if (rows)
+      rows = tensor::CollapseShapeOp::create(rewriter, loc, rows, ArrayRef<ReassociationIndices>{{0, 1}});
+    int64_t tokens = result.getDimSize(0);
+    Value dynamicTokens, dynamicRows;
+    if (ShapedType::isDynamic(tokens)) {
+      dynamicTokens = leadingSize(rewriter, loc, op.getRows() ? op.getRows() : op.getX());
+      dynamicRows = arith::MulIOp::create(rewriter, loc, dynamicTokens, arith::ConstantIndexOp::create(rewriter, loc, topK));
+    }
+    int64_t flatRows = ShapedType::isDynamic(tokens) ? tokens : tokens * topK;
+    auto flat = RankedTensorType::get({flatRows, columns}, rewriter.getF32Type());
+    Value acc = zeros(rewriter, loc, flat, dynamicRows);
+    auto matmul =
+        qblock::GroupedMatmulAccOp::create(rewriter, loc, flat, *x, op.getW(), op.getOffsets(), rows, acc, topK);
+    SmallVector<OpFoldResult> shape = {rewriter.getIndexAttr(tokens), rewriter.getIndexAttr(topK), rewriter.getIndexAttr(columns)};
+    if (dynamicTokens)
+      shape[0] = dynamicTokens;
+    Value expanded = tensor::ExpandShapeOp::create(rewriter, loc, result.clone(rewriter.getF32Type()), matmul,
+                                                   ArrayRef<ReassociationIndices>{{0, 1}, {2}}, shape);
+    replaceRounded(rewriter, op, expanded);
     return matmul;
   }
 

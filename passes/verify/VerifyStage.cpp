@@ -63,7 +63,9 @@ LogicalResult verifyDispatched(ModuleOp module) {
 }
 
 LogicalResult verifyTiled(ModuleOp module) {
-  WalkResult result = module.walk([](qblock::MatmulOp op) {
+  WalkResult result = module.walk([](Operation *op) {
+    if (!isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op))
+      return WalkResult::advance();
     op->emitError("stage tiled: a matmul must have been cut into tiles");
     return WalkResult::interrupt();
   });

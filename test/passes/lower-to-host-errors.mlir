@@ -2,6 +2,7 @@
 // RUN: quant-opt %t/forms.mlir --lower-to-host --split-input-file -verify-diagnostics
 // RUN: not quant-opt %t/tiles.mlir --lower-to-host=isa=sse 2>&1 | FileCheck %s --check-prefix=ISA
 // RUN: not quant-opt %t/tiles.mlir --qblock-tile-matmuls=block-n=64 --canonicalize --lower-to-host 2>&1 | FileCheck %s --check-prefix=TILES
+// RUN: not quant-opt %t/grouped.mlir --qblock-tile-matmuls=block-n=64 --canonicalize --lower-to-host 2>&1 | FileCheck %s --check-prefix=GROUPED
 
 // ISA: error: there is no instruction set 'sse': avx512 or avx2
 
@@ -18,6 +19,14 @@ func.func private @k(%x: tensor<?x4xf32>, %w: tensor<4x4xf32>) -> tensor<?x4xf32
   // expected-error @+1 {{not tiled: --qblock-tile-matmuls makes the grid that the host needs}}
   %y = qblock.matmul %x, %w : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
+}
+
+// -----
+
+func.func private @k(%x: tensor<?x2x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>) -> tensor<?x2x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (8)>} {
+  // expected-error @+1 {{not tiled: --qblock-tile-matmuls makes the grid that the host needs}}
+  %y = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>) -> tensor<?x2x4xf32>
+  return %y : tensor<?x2x4xf32>
 }
 
 // -----
@@ -67,27 +76,27 @@ func.func private @k(%x: tensor<?x64xf32>, %s: tensor<?x64xf32>) -> tensor<?x64x
 
 // -----
 
-func.func private @k(%x: tensor<?x2x5xf32>, %d: tensor<8x4x5xi4>, %s: tensor<8x4x1xf32>, %o: tensor<9xi32>) -> tensor<?x2x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
-  %w = qblock.assemble %d, %s : (tensor<8x4x5xi4>, tensor<8x4x1xf32>) -> !qblock.tensor<8x4x5xi4, block<1x1x8>, f32>
+func.func private @k(%x: tensor<?x5xf32>, %d: tensor<1x4x5xi4>, %s: tensor<1x4x1xf32>, %o: tensor<2xi32>, %acc: tensor<?x4xf32>) -> tensor<?x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
+  %w = qblock.assemble %d, %s : (tensor<1x4x5xi4>, tensor<1x4x1xf32>) -> !qblock.tensor<1x4x5xi4, block<1x1x8>, f32>
   // expected-error @+1 {{rows of 5 4-bit codes do not start on a byte}}
-  %y = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x5xf32>, !qblock.tensor<8x4x5xi4, block<1x1x8>, f32>, tensor<9xi32>) -> tensor<?x2x4xf32>
-  return %y : tensor<?x2x4xf32>
+  %y = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2} : (tensor<?x5xf32>, !qblock.tensor<1x4x5xi4, block<1x1x8>, f32>, tensor<2xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
 }
 
 // -----
 
-func.func private @k(%x: tensor<?x2x4xbf16>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>) -> tensor<?x2x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
+func.func private @k(%x: tensor<?x4xbf16>, %w: tensor<1x4x4xf32>, %o: tensor<2xi32>, %acc: tensor<?x4xf32>) -> tensor<?x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
   // expected-error @+1 {{the host multiplies f32 activations only}}
-  %y = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x4xbf16>, tensor<8x4x4xf32>, tensor<9xi32>) -> tensor<?x2x4xf32>
-  return %y : tensor<?x2x4xf32>
+  %y = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2} : (tensor<?x4xbf16>, tensor<1x4x4xf32>, tensor<2xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
 }
 
 // -----
 
-func.func private @k(%x: tensor<?x2x4xf32>, %w: tensor<8x4x4xf64>, %o: tensor<9xi32>) -> tensor<?x2x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
+func.func private @k(%x: tensor<?x4xf32>, %w: tensor<1x4x4xf64>, %o: tensor<2xi32>, %acc: tensor<?x4xf32>) -> tensor<?x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
   // expected-error @+1 {{the weight is of a type or a form that the host cannot read}}
-  %y = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x4xf32>, tensor<8x4x4xf64>, tensor<9xi32>) -> tensor<?x2x4xf32>
-  return %y : tensor<?x2x4xf32>
+  %y = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2} : (tensor<?x4xf32>, tensor<1x4x4xf64>, tensor<2xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
 }
 
 // -----
@@ -139,4 +148,11 @@ func.func private @k(%x: tensor<4x?xf32>) -> tensor<4x?xf32> attributes {program
 func.func private @k(%x: tensor<?x256xf32>, %w: tensor<300x256xf32>) -> tensor<?x300xf32> attributes {program.grid = #blocks} {
   %y = qblock.matmul %x, %w : (tensor<?x256xf32>, tensor<300x256xf32>) -> tensor<?x300xf32>
   return %y : tensor<?x300xf32>
+}
+
+//--- grouped.mlir
+// GROUPED: error: the host takes tiles of one group and 128 weight rows
+func.func private @k(%x: tensor<?x2x256xf32>, %w: tensor<4x300x256xf32>, %o: tensor<5xi32>) -> tensor<?x2x300xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (12)>} {
+  %y = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x256xf32>, tensor<4x300x256xf32>, tensor<5xi32>) -> tensor<?x2x300xf32>
+  return %y : tensor<?x2x300xf32>
 }

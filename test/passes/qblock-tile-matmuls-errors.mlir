@@ -32,3 +32,13 @@ func.func @cuts_blocks(%x: tensor<?x300xf32>, %w: !qblock.tensor<256x300xi8, blo
   %y = qblock.matmul %x, %w : (tensor<?x300xf32>, !qblock.tensor<256x300xi8, block<100x100>, f32>) -> tensor<?x256xf32>
   return %y : tensor<?x256xf32>
 }
+
+// -----
+
+func.func @grouped_rows_share_scales(%x: !qblock.tensor<?x8x256xf8E4M3FN, block<1x8x128>, f32>,
+                                     %w: !qblock.tensor<16x128x256xf8E4M3FN, block<1x128x128>, f32>, %o: tensor<17xi32>) -> tensor<?x8x128xf32> {
+  // expected-error @+1 {{cannot be tiled: x must have scales for each row, not '!qblock.tensor<?x8x256xf8E4M3FN, block<1x8x128>, f32>'}}
+  %y = qblock.grouped_matmul %x, %w, %o : (!qblock.tensor<?x8x256xf8E4M3FN, block<1x8x128>, f32>,
+    !qblock.tensor<16x128x256xf8E4M3FN, block<1x128x128>, f32>, tensor<17xi32>) -> tensor<?x8x128xf32>
+  return %y : tensor<?x8x128xf32>
+}

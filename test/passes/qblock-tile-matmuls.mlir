@@ -74,3 +74,42 @@ func.func private @schemes(%x: tensor<?x256xf32>, %a: !qblock.tensor<256x256xi8,
   %2 = qblock.matmul %x, %c : (tensor<?x256xf32>, !qblock.tensor<256x256xi4, block<1x32>, f16, zero i8>) -> tensor<?x256xf32>
   return %0, %1, %2 : tensor<?x256xf32>, tensor<?x256xf32>, tensor<?x256xf32>
 }
+
+// A block for each group and 128 rows of its weight. A group's rows are those between its offsets; gathered tokens stay whole.
+// CHECK-LABEL: @grouped
+// CHECK-SAME: %[[X:.*]]: tensor<?x256xf32>, %[[W:.*]]: !qblock.tensor<{{.*}}, %[[OFFSETS:.*]]: tensor<17xi32>, %[[ROWS:.*]]: tensor<?x8xi32>
+// CHECK: %[[FLAT:.*]] = tensor.collapse_shape %[[ROWS]] {{\[\[}}0, 1]]
+// CHECK: scf.forall (%[[G:.*]], %[[N:.*]]) = (0, 0) to (16, 192) step (1, 128) shared_outs(%[[ACC:.*]] = %{{.*}}) -> (tensor<?x192xf32>)
+// CHECK: tensor.extract %[[OFFSETS]][%c0]
+// CHECK: tensor.extract %[[OFFSETS]][%[[G]]]
+// CHECK: qblock.extract_slice %[[W]][%[[G]], %[[N]], 0] [1, %{{.*}}, 256]
+// CHECK: tensor.extract_slice %[[OFFSETS]][%[[G]]] [2] [1]
+// CHECK: tensor.extract_slice %[[FLAT]][%[[FIRST:.*]]] [%[[COUNT:.*]]] [1]
+// CHECK: tensor.extract_slice %[[ACC]][%[[FIRST]], %[[N]]] [%[[COUNT]], %{{.*}}]
+// CHECK: scf.for %[[K:.*]] = %c0 to %c256 step %c128
+// CHECK: qblock.grouped_matmul_acc {{.*}} gather(%{{.*}}) into {{.*}} {top_k = 8 : i64}
+// CHECK: tensor.parallel_insert_slice %{{.*}} into %[[ACC]][%[[FIRST]], %[[N]]]
+// CHECK: tensor.expand_shape {{.*}} : tensor<?x192xf32> into tensor<?x8x192xf32>
+func.func private @grouped(%x: tensor<?x256xf32>, %w: !qblock.tensor<16x192x256xf8E4M3FN, block<1x128x128>, f32>,
+                           %offsets: tensor<17xi32>, %rows: tensor<?x8xi32>) -> tensor<?x8x192xf32> {
+  %y = qblock.grouped_matmul %x, %w, %offsets gather(%rows)
+    : (tensor<?x256xf32>, !qblock.tensor<16x192x256xf8E4M3FN, block<1x128x128>, f32>, tensor<17xi32>, tensor<?x8xi32>) -> tensor<?x8x192xf32>
+  return %y : tensor<?x8x192xf32>
+}
+
+// Not gathered: x has a row for each slot, cut like the result; quantized ones keep their scales.
+// CHECK-LABEL: @grouped_slots
+// CHECK: %[[CODES:.*]] = tensor.collapse_shape {{.*}} : tensor<?x8x256xf8E4M3FN> into tensor<?x256xf8E4M3FN>
+// CHECK: %[[SCALES:.*]] = tensor.collapse_shape {{.*}} : tensor<?x8x2xf32> into tensor<?x2xf32>
+// CHECK: %[[X:.*]] = qblock.assemble %[[CODES]], %[[SCALES]] : {{.*}} -> !qblock.tensor<?x256xf8E4M3FN, block<1x128>, f32>
+// CHECK: scf.forall
+// CHECK: qblock.extract_slice %[[X]][%[[FIRST:.*]], 0] [%[[COUNT:.*]], 256]
+// CHECK: tensor.extract_slice %{{.*}}[%[[FIRST]], %{{.*}}] [%[[COUNT]], %{{.*}}]
+// CHECK: arith.truncf {{.*}} to tensor<?x8x192xbf16>
+func.func private @grouped_slots(%x: !qblock.tensor<?x8x256xf8E4M3FN, block<1x1x128>, f32>,
+                                 %w: !qblock.tensor<16x192x256xf8E4M3FN, block<1x128x128>, f32>,
+                                 %offsets: tensor<17xi32>) -> tensor<?x8x192xbf16> {
+  %y = qblock.grouped_matmul %x, %w, %offsets
+    : (!qblock.tensor<?x8x256xf8E4M3FN, block<1x1x128>, f32>, !qblock.tensor<16x192x256xf8E4M3FN, block<1x128x128>, f32>, tensor<17xi32>) -> tensor<?x8x192xbf16>
+  return %y : tensor<?x8x192xbf16>
+}

@@ -451,3 +451,59 @@ func.func @grouped_slots(%x: tensor<?x3x4xf32>, %w: tensor<8x4x4xf32>, %o: tenso
   %0 = qblock.grouped_matmul %x, %w, %o : (tensor<?x3x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>) -> tensor<?x2x4xf32>
   return
 }
+
+// -----
+
+func.func @grouped_acc_type(%x: tensor<?x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>, %acc: tensor<?x4xbf16>) {
+  // expected-error @+1 {{acc must have the result's type 'tensor<?x4xf32>'}}
+  %0 = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2 : i64} : (tensor<?x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>, tensor<?x4xbf16>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @grouped_acc_x(%x: tensor<?x2x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>, %acc: tensor<?x4xf32>) {
+  // expected-error @+1 {{x must be rows x K, not 'tensor<?x2x4xf32>'}}
+  %0 = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2 : i64} : (tensor<?x2x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @grouped_acc_offsets(%x: tensor<?x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi64>, %acc: tensor<?x4xf32>) {
+  // expected-error @+1 {{offsets must be tensor<9xi32> (groups + 1), not 'tensor<9xi64>'}}
+  %0 = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2 : i64} : (tensor<?x4xf32>, tensor<8x4x4xf32>, tensor<9xi64>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @grouped_acc_result(%x: tensor<?x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>, %acc: tensor<?x5xf32>) {
+  // expected-error @+1 {{the result must be floating point, rows x 4, not 'tensor<?x5xf32>'}}
+  %0 = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2 : i64} : (tensor<?x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>, tensor<?x5xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+func.func @grouped_acc_rows(%x: tensor<?x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>, %r: tensor<?x2xi32>, %acc: tensor<?x4xf32>) {
+  // expected-error @+1 {{rows must be i32, one for each of the result's, not 'tensor<?x2xi32>'}}
+  %0 = qblock.grouped_matmul_acc %x, %w, %o gather(%r) into %acc {top_k = 2 : i64} : (tensor<?x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>, tensor<?x2xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @grouped_acc_slots(%x: tensor<3x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>, %acc: tensor<4x4xf32>) {
+  // expected-error @+1 {{x and the result differ in their rows: 'tensor<3x4xf32>' and 'tensor<4x4xf32>'}}
+  %0 = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2 : i64} : (tensor<3x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>, tensor<4x4xf32>) -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @grouped_acc_top_k(%x: tensor<?x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>, %acc: tensor<?x4xf32>) {
+  // expected-error @+1 {{attribute 'top_k' failed to satisfy constraint}}
+  %0 = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 0 : i64} : (tensor<?x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}

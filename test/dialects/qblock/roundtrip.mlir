@@ -157,3 +157,16 @@ func.func @grouped_matmul(%x: tensor<?x300xf32>, %slots: tensor<?x8x300xf32>, %w
     : (tensor<?x8x300xf32>, !qblock.tensor<64x256x300xi4, block<1x1x128>, f16>, tensor<65xi32>) -> tensor<?x8x256xf32>
   return
 }
+
+// CHECK-LABEL: @grouped_matmul_acc
+func.func @grouped_matmul_acc(%x: tensor<?x300xf32>, %w: !qblock.tensor<64x256x300xi4, block<1x1x128>, f16>, %offsets: tensor<65xi32>,
+                              %rows: tensor<?xi32>, %acc: tensor<?x256xf32>, %group: !qblock.tensor<?x128x?xf8E4M3FN, block<1x128x128>, f32>,
+                              %bounds: tensor<?xi32>, %tile: tensor<?x128xf32>) {
+  // CHECK: qblock.grouped_matmul_acc %{{.*}}, %{{.*}}, %{{.*}} gather(%{{.*}}) into %{{.*}} {top_k = 8 : i64} : {{.*}} -> tensor<?x256xf32>
+  %0 = qblock.grouped_matmul_acc %x, %w, %offsets gather(%rows) into %acc {top_k = 8 : i64}
+    : (tensor<?x300xf32>, !qblock.tensor<64x256x300xi4, block<1x1x128>, f16>, tensor<65xi32>, tensor<?xi32>, tensor<?x256xf32>) -> tensor<?x256xf32>
+  // CHECK: qblock.grouped_matmul_acc %{{.*}}, %{{.*}}, %{{.*}} into %{{.*}} {top_k = 1 : i64} : {{.*}} -> tensor<?x128xf32>
+  %1 = qblock.grouped_matmul_acc %x, %group, %bounds into %tile {top_k = 1 : i64}
+    : (tensor<?x300xf32>, !qblock.tensor<?x128x?xf8E4M3FN, block<1x128x128>, f32>, tensor<?xi32>, tensor<?x128xf32>) -> tensor<?x128xf32>
+  return
+}
