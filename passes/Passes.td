@@ -163,6 +163,26 @@ def TileMatmuls : Pass<"qblock-tile-matmuls", "::mlir::func::FuncOp"> {
 }
 
 //===----------------------------------------------------------------------===//
+// decompose/: what each op means
+//===----------------------------------------------------------------------===//
+
+def DecomposeOps : Pass<"deepseek-decompose", "::mlir::func::FuncOp"> {
+  let summary = "rewrites the model's ops to their definitions in upstream dialects";
+  let description = [{
+    Each op of `deepseek` becomes the formula of its description, element by element (`tensor.generate`, `scf.for`, `arith`,
+    `math`); no stage uses it. It is the readable reference: test/reference/test_decompositions.py runs what it makes and
+    compares with NumPy. `mla_attention` and `experts` have passes of their own that rewrite them to smaller ops first.
+    Block-scaled operands are dequantized, quantized results are left to `qblock.quantize`.
+
+    ```
+    quant-opt --deepseek-decompose-mla --deepseek-decompose-experts --deepseek-decompose attention.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect"];
+}
+
+//===----------------------------------------------------------------------===//
 // verify/: what holds at the end of each stage
 //===----------------------------------------------------------------------===//
 

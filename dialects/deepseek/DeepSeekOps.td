@@ -23,7 +23,8 @@ def DeepSeek_Dialect : Dialect {
   let summary = "What a DeepSeek-V2/V3 model does besides matmuls and additions";
   let description = [{
     Activations are `tensor<?xNxf32>`: one row a token, `?` of them in a call. `mla_attention` and `experts` are the model's
-    own words; `decompose-mla` and `decompose-experts` rewrite them to the smaller ops that become kernels.
+    own words; `deepseek-decompose-mla` and `deepseek-decompose-experts` rewrite them to the smaller ops that become kernels.
+    What each of those computes is written out by `deepseek-decompose`, in upstream dialects.
 
     Sources: DeepSeek-V2 (arXiv:2405.04434), DeepSeek-V3 (arXiv:2412.19437), YaRN (arXiv:2309.00071).
   }];
@@ -173,7 +174,7 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [MemoryEffects<[Me
         o[t, h]  = W_V (sum_s softmax(score)[s] c[s])
 
     The cache holds `[c | k_pe]` of each position. `interleaved` says that rope pairs neighbours (2i, 2i + 1) as the
-    checkpoints do; otherwise (i, i + R/2). `decompose-mla` rewrites it to the absorbed form.
+    checkpoints do; otherwise (i, i + R/2). `deepseek-decompose-mla` rewrites it to the absorbed form.
 
     ```mlir
     %o = deepseek.mla_attention %q, %kv_a, %gamma, %kv_b, %rope, %cache, %position
@@ -195,8 +196,7 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [MemoryEffects<[Me
 def DeepSeek_LatentAppendOp : DeepSeek_Op<"latent_append", [MemoryEffects<[MemWrite]>]> {
   let summary = "writes this call's latents and rope keys into the cache";
   let description = [{
-    `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`. Its result is one flag a token, so that
-    the op has a place in the program.
+    `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`.
 
     ```mlir
     deepseek.latent_append %kv_a, %gamma, %rope, %cache, %position {eps = 1.0e-6, interleaved = true}
@@ -294,7 +294,7 @@ def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [Pure]> {
   let summary = "the routed experts: dispatch, feed-forward, combine";
   let description = [{
     `y[t] = sum_j weights[t, j] * down[e] swiglu(gate[e] x[t], up[e] x[t])` with `e = ids[t, j]`. The weights of all experts
-    are one value with a leading expert dimension. `decompose-experts` rewrites it to `moe_dispatch`, two or three
+    are one value with a leading expert dimension. `deepseek-decompose-experts` rewrites it to `moe_dispatch`, two or three
     `qblock.grouped_matmul`s, `swiglu` and `moe_combine`.
 
     ```mlir

@@ -1,0 +1,111 @@
+//===- Definition.h - writing an op's formula as IR ---------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Tensors are given element by element (tensor.generate), sums and maxima are loops (scf.for). Numbers are f32 unless said
+// otherwise. Nothing here is meant to be fast: it is meant to be compared with the formula in the op's description.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_PASSES_DECOMPOSE_DEFINITION_H
+#define QUANT_PASSES_DECOMPOSE_DEFINITION_H
+
+#include "dialects/deepseek/DeepSeek.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/PatternMatch.h"
+
+namespace quant {
+
+/// Emits at the rewriter's place.
+class Definition : public mlir::ImplicitLocOpBuilder {
+public:
+  using Value = mlir::Value;
+  using ValueRange = mlir::ValueRange;
+
+  Definition(mlir::Operation *op, mlir::PatternRewriter &rewriter) : ImplicitLocOpBuilder(op->getLoc(), rewriter) {}
+
+  //===--- Constants ---===//
+  Value index(int64_t value);
+  Value f32(double value);
+
+  //===--- Index arithmetic ---===//
+  Value add(Value a, Value b);
+  Value sub(Value a, Value b);
+  Value mul(Value a, int64_t b);
+  Value div(Value a, int64_t b);
+  Value rem(Value a, int64_t b);
+
+  //===--- Floating-point arithmetic ---===//
+  Value addF(Value a, Value b);
+  Value subF(Value a, Value b);
+  Value mulF(Value a, Value b);
+  Value divF(Value a, Value b);
+  Value exp(Value a);
+
+  //===--- Choice ---===//
+  Value less(Value a, Value b);
+  Value equal(Value a, Value b);
+  Value greaterF(Value a, Value b);
+  Value both(Value a, Value b);
+  Value either(Value a, Value b);
+  Value select(Value condition, Value then, Value otherwise);
+  /// 1 where the condition holds, as an index.
+  Value count(Value condition);
+
+  //===--- Tensors ---===//
+  Value dim(Value tensor, int64_t dimension);
+  /// An element as f32, of a floating-point tensor or memref.
+  Value at(Value tensor, ValueRange indices);
+  /// An element of an i32 tensor as an index.
+  Value indexAt(Value tensor, ValueRange indices);
+  Value toI32(Value index);
+  using Element = llvm::function_ref<Value(ValueRange indices)>;
+  /// The tensor whose elements `element` gives; `dynamicSizes` are its sizes that are no constants.
+  Value generate(mlir::Type type, ValueRange dynamicSizes, Element element);
+  /// An f32 tensor; sizes may be kDynamic.
+  Value generate(llvm::ArrayRef<int64_t> shape, ValueRange dynamicSizes, Element element);
+
+  //===--- Reductions over i = 0 .. n - 1 ---===//
+  using Term = llvm::function_ref<Value(Value i)>;
+  Value sum(Value n, Term term);
+  Value max(Value n, Term term);
+  /// Sum of indices.
+  Value sumIndex(Value n, Term term);
+  void forEach(Value n, llvm::function_ref<void(Value i)> body);
+
+private:
+  Value fold(Value n, Value init, llvm::function_ref<Value(Value i, Value acc)> step);
+};
+
+/// An op that is replaced by its definition. `define` gives a value for each result.
+template <typename Op>
+struct DefinePattern : mlir::OpRewritePattern<Op> {
+  using Define = llvm::SmallVector<mlir::Value> (*)(Definition &, Op);
+
+  DefinePattern(mlir::MLIRContext *context, Define define) : mlir::OpRewritePattern<Op>(context), define(define) {}
+
+  mlir::LogicalResult matchAndRewrite(Op op, mlir::PatternRewriter &rewriter) const override {
+    Definition definition(op, rewriter);
+    rewriter.replaceOp(op, define(definition, op));
+    return mlir::success();
+  }
+
+private:
+  Define define;
+};
+
+/// Embedding, norm, activation: RowOps.cpp.
+void addRowDefinitions(mlir::RewritePatternSet &patterns);
+/// Rope, latent cache, attention: AttentionOps.cpp.
+void addAttentionDefinitions(mlir::RewritePatternSet &patterns);
+/// Gate, dispatch, combine: MoeOps.cpp.
+void addMoeDefinitions(mlir::RewritePatternSet &patterns);
+
+} // namespace quant
+
+#endif // QUANT_PASSES_DECOMPOSE_DEFINITION_H
