@@ -80,7 +80,9 @@ def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::Fun
   let options = [Option<"scaleFormat", "scale-format", "std::string", /*default=*/"\"f32\"",
                         "f32, or ue8m0: rounded up to powers of two, stored as f32">,
                  Option<"resultType", "result-type", "std::string", /*default=*/"\"f32\"",
-                        "what the matmuls give: f32, or bf16">];
+                        "what the matmuls give: f32, or bf16">,
+                 Option<"scaleLayout", "scale-layout", "std::string", /*default=*/"\"row_major\"",
+                        "how the scales lie: row_major, or k_major as the tensor cores' kernels read them">];
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::arith::ArithDialect"];
 }
 

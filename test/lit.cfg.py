@@ -18,7 +18,9 @@ tools = os.path.join(config.quant_build_dir, "bin")
 config.environment["PATH"] = os.pathsep.join([tools, config.quant_llvm_tools, config.environment["PATH"]])
 config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input-filter=error"
 config.substitutions += [("%source", config.quant_source_dir), ("%build", config.quant_build_dir),
-                         ("%python", sys.executable)]
+                         ("%python", sys.executable),
+                         # Runs a kernel in the simulator on generated inputs against a reference (test/sim/sim_check.cpp).
+                         ("%sim-check", os.path.join(tools, "sim-check"))]
 
 if shutil.which("ptxas"):
     config.available_features.add("ptxas")

@@ -35,6 +35,12 @@ void QBlockDialect::initialize() {
       >();
 }
 
+bool quant::qblock::isKMajor(Type scales) {
+  auto tensor = dyn_cast<RankedTensorType>(scales);
+  auto layout = tensor ? dyn_cast_if_present<StringAttr>(tensor.getEncoding()) : StringAttr();
+  return layout && layout == kKMajor;
+}
+
 ArrayRef<int64_t> quant::qblock::getMatrixShape(Type type) {
   if (auto block = dyn_cast<BlockTensorType>(type))
     return block.getShape();
@@ -63,17 +69,20 @@ SmallVector<int64_t> BlockTensorType::getScaleShape() const {
 }
 
 RankedTensorType BlockTensorType::getDataTensorType() const { return RankedTensorType::get(getShape(), getStorageType()); }
-RankedTensorType BlockTensorType::getScaleTensorType() const { return RankedTensorType::get(getScaleShape(), getScaleType()); }
+RankedTensorType BlockTensorType::getScaleTensorType() const {
+  Attribute layout = getKMajorScales() ? StringAttr::get(getContext(), kKMajor) : StringAttr();
+  return RankedTensorType::get(getScaleShape(), getScaleType(), layout);
+}
 RankedTensorType BlockTensorType::getZeroTensorType() const {
   return hasZeroPoint() ? RankedTensorType::get(getScaleShape(), getZeroType()) : RankedTensorType();
 }
 
 BlockTensorType BlockTensorType::cloneWithShape(ArrayRef<int64_t> shape) const {
-  return BlockTensorType::get(shape, getStorageType(), getBlock(), getScaleType(), getZeroType());
+  return BlockTensorType::get(shape, getStorageType(), getBlock(), getScaleType(), getZeroType(), getKMajorScales());
 }
 
 LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type storage,
-                                 ArrayRef<int64_t> block, Type scale, Type zero) {
+                                 ArrayRef<int64_t> block, Type scale, Type zero, bool kMajorScales) {
   if (shape.empty())
     return emitError() << "a block-scaled tensor needs at least one dimension";
   if (!isa<Float8E4M3FNType, Float8E5M2Type>(storage) && !storage.isSignlessInteger(8) && !storage.isSignlessInteger(4))
@@ -89,6 +98,9 @@ LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitErr
     return emitError() << "a zero point needs integer storage, not " << storage;
   if (zero && !zero.isSignlessInteger(8) && !zero.isSignlessInteger(4))
     return emitError() << "zero point must be i8 or i4, not " << zero;
+  bool perRow = shape.size() >= 2 && llvm::all_of(block.drop_back(), [](int64_t extent) { return extent == 1; });
+  if (kMajorScales && (zero || !perRow || !scale.isF32()))
+    return emitError() << "k_major scales must be f32, one for each group of a row";
   return success();
 }
 
@@ -101,12 +113,16 @@ Type BlockTensorType::parse(AsmParser &parser) {
       parser.parseDimensionList(block, /*allowDynamic=*/true, /*withTrailingX=*/false) || parser.parseGreater() ||
       parser.parseComma() || parser.parseType(scale))
     return {};
-  if (succeeded(parser.parseOptionalComma()) && (parser.parseKeyword("zero") || parser.parseType(zero)))
-    return {};
+  bool kMajorScales = false;
+  if (succeeded(parser.parseOptionalComma())) {
+    kMajorScales = succeeded(parser.parseOptionalKeyword(kKMajor));
+    if (!kMajorScales && (parser.parseKeyword("zero") || parser.parseType(zero)))
+      return {};
+  }
   if (parser.parseGreater())
     return {};
   auto emitError = [&] { return parser.emitError(loc); };
-  return BlockTensorType::getChecked(emitError, parser.getContext(), shape, storage, block, scale, zero);
+  return BlockTensorType::getChecked(emitError, parser.getContext(), shape, storage, block, scale, zero, kMajorScales);
 }
 
 void BlockTensorType::print(AsmPrinter &printer) const {
@@ -117,6 +133,8 @@ void BlockTensorType::print(AsmPrinter &printer) const {
   printer << ">, " << getScaleType();
   if (hasZeroPoint())
     printer << ", zero " << getZeroType();
+  if (getKMajorScales())
+    printer << ", " << kKMajor;
   printer << ">";
 }
 

@@ -29,6 +29,13 @@
 
 namespace quant::qblock {
 
+/// The encoding of a tensor of scales that lie group by group (`k_major`, see the type's description).
+inline constexpr llvm::StringLiteral kKMajor = "k_major";
+/// Each group of such scales has room for a multiple of this many rows: TMA wants 16 bytes.
+inline constexpr int64_t kKMajorRowMultiple = 4;
+/// Whether a tensor of scales lies group by group.
+bool isKMajor(mlir::Type scales);
+
 /// The shape of a matrix operand in either form, floating point or block-scaled.
 llvm::ArrayRef<int64_t> getMatrixShape(mlir::Type type);
 

@@ -47,20 +47,25 @@ def QBlock_TensorType : TypeDef<QBlock_Dialect, "BlockTensor"> {
       `ceil(shape / block)`.
     - Storage: `f8E4M3FN`, `f8E5M2`, `i8`, `i4`. Scale: `f32`, `f16`, `bf16`, `f8E8M0FNU` (a power of two, "ue8m0").
     - A zero point is optional and only for integers: `!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>`.
+    - `k_major` says how the scales of per-token groups lie in memory: group by group, each with its rows side by side and room for
+      a multiple of 4 of them, as TMA and the tensor cores' kernels read them. The scales' tensor has the same shape and says it
+      too: `!qblock.tensor<?x7168xf8E4M3FN, block<1x128>, f32, k_major>` has scales `tensor<?x56xf32, "k_major">`, with the scale of
+      row r and group g at `g * roundUp(rows, 4) + r`.
   }];
   let parameters = (ins
     ArrayRefParameter<"int64_t", "shape">:$shape,
     "::mlir::Type":$storageType,
     ArrayRefParameter<"int64_t", "block extents, kDynamic for the whole dimension">:$block,
     "::mlir::Type":$scaleType,
-    "::mlir::Type":$zeroType);
+    "::mlir::Type":$zeroType,
+    "bool":$kMajorScales);
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
   let builders = [
     TypeBuilderWithInferredContext<(ins "::llvm::ArrayRef<int64_t>":$shape, "::mlir::Type":$storageType,
                                         "::llvm::ArrayRef<int64_t>":$block, "::mlir::Type":$scaleType,
-                                        CArg<"::mlir::Type", "{}">:$zeroType), [{
-      return $_get(storageType.getContext(), shape, storageType, block, scaleType, zeroType);
+                                        CArg<"::mlir::Type", "{}">:$zeroType, CArg<"bool", "false">:$kMajorScales), [{
+      return $_get(storageType.getContext(), shape, storageType, block, scaleType, zeroType, kMajorScales);
     }]>];
   let extraClassDeclaration = [{
     int64_t getRank() const { return getShape().size(); }

@@ -56,6 +56,11 @@ static Json shapeJson(ArrayRef<int64_t> shape, StringRef dim) {
   return result;
 }
 
+static void addLayout(Json &json, Type type) {
+  if (qblock::isKMajor(type))
+    json["layout"] = qblock::kKMajor;
+}
+
 /// Whether a kernel takes this argument as the scales of a block-scaled tensor.
 static bool isScale(BlockArgument argument) {
   return llvm::any_of(argument.getUses(), [](OpOperand &use) {
@@ -106,7 +111,9 @@ private:
   llvm::DenseMap<Value, int64_t> ordinals;
 
   Json valueJson(StringRef name, StringRef kind, ShapedType type, StringRef dim) {
-    return {{"name", name}, {"kind", kind}, {"dtype", text(type.getElementType())}, {"shape", shapeJson(type.getShape(), dim)}};
+    Json json = {{"name", name}, {"kind", kind}, {"dtype", text(type.getElementType())}, {"shape", shapeJson(type.getShape(), dim)}};
+    addLayout(json, type);
+    return json;
   }
 
   void record(Value value, Json json) {
@@ -184,25 +191,51 @@ static Json operandJson(ShapedType type, StringRef access, StringAttr dim) {
     shape = shape.drop_front();
   }
   operand["shape"] = shapeJson(shape, dim ? dim.getValue() : "");
+  addLayout(operand, type);
   return operand;
 }
 
-Json quant::kernelsJson(ModuleOp module, ModuleOp lowered) {
+static Json operandsJson(func::FuncOp kernel) {
+  Json operands = Json::array();
+  for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
+    if (auto shaped = dyn_cast<ShapedType>(type))
+      operands.push_back(operandJson(shaped, isa<MemRefType>(type) ? "readwrite" : "read",
+                                     kernel.getArgAttrOfType<StringAttr>(index, program::kDimAttr)));
+  for (auto [index, type] : llvm::enumerate(kernel.getResultTypes()))
+    operands.push_back(operandJson(cast<ShapedType>(type), "write",
+                                   kernel.getResultAttrOfType<StringAttr>(index, program::kDimAttr)));
+  return operands;
+}
+
+/// The kernels of `module`: name, then what `describe` says of the lowered one, then the operands.
+static Json kernelsJson(ModuleOp module, ModuleOp lowered, function_ref<void(func::FuncOp, Json &)> describe) {
   Json kernels = Json::array();
   for (func::FuncOp kernel : module.getOps<func::FuncOp>()) {
     if (!kernel->hasAttr(program::kGridAttr))
       continue;
-    Json operands = Json::array();
-    for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
-      if (auto shaped = dyn_cast<ShapedType>(type))
-        operands.push_back(operandJson(shaped, isa<MemRefType>(type) ? "readwrite" : "read",
-                                       kernel.getArgAttrOfType<StringAttr>(index, program::kDimAttr)));
-    for (auto [index, type] : llvm::enumerate(kernel.getResultTypes()))
-      operands.push_back(operandJson(cast<ShapedType>(type), "write",
-                                     kernel.getResultAttrOfType<StringAttr>(index, program::kDimAttr)));
-    auto target = lowered.lookupSymbol<func::FuncOp>(kernel.getSymName());
-    auto scratch = target->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr);
-    kernels.push_back({{"name", kernel.getSymName()}, {"scratch_bytes", scratch ? scratch.getInt() : 0}, {"operands", operands}});
+    Json json = {{"name", kernel.getSymName()}};
+    describe(lowered.lookupSymbol<func::FuncOp>(kernel.getSymName()), json);
+    json["operands"] = operandsJson(kernel);
+    kernels.push_back(std::move(json));
   }
   return kernels;
+}
+
+Json quant::hostKernelsJson(ModuleOp module, ModuleOp lowered) {
+  return kernelsJson(module, lowered, [](func::FuncOp kernel, Json &json) {
+    auto scratch = kernel->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr);
+    json["scratch_bytes"] = scratch ? scratch.getInt() : 0;
+  });
+}
+
+Json quant::gpuKernelsJson(ModuleOp module, ModuleOp lowered) {
+  return kernelsJson(module, lowered, [](func::FuncOp kernel, Json &json) {
+    if (auto reason = kernel->getAttrOfType<StringAttr>(program::kUnsupportedAttr)) {
+      json["unsupported"] = reason.getValue();
+      return;
+    }
+    // One recipe, or a list of them with the M that each is for.
+    Json launch = Json::parse(kernel->getAttrOfType<StringAttr>(program::kLaunchAttr).str());
+    json[launch.is_array() ? "variants" : "launch"] = launch;
+  });
 }

@@ -18,8 +18,9 @@ namespace quant {
 nlohmann::ordered_json programJson(mlir::ModuleOp module);
 
 /// The kernels of a module at the `dispatched` stage: names and operands. `lowered` is the same module at the `target` stage,
-/// which knows each kernel's scratch.
-nlohmann::ordered_json kernelsJson(mlir::ModuleOp module, mlir::ModuleOp lowered);
+/// which knows each host kernel's scratch, and each GPU kernel's launch recipes or why it has none.
+nlohmann::ordered_json hostKernelsJson(mlir::ModuleOp module, mlir::ModuleOp lowered);
+nlohmann::ordered_json gpuKernelsJson(mlir::ModuleOp module, mlir::ModuleOp lowered);
 
 } // namespace quant
 

@@ -1,4 +1,4 @@
-//===- Fp8Gemm.cpp - limits, shared memory, recipe and entry point -----------===//
+//===- Fp8Gemm.cpp - limits, plan, recipe and entry points -------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -9,59 +9,124 @@
 #include "lowering/nvvm/Fp8GemmKernel.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 #include <algorithm>
+#include <numeric>
 
 using namespace mlir;
 
 namespace quant::nvvm {
 
-/// What a block may use on sm_90.
-static constexpr int64_t kSharedBytesPerBlock = 232448;
 /// Tiles are counted in i32, and the loop over them steps past the end by up to one grid.
 static constexpr int64_t kMaxTiles = int64_t(1) << 30;
+/// TMA wants rows in global memory that begin at multiples of this.
+static constexpr int64_t kRowAlignment = 16;
 
 std::string Fp8GemmConfig::symbolName() const {
-  return "sm90_fp8_gemm_1d2d_n" + std::to_string(n) + "_k" + std::to_string(k) + "_bm" + std::to_string(blockM) + "_bn" +
-         std::to_string(blockN);
+  std::string name = "sm90_fp8_gemm_1d2d_n" + std::to_string(n) + "_k" + std::to_string(k) + "_bm" + std::to_string(blockM) +
+                     "_bn" + std::to_string(blockN);
+  if (stages)
+    name += "_st" + std::to_string(stages);
+  if (swapAB)
+    name += "_swap";
+  if (multicast != Multicast::none)
+    name += multicast == Multicast::a ? "_mca" : "_mcb";
+  if (splitK != 1)
+    name += "_sk" + std::to_string(splitK);
+  if (bias)
+    name += "_bias";
+  if (accumulate)
+    name += "_acc";
+  return outputType == OutputType::f32 ? name + "_f32" : name;
 }
 
-Fp8GemmLayout::Fp8GemmLayout(const Fp8GemmConfig &config)
-    : n(config.n), k(config.k), blockM(config.blockM), blockN(config.blockN) {
-  stageBytesA = blockM * kBlockK;
-  stageBytesB = blockN * kBlockK;
-  stageBytesScale = blockM * static_cast<int64_t>(sizeof(float));
-  offsetA = blockM * blockN * 2;
-  int64_t bytesOfStage = stageBytes() + 2 * kBarrierBytes;
-  stages = config.stages ? config.stages : (kSharedBytesPerBlock - offsetA) / bytesOfStage;
-  offsetB = offsetA + stages * stageBytesA;
-  offsetScale = offsetB + stages * stageBytesB;
-  offsetFull = offsetScale + stages * stageBytesScale;
-  offsetEmpty = offsetFull + stages * kBarrierBytes;
-  totalBytes = offsetEmpty + stages * kBarrierBytes;
+//===----------------------------------------------------------------------===//
+// Plan
+//===----------------------------------------------------------------------===//
+
+static int64_t alignTo(int64_t size, int64_t alignment) { return (size + alignment - 1) / alignment * alignment; }
+
+Fp8GemmPlan::Fp8GemmPlan(const Fp8GemmConfig &config) : config(config) {
+  constexpr int64_t kMaxWarpgroups = 2, kBarrierBytes = 8, kFlagBytes = 4, kTileAlignment = 1024, kScaleAlignment = 128;
+  int64_t pieces = (config.swapAB ? config.blockN : config.blockM) / hopper::kWgmmaRows;
+  warpgroups = std::min(pieces, kMaxWarpgroups);
+  waves = pieces / warpgroups;
+  int64_t fixed = alignTo(config.blockM * config.blockN * bytesOfD(), kScaleAlignment);
+  if (config.splitK > 1)
+    fixed += warpgroups * kFlagBytes;
+  fixed = alignTo(fixed, kTileAlignment);
+  int64_t scaleBytes = alignTo(config.blockM * static_cast<int64_t>(sizeof(float)), kScaleAlignment);
+  int64_t perStage = (config.blockM + config.blockN) * kBlockK + scaleBytes + 2 * kBarrierBytes;
+  stages = config.stages ? config.stages : (hopper::kSharedBytesPerBlock - fixed) / perStage;
+  sharedBytes = fixed + stages * perStage;
 }
 
-static Result<void> check(const Fp8GemmConfig &config) {
+int64_t Fp8GemmPlan::columnsOfScale() const {
+  return kBlockK % config.blockN == 0 ? config.blockN : std::gcd(config.blockN, kBlockK);
+}
+
+int64_t Fp8GemmPlan::unroll() const {
+  // Registers decide: sums and accumulators are 2 x 64 for a tile of 128 x 128, with swapAB also the columns' scales. Parts of K
+  // have no fixed length.
+  if (waves > 1 || fragmentColumns() > (config.swapAB ? 96 : 128) || columnsOfScale() != config.blockN || config.splitK > 1)
+    return 1;
+  for (int64_t factor : {4, 3, 2})
+    if (kBlocks() % factor == 0)
+      return factor;
+  return 1;
+}
+
+int64_t Fp8GemmPlan::storeSwizzle() const {
+  int64_t rowBytes = stagingColumns() * bytesOfD();
+  return rowBytes % 128 == 0 ? 128 : rowBytes % 64 == 0 ? 64 : 32;
+}
+
+//===----------------------------------------------------------------------===//
+// Limits
+//===----------------------------------------------------------------------===//
+
+/// Why there is no such tile, or null.
+static const char *refuseTile(const Fp8GemmConfig &config) {
+  if (config.swapAB) {
+    if (config.blockN != 64 && config.blockN != 128)
+      return "with swapAB blockN must be 64 or 128";
+    if (config.blockM != 8 && (config.blockM < 16 || config.blockM > 128 || config.blockM % 16))
+      return "with swapAB blockM must be 8 or a multiple of 16 up to 128";
+    return config.multicast == Multicast::none ? nullptr : "swapAB is for small M, where a cluster has nothing to share";
+  }
+  if (config.blockM != 64 && config.blockM != 128 && config.blockM != 256)
+    return "blockM must be 64, 128 or 256 (8 to 128 with swapAB)";
+  if (config.blockN < 16 || config.blockN > 192 || config.blockN % 16)
+    return "blockN must be a multiple of 16 from 16 to 192";
+  if (config.blockN == 176)
+    return "blockN = 176 meets three block scales in one tile";
+  if (config.blockM == 256 && config.blockN > 112)
+    return "with blockM = 256 blockN must be at most 112: two pieces' sums and their products in flight live in registers";
+  return nullptr;
+}
+
+Result<void> checkFp8Gemm(const Fp8GemmConfig &config) {
   auto refuse = [&](const std::string &why) { return fail(config.symbolName() + ": " + why); };
   if (config.n <= 0 || config.n % 8)
     return refuse("N must be a positive multiple of 8, since TMA needs rows of bf16 D that are multiples of 16 bytes");
-  if (config.k <= 0 || config.k % 16)
-    return refuse("K must be a positive multiple of 16, since TMA needs rows of A and B that are multiples of 16 bytes; pad the "
-                  "rows with zeros");
-  if (config.blockM != 64 && config.blockM != 128)
-    return refuse("blockM must be 64 or 128");
-  if (config.blockN != 64 && config.blockN != 128)
-    return refuse("blockN must be 64 or 128");
-  if (config.stages < 0)
-    return refuse("stages must not be negative");
-  if (Fp8GemmLayout layout(config); layout.totalBytes > kSharedBytesPerBlock)
-    return refuse(std::to_string(config.stages) + " stages need " + std::to_string(layout.totalBytes) +
-                  " bytes of shared memory, a block has " + std::to_string(kSharedBytesPerBlock));
+  if (config.k <= 0)
+    return refuse("K must be positive");
+  if (const char *why = refuseTile(config))
+    return refuse(why);
   // Columns, K and the index of a scale of B are i32 in the kernel.
   constexpr int64_t kMaxDim = int64_t(1) << 24;
   if (config.n > kMaxDim || config.k > kMaxDim)
     return refuse("N and K must be at most " + std::to_string(kMaxDim));
+  Fp8GemmPlan plan(config);
+  if (config.splitK < 1 || config.splitK > plan.kBlocks())
+    return refuse("splitK must be from 1 to the " + std::to_string(plan.kBlocks()) + " blocks of K");
+  if (config.splitK > 1 && config.multicast != Multicast::none)
+    return refuse("splitK is for too few tiles, multicast for many: not both");
+  if (config.stages < 0)
+    return refuse("stages must not be negative");
+  if (plan.sharedBytes > hopper::kSharedBytesPerBlock)
+    return refuse(std::to_string(config.stages) + " stages need " + std::to_string(plan.sharedBytes) +
+                  " bytes of shared memory, a block has " + std::to_string(hopper::kSharedBytesPerBlock));
   return {};
 }
 
@@ -69,95 +134,114 @@ static Result<void> check(const Fp8GemmConfig &config) {
 // Recipe
 //===----------------------------------------------------------------------===//
 
-enum OperandIndex { kOperandA, kOperandScaleA, kOperandB, kOperandScaleB, kOperandD };
-
-static std::vector<Operand> operandsOf(const Fp8GemmLayout &layout) {
-  SizeExpr m = SizeExpr::dim("M");
-  SizeExpr paddedM = SizeExpr(4) * SizeExpr::ceilDiv(m, 4);
-  return {{"a", "f8E4M3FN", false, {m, layout.k}},
-          {"scale_a", "f32", false, {layout.kBlocks(), paddedM}},
-          {"b", "f8E4M3FN", false, {layout.n, layout.k}},
-          {"scale_b", "f32", false, {(layout.n + kBlockK - 1) / kBlockK, layout.kBlocks()}},
-          {"d", "bf16", true, {m, layout.n}}};
-}
-
-static std::vector<Parameter> parametersOf(const Fp8GemmLayout &layout) {
-  SizeExpr m = SizeExpr::dim("M");
-  SizeExpr scaleStride = SizeExpr(16) * SizeExpr::ceilDiv(m, 4);
-  return {TensorMapParameter{kOperandA, "UINT8", {layout.k, m}, layout.k, {kBlockK, layout.blockM}, 128, 256},
-          // M, not Mpad: the padding is never read, whatever it holds.
-          TensorMapParameter{kOperandScaleA, "FLOAT32", {m, layout.kBlocks()}, scaleStride, {layout.blockM, 1}, 0, 256},
-          TensorMapParameter{kOperandB, "UINT8", {layout.k, layout.n}, layout.k, {kBlockK, layout.blockN}, 128, 256},
-          TensorMapParameter{kOperandD, "BFLOAT16", {layout.n, m}, 2 * layout.n, {kStoreN, kWarpgroupM}, 128, 256},
-          PointerParameter{kOperandScaleB}, I32Parameter{m}};
-}
-
-static LaunchRecipe recipeOf(const Fp8GemmLayout &layout, const std::string &symbolName) {
+namespace {
+/// Collects operands with the parameters that stand for them.
+struct RecipeBuilder {
   LaunchRecipe recipe;
+
+  int add(Operand operand) {
+    recipe.operands.push_back(std::move(operand));
+    return static_cast<int>(recipe.operands.size()) - 1;
+  }
+  void addPointer(Operand operand) { recipe.parameters.push_back(PointerParameter{add(std::move(operand))}); }
+};
+} // namespace
+
+/// Operands in the order of Fp8Gemm.h, parameters in that of emitFp8Gemm.
+static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
+  const Fp8GemmConfig &config = plan.config;
+  SizeExpr m = SizeExpr::dim("M"), paddedM = SizeExpr(4) * SizeExpr::ceilDiv(m, 4), n = config.n, k = config.k;
+  int64_t pitch = alignTo(config.k, kRowAlignment), kBlocks = plan.kBlocks();
+  bool f32 = config.outputType == OutputType::f32;
+  Operand operandA = {"a", "f8E4M3FN", false, {m, k}}, operandB = {"b", "f8E4M3FN", false, {n, k}};
+  operandA.pitchBytes = operandB.pitchBytes = pitch == config.k ? 0 : pitch;
+  Operand operandD = {"d", f32 ? "f32" : "bf16", true, {m, n}};
+  operandD.accumulated = config.accumulate;
+  int a = to.add(operandA), scaleA = to.add({"scale_a", "f32", false, {kBlocks, paddedM}}), b = to.add(operandB);
+  int scaleB = to.add({"scale_b", "f32", false, {plan.scaleRowsB(), kBlocks}}), d = to.add(operandD);
+  // M, not Mpad: the padding is never read, whatever it holds.
+  SizeExpr scaleStride = SizeExpr(16) * SizeExpr::ceilDiv(m, 4);
+  int storeSwizzle = static_cast<int>(plan.storeSwizzle());
+  to.recipe.parameters = {TensorMapParameter{a, "UINT8", {k, m}, pitch, {kBlockK, plan.boxRowsA()}, 128, 256},
+                          TensorMapParameter{scaleA, "FLOAT32", {m, kBlocks}, scaleStride, {config.blockM, 1}, 0, 256},
+                          TensorMapParameter{b, "UINT8", {k, n}, pitch, {kBlockK, plan.boxRowsB()}, 128, 256},
+                          TensorMapParameter{d,
+                                             f32 ? "FLOAT32" : "BFLOAT16",
+                                             {n, m},
+                                             plan.bytesOfD() * config.n,
+                                             {plan.storeColumns(), plan.storeRows()},
+                                             storeSwizzle,
+                                             256},
+                          PointerParameter{scaleB}};
+  if (config.bias)
+    to.addPointer({"bias", "f32", false, {n}});
+  if (config.splitK > 1) {
+    SizeExpr fragments = SizeExpr::ceilDiv(m, config.blockM) * SizeExpr(plan.tilesN() * plan.pieces());
+    Operand workspace = {"workspace", "f32", true, {fragments * config.splitK, hopper::kWgmmaRows * plan.fragmentColumns()}};
+    Operand counters = {"counters", "i32", true, {fragments}};
+    workspace.scratch = counters.scratch = counters.zeroed = true;
+    to.addPointer(workspace);
+    to.addPointer(counters);
+  }
+  to.recipe.parameters.push_back(I32Parameter{m});
+}
+
+/// What the kernel was built from; options that are off are left out.
+static std::map<std::string, int64_t> describe(const Fp8GemmPlan &plan) {
+  const Fp8GemmConfig &config = plan.config;
+  std::map<std::string, int64_t> json = {
+      {"n", config.n}, {"k", config.k}, {"block_m", config.blockM}, {"block_n", config.blockN}, {"stages", plan.stages}};
+  auto addIf = [&](bool on, const char *key, int64_t value) {
+    if (on)
+      json[key] = value;
+  };
+  addIf(config.swapAB, "swap_ab", 1);
+  addIf(config.multicast == Multicast::a, "multicast_a", 1);
+  addIf(config.multicast == Multicast::b, "multicast_b", 1);
+  addIf(config.splitK > 1, "split_k", config.splitK);
+  addIf(config.bias, "bias", 1);
+  addIf(config.accumulate, "accumulate", 1);
+  addIf(config.outputType == OutputType::f32, "f32", 1);
+  return json;
+}
+
+static LaunchRecipe recipeOf(const Fp8GemmPlan &plan, const std::string &symbolName) {
+  const Fp8GemmConfig &config = plan.config;
+  RecipeBuilder to;
+  LaunchRecipe &recipe = to.recipe;
+  addOperands(to, plan);
   recipe.kernel = symbolName;
-  recipe.block = {layout.threads(), 1, 1};
-  recipe.dynamicSharedBytes = layout.totalBytes;
-  // Persistent: at most one block per multiprocessor, each walks its share of the tiles.
-  recipe.grid =
-      SizeExpr::min(SizeExpr::dim("sms"), SizeExpr::ceilDiv(SizeExpr::dim("M"), layout.blockM) * SizeExpr(layout.tilesN()));
-  recipe.limits = {{"M", std::min(kMaxTiles / layout.tilesN() * layout.blockM, (int64_t(1) << 31) - layout.blockM)}};
-  recipe.operands = operandsOf(layout);
-  recipe.parameters = parametersOf(layout);
-  recipe.config = {
-      {"n", layout.n}, {"k", layout.k}, {"block_m", layout.blockM}, {"block_n", layout.blockN}, {"stages", layout.stages}};
-  return recipe;
+  recipe.block = {plan.threads(), 1, 1};
+  recipe.cluster = {config.cluster(), 1, 1};
+  recipe.dynamicSharedBytes = plan.sharedBytes;
+  // Persistent: at most one block per multiprocessor, each walks its share of the tiles; the blocks of a cluster walk together.
+  int64_t clusterM = config.multicast == Multicast::b ? 2 : 1, clusterN = config.multicast == Multicast::a ? 2 : 1;
+  SizeExpr cells = SizeExpr::ceilDiv(SizeExpr::dim("M"), config.blockM * clusterM) *
+                   SizeExpr(Fp8GemmPlan::ceilDiv(plan.tilesN(), clusterN) * config.splitK);
+  SizeExpr sms = SizeExpr::dim("sms");
+  recipe.grid = config.cluster() == 1 ? SizeExpr::min(sms, cells) : SizeExpr(2) * SizeExpr::min(SizeExpr::ceilDiv(sms, 2), cells);
+  int64_t tilesOfRow = alignTo(plan.tilesN(), clusterN) * config.splitK * plan.pieces();
+  recipe.limits = {{"M", std::min(kMaxTiles / tilesOfRow * config.blockM, (int64_t(1) << 31) - clusterM * config.blockM)}};
+  recipe.config = describe(plan);
+  return std::move(to.recipe);
 }
 
 //===----------------------------------------------------------------------===//
-// Kernel function
+// Entry points
 //===----------------------------------------------------------------------===//
-
-/// Argument attributes. gpu.func would reject nvvm.grid_constant and drop llvm.byval, hence an llvm.func.
-static SmallVector<DictionaryAttr> argumentAttributes(Builder &builder) {
-  auto mapType = TypeAttr::get(LLVM::LLVMArrayType::get(builder.getI8Type(), 128));
-  // By value in parameter memory and never written: TMA reads the tensor map right there.
-  auto tensorMap = builder.getDictionaryAttr({builder.getNamedAttr("llvm.byval", mapType),
-                                              builder.getNamedAttr("llvm.align", builder.getI64IntegerAttr(64)),
-                                              builder.getNamedAttr("nvvm.grid_constant", builder.getUnitAttr())});
-  auto readOnly = builder.getDictionaryAttr({builder.getNamedAttr("llvm.noalias", builder.getUnitAttr()),
-                                             builder.getNamedAttr("llvm.readonly", builder.getUnitAttr())});
-  return {tensorMap, tensorMap, tensorMap, tensorMap, readOnly, builder.getDictionaryAttr({})};
-}
-
-static LLVM::LLVMFuncOp createKernelFunction(HopperBuilder &builder, const Fp8GemmLayout &layout, StringRef name) {
-  MLIRContext *context = builder.getContext();
-  Type pointer = LLVM::LLVMPointerType::get(context), global = LLVM::LLVMPointerType::get(context, 1);
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context),
-                                          {pointer, pointer, pointer, pointer, global, builder.getI32Type()});
-  // Without maxntid ptxas ignores setmaxnreg (C7508); it gives each thread 65536 / threads registers.
-  auto threads = builder.getDenseI32ArrayAttr({static_cast<int32_t>(layout.threads()), 1, 1});
-  SmallVector<NamedAttribute> attributes = {
-      builder.getNamedAttr("gpu.kernel", builder.getUnitAttr()), builder.getNamedAttr("nvvm.kernel", builder.getUnitAttr()),
-      builder.getNamedAttr("nvvm.maxntid", threads), builder.getNamedAttr("nvvm.minctasm", builder.getI32IntegerAttr(1))};
-  return builder.create<LLVM::LLVMFuncOp>(name, type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C,
-                                          SymbolRefAttr(), attributes, argumentAttributes(builder));
-}
 
 Result<LaunchRecipe> buildFp8Gemm(gpu::GPUModuleOp gpuModule, const Fp8GemmConfig &config, std::string symbolName) {
-  if (auto ok = check(config); !ok)
+  if (auto ok = checkFp8Gemm(config); !ok)
     return tl::unexpected(ok.error());
   if (symbolName.empty())
     symbolName = config.symbolName();
   if (gpuModule.lookupSymbol(symbolName))
     return fail("gpu.module @" + gpuModule.getName().str() + " already has a symbol " + symbolName);
-
-  Fp8GemmLayout layout(config);
+  Fp8GemmPlan plan(config);
   HopperBuilder builder(gpuModule.getLoc(), gpuModule.getContext());
-  declareDynamicShared(builder, gpuModule);
   builder.setInsertionPointToEnd(gpuModule.getBody());
-  auto function = createKernelFunction(builder, layout, symbolName);
-  Block *entry = function.addEntryBlock(builder);
-  builder.setInsertionPointToStart(entry);
-  auto value = [&](unsigned index) -> Value { return entry->getArgument(index); };
-  Fp8GemmArguments arguments = {{value(0)}, {value(1)}, {value(2)}, {value(3)}, value(4), value(5)};
-  Fp8GemmKernel(builder, layout, arguments).emit();
-  builder.create<LLVM::ReturnOp>(ValueRange());
-  return recipeOf(layout, symbolName);
+  emitFp8Gemm(builder, plan, symbolName);
+  return recipeOf(plan, symbolName);
 }
 
 Result<CompiledKernel> compileFp8Gemm(const Fp8GemmConfig &config, const AssemblerOptions &options) {

@@ -1,4 +1,4 @@
-//===- Fp8GemmKernel.cpp - roles, tile order and the TMA producer ------------===//
+//===- Fp8GemmKernel.cpp - the FP8 matmul as a schedule of tiles -------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -7,122 +7,338 @@
 
 #include "lowering/nvvm/Fp8GemmKernel.h"
 
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
 using namespace mlir;
+using namespace quant::hopper;
 
 namespace quant::nvvm {
 
 /// Rows of tiles that are walked together, column by column, so that one wave of blocks shares its A and B tiles in L2.
 static constexpr int64_t kTilesPerGroup = 16;
 
-/// Registers per thread after the split. 384 threads start with 65536 / 384 = 168 each; 128 x 40 + 256 x 232 gives out the same.
-static constexpr int64_t kProducerRegisters = 40;
+/// Registers per thread of the roles when there are two math warpgroups: 384 threads start with 65536 / 384 = 168 each, and
+/// 128 x 40 + 256 x 232 gives out the same. With one math warpgroup all threads have 255 anyway.
+static constexpr int64_t kProducerRegisters = 40, kMathRegisters = 232;
 
-void Fp8GemmKernel::emit() {
-  emitPrologue();
-  // One branch on a warp-uniform value: the form in which ptxas accepts setmaxnreg.
-  Value isProducer = b.equal(warpgroup, b.constI32(layout.mathWarpgroups()));
-  b.ifThenElse(isProducer, [&] { emitProducer(); }, [&] { emitMath(); });
-}
+namespace {
+/// Emits one kernel. A tile of D is `pieces` times 64 rows of wgmma: 64 rows of D, or with swapAB 64 of its columns.
+class Emitter {
+public:
+  Emitter(HopperBuilder &builder, const Fp8GemmPlan &plan) : b(builder), plan(plan), config(plan.config) {}
 
-void Fp8GemmKernel::emitPrologue() {
-  shared = b.dynamicShared();
-  thread = b.threadIndex();
-  warp = b.broadcastFromLane0(b.shiftRight(thread, 5));
-  warpgroup = b.shiftRight(warp, 2);
-  isProducerWarp = b.equal(warp, b.constI32(layout.mathWarpgroups() * 4));
-  tilesM = b.divUnsigned(b.add(args.m, layout.blockM - 1), b.constI32(layout.blockM));
-  tiles = b.mul(tilesM, layout.tilesN());
-  b.ifThen(isProducerWarp, [&] { b.ifThen(b.electOneLane(), [&] { initBarriers(); }); });
-  b.syncBlock();
-}
+  KernelOp emit(StringRef name);
 
-void Fp8GemmKernel::initBarriers() {
-  for (TensorMapArg map : {args.a, args.scaleA, args.b, args.d})
-    b.prefetchTensorMap(map);
-  for (int64_t stage = 0; stage < layout.stages; ++stage) {
-    Value at = b.constI32(stage);
-    // Full: the producer arrives once, the bytes do the rest. Empty: one lane of every math warp arrives.
-    b.initBarrier(fullBarrier(at), 1);
-    b.initBarrier(emptyBarrier(at), layout.mathWarpgroups() * 4);
+private:
+  // Types.
+  Type f8() { return Float8E4M3FNType::get(b.getContext()); }
+  Type typeD() { return config.outputType == OutputType::f32 ? Type(b.getF32Type()) : Type(b.getBF16Type()); }
+  TileType tileType(ArrayRef<int64_t> shape, Type element, int64_t swizzle = 0) {
+    return TileType::get(b.getContext(), shape, element, swizzle);
   }
-  b.fenceBarrierInit();
+  TensorMapType mapType(int64_t rows, int64_t columns, Type element, int64_t swizzle = 0) {
+    return TensorMapType::get(b.getContext(), {rows, columns}, element, swizzle);
+  }
+  FragmentType fragmentType() { return FragmentType::get(b.getContext(), kWgmmaRows, plan.fragmentColumns()); }
+  RingType ringType();
+
+  // Roles.
+  void addArguments(Block &body);
+  void allocate();
+  void emitRoles();
+  void emitProducer();
+  void emitMath(Value warpgroup);
+
+  /// A tile of D.
+  struct Tile {
+    Value m0, n0, number, part;
+    /// Where to load from: inside of the matrices, also if a cluster's other block is alone there.
+    Value loadM, loadN;
+  };
+  using TileBody = function_ref<Value(const Tile &, Value slot)>;
+  void forEachTile(TileBody body);
+  using BlockBody = function_ref<SmallVector<Value>(Value blockK, ValueRange carried)>;
+  SmallVector<Value> forEachBlock(const Tile &tile, ValueRange init, int64_t unroll, BlockBody body);
+  Value lastStart(Value size, int64_t tile) {
+    Value tiles = b.divUnsigned(b.add(size, tile - 1), b.constI32(tile));
+    return b.mul(b.add(tiles, -1), tile);
+  }
+
+  // Math.
+  struct ScaleRows {
+    Value first, second;
+    /// Of each share of the columns whether it takes the second row, where that depends on the tile; else null.
+    SmallVector<Value> takesSecond;
+  };
+  ScaleRows scaleRowsOf(const Tile &tile);
+  SmallVector<Value> blockScales(const ScaleRows &rows, Value blockK);
+  SmallVector<Value> multiplyTile(Value warpgroup, const Tile &tile, Value slot);
+  SmallVector<Value> multiplyBlock(Value warpgroup, ArrayRef<Value> scalesB, Value slot, ValueRange sums);
+  void storePiece(Value warpgroup, int64_t wave, const Tile &tile, Value sum);
+  void storeSum(Value piece, const Tile &tile, Value sum);
+  Value pieceOf(Value warpgroup, int64_t wave) { return b.add(warpgroup, wave * plan.warpgroups); }
+
+  HopperBuilder &b;
+  const Fp8GemmPlan &plan;
+  const Fp8GemmConfig &config;
+  Value mapA, mapScaleA, mapB, mapD, scaleB, bias, workspace, counters, m;
+  Value staging, flags, ring;
+};
+} // namespace
+
+/// Inserts at the start of a new block of the region and comes back.
+static void inBlock(HopperBuilder &b, Region &region, TypeRange arguments, function_ref<void(Block &)> body) {
+  OpBuilder::InsertionGuard guard(b);
+  Block *block = b.createBlock(&region, {}, arguments, SmallVector<Location>(arguments.size(), b.getLoc()));
+  body(*block);
+}
+
+KernelOp Emitter::emit(StringRef name) {
+  auto kernel = b.create<KernelOp>(name, config.cluster());
+  inBlock(b, kernel.getBody(), {}, [&](Block &body) {
+    addArguments(body);
+    allocate();
+    emitRoles();
+  });
+  return kernel;
+}
+
+void Emitter::addArguments(Block &body) {
+  auto add = [&](Type type) -> Value { return body.addArgument(type, b.getLoc()); };
+  auto global = [&](Type element) { return GlobalType::get(b.getContext(), element); };
+  mapA = add(mapType(plan.boxRowsA(), kBlockK, f8(), 128));
+  mapScaleA = add(mapType(1, config.blockM, b.getF32Type()));
+  mapB = add(mapType(plan.boxRowsB(), kBlockK, f8(), 128));
+  mapD = add(mapType(plan.storeRows(), plan.storeColumns(), typeD(), plan.storeSwizzle()));
+  scaleB = add(global(b.getF32Type()));
+  if (config.bias)
+    bias = add(global(b.getF32Type()));
+  if (config.splitK > 1) {
+    workspace = add(global(b.getF32Type()));
+    counters = add(global(b.getI32Type()));
+  }
+  m = add(b.getI32Type());
+}
+
+RingType Emitter::ringType() {
+  // The operand on wgmma's M comes in pieces of 64 rows.
+  auto pieces = tileType({plan.pieces(), kWgmmaRows, kBlockK}, f8(), 128);
+  auto whole = tileType({plan.fragmentColumns(), kBlockK}, f8(), 128);
+  SmallVector<TileType> tiles = {config.swapAB ? whole : pieces, config.swapAB ? pieces : whole,
+                                 tileType({1, config.blockM}, b.getF32Type())};
+  return RingType::get(b.getContext(), plan.stages, config.cluster(), tiles);
+}
+
+void Emitter::allocate() {
+  staging = b.create<AllocOp>(tileType({plan.pieces(), plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle()));
+  if (config.splitK > 1)
+    flags = b.create<AllocOp>(tileType({plan.warpgroups, 1, 1}, b.getI32Type()));
+  ring = b.create<RingOp>(ringType(), plan.warpgroups * kWarpgroupWarps * config.cluster());
+}
+
+void Emitter::emitRoles() {
+  SmallVector<int64_t> registers;
+  if (plan.warpgroups > 1)
+    registers = {kMathRegisters, kProducerRegisters};
+  auto roles = b.create<WarpRolesOp>(ArrayRef<int64_t>{plan.warpgroups, 1}, registers, /*rolesCount=*/2);
+  inBlock(b, roles.getRoles()[0], b.getI32Type(), [&](Block &body) { emitMath(body.getArgument(0)); });
+  inBlock(b, roles.getRoles()[1], b.getI32Type(), [&](Block &) { emitProducer(); });
 }
 
 //===----------------------------------------------------------------------===//
-// Tile order
+// Tiles and K blocks
 //===----------------------------------------------------------------------===//
 
-Fp8GemmKernel::Tile Fp8GemmKernel::tileAt(Value index) {
-  Value tilesOfGroup = b.constI32(kTilesPerGroup * layout.tilesN());
-  Value group = b.divUnsigned(index, tilesOfGroup);
-  Value inGroup = b.sub(index, b.mul(group, tilesOfGroup));
-  Value firstM = b.mul(group, kTilesPerGroup);
-  Value groupM = b.minUnsigned(b.sub(tilesM, firstM), b.constI32(kTilesPerGroup));
-  Value indexN = b.divUnsigned(inGroup, groupM);
-  Value indexM = b.add(firstM, b.sub(inGroup, b.mul(indexN, groupM)));
-  return {b.mul(indexM, layout.blockM), b.mul(indexN, layout.blockN), indexN};
-}
-
-void Fp8GemmKernel::forEachTile(TileBody body) {
-  Value zero = b.constI32(0);
-  // The ring of stages runs on from tile to tile, in the producer and in the math warpgroups alike.
-  b.forLoop(b.blockIndex(), tiles, b.gridSize(), {zero, zero}, [&](Value index, ValueRange carried) {
-    Pipeline after = body(tileAt(index), {carried[0], carried[1]});
-    return SmallVector<Value>{after.stage, after.phase};
+void Emitter::forEachTile(TileBody body) {
+  Value first = b.create<FirstSlotOp>(SlotType::get(b.getContext()));
+  StringAttr pairs;
+  if (config.multicast != Multicast::none)
+    pairs = b.getStringAttr(config.multicast == Multicast::b ? "rows" : "columns");
+  auto loop = b.create<ForTilesOp>(TypeRange(first.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
+                                   kTilesPerGroup, config.splitK, pairs, first);
+  SmallVector<Type> arguments(4, b.getI32Type());
+  arguments.push_back(first.getType());
+  inBlock(b, loop.getBody(), arguments, [&](Block &block) {
+    Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), {}, {}};
+    tile.loadM = tile.m0;
+    tile.loadN = tile.n0;
+    if (config.multicast == Multicast::b)
+      tile.loadM = b.minUnsigned(tile.m0, lastStart(m, config.blockM));
+    if (config.multicast == Multicast::a)
+      tile.loadN = b.minUnsigned(tile.n0, b.constI32((plan.tilesN() - 1) * config.blockN));
+    b.create<YieldOp>(body(tile, block.getArgument(4)));
   });
 }
 
-//===----------------------------------------------------------------------===//
-// The ring of stages
-//===----------------------------------------------------------------------===//
-
-Fp8GemmKernel::Pipeline Fp8GemmKernel::advance(Pipeline at) {
-  Value next = b.add(at.stage, 1);
-  Value wraps = b.equal(next, b.constI32(layout.stages));
-  return {b.select(wraps, b.constI32(0), next), b.bitXor(at.phase, b.extendToI32(wraps))};
-}
-
-Value Fp8GemmKernel::fullBarrier(Value stage) { return stageBuffer(layout.offsetFull, stage, kBarrierBytes); }
-Value Fp8GemmKernel::emptyBarrier(Value stage) { return stageBuffer(layout.offsetEmpty, stage, kBarrierBytes); }
-
-Value Fp8GemmKernel::stageBuffer(int64_t offset, Value stage, int64_t stageBytes) {
-  return b.offset(b.offset(shared, offset), b.mul(stage, stageBytes));
+SmallVector<Value> Emitter::forEachBlock(const Tile &tile, ValueRange init, int64_t unroll, BlockBody body) {
+  Value begin = b.constI32(0), end = b.constI32(plan.kBlocks());
+  if (config.splitK > 1) {
+    // Part p takes the blocks from p * blocks / parts on.
+    auto start = [&](Value part) { return b.divUnsigned(b.mul(part, plan.kBlocks()), b.constI32(config.splitK)); };
+    begin = start(tile.part);
+    end = start(b.add(tile.part, 1));
+  }
+  SmallVector<Value> results = b.forLoop(begin, end, b.constI32(1), init, body);
+  if (unroll > 1)
+    results.front().getDefiningOp()->setAttr("hopper.unroll", b.getI64IntegerAttr(unroll));
+  return results;
 }
 
 //===----------------------------------------------------------------------===//
 // Producer
 //===----------------------------------------------------------------------===//
 
-void Fp8GemmKernel::emitProducer() {
-  // All four warps take part in setmaxnreg, one lane does the work. With one math warpgroup the file holds 255 registers for
-  // every thread, and there is nothing to redistribute.
-  if (layout.mathWarpgroups() > 1)
-    b.decreaseRegisters(kProducerRegisters);
-  b.ifThen(isProducerWarp, [&] {
-    b.ifThen(b.electOneLane(), [&] {
-      forEachTile([&](Tile tile, Pipeline start) {
-        auto end = b.forLoop(b.constI32(0), b.constI32(layout.kBlocks()), b.constI32(1), {start.stage, start.phase},
-                             [&](Value blockK, ValueRange carried) {
-                               Pipeline at = {carried[0], carried[1]};
-                               loadStage(tile, blockK, at);
-                               Pipeline next = advance(at);
-                               return SmallVector<Value>{next.stage, next.phase};
-                             });
-        return Pipeline{end[0], end[1]};
-      });
+void Emitter::emitProducer() {
+  auto load = [&](Value map, Value row, Value column, Value tile, Value multicastRows) {
+    b.create<TmaLoadOp>(map, row, column, tile, multicastRows);
+  };
+  auto one = b.create<OneThreadOp>();
+  inBlock(b, one.getBody(), {}, [&](Block &) {
+    forEachTile([&](const Tile &tile, Value slot) {
+      return forEachBlock(tile, slot, /*unroll=*/2, [&](Value blockK, ValueRange carried) {
+        auto produce = b.create<ProduceOp>(SlotType::get(b.getContext()), ring, carried[0]);
+        ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
+        inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+          Value k0 = b.mul(blockK, kBlockK);
+          load(mapA, tile.loadM, k0, stage.getArgument(0), config.multicast == Multicast::a ? m : Value());
+          load(mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicastRows=*/{});
+          load(mapB, tile.loadN, k0, stage.getArgument(1), config.multicast == Multicast::b ? b.constI32(config.n) : Value());
+        });
+        return SmallVector<Value>{produce.getNext()};
+      })[0];
     });
   });
 }
 
-void Fp8GemmKernel::loadStage(Tile tile, Value blockK, Pipeline at) {
-  // The opposite parity: in the first round the stage is free and the wait falls through.
-  b.waitBarrier(emptyBarrier(at.stage), b.bitXor(at.phase, b.constI32(1)));
-  Value full = fullBarrier(at.stage);
-  Value k0 = b.mul(blockK, kBlockK);
-  b.arriveAndExpect(full, layout.stageBytes());
-  b.tmaLoad(stageBuffer(layout.offsetA, at.stage, layout.stageBytesA), args.a, full, k0, tile.m0);
-  b.tmaLoad(stageBuffer(layout.offsetScale, at.stage, layout.stageBytesScale), args.scaleA, full, tile.m0, blockK);
-  b.tmaLoad(stageBuffer(layout.offsetB, at.stage, layout.stageBytesB), args.b, full, k0, tile.n0);
+//===----------------------------------------------------------------------===//
+// Math
+//===----------------------------------------------------------------------===//
+
+void Emitter::emitMath(Value warpgroup) {
+  forEachTile([&](const Tile &tile, Value slot) {
+    SmallVector<Value> end = multiplyTile(warpgroup, tile, slot);
+    for (int64_t wave = 0; wave < plan.waves; ++wave)
+      storePiece(warpgroup, wave, tile, end[1 + wave]);
+    return end[0];
+  });
+  b.create<WaitStoresOp>();
+}
+
+/// Which rows of B's scales the tile's columns meet.
+Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile) {
+  ScaleRows rows;
+  Value row = b.shiftRight(tile.loadN, 7);
+  rows.first = b.mul(row, plan.kBlocks());
+  int64_t share = plan.columnsOfScale();
+  if (share == config.blockN) {
+    rows.takesSecond = {Value()};
+    return rows;
+  }
+  // The last tile may end before the second row, which then does not exist.
+  rows.second = b.mul(b.minUnsigned(b.add(row, 1), b.constI32(plan.scaleRowsB() - 1)), plan.kBlocks());
+  Value intoBlock = b.bitAnd(tile.loadN, kBlockK - 1);
+  for (int64_t column = 0; column < config.blockN; column += share)
+    rows.takesSecond.push_back(column && column < kBlockK ? b.below(b.constI32(kBlockK - 1 - column), intoBlock) : Value());
+  return rows;
+}
+
+/// B's scale of each share of the columns in a K block.
+SmallVector<Value> Emitter::blockScales(const ScaleRows &rows, Value blockK) {
+  auto load = [&](Value row) -> Value { return b.create<LoadBlockScaleOp>(b.getF32Type(), scaleB, b.add(row, blockK)); };
+  Value first = load(rows.first), second = rows.second ? load(rows.second) : Value();
+  SmallVector<Value> scales;
+  for (auto [share, takesSecond] : llvm::enumerate(rows.takesSecond)) {
+    bool alwaysSecond = static_cast<int64_t>(share) * plan.columnsOfScale() >= kBlockK;
+    scales.push_back(takesSecond ? b.select(takesSecond, second, first) : alwaysSecond ? second : first);
+  }
+  return scales;
+}
+
+/// The next slot and the tile's sums, one for each wave.
+SmallVector<Value> Emitter::multiplyTile(Value warpgroup, const Tile &tile, Value slot) {
+  ScaleRows rows = scaleRowsOf(tile);
+  SmallVector<Value> init = {slot};
+  for (int64_t wave = 0; wave < plan.waves; ++wave)
+    init.push_back(b.create<ZeroOp>(fragmentType()));
+  return forEachBlock(tile, init, plan.unroll(), [&](Value blockK, ValueRange carried) {
+    // On its way while the stage is waited for and multiplied.
+    SmallVector<Value> scalesB = blockScales(rows, blockK);
+    return multiplyBlock(warpgroup, scalesB, carried[0], carried.drop_front());
+  });
+}
+
+SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scalesB, Value slot, ValueRange sums) {
+  auto type = cast<RingType>(ring.getType());
+  Type scalesType =
+      config.swapAB ? Type(ColumnScalesType::get(b.getContext(), config.blockM)) : RowScalesType::get(b.getContext());
+  SmallVector<Type> results(plan.waves, fragmentType());
+  results.push_back(scalesType);
+  SmallVector<Type> types = {slot.getType()};
+  llvm::append_range(types, results);
+  auto promote = [&](Value products, Value sum, Value scalesA) -> Value {
+    if (config.swapAB)
+      return b.create<PromoteOp>(fragmentType(), products, sum, scalesB[0], scalesA);
+    return b.create<PromoteOp>(fragmentType(), products, sum, scalesA, scalesB);
+  };
+  auto consume = b.create<ConsumeOp>(types, ring, slot);
+  ArrayRef<TileType> tiles = type.getTiles();
+  inBlock(b, consume.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+    Value tileM = stage.getArgument(config.swapAB ? 1 : 0), tileN = stage.getArgument(config.swapAB ? 0 : 1);
+    auto pieces = cast<TileType>(tileM.getType());
+    auto pieceType = tileType(pieces.getShape().drop_front(), f8(), 128);
+    auto accumulatorType = AccumulatorType::get(b.getContext(), kWgmmaRows, plan.fragmentColumns());
+    SmallVector<Value> yields;
+    for (int64_t wave = 0; wave < plan.waves; ++wave) {
+      Value piece = pieceOf(warpgroup, wave);
+      // Read A's scales before the stage is let go: afterwards TMA may overwrite them.
+      Value scales;
+      if (config.swapAB)
+        scales = b.create<LoadColumnScalesOp>(scalesType, stage.getArgument(2));
+      else
+        scales = b.create<LoadRowScalesOp>(scalesType, stage.getArgument(2), b.mul(piece, kWgmmaRows));
+      Value mine = b.create<TileAtOp>(pieceType, tileM, piece);
+      Value acc = b.create<WgmmaOp>(accumulatorType, mine, tileN);
+      Value products = b.create<WgmmaWaitOp>(fragmentType(), acc);
+      bool isLast = wave + 1 == plan.waves;
+      yields.push_back(isLast ? products : promote(products, sums[wave], scales));
+      if (isLast)
+        yields.push_back(scales);
+    }
+    b.create<YieldOp>(yields);
+  });
+  SmallVector<Value> next(consume.getResults().drop_back());
+  next.back() = promote(next.back(), sums.back(), consume.getResults().back());
+  return next;
+}
+
+//===----------------------------------------------------------------------===//
+// Epilogue
+//===----------------------------------------------------------------------===//
+
+void Emitter::storePiece(Value warpgroup, int64_t wave, const Tile &tile, Value sum) {
+  Value piece = pieceOf(warpgroup, wave);
+  if (config.splitK == 1)
+    return storeSum(piece, tile, sum);
+  auto flagType = tileType({1, 1}, b.getI32Type());
+  Value flag = b.create<TileAtOp>(flagType, flags, warpgroup);
+  Value fragment = b.add(b.mul(tile.number, plan.pieces()), piece);
+  auto combine =
+      b.create<CombinePartsOp>(b.getI1Type(), fragmentType(), sum, workspace, counters, fragment, tile.part, config.splitK, flag);
+  b.ifThen(combine.getLast(), [&] { storeSum(piece, tile, combine.getTotal()); });
+}
+
+void Emitter::storeSum(Value piece, const Tile &tile, Value sum) {
+  Value first = b.mul(piece, kWgmmaRows);
+  Value row = config.swapAB ? tile.m0 : b.add(tile.m0, first), column = config.swapAB ? b.add(tile.n0, first) : tile.n0;
+  if (config.bias)
+    sum = b.create<AddBiasOp>(fragmentType(), sum, bias, column, config.n, /*rows=*/config.swapAB);
+  auto mineType = tileType({plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle());
+  Value mine = b.create<TileAtOp>(mineType, staging, piece);
+  b.create<StoreTileOp>(sum, mine, mapD, row, column, /*transposed=*/config.swapAB, /*add=*/config.accumulate);
+}
+
+KernelOp emitFp8Gemm(HopperBuilder &builder, const Fp8GemmPlan &plan, StringRef name) {
+  return Emitter(builder, plan).emit(name);
 }
 
 } // namespace quant::nvvm

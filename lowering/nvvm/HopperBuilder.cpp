@@ -33,6 +33,7 @@ Value HopperBuilder::shiftRight(Value a, int64_t bits) { return create<arith::Sh
 Value HopperBuilder::bitAnd(Value a, int64_t mask) { return create<arith::AndIOp>(a, constI32(mask)); }
 Value HopperBuilder::bitXor(Value a, Value b) { return create<arith::XOrIOp>(a, b); }
 Value HopperBuilder::equal(Value a, Value b) { return create<arith::CmpIOp>(arith::CmpIPredicate::eq, a, b); }
+Value HopperBuilder::below(Value a, Value b) { return create<arith::CmpIOp>(arith::CmpIPredicate::ult, a, b); }
 Value HopperBuilder::select(Value condition, Value whenTrue, Value whenFalse) {
   return create<arith::SelectOp>(condition, whenTrue, whenFalse);
 }
@@ -73,14 +74,29 @@ Value HopperBuilder::offsetF32(Value pointer, Value index) {
 
 Value HopperBuilder::loadF32(Value pointer) { return create<LLVM::LoadOp>(getF32Type(), pointer); }
 
+Value HopperBuilder::offsetBy(Value pointer, Type type, Value index) {
+  return create<LLVM::GEPOp>(pointer.getType(), type, pointer, ArrayRef<LLVM::GEPArg>{index});
+}
+
+Value HopperBuilder::load(Type type, Value pointer, unsigned alignment) { return create<LLVM::LoadOp>(type, pointer, alignment); }
+
+Value HopperBuilder::loadConstant(Type type, Value pointer, unsigned alignment) {
+  return create<LLVM::LoadOp>(type, pointer, alignment, /*isVolatile=*/false, /*isNonTemporal=*/false, /*isInvariant=*/true);
+}
+
+void HopperBuilder::store(Value value, Value pointer, unsigned alignment) { create<LLVM::StoreOp>(value, pointer, alignment); }
+
 Value HopperBuilder::sharedAddress(Value pointer) { return create<LLVM::PtrToIntOp>(getI32Type(), pointer); }
 
-Value HopperBuilder::inlineAsm(Type result, StringRef text, StringRef constraints, ValueRange operands) {
+Value HopperBuilder::sharedPointer(Value address) {
+  return create<LLVM::IntToPtrOp>(LLVM::LLVMPointerType::get(getContext(), kShared), address);
+}
+
+Value HopperBuilder::inlineAsm(Type result, StringRef text, StringRef constraints, ValueRange operands, bool hasSideEffects) {
   // Side effects, and no memory attribute: LLVM then moves no load or store across it.
   auto dialect = LLVM::AsmDialectAttr::get(getContext(), LLVM::AsmDialect::AD_ATT);
-  auto op = create<LLVM::InlineAsmOp>(result ? TypeRange(result) : TypeRange(), operands, text, constraints,
-                                      /*has_side_effects=*/true, /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None,
-                                      dialect, ArrayAttr());
+  auto op = create<LLVM::InlineAsmOp>(result ? TypeRange(result) : TypeRange(), operands, text, constraints, hasSideEffects,
+                                      /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None, dialect, ArrayAttr());
   return result ? op.getResult(0) : Value();
 }
 
@@ -141,7 +157,9 @@ SmallVector<Value> HopperBuilder::forLoop(Value begin, Value end, Value step, Va
   auto loop = create<scf::ForOp>(begin, end, step, init);
   OpBuilder::InsertionGuard guard(*this);
   setInsertionPointToStart(loop.getBody());
-  create<scf::YieldOp>(body(loop.getInductionVar(), loop.getRegionIterArgs()));
+  SmallVector<Value> next = body(loop.getInductionVar(), loop.getRegionIterArgs());
+  if (!init.empty()) // A loop that carries nothing has its terminator.
+    create<scf::YieldOp>(next);
   return SmallVector<Value>(loop.getResults());
 }
 

@@ -44,6 +44,8 @@ public:
   Value bitAnd(Value a, int64_t mask);
   Value bitXor(Value a, Value b);
   Value equal(Value a, Value b);
+  /// a < b, unsigned.
+  Value below(Value a, Value b);
   Value select(Value condition, Value whenTrue, Value whenFalse);
   Value extendToI32(Value bit);
 
@@ -57,8 +59,16 @@ public:
   /// pointer + index, counted in f32.
   Value offsetF32(Value pointer, Value index);
   Value loadF32(Value pointer);
+  /// pointer + index, counted in `type`.
+  Value offsetBy(Value pointer, mlir::Type type, Value index);
+  Value load(mlir::Type type, Value pointer, unsigned alignment);
+  /// A load that may be cached for the length of the kernel, since no one writes there.
+  Value loadConstant(mlir::Type type, Value pointer, unsigned alignment);
+  void store(Value value, Value pointer, unsigned alignment);
   /// Low 32 bits of a shared memory address: what inline PTX and descriptors want.
   Value sharedAddress(Value pointer);
+  /// The pointer to that address.
+  Value sharedPointer(Value address);
 
   //===--- Vectors of f32 (HopperBuilder.cpp) -----------------------------===//
 
@@ -93,6 +103,15 @@ public:
   /// bar.sync over `threads` threads that share the barrier `id` (1..15).
   void syncThreads(Value id, int64_t threads);
 
+  /// This block's number in its cluster.
+  Value clusterRank();
+  /// All threads of the cluster meet. `relaxed`: without ordering memory, after fenceBarrierInit.
+  void syncCluster(bool relaxed);
+  /// Orders this thread's memory accesses before and after, as seen by the whole GPU.
+  void fenceGpu();
+  /// Adds one to an i32 in global memory; gives what was there.
+  Value countUp(Value counter);
+
   //===--- mbarriers (HopperBuilderNvvm.cpp) ------------------------------===//
 
   void initBarrier(Value barrier, int64_t arrivals);
@@ -102,15 +121,26 @@ public:
   void waitBarrier(Value barrier, Value parity);
   void arriveAndExpect(Value barrier, int64_t bytes);
   void arriveIf(Value predicate, Value barrier);
+  /// Where this block's shared memory at i32 `address` lies for block `block` of the cluster: an i32 in shared::cluster.
+  /// Neighbours lie beside it.
+  Value mapToBlock(Value address, Value block);
+  /// Arrives at a barrier of another block, at an address from mapToBlock.
+  void arriveRemoteIf(Value predicate, Value address);
 
   //===--- TMA (HopperBuilderNvvm.cpp) ------------------------------------===//
 
   void prefetchTensorMap(TensorMapArg map);
   /// Box at element coordinates (inner, outer) into shared memory; completes `barrier` by the full box's bytes, also out of
   /// range.
-  void tmaLoad(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer);
+  void tmaLoad(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer) {
+    tmaLoadMulticast(shared, map, barrier, inner, outer, /*blocks=*/0);
+  }
+  /// The same into the same place of each block whose bit is set in `blocks`; completes the barrier of each.
+  void tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks);
   /// Box from shared memory; elements outside the tensor are not written.
   void tmaStore(TensorMapArg map, Value shared, Value inner, Value outer);
+  /// The same, adding to what is there.
+  void tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Value outer);
   void commitStores();
   /// Waits until this thread's committed stores have read their shared memory.
   void waitStoresRead();
@@ -128,13 +158,15 @@ public:
   void wgmmaCommit();
   /// Waits for all groups and returns the n/2 finished accumulators of this thread.
   llvm::SmallVector<Value> wgmmaWait(Value acc, int64_t n);
-  /// Stores four 8x8 matrices of 16-bit elements; lane l gives the address of row l%8 of matrix l/8.
-  void storeMatrix4(Value shared, mlir::ArrayRef<Value> fragments);
+  /// Stores two or four 8x8 matrices of 16-bit elements; lane l gives the address of row l%8 of matrix l/8. `transposed` swaps
+  /// their rows and columns.
+  void storeMatrices(Value shared, mlir::ArrayRef<Value> fragments, bool transposed);
   /// 64-bit matrix descriptor of a K-major operand with 128-byte swizzle, from its low word (address >> 4).
   Value swizzled128Descriptor(Value lowWord);
 
 private:
-  Value inlineAsm(mlir::Type result, mlir::StringRef text, mlir::StringRef constraints, mlir::ValueRange operands);
+  Value inlineAsm(mlir::Type result, mlir::StringRef text, mlir::StringRef constraints, mlir::ValueRange operands,
+                  bool hasSideEffects = true);
 };
 
 /// Adds the external symbol of the dynamic shared memory (aligned to 1024 bytes) to the module, once.

@@ -50,6 +50,23 @@ void HopperBuilder::syncThreads(Value id, int64_t threads) {
   create<NVVM::BarrierOp>(Type(), id, constI32(threads), NVVM::BarrierReductionAttr(), Value());
 }
 
+Value HopperBuilder::clusterRank() { return create<NVVM::BlockInClusterIdXOp>(getI32Type()); }
+
+void HopperBuilder::syncCluster(bool relaxed) {
+  // Not the aligned forms: the roles' warps come here one by one.
+  if (relaxed)
+    create<NVVM::ClusterArriveRelaxedOp>(UnitAttr());
+  else
+    create<NVVM::ClusterArriveOp>(UnitAttr());
+  create<NVVM::ClusterWaitOp>(UnitAttr());
+}
+
+void HopperBuilder::fenceGpu() { inlineAsm(Type(), "fence.acq_rel.gpu;", "~{memory}", {}); }
+
+Value HopperBuilder::countUp(Value counter) {
+  return inlineAsm(getI32Type(), "atom.acq_rel.gpu.global.add.u32 $0, [$1], 1;", "=r,l,~{memory}", counter);
+}
+
 //===----------------------------------------------------------------------===//
 // mbarriers
 //===----------------------------------------------------------------------===//
@@ -74,6 +91,14 @@ void HopperBuilder::arriveIf(Value predicate, Value barrier) {
   inlineAsm(Type(), "@$1 mbarrier.arrive.shared::cta.b64 _, [$0];", "r,b", {sharedAddress(barrier), predicate});
 }
 
+Value HopperBuilder::mapToBlock(Value address, Value block) {
+  return inlineAsm(getI32Type(), "mapa.shared::cluster.u32 $0, $1, $2;", "=r,r,r", {address, block}, /*hasSideEffects=*/false);
+}
+
+void HopperBuilder::arriveRemoteIf(Value predicate, Value address) {
+  inlineAsm(Type(), "@$1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [$0];", "r,b", {address, predicate});
+}
+
 //===----------------------------------------------------------------------===//
 // TMA
 //===----------------------------------------------------------------------===//
@@ -83,18 +108,24 @@ void HopperBuilder::prefetchTensorMap(TensorMapArg map) {
   inlineAsm(Type(), "prefetch.tensormap [$0];", "l", map.pointer);
 }
 
-void HopperBuilder::tmaLoad(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer) {
+void HopperBuilder::tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks) {
   // A block's own shared memory lies inside the shared::cluster window, so the cluster form is right without a cluster. The
   // shared::cta form would need PTX 8.6, that is a driver of CUDA 12.8; this one loads on every CUDA 12 driver.
   Value destination = create<LLVM::AddrSpaceCastOp>(LLVM::LLVMPointerType::get(getContext(), kSharedCluster), shared);
+  Value mask = blocks ? create<LLVM::ConstantOp>(getI16IntegerAttr(static_cast<int16_t>(blocks))).getResult() : Value();
   create<NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp>(
-      destination, map.pointer, ValueRange{inner, outer}, barrier, /*im2colOffsets=*/ValueRange(), /*multicastMask=*/Value(),
-      /*l2CacheHint=*/Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
+      destination, map.pointer, ValueRange{inner, outer}, barrier, /*im2colOffsets=*/ValueRange(), mask, /*l2CacheHint=*/Value(),
+      NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
 }
 
 void HopperBuilder::tmaStore(TensorMapArg map, Value shared, Value inner, Value outer) {
   create<NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp>(map.pointer, shared, ValueRange{inner, outer}, /*l2CacheHint=*/Value(),
                                                      NVVM::TMAStoreMode::TILE, /*predicate=*/Value());
+}
+
+void HopperBuilder::tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Value outer) {
+  create<NVVM::CpAsyncBulkTensorReduceOp>(map.pointer, shared, NVVM::TMAReduxKind::ADD, NVVM::TMAStoreMode::TILE,
+                                          ValueRange{inner, outer}, /*l2CacheHint=*/Value());
 }
 
 void HopperBuilder::commitStores() { create<NVVM::CpAsyncBulkCommitGroupOp>(); }
@@ -152,9 +183,10 @@ SmallVector<Value> HopperBuilder::wgmmaWait(Value acc, int64_t n) {
   return finished;
 }
 
-void HopperBuilder::storeMatrix4(Value shared, ArrayRef<Value> fragments) {
+void HopperBuilder::storeMatrices(Value shared, ArrayRef<Value> fragments, bool transposed) {
   auto shape = NVVM::LdStMatrixShapeAttr::get(getContext(), 8, 8);
-  create<NVVM::StMatrixOp>(shared, fragments, NVVM::MMALayout::row, shape, NVVM::LdStMatrixEltType::B16);
+  create<NVVM::StMatrixOp>(shared, fragments, transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row, shape,
+                           NVVM::LdStMatrixEltType::B16);
 }
 
 //===----------------------------------------------------------------------===//

@@ -43,10 +43,21 @@ static Json toJson(const std::vector<SizeExpr> &sizes) {
 }
 
 static Json toJson(const Operand &operand) {
-  return {{"name", operand.name},
-          {"dtype", operand.dtype},
-          {"access", operand.written ? "write" : "read"},
-          {"shape", toJson(operand.shape)}};
+  Json json = {{"name", operand.name},
+               {"dtype", operand.dtype},
+               {"access", operand.accumulated ? "readwrite"
+                          : operand.written   ? "write"
+                                              : "read"},
+               {"shape", toJson(operand.shape)}};
+  if (operand.pitchBytes)
+    json["pitch_bytes"] = operand.pitchBytes;
+  if (operand.scratch)
+    json["scratch"] = true;
+  if (operand.zeroed)
+    json["initial"] = "zero";
+  if (!operand.from.empty())
+    json["from"] = operand.from;
+  return json;
 }
 
 namespace {
@@ -71,6 +82,8 @@ Json LaunchRecipe::toJson() const {
       {"format", 1},      {"kernel", kernel},          {"arch", "sm_90a"},           {"config", config},
       {"block", block},   {"cluster", cluster},        {"grid", grid.toJson()},      {"dynamic_shared_bytes", dynamicSharedBytes},
       {"limits", limits}, {"operands", Json::array()}, {"parameters", Json::array()}};
+  if (!rows.empty())
+    json["rows"] = rows;
   for (const Operand &operand : operands)
     json["operands"].push_back(nvvm::toJson(operand));
   for (const Parameter &parameter : parameters)

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // Everything a launcher must know about a kernel besides its code. A launcher that follows the recipe needs no knowledge of its
-// own about tiles, swizzles or parameters; test/gpu/launch.cpp is such a launcher.
+// own about tiles, swizzles or parameters; test/gpu/recipe.py is such a launcher.
 //
 //===----------------------------------------------------------------------===//
 
@@ -46,7 +46,7 @@ private:
   std::vector<SizeExpr> operands;
 };
 
-/// A tensor in global memory, row-major, dense, 16-byte aligned.
+/// A tensor in global memory, row-major, 16-byte aligned, dense unless it has a pitch.
 struct Operand {
   std::string name;
   /// MLIR's names: f8E4M3FN, f32, bf16.
@@ -54,6 +54,16 @@ struct Operand {
   bool written = false;
   /// Outermost first.
   std::vector<SizeExpr> shape;
+  /// In a program: the dispatch's operands that this one is, several where a weight's parts must stand row after row in one buffer.
+  std::vector<int> from = {};
+  /// Bytes from one row (of the innermost dimension) to the next; 0: rows are dense. What lies between two rows is never used.
+  int64_t pitchBytes = 0;
+  /// Written by adding to what is there.
+  bool accumulated = false;
+  /// Memory that the kernel needs while it runs, no input and no result.
+  bool scratch = false;
+  /// Must hold zeros before the first launch; the kernel leaves zeros.
+  bool zeroed = false;
 };
 
 /// A parameter that is a CUtensorMap of one operand. Element strides are 1, no interleave, out-of-range elements read as zero.
@@ -96,6 +106,8 @@ struct LaunchRecipe {
   std::vector<Operand> operands;
   /// In the order of the kernel's signature.
   std::vector<Parameter> parameters;
+  /// In a program: its name of the run-time size that is M here; empty where the recipe names no M.
+  std::string rows;
   /// What the kernel was built from, for people and reports: {"n": 7168, ...}.
   std::map<std::string, int64_t> config;
 

@@ -6,7 +6,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "lowering/nvvm/Ptx.h"
+#include "dialects/hopper/Hopper.h"
 #include "lowering/nvvm/NvvmSupport.h"
+#include "lowering/nvvm/Passes.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -25,6 +27,7 @@
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/InstIterator.h"
 #include "llvm/IR/Instructions.h"
 #include "llvm/IR/Module.h"
@@ -35,7 +38,8 @@ using namespace mlir;
 namespace quant::nvvm {
 
 void registerNvvmLowering(DialectRegistry &registry) {
-  registry.insert<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect, LLVM::LLVMDialect, scf::SCFDialect>();
+  registry.insert<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect, LLVM::LLVMDialect, scf::SCFDialect,
+                  hopper::HopperDialect>();
   insertNvvmDialect(registry);
   arith::registerConvertArithToLLVMInterface(registry);
   cf::registerConvertControlFlowToLLVMInterface(registry);
@@ -67,17 +71,19 @@ protected:
 } // namespace
 
 /// Inline asm is not convergent by itself, and the warp-synchronous PTX in it must not be made conditional or duplicated into
-/// branches.
+/// branches. What has no side effects may move.
 static void markInlineAsmConvergent(llvm::Module &module) {
   for (llvm::Function &function : module)
     for (llvm::Instruction &instruction : llvm::instructions(function))
       if (auto *call = dyn_cast<llvm::CallInst>(&instruction); call && call->isInlineAsm())
-        call->setConvergent();
+        if (cast<llvm::InlineAsm>(call->getCalledOperand())->hasSideEffects())
+          call->setConvergent();
 }
 
 static LogicalResult lowerToLlvmDialect(ModuleOp module) {
   PassManager passes(module.getContext());
   auto &kernels = passes.nest<gpu::GPUModuleOp>();
+  kernels.addPass(createLowerHopperToNvvm());
   kernels.addPass(createCanonicalizerPass());
   kernels.addPass(createCSEPass());
   kernels.addPass(createSCFToControlFlowPass());

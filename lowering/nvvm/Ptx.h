@@ -54,7 +54,7 @@ struct AssemblerOptions {
   std::string ptxas;
 };
 
-/// PTX for sm_90a of all kernels (llvm.func with nvvm.kernel) in the module, which is left as it is. Runs in process, needs no
+/// PTX for sm_90a of all kernels (hopper.kernel, and llvm.func with nvvm.kernel) in the module, which is left as it is. Runs in process, needs no
 /// CUDA toolkit. The PTX version is 8.0, the first with wgmma, so that every driver since CUDA 12.0 takes it.
 Result<std::string> compileToPtx(mlir::gpu::GPUModuleOp gpuModule);
 

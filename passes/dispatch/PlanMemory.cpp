@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/program/Program.h"
+#include "dialects/qblock/QBlock.h"
 #include "passes/Passes.h"
 #include "passes/dispatch/Forward.h"
 
@@ -60,11 +61,13 @@ private:
   /// Bytes of `result` at the largest number of tokens.
   FailureOr<int64_t> bytesOf(OpResult result) {
     auto type = cast<RankedTensorType>(result.getType());
+    // Scales that lie group by group have room for a multiple of 4 rows in each.
+    int64_t multiple = qblock::isKMajor(type) ? qblock::kKMajorRowMultiple : 1;
     if (!type.getElementType().isIntOrFloat())
       return result.getOwner()->emitError("memory plan: no size is known of ") << type;
     int64_t bits = type.getElementTypeBitWidth();
     for (int64_t size : type.getShape())
-      if (llvm::MulOverflow<int64_t>(bits, ShapedType::isDynamic(size) ? maxTokens : size, bits) || bits > kMaxBits)
+      if (llvm::MulOverflow<int64_t>(bits, ShapedType::isDynamic(size) ? llvm::alignTo(maxTokens, multiple) : size, bits) || bits > kMaxBits)
         return result.getOwner()->emitError("memory plan: with ") << maxTokens.getValue() << " tokens there is no memory for " << type;
     return llvm::alignTo(llvm::divideCeil(bits, 8), kAlignment);
   }

@@ -133,7 +133,7 @@ private:
     auto storage = qblock::StorageOp::create(rewriter, loc, value);
     Value data = collapse(storage.getData()), scale = collapse(storage.getScale());
     auto flat = qblock::BlockTensorType::get(cast<ShapedType>(data.getType()).getShape(), type.getStorageType(),
-                                             block.take_back(2), type.getScaleType(), Type());
+                                             block.take_back(2), type.getScaleType(), Type(), type.getKMajorScales());
     return qblock::AssembleOp::create(rewriter, loc, flat, data, scale, Value()).getResult();
   }
 

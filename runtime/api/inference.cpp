@@ -17,7 +17,7 @@ static bool hasValue(const Program &program, std::string_view name, ValueKind ki
   });
 }
 
-Result<Inference> Inference::create(std::unique_ptr<HostSession> session, int64_t maxChunk) {
+Result<Inference> Inference::create(std::unique_ptr<Session> session, int64_t maxChunk) {
   const Program &program = session->program();
   Extent tokens = {.size = 0, .dim = abi::Dim::Tokens}, outputs = {.size = 0, .dim = abi::Dim::Outputs};
   Extent vocab = {.size = program.limits.vocab, .dim = {}};

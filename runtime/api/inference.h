@@ -8,17 +8,17 @@
 #ifndef QUANT_RUNTIME_API_INFERENCE_H
 #define QUANT_RUNTIME_API_INFERENCE_H
 
-#include "runtime/device/host/session.h"
+#include "runtime/device/session.h"
 
 #include <span>
 
 namespace quant::runtime {
 
-/// A HostSession seen as a language model: keeps the position in the context and splits long inputs into chunks.
+/// A session seen as a language model: keeps the position in the context and splits long inputs into chunks.
 class Inference {
 public:
   /// Errors: the program has no input `tokens` or output `logits` of the form that docs/module-format.md asks for.
-  static Result<Inference> create(std::unique_ptr<HostSession> session, int64_t maxChunk);
+  static Result<Inference> create(std::unique_ptr<Session> session, int64_t maxChunk);
 
   /// Errors: an id outside the vocabulary; the message names index and id.
   Result<void> checkTokens(std::span<const int32_t> tokens) const;
@@ -33,12 +33,12 @@ public:
   /// `position` is in [0, position()].
   void reset(int64_t position) { nextPosition = position; }
 
-  const HostSession &host() const { return *session; }
+  const Session &device() const { return *session; }
 
 private:
   Inference() = default;
 
-  std::unique_ptr<HostSession> session;
+  std::unique_ptr<Session> session;
   int64_t maxChunk = 0;
   int64_t nextPosition = 0;
   int32_t *tokenInput = nullptr;       ///< limits.tokens ids, the session's

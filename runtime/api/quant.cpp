@@ -7,8 +7,10 @@
 
 #include "runtime/api/quant.h"
 
+#include "runtime/api/devices.h"
 #include "runtime/api/inference.h"
 #include "runtime/api/sampler.h"
+#include "runtime/device/host/thread_pool.h"
 
 #include <algorithm>
 #include <iomanip>
@@ -19,7 +21,7 @@ using namespace quant::runtime;
 
 struct quant_module {
   std::shared_ptr<const Module> module;
-  const Target *host; ///< null where there is none
+  const Target *target; ///< the one that the module is described by: of CPUs, else of GPUs; null where there is neither
   std::string targets, program;
 };
 
@@ -73,11 +75,13 @@ quant_status quant_module_open(const char *path, quant_module **module) {
       return failed(QUANT_INVALID_MODULE, opened.error().message);
     auto result = std::make_unique<quant_module>();
     result->module = std::make_shared<const Module>(std::move(*opened));
-    result->host = result->module->find(kHostTarget);
+    result->target = result->module->find(kHostTarget);
+    if (!result->target)
+      result->target = result->module->find(kSm90aTarget);
     result->targets = listTargets(*result->module);
-    if (result->host) {
+    if (result->target) {
       std::ostringstream os;
-      printProgram(os, *result->host);
+      printProgram(os, *result->target);
       result->program = os.str();
     }
     *module = result.release();
@@ -91,9 +95,9 @@ const char *quant_module_config(const quant_module *module) { return module->mod
 const char *quant_module_targets(const quant_module *module) { return module->targets.c_str(); }
 const char *quant_module_program(const quant_module *module) { return module->program.c_str(); }
 
-int64_t quant_module_vocab(const quant_module *module) { return module->host ? module->host->program.limits.vocab : 0; }
-int64_t quant_module_max_tokens(const quant_module *module) { return module->host ? module->host->program.limits.tokens : 0; }
-int64_t quant_module_max_context(const quant_module *module) { return module->host ? module->host->program.limits.context : 0; }
+int64_t quant_module_vocab(const quant_module *module) { return module->target ? module->target->program.limits.vocab : 0; }
+int64_t quant_module_max_tokens(const quant_module *module) { return module->target ? module->target->program.limits.tokens : 0; }
+int64_t quant_module_max_context(const quant_module *module) { return module->target ? module->target->program.limits.context : 0; }
 
 /// Errors: which option is out of range.
 static Result<void> checkOptions(const quant_session_options &options, const Limits &limits) {
@@ -109,29 +113,39 @@ static Result<void> checkOptions(const quant_session_options &options, const Lim
   return check("max_chunk", options.max_chunk, limits.tokens);
 }
 
+/// What a module lacks, and what to do.
+static std::string missingTarget(const std::string &target) {
+  if (target == kHostTarget)
+    return ": the module has no code for CPUs (target 'host')";
+  return ": the module has no code of target '" + target + "'; compile it with --target=" + target;
+}
+
 quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
                                   quant_session **session) {
   return guarded([&] {
     if (!module || !weights || !session)
       return failed(QUANT_INVALID_ARGUMENT, "quant_session_create: null argument");
     const std::string &path = module->module->path;
-    if (!module->host)
-      return failed(QUANT_INVALID_MODULE, path + ": the module has no code for CPUs (target 'host')");
     quant_session_options chosen = options ? *options : quant_session_options{};
-    if (Result<void> checked = checkOptions(chosen, module->host->program.limits); !checked)
+    const Device *device = findDevice(chosen.device ? chosen.device : "host");
+    if (!device)
+      return failed(QUANT_INVALID_ARGUMENT, "there is no device '" + std::string(chosen.device) + "': " + deviceNames());
+    const Target *target = module->module->find(device->target);
+    if (!target)
+      return failed(QUANT_INVALID_MODULE, path + missingTarget(device->target));
+    if (Result<void> checked = checkOptions(chosen, target->program.limits); !checked)
       return failed(QUANT_INVALID_ARGUMENT, checked.error().message);
-    HostOptions host = {.threads = chosen.threads,
-                        .context = chosen.context,
-                        .isa = chosen.isa ? chosen.isa : "",
-                        .profile = chosen.profile != 0};
-    // Asked before the weights are looked at, so that a wrong machine is not reported as a wrong checkpoint.
-    if (Result<const CodeObject *> object = selectObject(*module->host, host.isa, CpuFeatures::host()); !object)
-      return failed(QUANT_INVALID_MODULE, object.error().in(path).message);
+    SessionOptions asked = {.threads = chosen.threads,
+                            .context = chosen.context,
+                            .isa = chosen.isa ? chosen.isa : "",
+                            .profile = chosen.profile != 0};
+    if (Result<void> runs = device->check(*target, asked.isa); !runs)
+      return failed(QUANT_INVALID_MODULE, runs.error().in(path).message);
     Result<checkpoint::Checkpoint> opened = checkpoint::Checkpoint::open(weights);
     if (!opened)
       return failed(QUANT_INVALID_WEIGHTS, opened.error().message);
     auto tensors = std::make_shared<const checkpoint::Checkpoint>(std::move(*opened));
-    Result<std::unique_ptr<HostSession>> created = HostSession::create(module->module, std::move(tensors), host);
+    Result<std::unique_ptr<Session>> created = device->create(module->module, std::move(tensors), asked);
     if (!created)
       return failed(QUANT_INVALID_WEIGHTS, created.error().message);
     Result<Inference> inference = Inference::create(std::move(*created), chosen.max_chunk);
@@ -179,14 +193,14 @@ quant_status quant_session_reset(quant_session *session, int64_t position) {
   });
 }
 
-int32_t quant_session_threads(const quant_session *session) { return session->inference.host().threads(); }
-int64_t quant_session_context(const quant_session *session) { return session->inference.host().context(); }
-const char *quant_session_isa(const quant_session *session) { return session->inference.host().isa().c_str(); }
+int32_t quant_session_threads(const quant_session *session) { return session->inference.device().threads(); }
+int64_t quant_session_context(const quant_session *session) { return session->inference.device().context(); }
+const char *quant_session_isa(const quant_session *session) { return session->inference.device().isa().c_str(); }
 
 const char *quant_session_profile(quant_session *session) {
   guarded([&] {
-    std::vector<std::pair<std::string, ProfileEntry>> entries(session->inference.host().profile().begin(),
-                                                              session->inference.host().profile().end());
+    std::vector<std::pair<std::string, ProfileEntry>> entries(session->inference.device().profile().begin(),
+                                                              session->inference.device().profile().end());
     std::ranges::sort(entries, std::ranges::greater(), [](const auto &entry) { return entry.second.seconds; });
     std::ostringstream os;
     for (const auto &[label, entry] : entries)

@@ -59,7 +59,7 @@ QUANT_API void quant_module_free(quant_module *module);
 /** The model configuration that the module was compiled from, as JSON. */
 QUANT_API const char *quant_module_config(const quant_module *module);
 
-/** Token ids are below this. 0 where the module has no code for CPUs. */
+/** Token ids are below this. 0 where the module has no program that this runtime knows. */
 QUANT_API int64_t quant_module_vocab(const quant_module *module);
 
 /** Most tokens of one step; longer inputs of quant_forward take several. */
@@ -71,7 +71,7 @@ QUANT_API int64_t quant_module_max_context(const quant_module *module);
 /** What the module has code for, one "target/isa" a line, best first: "host/avx512\nhost/avx2\n". */
 QUANT_API const char *quant_module_targets(const quant_module *module);
 
-/** The CPU program as text, for people. */
+/** The program as text, for people: that of CPUs, or of GPUs where the module has no other. */
 QUANT_API const char *quant_module_program(const quant_module *module);
 
 /** How to run. All zero is the default. */
@@ -81,6 +81,7 @@ typedef struct quant_session_options {
   int64_t context;   /**< rows of the KV cache; 0: the module's limit. Memory is taken as rows are used */
   int64_t max_chunk; /**< most tokens of one step; 0: the module's limit */
   const char *isa;   /**< "avx2": this code, not the best that the CPU has; NULL: the best */
+  const char *device; /**< "host" (NULL): the CPU; others if the program has registered them (runtime/api/devices.h) */
 } quant_session_options;
 
 /** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped and must not change; of the weights

@@ -50,9 +50,10 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path &path)
 
 SafetensorsFile::SafetensorsFile(SafetensorsFile &&other) noexcept
     : filePath(std::move(other.filePath)), file(std::move(other.file)), header(std::move(other.header)),
-      mapping(std::exchange(other.mapping, {})) {}
+      mapping(std::exchange(other.mapping, {})), watched(std::exchange(other.watched, nullptr)) {}
 
 SafetensorsFile::~SafetensorsFile() {
+  unwatchMapping(watched);
   if (!mapping.empty())
     ::munmap(const_cast<std::byte *>(mapping.data()), mapping.size());
 }

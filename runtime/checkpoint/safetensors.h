@@ -11,6 +11,7 @@
 #include "runtime/abi/result.h"
 #include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/header.h"
+#include "runtime/checkpoint/lost_pages.h"
 
 #include <cstddef>
 #include <filesystem>
@@ -25,8 +26,8 @@ namespace quant::checkpoint {
 /// A safetensors file, checked at open and mapped read-only; pages come in as they are touched. Move-only; moving it keeps every
 /// TensorInfo and every span valid, destroying it unmaps the data.
 ///
-/// The file must not be changed while it is open: a truncated one raises SIGBUS at the next touch of a lost page, an overwritten
-/// one shows new bytes. Replacing it by rename, as our writer does, is safe: the mapping keeps the old file.
+/// The file must not be changed while it is open: a truncated one raises SIGBUS at the next touch of a lost page (see
+/// exitOnLostPages()), an overwritten one shows new bytes. Replacing it by rename, as our writer does, is safe: the mapping keeps the old file.
 /// verifyUnchanged() tells after the fact.
 class SafetensorsFile {
 public:
@@ -51,13 +52,15 @@ public:
 
 private:
   SafetensorsFile(std::filesystem::path path, OpenFile file, Header header, std::span<const std::byte> mapping)
-      : filePath(std::move(path)), file(std::move(file)), header(std::move(header)), mapping(mapping) {}
+      : filePath(std::move(path)), file(std::move(file)), header(std::move(header)), mapping(mapping),
+        watched(watchMapping(filePath, mapping)) {}
 
   std::filesystem::path filePath;
   OpenFile file;
   Header header;
   /// The whole file, from mmap.
   std::span<const std::byte> mapping;
+  WatchedMapping *watched;
 };
 
 } // namespace quant::checkpoint

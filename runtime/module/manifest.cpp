@@ -50,15 +50,59 @@ static KernelOperand parseKernelOperand(const json &json, const std::string &whe
     else
       reader.report(shape.error().message);
   }
+  operand.layout = parseLayout(reader);
   reader.finish();
   return operand;
 }
 
-static Kernel parseKernel(const json &json, const std::string &where, std::optional<Error> &error) {
+/// A launch recipe, whose text only the device reads.
+static std::string parseRecipe(ObjectReader &reader) {
+  const json &recipe = reader.any("launch");
+  if (!recipe.is_object())
+    reader.report("'launch' is not an object");
+  return recipe.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+static KernelVariant parseVariant(const json &json, const std::string &where, std::optional<Error> &error) {
+  ObjectReader reader(json, where, error);
+  KernelVariant variant;
+  const auto &range = reader.array("m");
+  const auto *low = range.size() == 2 ? range[0].get_ptr<const uint64_t *>() : nullptr;
+  const auto *high = range.size() == 2 ? range[1].get_ptr<const uint64_t *>() : nullptr;
+  if (!low || !high || *low > *high || *high > static_cast<uint64_t>(INT64_MAX))
+    reader.report("'m' is not a range [low, high]");
+  else
+    variant = {static_cast<int64_t>(*low), static_cast<int64_t>(*high), {}};
+  variant.recipe = parseRecipe(reader);
+  reader.finish();
+  return variant;
+}
+
+/// A GPU kernel's `launch`, its `variants`, or why it is `unsupported`.
+static void parseLaunches(ObjectReader &reader, Kernel &kernel, std::optional<Error> &error) {
+  if (reader.has("unsupported")) {
+    kernel.unsupported = reader.text("unsupported");
+    return;
+  }
+  if (!reader.has("variants")) {
+    kernel.variants.emplace_back().recipe = parseRecipe(reader);
+    return;
+  }
+  const auto &variants = reader.array("variants");
+  for (size_t i = 0; i < variants.size() && !error; ++i)
+    kernel.variants.push_back(parseVariant(variants[i], reader.where() + ": variant " + std::to_string(i), error));
+  if (variants.empty())
+    reader.report("'variants' is empty");
+}
+
+static Kernel parseKernel(const json &json, const std::string &where, bool isHost, std::optional<Error> &error) {
   ObjectReader reader(json, where, error);
   Kernel kernel;
   kernel.name = reader.text("name");
-  kernel.scratchBytes = reader.integer("scratch_bytes", 0, kMaxScratchBytes);
+  if (isHost)
+    kernel.scratchBytes = reader.integer("scratch_bytes", 0, kMaxScratchBytes);
+  else
+    parseLaunches(reader, kernel, error);
   const auto &operands = reader.array("operands");
   if (operands.size() > kMaxOperands)
     reader.report(std::to_string(operands.size()) + " operands, at most " + std::to_string(kMaxOperands) + " are allowed");
@@ -78,17 +122,21 @@ static void parseEntries(ObjectReader &reader, const std::vector<Kernel> &kernel
   entries.finish();
 }
 
-static CodeObject parseObject(const json &json, const std::string &where, const std::vector<Kernel> &kernels,
+static CodeObject parseObject(const json &json, const std::string &where, bool isHost, const std::vector<Kernel> &kernels,
                               const Sections &sections, std::optional<Error> &error) {
   ObjectReader reader(json, where, error);
   CodeObject object;
   object.isa = reader.text("isa");
   object.section = reader.text("section");
-  object.features = reader.texts("requires");
   if (auto section = sections.find(object.section); section != sections.end())
     object.image = section->second;
   else
     reader.report("there is no section " + checkpoint::quote(object.section));
+  if (!isHost) {
+    reader.finish();
+    return object;
+  }
+  object.features = reader.texts("requires");
   auto imageBytes = static_cast<int64_t>(object.image.size());
   object.textOffset = reader.integer("text_offset", 0, imageBytes);
   if (object.textOffset % static_cast<int64_t>(abi::kSectionAlignment) != 0)
@@ -125,23 +173,25 @@ static Target parseTarget(const json &json, const std::string &where, const Sect
   ObjectReader reader(json, where, error);
   Target target;
   target.name = reader.text("name");
-  if (target.name != kHostTarget)
+  bool isHost = target.name == kHostTarget;
+  if (!isHost && target.name != kSm90aTarget)
     return parseOtherTarget(reader, target.name, error);
   std::vector<std::string> names;
   const auto &kernels = reader.array("kernels");
   for (size_t i = 0; i < kernels.size() && !error; ++i) {
-    target.kernels.push_back(parseKernel(kernels[i], where + ": kernel " + std::to_string(i), error));
+    target.kernels.push_back(parseKernel(kernels[i], where + ": kernel " + std::to_string(i), isHost, error));
     names.push_back(target.kernels.back().name);
   }
   checkUnique(names, "kernel", reader);
   names.clear();
   const auto &objects = reader.array("objects");
   for (size_t i = 0; i < objects.size() && !error; ++i) {
-    target.objects.push_back(parseObject(objects[i], where + ": object " + std::to_string(i), target.kernels, sections, error));
+    target.objects.push_back(
+        parseObject(objects[i], where + ": object " + std::to_string(i), isHost, target.kernels, sections, error));
     names.push_back(target.objects.back().isa);
   }
   checkUnique(names, "isa", reader);
-  if (objects.empty())
+  if (isHost && objects.empty())
     reader.report("'objects' is empty");
   std::string program = reader.text("program");
   reader.finish();

@@ -14,6 +14,8 @@
 
 namespace quant::runtime {
 
+class ObjectReader;
+
 /// The JSON text of section `name`. Errors: no such section, not strict JSON.
 Result<nlohmann::json> parseJsonSection(const Sections &sections, const std::string &name);
 
@@ -25,6 +27,9 @@ Result<Program> parseProgram(const Sections &sections, const std::string &name, 
 
 /// A shape from JSON: constants of at least 1, and dims by name.
 Result<Shape> parseShape(const nlohmann::json &json);
+
+/// The layout that an object names, if it does.
+Layout parseLayout(ObjectReader &reader);
 
 /// Checks what values, dispatches and kernels say of each other: sizes, workspace ranges, operands, grids.
 Result<void> verifyTarget(const Target &target);

@@ -73,11 +73,27 @@ Result<int64_t> byteSize(const Shape &shape, DType dtype, const Dims &dims) {
   return bits / 8 + (bits % 8 != 0);
 }
 
+Result<int64_t> byteSize(const Value &value, const Dims &dims) {
+  if (value.layout == Layout::RowMajor)
+    return byteSize(value.shape, value.dtype, dims);
+  constexpr int64_t kRowMultiple = 4;
+  Shape rows(value.shape.begin(), value.shape.end() - 1);
+  Result<int64_t> bytes = byteSize(rows, value.dtype, dims), group = byteSize({value.shape.back()}, value.dtype, dims);
+  if (!bytes || !group)
+    return bytes ? group : bytes;
+  int64_t element = bitWidth(value.dtype) / 8, size = 0;
+  if (__builtin_mul_overflow((*bytes / element + kRowMultiple - 1) / kRowMultiple * kRowMultiple, *group, &size))
+    return fail("size overflows 64 bits");
+  return size;
+}
+
 static void printValue(std::ostream &os, const Value &value) {
   os << kindName(value.kind) << " \"" << value.name << "\" : ";
   if (value.kind == ValueKind::WeightGroup)
     os << value.count << " of ";
   printType(os, value.shape, value.dtype);
+  if (value.layout == Layout::KMajor)
+    os << " k_major";
   if (value.isScale)
     os << " scales";
   if (value.kind == ValueKind::Workspace)

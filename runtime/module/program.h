@@ -50,6 +50,10 @@ using Shape = std::vector<Extent>;
 /// "tokensx7168xf32", as MLIR writes it.
 void printType(std::ostream &os, const Shape &shape, DType dtype);
 
+/// How rows lie: one after another, or, of the scales of per-token groups, group by group, each group's rows side by side with room
+/// for a multiple of 4 of them.
+enum class Layout : uint8_t { RowMajor, KMajor };
+
 /// Bytes of a dense row-major tensor at `dims`, the last partial byte of a sub-byte type counted whole. Errors: overflow.
 Result<int64_t> byteSize(const Shape &shape, DType dtype, const Dims &dims);
 
@@ -62,11 +66,15 @@ struct Value {
   ValueKind kind = ValueKind::Workspace;
   DType dtype = DType::F32;
   Shape shape;
+  Layout layout = Layout::RowMajor; ///< of a Workspace value
   std::vector<std::string> aliases; ///< further checkpoint names of a weight or group, tried in order after `name`
   int64_t count = 0;                ///< tensors in a WeightGroup
   bool isScale = false;             ///< a weight or group that holds block scales: finite, not negative
   int64_t offset = 0;               ///< of a Workspace value, in bytes from the arena's start
 };
+
+/// byteSize of the shape, with the room that the layout wants.
+Result<int64_t> byteSize(const Value &value, const Dims &dims);
 
 /// One kernel launch.
 struct Dispatch {
@@ -104,12 +112,21 @@ struct KernelOperand {
   Access access = Access::Read;
   std::optional<int64_t> count; ///< a table of that many pointers, where the manifest says so
   std::optional<Shape> shape;   ///< the extents the code was made for, where the manifest says them
+  Layout layout = Layout::RowMajor;
+};
+
+/// One of the ways to launch a GPU kernel.
+struct KernelVariant {
+  int64_t lowRows = 0, highRows = INT64_MAX; ///< what the recipe's M must lie in, both ends included
+  std::string recipe;                        ///< the launch recipe's JSON
 };
 
 struct Kernel {
   std::string name;
-  int64_t scratchBytes = 0; ///< per worker
+  int64_t scratchBytes = 0; ///< per worker, of a host kernel
   std::vector<KernelOperand> operands;
+  std::vector<KernelVariant> variants; ///< of a GPU kernel; the first whose range fits runs
+  std::string unsupported;             ///< why there is no code, where there is none
 };
 
 /// Machine code of every kernel for one instruction set.
@@ -119,7 +136,7 @@ struct CodeObject {
   std::vector<std::string> features; ///< CPU features it needs: the manifest's `requires`
   int64_t textOffset = 0;            ///< where code starts in `image`, a multiple of 4096
   int64_t textBytes = 0;
-  std::vector<int64_t> entries;     ///< of each kernel, in bytes from the image's start
+  std::vector<int64_t> entries;     ///< of each kernel, in bytes from the image's start; all of these of host code only
   std::span<const std::byte> image; ///< points into the module's bytes
 };
 

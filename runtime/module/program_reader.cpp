@@ -67,6 +67,15 @@ static ValueKind parseKind(ObjectReader &reader) {
 }
 
 /// Whether a weight says that it holds block scales.
+Layout parseLayout(ObjectReader &reader) {
+  if (!reader.has("layout"))
+    return Layout::RowMajor;
+  std::string layout = reader.text("layout");
+  if (layout != "k_major")
+    reader.report("unknown layout " + checkpoint::quote(layout));
+  return Layout::KMajor;
+}
+
 static bool parseRole(ObjectReader &reader) {
   if (!reader.has("role"))
     return false;
@@ -99,8 +108,10 @@ static Value parseValue(const json &json, const std::string &where, std::optiona
   }
   if (group)
     value.count = reader.integer("count", 1, kMaxGroup);
-  if (value.kind == ValueKind::Workspace)
+  if (value.kind == ValueKind::Workspace) {
     value.offset = reader.integer("offset", 0, INT64_MAX);
+    value.layout = parseLayout(reader);
+  }
   reader.finish();
   return value;
 }

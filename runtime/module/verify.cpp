@@ -60,7 +60,9 @@ static Result<void> verifyValue(const Value &value, const Program &program) {
       return weight;
   if (value.kind == ValueKind::Cache && !dimsWithin(value.shape, {abi::Dim::Context}))
     return fail("a cache's shape can depend on 'context' only, found " + typeText(value.shape, value.dtype));
-  Result<int64_t> bytes = byteSize(value.shape, value.dtype, program.limits.largest());
+  if (value.layout == Layout::KMajor && (value.dtype != DType::F32 || value.shape.size() < 2))
+    return fail("k_major values are f32 of two dimensions or more, found " + typeText(value.shape, value.dtype));
+  Result<int64_t> bytes = byteSize(value, program.limits.largest());
   if (!bytes)
     return tl::unexpected(bytes.error());
   if (*bytes > kMaxValueBytes)
@@ -84,7 +86,7 @@ static Result<void> verifyWorkspace(const Program &program) {
   int64_t needed = 0;
   for (const Value &value : program.values)
     if (value.kind == ValueKind::Workspace)
-      needed = std::max(needed, value.offset + *byteSize(value.shape, value.dtype, program.limits.largest()));
+      needed = std::max(needed, value.offset + *byteSize(value, program.limits.largest()));
   if (program.workspaceBytes - needed > kWorkspaceSlack)
     return fail("workspace_bytes is " + std::to_string(program.workspaceBytes) + ", the values end at " + std::to_string(needed));
   return {};
@@ -105,6 +107,8 @@ static Result<void> verifyOperand(const Value &value, const KernelOperand &expec
                 std::string(mlirName(expected.dtype)));
   if (expected.access != Access::Read && (isWeight(value.kind) || value.kind == ValueKind::Input))
     return fail("is written, but a value of kind " + std::string(kindName(value.kind)) + " is read-only");
+  if (value.layout != expected.layout)
+    return fail(value.layout == Layout::KMajor ? "is k_major, the kernel expects rows" : "is not k_major as the kernel expects");
   if (expected.count && *expected.count != value.count)
     return fail("has " + std::to_string(value.count) + " tensors, the kernel expects " + std::to_string(*expected.count));
   if (expected.shape && *expected.shape != value.shape)

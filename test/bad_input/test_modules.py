@@ -103,7 +103,7 @@ class Modules(BadInputTest):
 
     def test_no_code_for_cpus(self) -> None:
         def rename(manifest: dict) -> None:
-            manifest["targets"][0]["name"] = "sm_90a"
+            manifest["targets"][0]["name"] = "gfx90a"
 
         self.refuse_module(self.edited("manifest.json", rename), "the module has no code for CPUs (target 'host')")
 

@@ -88,22 +88,25 @@ class Writing(BadInputTest):
         self.assertEqual(names(out), [])
 
     def test_killed_mid_write(self) -> None:
-        """SIGKILL leaves `.NAME.PID-N.tmp`; neither the next run nor one that is refused is bothered by it."""
+        """SIGKILL leaves `.NAME.PID-N.tmp` and the run's state; the same run goes on, another needs --force."""
         out = self.folder / "out"
         config = Path(__file__).resolve().parents[2] / "models" / "configs" / "16B.json"
         big = [Context.binaries / "quant-convert", "random", "--config", config, "--output", out, "--shard-size", "60MB"]
         process = subprocess.Popen(big, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not (out.exists() and any(name.endswith(".tmp") for name in names(out))) and process.poll() is None:
+        while not (out.exists() and any(name.startswith(".model-") for name in names(out))) and process.poll() is None:
             time.sleep(0.001)
         busy = call("quant-convert", *random_arguments(out, "--force"))
         process.kill()
         self.assertEqual(process.wait(), -signal.SIGKILL)
-        self.refused(busy, f"{out}: another process is writing to it ('.model-")
+        self.refused(busy, f"{out}: another process is writing to it; wait for it or choose another --output")
         for path in out.glob("*.safetensors"):  # shards that were complete already: none, or the first
             path.unlink()
-        self.assertTrue(names(out) and all(name.startswith(".") and name.endswith(".tmp") for name in names(out)), names(out))
-        self.accepted(call("quant-convert", *random_arguments(out)))
-        self.assertFalse([name for name in names(out) if name.endswith(".tmp")])
+        left = [name for name in names(out) if name != ".quant-convert.json"]
+        self.assertTrue(left and all(name.startswith(".") and name.endswith(".tmp") for name in left), left)
+        other = call("quant-convert", *random_arguments(out))
+        self.refused(other, f"{out}: holds an unfinished run of 'random' with other inputs or options; ", "--force")
+        self.accepted(call("quant-convert", *random_arguments(out, "--force")))
+        self.assertFalse([name for name in names(out) if name.startswith(".")])
         self.accepted(run_model(out))
 
     def test_weights_cut_short_while_they_are_used(self) -> None:

@@ -1,6 +1,6 @@
 """Runs the examples of the documentation: doctest.py SOURCE SCRATCH QUANT_OPT.
 
-- Every ```mlir block of the .td files and of docs/*.md must verify and round-trip. A block without a function gets one
+- Every ```mlir block of the .td files and of docs/*.md must verify and round-trip. A block without a function (or kernel) gets one
   around it: a value that it does not define becomes an argument. The types in front of the arrow belong to the operands in
   their order; operands that are left over are of type index. A kernel that it dispatches is declared.
 - Every line `quant-opt ...` or `quant-compile ...` of a block without a language in the .td files, and of a ```sh block in
@@ -74,7 +74,7 @@ def operand_types(signature):
 
 def wrap(text):
     """The block in a function whose arguments are what it does not define."""
-    if "func.func" in text:
+    if "func.func" in text or "hopper.kernel" in text:
         return text
     defined, arguments, kernels = set(), {}, []
     for statement in statements(text):
@@ -109,6 +109,7 @@ def make_inputs(source, scratch, quant_opt):
     for name in ("attention", "experts"):
         flag = {"attention": "mla"}.get(name, name)
         (scratch / f"{name}.mlir").write_text((source / f"test/passes/deepseek-decompose-{flag}.mlir").read_text())
+    (scratch / "kernel.mlir").write_text((source / "test/lowering/nvvm/lower-hopper-to-nvvm.mlir").read_text())
     for stage in ("fused", "dispatched", "tiled"):
         subprocess.run([quant_opt, mlp, f"--stage={stage}", "-o", scratch / f"{stage}.mlir"], check=True)
     for folder in ("models", "test"):

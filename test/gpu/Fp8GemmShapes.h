@@ -20,6 +20,11 @@ inline std::vector<nvvm::Fp8GemmConfig> modelShapes() {
           {7168, 18432}, {2048, 7168},  {7168, 2048}, {2112, 7168}, {4096, 7168},  {36864, 7168}};
 }
 
+/// DeepGEMM's dense benchmark: what is timed.
+inline std::vector<nvvm::Fp8GemmConfig> denseShapes() {
+  return {{2112, 7168}, {576, 7168}, {24576, 1536}, {32768, 512}, {7168, 16384}, {4096, 7168}, {7168, 2048}};
+}
+
 /// Edges: N far below a tile and in its second half, K below, beside and beyond a block.
 inline std::vector<nvvm::Fp8GemmConfig> oddShapes() {
   return {{8, 7168}, {136, 512}, {256, 64}, {256, 144}, {384, 2000}, {8, 16}};
@@ -28,6 +33,31 @@ inline std::vector<nvvm::Fp8GemmConfig> oddShapes() {
 /// Every tile the builder offers, for small M (64 rows) and small N (64 columns).
 inline std::vector<nvvm::Fp8GemmConfig> tileShapes() {
   return {{7168, 2048, 64, 128}, {576, 7168, 64, 64}, {576, 7168, 128, 64}, {136, 2000, 64, 64}};
+}
+
+/// Each part of the family on a shape with an edge in every direction: tiles, operand order, clusters, a split K, a K that is no
+/// multiple of 16, what is done to the sum.
+inline std::vector<nvvm::Fp8GemmConfig> familyShapes() {
+  using enum nvvm::Multicast;
+  constexpr auto f32 = nvvm::OutputType::f32;
+  std::vector<nvvm::Fp8GemmConfig> shapes;
+  for (auto [blockM, blockN] :
+       {std::pair{64, 16}, {64, 112}, {64, 192}, {128, 32}, {128, 144}, {128, 192}, {256, 64}, {256, 96}})
+    shapes.push_back({.n = 584, .k = 1100, .blockM = blockM, .blockN = blockN});
+  for (auto [blockM, blockN] : {std::pair{8, 64}, {8, 128}, {16, 64}, {32, 128}, {80, 64}, {128, 128}})
+    shapes.push_back({.n = 584, .k = 1100, .blockM = blockM, .blockN = blockN, .swapAB = true});
+  shapes.push_back({.n = 584, .k = 1100, .multicast = a});
+  shapes.push_back({.n = 584, .k = 1100, .blockM = 128, .blockN = 192, .multicast = b});
+  shapes.push_back({.n = 584, .k = 1100, .blockM = 16, .blockN = 64, .swapAB = true, .splitK = 3});
+  shapes.push_back({.n = 576, .k = 7168, .blockM = 64, .blockN = 64, .splitK = 4});
+  shapes.push_back({.n = 584, .k = 1100, .splitK = 2, .bias = true});
+  shapes.push_back({.n = 584, .k = 1100, .bias = true});
+  shapes.push_back({.n = 584, .k = 1100, .accumulate = true});
+  shapes.push_back({.n = 584, .k = 1100, .outputType = f32});
+  shapes.push_back({.n = 584, .k = 1100, .bias = true, .accumulate = true, .outputType = f32});
+  shapes.push_back(
+      {.n = 584, .k = 1100, .blockM = 16, .blockN = 64, .swapAB = true, .bias = true, .accumulate = true, .outputType = f32});
+  return shapes;
 }
 
 } // namespace quant::test

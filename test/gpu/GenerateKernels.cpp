@@ -5,17 +5,84 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// generate-gpu-kernels DIRECTORY [PTXAS]: for each kernel NAME.json (launch recipe), NAME.ptx and, with an assembler, NAME.cubin.
+// generate-gpu-kernels DIRECTORY: for each kernel NAME.json (launch recipe), NAME.ptx and, with an assembler, NAME.cubin;
+// index.json says which of them are timed.
 //
 //===----------------------------------------------------------------------===//
 
+#include "lowering/nvvm/CostModel.h"
+#include "lowering/nvvm/simt/Quantize.h"
 #include "test/gpu/Fp8GemmShapes.h"
+#include "tools/common/parallel.h"
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
+#include <map>
 
 using namespace quant;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+using Compile = std::function<Result<nvvm::CompiledKernel>()>;
+
+/// What is to be compiled, by name, and what index.json will say.
+struct Kernels {
+  std::map<std::string, Compile> jobs;
+  Json problems = Json::array(), memory = Json::array();
+
+  std::string add(const nvvm::Fp8GemmConfig &config) {
+    jobs[config.symbolName()] = [config] { return nvvm::compileFp8Gemm(config); };
+    return config.symbolName();
+  }
+  std::string add(const nvvm::QuantizeConfig &config) {
+    jobs[config.symbolName()] = [config] { return nvvm::compileQuantize(config); };
+    return config.symbolName();
+  }
+  std::string add(const nvvm::DequantizeConfig &config) {
+    jobs[config.symbolName()] = [config] { return nvvm::compileDequantize(config); };
+    return config.symbolName();
+  }
+};
+
+} // namespace
+
+/// The kernels that a model would have for this product, by M; they are timed.
+static void addTimed(Kernels &kernels, const nvvm::Fp8GemmConfig &shape) {
+  Json variants = Json::array();
+  for (const nvvm::GemmVariant &variant : nvvm::chooseVariants({.n = shape.n, .k = shape.k}, nvvm::findGpuModel("h200").value()))
+    variants.push_back({{"m", {variant.minM, variant.maxM}}, {"launch", kernels.add(variant.config) + ".json"}});
+  kernels.problems.push_back({{"kernel", "fp8_gemm"}, {"n", shape.n}, {"k", shape.k}, {"variants", variants}});
+}
+
+static void addMemoryBound(Kernels &kernels) {
+  using enum nvvm::FloatKind;
+  auto timed = [&](const std::string &name, int64_t m) { kernels.memory.push_back({{"kernel", name}, {"m", m}}); };
+  for (int64_t m : {64, 4096})
+    timed(kernels.add(nvvm::QuantizeConfig{.k = 7168}), m);
+  timed(kernels.add(nvvm::DequantizeConfig{.n = 7168, .k = 2048}), 1);
+  timed(kernels.add(nvvm::DequantizeConfig{.n = 18432, .k = 7168}), 1);
+  // Edges and the other types.
+  kernels.add(nvvm::QuantizeConfig{.k = 7168, .powerOfTwo = true});
+  kernels.add(nvvm::QuantizeConfig{.k = 2000, .input = f32});
+  kernels.add(nvvm::QuantizeConfig{.k = 100, .input = f32, .powerOfTwo = true});
+  kernels.add(nvvm::DequantizeConfig{.n = 130, .k = 1100, .output = f32});
+}
+
+static Kernels everyKernel() {
+  Kernels kernels;
+  for (const auto &shapes : {test::modelShapes(), test::oddShapes(), test::tileShapes()})
+    for (const nvvm::Fp8GemmConfig &config : shapes)
+      kernels.add(config);
+  for (const nvvm::Fp8GemmConfig &shape : test::denseShapes())
+    addTimed(kernels, shape);
+  for (const nvvm::Fp8GemmConfig &config : test::familyShapes())
+    kernels.add(config);
+  addMemoryBound(kernels);
+  return kernels;
+}
 
 static bool writeFile(const std::filesystem::path &path, const char *data, size_t bytes) {
   std::ofstream file(path, std::ios::binary);
@@ -23,40 +90,47 @@ static bool writeFile(const std::filesystem::path &path, const char *data, size_
   return file.good();
 }
 
-static bool generate(const nvvm::Fp8GemmConfig &config, const std::filesystem::path &directory,
-                     const nvvm::AssemblerOptions &options) {
-  Result<nvvm::CompiledKernel> kernel = nvvm::compileFp8Gemm(config, options);
-  if (!kernel) {
-    std::cerr << "error: " << kernel.error().message << "\n";
-    return false;
-  }
-  std::filesystem::path base = directory / kernel->recipe.kernel;
-  std::string json = kernel->recipe.toJson().dump(2) + "\n";
-  const auto &[ptx, cubin, log, usage] = kernel->artifact;
-  bool written = writeFile(base.string() + ".json", json.data(), json.size()) &&
-                 writeFile(base.string() + ".ptx", ptx.data(), ptx.size()) &&
-                 (cubin.empty() || writeFile(base.string() + ".cubin", cubin.data(), cubin.size()));
-  if (!written)
-    std::cerr << "error: cannot write " << base.string() << ".*\n";
-  return written;
+/// Empty, or what went wrong.
+static std::string write(const nvvm::CompiledKernel &kernel, const std::filesystem::path &directory) {
+  std::string base = (directory / kernel.recipe.kernel).string(), json = kernel.recipe.toJson().dump(2) + "\n";
+  const std::string &ptx = kernel.artifact.ptx;
+  const std::vector<char> &cubin = kernel.artifact.cubin;
+  bool written = writeFile(base + ".json", json.data(), json.size()) && writeFile(base + ".ptx", ptx.data(), ptx.size()) &&
+                 (cubin.empty() || writeFile(base + ".cubin", cubin.data(), cubin.size()));
+  return written ? "" : "cannot write " + base + ".*";
 }
 
 int main(int argc, char **argv) {
-  if (argc < 2) {
-    std::cerr << "usage: " << argv[0] << " DIRECTORY [PTXAS]\n";
+  if (argc != 2) {
+    std::cerr << "usage: " << argv[0] << " DIRECTORY\n";
     return 2;
   }
-  nvvm::AssemblerOptions options;
-  if (argc > 2)
-    options.ptxas = argv[2];
-  std::filesystem::create_directories(argv[1]);
-  int count = 0;
-  for (const auto &shapes : {test::modelShapes(), test::oddShapes(), test::tileShapes()})
-    for (const nvvm::Fp8GemmConfig &config : shapes) {
-      if (!generate(config, argv[1], options))
-        return 1;
-      ++count;
+  std::filesystem::path directory = argv[1];
+  std::filesystem::create_directories(directory);
+  // Kernels of an earlier run would be tested, too.
+  for (const auto &entry : std::filesystem::directory_iterator(directory))
+    if (entry.path().filename().string().starts_with("sm90_"))
+      std::filesystem::remove(entry.path());
+
+  Kernels kernels = everyKernel();
+  std::vector<Compile> jobs;
+  for (const auto &[name, job] : kernels.jobs)
+    jobs.push_back(job);
+  std::vector<std::string> errors(jobs.size());
+  tools::parallelFor(jobs.size(), 0, [&](size_t index) {
+    auto kernel = jobs[index]();
+    errors[index] = kernel ? write(*kernel, directory) : kernel.error().message;
+  });
+  int failed = 0;
+  for (const std::string &error : errors)
+    if (!error.empty()) {
+      std::cerr << "error: " << error << "\n";
+      ++failed;
     }
-  std::cout << count << " kernels in " << argv[1]
-            << (nvvm::findPtxas(options) ? "\n" : "; no ptxas found: PTX only, the driver compiles it at load\n");
+  std::string index = Json{{"format", 1}, {"problems", kernels.problems}, {"memory", kernels.memory}}.dump(2) + "\n";
+  if (!writeFile(directory / "index.json", index.data(), index.size()))
+    ++failed;
+  std::cout << jobs.size() - static_cast<size_t>(failed) << " of " << jobs.size() << " kernels in " << directory.string()
+            << (nvvm::findPtxas() ? "\n" : "; no ptxas found: PTX only, the driver compiles it at load\n");
+  return failed ? 1 : 0;
 }

@@ -23,6 +23,11 @@ func.func @forward(%x: tensor<?x16xf32> {program.dim = "tokens"}) -> tensor<?x16
   %r = program.dispatch @k16(%c) "result" : (tensor<?x16xf32>) -> tensor<?x16xf32>
   return %r : tensor<?x16xf32>
 }
+
+// RUN: quant-opt %S/Inputs/k_major_scales.mlir --program-plan-memory=max-tokens=5 | FileCheck %s --check-prefix=KMAJOR
+// Scales of 5 rows that lie group by group have room for 8 in each of 20 groups: 640 bytes, not 400.
+// KMAJOR: program.workspace_bytes = 640 : i64
+
 func.func private @k16(tensor<?x16xf32>) -> tensor<?x16xf32>
 func.func private @k32(tensor<?x16xf32>) -> tensor<?x32xf32>
 func.func private @k32to16(tensor<?x32xf32>) -> tensor<?x16xf32>

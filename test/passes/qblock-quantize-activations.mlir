@@ -1,6 +1,7 @@
 // RUN: quant-opt %s --qblock-quantize-activations | FileCheck %s --check-prefixes=CHECK,F32
 // RUN: quant-opt %s --qblock-quantize-activations=scale-format=ue8m0 | FileCheck %s --check-prefixes=CHECK,UE8M0
 // RUN: quant-opt %s --qblock-quantize-activations=result-type=bf16 | FileCheck %s --check-prefix=BF16
+// RUN: quant-opt %s --qblock-quantize-activations=scale-layout=k_major | FileCheck %s --check-prefix=KMAJOR
 
 !w = !qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>
 
@@ -10,6 +11,7 @@
 func.func @shared_input(%x: tensor<?x300xf32>, %w: !w) -> (tensor<?x256xf32>, tensor<?x256xf32>) {
   // F32-NEXT: %[[Q:.*]] = qblock.quantize %[[X]] : tensor<?x300xf32> -> !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>
   // UE8M0-NEXT: %[[Q:.*]] = qblock.quantize %[[X]] {power_of_two} : tensor<?x300xf32> -> !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>
+  // KMAJOR: qblock.quantize %{{.*}} -> !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>
   // CHECK-NEXT: qblock.matmul %[[Q]], %[[W]]
   // CHECK-NEXT: qblock.matmul %[[Q]], %[[W]]
   %0 = qblock.matmul %x, %w : (tensor<?x300xf32>, !w) -> tensor<?x256xf32>

@@ -112,3 +112,8 @@ def to_bf16(values: np.ndarray) -> np.ndarray:
     """float -> the uint16 pattern of the nearest bfloat16, ties to even (no NaN)."""
     bits = values.astype(np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def round_to_bf16(values: np.ndarray) -> np.ndarray:
+    """float -> the nearest bfloat16, as float64."""
+    return (to_bf16(values).astype(np.uint32) << 16).view(np.float32).astype(np.float64)

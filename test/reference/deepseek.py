@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from checkpoint import Checkpoint
+from checkpoint import Checkpoint, round_to_bf16
 from fp8 import quantize_dequantize
 
 Probabilities = Callable[[np.ndarray], np.ndarray]  # position-free scores [T, H, S] -> attention probabilities
@@ -181,11 +181,19 @@ class Model:
     mla: "absorb" or "naive" (equal but for rounding, and for FP8 activations of kv_b_proj).
     activations: "none", or "fp8": per-token-group E4M3 on the input of every FP8 linear; kv_b_proj is excluded under "absorb".
     ue8m0: power-of-two activation scales; None reads quantization_config.scale_fmt.
+    results: "exact", or "bf16": those of FP8 linears are rounded, as the GPU's matmul does; not the routed experts', whose are f32.
     """
 
-    def __init__(self, checkpoint: Checkpoint, mla: str = "absorb", activations: str = "none", ue8m0: bool | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        mla: str = "absorb",
+        activations: str = "none",
+        ue8m0: bool | None = None,
+        results: str = "exact",
+    ) -> None:
         config = self.config = checkpoint.config
-        self.checkpoint, self.mla, self.activations = checkpoint, mla, activations
+        self.checkpoint, self.mla, self.activations, self.results = checkpoint, mla, activations, results
         quantization = config.get("quantization_config") or {}
         self.ue8m0 = quantization.get("scale_fmt") == "ue8m0" if ue8m0 is None else ue8m0
         self.layers, self.heads = config["num_hidden_layers"], config["num_attention_heads"]
@@ -205,9 +213,12 @@ class Model:
 
     def linear(self, name: str, x: np.ndarray) -> np.ndarray:
         """x [.., in] by `name`.weight [out, in], plus `name`.bias when the checkpoint has one."""
-        if self.activations == "fp8" and self.checkpoint.is_fp8(name + ".weight"):
+        is_fp8 = self.activations == "fp8" and self.checkpoint.is_fp8(name + ".weight")
+        if is_fp8:
             x = quantize_dequantize(x, self.checkpoint.block[1], self.ue8m0)
         y = x @ self.weight(name + ".weight").T
+        if is_fp8 and self.results == "bf16" and ".experts." not in name:
+            y = round_to_bf16(y)
         return y + self.weight(name + ".bias") if name + ".bias" in self.checkpoint else y
 
     def new_cache(self) -> Cache:

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "test/sim/gemm_case.h"
+#include "test/sim/cuda_case.h"
 
 #include <gtest/gtest.h>
 
@@ -15,39 +15,20 @@
 namespace quant::test {
 namespace {
 
-template <typename T>
-sim::Buffer buffer(std::vector<T> &data) {
-  return {"data", std::as_writable_bytes(std::span<T>(data)), true};
-}
-
 /// Runs a kernel of cuda_kernels.cu whose arguments are the buffers, then `last` if it is not 0.
 sim::Report runCuda(const char *kernel, uint32_t grid, uint32_t block, std::vector<sim::Buffer> buffers, uint64_t last = 0) {
-  auto module = sim::Module::load(readText(std::filesystem::path(QUANT_SIM_PTX) / "cuda_kernels.ptx"));
-  EXPECT_TRUE(module) << module.error().message;
-  sim::Launch launch;
-  launch.kernel = kernel;
+  sim::Launch launch = launchOf(kernel, block, std::move(buffers));
   launch.grid[0] = grid;
-  launch.block[0] = block;
-  launch.buffers = std::move(buffers);
-  for (size_t i = 0; i < launch.buffers.size(); ++i)
-    launch.arguments.push_back(sim::PointerArgument{i, 0});
   if (last)
     launch.arguments.push_back(sim::ScalarArgument{last});
-  auto report = sim::run(**module, launch, {});
-  EXPECT_TRUE(report) << report.error().message;
-  return report ? *report : sim::Report();
-}
-
-void expectClean(const sim::Report &report) {
-  for (const sim::Finding &finding : report.findings)
-    ADD_FAILURE() << finding.toString();
+  return runLaunch(CudaFile("cuda_kernels"), launch);
 }
 
 TEST(Cuda, Reduce) {
   std::vector<float> in(1000), out(1);
   for (size_t i = 0; i < in.size(); ++i)
     in[i] = std::sin(static_cast<float>(i));
-  expectClean(runCuda("reduce", 2, 256, {buffer(in), buffer(out)}, in.size()));
+  expectClean(runCuda("reduce", 2, 256, {bufferOf(in), bufferOf(out)}, in.size()));
   double sums[2] = {};
   for (size_t i = 0; i < in.size(); ++i)
     sums[i / 256 % 2] += double(in[i]) * in[i];
@@ -62,7 +43,7 @@ TEST(Cuda, Diverge) {
       value[t] += (i ^ t) & 1 ? i * t : -i;
     odd[t / 32] |= (value[t] & 1u) << (t % 32);
   }
-  expectClean(runCuda("diverge", 1, 64, {buffer(out)}));
+  expectClean(runCuda("diverge", 1, 64, {bufferOf(out)}));
   for (int t = 0; t < 64; ++t) {
     uint32_t all = odd[t / 32];
     int want = t % 5 == 0   ? value[t] ^ 3
@@ -79,7 +60,7 @@ TEST(Cuda, Quantize) {
   std::vector<float> scales(2);
   for (size_t i = 0; i < in.size(); ++i)
     in[i] = static_cast<uint16_t>(0x3f80 + i); // 1 up to nearly 4.
-  expectClean(runCuda("quantize", 2, 128, {buffer(in), buffer(out), buffer(scales)}));
+  expectClean(runCuda("quantize", 2, 128, {bufferOf(in), bufferOf(out), bufferOf(scales)}));
   EXPECT_FLOAT_EQ(scales[0], (2 - 0x1p-7f) / 448);
   EXPECT_EQ(out[127], 0x7e);
   EXPECT_EQ(out[255], 0x7e);
@@ -88,7 +69,7 @@ TEST(Cuda, Quantize) {
 
 TEST(Cuda, RaceIsCaught) {
   std::vector<int> out(256);
-  sim::Report report = runCuda("race", 1, 256, {buffer(out)});
+  sim::Report report = runCuda("race", 1, 256, {bufferOf(out)});
   bool found = false;
   for (const sim::Finding &finding : report.findings)
     found |= finding.kind == sim::FindingKind::Race && finding.instruction.starts_with("ld.shared");

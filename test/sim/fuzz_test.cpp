@@ -5,6 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/device/sim/ptx.h"
+#include "test/sim/cuda_case.h"
 #include "test/sim/gemm_case.h"
 
 #include <gtest/gtest.h>
@@ -71,6 +73,55 @@ TEST(Fuzz, CutOff) {
   GemmKernel kernel(kKernel);
   for (size_t size = 0; size < kernel.ptx.size(); size += 97)
     runBroken(kernel, kernel.ptx.substr(0, size));
+}
+
+/// Runs every kernel of a file with arguments that suit its parameters' sizes.
+void runAll(const std::string &ptx) {
+  auto module = sim::Module::load(ptx);
+  if (!module)
+    return;
+  std::vector<int> data(2048);
+  for (const sim::Function &kernel : (*module)->ptx().functions) {
+    sim::Launch launch;
+    launch.kernel = kernel.name;
+    launch.grid = {4, 2, 1};
+    launch.block[0] = 64;
+    launch.buffers = {bufferOf(data)};
+    for (const sim::Variable &param : kernel.params)
+      if (param.bytes == sim::TensorMap::kBytes)
+        launch.arguments.push_back(sim::TensorMapArgument{0, mapOf(4, 32, 64, 32, 16)});
+      else if (param.bytes == 8)
+        launch.arguments.push_back(sim::PointerArgument{0, 0});
+      else
+        launch.arguments.push_back(sim::ScalarArgument{3});
+    sim::Options options;
+    options.threads = 1;
+    options.maxSteps = 2000;
+    options.maxBytes = uint64_t(1) << 28;
+    auto report = sim::run(**module, launch, options);
+    if (!report)
+      EXPECT_NE(report.error().message, "");
+  }
+}
+
+TEST(Fuzz, ClustersAndMechanisms) {
+  std::mt19937 random(4);
+  for (const char *name : {"cluster_kernels", "mechanism_kernels", "cuda_kernels"}) {
+    std::string text = CudaFile(name).ptx;
+    runAll(text);
+    for (int i = 0; i < 200; ++i) {
+      std::string ptx = text;
+      for (int changes = 0; changes < 2 + i % 20;)
+        if (char &c = ptx[random() % ptx.size()]; c >= '0' && c <= '9') {
+          c = static_cast<char>('0' + random() % 10);
+          ++changes;
+        } else if (random() % 50 == 0) {
+          c ^= static_cast<char>(1 << random() % 8);
+          ++changes;
+        }
+      runAll(ptx);
+    }
+  }
 }
 
 } // namespace

@@ -29,13 +29,13 @@ TEST_P(Gemm, Runs) {
   EXPECT_GT(result.report.instructions, 0u);
 }
 
+// Committed, so that the simulator can be tested without the compiler; gemm_family_test.cpp runs what the compiler makes today.
 constexpr const char *kK16 = "sm90_fp8_gemm_1d2d_n8_k16_bm128_bn128", *kK144 = "sm90_fp8_gemm_1d2d_n256_k144_bm128_bn128",
-                     *kK512 = "sm90_fp8_gemm_1d2d_n136_k512_bm128_bn128", *kSmallTile = "sm90_fp8_gemm_1d2d_n136_k2000_bm64_bn64",
                      *kK2000 = "sm90_fp8_gemm_1d2d_n384_k2000_bm128_bn128", *kK7168 = "sm90_fp8_gemm_1d2d_n576_k7168_bm128_bn128";
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const char *kernel : {kK16, kK144, kK512, kSmallTile, kK2000})
+  for (const char *kernel : {kK16, kK144, kK2000})
     for (int64_t m : {1, 7, 64, 100, 129, 300})
       all.push_back({kernel, m});
   all.push_back({kK7168, 1});
@@ -54,27 +54,6 @@ TEST(Gemm, EmptyLaunch) {
   GemmResult result = runGemm(kernel, kernel.ptx, 0);
   EXPECT_TRUE(result.clean()) << result.toString();
   EXPECT_EQ(result.report.blocks, 0u);
-}
-
-/// Every kernel of the folder that QUANT_SIM_PTX names: what the compiler at hand makes of all its shapes.
-TEST(Compiled, EveryKernel) {
-  const char *folder = std::getenv("QUANT_SIM_PTX");
-  if (!folder)
-    GTEST_SKIP() << "QUANT_SIM_PTX is not set";
-  constexpr int64_t kLargest = 16 << 20;
-  int count = 0;
-  for (const auto &entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() != ".ptx")
-      continue;
-    GemmKernel kernel(entry.path().stem());
-    // Wider ones run the same code more often.
-    if (kernel.n * kernel.k > kLargest)
-      continue;
-    GemmResult result = runGemm(kernel, kernel.ptx, 3);
-    EXPECT_TRUE(result.clean()) << kernel.name << "\n" << result.toString();
-    ++count;
-  }
-  EXPECT_GT(count, 0);
 }
 
 } // namespace

@@ -6,9 +6,9 @@
 // RUN: quant-opt %s --stage=fused --stage-options="target=sm_90a scale-format=ue8m0" | FileCheck %s --check-prefix=UE8M0
 
 // FUSED-NOT: qblock.dequantize
-// FUSED: %[[X:.*]] = qblock.quantize %{{.*}} : tensor<?x320xf32> -> !qblock.tensor<?x320xf8E4M3FN, block<1x128>, f32>
+// FUSED: %[[X:.*]] = qblock.quantize %{{.*}} : tensor<?x320xf32> -> !qblock.tensor<?x320xf8E4M3FN, block<1x128>, f32, k_major>
 // FUSED: qblock.matmul %[[X]], %{{.*}} -> tensor<?x512xbf16>
-// FUSED: %{{.*}}, %[[H:.*]] = deepseek.swiglu {{.*}} -> (tensor<?x256xf32>, !qblock.tensor<?x256xf8E4M3FN, block<1x128>, f32>)
+// FUSED: %{{.*}}, %[[H:.*]] = deepseek.swiglu {{.*}} -> (tensor<?x256xf32>, !qblock.tensor<?x256xf8E4M3FN, block<1x128>, f32, k_major>)
 // FUSED: qblock.matmul %[[H]], %{{.*}} -> tensor<?x320xbf16>
 
 // UE8M0: qblock.quantize %{{.*}} {power_of_two}
@@ -18,21 +18,25 @@
 // TILED: func.func private @matmul_f8E4M3FN_512x320
 // TILED: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (128, 128)
 // TILED: scf.for %{{.*}} = %c0 to %c320 step %c128
-// TILED: qblock.matmul_acc {{.*}} : (!qblock.tensor<?x?xf8E4M3FN, block<1x128>, f32>, !qblock.tensor<128x?xf8E4M3FN, block<128x128>, f32>, tensor<?x128xf32>)
+// TILED: qblock.matmul_acc {{.*}} : (!qblock.tensor<?x?xf8E4M3FN, block<1x128>, f32, k_major>, !qblock.tensor<128x?xf8E4M3FN, block<128x128>, f32>, tensor<?x128xf32>)
 // TILED: arith.truncf {{.*}} : tensor<?x512xf32> to tensor<?x512xbf16>
 
-// TARGET: func.func private @embed_320({{.*}} program.unsupported = "no sm_90a lowering of deepseek.embed yet"
+// Matmuls on the tensor cores, the rest without.
+// TARGET: func.func private @embed_320({{.*}} program.launch = "{
 // TARGET: func.func private @matmul_f8E4M3FN_512x320({{.*}} program.launch = "{
 // TARGET: func.func private @matmul_f8E4M3FN_320x256({{.*}} program.launch = "{
 // TARGET: gpu.module @sm_90a
-// TARGET: llvm.func @sm90_fp8_gemm_1d2d_n512_k320_bm128_bn128(
-// TARGET: nvvm.setmaxregister decrease
+// The cost model chooses the tile.
+// TARGET: llvm.func @sm90_fp8_gemm_1d2d_n512_k320_bm
+// TARGET: nvvm.wgmma.mma_async {{.*}} <m = 64, n = {{[0-9]+}}, k = 32>, {{.*}}<e4m3>{{.*}}<e4m3>
 // TARGET: nvvm.cp.async.bulk.tensor.shared.cluster.global
-// TARGET: nvvm.wgmma.mma_async {{.*}} <m = 64, n = 128, k = 32>, {{.*}}<e4m3>{{.*}}<e4m3>
-// TARGET: llvm.func @sm90_fp8_gemm_1d2d_n320_k256_bm128_bn128(
+// TARGET: llvm.func @sm90_fp8_gemm_1d2d_n320_k256_bm
 
-// BF16: @matmul_f8E4M3FN_512x320({{.*}} program.unsupported = "the activations are not f8E4M3FN in groups of 128 with f32 scales"
-// BF16-NOT: gpu.module
+// Activations that are not quantized: no tensor cores.
+// BF16: @matmul_f8E4M3FN_512x320({{.*}} program.launch = "{
+// BF16-NOT: wgmma
+// BF16: llvm.func @matmul_f8E4M3FN_512x320(
+// BF16-NOT: wgmma
 
 func.func @forward(%ids: tensor<?xi32> {program.dim = "tokens"}, %position: index {program.dim = "position"}, %outputs: index {program.dim = "outputs"}) -> (tensor<?x320xf32> {program.dim = "outputs"}) attributes {program.max_context = 64 : i64} {
   %table = program.weight "model.embed_tokens.weight" : tensor<512x320xbf16>

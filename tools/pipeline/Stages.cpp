@@ -45,6 +45,7 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
     quantize.scaleFormat = options.scaleFormat;
     // The tensor cores' kernels round to bf16 once, at the end; the host stays in f32.
     quantize.resultType = options.isHost() ? "f32" : "bf16";
+    quantize.scaleLayout = options.isHost() ? "row_major" : "k_major";
     forward.addPass(createQuantizeActivations(quantize));
     if (options.isHost())
       forward.addPass(createDequantizeActivations());
@@ -82,6 +83,7 @@ static void buildTarget(OpPassManager &pm, const StageOptions &options) {
   } else {
     // The kernel keeps the order of its instructions: no canonicalization behind it.
     pm.addPass(createLowerToNvvm());
+    pm.addPass(createLowerHopperToNvvm());
   }
 }
 

@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "tools/quant-bench/Bench.h"
+#include "tools/quant-bench/Convert.h"
+#include "tools/quant-bench/Sim.h"
 
 #include <CLI/CLI.hpp>
 
@@ -22,6 +24,8 @@ Examples:
   quant-bench gemv --shapes 7168x2048 --isa avx2    one matrix, in AVX2 code
   quant-bench gemm --tokens 8,64,256                many tokens at once
   quant-bench asm --shapes 7168x7168                what the compiler made of it
+  quant-bench convert --dir /data --python PYTHON   quant-convert's casts against a plain copy and torch
+  quant-bench sim                                   the simulator: seconds per tile at K = 7168
 
 Kernels come from the compiler (qblock.matmul, E4M3 with 128x128 blocks), are loaded and run by the runtime. Every round measures
 all contenders in turn, so read the ratios: they hold on a busy machine too, absolute figures do not. Weights are rotated through
@@ -100,6 +104,10 @@ int main(int argc, char **argv) {
   CLI::App *gemv = addCommand(app, options, "gemv", "one token: bandwidth against a plain read, and against bf16 weights");
   CLI::App *gemm = addCommand(app, options, "gemm", "many tokens: arithmetic against the f32 FMA peak");
   CLI::App *assembly = addCommand(app, options, "asm", "print a kernel's machine code as text");
+  ConvertOptions convertOptions;
+  CLI::App *convert = addConvertCommand(app, convertOptions);
+  SimOptions simOptions;
+  CLI::App *sim = addSimCommand(app, simOptions);
   addTiming(gemv, options);
   addTiming(gemm, options);
   gemm->add_option("--tokens", options.tokens, "rows of x, M")->delimiter(',')->check(CLI::Range(1, 1 << 16));
@@ -108,6 +116,10 @@ int main(int argc, char **argv) {
   } catch (const CLI::ParseError &error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (convert->parsed())
+    return report(runConvert(convertOptions), convertOptions.json, printConvert);
+  if (sim->parsed())
+    return report(runSim(simOptions), simOptions.json, printSim);
   if (options.shapes.empty())
     options.shapes = gemv->parsed() ? std::vector<std::string>{"7168x7168", "2048x7168", "18432x7168", "7168x16384", "24576x1536"}
                                     : std::vector<std::string>{"7168x7168"};

@@ -220,10 +220,7 @@ private:
 
   Result<void> compileHost(ModuleOp dispatched, StageOptions &stages) {
     Json program = programJson(dispatched), kernels, objects = Json::array();
-    report.dispatches += program["dispatches"].size();
-    report.weights = std::count_if(program["values"].begin(), program["values"].end(), [](const Json &value) {
-      return value["kind"] == "weight" || value["kind"] == "weight_group";
-    });
+    count(program);
     OwningOpRef<ModuleOp> tiled = dispatched.clone();
     if (auto reached = advance(*tiled, Stage::Tiled, stages); !reached)
       return reached;
@@ -233,7 +230,7 @@ private:
       if (auto reached = advance(*module, Stage::Target, stages); !reached)
         return reached;
       // Scratch is the largest that any instruction set needs.
-      Json lowered = kernelsJson(dispatched, *module);
+      Json lowered = hostKernelsJson(dispatched, *module);
       for (size_t index = 0; kernels.is_array() && index < kernels.size(); ++index)
         if (kernels[index]["scratch_bytes"] > lowered[index]["scratch_bytes"])
           lowered[index]["scratch_bytes"] = kernels[index]["scratch_bytes"];
@@ -247,6 +244,13 @@ private:
     sections.push_back({"program.host.json", program.dump()});
     targets.push_back({{"name", "host"}, {"program", "program.host.json"}, {"kernels", kernels}, {"objects", objects}});
     return {};
+  }
+
+  void count(const Json &program) {
+    report.dispatches = program["dispatches"].size();
+    report.weights = std::count_if(program["values"].begin(), program["values"].end(), [](const Json &value) {
+      return value["kind"] == "weight" || value["kind"] == "weight_group";
+    });
   }
 
   Json addObject(const host::CodeObject &object) {
@@ -266,14 +270,14 @@ private:
     OwningOpRef<ModuleOp> module = dispatched.clone();
     if (auto reached = advance(*module, Stage::Target, stages); !reached)
       return reached;
-    Json kernels = Json::array(), objects = Json::array();
-    for (func::FuncOp kernel : module->getOps<func::FuncOp>()) {
-      if (auto reason = kernel->getAttrOfType<StringAttr>(program::kUnsupportedAttr))
-        report.unsupported.push_back({"sm_90a", kernel.getSymName().str(), reason.str()});
-      if (auto launch = kernel->getAttrOfType<StringAttr>(program::kLaunchAttr))
-        kernels.push_back({{"name", kernel.getSymName()}, {"launch", Json::parse(launch.str())}});
-    }
+    Json kernels = gpuKernelsJson(dispatched, *module), objects = Json::array();
+    count(program);
     report.kernels += kernels.size();
+    for (const Json &kernel : kernels)
+      if (kernel.contains("unsupported")) {
+        report.unsupported.push_back({"sm_90a", kernel["name"], kernel["unsupported"]});
+        --report.kernels;
+      }
     for (gpu::GPUModuleOp gpuModule : module->getOps<gpu::GPUModuleOp>()) {
       auto ptx = nvvm::compileToPtx(gpuModule);
       if (!ptx)

@@ -6,6 +6,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "tools/quant-compile/Compile.h"
+#include "tools/quant-compile/CompileKernels.h"
+#include "tools/quant-compile/ExplainKernels.h"
+#include "tools/quant-compile/KernelOptions.h"
+
+#include "tools/common/table.h"
+#include "tools/common/units.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -21,13 +27,17 @@ Examples:
   quant-compile DeepSeek-V3/ -o model.qmod                     a checkpoint, for this kind of machine
   quant-compile DeepSeek-V3/ --target=host,sm_90a -o v3.qmod   and kernels for the H100
   quant-compile models/configs/671B.json --stop-after=fused -o -   look at the IR after a stage
+  quant-compile --list-kernels                                 GPU kernels that can be had without a model
+  quant-compile --kernel=fp8_gemm --n=7168 --k=2048 -o gemm/   one of them: PTX, cubin and launch recipes, a few variants by M
+  quant-compile --kernel=fp8_gemm --n=7168 --k=2048 --explain  which variants, and why
 
 Weights stay in the checkpoint: a module names them, and quant-run maps the files.
-Exit codes: 0 done, 1 the model cannot be compiled, 2 wrong usage.)";
+Exit codes: 0 done, 1 it cannot be compiled, 2 wrong usage.)";
 
 static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
-  app.add_option("input", options.input, "folder of a Hugging Face checkpoint, or a config.json")->required()->check(CLI::ExistingPath);
-  app.add_option("-o,--output", options.output, "module file to write (with --stop-after: IR; - for standard output)")->required();
+  app.add_option("input", options.input, "folder of a Hugging Face checkpoint, or a config.json")->check(CLI::ExistingPath);
+  app.add_option("-o,--output", options.output,
+                 "module file to write (with --stop-after: IR; - for standard output; with --kernel: a folder)");
   app.add_option("--target", options.targets, "what to compile for: host, sm_90a (H100 and H200: FP8 matmul kernels so far)")
       ->delimiter(',')
       ->check(CLI::IsMember({"host", "sm_90a"}))
@@ -44,12 +54,15 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   app.add_option("--max-tokens", options.maxTokens, "tokens of one call at most; longer prompts go in chunks")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
-  app.add_option("--max-context", options.maxContext, "longest context (default: the model's own)")->check(CLI::Range(1, 1 << 24));
-  app.add_option("--stop-after", options.stopAfter, "print the IR after this stage and stop: model, fused, dispatched, tiled, target")
+  app.add_option("--max-context", options.maxContext, "longest context (default: the model's own)")
+      ->check(CLI::Range(1, 1 << 24));
+  app.add_option("--stop-after", options.stopAfter,
+                 "print the IR after this stage and stop: model, fused, dispatched, tiled, target")
       ->check(CLI::IsMember({"model", "fused", "dispatched", "tiled", "target"}));
   app.add_option("--dump-stages-to", options.dumpDirectory, "folder for one file of IR for each stage and target");
   app.add_option("--kernels-to", options.kernelDirectory, "folder for the GPU kernels as files: PTX, cubin, launch recipes");
-  app.add_option("--ptxas", options.ptxas, "path of ptxas (default: $CUDA_HOME/bin, then PATH; without one the module holds PTX)");
+  app.add_option("--ptxas", options.ptxas,
+                 "path of ptxas (default: $CUDA_HOME/bin, then PATH; without one the module holds PTX)");
   app.add_flag("--json", json, "print the summary as JSON");
 }
 
@@ -89,23 +102,101 @@ static void printJson(const CompileReport &report, const CompileOptions &options
   std::cout << summary.dump(2) << "\n";
 }
 
+//===----------------------------------------------------------------------===//
+// Kernels by themselves
+//===----------------------------------------------------------------------===//
+
+static int fails(const Error &error) {
+  std::fprintf(stderr, "quant-compile: error: %s\n", error.message.c_str());
+  return 1;
+}
+
+/// Prints a text or its JSON form.
+static int printResult(const Result<std::string> &text) {
+  if (!text)
+    return fails(text.error());
+  std::fputs(text->c_str(), stdout);
+  return 0;
+}
+
+static int listAllKernels(const KernelOptions &options, bool json) {
+  if (options.explain)
+    return printResult(explainDenseShapes(options));
+  return printResult(json ? listKernelsJson().dump(2) + "\n" : listKernels());
+}
+
+static int explainKernel(const KernelOptions &options, bool json) {
+  if (json)
+    return printResult(explainGemmJson(options).map([](const auto &data) { return data.dump(2) + "\n"; }));
+  return printResult(explainGemm(options));
+}
+
+static void printKernelSummary(const KernelReport &report, const KernelOptions &options) {
+  std::fprintf(stderr, "%s: %s, %zu files, %s, compiled in %.1f s\n", options.output.c_str(), options.kernel.c_str(),
+               report.files.size(), tools::humanBytes(static_cast<uint64_t>(report.bytes)).c_str(), report.seconds);
+  tools::Table table({"M", "kernel", ">predicted us", "why"});
+  for (const auto &variant : report.index["variants"]) {
+    if (!variant.contains("predicted"))
+      continue;
+    std::string m = std::to_string(variant["m"][0].get<int64_t>()) + "-" + std::to_string(variant["m"][1].get<int64_t>());
+    char text[64];
+    std::snprintf(text, sizeof text, "%.1f at %lld", variant["predicted"]["microseconds"].get<double>(),
+                  static_cast<long long>(variant["predicted"]["m"].get<int64_t>()));
+    table.add({m, variant["launch"], text, variant["reason"]});
+  }
+  if (!table.empty())
+    std::fprintf(stderr, "%s", table.str(2).c_str());
+  for (const std::string &note : report.notes)
+    std::fprintf(stderr, "  %s\n", note.c_str());
+}
+
+static void printKernelJson(const KernelReport &report, const KernelOptions &options) {
+  nlohmann::ordered_json summary = {
+      {"output", options.output.string()}, {"kernels", report.index}, {"files", report.files}, {"bytes", report.bytes},
+      {"seconds", report.seconds},         {"notes", report.notes}};
+  std::cout << summary.dump(2) << "\n";
+}
+
+static int runKernelCommand(const KernelOptions &options, bool json) {
+  if (options.list)
+    return listAllKernels(options, json);
+  if (options.explain)
+    if (int status = explainKernel(options, json); status || options.output.empty())
+      return status;
+  auto report = planKernels(options).and_then([&](const KernelPlan &plan) { return compileKernels(options, plan); });
+  if (!report)
+    return fails(report.error());
+  json && !options.explain ? printKernelJson(*report, options) : printKernelSummary(*report, options);
+  return 0;
+}
+
 int main(int argc, char **argv) {
-  CLI::App app("Compiles a DeepSeek-V2/V3 model to one module file: program, kernels, no weights.", "quant-compile");
+  CLI::App app("Compiles a DeepSeek-V2/V3 model to one module file: program, kernels, no weights. Or single GPU kernels.",
+               "quant-compile");
   app.footer(kFooter);
   app.set_version_flag("--version", "quant-compile " QUANT_VERSION);
   CompileOptions options;
+  KernelOptions kernel;
   bool json = false;
   addOptions(app, options, json);
+  addKernelOptions(app, kernel);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError &error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  Result<CompileReport> report = compileModel(options);
-  if (!report) {
-    std::fprintf(stderr, "quant-compile: error: %s\n", report.error().message.c_str());
-    return 1;
+  if (auto usage = checkKernelUsage(app, kernel); !usage) {
+    std::fprintf(stderr, "%s\nRun with --help for more information.\n", usage.error().message.c_str());
+    return 2;
   }
+  if (kernel.list || !kernel.kernel.empty()) {
+    kernel.output = options.output;
+    kernel.ptxas = options.ptxas;
+    return runKernelCommand(kernel, json);
+  }
+  Result<CompileReport> report = compileModel(options);
+  if (!report)
+    return fails(report.error());
   if (json)
     printJson(*report, options);
   else if (options.stopAfter.empty())

@@ -5,10 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/text.h"
-#include "tools/common/parallel.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
+#include "tools/quant-convert/dequantize.h"
 #include "tools/quant-convert/run_plan.h"
 #include "tools/quant-convert/scales.h"
 #include "tools/quant-convert/side_files.h"
@@ -18,8 +17,6 @@
 using namespace quant;
 using namespace quant::convert;
 using checkpoint::Checkpoint;
-using checkpoint::DType;
-using checkpoint::quote;
 
 namespace {
 
@@ -38,46 +35,21 @@ struct CastBf16Plan {
 
 } // namespace
 
-static bool isFp8Weight(DType dtype) {
-  return dtype == DType::F8E4M3FN || dtype == DType::F8E5M2 || dtype == DType::F8E4M3FNUZ || dtype == DType::F8E5M2FNUZ;
-}
-
-/// Of the weight, null to keep it as it is.
-static Result<const Tensor *> findScale(const Checkpoint &input, const Tensor &weight, bool keepUnscaled) {
-  const std::string &name = weight.info->name;
-  const Tensor *scale = input.find(scaleNameOf(name));
-  if (!scale && !keepUnscaled)
-    return fail(describe(weight) + ": is FP8 and its scale " + quote(scaleNameOf(name)) +
-                " is in no shard; is the download complete? --keep-unscaled leaves such weights FP8");
-  if (scale && weight.info->dtype != DType::F8E4M3FN)
-    return fail(describe(weight) + ": is " + std::string(checkpoint::safetensorsName(weight.info->dtype)) +
-                ", only F8_E4M3 can be cast");
-  return scale;
-}
-
-/// A scale goes into its weight; one without a weight means that something is missing.
-static Result<void> checkOrphan(const Checkpoint &input, const Tensor &scale) {
-  std::string name = weightOfScaleInv(scale.info->name);
-  const Tensor *weight = input.find(name);
-  if (weight && isFp8Weight(weight->info->dtype))
-    return {};
-  return fail(describe(scale) + ": is a scale, and its weight " + quote(name) +
-              (weight ? " is not FP8" : " is in no shard; is the download complete?"));
-}
-
 static Result<void> addTensor(const Checkpoint &input, const Tensor &tensor, const CastBf16Options &options, const Block &block,
                               CastBf16Plan &plan, std::vector<Job> &jobs) {
   const std::string &name = tensor.info->name;
   if (!weightOfScaleInv(name).empty())
-    return checkOrphan(input, tensor);
-  if (!isFp8Weight(tensor.info->dtype)) {
+    return checkHasWeight(input, tensor);
+  if (!isFp8(tensor.info->dtype)) {
     ++plan.copied;
     jobs.push_back(copyJob(tensor, name));
     return {};
   }
-  auto scale = findScale(input, tensor, options.keepUnscaled);
+  auto scale = findScaleInv(input, tensor);
   if (!scale)
     return tl::unexpected(scale.error());
+  if (!*scale && !options.keepUnscaled)
+    return fail(missingScale(tensor).message + " --keep-unscaled leaves such weights FP8");
   if (!*scale) {
     ++plan.unscaled;
     jobs.push_back(copyJob(tensor, name));

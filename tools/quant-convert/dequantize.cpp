@@ -26,12 +26,35 @@ bool convert::isFp8(DType dtype) {
 }
 
 static constexpr std::string_view kWeight = ".weight", kScaleInv = "_scale_inv", kScale = "_scale", kShortScale = ".scale";
+static constexpr std::string_view kPacked = ".weight_packed";
+
+bool convert::isPackedInt4(const checkpoint::TensorInfo &tensor) {
+  return tensor.dtype == DType::I32 && tensor.name.ends_with(kPacked) && tensor.shape.size() == 2 &&
+         std::ranges::all_of(tensor.shape, [](int64_t size) { return size > 0; });
+}
+
+const TensorSource::Tensor *convert::packedWeightOf(std::string_view name, const TensorSource &source) {
+  for (std::string_view suffix : {"_shape", "_zero_point", "_g_idx"})
+    if (name.ends_with(suffix) && name.substr(0, name.size() - suffix.size()).ends_with(kWeight)) {
+      std::string weight = std::string(name.substr(0, name.size() - suffix.size() - kWeight.size())) + std::string(kPacked);
+      const auto *found = source.find(weight);
+      return found && isPackedInt4(*found->info) ? found : nullptr;
+    }
+  return nullptr;
+}
+
+uint64_t convert::storedElements(const checkpoint::TensorInfo &tensor) {
+  uint64_t elements = tensor.bytes() * 8 / uint64_t(checkpoint::bitWidth(tensor.dtype));
+  return isPackedInt4(tensor) ? elements * 8 : elements;
+}
 
 std::string convert::weightOfScale(std::string_view name, const TensorSource &source) {
   if (name.ends_with(kScaleInv))
     return std::string(name.substr(0, name.size() - kScaleInv.size()));
-  if (name.ends_with(kScale) && name.substr(0, name.size() - kScale.size()).ends_with(kWeight))
-    return std::string(name.substr(0, name.size() - kScale.size()));
+  if (name.ends_with(kScale) && name.substr(0, name.size() - kScale.size()).ends_with(kWeight)) {
+    std::string weight(name.substr(0, name.size() - kScale.size())), packed = weight + "_packed";
+    return source.find(packed) && !source.find(weight) ? packed : weight;
+  }
   if (!name.ends_with(kShortScale))
     return "";
   std::string weight = std::string(name.substr(0, name.size() - kShortScale.size())) + std::string(kWeight);
@@ -41,6 +64,8 @@ std::string convert::weightOfScale(std::string_view name, const TensorSource &so
 
 const TensorSource::Tensor *convert::findScale(const TensorSource &source, const TensorSource::Tensor &weight) {
   const std::string &name = weight.info->name;
+  if (isPackedInt4(*weight.info))
+    return source.find(name.substr(0, name.size() - kPacked.size()) + std::string(kWeight) + std::string(kScale));
   if (!isFp8(weight.info->dtype) && weight.info->dtype != DType::I8)
     return nullptr;
   for (std::string_view suffix : {kScaleInv, kScale})
@@ -213,6 +238,8 @@ Result<TensorValues> TensorValues::create(const TensorSource::Tensor &tensor, co
   std::string type(checkpoint::safetensorsName(info.dtype));
   if (!isOneNumber(info.dtype))
     return fail("is " + type + ", which is not dequantized here");
+  if (isPackedInt4(info))
+    return fail("is INT4, packed into I32, which is not dequantized here");
   if (isFp8(info.dtype) && !scale)
     return fail("is " + type + " and has no scale (weight_scale_inv or weight_scale)");
   TensorValues values;

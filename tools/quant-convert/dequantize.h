@@ -8,7 +8,7 @@
 // For tools that look at a checkpoint: every layout of scales that is met in the wild, in f64, at memory speed. Which tensor is
 // whose scale is decided by name:
 //   X.weight_scale_inv  DeepSeek      multiplied with X.weight, despite its name
-//   X.weight_scale      compressed-tensors
+//   X.weight_scale      compressed-tensors; of X.weight_packed where INT4 codes are packed into I32
 //   X.scale             DeepSeek's model-parallel layout, beside an FP8 X.weight only
 //
 //===----------------------------------------------------------------------===//
@@ -30,10 +30,20 @@ using tools::TensorSource;
 /// FP8 in any of its four forms: codes that mean nothing without a scale.
 bool isFp8(checkpoint::DType dtype);
 
+/// compressed-tensors' pack-quantized: eight INT4 codes in each I32 of "X.weight_packed".
+bool isPackedInt4(const checkpoint::TensorInfo &tensor);
+
+/// What goes along with a packed weight and is none itself: its weight_shape, weight_zero_point or weight_g_idx. Null: `name` is
+/// no such tensor.
+const TensorSource::Tensor *packedWeightOf(std::string_view name, const TensorSource &source);
+
+/// The numbers that a tensor holds: eight for each I32 of a packed weight.
+uint64_t storedElements(const checkpoint::TensorInfo &tensor);
+
 /// The weight that a tensor of this name is the scale of, were it there; "" if the name is no scale's.
 std::string weightOfScale(std::string_view name, const TensorSource &source);
 
-/// The scale of the weight `name`, or null. Only FP8 and I8 weights have scales; that of another is an orphan.
+/// The scale of the weight `name`, or null. Only FP8, I8 and packed INT4 weights have scales; that of another is an orphan.
 const TensorSource::Tensor *findScale(const TensorSource &source, const TensorSource::Tensor &weight);
 
 /// "576x7168", "scalar".

@@ -40,6 +40,13 @@ Result<void> convert::checkPlan(const Plan &plan, const EngineOptions &options) 
   return {};
 }
 
+Result<void> convert::verifyInputs(const Plan &plan) {
+  for (const checkpoint::Checkpoint *input : plan.inputs)
+    if (auto same = input->verifyUnchanged(); !same)
+      return same;
+  return {};
+}
+
 Result<void> convert::runSteps(const OutputShard &shard, unsigned threads, Sink &sink) {
   struct Step {
     const Job *job;
@@ -115,11 +122,12 @@ Result<void> Run::writeShard(const OutputShard &shard, tools::Progress &progress
     return tl::unexpected(created.error());
   auto writer = std::make_shared<SafetensorsWriter>(std::move(*created));
   WriteSink sink(*writer, progress);
-  if (auto made = runSteps(shard, options.threads, sink); !made)
+  auto made = runSteps(shard, options.threads, sink);
+  // First: whatever else failed may come from it.
+  if (auto same = verifyInputs(plan); !same)
+    return same;
+  if (!made)
     return made;
-  for (const checkpoint::Checkpoint *input : plan.inputs)
-    if (auto same = input->verifyUnchanged(); !same)
-      return same;
   if (auto before = finishPending(); !before)
     return before;
   pending = std::async(std::launch::async, [this, writer, &shard]() -> Result<void> {
@@ -152,10 +160,12 @@ Result<void> Run::verifyShards() {
   tools::Progress progress("verifying", plan.bytes());
   for (const OutputShard &shard : plan.shards)
     if (auto same = verifyShard(shard, options.output / shard.file, options.threads, progress); !same) {
+      if (auto unchanged = verifyInputs(plan); !unchanged)
+        return unchanged;
       auto marked = state.markBroken(shard.file);
       return marked ? same : marked;
     }
-  return {};
+  return verifyInputs(plan);
 }
 
 Result<void> Run::writeSideFile(const SideFile &file) {
@@ -202,7 +212,8 @@ Result<RunReport> convert::execute(const Plan &plan, const EngineOptions &option
     result = run.writeRest();
   if (result)
     result = state->end();
-  if (!result)
-    return tl::unexpected(result.error());
-  return report;
+  if (result)
+    return report;
+  state->abandon();
+  return tl::unexpected(result.error());
 }

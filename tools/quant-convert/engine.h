@@ -32,6 +32,9 @@ struct RunReport {
 /// What can be told without writing: the output is no input, the names of the files are safe. For --dry-run, too.
 Result<void> checkPlan(const Plan &plan, const EngineOptions &options);
 
+/// Fails if an input was written to since it was opened.
+Result<void> verifyInputs(const Plan &plan);
+
 /// Writes the plan's shards one after the other, each on all threads, then the side files, the index last. Memory is a few
 /// megabytes a thread. A shard appears when it is complete; a run that was killed goes on behind the last of them.
 Result<RunReport> execute(const Plan &plan, const EngineOptions &options);

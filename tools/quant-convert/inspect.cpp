@@ -108,7 +108,8 @@ static void countTensors(const TensorSource &source, Inspection &inspection) {
     inspection.bytes += info.bytes();
     if (!weightOfScale(info.name, source).empty())
       continue;
-    inspection.stored += elements;
+    if (!packedWeightOf(info.name, source))
+      inspection.stored += storedElements(info);
     std::string name = tools::nameOfKind(info.name);
     TensorKind &kind = kinds[{name, info.dtype, info.shape}];
     if (kind.tensors++ == 0)

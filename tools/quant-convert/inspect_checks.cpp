@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 using namespace quant;
 using namespace quant::convert;
@@ -69,6 +70,33 @@ static void reportScaleValues(const std::string &name, const ScaleTotals &totals
                       "has zeros: " + countOf(totals.zero, totals, "zero, so that their blocks are zero whatever the codes"));
 }
 
+/// A packed weight is [out, ceil(in / 8)], its scale [out, groups of in] or [out, 1].
+static void checkPacked(const TensorSource::Tensor &packed, const TensorSource::Tensor &scale, Inspection &inspection) {
+  const auto &weight = packed.info->shape, &groups = scale.info->shape;
+  if (groups.size() == 2 && groups[0] == weight[0] && groups[1] > 0 && groups[1] <= weight[1] * 8)
+    return;
+  inspection.report(true, "misshaped_scale", packed.info->name,
+                    "is INT4 of shape " + shapeText(std::array{weight[0], weight[1] * 8}) + " and has a scale of shape " +
+                        shapeText(groups) + "; a row of scales for each of its rows is needed");
+}
+
+/// "X.weight_shape" says how wide the packed weight was before it was padded to whole words.
+static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSource::Tensor &packed, Inspection &inspection) {
+  if (!shape.info->name.ends_with("_shape"))
+    return;
+  std::array<int64_t, 2> said = {};
+  const auto &stored = packed.info->shape;
+  bool isPair = shape.info->dtype == checkpoint::DType::I64 && shape.data.size() == sizeof(said);
+  if (isPair)
+    std::memcpy(said.data(), shape.data.data(), sizeof(said));
+  if (said[0] == stored[0] && said[1] > 0 && (said[1] - 1) / 8 + 1 == stored[1])
+    return;
+  inspection.report(true, "wrong_weight_shape", shape.info->name,
+                    "does not say the shape of " + checkpoint::quote(packed.info->name) + ", which holds " +
+                        shapeText(std::array{stored[0], stored[1] * 8}) + " codes" +
+                        (isPair ? ": it says " + shapeText(said) : ""));
+}
+
 /// The scale `name` of the weight `weightName`, which need not be there.
 static void checkPair(const TensorSource &source, const TensorSource::Tensor &scale, const std::string &weightName,
                       Inspection &inspection) {
@@ -77,6 +105,8 @@ static void checkPair(const TensorSource &source, const TensorSource::Tensor &sc
   if (!weight)
     return inspection.report(true, "orphan_scale", name,
                              "is a scale without its weight " + checkpoint::quote(weightName) + "; was the weight renamed?");
+  if (isPackedInt4(*weight->info))
+    return checkPacked(*weight, scale, inspection);
   if (!isFp8(weight->info->dtype) && weight->info->dtype != checkpoint::DType::I8)
     return inspection.report(true, "orphan_scale", name,
                              "is the scale of " + checkpoint::quote(weightName) + ", which is " +
@@ -95,9 +125,11 @@ void convert::checkScales(const TensorSource &source, Inspection &inspection, un
     if (!weight.empty()) {
       scales.push_back(&tensor);
       checkPair(source, tensor, weight, inspection);
-    } else if (isFp8(tensor.info->dtype) && !findScale(source, tensor)) {
+    } else if (const auto *packed = packedWeightOf(tensor.info->name, source)) {
+      checkPackedShape(tensor, *packed, inspection);
+    } else if ((isFp8(tensor.info->dtype) || isPackedInt4(*tensor.info)) && !findScale(source, tensor)) {
       inspection.report(true, "missing_scale", tensor.info->name,
-                        "is " + std::string(safetensorsName(tensor.info->dtype)) +
+                        "is " + std::string(isPackedInt4(*tensor.info) ? "INT4" : safetensorsName(tensor.info->dtype)) +
                             " and has no scale (weight_scale_inv or weight_scale)" +
                             (source.isSingleFile() ? "; it may be in another file of the checkpoint" : ""));
     }

@@ -210,10 +210,16 @@ static std::string dtypesText(const Inspection &inspection) {
   return table.str();
 }
 
+/// For people: packed INT4 is stored as I32.
+static std::string dtypeText(const std::string &name, checkpoint::DType dtype, const std::vector<int64_t> &shape) {
+  bool packed = isPackedInt4({name, dtype, shape});
+  return (packed ? "INT4 in " : "") + std::string(safetensorsName(dtype));
+}
+
 static std::string kindsText(const Inspection &inspection) {
   Table table({"tensor", ">count", "dtype", ">shape", ">scale", ">bytes"});
   for (const TensorKind &kind : inspection.kinds)
-    table.add({printable(kind.name), std::to_string(kind.tensors), std::string(safetensorsName(kind.dtype)),
+    table.add({printable(kind.name), std::to_string(kind.tensors), dtypeText(kind.name, kind.dtype, kind.shape),
                shapeText(kind.shape), kind.scaleShape ? shapeText(*kind.scaleShape) : "", humanBytes(kind.bytes)});
   return table.str();
 }
@@ -222,8 +228,8 @@ static std::string tensorsText(const TensorSource &source) {
   Table table({"tensor", "dtype", ">shape", ">scale", ">bytes", "file"});
   for (const auto &tensor : source.tensors()) {
     const auto *scale = findScale(source, tensor);
-    table.add({printable(tensor.info->name), std::string(safetensorsName(tensor.info->dtype)), shapeText(tensor.info->shape),
-               scale ? shapeText(scale->info->shape) : "", humanBytes(tensor.info->bytes()),
+    table.add({printable(tensor.info->name), dtypeText(tensor.info->name, tensor.info->dtype, tensor.info->shape),
+               shapeText(tensor.info->shape), scale ? shapeText(scale->info->shape) : "", humanBytes(tensor.info->bytes()),
                printable(tensor.file->path().filename().native())});
   }
   return table.str();

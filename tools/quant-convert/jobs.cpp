@@ -92,32 +92,19 @@ Job convert::copyPieceJob(const Tensor &tensor, std::string name, const Piece &p
 // To FP8
 //===----------------------------------------------------------------------===//
 
-namespace {
-
-/// Rows of one block row, with the scales to keep, if any.
-struct BlockRow {
-  DType dtype;
-  const std::byte *data;
-  int64_t rows, columns; ///< of elements, dense
-  std::span<const float> reused;
-};
-
-} // namespace
-
-/// Writes the codes and the scales of a block row, and how many reused scales were kept to `kept`. False: an element is NaN or
-/// infinite.
-static bool quantizeBlockRow(const BlockRow &in, const QuantizeOptions &options, uint8_t *codes, std::span<float> scales,
-                             uint64_t &kept) {
+std::optional<uint64_t> convert::quantizeBlockRow(const BlockRow &in, const QuantizeOptions &options, uint8_t *codes,
+                                                  std::span<float> scales) {
   const QuantizeKernels &kernels = quantizeKernels(in.dtype);
   int64_t rowBytes = in.columns * checkpoint::bitWidth(in.dtype) / 8;
   std::vector<uint32_t> magnitudes(scales.size());
   for (int64_t r = 0; r < in.rows; ++r)
     kernels.amaxRow(in.data + r * rowBytes, in.columns, options.block[1], magnitudes.data());
   std::vector<float> divisors(scales.size());
+  uint64_t kept = 0;
   for (size_t b = 0; b < scales.size(); ++b) {
     float amax = magnitudeValue(in.dtype, magnitudes[b]);
     if (!std::isfinite(amax))
-      return false;
+      return std::nullopt;
     bool keep = !in.reused.empty() && scaleFits(in.reused[b], amax, options.scaleFmt);
     kept += keep;
     scales[b] = keep ? in.reused[b] : blockScale(amax, options.scaleFmt);
@@ -125,7 +112,7 @@ static bool quantizeBlockRow(const BlockRow &in, const QuantizeOptions &options,
   }
   for (int64_t r = 0; r < in.rows; ++r)
     kernels.quantizeRow(in.data + r * rowBytes, in.columns, options.block[1], divisors.data(), codes + r * in.columns);
-  return true;
+  return kept;
 }
 
 /// The error for the first element of these rows that is NaN or infinite.
@@ -161,8 +148,10 @@ Job convert::quantizeJob(const Tensor &weight, std::string name, std::string sca
       auto range = [&](std::span<float> all) { return all.subspan(static_cast<size_t>(b * scales[1]), scales[1]); };
       BlockRow row{weight.info->dtype, in.data() + b * blockRows * rowBytes, std::min(blockRows, rows - b * blockRows), columns,
                    reused ? range(keep) : std::span<float>()};
-      if (!quantizeBlockRow(row, options, codes.data() + b * blockRows * columns, range(out), kept))
+      auto keptHere = quantizeBlockRow(row, options, codes.data() + b * blockRows * columns, range(out));
+      if (!keptHere)
         return failNonFinite(weight, begin, begin + rows);
+      kept += *keptHere;
     }
     tools::doneReading(in);
     if (count && sink.isWriting()) {
@@ -243,9 +232,7 @@ Job convert::requantizeJob(const Tensor &weight, const Tensor &scale, std::strin
     for (int64_t r = 0; r < rows; ++r) // closes up the piece's columns, front to back
       std::memmove(&whole[r * piece.columns], &whole[r * columns + piece.column], piece.columns * sizeof(float));
     auto codes = scratch<uint8_t>(0, rows * piece.columns);
-    uint64_t kept = 0;
-    BlockRow row{DType::F32, std::as_bytes(whole).data(), rows, piece.columns, {}};
-    quantizeBlockRow(row, options, codes.data(), out, kept);
+    quantizeBlockRow({DType::F32, std::as_bytes(whole).data(), rows, piece.columns, {}}, options, codes.data(), out);
     tools::doneReading(weight.data.subspan(static_cast<size_t>(first * columns), static_cast<size_t>(rows * columns)));
     if (auto put = sink.put(name, static_cast<uint64_t>(begin * piece.columns), std::as_bytes(codes)); !put)
       return put;

@@ -19,6 +19,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 
 namespace quant::convert {
 
@@ -52,6 +53,19 @@ struct QuantizeOptions {
   Block block = {128, 128};
   models::ScaleFmt scaleFmt = models::ScaleFmt::None;
 };
+
+/// Rows that share scales, one row of blocks, with the scales to keep, if any.
+struct BlockRow {
+  checkpoint::DType dtype; ///< BF16, F16 or F32
+  const std::byte *data;
+  int64_t rows, columns; ///< of elements, dense
+  std::span<const float> reused;
+};
+
+/// Writes the codes and the scales of a block row; returns how many reused scales were kept, nothing where an element is NaN or
+/// infinite.
+std::optional<uint64_t> quantizeBlockRow(const BlockRow &in, const QuantizeOptions &options, uint8_t *codes,
+                                         std::span<float> scales);
 
 /// BF16, F16 or F32 to FP8 `name` and F32 scales `scaleName`. `reused`, if not null, holds the scales to keep where they fit,
 /// one per block; see scaleFits().

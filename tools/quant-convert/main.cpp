@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/checkpoint/lost_pages.h"
 #include "tools/quant-convert/command.h"
 
 #include <CLI/CLI.hpp>
@@ -22,6 +23,7 @@ static int report(const std::string &message, ExitCode code) {
 }
 
 int main(int argc, char **argv) {
+  checkpoint::exitOnLostPages("quant-convert");
   CLI::App app("Makes and converts checkpoints of block-scaled FP8 models. Shard by shard: memory does not grow with the model.",
                "quant-convert");
   app.set_version_flag("--version", "quant-convert " QUANT_VERSION);

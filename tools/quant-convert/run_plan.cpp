@@ -85,7 +85,10 @@ static void tell(const Plan &plan, const RunOptions &options, const RunReport &r
 Result<void> convert::runPlan(const Plan &plan, const RunOptions &options, const std::function<Summary()> &summary) {
   RunReport report;
   if (options.dryRun) {
-    if (auto sound = checkPlan(plan, options.engine); !sound)
+    auto sound = checkPlan(plan, options.engine);
+    if (sound)
+      sound = verifyInputs(plan);
+    if (!sound)
       return sound;
   } else {
     auto done = execute(plan, options.engine);

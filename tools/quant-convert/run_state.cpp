@@ -130,8 +130,14 @@ Result<void> RunState::markDone(const std::string &file) {
 }
 
 Result<void> RunState::markBroken(const std::string &file) {
-  done.erase(file);
+  done[file] = {}; // no file's stamp, and the folder is still this run's
   return write();
+}
+
+void RunState::abandon() {
+  std::error_code ignored;
+  if (done.empty())
+    fs::remove(path(), ignored);
 }
 
 Result<void> RunState::end() {

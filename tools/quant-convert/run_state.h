@@ -35,6 +35,9 @@ public:
   Result<void> markBroken(const std::string &file);
   /// All is written: removes the state.
   Result<void> end();
+  /// The run failed. Where no file is complete there is nothing to go on from: removes the state, so that the next run may be
+  /// another.
+  void abandon();
 
 private:
   /// Of a complete file.

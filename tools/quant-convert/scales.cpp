@@ -11,12 +11,11 @@
 #include "tools/common/parallel.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/cast_kernels.h"
+#include "tools/quant-convert/dequantize.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <limits>
 #include <mutex>
 
@@ -74,23 +73,33 @@ std::vector<int64_t> convert::scaleShape(std::span<const int64_t> weight, const 
   return shape;
 }
 
-static float readScale(DType dtype, const std::byte *bytes) {
-  uint32_t bits = 0;
-  std::memcpy(&bits, bytes, static_cast<size_t>(checkpoint::bitWidth(dtype)) / 8);
-  if (dtype == DType::F8E8M0FNU)
-    return bits == 0xFF ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(1.0f, static_cast<int>(bits) - 127);
-  uint32_t sign = dtype == DType::F32 ? bits >> 31 : bits >> 15;
-  float magnitude = magnitudeValue(dtype, dtype == DType::F32 ? bits & 0x7FFFFFFF : bits & 0x7FFF);
-  return sign != 0 ? -magnitude : magnitude;
+Result<const Tensor *> convert::findScaleInv(const checkpoint::Checkpoint &input, const Tensor &weight) {
+  const Tensor *scale = input.find(scaleNameOf(weight.info->name));
+  if (scale && weight.info->dtype != DType::F8E4M3FN)
+    return fail(describe(weight) + ": is " + std::string(checkpoint::safetensorsName(weight.info->dtype)) +
+                ", only F8_E4M3 can be converted");
+  return scale;
+}
+
+Error convert::missingScale(const Tensor &weight) {
+  return {describe(weight) + ": is FP8 and its scale " + quote(scaleNameOf(weight.info->name)) +
+          " is in no shard; is the download complete?"};
+}
+
+Result<void> convert::checkHasWeight(const checkpoint::Checkpoint &input, const Tensor &scale) {
+  std::string name = weightOfScaleInv(scale.info->name);
+  const Tensor *weight = input.find(name);
+  if (weight && isFp8(weight->info->dtype))
+    return {};
+  return fail(describe(scale) + ": is a scale, and its weight " + quote(name) +
+              (weight ? " is not FP8" : " is in no shard; is the download complete?"));
 }
 
 void convert::readScales(const Tensor &scale, int64_t begin, std::span<float> out) {
-  int64_t bytes = checkpoint::bitWidth(scale.info->dtype) / 8;
-  const std::byte *at = scale.data.data() + begin * bytes;
-  for (float &value : out) {
-    value = readScale(scale.info->dtype, at);
-    at += bytes;
-  }
+  size_t bytes = static_cast<size_t>(checkpoint::bitWidth(scale.info->dtype)) / 8;
+  std::vector<double> values(out.size());
+  decode(scale.info->dtype, scale.data.subspan(static_cast<size_t>(begin) * bytes, out.size() * bytes), values);
+  std::ranges::transform(values, out.begin(), [](double value) { return static_cast<float>(value); });
 }
 
 static std::string shapeOf(std::span<const int64_t> shape) {

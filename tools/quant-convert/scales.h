@@ -30,6 +30,15 @@ std::string scaleNameOf(std::string_view weight);
 /// The weight that a tensor of that name is the scale of, "" if the name is no scale's.
 std::string weightOfScaleInv(std::string_view name);
 
+/// The scale of an FP8 weight, null where there is none. Fails for a weight that has one and is not F8_E4M3.
+Result<const Tensor *> findScaleInv(const checkpoint::Checkpoint &input, const Tensor &weight);
+
+/// "...: is FP8 and its scale ... is in no shard; is the download complete?"
+Error missingScale(const Tensor &weight);
+
+/// A tensor named as a scale goes with an FP8 weight; one without it means that something is missing.
+Result<void> checkHasWeight(const checkpoint::Checkpoint &input, const Tensor &scale);
+
 /// Dtype (F32, BF16, F16 or F8_E8M0) and shape are those of the weight's block scales, and every value is finite and not
 /// negative.
 Result<void> checkScale(const Tensor &weight, const Tensor &scale, const Block &block);

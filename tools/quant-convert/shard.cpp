@@ -8,6 +8,7 @@
 #include "runtime/checkpoint/text.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
+#include "tools/quant-convert/dequantize.h"
 #include "tools/quant-convert/parallel_layout.h"
 #include "tools/quant-convert/run_plan.h"
 #include "tools/quant-convert/scales.h"
@@ -21,7 +22,6 @@ using namespace quant;
 using namespace quant::convert;
 using checkpoint::Checkpoint;
 using checkpoint::DType;
-using checkpoint::quote;
 using nlohmann::json;
 
 namespace {
@@ -149,20 +149,16 @@ static Result<void> addSplit(const Checkpoint &input, const Tensor &tensor, cons
 
 /// A weight and its scale belong together.
 static Result<void> checkPair(const Checkpoint &input, const Tensor &tensor, ShardPlan &plan) {
-  const std::string &name = tensor.info->name;
-  if (tensor.info->dtype == DType::F8E4M3FN) {
-    const Tensor *scale = input.find(scaleNameOf(name));
-    if (!scale)
-      return fail(describe(tensor) + ": is FP8 and its scale " + quote(scaleNameOf(name)) +
-                  " is in no shard; is the download complete?");
-    plan.scaled.emplace_back(&tensor, scale);
-  }
-  if (std::string weight = weightOfScaleInv(name); !weight.empty()) {
-    const Tensor *found = input.find(weight);
-    if (!found || found->info->dtype != DType::F8E4M3FN)
-      return fail(describe(tensor) + ": is a scale, and its weight " + quote(weight) +
-                  (found ? " is not F8_E4M3" : " is in no shard; is the download complete?"));
-  }
+  if (!weightOfScaleInv(tensor.info->name).empty())
+    return checkHasWeight(input, tensor);
+  if (!isFp8(tensor.info->dtype))
+    return {};
+  auto scale = findScaleInv(input, tensor);
+  if (!scale)
+    return tl::unexpected(scale.error());
+  if (!*scale)
+    return tl::unexpected(missingScale(tensor));
+  plan.scaled.emplace_back(&tensor, *scale);
   return {};
 }
 

@@ -37,6 +37,7 @@ Result<SessionHandle> createSession(const quant_module *module, const Options &o
   sessionOptions.profile = options.profile;
   sessionOptions.context = context;
   sessionOptions.max_chunk = options.chunk;
+  sessionOptions.device = options.device.c_str();
   sessionOptions.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   quant_session *session = nullptr;
   if (quant_session_create(module, options.weights.c_str(), &sessionOptions, &session) != QUANT_OK)

@@ -5,11 +5,14 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Also an example of how to use the C API (runtime/api/quant.h): everything it does goes through it, but for writing logits.
+// Also an example of how to use the C API (runtime/api/quant.h): everything it does goes through it, but for writing logits and for
+// the simulator, a device that libquant_runtime leaves out.
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/api/devices.h"
 #include "runtime/checkpoint/writer.h"
+#include "runtime/device/sim/session.h"
 #include "tools/quant-run/generate.h"
 
 #include <nlohmann/json.hpp>
@@ -141,6 +144,7 @@ int main(int argc, char **argv) {
   if (const int *status = std::get_if<int>(&parsed))
     return *status;
   const Options &options = std::get<Options>(parsed);
+  runtime::registerDevice({"sim", std::string(runtime::kSm90aTarget), runtime::SimSession::check, runtime::SimSession::create});
   std::vector<int32_t> prompt;
   if (!options.printProgram) {
     Result<std::vector<int32_t>> tokens = readTokens(options.tokens);

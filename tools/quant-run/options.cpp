@@ -23,6 +23,9 @@ static constexpr char kExample[] = R"(
 Example: continue the prompt 0,310,1229 by at most 32 tokens, stop at token 1:
   quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --tokens 0,310,1229 --max-new-tokens 32 --stop-token 1
 
+Example: run a small model's H100 kernels (quant-compile --target=sm_90a) on the CPU with every rule checked:
+  quant-run toy.qmod --device=sim --weights toy --tokens 1,2,3 --max-new-tokens 2
+
 Token ids come from the model's own tokenizer, e.g. in Python:
   AutoTokenizer.from_pretrained(DIR).encode("Hello")
 
@@ -50,18 +53,23 @@ static void addOptions(CLI::App &app, Options &options) {
   app.add_option("--threads", options.threads, "CPU threads; 0: all CPUs this process may use")->capture_default_str();
   app.add_option("--context", options.context, "Rows of the KV cache; 0: prompt and new tokens")->capture_default_str();
   app.add_option("--chunk", options.chunk, "Prompt tokens per step; 0: as many as the module allows")->capture_default_str();
+  app.add_option("--device", options.device,
+                 "host: this computer's CPU; sim: the module's sm_90a kernels in the simulator, which stops at the first that "
+                 "breaks a rule of the hardware (slow: for small models)")
+      ->check(CLI::IsMember({"host", "sim"}))
+      ->capture_default_str();
   app.add_option("--isa", options.isa, "Run this code of the module (e.g. avx2), not the best for this CPU")->type_name("NAME");
   app.add_option("--logits", options.logits,
                  "Write the logits of all prompt positions, F32 [positions, vocab], as tensor 'logits'")
       ->type_name("FILE.safetensors");
   app.add_flag("--json", options.json, "Print one JSON object at the end, nothing before");
   app.add_flag("--profile", options.profile, "Print where the time went (seconds, calls, step) to stderr");
-  app.add_flag("--print-program", options.printProgram, "Print the module's CPU program and exit; needs no weights");
+  app.add_flag("--print-program", options.printProgram, "Print the module's program and exit; needs no weights");
 }
 
 std::variant<Options, int> parseOptions(int argc, char **argv) {
   Options options;
-  CLI::App app("Runs a compiled model on this computer's CPU and prints the tokens it generates.", "quant-run");
+  CLI::App app("Runs a compiled model and prints the tokens it generates.", "quant-run");
   app.footer(kExample);
   app.set_version_flag("--version", std::string("quant-run ") + quant_version());
   addOptions(app, options);

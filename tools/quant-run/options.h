@@ -20,6 +20,7 @@ namespace quant::run {
 struct Options {
   std::string module, weights;
   std::string tokens; ///< as given: "1,2,3", "-" or "@FILE"
+  std::string device = "host";
   std::string isa;    ///< empty: the best
   std::string logits; ///< file to write, empty: none
   int64_t maxNewTokens = 16;

@@ -25,7 +25,8 @@ enum ExitCode { kOk = 0, kFailed = 1, kUsage = 2 };
 struct Flags {
   std::string ptx, recipe, kernel, out, check = "all";
   std::vector<std::string> args, trace;
-  int64_t m = 1, sms = 132, grid = 0;
+  int64_t m = 1, sms = 132;
+  std::vector<uint32_t> grid;
   uint64_t maxSteps = sim::Options().maxSteps;
   int threads = 0;
   bool json = false;
@@ -43,9 +44,13 @@ void addFlags(CLI::App &app, Flags &flags) {
   app.add_option("--sms", flags.sms, "multiprocessors that a persistent kernel spreads over")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  app.add_option("--grid", flags.grid, "blocks, instead of the recipe's")->check(CLI::Range(int64_t(1), int64_t(1) << 30));
-  app.add_option("--check", flags.check, "all, or none: compute only")
-      ->check(CLI::IsMember({"all", "none"}))
+  app.add_option("--grid", flags.grid, "blocks in x, y, z instead of the recipe's: X[,Y[,Z]]")
+      ->delimiter(',')
+      ->expected(1, 3)
+      ->check(CLI::Range(1, 1 << 30));
+  app.add_option("--check", flags.check,
+                 "all; strict: also what works on hardware, but is most likely not meant; none: compute only")
+      ->check(CLI::IsMember({"all", "strict", "none"}))
       ->capture_default_str();
   app.add_option("--trace", flags.trace, "print to stderr: barriers, tma, wgmma, instructions")
       ->delimiter(',')
@@ -105,9 +110,13 @@ Result<sim::Report> simulate(const Flags &flags) {
   auto launch = recipe->launch(dims, operands->buffers());
   if (!launch)
     return tl::unexpected(launch.error());
-  if (flags.grid > 0)
-    launch->grid[0] = static_cast<uint32_t>(flags.grid);
-  sim::Options options{.check = flags.check == "all", .threads = flags.threads, .maxSteps = flags.maxSteps, .trace = flags.trace};
+  for (size_t i = 0; i < flags.grid.size(); ++i)
+    launch->grid[i] = flags.grid[i];
+  sim::Options options{.check = flags.check != "none",
+                       .strict = flags.check == "strict",
+                       .threads = flags.threads,
+                       .maxSteps = flags.maxSteps,
+                       .trace = flags.trace};
   auto report = sim::run(**module, *launch, options);
   if (report && !flags.out.empty())
     if (auto saved = operands->save(flags.out); !saved)

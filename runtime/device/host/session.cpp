@@ -20,19 +20,18 @@ using checkpoint::Checkpoint;
 
 static int64_t alignUp(int64_t bytes, int64_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
 
-Result<std::unique_ptr<HostSession>> HostSession::create(std::shared_ptr<const Module> module,
-                                                         std::shared_ptr<const Checkpoint> weights, const HostOptions &options) {
+Result<std::unique_ptr<Session>> HostSession::create(std::shared_ptr<const Module> module,
+                                                     std::shared_ptr<const Checkpoint> weights, const SessionOptions &options) {
   std::unique_ptr<HostSession> session(new HostSession);
   session->module = std::move(module);
   session->weights = std::move(weights);
   session->target = session->module->find(kHostTarget);
   if (!session->target)
     return fail(session->module->path + ": the module has no code for CPUs (target 'host')");
-  int64_t limit = session->program().limits.context;
-  session->contextRows = options.context == 0 ? limit : options.context;
-  if (session->contextRows < 1 || session->contextRows > limit)
-    return fail("context of " + std::to_string(options.context) + " rows asked for, the module allows 1 to " +
-                std::to_string(limit));
+  Result<int64_t> rows = contextRows(session->program(), options);
+  if (!rows)
+    return tl::unexpected(rows.error());
+  session->cacheRows = *rows;
   // CPU features before threads: see CpuFeatures::host().
   if (Result<void> selected = session->selectCode(options.isa); !selected)
     return tl::unexpected(selected.error().in(session->module->path));
@@ -95,8 +94,8 @@ Result<void *> HostSession::resolveValue(const Value &value) {
   if (value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup)
     return resolveWeight(value);
   Dims sizes = program().limits.largest();
-  sizes[static_cast<size_t>(abi::Dim::Context)] = contextRows;
-  Result<Memory> memory = Memory::allocate(*byteSize(value.shape, value.dtype, sizes), value.name.c_str());
+  sizes[static_cast<size_t>(abi::Dim::Context)] = cacheRows;
+  Result<Memory> memory = Memory::allocate(*byteSize(value, sizes), value.name.c_str());
   if (!memory)
     return tl::unexpected(memory.error());
   return buffers.emplace_back(std::move(*memory)).data();
@@ -134,19 +133,6 @@ std::byte *HostSession::buffer(std::string_view name) const {
   return nullptr;
 }
 
-Result<void> HostSession::checkDims(const Dims &dims) const {
-  DimIntervals allowed = program().limits.intervals();
-  auto [tokens, position, outputs, context] = dims;
-  allowed[static_cast<size_t>(abi::Dim::Position)].high = contextRows - tokens;
-  allowed[static_cast<size_t>(abi::Dim::Outputs)].high = tokens;
-  allowed[static_cast<size_t>(abi::Dim::Context)] = {contextRows, contextRows};
-  for (size_t i = 0; i < dims.size(); ++i)
-    if (dims[i] < allowed[i].low || dims[i] > allowed[i].high)
-      return fail(std::string(abi::kDimNames[i]) + " is " + std::to_string(dims[i]) + ", not " + std::to_string(allowed[i].low) +
-                  " to " + std::to_string(allowed[i].high));
-  return {};
-}
-
 /// UBSan's check of the callee's type would read the bytes before it, which may not be there.
 [[clang::no_sanitize("function")]] static void call(abi::HostKernel kernel, const std::vector<void *> &operands, const Dims &dims,
                                                     void *scratch, int64_t begin, int64_t end) {
@@ -154,7 +140,7 @@ Result<void> HostSession::checkDims(const Dims &dims) const {
 }
 
 Result<void> HostSession::run(const Dims &dims) {
-  if (Result<void> checked = checkDims(dims); !checked)
+  if (Result<void> checked = checkDims(program(), cacheRows, dims); !checked)
     return checked;
   for (const Step &step : steps) {
     Result<int64_t> blocks = step.grid->evaluate(dims);

@@ -8,51 +8,30 @@
 #ifndef QUANT_RUNTIME_DEVICE_HOST_SESSION_H
 #define QUANT_RUNTIME_DEVICE_HOST_SESSION_H
 
-#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/device/host/code_image.h"
 #include "runtime/device/host/memory.h"
 #include "runtime/device/host/thread_pool.h"
-#include "runtime/module/module.h"
+#include "runtime/device/session.h"
 
 #include <deque>
-#include <map>
 
 namespace quant::runtime {
 
-struct HostOptions {
-  int threads = 0;      ///< 0: as many as CPUs the process may run on
-  int64_t context = 0;  ///< rows of the KV caches; 0: the program's limit
-  std::string isa;      ///< empty: the first of the module's that the CPU runs
-  bool profile = false; ///< measure every dispatch
-};
-
-/// Time spent in the dispatches of one label.
-struct ProfileEntry {
-  double seconds = 0;
-  int64_t calls = 0;
-};
-
-/// A module's `host` program with its weights, its memory and its threads. Calls on one session must not overlap.
-class HostSession {
+/// A module's `host` program with its weights, its memory and its threads.
+class HostSession : public Session {
 public:
   /// Resolves every operand. Nothing is read of the weights but their headers and the block scales, which are checked.
-  static Result<std::unique_ptr<HostSession>>
-  create(std::shared_ptr<const Module> module, std::shared_ptr<const checkpoint::Checkpoint> weights, const HostOptions &options);
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Module> module,
+                                                 std::shared_ptr<const checkpoint::Checkpoint> weights,
+                                                 const SessionOptions &options);
 
-  /// Runs all dispatches. Errors: a dim out of the program's limits, `context` not this session's, or tokens beyond it. The
-  /// memory is as before then.
-  Result<void> run(const Dims &dims);
-
-  /// Memory of an input or output, as long as its shape at the program's limits; 64-byte aligned, owned by the session. Null
-  /// where the program has no such value.
-  std::byte *buffer(std::string_view name) const;
-
-  const Program &program() const { return target->program; }
-  int threads() const { return pool->size(); }
-  int64_t context() const { return contextRows; }
-  const std::string &isa() const { return object->isa; }
-  /// By label; empty unless HostOptions::profile.
-  const std::map<std::string, ProfileEntry, std::less<>> &profile() const { return profileEntries; }
+  Result<void> run(const Dims &dims) override;
+  std::byte *buffer(std::string_view name) const override;
+  const Program &program() const override { return target->program; }
+  int threads() const override { return pool->size(); }
+  int64_t context() const override { return cacheRows; }
+  const std::string &isa() const override { return object->isa; }
+  const Profile &profile() const override { return profileEntries; }
 
 private:
   /// A dispatch with everything looked up that does not change from call to call.
@@ -70,13 +49,12 @@ private:
   Result<void *> resolveValue(const Value &value);
   Result<void *> resolveWeight(const Value &value);
   void resolveSteps(bool profile);
-  Result<void> checkDims(const Dims &dims) const;
 
   std::shared_ptr<const Module> module;
   std::shared_ptr<const checkpoint::Checkpoint> weights;
   const Target *target = nullptr;
   const CodeObject *object = nullptr;
-  int64_t contextRows = 0;
+  int64_t cacheRows = 0;
   CodeImage code;
   Memory workspace;
   Memory scratch; ///< one part per worker
@@ -86,7 +64,7 @@ private:
   std::vector<void *> addresses;                              ///< of the program's values
   std::vector<const checkpoint::Checkpoint::Tensor *> scales; ///< the tensors of block scales, to be checked
   std::vector<Step> steps;
-  std::map<std::string, ProfileEntry, std::less<>> profileEntries;
+  Profile profileEntries;
   std::unique_ptr<ThreadPool> pool; ///< last: its threads end before the memory they use
 };
 

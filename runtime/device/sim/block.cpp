@@ -1,4 +1,4 @@
-//===- block.cpp - runs the warps of a block -------------------------------===//
+//===- block.cpp - a block of threads --------------------------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -12,8 +12,6 @@ namespace quant::sim {
 namespace {
 /// Registers of a multiprocessor, and of a thread at most.
 constexpr uint64_t kRegisterFile = 65536, kMaxThreadRegisters = 256, kRegisterUnit = 8;
-/// Rounds in which nothing happens before a block counts as dead; from the first on, try_wait gives up.
-constexpr int kIdleRounds = 6;
 
 std::string lineText(const PtxModule &module, int line) {
   std::string_view text = module.text;
@@ -25,71 +23,66 @@ std::string lineText(const PtxModule &module, int line) {
 }
 } // namespace
 
-Block::Block(LaunchContext &launch, std::array<uint32_t, 3> id)
-    : launch(launch), program(launch.program), id(id), threads(launch.block[0] * launch.block[1] * launch.block[2]),
-      shared(program.dynamicShared + launch.dynamicShared), shadow(launch.check ? shared.size() : 0),
-      layouts(launch.check ? shared.size() / 16 + 1 : 0, kNoLayout) {
+Block::Block(Cluster &cluster, std::array<uint32_t, 3> id, uint32_t rank)
+    : cluster(cluster), launch(cluster.launch), program(launch.program), id(id), rank(rank),
+      threads(launch.block[0] * launch.block[1] * launch.block[2]), shared(program.dynamicShared + launch.dynamicShared),
+      shadow(launch.check ? shared.size() : 0), layouts(launch.check ? shared.size() / 16 + 1 : 0, kNoLayout) {
   uint32_t count = (threads + kWarpLanes - 1) / kWarpLanes;
   uint64_t perThread = kRegisterFile / (count * kWarpLanes) / kRegisterUnit * kRegisterUnit;
   perThread =
       std::min(perThread / program.function->minBlocksPerMultiprocessor / kRegisterUnit * kRegisterUnit, kMaxThreadRegisters);
-  channels = static_cast<uint16_t>(count);
+  liveWarps = count;
   warps.reserve(count);
   for (uint32_t i = 0; i < count; ++i) {
     uint32_t lanes = std::min<uint32_t>(threads - i * kWarpLanes, kWarpLanes);
     Warp &warp = warps.emplace_back(*this, i, lanes == kWarpLanes ? ~0u : (1u << lanes) - 1);
     warp.registers = static_cast<int32_t>(perThread);
-    warp.wgmmaChannel = newChannel();
+    warp.copyChannel = cluster.newChannel();
+    warp.wgmmaChannel = i % kGroupWarps == 0 ? cluster.newChannel() : warps[i - 1].wgmmaChannel;
   }
-  wgmmaIssues.resize((count + 3) / 4);
+  wgmmaIssues.resize((count + kGroupWarps - 1) / kGroupWarps);
+  registerIssues.resize(wgmmaIssues.size());
 }
 
-void Block::run() {
-  for (int idle = 0; !stopped;) {
-    uint64_t before = progressed;
-    bool busy = false, alive = false;
-    for (Warp &warp : warps) {
-      if (warp.done())
-        continue;
-      alive = true;
-      busy |= warp.run();
-      if (stopped)
-        break;
-    }
-    if (!alive)
-      break;
-    idle = progressed == before && !busy ? idle + 1 : 0;
-    timeLimitOver = idle > 0;
-    explaining = idle >= kIdleRounds;
-    if (idle > kIdleRounds)
-      return reportDeadlock();
+//===----------------------------------------------------------------------===//
+// Other blocks of the cluster
+//===----------------------------------------------------------------------===//
+
+bool Block::touchRemotely(Warp &warp, const Instr &instr, const Access &access, int lane) {
+  if (!launch.check)
+    return true;
+  std::string name = "shared memory of the block of rank " + std::to_string(rank);
+  if (done()) {
+    warp.report(FindingKind::ClusterUse, instr, name + ", which has ended", 1u << lane);
+    cluster.stopped = true;
+    return false;
   }
+  if (warp.known.seen.get(warps[0].channel) == 0 && warp.known.inits.get(warps[0].channel) == 0)
+    warp.report(FindingKind::ClusterUse, instr, name + ": no barrier.cluster says that it has begun", 1u << lane);
+  remote[access.channel] = access;
+  return true;
 }
 
-/// One finding for each instruction at which lanes wait.
-void Block::reportDeadlock() {
-  std::map<uint32_t, std::vector<const Warp *>> waiting;
-  std::map<uint32_t, const Group *> first;
-  for (Warp &warp : warps)
-    for (const Group &group : warp.groups) {
-      auto &list = waiting[group.pc];
-      if (list.empty() || list.back() != &warp)
-        list.push_back(&warp);
-      if (first.try_emplace(group.pc, &group).first->second->waitsFor.empty())
-        first[group.pc] = &group;
-    }
-  for (const auto &[pc, list] : waiting) {
-    const Group &group = *first[pc];
-    std::string message = "nothing can move any more, and warp";
-    for (size_t i = 0; i < list.size(); ++i)
-      message += (i ? ", " : list.size() > 1 ? "s " : " ") + std::to_string(list[i]->index);
-    message += list.size() > 1 ? " wait for " : " waits for ";
-    message += group.waitsFor.empty() ? "something that never happens" : group.waitsFor;
-    int thread = static_cast<int>(list[0]->index * kWarpLanes) + __builtin_ctz(group.mask ? group.mask : 1);
-    const Instr *instr = pc < program.code.size() ? &program.code[pc] : nullptr;
-    report(group.waitKind, instr, thread, std::move(message));
-  }
+void Block::lanesExited(const Warp &warp) {
+  if (!warp.done())
+    return;
+  --liveWarps;
+  if (cluster.blocks.size() == 1)
+    return;
+  knownAtExit.merge(warp.known.seen);
+  if (!done())
+    return;
+  for (const auto &[channel, access] : remote)
+    if (knownAtExit.get(channel) < access.clock)
+      report(FindingKind::ClusterUse, &program.code[access.pc], static_cast<int>(warp.index * kWarpLanes),
+             "the block of rank " + std::to_string(rank) +
+                 " ends while another may still touch its shared memory here: it does "
+                 "not wait for that");
 }
+
+//===----------------------------------------------------------------------===//
+// Findings
+//===----------------------------------------------------------------------===//
 
 void Block::report(FindingKind kind, const Instr *instr, int thread, std::string message) {
   Finding finding{
@@ -112,13 +105,14 @@ std::string Block::siteName(uint32_t pc) const {
 }
 
 std::string Block::sharedName(uint64_t address) const {
+  std::string suffix = cluster.blocks.size() > 1 ? " of rank " + std::to_string(rank) : "";
   const PlacedVariable *best = nullptr;
   for (const PlacedVariable &variable : program.variables)
     if (variable.space == Space::Shared && variable.address <= address && (!best || variable.address >= best->address))
       best = &variable;
   if (!best)
-    return "shared address " + std::to_string(address);
-  return best->name + (address == best->address ? "" : "+" + std::to_string(address - best->address));
+    return "shared address " + std::to_string(address) + suffix;
+  return best->name + (address == best->address ? "" : "+" + std::to_string(address - best->address)) + suffix;
 }
 
 } // namespace quant::sim

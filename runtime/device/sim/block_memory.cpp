@@ -20,44 +20,61 @@ Space Block::spaceOf(uint64_t &address) {
   return Space::Global;
 }
 
-std::byte *Block::resolveShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, int lane) {
-  address &= 0xffffffff;
-  if (address >= kSharedBegin && address <= shared.size() && bytes <= shared.size() - address)
-    return shared.data() + address;
-  warp.report(FindingKind::OutOfBounds, instr,
-              std::to_string(bytes) + " bytes at shared address " + std::to_string(address) + ", but shared memory is [" +
-                  std::to_string(kSharedBegin) + ", " + std::to_string(shared.size()) + ")",
-              1u << lane);
-  stopped = true;
-  return nullptr;
+Place Block::resolveShared(Warp &warp, const Instr &instr, Space space, uint64_t address, uint64_t bytes, int lane) {
+  uint64_t offset = address & ((uint64_t(1) << kRankShift) - 1), owner = (address & (kWindowBytes - 1)) >> kRankShift;
+  auto refuse = [&](FindingKind kind, std::string message) -> Place {
+    warp.report(kind, instr, std::move(message), 1u << lane);
+    cluster.stopped = true;
+    return {};
+  };
+  if (owner > cluster.blocks.size())
+    return refuse(FindingKind::OutOfBounds,
+                  "shared address " + std::to_string(address & (kWindowBytes - 1)) + ", which is in no block of the cluster");
+  Block &block = owner == 0 ? *this : *cluster.blocks[owner - 1];
+  if (&block != this && space == Space::Shared)
+    return refuse(FindingKind::ClusterUse, "an address in the block of rank " + std::to_string(block.rank) +
+                                               ", but .shared::cta reaches a block's own shared memory only");
+  if (offset < kSharedBegin || offset > shared.size() || bytes > shared.size() - offset)
+    return refuse(FindingKind::OutOfBounds, std::to_string(bytes) + " bytes at shared address " + std::to_string(offset) +
+                                                ", but shared memory is [" + std::to_string(kSharedBegin) + ", " +
+                                                std::to_string(shared.size()) + ")");
+  return {block.shared.data() + offset, &block, offset};
 }
 
-std::byte *Block::resolve(Warp &warp, const Instr &instr, Space space, uint64_t address, uint64_t bytes, int lane, bool write) {
-  auto refuse = [&](FindingKind kind, std::string message) -> std::byte * {
+Place Block::touched(Warp &warp, const Instr &instr, Place place, int lane) {
+  if (!place || place.block == this || place.block->touchRemotely(warp, instr, warp.access(instr), lane))
+    return place;
+  return {};
+}
+
+Place Block::resolve(Warp &warp, const Instr &instr, Space space, uint64_t address, uint64_t bytes, int lane, bool write) {
+  auto refuse = [&](FindingKind kind, std::string message) -> Place {
     warp.report(kind, instr, std::move(message), 1u << lane);
-    stopped = true;
-    return nullptr;
+    cluster.stopped = true;
+    return {};
   };
   if (address % bytes)
     return refuse(FindingKind::Misaligned, "address " + std::to_string(address) + " of an access to " + std::to_string(bytes) +
                                                " bytes is not a multiple of that");
-  if (space == Space::Generic)
+  if (space == Space::Generic) {
     space = spaceOf(address);
-  if (space == Space::Shared)
-    return resolveShared(warp, instr, address, bytes, lane);
+    space = space == Space::Shared ? Space::SharedCluster : space;
+  }
+  if (space == Space::Shared || space == Space::SharedCluster)
+    return touched(warp, instr, resolveShared(warp, instr, space, address, bytes, lane), lane);
   if (space == Space::Param) {
     if (!write && address <= launch.params.size() && bytes <= launch.params.size() - address)
-      return launch.params.data() + address;
+      return {launch.params.data() + address};
     return refuse(FindingKind::OutOfBounds, write ? "a write to the parameters" : "a read past the parameters");
   }
   if (space == Space::Local) {
     if (address <= program.localBytes && bytes <= program.localBytes - address)
-      return warp.local.data() + lane * program.localBytes + address;
+      return {warp.local.data() + lane * program.localBytes + address};
     return refuse(FindingKind::OutOfBounds, "past the end of local memory");
   }
   const Allocation *at = launch.memory.find(address, bytes);
   if (at && (at->writable || !write))
-    return at->host + (address - at->address);
+    return {at->host + (address - at->address)};
   if (at)
     return refuse(FindingKind::OutOfBounds, "a write to '" + at->name + "', which the kernel may only read");
   const Allocation *before = launch.memory.near(address);
@@ -96,6 +113,8 @@ void Block::readShared(Warp &warp, const Instr &instr, uint64_t address, uint64_
     shadow.markWritten(address, bytes);
   }
   shadow.read(address, bytes, access, warp.known, [&](Conflict conflict, const Access &earlier, bool writes, uint64_t at) {
+    if (warp.reportAgain(kindOf(conflict, false), instr))
+      return;
     warp.report(kindOf(conflict, false), instr, describe(*this, conflict, earlier, writes, at, false), 1u << lane);
   });
 }
@@ -110,6 +129,8 @@ void Block::writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64
   for (uint64_t chunk = address / 16; chunk < (address + bytes + 15) / 16; ++chunk)
     layouts[chunk] = kNoLayout;
   shadow.write(address, bytes, access, warp.known, [&](Conflict conflict, const Access &earlier, bool writes, uint64_t at) {
+    if (warp.reportAgain(kindOf(conflict, true), instr))
+      return;
     warp.report(kindOf(conflict, true), instr, describe(*this, conflict, earlier, writes, at, true), 1u << lane);
   });
 }
@@ -118,39 +139,47 @@ void Block::writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64
 // mbarriers
 //===----------------------------------------------------------------------===//
 
-Mbarrier *Block::mbarrier(Warp &warp, const Instr &instr, uint64_t address, int lane) {
-  if (spaceOf(address) == Space::Global)
-    address &= 0xffffffff;
-  auto at = mbarriers.find(address);
+Mbarrier *Block::mbarrier(Warp &warp, const Instr &instr, Space space, uint64_t address, int lane) {
+  if (space == Space::Generic) {
+    space = Space::SharedCluster;
+    spaceOf(address);
+  }
+  Place place = touched(warp, instr, resolveShared(warp, instr, space, address, 0, lane), lane);
+  return place ? place.block->mbarrierAt(warp, instr, place.offset, lane) : nullptr;
+}
+
+Mbarrier *Block::mbarrierAt(Warp &warp, const Instr &instr, uint64_t offset, int lane) {
+  auto at = mbarriers.find(offset);
   if (at == mbarriers.end()) {
-    warp.report(FindingKind::MbarrierUse, instr, "there is no initialised mbarrier at " + sharedName(address), 1u << lane);
-    stopped = true;
+    warp.report(FindingKind::MbarrierUse, instr, "there is no initialised mbarrier at " + sharedName(offset), 1u << lane);
+    cluster.stopped = true;
     return nullptr;
   }
   Mbarrier &barrier = at->second;
-  if (launch.check && barrier.initWarp != warp.index && warp.known.seen.get(barrier.initWarp) < barrier.initClock)
+  uint32_t known = std::max(warp.known.seen.get(barrier.initChannel), warp.known.inits.get(barrier.initChannel));
+  if (launch.check && barrier.initChannel != warp.channel && known < barrier.initClock)
     warp.report(FindingKind::MbarrierUse, instr,
-                "the mbarrier at " + sharedName(address) + " is used before a barrier makes its initialisation in " +
+                "the mbarrier at " + sharedName(offset) + " is used before a barrier makes its initialisation in " +
                     siteName(barrier.initPc) + " visible to this thread",
                 1u << lane);
   return &barrier;
 }
 
-void Block::arrive(Warp &warp, const Instr &instr, Mbarrier &barrier, uint32_t count, int lane) {
+void Block::arrive(Warp &warp, const Instr &instr, Mbarrier &barrier, uint32_t count, int lane, bool relaxed) {
   progress();
-  barrier.arriving.merge(warp.known);
+  barrier.arriving.merge(relaxed ? warp.released : warp.known);
   if (count > barrier.pending) {
     warp.report(FindingKind::ArrivalCount, instr,
-                "an arrival at the mbarrier at " + sharedName(barrier.address) + " in phase " + std::to_string(barrier.phase) +
-                    " beyond the " + std::to_string(barrier.expected) + " it expects",
+                "an arrival at the mbarrier at " + barrier.block->sharedName(barrier.address) + " in phase " +
+                    std::to_string(barrier.phase) + " beyond the " + std::to_string(barrier.expected) + " it expects",
                 1u << lane);
     count = barrier.pending;
   }
   barrier.pending -= count;
   if (launch.traceBarriers)
     std::fprintf(stderr, "block %u thread %u arrives at %s phase %u: %u missing, %lld bytes missing\n", id[0],
-                 warp.index * kWarpLanes + lane, sharedName(barrier.address).c_str(), barrier.phase, barrier.pending,
-                 static_cast<long long>(barrier.txCount));
+                 warp.index * kWarpLanes + lane, barrier.block->sharedName(barrier.address).c_str(), barrier.phase,
+                 barrier.pending, static_cast<long long>(barrier.txCount));
   completePhaseIfDone(barrier);
   warp.release();
 }
@@ -172,9 +201,9 @@ void Block::receive(Warp &warp, const Instr &instr, Mbarrier &barrier, int64_t b
   barrier.received += bytes;
   if (barrier.txCount < 0 && barrier.pending == 0)
     warp.report(FindingKind::ByteCount, instr,
-                "the mbarrier at " + sharedName(barrier.address) + " has received " + std::to_string(barrier.received) +
-                    " bytes in phase " + std::to_string(barrier.phase) + ", but expect_tx announced " +
-                    std::to_string(barrier.received + barrier.txCount),
+                "the mbarrier at " + barrier.block->sharedName(barrier.address) + " has received " +
+                    std::to_string(barrier.received) + " bytes in phase " + std::to_string(barrier.phase) +
+                    ", but expect_tx announced " + std::to_string(barrier.received + barrier.txCount),
                 1u << lane);
   completePhaseIfDone(barrier);
 }

@@ -15,10 +15,10 @@ namespace quant::sim {
 static const DecodeTable &decodeTable() {
   static const DecodeTable table = [] {
     DecodeTable table;
-    for (auto add :
-         {addIntegerInstructions, addLogicInstructions, addFloatInstructions, addCompareInstructions, addConvertInstructions,
-          addMoveInstructions, addMemoryInstructions, addAtomicInstructions, addControlInstructions, addWarpInstructions,
-          addBarrierInstructions, addMbarrierInstructions, addTmaInstructions, addMatrixInstructions, addWgmmaInstructions})
+    for (auto add : {addIntegerInstructions, addLogicInstructions, addFloatInstructions, addCompareInstructions,
+                     addConvertInstructions, addMoveInstructions, addMemoryInstructions, addAtomicInstructions,
+                     addControlInstructions, addWarpInstructions, addBarrierInstructions, addMbarrierInstructions,
+                     addBulkInstructions, addMatrixInstructions, addMmaInstructions, addWgmmaInstructions})
       add(table);
     return table;
   }();
@@ -53,8 +53,11 @@ void Decoder::placeVariables() {
     if (variable.space == Space::Shared && variable.bytes == 0) {
       dynamic.push_back(&variable);
       dynamicAlign = std::max(dynamicAlign, variable.align);
-    } else if (variable.space == Space::Shared || variable.space == Space::Local) {
+    } else if (variable.space == Space::Shared || variable.space == Space::Local || variable.space == Space::Param) {
+      // Parameters of calls are local.
       place(variable, variable.space == Space::Shared ? shared : program.localBytes);
+      if (variable.space == Space::Param)
+        program.variables.back().space = Space::Local;
       variables[{scope, variable.name}] = program.variables.back();
     }
   };

@@ -118,8 +118,9 @@ void addControlInstructions(DecodeTable &table);
 void addWarpInstructions(DecodeTable &table);
 void addBarrierInstructions(DecodeTable &table);
 void addMbarrierInstructions(DecodeTable &table);
-void addTmaInstructions(DecodeTable &table);
+void addBulkInstructions(DecodeTable &table);
 void addMatrixInstructions(DecodeTable &table);
+void addMmaInstructions(DecodeTable &table);
 void addWgmmaInstructions(DecodeTable &table);
 
 } // namespace quant::sim

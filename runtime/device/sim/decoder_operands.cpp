@@ -256,6 +256,9 @@ void Decoder::address(size_t to, size_t i, size_t element) {
     instr.imm[0] = place.offset;
   } else {
     instr.op[to] = readSlot(place, Type::B64);
+    const PlacedVariable *variable = findVariable(place.name);
+    if (instr.space == Space::Param && variable && variable->space == Space::Local)
+      instr.space = Space::Local;
   }
 }
 

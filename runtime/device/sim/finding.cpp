@@ -13,10 +13,28 @@ namespace quant::sim {
 
 std::string_view nameOf(FindingKind kind) {
   constexpr std::string_view kNames[] = {
-      "deadlock",       "arrival-count", "byte-count",    "uninitialized-shared", "missing-proxy-fence",   "race",
-      "stage-in-use",   "out-of-bounds", "misaligned",    "tma-out-of-bounds",    "accumulator-in-flight", "missing-wgmma-fence",
-      "bad-descriptor", "mbarrier-use",  "barrier-count", "divergent-op",         "register-budget",       "store-not-awaited",
-      "bad-launch",     "step-limit",    "trap",
+      "deadlock",
+      "arrival-count",
+      "byte-count",
+      "uninitialized-shared",
+      "missing-proxy-fence",
+      "race",
+      "stage-in-use",
+      "out-of-bounds",
+      "misaligned",
+      "tma-out-of-bounds",
+      "accumulator-in-flight",
+      "missing-wgmma-fence",
+      "bad-descriptor",
+      "mbarrier-use",
+      "barrier-count",
+      "divergent-op",
+      "register-budget",
+      "store-not-awaited",
+      "cluster-use",
+      "bad-launch",
+      "step-limit",
+      "trap",
   };
   return kNames[static_cast<size_t>(kind)];
 }
@@ -42,6 +60,15 @@ void FindingSink::add(Finding finding) {
     findings.push_back(std::move(finding));
   else
     ++findings[at->second].count;
+}
+
+bool FindingSink::addAgain(FindingKind kind, int line) {
+  std::lock_guard lock(mutex);
+  auto at = index.find({kind, line});
+  if (at == index.end())
+    return false;
+  ++findings[at->second].count;
+  return true;
 }
 
 std::vector<Finding> FindingSink::take() {

@@ -38,6 +38,7 @@ enum class FindingKind : uint8_t {
   DivergentOp,
   RegisterBudget,
   StoreNotAwaited,
+  ClusterUse,
   BadLaunch,
   StepLimit,
   Trap,
@@ -68,6 +69,8 @@ struct Finding {
 class FindingSink {
 public:
   void add(Finding finding);
+  /// Counts one more of a kind and line that there is already; else false.
+  bool addAgain(FindingKind kind, int line);
   std::vector<Finding> take();
   /// Findings so far, counting one per kind and line.
   size_t size() const;

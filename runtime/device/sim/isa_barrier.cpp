@@ -18,8 +18,7 @@ void decodeWarpSync(Decoder &d); // isa_warp.cpp
 
 namespace {
 
-/// Behind the 16 that a kernel names: the cluster's, which here is that of the block.
-constexpr uint32_t kClusterBarrier = 16;
+constexpr uint32_t kNamedBarriers = 16;
 
 uint32_t expectedOf(const NamedBarrier &barrier, const Block &block) {
   if (!barrier.wholeBlock)
@@ -47,7 +46,7 @@ bool arriveAt(Warp &warp, const Instr &instr, uint32_t id, uint32_t count, bool 
     warp.report(FindingKind::BarrierCount, instr, std::move(message));
     return false;
   };
-  if (id > kClusterBarrier)
+  if (id >= kNamedBarriers)
     return refuse("barrier " + std::to_string(id) + ", but there are 16");
   if (!wholeBlock && (count == 0 || count % kWarpLanes))
     return refuse("a barrier for " + std::to_string(count) + " threads, which is no multiple of 32");
@@ -76,8 +75,8 @@ Step waitAt(Warp &warp, uint32_t id, uint32_t generation) {
     completeIfDone(barrier, warp.block);
   if (barrier.generation == generation)
     return warp.wait([&] {
-      return (id == kClusterBarrier ? std::string("the cluster's barrier") : "barrier " + std::to_string(id)) + ", where " +
-             std::to_string(barrier.arrived) + " of " + std::to_string(expectedOf(barrier, warp.block)) + " threads have arrived";
+      return "barrier " + std::to_string(id) + ", where " + std::to_string(barrier.arrived) + " of " +
+             std::to_string(expectedOf(barrier, warp.block)) + " threads have arrived";
     });
   warp.current->arrived = false;
   warp.known.merge(barrier.published);
@@ -90,33 +89,81 @@ Step namedBarrier(Warp &warp, const Instr &instr, uint32_t mask) {
   uint32_t id = static_cast<uint32_t>(warp.row(instr.op[0])[lane]);
   uint32_t count = instr.op[1] < 0 ? 0 : static_cast<uint32_t>(warp.row(instr.op[1])[lane]);
   if (!warp.current->arrived) {
-    if (id < kClusterBarrier)
+    if (id < kNamedBarriers)
       warp.current->generation = warp.block.named[id].generation;
-    if (id >= kClusterBarrier || !arriveAt(warp, instr, id, count, instr.op[1] < 0)) {
-      if (id >= kClusterBarrier)
-        warp.report(FindingKind::BarrierCount, instr, "barrier " + std::to_string(id) + ", but there are 16");
+    if (!arriveAt(warp, instr, id, count, instr.op[1] < 0))
       return Step::Stop;
-    }
     warp.current->arrived = instr.imm[0];
   }
   return instr.imm[0] ? waitAt(warp, id, warp.current->generation) : Step::Next;
 }
 
+//===----------------------------------------------------------------------===//
+// barrier.cluster
+//===----------------------------------------------------------------------===//
+
+/// imm[0]: relaxed. Then others learn that this thread has begun, and of what a fence before has released, no more.
+Step arriveAtCluster(Warp &warp, const Instr &instr, uint32_t mask) {
+  Cluster &cluster = warp.block.cluster;
+  if (warp.clusterArrived & mask)
+    warp.report(FindingKind::BarrierCount, instr, "a second barrier.cluster.arrive without a barrier.cluster.wait between",
+                warp.clusterArrived & mask);
+  warp.clusterArrived |= mask;
+  forLanes(mask, [&](int lane) { warp.clusterGeneration[lane] = cluster.barrierGeneration; });
+  if (instr.imm[0]) {
+    cluster.arriving.merge(warp.released);
+    cluster.arriving.inits.raise(warp.channel, std::max(warp.initsFenced, 1u));
+  } else
+    cluster.arriving.merge(warp.known);
+  if (cluster.launch.traceBarriers) {
+    auto [arrived, wanted] = cluster.arrivals();
+    std::fprintf(stderr, "block %u warp %u arrives at the cluster's barrier: %u of %u\n", warp.block.id[0], warp.index, arrived,
+                 wanted);
+  }
+  cluster.progress();
+  cluster.completeBarrierIfDone();
+  warp.release();
+  return Step::Next;
+}
+
+Step waitForCluster(Warp &warp, const Instr &instr, uint32_t mask) {
+  Cluster &cluster = warp.block.cluster;
+  if (mask & ~warp.clusterArrived) {
+    warp.report(FindingKind::BarrierCount, instr, "a barrier.cluster.wait without a barrier.cluster.arrive before",
+                mask & ~warp.clusterArrived);
+    return Step::Stop;
+  }
+  cluster.completeBarrierIfDone();
+  bool done = true;
+  forLanes(mask, [&](int lane) { done &= warp.clusterGeneration[lane] != cluster.barrierGeneration; });
+  if (!done)
+    return warp.wait([&] {
+      auto [arrived, wanted] = cluster.arrivals();
+      return "the cluster's barrier, where " + std::to_string(arrived) + " of " + std::to_string(wanted) +
+             " threads have arrived";
+    });
+  warp.clusterArrived &= ~mask;
+  warp.known.merge(cluster.published);
+  return Step::Next;
+}
+
+void decodeClusterBarrier(Decoder &d) {
+  bool wait = d.require({"arrive", "wait"}) == "wait";
+  std::string_view order = wait ? d.takeOne({"acquire"}) : d.takeOne({"release", "relaxed"});
+  d.instr.aligned = d.take("aligned");
+  d.instr.imm[0] = order == "relaxed";
+  d.count(0);
+  d.exec(wait ? waitForCluster : arriveAtCluster);
+}
+
+//===----------------------------------------------------------------------===//
+// Decoding
+//===----------------------------------------------------------------------===//
+
 void decodeBarrier(Decoder &d) {
   bool isBar = d.base == "bar";
-  if (d.take("cluster")) {
-    bool wait = d.require({"arrive", "wait"}) == "wait";
-    d.takeOne({"release", "relaxed", "acquire"});
-    d.instr.aligned = d.take("aligned");
-    d.count(0);
-    return d.exec(wait ? Exec([](Warp &warp, const Instr &, uint32_t) {
-      return waitAt(warp, kClusterBarrier, warp.current->clusterGeneration);
-    })
-                       : Exec([](Warp &warp, const Instr &instr, uint32_t) {
-                           warp.current->clusterGeneration = warp.block.named[kClusterBarrier].generation;
-                           return arriveAt(warp, instr, kClusterBarrier, 0, true) ? Step::Next : Step::Stop;
-                         }));
-  }
+  if (d.take("cluster"))
+    return decodeClusterBarrier(d);
   d.take("cta");
   if (isBar && d.take("warp"))
     return decodeWarpSync(d);

@@ -44,7 +44,6 @@ Step trap(Warp &warp, const Instr &instr, uint32_t mask) {
 
 Step yield(Warp &, const Instr &, uint32_t) { return Step::Yield; }
 
-/// Execution is sequentially consistent, so the fences of the memory model order nothing further.
 void decodeNothing(Decoder &d, size_t operands) {
   d.count(0, operands);
   d.exec(nothing);
@@ -63,7 +62,8 @@ Step fenceAsync(Warp &warp, const Instr &, uint32_t) {
 
 Step fenceMbarrierInit(Warp &warp, const Instr &, uint32_t) {
   for (auto &[address, barrier] : warp.block.mbarriers)
-    barrier.initFenced |= barrier.initWarp == warp.index;
+    barrier.initFenced |= barrier.initChannel == warp.channel;
+  warp.initsFenced = warp.known.seen.get(warp.channel);
   return Step::Next;
 }
 
@@ -80,6 +80,14 @@ void decodeProxyFence(Decoder &d) {
   decodeNothing(d, 2);
 }
 
+/// With it relaxed arrivals release, and relaxed waits acquire.
+Step fenceMemory(Warp &warp, const Instr &, uint32_t) {
+  warp.known.merge(warp.heard);
+  warp.released = warp.known;
+  warp.release();
+  return Step::Next;
+}
+
 void decodeFence(Decoder &d) {
   if (d.take("proxy"))
     return decodeProxyFence(d);
@@ -92,28 +100,45 @@ void decodeFence(Decoder &d) {
   d.takeOne({"sc", "acq_rel", "acquire", "release"});
   d.takeOne({"sync_restrict::shared::cta", "sync_restrict::shared::cluster"});
   d.require({"cta", "cluster", "gpu", "sys"});
-  decodeNothing(d, 0);
+  d.count(0);
+  d.exec(fenceMemory);
 }
 
 void decodeMembar(Decoder &d) {
   if (d.take("proxy"))
     return decodeProxyFence(d);
   d.require({"cta", "gl", "sys"});
-  decodeNothing(d, 0);
+  d.count(0);
+  d.exec(fenceMemory);
 }
 
 //===----------------------------------------------------------------------===//
 // Registers
 //===----------------------------------------------------------------------===//
 
+/// All warps of a warpgroup execute the same setmaxnregs.
+void compareWithGroup(Warp &warp, const Instr &instr) {
+  auto &issues = warp.block.registerIssues[warp.index / kGroupWarps];
+  uint32_t n = warp.registersSet++, pc = warp.pcOf(instr);
+  if (n >= issues.size())
+    issues.push_back({pc, 0, 0});
+  else if (issues[n].pc != pc && warp.block.launch.check)
+    warp.report(FindingKind::DivergentOp, instr,
+                "another warp of the warpgroup executes the setmaxnreg of " + warp.block.siteName(issues[n].pc) + " instead");
+}
+
 /// imm[0]: registers per thread, imm[1]: it may only grow.
 Step setRegisters(Warp &warp, const Instr &instr, uint32_t) {
   Block &block = warp.block;
+  if (!warp.current->waiting)
+    compareWithGroup(warp, instr);
   int64_t wanted = instr.imm[0], change = (wanted - warp.registers) * kWarpLanes;
-  if (!instr.imm[1] && change > 0) {
+  // Before a warp's first setmaxnreg its number is an upper bound: ptxas may need fewer.
+  bool isKnown = warp.registersSet > 1;
+  if (instr.imm[1] ? change < 0 && isKnown : change > 0) {
     warp.report(FindingKind::RegisterBudget, instr,
-                "setmaxnreg.dec to " + std::to_string(wanted) + " registers, but the thread has " +
-                    std::to_string(warp.registers));
+                std::string(instr.imm[1] ? "setmaxnreg.inc to " : "setmaxnreg.dec to ") + std::to_string(wanted) +
+                    " registers, but the thread has " + std::to_string(warp.registers));
     return Step::Next;
   }
   if (change > block.freeRegisters)

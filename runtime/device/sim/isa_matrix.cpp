@@ -25,13 +25,14 @@ bool rowsOf(Warp &warp, const Instr &instr, int matrix, bool write, std::array<s
     uint64_t address = warp.address(instr, lane);
     if (Block::spaceOf(address) == Space::Global)
       address &= kWindowBytes - 1;
-    rows[i] = warp.block.resolve(warp, instr, Space::Shared, address, kRowBytes, lane, write);
-    if (!rows[i])
+    Place row = warp.block.resolve(warp, instr, Space::Shared, address, kRowBytes, lane, write);
+    if (!row)
       return false;
+    rows[i] = row.host;
     if (write)
-      warp.block.writeShared(warp, instr, address, kRowBytes, warp.access(instr), lane);
+      warp.block.writeShared(warp, instr, row.offset, kRowBytes, warp.access(instr), lane);
     else
-      warp.block.readShared(warp, instr, address, kRowBytes, warp.access(instr), lane);
+      warp.block.readShared(warp, instr, row.offset, kRowBytes, warp.access(instr), lane);
   }
   return true;
 }

@@ -20,16 +20,14 @@ constexpr uint64_t kMbarrierBytes = 8;
 /// Limits of the object (PTX ISA, "Contents of the mbarrier object").
 constexpr uint32_t kMaxCount = (1u << 20) - 1;
 
-/// Address of the mbarrier in a lane, within shared memory.
-uint64_t addressIn(Warp &warp, const Instr &instr, int lane) { return warp.address(instr, lane) & (kWindowBytes - 1); }
-
 /// Makes an mbarrier; false after a finding that ends the block.
 bool initOne(Warp &warp, const Instr &instr, int lane) {
   Block &block = warp.block;
-  uint64_t address = addressIn(warp, instr, lane);
   uint32_t count = static_cast<uint32_t>(warp.row(instr.op[2])[lane]);
-  if (!block.resolve(warp, instr, Space::Shared, address, kMbarrierBytes, lane, true))
+  Place place = block.resolve(warp, instr, Space::Shared, warp.address(instr, lane), kMbarrierBytes, lane, true);
+  if (!place)
     return false;
+  uint64_t address = place.offset;
   if (count == 0 || count > kMaxCount) {
     warp.report(FindingKind::ArrivalCount, instr, "an mbarrier for " + std::to_string(count) + " arrivals (1 to 2^20 - 1)",
                 1u << lane);
@@ -42,11 +40,12 @@ bool initOne(Warp &warp, const Instr &instr, int lane) {
   block.mbarriers.erase(address);
   block.writeShared(warp, instr, address, kMbarrierBytes, warp.access(instr), lane);
   Mbarrier &barrier = block.mbarriers[address];
+  barrier.block = &block;
   barrier.address = address;
   barrier.expected = barrier.pending = count;
-  barrier.channel = block.newChannel();
-  barrier.initWarp = warp.index;
-  barrier.initClock = warp.known.seen.get(warp.index);
+  barrier.channel = block.cluster.newChannel();
+  barrier.initChannel = warp.channel;
+  barrier.initClock = warp.known.seen.get(warp.channel);
   barrier.initPc = warp.pcOf(instr);
   return true;
 }
@@ -60,11 +59,11 @@ Step init(Warp &warp, const Instr &instr, uint32_t mask) {
 
 Step invalidate(Warp &warp, const Instr &instr, uint32_t mask) {
   forLanes(mask, [&](int lane) {
-    uint64_t address = addressIn(warp, instr, lane);
-    if (warp.block.mbarrier(warp, instr, address, lane))
-      warp.block.mbarriers.erase(address);
+    const Mbarrier *barrier = warp.block.mbarrier(warp, instr, Space::Shared, warp.address(instr, lane), lane);
+    if (barrier)
+      warp.block.mbarriers.erase(barrier->address);
   });
-  return warp.block.stopped ? Step::Stop : Step::Next;
+  return warp.block.cluster.stopped ? Step::Stop : Step::Next;
 }
 
 /// What an arrival does besides arriving.
@@ -83,7 +82,7 @@ bool expectBytes(Warp &warp, const Instr &instr, Mbarrier &barrier, int64_t byte
 Step arrive(Warp &warp, const Instr &instr, uint32_t mask) {
   for (; mask; mask &= mask - 1) {
     int lane = __builtin_ctz(mask);
-    Mbarrier *barrier = warp.block.mbarrier(warp, instr, addressIn(warp, instr, lane), lane);
+    Mbarrier *barrier = warp.block.mbarrier(warp, instr, instr.space, warp.address(instr, lane), lane);
     if (!barrier)
       return Step::Stop;
     uint32_t operand = instr.op[2] < 0 ? 1 : static_cast<uint32_t>(warp.row(instr.op[2])[lane]);
@@ -97,13 +96,13 @@ Step arrive(Warp &warp, const Instr &instr, uint32_t mask) {
     if (kind == kArriveAndDrop && barrier->expected > 1)
       --barrier->expected;
     if (kind == kArrive || kind == kExpectAndArrive || kind == kArriveAndDrop)
-      warp.block.arrive(warp, instr, *barrier, kind == kExpectAndArrive ? 1 : operand, lane);
+      warp.block.arrive(warp, instr, *barrier, kind == kExpectAndArrive ? 1 : operand, lane, instr.imm[3]);
   }
   return Step::Next;
 }
 
-std::string describeWait(const Block &block, const Mbarrier &barrier, const std::string &phase) {
-  std::string text = phase + " of the mbarrier at " + block.sharedName(barrier.address) + ", which is in phase " +
+std::string describeWait(const Mbarrier &barrier, const std::string &phase) {
+  std::string text = phase + " of the mbarrier at " + barrier.block->sharedName(barrier.address) + ", which is in phase " +
                      std::to_string(barrier.phase) + ": " + std::to_string(barrier.expected - barrier.pending) + " of " +
                      std::to_string(barrier.expected) + " arrivals are in";
   if (barrier.txCount || barrier.received)
@@ -118,7 +117,7 @@ FindingKind kindOfWait(const Mbarrier &barrier) {
   return barrier.pending != barrier.expected && barrier.pending != 0 ? FindingKind::ArrivalCount : FindingKind::Deadlock;
 }
 
-/// imm[1]: by parity; imm[2]: may wait (try_wait). op[0]: the answer, op[2]: parity or state.
+/// imm[1]: by parity; imm[2]: may wait (try_wait); imm[3]: relaxed. op[0]: the answer, op[2]: parity or state.
 Step testWait(Warp &warp, const Instr &instr, uint32_t mask) {
   Block &block = warp.block;
   uint32_t answer = 0;
@@ -126,15 +125,16 @@ Step testWait(Warp &warp, const Instr &instr, uint32_t mask) {
   std::string phase;
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     int lane = __builtin_ctz(rest);
-    const Mbarrier *barrier = block.mbarrier(warp, instr, addressIn(warp, instr, lane), lane);
+    const Mbarrier *barrier = block.mbarrier(warp, instr, Space::Shared, warp.address(instr, lane), lane);
     if (!barrier)
       return Step::Stop;
     uint64_t operand = warp.row(instr.op[2])[lane];
     bool over = instr.imm[1] ? (barrier->phase & 1) != (operand & 1) : barrier->phase > operand;
     answer |= uint32_t(over) << lane;
     if (over) {
-      warp.known.merge(barrier->published);
-      warp.known.seen.raise(barrier->channel, barrier->phase);
+      Knowledge &to = instr.imm[3] ? warp.heard : warp.known;
+      to.merge(barrier->published);
+      to.seen.raise(barrier->channel, barrier->phase);
     } else if (!missing) {
       missing = barrier;
       phase = instr.imm[1] ? "the end of a phase of parity " + std::to_string(operand & 1)
@@ -144,24 +144,26 @@ Step testWait(Warp &warp, const Instr &instr, uint32_t mask) {
   // The first try gives up at once, as a time limit allows: a kernel that ignores the answer goes on too early, and shows it.
   bool retries = warp.current->failedTry == warp.pcOf(instr);
   warp.current->failedTry = missing ? warp.pcOf(instr) : kNowhere;
-  bool patient = instr.imm[2] && retries && !block.timeLimitOver;
-  if (missing && (patient || block.explaining))
-    return warp.wait([&] { return describeWait(block, *missing, phase); }, kindOfWait(*missing));
+  bool patient = instr.imm[2] && retries && !block.cluster.timeLimitOver;
+  if (missing && (patient || block.cluster.explaining))
+    return warp.wait([&] { return describeWait(*missing, phase); }, kindOfWait(*missing));
   uint32_t &to = warp.predicate(instr.op[0]);
   to = (to & ~mask) | answer;
   return missing ? Step::Yield : Step::Next;
 }
 
-void dropScope(Decoder &d) {
-  d.takeOne({"release", "acquire", "relaxed"});
+/// Order into imm[3] (1: relaxed), space into the instruction's.
+void takeScope(Decoder &d) {
+  d.instr.imm[3] = d.takeOne({"release", "acquire", "relaxed"}) == "relaxed";
   d.takeOne({"cta", "cluster"});
-  d.takeOne({"shared", "shared::cta", "shared::cluster"});
+  std::string_view space = d.takeOne({"shared", "shared::cta", "shared::cluster"});
+  d.instr.space = space.empty() ? Space::Generic : space == "shared::cluster" ? Space::SharedCluster : Space::Shared;
   d.take("b64");
 }
 
 void decodeArrive(Decoder &d, ArriveKind kind) {
   d.take("noComplete");
-  dropScope(d);
+  takeScope(d);
   bool state = kind != kExpectOnly && kind != kCompleteOnly;
   size_t memory = state ? 1 : 0;
   d.count(memory + 1, memory + 2);
@@ -178,7 +180,7 @@ void decodeArrive(Decoder &d, ArriveKind kind) {
 
 void decodeWait(Decoder &d, bool patient) {
   bool parity = d.take("parity");
-  dropScope(d);
+  takeScope(d);
   d.count(3, patient ? 4 : 3);
   d.writePredicate(0, 0);
   d.address(1, 1);
@@ -192,14 +194,14 @@ void decodeWait(Decoder &d, bool patient) {
 
 void decodeMbarrier(Decoder &d) {
   if (d.take("init")) {
-    dropScope(d);
+    takeScope(d);
     d.count(2);
     d.address(1, 0);
     d.read(2, 1, Type::B32);
     return d.exec(init);
   }
   if (d.take("inval")) {
-    dropScope(d);
+    takeScope(d);
     d.count(1);
     d.address(1, 0);
     return d.exec(invalidate);

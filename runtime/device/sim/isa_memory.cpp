@@ -6,13 +6,15 @@
 //===----------------------------------------------------------------------===//
 
 //
-// PTX ISA, "Data Movement and Conversion Instructions: ld, ld.global.nc, ldu, st, prefetch, cp.async".
+// PTX ISA, "Data Movement and Conversion Instructions: ld, ld.global.nc, ldu, st, prefetch".
 //
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/lanes.h"
 
 namespace quant::sim {
+
+void decodeStoreAsync(Decoder &d, bool reduce); // isa_store_async.cpp
 
 namespace {
 
@@ -23,18 +25,16 @@ int elementBytes(const Instr &instr) { return bitsOf(instr.type) / 8; }
 Step load(Warp &warp, const Instr &instr, uint32_t mask) {
   int width = elementBytes(instr), bytes = width * instr.count;
   uint64_t keep = ~uint64_t(0) >> (64 - instr.imm[1]);
-  for (; mask && !warp.block.stopped; mask &= mask - 1) {
+  for (; mask && !warp.block.cluster.stopped; mask &= mask - 1) {
     int lane = __builtin_ctz(mask);
-    uint64_t address = warp.address(instr, lane);
-    const std::byte *from = warp.block.resolve(warp, instr, instr.space, address, bytes, lane, false);
+    Place from = warp.block.resolve(warp, instr, instr.space, warp.address(instr, lane), bytes, lane, false);
     if (!from)
       return Step::Stop;
-    Space space = instr.space == Space::Generic ? Block::spaceOf(address) : instr.space;
-    if (space == Space::Shared)
-      warp.block.readShared(warp, instr, address & 0xffffffff, bytes, warp.access(instr), lane);
+    if (from.block)
+      from.block->readShared(warp, instr, from.offset, bytes, warp.access(instr), lane);
     for (int i = 0; i < instr.count; ++i) {
       uint64_t value = 0;
-      std::memcpy(&value, from + i * width, width);
+      std::memcpy(&value, from.host + i * width, width);
       if (isSigned(instr.type) && width < 8 && value >> (8 * width - 1))
         value |= ~uint64_t(0) << (8 * width);
       warp.row(warp.listed(instr, i))[lane] = value & keep;
@@ -46,17 +46,15 @@ Step load(Warp &warp, const Instr &instr, uint32_t mask) {
 Step store(Warp &warp, const Instr &instr, uint32_t mask) {
   int width = elementBytes(instr), bytes = width * instr.count;
   warp.block.progress();
-  for (; mask && !warp.block.stopped; mask &= mask - 1) {
+  for (; mask && !warp.block.cluster.stopped; mask &= mask - 1) {
     int lane = __builtin_ctz(mask);
-    uint64_t address = warp.address(instr, lane);
-    std::byte *to = warp.block.resolve(warp, instr, instr.space, address, bytes, lane, true);
+    Place to = warp.block.resolve(warp, instr, instr.space, warp.address(instr, lane), bytes, lane, true);
     if (!to)
       return Step::Stop;
-    Space space = instr.space == Space::Generic ? Block::spaceOf(address) : instr.space;
-    if (space == Space::Shared)
-      warp.block.writeShared(warp, instr, address & 0xffffffff, bytes, warp.access(instr), lane);
+    if (to.block)
+      to.block->writeShared(warp, instr, to.offset, bytes, warp.access(instr), lane);
     for (int i = 0; i < instr.count; ++i)
-      std::memcpy(to + i * width, &warp.row(warp.listed(instr, i))[lane], width);
+      std::memcpy(to.host + i * width, &warp.row(warp.listed(instr, i))[lane], width);
   }
   return Step::Next;
 }
@@ -67,6 +65,8 @@ Step store(Warp &warp, const Instr &instr, uint32_t mask) {
 Space takeSpace(Decoder &d) {
   std::string_view space =
       d.takeOne({"global", "shared", "shared::cta", "shared::cluster", "local", "const", "param", "param::entry"});
+  if (space == "shared::cluster")
+    return Space::SharedCluster;
   if (space.starts_with("shared"))
     return Space::Shared;
   if (space.starts_with("param"))
@@ -84,6 +84,8 @@ void dropMemoryOrder(Decoder &d) {
 
 template <bool Store>
 void decodeAccess(Decoder &d) {
+  if (Store && d.take("async"))
+    return decodeStoreAsync(d, false);
   dropMemoryOrder(d);
   d.instr.space = takeSpace(d);
   bool hinted = d.take("L2::cache_hint");
@@ -113,10 +115,10 @@ Step prefetchMap(Warp &warp, const Instr &instr, uint32_t mask) {
   Step step = Step::Next;
   forLanes(mask, [&](int lane) {
     uint64_t address = warp.address(instr, lane, 0);
-    const std::byte *at = warp.block.resolve(warp, instr, instr.space, address, TensorMap::kAlign, lane, false);
+    Place at = warp.block.resolve(warp, instr, instr.space, address, TensorMap::kAlign, lane, false);
     if (!at)
       step = Step::Stop;
-    else if (auto map = TensorMap::unpack(at); !map)
+    else if (auto map = TensorMap::unpack(at.host); !map)
       warp.report(FindingKind::TmaOutOfBounds, instr, map.error().message, 1u << lane);
   });
   return step;
@@ -131,53 +133,29 @@ void decodePrefetch(Decoder &d) {
   d.exec(map ? prefetchMap : nothing);
 }
 
-/// cp.async.ca.shared.global [dst], [src], bytes{, srcBytes}: done at once, since what waits for it is checked only by barriers.
-Step copyAsync(Warp &warp, const Instr &instr, uint32_t mask) {
-  for (; mask; mask &= mask - 1) {
-    int lane = __builtin_ctz(mask);
-    uint64_t to = warp.row(instr.op[0])[lane] + static_cast<uint64_t>(instr.imm[2]), from = warp.address(instr, lane);
-    uint64_t bytes = static_cast<uint64_t>(instr.imm[1]);
-    uint64_t taken = instr.op[2] >= 0 ? std::min(bytes, warp.row(instr.op[2])[lane] & 0xffffffff) : bytes;
-    std::byte *target = warp.block.resolve(warp, instr, Space::Shared, to, bytes, lane, true);
-    const std::byte *source = taken ? warp.block.resolve(warp, instr, Space::Global, from, taken, lane, false) : target;
-    if (!target || !source)
-      return Step::Stop;
-    warp.block.writeShared(warp, instr, to & 0xffffffff, bytes, warp.access(instr), lane);
-    std::memmove(target, source, taken);
-    std::memset(target + taken, 0, bytes - taken);
-  }
-  return Step::Next;
-}
-
 } // namespace
 
-/// cp.async, without .bulk. Called by the decoder of cp.
-void decodeCopyAsync(Decoder &d) {
-  if (d.take("commit_group") || d.take("wait_all")) {
-    d.count(0);
-    return d.exec(nothing);
-  }
-  if (d.take("wait_group")) {
-    d.count(1);
-    return d.exec(nothing);
-  }
-  d.takeOne({"ca", "cg"});
-  bool hinted = d.take("L2::cache_hint");
-  d.dropCacheHints();
-  d.takeOne({"shared", "shared::cta"});
-  d.take("global");
-  size_t last = d.operandCount() - (hinted ? 1 : 0);
-  d.count(3, 5);
+static void decodeCacheHint(Decoder &d) {
+  d.instr.space = takeSpace(d);
+  d.takeOne({"L2::evict_normal", "L2"});
+  d.count(2);
   d.address(0, 0);
-  d.instr.imm[2] = d.instr.imm[0];
-  d.instr.imm[0] = 0;
-  d.address(1, 1);
-  d.instr.imm[1] = d.literal(2);
-  if (d.instr.imm[1] != 4 && d.instr.imm[1] != 8 && d.instr.imm[1] != 16)
-    d.fail("copies 4, 8 or 16 bytes");
-  if (last > 3)
-    d.read(2, 3, Type::B32);
-  d.exec(copyAsync);
+  d.literal(1);
+  d.exec(nothing);
+}
+
+/// A cache policy is a number that nothing here looks at.
+static void decodePolicy(Decoder &d) {
+  d.require({"fractional", "cvt"});
+  d.takeOne({"L2::evict_last", "L2::evict_normal", "L2::evict_first", "L2::evict_unchanged", "L2"});
+  d.takeOne({"L2::evict_first", "L2::evict_unchanged"});
+  d.require({"b64"});
+  d.count(1, 3);
+  d.write(0, 0, Type::B64);
+  d.exec([](Warp &warp, const Instr &instr, uint32_t mask) {
+    forLanes(mask, [&](int lane) { warp.row(instr.op[0])[lane] = 0; });
+    return Step::Next;
+  });
 }
 
 void addMemoryInstructions(DecodeTable &table) {
@@ -186,6 +164,9 @@ void addMemoryInstructions(DecodeTable &table) {
   table["st"] = decodeAccess<true>;
   table["prefetch"] = decodePrefetch;
   table["prefetchu"] = decodePrefetch;
+  table["applypriority"] = decodeCacheHint;
+  table["discard"] = decodeCacheHint;
+  table["createpolicy"] = decodePolicy;
 }
 
 } // namespace quant::sim

@@ -140,7 +140,10 @@ Step isInSpace(Warp &warp, const Instr &instr, uint32_t mask) {
   uint32_t &to = warp.predicate(instr.op[0]);
   forLanes(mask, [&](int lane) {
     uint64_t address = warp.row(instr.op[1])[lane];
-    to = (to & ~(1u << lane)) | uint32_t(Block::spaceOf(address) == instr.space) << lane;
+    Space space = Block::spaceOf(address);
+    bool own = space != Space::Shared || address >> kRankShift == 0 || address >> kRankShift == warp.block.rank + 1;
+    bool is = instr.space == Space::SharedCluster ? space == Space::Shared : space == instr.space && own;
+    to = (to & ~(1u << lane)) | uint32_t(is) << lane;
   });
   return Step::Next;
 }
@@ -150,22 +153,65 @@ void decodeIsSpace(Decoder &d) {
   d.count(2);
   d.writePredicate(0, 0);
   d.read(1, 1, Type::B64);
-  d.instr.space = space.starts_with("shared") ? Space::Shared
-                  : space == "local"          ? Space::Local
-                  : space == "param"          ? Space::Param
-                                              : Space::Global;
+  d.instr.space = space == "shared::cluster"    ? Space::SharedCluster
+                  : space.starts_with("shared") ? Space::Shared
+                  : space == "local"            ? Space::Local
+                  : space == "param"            ? Space::Param
+                                                : Space::Global;
   d.exec(isInSpace);
 }
 
-/// With clusters of one block an address is its own image, and its rank 0.
+constexpr uint64_t kOffsetMask = (uint64_t(1) << kRankShift) - 1;
+
+/// The address op[1] of the block's own shared memory, in that of the block of rank op[2]. imm[0]: generic addresses.
+Step mapAddress(Warp &warp, const Instr &instr, uint32_t mask) {
+  for (; mask; mask &= mask - 1) {
+    int lane = __builtin_ctz(mask);
+    uint64_t address = warp.row(instr.op[1])[lane], rank = warp.row(instr.op[2])[lane] & 0xffffffff;
+    uint64_t window = instr.imm[0] ? address & ~(kWindowBytes - 1) : 0;
+    bool isShared = instr.imm[0] ? window == kSharedWindow : true;
+    if (rank >= warp.block.cluster.blocks.size() || !isShared) {
+      warp.report(FindingKind::ClusterUse, instr,
+                  isShared ? "rank " + std::to_string(rank) + " of a cluster of " +
+                                 std::to_string(warp.block.cluster.blocks.size()) + " blocks"
+                           : "an address outside of shared memory",
+                  1u << lane);
+      return Step::Stop;
+    }
+    warp.row(instr.op[0])[lane] = window | (rank + 1) << kRankShift | (address & kOffsetMask);
+  }
+  return Step::Next;
+}
+
 void decodeMapAddress(Decoder &d) {
-  d.takeOne({"shared::cluster"});
+  bool isShared = d.take("shared::cluster");
   Type type = d.takeType();
   d.count(3);
   d.write(0, 0, type);
+  // A variable's name is an address within shared memory.
   d.read(1, 1, type);
   d.read(2, 2, Type::B32);
-  d.exec(move, type);
+  d.instr.imm[0] = !isShared;
+  bool fits = type == Type::U64 || (type == Type::U32 && isShared);
+  d.exec(fits ? mapAddress : nullptr, type);
+}
+
+/// The rank of the block in whose shared memory the address lies.
+Step rankOf(Warp &warp, const Instr &instr, uint32_t mask) {
+  forLanes(mask, [&](int lane) {
+    uint64_t owner = (warp.row(instr.op[1])[lane] & (kWindowBytes - 1)) >> kRankShift;
+    warp.row(instr.op[0])[lane] = owner == 0 ? warp.block.rank : owner - 1;
+  });
+  return Step::Next;
+}
+
+void decodeRankOf(Decoder &d) {
+  d.take("shared::cluster");
+  Type type = d.takeType();
+  d.count(2);
+  d.write(0, 0, Type::U32);
+  d.read(1, 1, type);
+  d.exec(type == Type::U32 || type == Type::U64 ? rankOf : nullptr, type);
 }
 
 } // namespace
@@ -175,6 +221,7 @@ void addMoveInstructions(DecodeTable &table) {
   table["cvta"] = decodeConvertAddress;
   table["isspacep"] = decodeIsSpace;
   table["mapa"] = decodeMapAddress;
+  table["getctarank"] = decodeRankOf;
 }
 
 } // namespace quant::sim

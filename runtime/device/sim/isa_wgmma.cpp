@@ -19,8 +19,6 @@ namespace quant::sim {
 
 namespace {
 
-constexpr int kWarpsPerGroup = 4;
-
 /// Instr::imm of a wgmma.
 enum Field { kScaleA = 0, kTransposeA = 1, kScaleB = 2, kTransposeB = 3 };
 /// op[0]: number of accumulator registers in the list (A's follow, if they are registers); op[1], op[2]: descriptors of A (-1: in
@@ -54,7 +52,7 @@ void Issue::put(bool isA, uint64_t row, uint64_t k, uint32_t bits) {
 
 bool Issue::readChunk(const MatrixDescriptor &matrix, uint64_t address, uint64_t bytes, uint8_t *to) {
   int lane = __builtin_ctz(warp.live);
-  const std::byte *from = warp.block.resolveShared(warp, instr, address, bytes, lane);
+  Place from = warp.block.resolveShared(warp, instr, Space::Shared, address, bytes, lane);
   if (!from)
     return false;
   Access access{
@@ -67,7 +65,7 @@ bool Issue::readChunk(const MatrixDescriptor &matrix, uint64_t address, uint64_t
                   "the descriptor says a swizzle of " + std::to_string(matrix.swizzleBytes) + " bytes, but TMA has written " +
                       warp.block.sharedName(address) + " with one of " + std::to_string(layout));
   }
-  std::memcpy(to, from, bytes);
+  std::memcpy(to, from.host, bytes);
   return true;
 }
 
@@ -93,7 +91,7 @@ bool Issue::readShared(uint64_t descriptor, bool isA) {
   MatrixDescriptor matrix = MatrixDescriptor::unpack(descriptor);
   if (std::string wrong = matrix.check(); !wrong.empty() && warp.block.launch.check)
     warp.report(FindingKind::BadDescriptor, instr, "the descriptor of " + std::string(isA ? "A: " : "B: ") + wrong);
-  uint64_t first = isA ? warp.index % kWarpsPerGroup * kWarpRows : 0, rows = isA ? kWarpRows : shape.n;
+  uint64_t first = isA ? warp.index % kGroupWarps * kWarpRows : 0, rows = isA ? kWarpRows : shape.n;
   for (uint64_t row = 0; row < rows; ++row)
     if (!readRow(matrix, first + row, row, isA, instr.imm[isA ? kTransposeA : kTransposeB]))
       return false;
@@ -168,8 +166,8 @@ bool Issue::run() {
 
 /// The four warps of a warpgroup issue the same wgmmas.
 void compareWithGroup(Warp &warp, const Instr &instr, uint64_t a, uint64_t b) {
-  auto &issues = warp.block.wgmmaIssues[warp.index / kWarpsPerGroup];
-  WgmmaIssue issue{warp.pcOf(instr), a, b};
+  auto &issues = warp.block.wgmmaIssues[warp.index / kGroupWarps];
+  WarpgroupIssue issue{warp.pcOf(instr), a, b};
   size_t n = warp.wgmmaIssued++;
   if (n >= issues.size()) {
     issues.push_back(issue);
@@ -234,10 +232,18 @@ Step commit(Warp &warp, const Instr &, uint32_t) {
   return Step::Next;
 }
 
+/// A wgmma runs when the whole warpgroup has issued it, so none is over before. imm[0]: groups that may still run.
 Step waitGroup(Warp &warp, const Instr &instr, uint32_t) {
   uint32_t running = static_cast<uint32_t>(instr.imm[0]);
-  if (warp.wgmmaCommitted > running)
-    warp.wgmmaWaited = std::max(warp.wgmmaWaited, warp.wgmmaCommitted - running);
+  uint32_t over = warp.wgmmaCommitted > running ? warp.wgmmaCommitted - running : 0;
+  auto &warps = warp.block.warps;
+  uint32_t first = warp.index / kGroupWarps * kGroupWarps;
+  for (uint32_t i = first; i < std::min<size_t>(first + kGroupWarps, warps.size()); ++i)
+    if (!warps[i].done() && warps[i].wgmmaCommitted < over)
+      return warp.wait(
+          [&] { return "wgmma group " + std::to_string(over) + ", which warp " + std::to_string(i) + " has not committed"; },
+          FindingKind::DivergentOp);
+  warp.wgmmaWaited = std::max(warp.wgmmaWaited, over);
   warp.known.seen.raise(warp.wgmmaChannel, warp.wgmmaWaited);
   warp.wgmmaAny = warp.wgmmaOpen || warp.wgmmaWaited < warp.wgmmaCommitted;
   return Step::Next;

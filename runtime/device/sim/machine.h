@@ -23,12 +23,13 @@ namespace quant::sim {
 /// What all blocks of a launch share.
 struct LaunchContext {
   const Program &program;
-  std::array<uint32_t, 3> grid, block;
+  std::array<uint32_t, 3> grid, block, cluster;
   uint64_t dynamicShared = 0;
   std::vector<std::byte> params;
   GlobalMemory memory;
   FindingSink findings;
-  bool check = true;
+  /// Options::check and strict.
+  bool check = true, strict = false;
   /// Instructions a warp may execute in one block.
   uint64_t maxSteps = 0;
   /// What to print of a run: any of "instructions", "barriers", "tma", "wgmma".
@@ -37,8 +38,13 @@ struct LaunchContext {
   std::mutex atomics;
 };
 
+class Block;
+class Cluster;
+
 /// An mbarrier object (PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier").
 struct Mbarrier {
+  /// The block whose shared memory holds it, and where.
+  Block *block = nullptr;
   uint64_t address = 0;
   uint32_t expected = 0, pending = 0, phase = 0;
   int64_t txCount = 0;
@@ -46,7 +52,9 @@ struct Mbarrier {
   int64_t received = 0;
   /// Its channel of TMA loads.
   uint16_t channel = 0;
-  uint32_t initWarp = 0, initClock = 0, initPc = 0;
+  /// Of the warp that has initialised it.
+  uint16_t initChannel = 0;
+  uint32_t initClock = 0, initPc = 0;
   bool initFenced = false;
   Knowledge arriving, published;
 };
@@ -70,8 +78,6 @@ struct Group {
   /// At a named barrier: it has arrived at that generation.
   bool arrived = false;
   uint32_t generation = 0;
-  /// The generation of the cluster's barrier at which it has arrived last.
-  uint32_t clusterGeneration = 0;
   /// At a warp-wide operation: the lanes that want to execute it.
   uint32_t syncMask = 0;
   /// The try_wait that has answered no.
@@ -94,8 +100,6 @@ struct BulkGroups {
   uint32_t lastPc = 0;
 };
 
-class Block;
-
 class Warp {
 public:
   Warp(Block &block, uint32_t index, uint32_t lanes);
@@ -116,27 +120,43 @@ public:
   Access access(const Instr &instr) const;
   /// `mask`: the lanes it is about; the first is named. 0: the whole warp.
   void report(FindingKind kind, const Instr &instr, std::string message, uint32_t mask = 0);
+  /// Counts a finding that has been reported for this instruction before, whose message then need not be made; else false.
+  bool reportAgain(FindingKind kind, const Instr &instr);
   /// Step::Wait, having said for what if anybody wants to know.
   template <typename F>
   Step wait(F describe, FindingKind kind = FindingKind::Deadlock);
   /// What this warp has done so far happens before what others do after they hear of it.
-  void release() { known.seen.raise(index, known.seen.get(index) + 1); }
+  void release() { known.seen.raise(channel, known.seen.get(channel) + 1); }
   uint32_t pcOf(const Instr &instr) const;
 
   Block &block;
   const uint32_t index;
+  /// Its component of the clocks.
+  const uint16_t channel;
   uint32_t live;
   Group *current = nullptr;
   Knowledge known;
   std::vector<std::byte> local;
   std::map<int, BulkGroups> bulk;
+  /// cp.async: its clock component, and groups committed so far. The lanes of a warp count together.
+  uint16_t copyChannel = 0;
+  uint32_t copiesCommitted = 0;
+  /// Lanes that have arrived at the cluster's barrier and not yet waited, and at which generation of it.
+  uint32_t clusterArrived = 0;
+  std::array<uint32_t, kWarpLanes> clusterGeneration = {};
+  /// The clock at the last fence.mbarrier_init.
+  uint32_t initsFenced = 0;
+  /// What the last fence releases by a relaxed arrival after it, and what relaxed waits have heard for a fence to acquire.
+  Knowledge released, heard;
   /// wgmma: group that is open (counting committed ones), waited for, fences so far.
   uint32_t wgmmaOpen = 0, wgmmaCommitted = 0, wgmmaWaited = 0, wgmmaIssued = 0, wgmmaFences = 0;
   bool wgmmaAny = false;
+  /// That of the warpgroup: its four warps commit the same groups.
   uint16_t wgmmaChannel = 0;
   /// By slot: 1 + the wgmma group that has it in flight, 0: none; the last fence count at which it was written, plus 1.
   std::vector<uint32_t> inFlight, writtenAt;
   int32_t registers = 0;
+  uint32_t registersSet = 0;
   uint64_t steps = 0;
   /// A list: groups stay where they are when others come and go.
   std::list<Group> groups;
@@ -155,30 +175,43 @@ private:
   std::vector<Meeting> meetings;
 };
 
-/// A wgmma as one warp issued it: the others of its warpgroup must issue the same.
-struct WgmmaIssue {
+/// A wgmma or setmaxnreg as one warp issued it: the others of its warpgroup must issue the same.
+struct WarpgroupIssue {
   uint32_t pc;
   uint64_t a, b;
 };
 
+/// What an access reaches; null after a finding. In shared memory `block` is whose, and `offset` where.
+struct Place {
+  std::byte *host = nullptr;
+  Block *block = nullptr;
+  uint64_t offset = 0;
+  explicit operator bool() const { return host != nullptr; }
+};
+
 class Block {
 public:
-  Block(LaunchContext &launch, std::array<uint32_t, 3> id);
-  void run();
+  Block(Cluster &cluster, std::array<uint32_t, 3> id, uint32_t rank);
 
-  /// Where an access of `bytes` lands, or null after a finding: out of bounds, misaligned, read-only.
-  std::byte *resolve(Warp &warp, const Instr &instr, Space space, uint64_t address, uint64_t bytes, int lane, bool write);
-  std::byte *resolveShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, int lane);
+  /// Where an access of `bytes` lands, or a finding: out of bounds, misaligned, read-only.
+  Place resolve(Warp &warp, const Instr &instr, Space space, uint64_t address, uint64_t bytes, int lane, bool write);
+  /// The same within shared memory, whose owner does not hear of it; Space::Shared reaches this block's, SharedCluster all.
+  Place resolveShared(Warp &warp, const Instr &instr, Space space, uint64_t address, uint64_t bytes, int lane);
   /// Splits a generic address into space and address within.
   static Space spaceOf(uint64_t &address);
+  /// Notes that a warp of another block touches this block's shared memory; false after a finding that ends the run.
+  bool touchRemotely(Warp &warp, const Instr &instr, const Access &access, int lane);
 
   // Checks of shared memory; `access` says in whose name.
   void readShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, const Access &access, int lane);
   void writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, const Access &access, int lane);
 
   // mbarrier.cpp
-  Mbarrier *mbarrier(Warp &warp, const Instr &instr, uint64_t address, int lane);
-  void arrive(Warp &warp, const Instr &instr, Mbarrier &barrier, uint32_t count, int lane);
+  Mbarrier *mbarrier(Warp &warp, const Instr &instr, Space space, uint64_t address, int lane);
+  /// The mbarrier at that offset of this block's shared memory.
+  Mbarrier *mbarrierAt(Warp &warp, const Instr &instr, uint64_t offset, int lane);
+  /// `relaxed`: it releases what a fence before has released, no more.
+  void arrive(Warp &warp, const Instr &instr, Mbarrier &barrier, uint32_t count, int lane, bool relaxed = false);
   void completePhaseIfDone(Mbarrier &barrier);
   void receive(Warp &warp, const Instr &instr, Mbarrier &barrier, int64_t bytes, int lane);
 
@@ -186,12 +219,17 @@ public:
   /// "dynamic_shared_memory+199168".
   std::string sharedName(uint64_t address) const;
   std::string siteName(uint32_t pc) const;
-  void progress() { ++progressed; }
-  uint16_t newChannel() { return channels++; }
+  void progress();
+  /// Lanes of the warp have ended.
+  void lanesExited(const Warp &warp);
+  bool done() const { return liveWarps == 0; }
 
+  Cluster &cluster;
   LaunchContext &launch;
   const Program &program;
   const std::array<uint32_t, 3> id;
+  /// In its cluster.
+  const uint32_t rank;
   const uint32_t threads;
   std::vector<std::byte> shared;
   Shadow shadow;
@@ -199,27 +237,61 @@ public:
   std::vector<uint8_t> layouts;
   static constexpr uint8_t kNoLayout = 0xff;
   std::map<uint64_t, Mbarrier> mbarriers;
-  /// The 16 that a kernel names, and the cluster's.
-  std::array<NamedBarrier, 17> named;
+  std::array<NamedBarrier, 16> named;
   std::vector<Warp> warps;
-  std::vector<std::vector<WgmmaIssue>> wgmmaIssues;
+  /// By warpgroup.
+  std::vector<std::vector<WarpgroupIssue>> wgmmaIssues, registerIssues;
   int64_t freeRegisters = 0;
+
+private:
+  Place touched(Warp &warp, const Instr &instr, Place place, int lane);
+
+  uint32_t liveWarps = 0;
+  /// What the warps that have ended knew, and by channel the last access of others to this block's shared memory.
+  Clock knownAtExit;
+  std::map<uint16_t, Access> remote;
+};
+
+/// The blocks that run at the same time and reach each other's shared memory; without clusters, one.
+class Cluster {
+public:
+  /// `index`: which of the launch's clusters, x first.
+  Cluster(LaunchContext &launch, uint64_t index);
+  ~Cluster();
+  void run();
+  uint64_t steps() const;
+  uint16_t newChannel() { return channels++; }
+  void progress() { ++progressed; }
+  /// All threads that still run have arrived at barrier.cluster: its next generation begins.
+  void completeBarrierIfDone();
+  /// Threads that have arrived there, and that have to.
+  std::pair<uint32_t, uint32_t> arrivals() const;
+
+  LaunchContext &launch;
+  /// By rank.
+  std::vector<std::unique_ptr<Block>> blocks;
+  /// A finding has ended the run.
   bool stopped = false;
   /// A try_wait may give up now: nothing else can move.
   bool timeLimitOver = false;
   /// Waiting groups say what for.
   bool explaining = false;
+  uint32_t barrierGeneration = 0;
+  Knowledge arriving, published;
 
 private:
+  bool runOnce(bool &alive);
   void reportDeadlock();
 
   uint64_t progressed = 0;
   uint16_t channels = 0;
 };
 
+inline void Block::progress() { cluster.progress(); }
+
 template <typename F>
 Step Warp::wait(F describe, FindingKind kind) {
-  if (block.explaining) {
+  if (block.cluster.explaining) {
     current->waitsFor = describe();
     current->waitKind = kind;
   }

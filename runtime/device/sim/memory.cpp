@@ -22,7 +22,7 @@ constexpr uint64_t kMapMagic = 0x70616d2d6d697371; // "qsim-map"
 /// does.
 struct PackedMap {
   uint64_t magic, address;
-  uint8_t rank, elementBytes, swizzleBytes, zero;
+  uint8_t rank, elementBytes, swizzleBytes, kind;
   uint32_t dim[TensorMap::kMaxRank];
   uint64_t stride[TensorMap::kMaxRank - 1];
   uint16_t box[TensorMap::kMaxRank];
@@ -36,8 +36,12 @@ void GlobalMemory::addAt(uint64_t address, std::string name, std::span<std::byte
   allocations.insert(after, {std::move(name), address, bytes.size(), bytes.data(), writable});
 }
 
-uint64_t GlobalMemory::add(std::string name, std::span<std::byte> bytes, bool writable) {
-  uint64_t address = std::max(next, kBuffers);
+uint64_t GlobalMemory::add(std::string name, std::span<std::byte> bytes, bool writable, uint64_t address) {
+  if (address) {
+    addAt(address, std::move(name), bytes, writable);
+    return address;
+  }
+  address = std::max(next, kBuffers);
   next = (address + bytes.size() + kGuardBytes + kBufferAlign - 1) / kBufferAlign * kBufferAlign;
   addAt(address, std::move(name), bytes, writable);
   return address;
@@ -95,6 +99,7 @@ std::array<std::byte, TensorMap::kBytes> TensorMap::pack() const {
   packed.rank = static_cast<uint8_t>(rank);
   packed.elementBytes = static_cast<uint8_t>(elementBytes);
   packed.swizzleBytes = static_cast<uint8_t>(swizzleBytes);
+  packed.kind = static_cast<uint8_t>(kind);
   for (uint32_t i = 0; i < rank; ++i) {
     packed.dim[i] = static_cast<uint32_t>(dim[i] - 1);
     packed.box[i] = static_cast<uint16_t>(box[i]);
@@ -115,6 +120,7 @@ Result<TensorMap> TensorMap::unpack(const std::byte *bytes) {
   map.rank = std::min<uint32_t>(packed.rank, kMaxRank + 1);
   map.elementBytes = packed.elementBytes;
   map.swizzleBytes = packed.swizzleBytes;
+  map.kind = static_cast<ElementKind>(packed.kind & 3);
   map.address = packed.address;
   for (uint32_t i = 0; i < std::min<uint32_t>(map.rank, kMaxRank); ++i) {
     map.dim[i] = uint64_t(packed.dim[i]) + 1;

@@ -30,8 +30,8 @@ struct Allocation {
 /// The global memory of a launch: allocations far apart, so that an access past an end hits nothing.
 class GlobalMemory {
 public:
-  /// Puts a buffer at the next free address, 256-byte aligned as cudaMalloc does, and returns that.
-  uint64_t add(std::string name, std::span<std::byte> bytes, bool writable);
+  /// Puts a buffer at `address`, or if that is 0 at the next free one, 256-byte aligned as cudaMalloc does; returns where it is.
+  uint64_t add(std::string name, std::span<std::byte> bytes, bool writable, uint64_t address = 0);
   void addAt(uint64_t address, std::string name, std::span<std::byte> bytes, bool writable);
   /// The allocation that holds `address`, or the one before it that ends nearest; null if there is none.
   const Allocation *near(uint64_t address) const;
@@ -44,6 +44,9 @@ private:
   uint64_t next = 0;
 };
 
+/// What the elements of a tensor are: reductions go by it, copies do not care.
+enum class ElementKind : uint8_t { Unsigned, Signed, Float, BFloat };
+
 /// What cuTensorMapEncodeTiled stores, unpacked. Element strides are 1, no interleave, zero fill.
 struct TensorMap {
   static constexpr int kMaxRank = 5;
@@ -51,6 +54,7 @@ struct TensorMap {
   static constexpr uint64_t kBytes = 128, kAlign = 64;
 
   uint32_t rank = 0, elementBytes = 0, swizzleBytes = 0;
+  ElementKind kind = ElementKind::Unsigned;
   uint64_t address = 0;
   /// Innermost first; strides in bytes, that of the innermost is elementBytes.
   std::array<uint64_t, kMaxRank> dim = {}, stride = {};

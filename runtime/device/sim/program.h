@@ -32,6 +32,8 @@ using Exec = Step (*)(Warp &warp, const Instr &instr, uint32_t mask);
 
 constexpr uint32_t kNowhere = ~uint32_t(0);
 constexpr int kWarpLanes = 32;
+/// Warps of a warpgroup.
+constexpr uint32_t kGroupWarps = 4;
 constexpr int kMaxOperands = 6;
 
 /// A decoded instruction. A slot is a row of 32 lanes' values: a register, a constant or a special register. A predicate's slot
@@ -102,6 +104,8 @@ struct Program {
 constexpr uint64_t kSharedWindow = uint64_t(0x7000) << 32, kLocalWindow = uint64_t(0x7100) << 32,
                    kParamWindow = uint64_t(0x7200) << 32;
 constexpr uint64_t kWindowBytes = uint64_t(1) << 32;
+/// The rank of a block of the cluster within an address of shared memory, plus 1; 0 stands for the block's own.
+constexpr int kRankShift = 24;
 /// The system keeps the first KiB of a block's shared memory for itself (CUDA C++ Programming Guide, compute capability 9.0).
 constexpr uint64_t kSharedBegin = 1024;
 /// Module variables, then the caller's buffers.

@@ -10,6 +10,7 @@
 
 #include "runtime/abi/result.h"
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -57,7 +58,8 @@ bool isSigned(Type type);
 bool isFloat(Type type);
 
 /// State spaces. A generic address may point into any of the others.
-enum class Space : uint8_t { Generic, Param, Global, Const, Shared, Local };
+/// SharedCluster: of any block of the cluster.
+enum class Space : uint8_t { Generic, Param, Global, Const, Shared, SharedCluster, Local };
 
 /// A `.shared`, `.global`, `.const`, `.local` or `.param` variable.
 struct Variable {
@@ -122,7 +124,8 @@ struct Function {
   uint64_t maxThreads = 0;
   uint64_t minBlocksPerMultiprocessor = 1;
   uint64_t maxRegisters = 0;
-  uint64_t clusterSize = 1;
+  /// `.reqnctapercluster`: blocks of a cluster in x, y and z; zeros if not given.
+  std::array<uint32_t, 3> cluster = {};
   std::vector<Statement> body;
   std::vector<Scope> scopes;
 };

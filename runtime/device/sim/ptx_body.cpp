@@ -13,6 +13,8 @@
 namespace quant::sim {
 
 namespace {
+/// Branches by index count as several; real kernels have some 10,000.
+constexpr size_t kMaxStatements = 1 << 20;
 constexpr int kMaxDepth = 4;
 constexpr size_t kMaxScopes = 1 << 16;
 constexpr uint64_t kMaxRegisters = 1 << 16;
@@ -113,7 +115,51 @@ bool PtxParser::instruction(Function &function) {
     if (!take(",") && !isNext(";"))
       return failHere("expected ',' or ';'");
   }
+  if (statement.opcode.starts_with("brx."))
+    return expect(";") && branchByIndex(function, statement);
   function.body.push_back(std::move(statement));
+  return expect(";");
+}
+
+/// `brx.idx %r, targets` as a chain of branches; an index beyond the last traps.
+bool PtxParser::branchByIndex(Function &function, const Statement &statement) {
+  constexpr const char *kMatches = "%brx_matches";
+  bool isKnown = statement.opcode == "brx.idx" || statement.opcode == "brx.idx.uni";
+  if (!isKnown || statement.operands.size() != 2 || !statement.guard.empty())
+    return failHere("this form of brx is not supported");
+  auto targets = branchTargets.find({scope, statement.operands[1].name});
+  if (targets == branchTargets.end())
+    return failHere("there are no .branchtargets '" + statement.operands[1].name + "' before");
+  if (function.body.size() + targets->second.size() > kMaxStatements)
+    return failHere("a kernel of more than " + std::to_string(kMaxStatements) + " instructions");
+  function.scopes[scope].registers[kMatches] = Type::Pred;
+  Statement one = statement;
+  for (size_t i = 0; i < targets->second.size(); ++i) {
+    one.opcode = "setp.eq.u32";
+    one.guard.clear();
+    one.operands = {{.kind = Operand::Kind::Name, .name = kMatches, .elements = {}},
+                    statement.operands[0],
+                    {.kind = Operand::Kind::Integer, .name = {}, .value = i, .elements = {}}};
+    function.body.push_back(one);
+    one.opcode = "bra";
+    one.guard = kMatches;
+    one.operands = {{.kind = Operand::Kind::Name, .name = targets->second[i], .elements = {}}};
+    function.body.push_back(one);
+  }
+  one.opcode = "trap";
+  one.guard.clear();
+  one.operands.clear();
+  function.body.push_back(std::move(one));
+  return true;
+}
+
+/// `name: .branchtargets A, B;`
+bool PtxParser::branchTargetList() {
+  auto &names = branchTargets[{scope, lastLabel}];
+  do {
+    if (!word(names.emplace_back(), "a label"))
+      return false;
+  } while (take(","));
   return expect(";");
 }
 
@@ -167,6 +213,8 @@ bool PtxParser::bodyDirective(Function &function) {
     return variable(name == ".shared" ? Space::Shared : name == ".local" ? Space::Local : Space::Param, false, current.variables);
   if (name == ".pragma")
     return skipTo(";");
+  if (name == ".branchtargets")
+    return branchTargetList();
   --at;
   return failHere("not a directive of a kernel's body that is known here");
 }
@@ -176,6 +224,7 @@ bool PtxParser::body(Function &function) {
     return false;
   function.scopes.emplace_back();
   scope = 0;
+  branchTargets.clear();
   while (true) {
     if (take("{")) {
       if (function.scopes.size() >= kMaxScopes)
@@ -192,6 +241,7 @@ bool PtxParser::body(Function &function) {
       std::string label(peek().text);
       if (!function.scopes[scope].labels.emplace(label, function.body.size()).second)
         return failHere("a second label of that name");
+      lastLabel = std::move(label);
       at += 2;
     } else if (peek().kind == Token::Kind::Word && peek().text.starts_with(".")) {
       if (!bodyDirective(function))

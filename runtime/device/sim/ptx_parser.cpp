@@ -165,9 +165,13 @@ bool PtxParser::params(Function &function) {
 
 bool PtxParser::attribute(Function &function, const std::string &name) {
   uint64_t product = 1, value = 0;
+  std::array<uint32_t, 3> each = {1, 1, 1};
+  size_t count = 0;
   do {
     if (!integer(value))
       return false;
+    if (count < each.size())
+      each[count++] = static_cast<uint32_t>(std::min<uint64_t>(value, 1 << 20));
     product = std::min<uint64_t>(product * std::min<uint64_t>(value, 1 << 20), uint64_t(1) << 40);
   } while (take(","));
   if (name == ".maxntid" || name == ".reqntid")
@@ -177,7 +181,7 @@ bool PtxParser::attribute(Function &function, const std::string &name) {
   else if (name == ".maxnreg")
     function.maxRegisters = product;
   else if (name == ".reqnctapercluster")
-    function.clusterSize = product;
+    function.cluster = each;
   return true;
 }
 

@@ -51,6 +51,8 @@ private:
   bool registers(Scope &scope);
   bool location();
   bool instruction(Function &function);
+  bool branchByIndex(Function &function, const Statement &statement);
+  bool branchTargetList();
   bool operand(Operand &operand, int depth = 0);
   bool operandList(Operand &operand, std::string_view end, int depth);
   bool named(Operand &operand, int depth);
@@ -61,6 +63,9 @@ private:
   PtxModule module;
   std::optional<Error> error;
   int scope = 0;
+  /// `.branchtargets` of the function at hand, by scope and label.
+  std::map<std::pair<int, std::string>, std::vector<std::string>> branchTargets;
+  std::string lastLabel;
   int file = 0, sourceLine = 0, sourceColumn = 0;
 };
 

@@ -63,12 +63,19 @@ uint32_t bytesOfDataType(const std::string &name) {
                                                                      : 0;
 }
 
+ElementKind kindOfDataType(const std::string &name) {
+  if (name.starts_with("INT"))
+    return ElementKind::Signed;
+  return name == "BFLOAT16" ? ElementKind::BFloat : name.starts_with("FLOAT") ? ElementKind::Float : ElementKind::Unsigned;
+}
+
 Result<Argument> tensorMap(const Json &parameter, const Dims &dims) {
   TensorMapArgument argument;
   argument.buffer = parameter.at("operand").get<size_t>();
   TensorMap &map = argument.map;
   map.rank = static_cast<uint32_t>(parameter.at("dim").size());
   map.elementBytes = bytesOfDataType(parameter.at("data_type"));
+  map.kind = kindOfDataType(parameter.at("data_type"));
   std::string swizzle = parameter.at("swizzle");
   map.swizzleBytes = swizzle == "none" ? 0 : static_cast<uint32_t>(std::atoi(swizzle.c_str()));
   if (map.rank < 1 || map.rank > TensorMap::kMaxRank || parameter.at("box").size() != map.rank ||
@@ -93,7 +100,7 @@ Result<Argument> argumentOf(const Json &parameter, const Dims &dims) {
     return tensorMap(parameter, dims);
   if (kind == "pointer")
     return PointerArgument{parameter.at("operand").get<size_t>(), 0};
-  if (kind != "i32")
+  if (kind != "i32" && kind != "i64")
     return fail("the recipe has an unknown parameter kind '" + kind + "'");
   auto value = evaluate(parameter.at("value"), dims);
   if (!value)
@@ -141,14 +148,14 @@ Result<Recipe> Recipe::parse(std::string_view text, std::string_view kernel) {
       return fail(kernel.empty() ? "the file has several recipes: name a kernel" : "no recipe for '" + std::string(kernel) + "'");
     if (json.contains("launch"))
       json = Json(json.at("launch"));
-    if (json.at("cluster") != Json::array({1, 1, 1}))
-      return fail("the recipe wants clusters, which the simulator does not model yet");
     json.at("kernel").get<std::string>();
+    json.value("rows", "");
     return Recipe(std::make_unique<Data>(Data{std::move(json)}));
   });
 }
 
 std::string Recipe::kernel() const { return data->json["kernel"].get<std::string>(); }
+std::string Recipe::rows() const { return data->json.value("rows", ""); }
 
 Result<std::vector<RecipeOperand>> Recipe::operands(const Dims &dims) const {
   return guarded([&]() -> Result<std::vector<RecipeOperand>> {
@@ -158,6 +165,7 @@ Result<std::vector<RecipeOperand>> Recipe::operands(const Dims &dims) const {
       operand.name = entry.at("name");
       operand.dtype = entry.at("dtype");
       operand.written = entry.at("access") != "read";
+      operand.from = entry.value("from", std::vector<int>());
       operand.bytes = bytesOfDtype(operand.dtype);
       if (operand.bytes == 0)
         return fail("operand '" + operand.name + "' has dtype " + operand.dtype + ", which the simulator does not know");
@@ -169,6 +177,14 @@ Result<std::vector<RecipeOperand>> Recipe::operands(const Dims &dims) const {
           return fail("operand '" + operand.name + "' is larger than 1 TiB");
         operand.shape.push_back(*value);
         operand.bytes *= static_cast<uint64_t>(*value);
+      }
+      // Rows further apart than they are long.
+      if (int64_t pitch = entry.value("pitch_bytes", int64_t(0)); pitch > 0 && !operand.shape.empty() && operand.shape.back() > 0) {
+        uint64_t row = bytesOfDtype(operand.dtype) * static_cast<uint64_t>(operand.shape.back());
+        if (static_cast<uint64_t>(pitch) < row || pitch > kMaxSize)
+          return fail("operand '" + operand.name + "' has a pitch of " + std::to_string(pitch) + " bytes for rows of " +
+                      std::to_string(row));
+        operand.bytes = operand.bytes / row * static_cast<uint64_t>(pitch);
       }
     }
     return operands;
@@ -188,6 +204,8 @@ Result<Launch> Recipe::launch(const Dims &dims, std::vector<Buffer> buffers) con
     launch.grid[0] = static_cast<uint32_t>(*grid);
     for (size_t i = 0; i < 3; ++i)
       launch.block[i] = data->json.at("block").at(i).get<uint32_t>();
+    for (size_t i = 0; i < 3; ++i)
+      launch.cluster[i] = data->json.at("cluster").at(i).get<uint32_t>();
     launch.dynamicSharedBytes = data->json.at("dynamic_shared_bytes").get<uint64_t>();
     launch.buffers = std::move(buffers);
     if (*grid == 0) // Tensor maps of empty tensors do not exist.

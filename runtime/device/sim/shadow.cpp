@@ -27,7 +27,7 @@ std::optional<Conflict> conflict(const Access &earlier, bool earlierWrites, cons
   bool seen = known.seen.get(earlier.channel) >= earlier.clock || (earlier.channel == access.channel && !earlier.async);
   if (!seen)
     return earlier.async || access.async ? Conflict::AsyncUnordered : Conflict::Unordered;
-  bool needsFence = access.async && !earlier.async && earlierWrites;
+  bool needsFence = access.throughAsyncProxy() && !earlier.throughAsyncProxy() && earlierWrites;
   return needsFence && known.fenced.get(earlier.channel) < earlier.clock ? std::optional(Conflict::NoFence) : std::nullopt;
 }
 
@@ -49,8 +49,14 @@ void Shadow::read(uint64_t address, uint64_t bytes, Access access, const Knowled
     // With more readers than places the oldest is forgotten: a conflict with it goes unseen, none is made up.
     if (!to)
       to = std::min_element(word.reads, word.reads + kReads, [](const Access &a, const Access &b) { return a.clock < b.clock; });
-    access.bytes |= to->channel == access.channel && to->bytes ? to->bytes : 0;
-    *to = access;
+    bool sameReader = to->bytes && to->channel == access.channel && to->async == access.async;
+    Access merged = access;
+    if (sameReader) {
+      merged.bytes |= to->bytes;
+      // The warps of a warpgroup read in any order.
+      merged.clock = std::max(access.clock, to->clock);
+    }
+    *to = merged;
   }
 }
 

@@ -22,8 +22,8 @@
 
 namespace quant::sim {
 
-/// A vector clock. Components ("channels"): a warp; the wgmmas of a warp, by group; the bulk stores of a thread, by group; the
-/// TMA loads of an mbarrier, by phase.
+/// A vector clock; a cluster's blocks share its components. Components ("channels"): a warp; the wgmmas of a warpgroup, by group;
+/// the bulk stores of a thread and the cp.asyncs of a warp, by group; the TMA loads of an mbarrier, by phase.
 class Clock {
 public:
   uint32_t get(uint32_t channel) const { return channel < at.size() ? at[channel] : 0; }
@@ -46,18 +46,25 @@ private:
 /// What a thread knows has happened, and which of that a proxy fence stands behind.
 struct Knowledge {
   Clock seen, fenced;
+  /// mbarrier.inits that have become visible by fence.mbarrier_init and a relaxed arrival alone.
+  Clock inits;
   void merge(const Knowledge &other) {
     seen.merge(other.seen);
     fenced.merge(other.fenced);
+    inits.merge(other.inits);
   }
 };
 
 /// One access to shared memory, in the name of `channel` at `clock`.
 struct Access {
+  bool throughAsyncProxy() const { return async && !generic; }
+
   uint32_t clock = 0;
   uint32_t pc = 0;
   uint16_t channel = 0;
-  bool async = false;
+  /// It runs asynchronously; if `generic` (cp.async), through the same proxy as ordinary accesses.
+  bool async : 1 = false;
+  bool generic : 1 = false;
   /// Which bytes of the word; 0: no access.
   uint8_t bytes = 0;
 };

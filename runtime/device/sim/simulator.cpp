@@ -19,6 +19,8 @@ namespace quant::sim {
 namespace {
 /// Shared memory of a block on sm_90 (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
 constexpr uint64_t kMaxSharedBytes = 232448;
+/// Blocks of a cluster that every launch may have ("portable").
+constexpr uint64_t kMaxCluster = 8;
 constexpr uint64_t kMaxThreads = 1024, kMaxGrid = uint64_t(1) << 31;
 /// A word of shadow is about 16 times what it stands for.
 constexpr uint64_t kShadowFactor = 16, kRowBytes = 8 * kWarpLanes;
@@ -100,6 +102,7 @@ struct ArgumentWriter {
     auto packed = map.pack();
     return std::vector<std::byte>(packed.begin(), packed.end());
   }
+  Result<std::vector<std::byte>> operator()(const BytesArgument &argument) const { return argument.bytes; }
   static std::vector<std::byte> bytesOf(uint64_t value) {
     std::vector<std::byte> bytes(8);
     std::memcpy(bytes.data(), &value, 8);
@@ -119,9 +122,32 @@ Result<void> writeArguments(LaunchContext &context, const Launch &launch, const 
       return tl::unexpected(bytes.error().in("argument " + std::to_string(i)));
     // The variables begin with the parameters. A scalar may be narrower than the 8 bytes it comes in.
     const PlacedVariable &param = context.program.variables[i];
-    if (bytes->size() < param.bytes || (bytes->size() > param.bytes && bytes->size() != 8))
+    bool isExact = std::holds_alternative<BytesArgument>(launch.arguments[i]);
+    if (bytes->size() < param.bytes || (bytes->size() > param.bytes && (isExact || bytes->size() != 8)))
       return fail("argument " + std::to_string(i) + " of '" + launch.kernel + "' has " + std::to_string(param.bytes) + " bytes");
     std::memcpy(context.params.data() + param.address, bytes->data(), param.bytes);
+  }
+  return {};
+}
+
+/// The kernel's own cluster size holds if the launch gives none, as with cuLaunchKernel.
+std::array<uint32_t, 3> clusterOf(const Launch &launch, const Program &program) {
+  bool required = program.function->cluster[0] != 0;
+  return required && launch.cluster == std::array<uint32_t, 3>{1, 1, 1} ? program.function->cluster : launch.cluster;
+}
+
+uint64_t blocksOf(const std::array<uint32_t, 3> &cluster) { return uint64_t(cluster[0]) * cluster[1] * cluster[2]; }
+
+Result<void> checkCluster(const Launch &launch, const Program &program) {
+  std::array<uint32_t, 3> cluster = clusterOf(launch, program), required = program.function->cluster;
+  if (required[0] != 0 && cluster != required)
+    return fail("'" + launch.kernel + "' is for clusters of another size than the launch's");
+  for (size_t i = 0; i < 3; ++i) {
+    if (cluster[i] == 0 || cluster[i] > kMaxCluster || blocksOf(cluster) > kMaxCluster)
+      return fail("a cluster of " + std::to_string(blocksOf(cluster)) + " blocks (1 to " + std::to_string(kMaxCluster) + ")");
+    if (launch.grid[i] % cluster[i])
+      return fail("a grid of " + std::to_string(launch.grid[i]) + " blocks in a dimension in which a cluster has " +
+                  std::to_string(cluster[i]));
   }
   return {};
 }
@@ -131,8 +157,8 @@ Result<void> checkLaunch(const Launch &launch, const Program &program, const Opt
   uint64_t most = program.function->maxThreads ? std::min(program.function->maxThreads, kMaxThreads) : kMaxThreads;
   if (threads == 0 || launch.block[0] > kMaxThreads || launch.block[1] > kMaxThreads || launch.block[2] > 64 || threads > most)
     return fail("a block of " + std::to_string(threads) + " threads; '" + launch.kernel + "' takes 1 to " + std::to_string(most));
-  if (program.function->clusterSize != 1)
-    return fail("'" + launch.kernel + "' wants clusters, which the simulator does not model yet");
+  if (auto checked = checkCluster(launch, program); !checked)
+    return checked;
   uint64_t shared = program.dynamicShared - kSharedBegin + launch.dynamicSharedBytes;
   if (shared > kMaxSharedBytes || launch.dynamicSharedBytes > kMaxSharedBytes)
     return fail("a block with " + std::to_string(shared) + " bytes of shared memory; sm_90 has " +
@@ -140,7 +166,7 @@ Result<void> checkLaunch(const Launch &launch, const Program &program, const Opt
   uint64_t warps = (threads + kWarpLanes - 1) / kWarpLanes;
   uint64_t perBlock =
       warps * (program.slots.size() * (kRowBytes + 8) + program.localBytes * kWarpLanes) + shared * (1 + kShadowFactor);
-  uint64_t needed = perBlock * static_cast<uint64_t>(std::max(options.threads, 1));
+  uint64_t needed = perBlock * blocksOf(clusterOf(launch, program)) * static_cast<uint64_t>(std::max(options.threads, 1));
   if (needed > options.maxBytes)
     return fail("the launch takes " + std::to_string(needed >> 20) + " MiB, more than the " +
                 std::to_string(options.maxBytes >> 20) + " MiB allowed");
@@ -161,21 +187,17 @@ void addModuleVariables(LaunchContext &context, std::vector<std::vector<std::byt
   }
 }
 
-/// Runs the blocks on `threads` host threads; sums what they executed.
-uint64_t runBlocks(LaunchContext &context, uint64_t blocks, int threads) {
+/// Runs the clusters on `threads` host threads; sums what they executed.
+uint64_t runClusters(LaunchContext &context, uint64_t clusters, int threads) {
   std::atomic<uint64_t> next = 0, steps = 0;
   std::atomic<bool> stop = false;
   auto work = [&] {
-    for (uint64_t i = next++; i < blocks && !stop; i = next++) {
-      const auto &grid = context.grid;
-      Block block(context, {static_cast<uint32_t>(i % grid[0]), static_cast<uint32_t>(i / grid[0] % grid[1]),
-                            static_cast<uint32_t>(i / grid[0] / grid[1])});
-      block.run();
-      for (const Warp &warp : block.warps) {
-        steps += warp.steps;
-        if (!warp.done())
-          stop = true;
-      }
+    for (uint64_t i = next++; i < clusters && !stop; i = next++) {
+      Cluster cluster(context, i);
+      cluster.run();
+      steps += cluster.steps();
+      if (cluster.stopped)
+        stop = true;
     }
   };
   std::vector<std::thread> workers;
@@ -204,10 +226,17 @@ Result<Report> run(const Module &module, const Launch &launch, const Options &gi
   options.threads = static_cast<int>(std::clamp<uint64_t>(blocks, 1, static_cast<uint64_t>(options.threads)));
   if (auto checked = checkLaunch(launch, *program, options); !checked)
     return tl::unexpected(checked.error());
-  LaunchContext context{
-      .program = *program, .grid = launch.grid, .block = launch.block, .params = {}, .memory = {}, .findings = {}, .atomics = {}};
+  LaunchContext context{.program = *program,
+                        .grid = launch.grid,
+                        .block = launch.block,
+                        .cluster = clusterOf(launch, *program),
+                        .params = {},
+                        .memory = {},
+                        .findings = {},
+                        .atomics = {}};
   context.dynamicShared = launch.dynamicSharedBytes;
   context.check = options.check;
+  context.strict = options.check && options.strict;
   context.maxSteps = options.maxSteps;
   for (const std::string &what : options.trace) {
     context.traceInstructions |= what == "instructions";
@@ -219,13 +248,13 @@ Result<Report> run(const Module &module, const Launch &launch, const Options &gi
   addModuleVariables(context, storage);
   std::vector<uint64_t> addresses;
   for (const Buffer &buffer : launch.buffers)
-    addresses.push_back(context.memory.add(buffer.name, buffer.bytes, buffer.writable));
+    addresses.push_back(context.memory.add(buffer.name, buffer.bytes, buffer.writable, buffer.address));
   if (auto written = writeArguments(context, launch, addresses); !written)
     return tl::unexpected(written.error());
   auto begin = std::chrono::steady_clock::now();
   Report report;
   report.blocks = blocks;
-  report.instructions = runBlocks(context, blocks, options.threads);
+  report.instructions = runClusters(context, blocks / blocksOf(context.cluster), options.threads);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   report.findings = context.findings.take();
   return report;

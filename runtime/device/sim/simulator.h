@@ -57,11 +57,13 @@ private:
 };
 
 /// Memory of the caller that a kernel may touch; what it touches beyond is a finding. Kernels see it at addresses of their own,
-/// 256-byte aligned.
+/// 256-byte aligned, unless it says which.
 struct Buffer {
   std::string name;
   std::span<std::byte> bytes;
   bool writable = true;
+  /// Where kernels see it; 0: at an address of its own.
+  uint64_t address = 0;
 };
 
 /// Kernel arguments: a buffer's address (and `offset` bytes), a scalar of 4 or 8 bytes, a tensor map of a buffer.
@@ -77,11 +79,16 @@ struct TensorMapArgument {
   /// `address` is an offset into the buffer here.
   TensorMap map;
 };
-using Argument = std::variant<PointerArgument, ScalarArgument, TensorMapArgument>;
+/// A struct by value. Pointers in it are addresses that buffers say, tensor maps what TensorMap::pack() makes.
+struct BytesArgument {
+  std::vector<std::byte> bytes;
+};
+using Argument = std::variant<PointerArgument, ScalarArgument, TensorMapArgument, BytesArgument>;
 
 struct Launch {
   std::string kernel;
-  std::array<uint32_t, 3> grid = {1, 1, 1}, block = {1, 1, 1};
+  /// In blocks, threads, blocks. A cluster's size must divide the grid's; a kernel that says its own needs none here.
+  std::array<uint32_t, 3> grid = {1, 1, 1}, block = {1, 1, 1}, cluster = {1, 1, 1};
   uint64_t dynamicSharedBytes = 0;
   std::vector<Buffer> buffers;
   std::vector<Argument> arguments;
@@ -90,7 +97,10 @@ struct Launch {
 struct Options {
   /// False: compute only; out-of-bounds and misaligned accesses, traps and deadlocks are still found.
   bool check = true;
-  /// Host threads; 0: as many as the machine has. Blocks are dealt to them.
+  /// With check: findings also on what kernels proven on hardware do, but ours should not: to end without waiting for committed
+  /// bulk stores, which the PTX manual does not promise to work, and to load boxes that lie outside of their tensor.
+  bool strict = false;
+  /// Host threads; 0: as many as the machine has. Clusters of blocks are dealt to them.
   int threads = 0;
   /// Instructions a warp may execute in one block.
   uint64_t maxSteps = uint64_t(1) << 32;
@@ -109,7 +119,7 @@ struct Report {
 };
 
 /// Runs a launch to its end, or to a finding that ends it. Errors: a kernel that is not there, arguments that do not fit, a block
-/// or shared memory that no sm_90 has, too much memory, clusters.
+/// or shared memory that no sm_90 has, too much memory, clusters that do not fit.
 Result<Report> run(const Module &module, const Launch &launch, const Options &options);
 
 /// An operand of a recipe.
@@ -119,6 +129,8 @@ struct RecipeOperand {
   /// Bytes and shape for the dims given to Recipe::operands.
   uint64_t bytes = 0;
   std::vector<int64_t> shape;
+  /// In a program: the dispatch's operands that it is.
+  std::vector<int> from;
 };
 
 using Dims = std::map<std::string, int64_t>;
@@ -133,6 +145,8 @@ public:
   Recipe(Recipe &&) noexcept;
 
   std::string kernel() const;
+  /// In a program: what that calls the recipe's M; else empty.
+  std::string rows() const;
   Result<std::vector<RecipeOperand>> operands(const Dims &dims) const;
   /// The launch for these dims ("M", "sms", ...); a buffer per operand, in the recipe's order. A grid of 0 blocks has grid[0] =
   /// 0.

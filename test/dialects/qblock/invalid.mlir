@@ -73,6 +73,11 @@ func.func private @zero_misspelt(!qblock.tensor<4x4xi8, block<1x4>, f32, zer i8>
 
 // -----
 
+// expected-error @+1 {{k_major scales must be f32, one for each group of a row}}
+func.func private @k_major_weight(!qblock.tensor<256x256xf8E4M3FN, block<128x128>, f32, k_major>)
+
+// -----
+
 // expected-error @+1 {{a zero point needs integer storage, not 'f8E4M3FN'}}
 func.func private @zero_of_float(!qblock.tensor<4x4xf8E4M3FN, block<1x4>, f32, zero i8>)
 

@@ -35,6 +35,15 @@ func.func private @blocks(!qblock.tensor<64x256xi8, block<?x?>, f32>, !qblock.te
                           !qblock.tensor<256xi8, block<32>, f32>, !qblock.tensor<576x300xi8, block<128x128>, f32>,
                           !qblock.tensor<4x4xi8, block<9223372036854775807x128>, f32>)
 
+// CHECK-LABEL: @k_major_scales
+// CHECK-SAME: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>
+func.func @k_major_scales(%q: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>) -> tensor<?x3xf32, "k_major"> {
+  // CHECK: qblock.storage {{.*}} -> (tensor<?x300xf8E4M3FN>, tensor<?x3xf32, "k_major">)
+  %data, %scale = qblock.storage %q : !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>
+    -> (tensor<?x300xf8E4M3FN>, tensor<?x3xf32, "k_major">)
+  return %scale : tensor<?x3xf32, "k_major">
+}
+
 // CHECK-LABEL: @zero_points
 // CHECK-SAME: 64x256xi4, block<1x128>, f16, zero i8>
 // CHECK-SAME: 64x256xi8, block<1x128>, bf16, zero i4>

@@ -146,20 +146,47 @@ TEST_F(Fp8GemmBuilder, RefusesWhatTmaCannotAddress) {
   EXPECT_EQ(errorOf({12, 128}),
             "sm90_fp8_gemm_1d2d_n12_k128_bm128_bn128: N must be a positive multiple of 8, since TMA needs rows "
             "of bf16 D that are multiples of 16 bytes");
-  EXPECT_EQ(errorOf({128, 100}), "sm90_fp8_gemm_1d2d_n128_k100_bm128_bn128: K must be a positive multiple of 16, since TMA needs "
-                                 "rows of A and B that are multiples of 16 bytes; pad the rows with zeros");
+  EXPECT_EQ(errorOf({128, 100}), "no error") << "rows of A and B have a pitch";
   EXPECT_NE(errorOf({0, 128}).find("N must be"), std::string::npos);
   EXPECT_NE(errorOf({128, -16}).find("K must be"), std::string::npos);
   EXPECT_NE(errorOf({int64_t(1) << 32, 128}).find("at most"), std::string::npos);
 }
 
 TEST_F(Fp8GemmBuilder, RefusesTilesAndStagesItCannotBuild) {
-  EXPECT_NE(errorOf({128, 128, 96, 128}).find("blockM must be 64 or 128"), std::string::npos);
-  EXPECT_NE(errorOf({128, 128, 128, 256}).find("blockN must be 64 or 128"), std::string::npos);
+  EXPECT_NE(errorOf({128, 128, 96, 128}).find("blockM must be 64, 128 or 256"), std::string::npos);
+  EXPECT_NE(errorOf({128, 128, 128, 256}).find("blockN must be a multiple of 16 from 16 to 192"), std::string::npos);
+  EXPECT_NE(errorOf({128, 128, 128, 176}).find("three block scales"), std::string::npos);
+  EXPECT_NE(errorOf({128, 128, 256, 128}).find("with blockM = 256 blockN must be at most 112"), std::string::npos);
   EXPECT_NE(errorOf({128, 128, 128, 128, 6}).find("6 stages need"), std::string::npos);
   EXPECT_NE(errorOf({128, 128, 128, 128, -1}).find("stages must not be negative"), std::string::npos);
   EXPECT_EQ(errorOf({128, 128, 128, 128, 1}), "no error");
+  EXPECT_EQ(errorOf({128, 128}), "no error");
   EXPECT_NE(errorOf({128, 128}).find("already has a symbol"), std::string::npos);
+}
+
+TEST_F(Fp8GemmBuilder, RefusesOptionsThatDoNotGoTogether) {
+  Fp8GemmConfig config = {256, 512};
+  config.splitK = 5;
+  EXPECT_NE(errorOf(config).find("splitK must be from 1 to the 4 blocks of K"), std::string::npos);
+  config.splitK = 4;
+  config.multicast = Multicast::b;
+  EXPECT_NE(errorOf(config).find("not both"), std::string::npos);
+  config.splitK = 1;
+  config.swapAB = true;
+  EXPECT_NE(errorOf(config).find("a cluster has nothing to share"), std::string::npos);
+  config.multicast = Multicast::none;
+  config.blockM = 24;
+  EXPECT_NE(errorOf(config).find("8 or a multiple of 16 up to 128"), std::string::npos);
+  config.blockN = 96;
+  EXPECT_NE(errorOf(config).find("with swapAB blockN must be 64 or 128"), std::string::npos);
+}
+
+TEST_F(Fp8GemmBuilder, NamesSayAll) {
+  Fp8GemmConfig config = {256, 512, 16, 64, 3};
+  config.swapAB = config.bias = config.accumulate = true;
+  config.splitK = 2;
+  config.outputType = OutputType::f32;
+  EXPECT_EQ(config.symbolName(), "sm90_fp8_gemm_1d2d_n256_k512_bm16_bn64_st3_swap_sk2_bias_acc_f32");
 }
 
 } // namespace

@@ -82,4 +82,44 @@ TEST_F(Fp8GemmRecipe, TensorMapsAreLegal) {
       }
 }
 
+/// The recipe alone, without compiling the kernel's PTX twice: its JSON.
+nlohmann::ordered_json recipeOf(const Fp8GemmConfig &config) {
+  auto kernel = compileFp8Gemm(config);
+  EXPECT_TRUE(kernel) << kernel.error().message;
+  return kernel ? kernel->recipe.toJson() : nlohmann::ordered_json();
+}
+
+TEST(Fp8GemmRecipeOptions, RowsOfAnyKHaveAPitch) {
+  auto json = recipeOf({136, 1001, 64, 64});
+  EXPECT_EQ(json["operands"][0].dump(),
+            R"({"name":"a","dtype":"f8E4M3FN","access":"read","shape":["M",1001],"pitch_bytes":1008})");
+  EXPECT_EQ(json["operands"][2]["pitch_bytes"], 1008);
+  EXPECT_EQ(json["parameters"][0]["dim"].dump(), R"([1001,"M"])") << "TMA fills up with zeros from K on";
+  EXPECT_EQ(json["parameters"][0]["stride_bytes"].dump(), "[1008]");
+}
+
+TEST(Fp8GemmRecipeOptions, SplitKNeedsMemory) {
+  Fp8GemmConfig config = {200, 1024, 64, 64};
+  config.splitK = 4;
+  config.bias = config.accumulate = true;
+  auto json = recipeOf(config);
+  EXPECT_EQ(json["operands"][4]["access"], "readwrite");
+  EXPECT_EQ(json["operands"][5]["name"], "bias");
+  EXPECT_EQ(
+      json["operands"][6].dump(),
+      R"({"name":"workspace","dtype":"f32","access":"write","shape":[["*",["*",["ceildiv","M",64],4],4],4096],"scratch":true})");
+  EXPECT_EQ(json["operands"][7].dump(), R"({"name":"counters","dtype":"i32","access":"write",)"
+                                        R"("shape":[["*",["ceildiv","M",64],4]],"scratch":true,"initial":"zero"})");
+  EXPECT_EQ(json["grid"].dump(), R"(["min","sms",["*",["ceildiv","M",64],16]])");
+}
+
+TEST(Fp8GemmRecipeOptions, ClustersComeInPairs) {
+  Fp8GemmConfig config = {320, 512, 128, 64};
+  config.multicast = Multicast::a;
+  auto json = recipeOf(config);
+  EXPECT_EQ(json["cluster"].dump(), "[2,1,1]");
+  EXPECT_EQ(json["grid"].dump(), R"(["*",2,["min",["ceildiv","sms",2],["*",["ceildiv","M",128],3]]])");
+  EXPECT_EQ(json["parameters"][0]["box"].dump(), "[128,64]") << "each block brings half of A's rows";
+}
+
 } // namespace

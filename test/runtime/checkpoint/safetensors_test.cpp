@@ -48,6 +48,25 @@ TEST(SafetensorsFile, MoveKeepsPointersAndSpans) {
   EXPECT_EQ(textOf(data), "data");
 }
 
+/// Also a file that was moved since, and not one that is closed.
+TEST(SafetensorsFile, ALostPageIsAnErrorThatNamesTheFile) {
+  TempDir dir;
+  std::string header = R"({"a":{"dtype":"U8","shape":[1000000],"data_offsets":[0,1000000]}})";
+  for (const char *name : {"closed", "cut"})
+    put(dir / name, safetensors(header, std::string(1000000, 'a')));
+  auto touch = [&] {
+    exitOnLostPages("some-tool");
+    auto first = SafetensorsFile::open(dir / "cut");
+    SafetensorsFile file = std::move(*first);
+    (void)SafetensorsFile::open(dir / "closed");
+    fs::resize_file(dir / "cut", 4096);
+    volatile std::byte last = file.data(*file.find("a")).back();
+    (void)last;
+  };
+  EXPECT_EXIT(touch(), testing::ExitedWithCode(1),
+              "^some-tool: error: .*/cut: was cut short while it was read, or the disk failed; restore the file and run again");
+}
+
 TEST(SafetensorsFile, RefusesWhatIsNotARegularFile) {
   TempDir dir;
   std::string base = dir.path().native();

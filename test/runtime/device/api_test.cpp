@@ -171,6 +171,7 @@ TEST(Api, RefusesOptions) {
                      "max_chunk is 5, not 0 (the default) to 4");
   expectSessionError(toy, with<&quant_session_options::isa>("avx3"), QUANT_INVALID_MODULE,
                      "toy.qmod: the module has no code for isa 'avx3', only for 'future'; 'baseline'");
+  expectSessionError(toy, with<&quant_session_options::device>("sim"), QUANT_INVALID_ARGUMENT, "there is no device 'sim': host");
   expectSessionError(toy, with<&quant_session_options::isa>("future"), QUANT_INVALID_MODULE,
                      "isa 'future' cannot run here: the CPU or the system lacks");
 }
@@ -182,7 +183,7 @@ TEST(Api, RefusesModules) {
   EXPECT_EQ(module, nullptr);
   expectSessionError(ToyModel([](TestModule &toy) { toy.manifest["targets"][0]["objects"].erase(1); }), {}, QUANT_INVALID_MODULE,
                      "the module has no code that this CPU and system can run: 'future' needs");
-  expectSessionError(ToyModel([](TestModule &toy) { toy.manifest["targets"][0]["name"] = "sm_90a"; }), {}, QUANT_INVALID_MODULE,
+  expectSessionError(ToyModel([](TestModule &toy) { toy.manifest["targets"][0]["name"] = "gfx90a"; }), {}, QUANT_INVALID_MODULE,
                      "the module has no code for CPUs (target 'host')");
   expectSessionError(ToyModel([](TestModule &toy) { toy.program["values"][0]["name"] = "ids"; }), {}, QUANT_INVALID_MODULE,
                      "the program has no input 'tokens' of type tokensxi32");

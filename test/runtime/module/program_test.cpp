@@ -212,11 +212,87 @@ TEST(Module, IsPrinted) {
 TEST(Module, ListsOtherTargets) {
   TestModule toy = toyModule();
   toy.manifest["targets"].push_back(
-      {{"name", "sm_90a"}, {"launch", "unknown here"}, {"objects", {{{"isa", "cubin"}, {"x", 1}}}}});
+      {{"name", "gfx90a"}, {"launch", "unknown here"}, {"objects", {{{"isa", "hsaco"}, {"x", 1}}}}});
   Result<Module> module = parse(toy);
   ASSERT_TRUE(module) << module.error().message;
-  ASSERT_NE(module->find("sm_90a"), nullptr);
-  EXPECT_EQ(module->find("sm_90a")->objects[0].isa, "cubin");
+  ASSERT_NE(module->find("gfx90a"), nullptr);
+  EXPECT_EQ(module->find("gfx90a")->objects[0].isa, "hsaco");
+}
+
+/// The toy with a second target, whose kernels have launch recipes, and a layout.
+TestModule toyWithGpu() {
+  TestModule toy = toyModule();
+  json target = toy.manifest["targets"][0];
+  for (json &kernel : target["kernels"]) {
+    kernel.erase("scratch_bytes");
+    kernel["launch"] = {{"kernel", kernel["name"]}};
+  }
+  json &mix = target["kernels"][1];
+  mix.erase("launch");
+  mix["variants"] = json::parse(R"([{"m": [1, 2], "launch": {"kernel": "small"}}, {"m": [3, 4], "launch": {"kernel": "large"}}])");
+  target["name"] = "sm_90a";
+  target["program"] = "program.sm_90a.json";
+  target["objects"] = json::parse(R"([{"isa": "ptx", "section": "code.sm_90a.ptx"}])");
+  toy.manifest["targets"].push_back(target);
+  toy.code.emplace_back("program.sm_90a.json", toy.program.dump());
+  toy.code.emplace_back("code.sm_90a.ptx", "// PTX");
+  return toy;
+}
+
+TEST(Module, ReadsGpuKernels) {
+  Result<Module> module = parse(toyWithGpu());
+  ASSERT_TRUE(module) << module.error().message;
+  const Target &gpu = *module->find("sm_90a");
+  ASSERT_EQ(gpu.kernels[0].variants.size(), 1u);
+  EXPECT_EQ(gpu.kernels[0].variants[0].recipe, R"({"kernel":"embed"})");
+  EXPECT_EQ(gpu.kernels[0].variants[0].highRows, INT64_MAX);
+  ASSERT_EQ(gpu.kernels[1].variants.size(), 2u);
+  EXPECT_EQ(gpu.kernels[1].variants[1].lowRows, 3);
+  EXPECT_EQ(gpu.kernels[1].variants[1].highRows, 4);
+  EXPECT_EQ(gpu.objects[0].isa, "ptx");
+  EXPECT_EQ(gpu.objects[0].image.size(), 6u);
+  EXPECT_EQ(gpu.program.dispatches.size(), 4u);
+}
+
+class BadGpuKernel : public testing::TestWithParam<BadJson> {};
+
+TEST_P(BadGpuKernel, IsRefused) {
+  TestModule module = toyWithGpu();
+  spoil(module.manifest["targets"][1], GetParam());
+  expectError(GetParam(), module);
+}
+
+constexpr BadJson kBadGpuKernels[] = {
+    {"NoLaunch", "/kernels/0/launch", "null", "target 1: kernel 0: 'launch' is missing"},
+    {"LaunchIsText", "/kernels/0/launch", "\"x\"", "kernel 0: 'launch' is not an object"},
+    {"NoVariants", "/kernels/1/variants", "[]", "kernel 1: 'variants' is empty"},
+    {"VariantWithoutRange", "/kernels/1/variants/0/m", "[1]", "variant 0: 'm' is not a range [low, high]"},
+    {"RangeBackwards", "/kernels/1/variants/0/m", "[2, 1]", "variant 0: 'm' is not a range [low, high]"},
+    {"RangeNegative", "/kernels/1/variants/0/m", "[-1, 1]", "variant 0: 'm' is not a range [low, high]"},
+    {"Scratch", "/kernels/0/scratch_bytes", "0", "kernel 0: unknown key 'scratch_bytes'"},
+    {"LayoutUnknown", "/kernels/0/operands/2/layout", "\"columns\"", "operand 2: unknown layout 'columns'"},
+    {"LayoutDiffers", "/kernels/0/operands/2/layout", "\"k_major\"", "is not k_major as the kernel expects"},
+    {"NoSection", "/objects/0/section", "\"code.sm_90a.cubin\"", "there is no section 'code.sm_90a.cubin'"},
+};
+INSTANTIATE_TEST_SUITE_P(Module, BadGpuKernel, testing::ValuesIn(kBadGpuKernels), nameOf);
+
+TEST(Module, KMajorScalesHaveRoomForFours) {
+  TestModule toy = toyModule();
+  toy.program["values"][5]["layout"] = "k_major";
+  for (auto [kernel, operand] : {std::pair{0, 2}, {1, 1}, {2, 0}})
+    toy.manifest["targets"][0]["kernels"][kernel]["operands"][operand]["layout"] = "k_major";
+  Result<Module> module = parse(toy);
+  ASSERT_TRUE(module) << module.error().message;
+  const Value &value = module->find("host")->program.values[5];
+  for (auto [tokens, rows] : {std::pair<int64_t, int64_t>{1, 4}, {4, 4}, {5, 8}, {0, 0}})
+    EXPECT_EQ(byteSize(value, {tokens, 0, 0, 1}).value_or(-1), rows * 8 * 4);
+  // At 3 tokens' limit the workspace still needs room for 4 rows.
+  toy.program["limits"]["tokens"] = 3;
+  toy.program["workspace_bytes"] = 96;
+  Result<Module> small = parse(toy);
+  ASSERT_FALSE(small);
+  EXPECT_NE(small.error().message.find("offset 0 with 128 bytes leaves the workspace of 96"), std::string::npos)
+      << small.error().message;
 }
 
 TEST(GridExpr, IsEvaluated) {

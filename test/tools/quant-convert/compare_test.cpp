@@ -184,6 +184,17 @@ TEST(Compare, WhatCannotBeComparedIsSaid) {
       << outcome.err;
 }
 
+/// Not a sum over words that hold eight codes each.
+TEST(Compare, PackedInt4IsNotTakenForNumbers) {
+  TestDir dir;
+  writeTensors(dir / "a", {tensorOf("m.weight_packed", DType::I32, {4, 3}, std::vector<int32_t>(12, 0x76543210)),
+                           floats("m.weight_scale", {4, 1}, {1, 1, 1, 1})});
+  auto outcome = runConvert(dir, "compare " + (dir / "a").string() + " " + (dir / "a").string());
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(contains(outcome.err, "'m.weight_packed', is INT4, packed into I32, which is not dequantized here, in A"))
+      << outcome.err;
+}
+
 TEST(Compare, ExitCodes) {
   TestDir dir;
   std::vector<float> values = normal(1000, 1), other = values;

@@ -91,6 +91,28 @@ TEST(Inspect, MisshapedScale) {
             "error: m.weight has a scale of shape 2x2 does not fit a weight of shape 300x200: blocks of 128x128 need 3x2");
 }
 
+/// compressed-tensors' pack-quantized: known for what it is, though nothing here dequantizes it.
+TEST(Inspect, PackedInt4) {
+  auto packed = [](const std::vector<int64_t> &shape, int64_t groups) {
+    return std::vector<TestTensor>{tensorOf("m.weight_packed", DType::I32, {4, 3}, std::vector<int32_t>(12, 0x76543210)),
+                                   floats("m.weight_scale", {4, groups}, std::vector<float>(size_t(4 * groups), 1)),
+                                   tensorOf("m.weight_shape", DType::I64, {int64_t(shape.size())}, shape)};
+  };
+  Inspection inspection = inspect(packed({4, 20}, 2));
+  EXPECT_TRUE(inspection.problems.empty()) << inspection.problems[0].message;
+  EXPECT_EQ(inspection.stored, 96u);
+  EXPECT_EQ(inspection.scales.blocks, 8u);
+  EXPECT_EQ(problem(inspect(packed({4, 30}, 2)), "wrong_weight_shape"),
+            "error: m.weight_shape does not say the shape of 'm.weight_packed', which holds 4x24 codes: it says 4x30");
+  EXPECT_EQ(problem(inspect(packed({4}, 2)), "wrong_weight_shape"),
+            "error: m.weight_shape does not say the shape of 'm.weight_packed', which holds 4x24 codes");
+  EXPECT_EQ(problem(inspect(packed({4, 20}, 25)), "misshaped_scale"),
+            "error: m.weight_packed is INT4 of shape 4x24 and has a scale of shape 4x25; a row of scales for each of its rows is "
+            "needed");
+  EXPECT_EQ(problem(inspect({packed({4, 20}, 2)[0]}), "missing_scale"),
+            "error: m.weight_packed is INT4 and has no scale (weight_scale_inv or weight_scale)");
+}
+
 TEST(Inspect, ScaleValues) {
   Inspection inspection = inspect({weight()[0], floats("m.weight_scale_inv", {3, 2}, {kNaN, kInf, 0, -1, 2, 0.5})});
   EXPECT_EQ(inspection.scales.nan, 1u);

@@ -6,9 +6,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "run_convert.h"
+#include "run_in_background.h"
 #include "tools/common/output_dir.h"
 
-#include <csignal>
 #include <fcntl.h>
 #include <functional>
 #include <map>
@@ -24,41 +24,21 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// Every file of a folder and its bytes.
+/// Every file of a folder, which need not be there, and its bytes.
 std::map<std::string, std::string> contents(const fs::path &dir) {
   std::map<std::string, std::string> files;
-  for (const auto &entry : fs::directory_iterator(dir))
+  std::error_code none;
+  for (const auto &entry : fs::directory_iterator(dir, none))
     files[entry.path().filename().string()] = readAll(entry.path());
   return files;
 }
 
-/// A run of quant-convert in the background.
-pid_t start(const std::vector<std::string> &arguments) {
-  std::vector<char *> argv = {const_cast<char *>(QUANT_CONVERT)};
-  for (const std::string &argument : arguments)
-    argv.push_back(const_cast<char *>(argument.c_str()));
-  argv.push_back(nullptr);
-  pid_t child = ::fork();
-  if (child == 0) {
-    int null = ::open("/dev/null", O_WRONLY);
-    ::dup2(null, STDOUT_FILENO);
-    ::dup2(null, STDERR_FILENO);
-    ::execv(QUANT_CONVERT, argv.data());
-    ::_exit(127);
-  }
-  return child;
-}
-
 /// Starts a run and kills it as soon as `there`. False: it was done before.
 bool killWhen(const std::vector<std::string> &arguments, const std::function<bool()> &there) {
-  pid_t child = start(arguments);
-  int status = 0;
-  while (!there())
-    if (::usleep(200); ::waitpid(child, &status, WNOHANG) == child)
-      return false;
-  ::kill(child, SIGKILL);
-  ::waitpid(child, &status, 0);
-  return WIFSIGNALED(status);
+  Background run(arguments);
+  while (!there() && run.isRunning())
+    ::usleep(200);
+  return run.kill();
 }
 
 class Resume : public testing::Test {
@@ -70,48 +50,74 @@ protected:
   std::vector<std::string> command(const fs::path &out) const {
     return {"cast-fp8", "--input-bf16-hf-path", bf16.string(), "--output-fp8-hf-path", out.string()};
   }
-  std::string line(const fs::path &out) const {
+  static std::string line(const std::vector<std::string> &command) {
     std::string text;
-    for (const std::string &argument : command(out))
+    for (const std::string &argument : command)
       text += argument + " ";
     return text;
   }
+  std::string line(const fs::path &out) const { return line(command(out)); }
+  void killAtRandomMoments(const std::function<std::vector<std::string>(const fs::path &out)> &command);
   fs::path state(const fs::path &out) const { return out / tools::kRunStateFileName; }
 
   TestDir dir;
   fs::path fp8 = dir / "fp8", bf16 = dir / "bf16";
 };
 
-/// Ten times by default; QUANT_KILL_ROUNDS=50 for more.
-TEST_F(Resume, KilledAtRandomMomentsItComesToTheSame) {
-  const char *asked = std::getenv("QUANT_KILL_ROUNDS");
-  int rounds = asked ? std::atoi(asked) : 10, killed = 0;
+/// Rounds of up to three kills and a run to the end; QUANT_KILL_ROUNDS says how many (2), QUANT_KILL_SEED repeats them.
+void Resume::killAtRandomMoments(const std::function<std::vector<std::string>(const fs::path &out)> &command) {
+  const char *asked = std::getenv("QUANT_KILL_ROUNDS"), *given = std::getenv("QUANT_KILL_SEED");
+  int rounds = asked ? std::atoi(asked) : 2, killed = 0;
+  unsigned seed = given ? static_cast<unsigned>(std::atoi(given)) : std::random_device{}();
+  SCOPED_TRACE("QUANT_KILL_SEED=" + std::to_string(seed));
   auto begin = std::chrono::steady_clock::now();
-  convertOk(dir, line(dir / "whole"));
+  convertOk(dir, line(command(dir / "whole")));
   auto once = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin).count();
   auto whole = contents(dir / "whole");
-  std::mt19937 random(std::random_device{}());
+  std::mt19937 random(seed);
   for (int round = 0; round < rounds; ++round) {
     fs::path out = dir / ("out" + std::to_string(round));
-    for (int i = 0; i < 3; ++i) {
-      pid_t child = start(command(out));
+    bool isDone = false;
+    for (int i = 0; i < 3 && !isDone; ++i) {
+      Background run(command(out));
       ::usleep(static_cast<useconds_t>(random() % static_cast<unsigned>(once)));
-      ::kill(child, SIGKILL);
-      int status;
-      ::waitpid(child, &status, 0);
-      killed += WIFSIGNALED(status);
-      if (!WIFSIGNALED(status))
-        break; // it was done
+      isDone = !run.kill();
+      killed += !isDone;
     }
-    if (!fs::exists(out / "model.safetensors.index.json") || fs::exists(state(out)))
-      convertOk(dir, line(out));
     auto found = contents(out);
+    if (!isDone && found != whole) { // the last kill may have come too late
+      convertOk(dir, line(command(out)));
+      found = contents(out);
+    }
     ASSERT_EQ(found.size(), whole.size()) << "round " << round;
     for (const auto &[name, bytes] : whole)
       ASSERT_TRUE(found[name] == bytes) << name << " in round " << round;
     fs::remove_all(out);
   }
   std::printf("killed %d times in %d rounds\n", killed, rounds);
+}
+
+TEST_F(Resume, CastFp8KilledAtRandomMomentsComesToTheSame) {
+  killAtRandomMoments([&](const fs::path &out) { return command(out); });
+}
+
+TEST_F(Resume, CastBf16KilledAtRandomMomentsComesToTheSame) {
+  killAtRandomMoments([&](const fs::path &out) -> std::vector<std::string> {
+    return {"cast-bf16", "--input-fp8-hf-path", fp8.string(), "--output-bf16-hf-path", out.string()};
+  });
+}
+
+TEST_F(Resume, RandomKilledAtRandomMomentsComesToTheSame) {
+  killAtRandomMoments([&](const fs::path &out) -> std::vector<std::string> {
+    return {"random", "--config", config("toy_v3.json").string(), "--output", out.string(), "--shard-size", "700kB"};
+  });
+}
+
+TEST_F(Resume, ShardKilledAtRandomMomentsComesToTheSame) {
+  killAtRandomMoments([&](const fs::path &out) -> std::vector<std::string> {
+    return {"shard", "--hf-ckpt-path",   fp8.string(), "--save-path", out.string(), "--n-experts",
+            "16",    "--model-parallel", "4",          "--requantize"};
+  });
 }
 
 TEST_F(Resume, GoesOnBehindTheLastWholeShard) {

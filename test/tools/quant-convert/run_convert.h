@@ -68,6 +68,22 @@ inline void writeTensors(const std::filesystem::path &path, const std::vector<Te
   ASSERT_TRUE(writer->finish());
 }
 
+/// One file of a checkpoint, all zeros: a hole, that takes no room on the disk whatever its size.
+inline void writeHoles(const std::filesystem::path &path, const std::vector<checkpoint::TensorSpec> &tensors) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  uint64_t end = 0;
+  for (const checkpoint::TensorSpec &tensor : tensors) {
+    uint64_t begin = end;
+    end += *checkpoint::byteSize(tensor.dtype, tensor.shape);
+    header[tensor.name] = {
+        {"dtype", checkpoint::safetensorsName(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
+  }
+  std::string text = header.dump();
+  uint64_t length = text.size();
+  std::ofstream(path, std::ios::binary) << std::string(reinterpret_cast<const char *>(&length), 8) << text;
+  std::filesystem::resize_file(path, 8 + length + end);
+}
+
 /// A checkpoint of one file, without config.json.
 inline void writeCheckpoint(const std::filesystem::path &dir, const std::vector<TensorData> &tensors) {
   std::filesystem::create_directories(dir);

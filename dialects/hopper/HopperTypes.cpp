@@ -1,0 +1,144 @@
+//===- HopperTypes.cpp - tiles, rings and registers of sm_90a -------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/hopper/Hopper.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace quant::hopper;
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/hopper/HopperTypes.cpp.inc"
+
+void HopperDialect::registerTypes() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/hopper/HopperTypes.cpp.inc"
+      >();
+}
+
+//===----------------------------------------------------------------------===//
+// <64x128xf8E4M3FN, swizzle = 128>: tensor maps and tiles
+//===----------------------------------------------------------------------===//
+
+template <typename T>
+static Type parseMatrix(AsmParser &parser) {
+  SmallVector<int64_t> shape;
+  Type element;
+  int64_t swizzle = 0;
+  auto loc = [&] { return parser.emitError(parser.getCurrentLocation()); };
+  if (parser.parseLess() || parser.parseDimensionList(shape, /*allowDynamic=*/false) || parser.parseType(element))
+    return {};
+  if (succeeded(parser.parseOptionalComma()) &&
+      (parser.parseKeyword("swizzle") || parser.parseEqual() || parser.parseInteger(swizzle)))
+    return {};
+  if (parser.parseGreater())
+    return {};
+  return T::getChecked(loc, parser.getContext(), shape, element, swizzle);
+}
+
+static void printMatrix(AsmPrinter &printer, ArrayRef<int64_t> shape, Type element, int64_t swizzle) {
+  printer << "<";
+  printer.printDimensionList(shape);
+  printer << "x" << element;
+  if (swizzle)
+    printer << ", swizzle = " << swizzle;
+  printer << ">";
+}
+
+Type TensorMapType::parse(AsmParser &parser) { return parseMatrix<TensorMapType>(parser); }
+void TensorMapType::print(AsmPrinter &printer) const { printMatrix(printer, getShape(), getElementType(), getSwizzle()); }
+Type TileType::parse(AsmParser &parser) { return parseMatrix<TileType>(parser); }
+void TileType::print(AsmPrinter &printer) const { printMatrix(printer, getShape(), getElementType(), getSwizzle()); }
+
+static LogicalResult verifyElement(function_ref<InFlightDiagnostic()> emitError, Type element, int64_t swizzle) {
+  if (!element.isIntOrFloat() || !llvm::is_contained({8u, 16u, 32u}, element.getIntOrFloatBitWidth()))
+    return emitError() << "element type must have 8, 16 or 32 bits, not " << element;
+  if (!llvm::is_contained({0, 32, 64, 128}, swizzle))
+    return emitError() << "swizzle must be 0, 32, 64 or 128 bytes, not " << swizzle;
+  return success();
+}
+
+LogicalResult TensorMapType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type element,
+                                    int64_t swizzle) {
+  if (failed(verifyElement(emitError, element, swizzle)))
+    return failure();
+  constexpr int64_t kMaxBox = 256;
+  if (shape.size() != 2 || llvm::any_of(shape, [](int64_t size) { return size < 1 || size > kMaxBox; }))
+    return emitError() << "a box has rows and columns, each from 1 to " << kMaxBox;
+  int64_t rowBytes = shape[1] * element.getIntOrFloatBitWidth() / 8;
+  if (rowBytes % 16)
+    return emitError() << "a box's rows must be multiples of 16 bytes, not " << rowBytes;
+  if (swizzle && rowBytes > swizzle)
+    return emitError() << "a box's rows of " << rowBytes << " bytes do not fit the swizzle of " << swizzle;
+  return success();
+}
+
+int64_t TensorMapType::getBytes() const { return getRows() * getColumns() * getElementType().getIntOrFloatBitWidth() / 8; }
+
+LogicalResult TileType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type element,
+                               int64_t swizzle) {
+  if (failed(verifyElement(emitError, element, swizzle)))
+    return failure();
+  if ((shape.size() != 2 && shape.size() != 3) || llvm::any_of(shape, [](int64_t size) { return size < 1; }))
+    return emitError() << "a tile is [copies x] rows x columns";
+  int64_t rowBytes = shape.back() * element.getIntOrFloatBitWidth() / 8;
+  if (swizzle && rowBytes % swizzle)
+    return emitError() << "rows of " << rowBytes << " bytes are no multiple of the swizzle of " << swizzle;
+  if (swizzle && shape[shape.size() - 2] % 8)
+    return emitError() << "a swizzled tile has a multiple of 8 rows, not " << shape[shape.size() - 2];
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Rings and registers
+//===----------------------------------------------------------------------===//
+
+LogicalResult RingType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t stages, int64_t blocks,
+                               ArrayRef<TileType> tiles) {
+  if (stages < 1 || tiles.empty())
+    return emitError() << "a ring has at least one stage of at least one tile";
+  if (blocks < 1 || blocks > 8)
+    return emitError() << "a ring is shared by 1 to 8 blocks, not " << blocks;
+  return success();
+}
+
+int64_t RingType::getStageBytes() const {
+  int64_t bytes = 0;
+  for (TileType tile : getTiles())
+    bytes += tile.getBytes();
+  return bytes;
+}
+
+int64_t RingType::getStride(TileType tile) { return llvm::alignTo(tile.getBytes(), tile.getAlignment()); }
+
+int64_t RingType::getOffset(size_t index) const {
+  int64_t offset = 0;
+  for (TileType tile : getTiles().take_front(index))
+    offset = llvm::alignTo(offset, tile.getAlignment()) + getStages() * getStride(tile);
+  return index < getTiles().size() ? llvm::alignTo(offset, getTiles()[index].getAlignment()) : offset;
+}
+
+static LogicalResult verifyRegisters(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
+  if (rows != kWgmmaRows)
+    return emitError() << "wgmma has " << kWgmmaRows << " rows, not " << rows;
+  if (columns < 8 || columns > 256 || columns % 8)
+    return emitError() << "wgmma has a multiple of 8 columns up to 256, not " << columns;
+  return success();
+}
+
+LogicalResult AccumulatorType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
+  return verifyRegisters(emitError, rows, columns);
+}
+
+LogicalResult FragmentType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
+  return verifyRegisters(emitError, rows, columns);
+}

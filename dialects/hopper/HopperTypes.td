@@ -1,0 +1,139 @@
+//===- HopperTypes.td - tiles, rings and registers of sm_90a -*- tablegen -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_HOPPER_TYPES
+#define QUANT_HOPPER_TYPES
+
+include "mlir/IR/AttrTypeBase.td"
+include "dialects/hopper/HopperDialect.td"
+
+class Hopper_Type<string name, string typeMnemonic> : TypeDef<Hopper_Dialect, name> {
+  let mnemonic = typeMnemonic;
+}
+
+def Hopper_TensorMapType : Hopper_Type<"TensorMap", "tensor_map"> {
+  let summary = "a CUtensorMap: how TMA cuts boxes out of a matrix in global memory";
+  let description = [{
+    Box (rows x columns), element type, and the swizzle of the box in shared memory in bytes (0 if left out, 32, 64 or 128). A
+    swizzled row is at most that many bytes long. The tensor's address, extents and strides are the launch recipe's.
+
+    ```
+    !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>
+    !hopper.tensor_map<1x128xf32>
+    ```
+  }];
+  let parameters = (ins ArrayRefParameter<"int64_t">:$shape, "::mlir::Type":$elementType, "int64_t":$swizzle);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    int64_t getRows() const { return getShape()[0]; }
+    int64_t getColumns() const { return getShape()[1]; }
+    int64_t getBytes() const;
+  }];
+}
+
+def Hopper_TileType : Hopper_Type<"Tile", "tile"> {
+  let summary = "a matrix in shared memory";
+  let description = [{
+    `[copies x] rows x columns` of an element type. With a swizzle of S bytes the columns are cut into panels of S bytes; a panel
+    is rows x S bytes, and in row r its 16-byte chunk c lies where TMA and wgmma expect it (128: at c ^ r % 8, 64: c ^ r / 2 % 4,
+    32: c ^ r / 4 % 2). Without a swizzle rows are dense. Copies follow each other: a box of 2 * 64 rows fills both of
+    `tile<2x64x128xf8E4M3FN, swizzle = 128>`.
+  }];
+  let parameters = (ins ArrayRefParameter<"int64_t">:$shape, "::mlir::Type":$elementType, "int64_t":$swizzle);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    int64_t getCopies() const { return getShape().size() == 3 ? getShape()[0] : 1; }
+    int64_t getRows() const { return getShape()[getShape().size() - 2]; }
+    int64_t getColumns() const { return getShape().back(); }
+    int64_t getElementBytes() const { return getElementType().getIntOrFloatBitWidth() / 8; }
+    /// Bytes of one copy, and of all.
+    int64_t getCopyBytes() const { return getRows() * getColumns() * getElementBytes(); }
+    int64_t getBytes() const { return getCopies() * getCopyBytes(); }
+    /// Columns of a panel; all of them without a swizzle.
+    int64_t getPanelColumns() const { return getSwizzle() ? getSwizzle() / getElementBytes() : getColumns(); }
+    int64_t getPanelBytes() const { return getRows() * getPanelColumns() * getElementBytes(); }
+    /// TMA wants 128; a swizzle counts from the address, so its pattern (8 rows) must begin there.
+    int64_t getAlignment() const { return getSwizzle() ? 8 * getSwizzle() : 128; }
+  }];
+}
+
+def Hopper_RingType : Hopper_Type<"Ring", "ring"> {
+  let summary = "stages between a producer and its consumers";
+  let description = [{
+    So many stages, each of one buffer per tile and a pair of mbarriers: `full` completes when the bytes of all tiles have
+    arrived, `empty` when all consumers have let go of them. Stages are used in turn; a `!hopper.slot` is a place in that order.
+    A ring that is `shared by` the blocks of a cluster may be filled by multicast: each block's stage by all of them.
+
+    ```
+    !hopper.ring<5, <128x128xf8E4M3FN, swizzle = 128>, <1x128xf32>>
+    !hopper.ring<5 shared by 2, <128x128xf8E4M3FN, swizzle = 128>, <1x128xf32>>
+    ```
+  }];
+  let parameters = (ins "int64_t":$stages, DefaultValuedParameter<"int64_t", "1">:$blocks,
+                        ArrayRefParameter<"::quant::hopper::TileType">:$tiles);
+  let assemblyFormat = "`<` $stages (`shared` `by` $blocks^)? `,` $tiles `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// Bytes that TMA delivers for one stage.
+    int64_t getStageBytes() const;
+    /// Distance from a tile's stage to its next one.
+    static int64_t getStride(::quant::hopper::TileType tile);
+    /// Where the stages of tile `index` begin (index = number of tiles: the full barriers, then the empty ones).
+    int64_t getOffset(size_t index) const;
+    int64_t getFullOffset() const { return getOffset(getTiles().size()); }
+    int64_t getEmptyOffset() const { return getFullOffset() + 8 * getStages(); }
+    int64_t getBytes() const { return getEmptyOffset() + 8 * getStages(); }
+  }];
+}
+
+def Hopper_GlobalType : Hopper_Type<"Global", "global"> {
+  let summary = "the address of a dense array in global memory";
+  let parameters = (ins "::mlir::Type":$elementType);
+  let assemblyFormat = "`<` $elementType `>`";
+}
+
+def Hopper_SlotType : Hopper_Type<"Slot", "slot"> {
+  let summary = "a place in a ring: stage, and the parity of the round (phase)";
+}
+
+class Hopper_RegisterType<string name, string typeMnemonic> : Hopper_Type<name, typeMnemonic> {
+  let parameters = (ins "int64_t":$rows, "int64_t":$columns);
+  let assemblyFormat = "`<` $rows `,` $columns `>`";
+  let genVerifyDecl = 1;
+}
+
+def Hopper_AccumulatorType : Hopper_RegisterType<"Accumulator", "accumulator"> {
+  let summary = "f32 sums of wgmmas in flight: a warpgroup's registers that nothing may touch before wgmma_wait";
+}
+
+def Hopper_FragmentType : Hopper_RegisterType<"Fragment", "fragment"> {
+  let summary = "a matrix of f32 in a warpgroup's registers, in wgmma's layout";
+  let description = [{
+    Lane l of warp w holds, of rows 16w + l/4 and 8 more, columns 8i + l%4 * 2 and 1 more: `columns / 2` values.
+
+    ```
+    !hopper.fragment<64, 128>
+    ```
+  }];
+  let extraClassDeclaration = [{
+    int64_t getValues() const { return getColumns() / 2; }
+  }];
+}
+
+def Hopper_RowScalesType : Hopper_Type<"RowScales", "row_scales"> {
+  let summary = "for each row of a fragment one f32: two values in each thread";
+}
+
+def Hopper_ColumnScalesType : Hopper_Type<"ColumnScales", "column_scales"> {
+  let summary = "for each column of a fragment one f32: columns / 4 values in each thread";
+  let parameters = (ins "int64_t":$columns);
+  let assemblyFormat = "`<` $columns `>`";
+}
+
+#endif // QUANT_HOPPER_TYPES

@@ -1,0 +1,40 @@
+//===- devices.h - what sessions can run on ---------------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// `host` is always there. A program that links another device, such as the simulator, which libquant_runtime leaves out,
+// registers it before it makes sessions.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_API_DEVICES_H
+#define QUANT_RUNTIME_API_DEVICES_H
+
+#include "runtime/device/session.h"
+
+namespace quant::runtime {
+
+struct Device {
+  std::string name;   ///< what quant_session_options::device says: "sim"
+  std::string target; ///< the module's target that it runs: "sm_90a"
+  /// Whether the device runs a module's code, that of `isa` where it is not empty. Asked before the weights are looked at, so
+  /// that a wrong machine is not reported as a wrong checkpoint.
+  Result<void> (*check)(const Target &target, const std::string &isa) = nullptr;
+  SessionFactory create = nullptr;
+};
+
+/// Not to be called while sessions are being made.
+void registerDevice(Device device);
+
+/// The device of that name, or null.
+const Device *findDevice(std::string_view name);
+
+/// "host, sim"
+std::string deviceNames();
+
+} // namespace quant::runtime
+
+#endif // QUANT_RUNTIME_API_DEVICES_H

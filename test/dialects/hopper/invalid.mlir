@@ -1,0 +1,410 @@
+// Every message of the verifiers.
+// RUN: quant-opt %s -verify-diagnostics -split-input-file
+
+// expected-error @+1 {{element type must have 8, 16 or 32 bits, not 'f64'}}
+func.func private @map_element(!hopper.tensor_map<8x16xf64>)
+
+// -----
+
+// expected-error @+1 {{swizzle must be 0, 32, 64 or 128 bytes, not 96}}
+func.func private @map_swizzle(!hopper.tensor_map<8x16xf32, swizzle = 96>)
+
+// -----
+
+// expected-error @+1 {{a box has rows and columns, each from 1 to 256}}
+func.func private @box_extent(!hopper.tensor_map<512x16xf32>)
+
+// -----
+
+// expected-error @+1 {{a box's rows must be multiples of 16 bytes, not 8}}
+func.func private @box_row(!hopper.tensor_map<8x2xf32>)
+
+// -----
+
+// expected-error @+1 {{a box's rows of 256 bytes do not fit the swizzle of 128}}
+func.func private @box_swizzle(!hopper.tensor_map<8x64xf32, swizzle = 128>)
+
+// -----
+
+// expected-error @+1 {{a tile is [copies x] rows x columns}}
+func.func private @tile_rank(!hopper.tile<16xf32>)
+
+// -----
+
+// expected-error @+1 {{rows of 64 bytes are no multiple of the swizzle of 128}}
+func.func private @tile_row(!hopper.tile<8x16xf32, swizzle = 128>)
+
+// -----
+
+// expected-error @+1 {{a swizzled tile has a multiple of 8 rows, not 4}}
+func.func private @tile_rows(!hopper.tile<4x32xf32, swizzle = 128>)
+
+// -----
+
+// expected-error @+1 {{a ring has at least one stage of at least one tile}}
+func.func private @ring_stages(!hopper.ring<0, <8x32xf32>>)
+
+// -----
+
+// expected-error @+1 {{a ring is shared by 1 to 8 blocks, not 9}}
+func.func private @ring_blocks(!hopper.ring<2 shared by 9, <8x32xf32>>)
+
+// -----
+
+// expected-error @+1 {{wgmma has 64 rows, not 128}}
+func.func private @fragment_rows(!hopper.fragment<128, 64>)
+
+// -----
+
+// expected-error @+1 {{wgmma has a multiple of 8 columns up to 256, not 264}}
+func.func private @fragment_columns(!hopper.accumulator<64, 264>)
+
+// -----
+
+// expected-error @+1 {{must end in hopper.warp_roles}}
+hopper.kernel @no_roles() cluster 1 {
+  %staging = hopper.alloc : !hopper.tile<8x32xf32>
+}
+
+// -----
+
+// expected-error @+1 {{argument 0 is 'i64': not a tensor map, an address or an i32}}
+hopper.kernel @argument(%m: i64) cluster 1 {
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+// expected-error @+1 {{has a cluster of 16 blocks; 1 to 8 run on every device}}
+hopper.kernel @cluster() cluster 16 {
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+// 6 x (32768 of A and B + 512 of scales + 16 of barriers) + 65536.
+// expected-error @+1 {{needs 265312 bytes of shared memory, a block has 232448}}
+hopper.kernel @shared() cluster 1 {
+  %staging = hopper.alloc : !hopper.tile<2x64x128xf32, swizzle = 128>
+  %ring = hopper.ring arrivals 0 : !hopper.ring<6, <128x128xf8E4M3FN, swizzle = 128>, <128x128xf8E4M3FN, swizzle = 128>, <1x128xf32>>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+hopper.kernel @arrivals() cluster 2 {
+  // expected-error @+1 {{waits for 4 arrivals, but 4 warps of 2 blocks consume it: 8}}
+  %ring = hopper.ring arrivals 4 : !hopper.ring<2 shared by 2, <64x128xf8E4M3FN, swizzle = 128>>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+      %slot = hopper.first_slot
+      %next, %x = hopper.consume %ring[%slot] : !hopper.ring<2 shared by 2, <64x128xf8E4M3FN, swizzle = 128>> -> i32 {
+      ^bb0(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>):
+        hopper.yield %w : i32
+      }
+    }
+  }
+}
+
+// -----
+
+hopper.kernel @blocks() cluster 1 {
+  // expected-error @+1 {{is shared by 2 blocks in a cluster of 1}}
+  %ring = hopper.ring arrivals 0 : !hopper.ring<2 shared by 2, <64x128xf8E4M3FN, swizzle = 128>>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+hopper.kernel @budget() cluster 1 {
+  // expected-error @+1 {{wants 68608 registers, but a launch of 384 threads gets 168 each: 64512}}
+  hopper.warp_roles {
+    role(2 warpgroups, 248 registers) (%w: i32) {
+    }
+    role(1 warpgroups, 40 registers) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+hopper.kernel @register_step() cluster 1 {
+  // expected-error @+1 {{role 0 wants 100 registers; setmaxnreg takes multiples of 8 from 24 to 256}}
+  hopper.warp_roles {
+    role(1 warpgroups, 100 registers) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+hopper.kernel @threads() cluster 1 {
+  // expected-error @+1 {{has 1152 threads, a block has at most 1024}}
+  hopper.warp_roles {
+    role(9 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+hopper.kernel @some_registers() cluster 1 {
+  // expected-error @+1 {{needs warpgroups for every role, and registers for all roles or none}}
+  hopper.warp_roles {
+    role(1 warpgroups, 104 registers) (%w: i32) {
+    }
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+func.func @pairs(%m: i32) {
+  // expected-error @+1 {{pairs tiles of a cluster, which the kernel has not}}
+  hopper.for_tiles %m x 64 tile [64, 64] group 1 pairs "rows" {
+  ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @pairs_of_what(%m: i32) {
+  // expected-error @+1 {{pairs are of "rows" or "columns", not "diagonals"}}
+  hopper.for_tiles %m x 64 tile [64, 64] group 1 pairs "diagonals" {
+  ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tile_arguments(%m: i32) {
+  // expected-error @+1 {{body takes the tile's first row and column, its number and the part (i32), then what is carried}}
+  hopper.for_tiles %m x 64 tile [64, 64] group 1 {
+  ^bb0(%m0: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @no_group(%m: i32) {
+  // expected-error @+1 {{needs a matrix, tiles of rows x columns, a group and parts of at least 1}}
+  hopper.for_tiles %m x 64 tile [64, 64] group 0 {
+  ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @carried(%m: i32, %x: i32, %y: f32) {
+  // expected-error @+1 {{carries 'i32' but yields 'f32'}}
+  %z = hopper.for_tiles %m x 64 tile [64, 64] group 1 carry(%x : i32) -> i32 {
+  ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %c: i32):
+    hopper.yield %y : f32
+  }
+  return
+}
+
+// -----
+
+func.func @twice(%ring: !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot,
+                 %map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{fills tile 1 of the stage 0 times: its full barrier expects 16384 bytes, each tile's once}}
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>, <64x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>):
+    hopper.tma_load %map[%i, %i] to %a : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128> to !hopper.tile<64x128xf8E4M3FN, swizzle = 128>
+  }
+  return
+}
+
+// -----
+
+func.func @stage(%ring: !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot) {
+  // expected-error @+1 {{body must take the tiles of a stage of '!hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>>'}}
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%a: i32):
+  }
+  return
+}
+
+// -----
+
+func.func @yields(%ring: !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot, %x: i32) {
+  // expected-error @+1 {{gives 'f32' but yields 'i32'}}
+  %next, %y = hopper.consume %ring[%slot] : !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>> -> f32 {
+  ^bb0(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>):
+    hopper.yield %x : i32
+  }
+  return
+}
+
+// -----
+
+func.func @load_swizzle(%ring: !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot, %map: !hopper.tensor_map<64x64xf8E4M3FN, swizzle = 64>, %i: i32) {
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%t: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>):
+    // expected-error @+1 {{element type and swizzle of '!hopper.tensor_map<64x64xf8E4M3FN, swizzle = 64>' and '!hopper.tile<64x128xf8E4M3FN, swizzle = 128>' differ}}
+    hopper.tma_load %map[%i, %i] to %t : !hopper.tensor_map<64x64xf8E4M3FN, swizzle = 64> to !hopper.tile<64x128xf8E4M3FN, swizzle = 128>
+  }
+  return
+}
+
+// -----
+
+func.func @load_rows(%ring: !hopper.ring<2, <2x64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot, %map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, %i: i32) {
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2, <2x64x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%t: !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>):
+    // expected-error @+1 {{brings 1 x 64 rows for a tile of 128}}
+    hopper.tma_load %map[%i, %i] to %t : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128> to !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>
+  }
+  return
+}
+
+// -----
+
+func.func @load_columns(%ring: !hopper.ring<2, <8x64xf32, swizzle = 128>>, %slot: !hopper.slot, %map: !hopper.tensor_map<8x32xf32, swizzle = 128>, %i: i32) {
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2, <8x64xf32, swizzle = 128>> {
+  ^bb0(%t: !hopper.tile<8x64xf32, swizzle = 128>):
+    // expected-error @+1 {{box has 32 columns, the tile 64 in panels of 32}}
+    hopper.tma_load %map[%i, %i] to %t : !hopper.tensor_map<8x32xf32, swizzle = 128> to !hopper.tile<8x64xf32, swizzle = 128>
+  }
+  return
+}
+
+// -----
+
+func.func @multicast(%ring: !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot, %map: !hopper.tensor_map<32x128xf8E4M3FN, swizzle = 128>, %i: i32) {
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%t: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>):
+    // expected-error @+1 {{multicasts into a ring of one block: a ring is `shared by` the blocks of a cluster}}
+    hopper.tma_load %map[%i, %i] to %t multicast %i : !hopper.tensor_map<32x128xf8E4M3FN, swizzle = 128> to !hopper.tile<64x128xf8E4M3FN, swizzle = 128>
+  }
+  return
+}
+
+// -----
+
+func.func @share(%ring: !hopper.ring<2 shared by 2, <8x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot, %map: !hopper.tensor_map<4x128xf8E4M3FN, swizzle = 128>, %i: i32) {
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2 shared by 2, <8x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%t: !hopper.tile<8x128xf8E4M3FN, swizzle = 128>):
+    // expected-error @+1 {{each block's share is 512 bytes, which is no multiple of 1024}}
+    hopper.tma_load %map[%i, %i] to %t multicast %i : !hopper.tensor_map<4x128xf8E4M3FN, swizzle = 128> to !hopper.tile<8x128xf8E4M3FN, swizzle = 128>
+  }
+  return
+}
+
+// -----
+
+func.func @piece(%t: !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{of '!hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>' is '!hopper.tile<64x128xf8E4M3FN, swizzle = 128>', not '!hopper.tile<32x128xf8E4M3FN, swizzle = 128>'}}
+  %0 = hopper.tile_at %t[%i] : !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128> -> !hopper.tile<32x128xf8E4M3FN, swizzle = 128>
+  return
+}
+
+// -----
+
+func.func @operand(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<64x64xbf16, swizzle = 128>) {
+  // expected-error @+1 {{operand '!hopper.tile<64x64xbf16, swizzle = 128>' must be rows of 128 f8E4M3FN with a 128-byte swizzle}}
+  %0 = hopper.wgmma %a, %b : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<64x64xbf16, swizzle = 128> -> !hopper.accumulator<64, 64>
+  return
+}
+
+// -----
+
+func.func @product(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<96x128xf8E4M3FN, swizzle = 128>) {
+  // expected-error @+1 {{of 64 by 96 rows is not '!hopper.accumulator<64, 64>', and A has 64 rows}}
+  %0 = hopper.wgmma %a, %b : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<96x128xf8E4M3FN, swizzle = 128> -> !hopper.accumulator<64, 64>
+  return
+}
+
+// -----
+
+func.func @wait(%a: !hopper.accumulator<64, 64>) {
+  // expected-error @+1 {{of '!hopper.accumulator<64, 64>' is not '!hopper.fragment<64, 96>'}}
+  %0 = hopper.wgmma_wait %a : !hopper.accumulator<64, 64> -> !hopper.fragment<64, 96>
+  return
+}
+
+// -----
+
+func.func @rows(%p: !hopper.fragment<64, 64>, %x: i32, %y: f32) {
+  // expected-error @+1 {{rows must be row_scales or f32, not 'i32'}}
+  %0 = hopper.promote %p into %p rows %x columns %y : !hopper.fragment<64, 64>, i32, f32
+  return
+}
+
+// -----
+
+func.func @columns(%p: !hopper.fragment<64, 64>, %y: f32, %c: !hopper.column_scales<32>) {
+  // expected-error @+1 {{has 64 columns and scales for 32}}
+  %0 = hopper.promote %p into %p rows %y columns %c : !hopper.fragment<64, 64>, f32, !hopper.column_scales<32>
+  return
+}
+
+// -----
+
+func.func @share_of_columns(%p: !hopper.fragment<64, 64>, %y: f32) {
+  // expected-error @+1 {{columns must be column_scales, or f32 that each take an equal share, a multiple of 8, of 64}}
+  %0 = hopper.promote %p into %p rows %y columns %y, %y, %y : !hopper.fragment<64, 64>, f32, f32, f32, f32
+  return
+}
+
+// -----
+
+func.func @staging(%s: !hopper.fragment<64, 128>, %t: !hopper.tile<64x64xbf16, swizzle = 128>, %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{stages 64 x 128 in '!hopper.tile<64x64xbf16, swizzle = 128>'}}
+  hopper.store_tile %s by %t to %d[%i, %i] : !hopper.fragment<64, 128>, !hopper.tile<64x64xbf16, swizzle = 128>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
+  return
+}
+
+// -----
+
+func.func @staging_transposed(%s: !hopper.fragment<64, 128>, %t: !hopper.tile<64x128xbf16, swizzle = 128>, %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{stages 128 x 64 in '!hopper.tile<64x128xbf16, swizzle = 128>'}}
+  hopper.store_tile %s transposed by %t to %d[%i, %i] : !hopper.fragment<64, 128>, !hopper.tile<64x128xbf16, swizzle = 128>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
+  return
+}
+
+// -----
+
+func.func @store_type(%s: !hopper.fragment<64, 128>, %t: !hopper.tile<64x128xf16, swizzle = 128>, %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{stores bf16 or f32, not 'f16'}}
+  hopper.store_tile %s by %t to %d[%i, %i] : !hopper.fragment<64, 128>, !hopper.tile<64x128xf16, swizzle = 128>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
+  return
+}
+
+// -----
+
+func.func @store_swizzle(%s: !hopper.fragment<64, 128>, %t: !hopper.tile<64x128xbf16>, %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{staging tile needs a swizzle, which spreads it over the banks}}
+  hopper.store_tile %s by %t to %d[%i, %i] : !hopper.fragment<64, 128>, !hopper.tile<64x128xbf16>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
+  return
+}
+
+// -----
+
+func.func @store_box(%s: !hopper.fragment<64, 128>, %t: !hopper.tile<64x128xbf16, swizzle = 128>, %d: !hopper.tensor_map<32x64xbf16, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{stores panels of '!hopper.tile<64x128xbf16, swizzle = 128>': 64 x 64, not '!hopper.tensor_map<32x64xbf16, swizzle = 128>'}}
+  hopper.store_tile %s by %t to %d[%i, %i] : !hopper.fragment<64, 128>, !hopper.tile<64x128xbf16, swizzle = 128>, !hopper.tensor_map<32x64xbf16, swizzle = 128>
+  return
+}

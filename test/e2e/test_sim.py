@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Whole sm_90a modules, run in the simulator: checkpoint -> quant-compile --target=sm_90a -> quant-run --device=sim.
+
+    python3 test/e2e/test_sim.py --bin build/bin [--seed N] [unittest arguments]
+
+quant-run ends with an error at the first finding, so a run that ends well had none. Logits are compared with the float64 reference
+that quantizes activations and rounds matmuls to bf16 as the GPU does. NumPy only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+from compare import clear_prompt, quant_run, relative_error  # puts test/reference on the path
+from deepseek import Model
+import toys
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bad_input"))
+from module_file import edit_json, read_sections, write_sections  # noqa: E402
+
+#: Sizes at which q_a|kv_a and gate|up end on blocks' edges and are merged, of the shared and of the routed experts.
+MERGED = {"hidden_size": 320, "q_lora_rank": 128, "moe_intermediate_size": 128}
+#: Sizes that neither TMA nor 16-byte loads can read.
+ODD = {
+    "hidden_size": 145, "q_lora_rank": 33, "kv_lora_rank": 37, "v_head_dim": 21, "intermediate_size": 133, "moe_intermediate_size": 21,
+    "num_experts_per_tok": 3,
+}  # fmt: skip
+
+
+class Context:
+    """Set by main()."""
+
+    binaries = Path()
+    seed = 0
+
+
+def call(tool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Context.binaries / tool), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+
+
+class Simulated(unittest.TestCase):
+    """A rounding difference of 1e-7 flips one code or one bf16 now and then, which is worth 1e-5 to 1e-1 in all that follows it. So
+    short prompts are run one by one: most agree to rounding, which a wrong kernel never does, and one must; each must agree within
+    what the formats allow."""
+
+    PROMPTS, LENGTH, NEW_TOKENS, MUST_AGREE = 6, 3, 3, 1
+    ROUNDING, FORMATS = 1e-5, 5e-1
+
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sim-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def compile(self, checkpoint: Path, *options: str, max_tokens: int = 7) -> Path:
+        module = self.folder / f"{checkpoint.name}.qmod"
+        done = call("quant-compile", checkpoint, "--target=sm_90a", "-o", module, "--max-tokens", str(max_tokens), "--json", *options)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["unsupported"], [])
+        return module
+
+    def run_sim(self, module: Path, checkpoint: Path, prompt: list[int], *options: str) -> tuple[np.ndarray, list[int]]:
+        run = quant_run(
+            Context.binaries / "quant-run", module, checkpoint, prompt, self.NEW_TOKENS, "--device", "sim", *options
+        )
+        self.assertEqual(run.isa, "ptx")
+        return run.logits, run.tokens
+
+    def check_exact(self, config: dict[str, object]) -> None:
+        """Without quantized activations nothing is rounded but to f32."""
+        checkpoint = self.folder / "checkpoint"
+        model = Model(toys.write(checkpoint, config, Context.seed))
+        prompt = clear_prompt(model, self.LENGTH, Context.seed)
+        logits, tokens = self.run_sim(self.compile(checkpoint, "--activations=bf16"), checkpoint, prompt, "--chunk", "2")
+        error = relative_error(logits, model.forward(prompt).logits)
+        print(f"{config['model_type']} without quantized activations: relative error {error:.1e}")
+        self.assertLess(error, self.ROUNDING)
+        self.assertEqual(tokens, model.generate(prompt, self.NEW_TOKENS)[1])
+
+    def check(self, config: dict[str, object], scale_format: str | None = None) -> None:
+        checkpoint = self.folder / "checkpoint"
+        if scale_format:
+            config["quantization_config"] = {**config["quantization_config"], "scale_fmt": scale_format}  # type: ignore[dict-item]
+        model = Model(toys.write(checkpoint, config, Context.seed), activations="fp8", results="bf16")
+        module, errors = self.compile(checkpoint), []
+        for number in range(self.PROMPTS):
+            prompt = clear_prompt(model, self.LENGTH, Context.seed + number)
+            # Token by token, in chunks of which the last is smaller, and in one call: the cache is read from earlier calls.
+            chunk = ["1", "2", str(self.LENGTH)][number % 3]
+            logits, tokens = self.run_sim(module, checkpoint, prompt, "--chunk", chunk)
+            # The reference sees the run's own tokens.
+            want = model.forward(prompt + tokens[:-1]).logits
+            errors.append(relative_error(logits, want[: len(prompt)]))
+            for step, token in enumerate(tokens):
+                row = want[len(prompt) - 1 + step]
+                gap, bound = float(row.max() - row[token]), self.FORMATS * float(np.linalg.norm(row))
+                self.assertLess(gap, bound, f"token {step} after {prompt}")
+        print(f"{config['model_type']} {scale_format or 'f32'} scales: relative errors {', '.join(f'{e:.1e}' for e in errors)}")
+        self.assertLess(max(errors), self.FORMATS)
+        self.assertGreaterEqual(sum(error < self.ROUNDING for error in errors), self.MUST_AGREE)
+
+    def test_v3(self) -> None:
+        self.check(toys.v3())
+
+    def test_v3_with_merged_projections_and_power_of_two_scales(self) -> None:
+        self.check(toys.v3() | MERGED, "ue8m0")
+
+    def test_v2(self) -> None:
+        self.check(toys.v2())
+
+    def test_many_tokens_take_other_kernels(self) -> None:
+        checkpoint, tokens = self.folder / "checkpoint", 70
+        wide = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 1}
+        model = Model(toys.write(checkpoint, toys.v3() | wide, Context.seed), activations="fp8", results="bf16")
+        module = self.compile(checkpoint, max_tokens=256)
+        kernels = json.loads(read_sections(module)["manifest.json"])["targets"][0]["kernels"]
+        splits = [kernel["variants"][0]["m"][1] for kernel in kernels if "variants" in kernel]
+        self.assertTrue(any(split < tokens for split in splits), f"variants end at {splits}")
+        prompt = np.random.default_rng(Context.seed).integers(0, model.config["vocab_size"], tokens).tolist()
+        logits, _ = self.run_sim(module, checkpoint, prompt)
+        want = model.forward(prompt).logits
+        errors = np.linalg.norm(logits - want, axis=1) / np.linalg.norm(want, axis=1)
+        agree = int((errors < self.ROUNDING).sum())
+        print(f"{tokens} tokens in one call: {agree} agree to rounding, relative error {relative_error(logits, want):.1e}")
+        self.assertLess(float(errors.max()), self.FORMATS)
+        self.assertGreaterEqual(agree, self.MUST_AGREE)
+
+    def test_odd_sizes(self) -> None:
+        self.check(toys.v3() | ODD)
+
+    def test_without_quantized_activations(self) -> None:
+        self.check_exact(toys.v3())
+
+    def test_without_quantized_activations_in_odd_sizes(self) -> None:
+        self.check_exact(toys.v2() | ODD | {"q_lora_rank": None})
+
+    def test_what_cannot_run_is_named(self) -> None:
+        checkpoint, module = self.folder / "checkpoint", self.folder / "spoilt.qmod"
+        toys.write(checkpoint, toys.v3(), Context.seed)
+        good = self.compile(checkpoint)
+
+        def refused(path: Path, *texts: str, device: str = "sim") -> None:
+            done = call("quant-run", path, "--device", device, "--weights", checkpoint, "--tokens", "1,2", "--max-new-tokens", "1")
+            self.assertEqual(done.returncode, 1, done.stderr)
+            for text in texts:
+                self.assertIn(text, done.stderr)
+
+        def drop_launch(manifest: dict) -> None:
+            kernel = next(k for k in manifest["targets"][0]["kernels"] if k["name"].startswith("moe_gate"))
+            del kernel["launch"]
+            kernel["unsupported"] = "not today"
+
+        def shrink(manifest: dict) -> None:
+            kernel = next(k for k in manifest["targets"][0]["kernels"] if k["name"].startswith("embed"))
+            kernel["launch"]["operands"][-1]["shape"][-1] = 8
+
+        refused(good, "the module has no code for CPUs (target 'host')", device="host")
+        refused(edit_json(good, module, "manifest.json", drop_launch), "there is no sm_90a code for moe_gate", "(not today)")
+        refused(edit_json(good, module, "manifest.json", shrink), "bytes, the program's", "has 1152")
+        sections = read_sections(good)
+        # A norm that reads the warps' sums before they are there.
+        ptx = sections["code.sm_90a.ptx"].decode()
+        at = ptx.index("bar.sync", ptx.index(".entry rms_norm_144"))
+        sections["code.sm_90a.ptx"] = (ptx[:at] + ptx[ptx.index("\n", at) :]).encode()
+        write_sections(module, sections)
+        refused(module, "kernel 'rms_norm_144' (model.layers.0.input_layernorm)", "shared")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog="Other arguments go to unittest.")
+    parser.add_argument(
+        "--bin", type=Path, default=os.environ.get("QUANT_BIN"), metavar="DIR", help="the build's bin directory (or QUANT_BIN)"
+    )
+    parser.add_argument("--seed", type=int, default=os.environ.get("QUANT_TOY_SEED"), help="of the random toys")
+    arguments, rest = parser.parse_known_args()
+    if not arguments.bin:
+        parser.error("--bin is needed")
+    Context.binaries = arguments.bin.resolve()
+    Context.seed = random.SystemRandom().randrange(2**31) if arguments.seed is None else int(arguments.seed)
+    print(f"seed {Context.seed} (repeat with --seed {Context.seed})", flush=True)
+    unittest.main(argv=[sys.argv[0], *rest])
+
+
+if __name__ == "__main__":
+    main()

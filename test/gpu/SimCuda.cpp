@@ -1,0 +1,241 @@
+//===- SimCuda.cpp - a libcuda.so.1 that runs kernels in the simulator -------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// For machines without a GPU: what run.py asks of a driver, with quant_sim behind it, so that the very kernels and launches are
+// tried that a GPU will get. Takes PTX only. Kernels see memory of this process that was registered (cuMemHostRegister), at its
+// own addresses. What the simulator finds against a kernel is handed out by simCudaFindings().
+//
+// SIM_CUDA_FAULT spoils it, so that a test sees the checks fail: skip (kernels do nothing), flip (a result is wrong), overrun
+// (memory behind a result is written), no-gpu.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/sim/ptx.h"
+#include "runtime/device/sim/simulator.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+using namespace quant;
+
+namespace {
+
+using CUresult = int;
+constexpr CUresult kSuccess = 0, kInvalidValue = 1, kNotFound = 500, kLaunchFailed = 719, kNoBinary = 209;
+
+struct Registered {
+  std::byte *address;
+  size_t bytes;
+};
+
+/// Memory in the order of its registration.
+std::vector<Registered> memory;
+std::vector<std::unique_ptr<sim::Module>> modules;
+std::string findings;
+
+struct LoadedFunction {
+  const sim::Module *module;
+  const sim::Function *function;
+};
+std::vector<std::unique_ptr<LoadedFunction>> functions;
+
+bool fault(const char *name) {
+  const char *wanted = std::getenv("SIM_CUDA_FAULT");
+  return wanted && std::strcmp(wanted, name) == 0;
+}
+
+CUresult refuse(const std::string &why, CUresult status) {
+  findings += (findings.empty() ? "" : "; ") + why;
+  return status;
+}
+
+/// The registered memory that holds an address, or null.
+const Registered *holder(uint64_t address) {
+  auto found = std::find_if(memory.begin(), memory.end(), [&](const Registered &block) {
+    auto begin = reinterpret_cast<uint64_t>(block.address);
+    return address >= begin && address < begin + block.bytes;
+  });
+  return found == memory.end() ? nullptr : &*found;
+}
+
+/// A kernel parameter by its declared size: a tensor map, a pointer or 8-byte scalar, a 4-byte scalar.
+Result<sim::Argument> argumentOf(const sim::Variable &parameter, const void *value) {
+  if (parameter.bytes == sim::TensorMap::kBytes) {
+    auto map = sim::TensorMap::unpack(static_cast<const std::byte *>(value));
+    if (!map)
+      return tl::unexpected(map.error());
+    const Registered *block = holder(map->address);
+    if (!block)
+      return fail("a tensor map of memory that is not registered");
+    map->address -= reinterpret_cast<uint64_t>(block->address);
+    return sim::TensorMapArgument{static_cast<size_t>(block - memory.data()), *map};
+  }
+  uint64_t bits = 0;
+  std::memcpy(&bits, value, parameter.bytes);
+  return sim::ScalarArgument{bits};
+}
+
+Result<sim::Launch> launchOf(const LoadedFunction &loaded, const unsigned *grid, const unsigned *block, unsigned sharedBytes,
+                             void **parameters) {
+  sim::Launch launch;
+  launch.kernel = loaded.function->name;
+  std::copy_n(grid, 3, launch.grid.begin());
+  std::copy_n(block, 3, launch.block.begin());
+  launch.dynamicSharedBytes = sharedBytes;
+  for (const Registered &registered : memory)
+    launch.buffers.push_back({"memory " + std::to_string(launch.buffers.size()),
+                              {registered.address, registered.bytes},
+                              true,
+                              reinterpret_cast<uint64_t>(registered.address)});
+  for (size_t index = 0; index < loaded.function->params.size(); ++index) {
+    auto argument = argumentOf(loaded.function->params[index], parameters[index]);
+    if (!argument)
+      return tl::unexpected(argument.error().in("parameter " + std::to_string(index)));
+    launch.arguments.push_back(*argument);
+  }
+  return launch;
+}
+
+CUresult simulate(const sim::Module &module, const sim::Launch &launch) {
+  if (fault("skip"))
+    return kSuccess;
+  Result<sim::Report> report = sim::run(module, launch, {});
+  if (!report)
+    return refuse(report.error().message, kLaunchFailed);
+  for (const sim::Finding &finding : report->findings)
+    refuse(finding.toString(), kSuccess);
+  // The result is what was registered last.
+  if (fault("flip"))
+    memory.back().address[1] ^= std::byte(0x40);
+  if (fault("overrun"))
+    memory.back().address[memory.back().bytes - 1] ^= std::byte(1);
+  return kSuccess;
+}
+
+/// CUlaunchConfig, as driver.py lays it out.
+struct LaunchConfig {
+  unsigned grid[3], block[3], sharedBytes;
+  void *stream;
+  struct Attribute {
+    int id;
+    char padding[4];
+    unsigned value[16];
+  } *attributes;
+  unsigned attributeCount;
+};
+
+} // namespace
+
+extern "C" {
+CUresult cuInit(unsigned) { return kSuccess; }
+CUresult cuDriverGetVersion(int *version) { return *version = 12000, kSuccess; }
+CUresult cuDeviceGetCount(int *count) { return *count = !fault("no-gpu"), kSuccess; }
+CUresult cuDeviceGet(int *device, int) { return *device = 0, kSuccess; }
+CUresult cuDeviceGetName(char *name, int bytes, int) { return std::strncpy(name, "simulated H200", bytes), kSuccess; }
+CUresult cuDeviceGetAttribute(int *value, int attribute, int) {
+  // Few multiprocessors, so that persistent kernels walk several tiles; even, for clusters of two.
+  static const std::map<int, int> kValues = {{16, 4}, {38, 50 << 20}, {75, 9}, {76, 0}};
+  auto found = kValues.find(attribute);
+  return *value = found == kValues.end() ? 0 : found->second, kSuccess;
+}
+CUresult cuDevicePrimaryCtxRetain(void **context, int) { return *context = &memory, kSuccess; }
+CUresult cuCtxSetCurrent(void *) { return kSuccess; }
+CUresult cuCtxSynchronize() { return kSuccess; }
+CUresult cuGetErrorName(CUresult error, const char **name) {
+  return *name = error == kLaunchFailed ? "CUDA_ERROR_LAUNCH_FAILED"
+                 : error == kNotFound   ? "CUDA_ERROR_NOT_FOUND"
+                                        : "CUDA_ERROR",
+         kSuccess;
+}
+
+CUresult cuMemHostRegister_v2(void *address, size_t bytes, unsigned) {
+  return memory.push_back({static_cast<std::byte *>(address), bytes}), kSuccess;
+}
+CUresult cuMemHostUnregister(void *address) {
+  return std::erase_if(memory, [&](const Registered &block) { return block.address == address; }) ? kSuccess : kInvalidValue;
+}
+
+CUresult cuModuleLoadData(void **module, const void *image) {
+  std::string_view text(static_cast<const char *>(image));
+  // A cubin is an ELF file.
+  if (text.starts_with("\x7f"
+                       "ELF"))
+    return kNoBinary;
+  Result<std::unique_ptr<sim::Module>> loaded = sim::Module::load(text);
+  if (!loaded)
+    return refuse(loaded.error().message, kInvalidValue);
+  *module = loaded->get();
+  modules.push_back(std::move(*loaded));
+  return kSuccess;
+}
+CUresult cuModuleGetFunction(void **function, void *module, const char *name) {
+  const auto *loaded = static_cast<const sim::Module *>(module);
+  for (const sim::Function &entry : loaded->ptx().functions)
+    if (entry.name == name) {
+      functions.push_back(std::make_unique<LoadedFunction>(LoadedFunction{loaded, &entry}));
+      return *function = functions.back().get(), kSuccess;
+    }
+  return kNotFound;
+}
+CUresult cuFuncSetAttribute(void *, int attribute, int bytes) {
+  return attribute == 8 && bytes <= 232448 ? kSuccess : kInvalidValue;
+}
+
+CUresult cuTensorMapEncodeTiled(void *map, int dataType, uint32_t rank, void *address, const uint64_t *dim,
+                                const uint64_t *strideBytes, const uint32_t *box, const uint32_t *elementStrides, int interleave,
+                                int swizzle, int, int oobFill) {
+  static const std::map<int, uint32_t> kElementBytes = {{0, 1}, {1, 2}, {2, 4}, {3, 4}, {6, 2}, {7, 4}, {9, 2}};
+  auto bytes = kElementBytes.find(dataType);
+  if (bytes == kElementBytes.end() || rank < 1 || rank > 5 || interleave || oobFill || swizzle < 0 || swizzle > 3 ||
+      reinterpret_cast<uintptr_t>(map) % 64 ||
+      std::any_of(elementStrides, elementStrides + rank, [](uint32_t s) { return s != 1; }))
+    return kInvalidValue;
+  sim::TensorMap encoded;
+  encoded.rank = rank;
+  encoded.elementBytes = bytes->second;
+  encoded.swizzleBytes = swizzle ? 16u << swizzle : 0;
+  encoded.kind = dataType == 9   ? sim::ElementKind::BFloat
+                 : dataType >= 6 ? sim::ElementKind::Float
+                 : dataType == 3 ? sim::ElementKind::Signed
+                                 : sim::ElementKind::Unsigned;
+  encoded.address = reinterpret_cast<uint64_t>(address);
+  for (uint32_t index = 0; index < rank; ++index) {
+    encoded.dim[index] = dim[index];
+    encoded.stride[index] = index ? strideBytes[index - 1] : bytes->second;
+    encoded.box[index] = box[index];
+  }
+  if (auto legal = encoded.check(); !legal)
+    return refuse(legal.error().message, kInvalidValue);
+  auto packed = encoded.pack();
+  std::memcpy(map, packed.data(), packed.size());
+  return kSuccess;
+}
+
+CUresult cuLaunchKernelEx(const LaunchConfig *config, void *function, void **parameters, void **) {
+  const auto &loaded = *static_cast<const LoadedFunction *>(function);
+  auto launch = launchOf(loaded, config->grid, config->block, config->sharedBytes, parameters);
+  if (!launch)
+    return refuse(launch.error().message, kInvalidValue);
+  constexpr int kClusterDimension = 4;
+  for (unsigned index = 0; index < config->attributeCount; ++index)
+    if (config->attributes[index].id == kClusterDimension)
+      std::copy_n(config->attributes[index].value, 3, launch->cluster.begin());
+  return simulate(*loaded.module, *launch);
+}
+
+/// What the simulator has found so far, and forgets it.
+const char *simCudaFindings() {
+  static std::string taken;
+  taken = std::exchange(findings, {});
+  return taken.c_str();
+}
+}

@@ -1,0 +1,272 @@
+# Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What each kind of kernel computes, in torch's float32: random inputs, poisoned outputs, the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from recipe import Kernel, Operand
+
+GUARD_BYTES = 4096
+#: Poison: 0xff is NaN in every float type here, and so is 0x7f in e4m3 (in f32 0x7f7f7f7f is large).
+OUTPUT_POISON, PADDING_POISON = 0xFF, 0x7F
+DTYPE = {"f8E4M3FN": torch.float8_e4m3fn, "bf16": torch.bfloat16, "f32": torch.float32, "i32": torch.int32}
+E4M3_MAX = 448.0
+
+
+def random_e4m3(rows: int, columns: int, device: str) -> torch.Tensor:
+    """Normal values that fill e4m3's range: the tensor cores' speed depends on the data."""
+    values = torch.randn(rows, columns, device=device) * 100
+    return values.clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn)
+
+
+def random_scales(rows: int, columns: int, device: str) -> torch.Tensor:
+    """Different by a factor of up to 4 from block to block, so that a wrong one shows."""
+    return torch.exp2(torch.rand(rows, columns, device=device) * 2 - 1) / E4M3_MAX
+
+
+class Buffer:
+    """An operand's memory with a guard behind it, all bytes of it `fill` at first."""
+
+    def __init__(self, kernel: Kernel, operand: Operand, device: str, fill: int) -> None:
+        self.operand = operand
+        self.fill = fill
+        self.memory = torch.full((operand.bytes + GUARD_BYTES,), fill, dtype=torch.uint8, device=device)
+        self.kernel = kernel
+        if kernel.driver.simulated:
+            kernel.driver.register(self.address, self.memory.numel())
+
+    def close(self) -> None:
+        if self.kernel.driver.simulated:
+            self.kernel.driver.unregister(self.address)
+
+    @property
+    def address(self) -> int:
+        return self.memory.data_ptr()
+
+    def rows(self) -> torch.Tensor:
+        """[rows, pitch] bytes."""
+        return self.memory[: self.operand.bytes].view(self.operand.rows, self.operand.pitch)
+
+    def put(self, values: torch.Tensor) -> None:
+        data = values.contiguous().view(torch.uint8).view(self.operand.rows, self.operand.row_bytes)
+        self.rows()[:, : self.operand.row_bytes] = data
+
+    def get(self) -> torch.Tensor:
+        data = self.rows()[:, : self.operand.row_bytes].contiguous()
+        return data.view(DTYPE[self.operand.dtype]).view(self.operand.shape)
+
+    def guard_intact(self) -> bool:
+        return bool((self.memory[self.operand.bytes :] == self.fill).all())
+
+
+class Operands:
+    """The memory of every operand of a launch, in the recipe's order."""
+
+    def __init__(self, kernel: Kernel, m: int, device: str) -> None:
+        self.buffers = {}
+        for operand in kernel.operands(m):
+            fill = 0 if operand.zeroed else OUTPUT_POISON if operand.access != "read" else PADDING_POISON
+            self.buffers[operand.name] = Buffer(kernel, operand, device, fill)
+
+    def __enter__(self) -> Operands:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives up what the simulator was told of."""
+        for buffer in self.buffers.values():
+            buffer.close()
+
+    def __getitem__(self, name: str) -> Buffer:
+        return self.buffers[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.buffers
+
+    def addresses(self) -> list[int]:
+        return [buffer.address for buffer in self.buffers.values()]
+
+    def overrun(self) -> str:
+        """The operand behind which memory was written, if any."""
+        bad = [name for name, buffer in self.buffers.items() if not buffer.guard_intact()]
+        return f"memory behind {bad[0]} was written" if bad else ""
+
+
+def expand_scales(scales: torch.Tensor, rows: int, columns: int, block: tuple[int, int]) -> torch.Tensor:
+    """[ceil(rows / block rows), ceil(columns / block columns)] to a value per element."""
+    return scales.repeat_interleave(block[0], 0)[:rows].repeat_interleave(block[1], 1)[:, :columns]
+
+
+# --- fp8_gemm ---
+
+
+def fill_gemm(kernel: Kernel, operands: Operands, m: int, device: str) -> None:
+    """Random inputs. The padding of scale_a is NaN: a kernel must not let it through."""
+    n, k = kernel.config["n"], kernel.config["k"]
+    operands["a"].put(random_e4m3(m, k, device))
+    operands["b"].put(random_e4m3(n, k, device))
+    blocks = -(-k // 128)
+    scales = torch.full((blocks, -(-m // 4) * 4), float("nan"), device=device)
+    scales[:, :m] = random_scales(blocks, m, device)
+    operands["scale_a"].put(scales)
+    operands["scale_b"].put(random_scales(-(-n // 128), blocks, device))
+    if "bias" in operands:
+        operands["bias"].put(torch.randn(n, device=device) * k**0.5 / 8)
+    if operands["d"].operand.access == "readwrite":
+        operands["d"].put((torch.randn(m, n, device=device) * k**0.5 / 8).to(DTYPE[operands["d"].operand.dtype]))
+
+
+@dataclass
+class Expected:
+    """What a result should be, and how far it may be off."""
+
+    value: torch.Tensor
+    tolerance: torch.Tensor
+
+
+def expect_gemm(kernel: Kernel, operands: Operands, m: int) -> Expected:
+    n, k = kernel.config["n"], kernel.config["k"]
+    a = operands["a"].get().float() * expand_scales(operands["scale_a"].get()[:, :m].t(), m, k, (1, 128))
+    b = operands["b"].get().float() * expand_scales(operands["scale_b"].get(), n, k, (128, 128))
+    value = a @ b.t()
+    # 1 % of the random walk's length: about 20 times what the tensor core loses with its 14-bit alignment of products, and a
+    # quarter of what one wrong scale among 144 blocks does.
+    tolerance = 0.01 * ((a * a) @ (b * b).t()).sqrt()
+    if "bias" in operands:
+        value += operands["bias"].get()
+    if operands["d"].operand.access == "readwrite":
+        value += operands["d"].get().float()
+    if operands["d"].operand.dtype == "bf16":
+        tolerance += value.abs() / 256
+    return Expected(value, tolerance + value.abs() * 1e-5 + 1e-30)
+
+
+def compare_gemm(operands: Operands, expected: Expected) -> str:
+    got = operands["d"].get().float()
+    if not got.isfinite().all():
+        row, column = (int(i) for i in (~got.isfinite()).nonzero()[0])
+        return f"d[{row}, {column}] is not finite: never written, or poisoned"
+    excess = (got - expected.value).abs() - expected.tolerance
+    if (excess > 0).any():
+        row, column = divmod(int(excess.argmax()), got.shape[1])
+        return (f"d[{row}, {column}] is {float(got[row, column]):.6g}, should be {float(expected.value[row, column]):.6g} +- "
+                f"{float(expected.tolerance[row, column]):.2g}")  # fmt: skip
+    return ""
+
+
+# --- quantize ---
+
+
+def quantize_reference(x: torch.Tensor, power_of_two: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """DeepSeek's act_quant: q e4m3 [M, K], scales [M, ceil(K / 128)]."""
+    m, k = x.shape
+    padded = torch.zeros(m, -(-k // 128) * 128, device=x.device)
+    padded[:, :k] = x.float()
+    largest = padded.view(m, -1, 128).abs().amax(2).clamp(min=1e-4)
+    scales = largest / E4M3_MAX
+    if power_of_two:
+        scales = torch.exp2(torch.ceil(torch.log2(scales)))
+    q = (x.float() / expand_scales(scales, m, k, (1, 128))).clamp(-E4M3_MAX, E4M3_MAX)
+    return q.to(torch.float8_e4m3fn), scales
+
+
+def fill_quantize(kernel: Kernel, operands: Operands, m: int, device: str) -> None:
+    """Groups of all magnitudes, and one of zeros."""
+    x = operands["x"].operand
+    k = x.shape[-1]
+    values = torch.randn(m, k, device=device) * torch.exp2(torch.randint(-12, 12, (m, -(-k // 128)), device=device).float()
+                                                           ).repeat_interleave(128, 1)[:, :k]  # fmt: skip
+    values[0, :128] = 0
+    operands["x"].put(values.to(DTYPE[x.dtype]))
+
+
+def check_quantize(kernel: Kernel, operands: Operands, m: int) -> Callable[[], str]:
+    x = operands["x"].get()
+    q, scales = quantize_reference(x, kernel.name.endswith("_ue8m0"))
+
+    def compare() -> str:
+        got = operands["scale"].get()[:, :m].t()
+        if not torch.allclose(got, scales, rtol=1e-6, atol=0):
+            at = int((got - scales).abs().nan_to_num(1e30).argmax())
+            row, group = divmod(at, scales.shape[1])
+            return f"scale of row {row}, group {group} is {float(got[row, group]):.8g}, should be {float(scales[row, group]):.8g}"
+        # Rows of q may be padded.
+        codes, wanted = operands["q"].get()[:, : x.shape[1]].view(torch.uint8).int(), q.view(torch.uint8).int()
+        # A tie may go the other way where the scale differs in its last bit; -0 is as good as 0.
+        off = ((codes - wanted).abs() > 0) & ((codes | wanted) & 0x7F != 0)
+        far = (codes - wanted).abs() > 1
+        if (off & far).any() or off.float().mean() > 1e-4:
+            row, column = (int(i) for i in off.nonzero()[0])
+            return f"q[{row}, {column}] is 0x{int(codes[row, column]):02x}, should be 0x{int(wanted[row, column]):02x}"
+        return ""
+
+    return compare
+
+
+# --- dequantize ---
+
+
+def fill_dequantize(kernel: Kernel, operands: Operands, m: int, device: str) -> None:
+    rows, columns = operands["q"].operand.shape
+    operands["q"].put(random_e4m3(rows, columns, device))
+    operands["scale"].put(random_scales(-(-rows // 128), -(-columns // 128), device))
+
+
+def check_dequantize(kernel: Kernel, operands: Operands, m: int) -> Callable[[], str]:
+    rows, columns = operands["q"].operand.shape
+    scales = expand_scales(operands["scale"].get(), rows, columns, (128, 128))
+    wanted = (operands["q"].get().float() * scales).to(DTYPE[operands["x"].operand.dtype])
+
+    def compare() -> str:
+        got = operands["x"].get()
+        wrong = ~(got == wanted)
+        if wrong.any():
+            row, column = (int(i) for i in wrong.nonzero()[0])
+            return f"x[{row}, {column}] is {float(got[row, column]):.8g}, should be {float(wanted[row, column]):.8g}"
+        return ""
+
+    return compare
+
+
+# --- All kinds ---
+
+
+def check_gemm(kernel: Kernel, operands: Operands, m: int) -> Callable[[], str]:
+    # Before the launch: an accumulating kernel changes what it adds to.
+    expected = expect_gemm(kernel, operands, m)
+    return lambda: compare_gemm(operands, expected)
+
+
+FILL = {"fp8_gemm": fill_gemm, "quantize": fill_quantize, "dequantize": fill_dequantize}
+CHECK = {"fp8_gemm": check_gemm, "quantize": check_quantize, "dequantize": check_dequantize}
+
+
+def kind_of(kernel: Kernel) -> str:
+    """By the operands' names: fp8_gemm has a and b, quantize writes q, dequantize reads it."""
+    access = {operand["name"]: operand["access"] for operand in kernel.recipe["operands"]}
+    if "a" in access and "b" in access:
+        return "fp8_gemm"
+    return "dequantize" if access.get("q") == "read" else "quantize"
+
+
+def check(kernel: Kernel, m: int, device: str, stream: int = 0) -> str:
+    """Runs the kernel once on fresh random inputs; what is wrong with the result, or nothing."""
+    if kernel.grid(m) == 0:
+        return ""
+    kind = kind_of(kernel)
+    with Operands(kernel, m, device) as operands:
+        FILL[kind](kernel, operands, m, device)
+        compare = CHECK[kind](kernel, operands, m)
+        arguments = kernel.prepare(operands.addresses(), m)
+        if device != "cpu":
+            torch.cuda.synchronize()
+        kernel.launch(arguments, m, stream)
+        kernel.driver.synchronize()
+        return compare() or operands.overrun() or kernel.driver.findings()

@@ -1,0 +1,247 @@
+#!/usr/bin/env python3
+# Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The launcher of run.py with the simulator as its GPU, in NumPy: every recipe can be followed and gives the right numbers.
+
+    python3 test/gpu/test_harness.py --quant-compile build/bin/quant-compile --cuda FOLDER_OF_THE_SIMULATED_LIBCUDA
+
+Needs no torch. run.py itself, which does, is tried by test/gpu/run-simulated.sh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from driver import Driver, DriverError, NoGpu  # noqa: E402
+from recipe import Kernel, evaluate  # noqa: E402
+
+NUMPY = {"f8E4M3FN": np.uint8, "bf16": np.uint16, "f32": np.float32, "i32": np.int32}
+
+
+def decode_e4m3() -> np.ndarray:
+    bits = np.arange(256)
+    exponent, mantissa = bits >> 3 & 15, bits & 7
+    value = np.where(exponent > 0, np.ldexp(1 + mantissa / 8, exponent - 7), np.ldexp(mantissa / 8, -6))
+    value[(bits & 127) == 127] = np.nan
+    return np.where(bits & 128, -value, value)
+
+
+E4M3 = decode_e4m3()
+
+
+def to_bf16(values: np.ndarray) -> np.ndarray:
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def from_bf16(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+class Context:
+    """Set by main()."""
+
+    quant_compile = Path()
+    driver: Driver
+    folder = Path()
+
+
+class Memory:
+    """The operands of one launch as NumPy arrays in registered memory, with a guard behind each."""
+
+    GUARD = 256
+
+    def __init__(self, kernel: Kernel, m: int) -> None:
+        self.kernel, self.m = kernel, m
+        self.operands = {operand.name: operand for operand in kernel.operands(m)}
+        self.bytes = {}
+        for name, operand in self.operands.items():
+            fill = 0 if operand.zeroed else 0xFF if operand.access != "read" else 0x7F
+            raw = np.full(operand.bytes + self.GUARD + 256, fill, np.uint8)
+            # TMA wants 16-byte alignment, an allocation has 256.
+            start = -raw.ctypes.data % 256
+            self.bytes[name] = raw[start : start + operand.bytes + self.GUARD]
+            kernel.driver.register(self.bytes[name].ctypes.data, self.bytes[name].nbytes)
+
+    def close(self) -> None:
+        for data in self.bytes.values():
+            self.kernel.driver.unregister(data.ctypes.data)
+
+    def put(self, name: str, values: np.ndarray) -> None:
+        operand = self.operands[name]
+        rows = self.bytes[name][: operand.bytes].reshape(operand.rows, operand.pitch)
+        rows[:, : operand.row_bytes] = np.ascontiguousarray(values).view(np.uint8).reshape(operand.rows, operand.row_bytes)
+
+    def get(self, name: str) -> np.ndarray:
+        operand = self.operands[name]
+        rows = self.bytes[name][: operand.bytes].reshape(operand.rows, operand.pitch)[:, : operand.row_bytes]
+        return np.ascontiguousarray(rows).view(NUMPY[operand.dtype]).reshape(operand.shape)
+
+    def launch(self) -> None:
+        arguments = self.kernel.prepare([data.ctypes.data for data in self.bytes.values()], self.m)
+        self.kernel.launch(arguments, self.m)
+        self.kernel.driver.synchronize()
+
+    def guards_intact(self) -> bool:
+        return all((data[self.operands[name].bytes :] == data[-1]).all() and data[-1] in (0, 0x7F, 0xFF)
+                   for name, data in self.bytes.items())  # fmt: skip
+
+
+def spread(scales: np.ndarray, rows: int, columns: int, block: tuple[int, int]) -> np.ndarray:
+    return scales.repeat(block[0], 0)[:rows].repeat(block[1], 1)[:, :columns]
+
+
+class Launches(unittest.TestCase):
+    def compile(self, *flags: str) -> list[Kernel]:
+        """The kernels that quant-compile makes for these flags."""
+        folder = Path(tempfile.mkdtemp(dir=Context.folder)) / "kernels"
+        command = [Context.quant_compile, *flags, "-o", folder]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        index = json.loads((folder / "kernels.json").read_text())
+        names = dict.fromkeys(variant["launch"] for variant in index["variants"])
+        return [Kernel(Context.driver, folder / name) for name in names]
+
+    def gemm(self, kernel: Kernel, m: int) -> Memory:
+        """Launches on random inputs; what is in memory then."""
+        random = np.random.default_rng(m)
+        n, k = kernel.config["n"], kernel.config["k"]
+        blocks = -(-k // 128)
+        memory = Memory(kernel, m)
+        self.addCleanup(memory.close)
+        codes = random.integers(0, 0x70, (m + n, k), np.uint8) | random.integers(0, 2, (m + n, k), np.uint8) << 7
+        a, b = codes[:m], codes[m:]
+        by_token = np.exp2(random.uniform(-1, 1, (blocks, m))).astype(np.float32)
+        by_block = np.exp2(random.uniform(-1, 1, (-(-n // 128), blocks))).astype(np.float32)
+        padded = np.full((blocks, -(-m // 4) * 4), np.nan, np.float32)
+        padded[:, :m] = by_token
+        for name, values in (("a", a), ("b", b), ("scale_a", padded), ("scale_b", by_block)):
+            memory.put(name, values)
+        x, w = E4M3[a] * spread(by_token.T, m, k, (1, 128)), E4M3[b] * spread(by_block, n, k, (128, 128))
+        self.expected, self.slack = x @ w.T, 0.01 * np.sqrt((x * x) @ (w * w).T)
+        if "bias" in memory.operands:
+            bias = random.normal(size=n).astype(np.float32) * 100
+            memory.put("bias", bias)
+            self.expected = self.expected + bias
+        if memory.operands["d"].access == "readwrite":
+            before = random.normal(size=(m, n)).astype(np.float32) * 100
+            stored = before if memory.operands["d"].dtype == "f32" else to_bf16(before)
+            memory.put("d", stored)
+            self.expected = self.expected + (before if memory.operands["d"].dtype == "f32" else from_bf16(stored))
+        memory.launch()
+        return memory
+
+    def wrong(self, memory: Memory) -> float:
+        """The largest error over its tolerance."""
+        got = memory.get("d")
+        if got.dtype == np.uint16:
+            got = from_bf16(got)
+        error = np.abs(got - self.expected) / (np.abs(self.expected) / 256 + self.slack + 1e-30)
+        return float(np.nan_to_num(error, nan=np.inf).max())
+
+    def check_gemm(self, m: int, *flags: str) -> None:
+        for kernel in self.compile("--kernel=fp8_gemm", *flags):
+            with self.subTest(kernel=kernel.name, m=m):
+                memory = self.gemm(kernel, m)
+                self.assertLessEqual(self.wrong(memory), 1)
+                self.assertTrue(memory.guards_intact())
+                self.assertEqual(Context.driver.findings(), "")
+
+    def test_gemm(self) -> None:
+        self.check_gemm(7, "--n=136", "--k=400", "--m=7")
+        self.check_gemm(130, "--n=136", "--k=400", "--tile=128x128")
+
+    def test_quantize(self) -> None:
+        for flags in ((), ("--scale-format=ue8m0",)):
+            (kernel,) = self.compile("--kernel=quantize", "--k=200", "--in=f32", *flags)
+            m, k = 5, 200
+            memory = Memory(kernel, m)
+            self.addCleanup(memory.close)
+            x = np.random.default_rng(1).normal(size=(m, k)).astype(np.float32)
+            memory.put("x", x)
+            memory.launch()
+            largest = np.stack([np.abs(x[:, i : i + 128]).max(1) for i in (0, 128)], 1)
+            scales = largest / 448
+            if flags:
+                scales = np.exp2(np.ceil(np.log2(scales)))
+            np.testing.assert_allclose(memory.get("scale")[:, :m].T, scales, rtol=1e-6)
+            wanted = x / spread(scales, m, k, (1, 128))
+            got = E4M3[memory.get("q")[:, :k]]
+            # Half a step of e4m3, which has 3 bits of mantissa and no exponent below -6.
+            step = np.exp2(np.maximum(np.floor(np.log2(np.abs(wanted))), -6) - 3)
+            self.assertTrue((np.abs(got - wanted) <= step * 0.5001).all())
+            self.assertTrue(memory.guards_intact())
+            self.assertEqual(Context.driver.findings(), "")
+
+    def test_dequantize(self) -> None:
+        (kernel,) = self.compile("--kernel=dequantize", "--n=130", "--k=200")
+        memory = Memory(kernel, 1)
+        self.addCleanup(memory.close)
+        random = np.random.default_rng(2)
+        q, scales = random.integers(0, 0x7F, (130, 200), np.uint8), random.uniform(0.5, 2, (2, 2)).astype(np.float32)
+        memory.put("q", q)
+        memory.put("scale", scales)
+        memory.launch()
+        wanted = to_bf16(E4M3[q].astype(np.float32) * spread(scales, 130, 200, (128, 128)))
+        np.testing.assert_array_equal(memory.get("x"), wanted)
+        self.assertTrue(memory.guards_intact())
+
+    def test_faults_show(self) -> None:
+        """What a wrong kernel would do is noticed."""
+        (kernel,) = self.compile("--kernel=fp8_gemm", "--n=16", "--k=128", "--m=8", "--tile=64x64")
+        self.addCleanup(os.environ.pop, "SIM_CUDA_FAULT", None)
+        for fault in ("skip", "flip"):
+            os.environ["SIM_CUDA_FAULT"] = fault
+            self.assertGreater(self.wrong(self.gemm(kernel, 8)), 1)
+        os.environ["SIM_CUDA_FAULT"] = "overrun"
+        memory = self.gemm(kernel, 8)
+        self.assertLessEqual(self.wrong(memory), 1)
+        self.assertFalse(memory.guards_intact())
+
+    def test_refusals(self) -> None:
+        (kernel,) = self.compile("--kernel=fp8_gemm", "--n=16", "--k=128", "--m=8", "--tile=64x64")
+        with self.assertRaisesRegex(DriverError, "cuTensorMapEncodeTiled failed"):
+            kernel.prepare([8] * len(kernel.recipe["operands"]), 8)
+        kernel.launch(kernel.prepare([256] * len(kernel.recipe["operands"]), 1), 0)  # an empty grid is no launch
+        with self.assertRaisesRegex(DriverError, "takes neither"):
+            (Context.folder / "broken.json").write_text(json.dumps(kernel.recipe))
+            (Context.folder / "broken.ptx").write_text("no PTX")
+            Kernel(Context.driver, Context.folder / "broken.json")
+        with self.assertRaises(ValueError):
+            evaluate(["-", 1, 2], {})
+        self.assertEqual(evaluate(["min", "sms", ["*", 2, ["ceildiv", "M", 128]]], {"sms": 132, "M": 300}), 6)
+
+    def test_no_gpu(self) -> None:
+        os.environ["SIM_CUDA_FAULT"] = "no-gpu"
+        self.addCleanup(os.environ.pop, "SIM_CUDA_FAULT", None)
+        with self.assertRaisesRegex(NoGpu, "the CUDA driver sees no GPU"):
+            Driver()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quant-compile", type=Path, required=True)
+    parser.add_argument("--cuda", type=Path, required=True)
+    arguments, rest = parser.parse_known_args()
+    # dlopen reads the variable at the process's start only.
+    if os.environ.get("LD_LIBRARY_PATH", "").split(":")[0] != str(arguments.cuda):
+        os.environ["LD_LIBRARY_PATH"] = f"{arguments.cuda}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    with tempfile.TemporaryDirectory(prefix="gpu-harness-") as folder:
+        Context.quant_compile, Context.folder, Context.driver = arguments.quant_compile, Path(folder), Driver()
+        unittest.main(argv=[sys.argv[0], *rest])
+
+
+if __name__ == "__main__":
+    main()

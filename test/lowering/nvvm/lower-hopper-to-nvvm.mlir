@@ -1,0 +1,102 @@
+// How tiles, rings and roles are written out. The whole GEMM is lowered in test/dialects/hopper/roundtrip.mlir.
+// RUN: quant-opt %s --lower-hopper-to-nvvm | FileCheck %s
+
+!ring = !hopper.ring<4, <64x128xf8E4M3FN, swizzle = 128>, <64x128xf8E4M3FN, swizzle = 128>>
+!tile = !hopper.tile<64x128xf8E4M3FN, swizzle = 128>
+
+// CHECK: llvm.mlir.global external @dynamic_shared_memory() {addr_space = 3 : i32, alignment = 1024 : i64}
+// CHECK-LABEL: llvm.func @kernel(
+// CHECK-SAME: !llvm.ptr {llvm.align = 64 : i64, llvm.byval = !llvm.array<128 x i8>, nvvm.grid_constant}
+// CHECK-SAME: !llvm.ptr<1> {llvm.noalias}
+hopper.kernel @kernel(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, %scales: !hopper.global<f32>,
+                      %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>, %m: i32) cluster 1 {
+  %staging = hopper.alloc : !hopper.tile<64x64xbf16, swizzle = 128>
+  %ring = hopper.ring arrivals 4 : !ring
+  // One lane sets up what all use: 4 full barriers of one arrival, 4 empty ones of one for each math warp.
+  // CHECK: nvvm.elect.sync
+  // CHECK-COUNT-8: nvvm.mbarrier.init
+  // CHECK: nvvm.fence.mbarrier.init
+  // CHECK: nvvm.barrier
+  hopper.warp_roles {
+    // CHECK: scf.if
+    role(1 warpgroups, 208 registers) (%w: i32) {
+      // CHECK: nvvm.setmaxregister decrease 208
+      %first = hopper.first_slot
+      // The ring's position goes from tile to tile.
+      // CHECK: scf.for {{.*}} iter_args(%{{.*}} = %{{.*}}) -> (vector<2xi32>)
+      %end = hopper.for_tiles %m x 64 tile [64, 64] group 16 carry(%first : !hopper.slot) -> !hopper.slot {
+      ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %slot: !hopper.slot):
+        // CHECK: llvm.load %{{.*}} invariant
+        %scale = hopper.load_block_scale %scales[%tile] : !hopper.global<f32>
+        %zero = hopper.zero : !hopper.fragment<64, 64>
+        // Wait, multiply, wait, let go.
+        // CHECK: nvvm.mbarrier.try_wait.parity
+        // CHECK: nvvm.wgmma.fence.aligned
+        // CHECK-COUNT-4: nvvm.wgmma.mma_async
+        // CHECK: nvvm.wgmma.commit.group.sync.aligned
+        // CHECK: llvm.inline_asm {{.*}}wgmma.wait_group.sync.aligned 0;
+        // CHECK: llvm.inline_asm {{.*}}mbarrier.arrive.shared::cta.b64
+        %next, %products = hopper.consume %ring[%slot] : !ring -> !hopper.fragment<64, 64> {
+        ^bb0(%a: !tile, %b: !tile):
+          %acc = hopper.wgmma %a, %b : !tile, !tile -> !hopper.accumulator<64, 64>
+          %done = hopper.wgmma_wait %acc : !hopper.accumulator<64, 64> -> !hopper.fragment<64, 64>
+          hopper.yield %done : !hopper.fragment<64, 64>
+        }
+        // CHECK: llvm.intr.fma({{.*}}) : (vector<32xf32>, vector<32xf32>, vector<32xf32>) -> vector<32xf32>
+        %sum = hopper.promote %products into %zero rows %scale columns %scale : !hopper.fragment<64, 64>, f32, f32
+        // CHECK: nvvm.cp.async.bulk.wait_group 0 {read}
+        // CHECK-COUNT-4: nvvm.stmatrix
+        // CHECK: nvvm.fence.proxy
+        // CHECK: nvvm.cp.async.bulk.tensor.global.shared.cta
+        hopper.store_tile %sum by %staging to %d[%m0, %n0]
+          : !hopper.fragment<64, 64>, !hopper.tile<64x64xbf16, swizzle = 128>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
+        hopper.yield %next : !hopper.slot
+      }
+      hopper.wait_stores
+    }
+    role(1 warpgroups, 40 registers) (%w: i32) {
+      // CHECK: nvvm.setmaxregister decrease 40
+      hopper.one_thread {
+        %zero = arith.constant 0 : i32
+        %one = arith.constant 1 : i32
+        %eight = arith.constant 8 : i32
+        %first = hopper.first_slot
+        // Unrolled: the step is two, both copies stand in the body.
+        // CHECK: scf.for {{.*}} -> (vector<2xi32>)
+        // CHECK-COUNT-2: nvvm.mbarrier.arrive.expect_tx
+        // CHECK-NOT: nvvm.mbarrier.arrive.expect_tx
+        %end = scf.for %k = %zero to %eight step %one iter_args(%slot = %first) -> (!hopper.slot) : i32 {
+          %next = hopper.produce %ring[%slot] : !ring {
+          ^bb0(%a: !tile, %b: !tile):
+            hopper.tma_load %map[%zero, %k] to %a : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128> to !tile
+            hopper.tma_load %map[%zero, %k] to %b : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128> to !tile
+          }
+          scf.yield %next : !hopper.slot
+        } {hopper.unroll = 2 : i64}
+      }
+    }
+  }
+}
+
+// A cluster walks cells of two tiles side by side; nothing is carried.
+// CHECK-LABEL: llvm.func @pairs(
+// CHECK-SAME: nvvm.cluster_dim = array<i32: 2, 1, 1>
+hopper.kernel @pairs(%m: i32) cluster 2 {
+  // CHECK: nvvm.cluster.arrive.relaxed
+  // CHECK: nvvm.cluster.wait
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+      // CHECK: scf.for
+      // CHECK: nvvm.read.ptx.sreg.cluster.ctaid.x
+      hopper.for_tiles %m x 576 tile [128, 128] group 16 pairs "columns" {
+      ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+        // CHECK: nvvm.cp.async.bulk.wait_group 0
+        hopper.wait_stores
+        hopper.yield
+      }
+    }
+  }
+  // Others may still arrive at this block's barriers.
+  // CHECK: nvvm.cluster.arrive
+  // CHECK: nvvm.cluster.wait
+}

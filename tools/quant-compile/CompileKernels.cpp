@@ -1,0 +1,137 @@
+//===- CompileKernels.cpp - GPU kernels to a folder -----------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-compile/CompileKernels.h"
+
+#include "tools/common/parallel.h"
+#include "tools/common/progress.h"
+
+#include <chrono>
+#include <mutex>
+
+using Json = nlohmann::ordered_json;
+
+namespace quant {
+
+namespace {
+
+/// "compiling 3 of 4" on a terminal, nothing elsewhere.
+class CountLine {
+public:
+  explicit CountLine(size_t total) : total(total), terminal(total > 1 ? tools::stderrTerminal() : nullptr) { draw(); }
+  ~CountLine() {
+    if (terminal)
+      std::fprintf(terminal, "\r\x1b[K");
+  }
+  void next() {
+    std::lock_guard lock(drawing);
+    ++done;
+    draw();
+  }
+
+private:
+  void draw() {
+    if (terminal)
+      std::fprintf(terminal, "\r\x1b[Kcompiling kernels: %zu of %zu done", done, total);
+  }
+
+  const size_t total;
+  std::FILE *const terminal;
+  std::mutex drawing;
+  size_t done = 0;
+};
+
+} // namespace
+
+static Result<std::vector<nvvm::CompiledKernel>> compileAll(const KernelPlan &plan, const nvvm::AssemblerOptions &assembler) {
+  std::vector<Result<nvvm::CompiledKernel>> results(plan.kernels.size(), fail("not compiled"));
+  CountLine progress(results.size());
+  tools::parallelFor(results.size(), 0, [&](size_t index) {
+    results[index] = plan.kernels[index].compile(assembler);
+    progress.next();
+  });
+  std::vector<nvvm::CompiledKernel> kernels;
+  for (auto &result : results) {
+    if (!result)
+      return tl::unexpected(result.error());
+    kernels.push_back(std::move(*result));
+  }
+  return kernels;
+}
+
+static Json requestJson(const KernelOptions &options) {
+  if (options.kernel == "quantize")
+    return {{"k", options.k}, {"in", options.in}, {"scale_format", options.scaleFormat}};
+  if (options.kernel == "dequantize")
+    return {{"n", options.n}, {"k", options.k}, {"out", options.out}};
+  return {{"n", options.n},
+          {"k", options.k},
+          {"m", options.m},
+          {"gpu", options.gpu},
+          {"out", options.out},
+          {"bias", options.bias},
+          {"accumulate", options.accumulate},
+          {"batch_invariant", options.batchInvariant}};
+}
+
+static Json rangeJson(const PlannedRange &range, const nvvm::LaunchRecipe &recipe) {
+  Json json = Json::object();
+  if (range.minM) {
+    auto limit = recipe.limits.find("M");
+    json["m"] = {range.minM, range.open && limit != recipe.limits.end() ? limit->second : range.maxM};
+  }
+  json["launch"] = recipe.kernel + ".json";
+  if (range.choice) {
+    json["predicted"] = {{"m", range.maxM}, {"microseconds", 1e6 * range.choice->cost.seconds}};
+    json["reason"] = range.reason;
+  }
+  return json;
+}
+
+static Json indexJson(const KernelOptions &options, const KernelPlan &plan, const std::vector<nvvm::CompiledKernel> &kernels) {
+  Json variants = Json::array();
+  for (const PlannedRange &range : plan.ranges)
+    variants.push_back(rangeJson(range, kernels[range.kernel].recipe));
+  return {{"format", 1},
+          {"producer", "quant-compile " QUANT_VERSION},
+          {"kernel", options.kernel},
+          {"target", "sm_90a"},
+          {"request", requestJson(options)},
+          {"variants", variants}};
+}
+
+Result<KernelReport> compileKernels(const KernelOptions &options, const KernelPlan &plan) {
+  auto start = std::chrono::steady_clock::now();
+  KernelReport report;
+  auto kernels = compileAll(plan, {options.ptxas});
+  if (!kernels)
+    return tl::unexpected(kernels.error());
+  std::map<std::string, std::string> files;
+  for (const nvvm::CompiledKernel &kernel : *kernels) {
+    const std::string &name = kernel.recipe.kernel;
+    files[name + ".json"] = kernel.recipe.toJson().dump(2) + "\n";
+    files[name + ".ptx"] = kernel.artifact.ptx;
+    if (!kernel.artifact.cubin.empty())
+      files[name + ".cubin"] = std::string(kernel.artifact.cubin.begin(), kernel.artifact.cubin.end());
+    for (const std::string &finding : kernel.artifact.findings())
+      report.notes.push_back("ptxas: " + finding);
+  }
+  if (kernels->front().artifact.cubin.empty())
+    report.notes.push_back("no ptxas found: PTX only, which the driver compiles at load");
+  report.index = indexJson(options, plan, *kernels);
+  files["kernels.json"] = report.index.dump(2) + "\n";
+  if (auto written = writeKernelFolder(options.output, files); !written)
+    return tl::unexpected(written.error());
+  for (const auto &[name, bytes] : files) {
+    report.files.push_back((options.output / name).string());
+    report.bytes += static_cast<int64_t>(bytes.size());
+  }
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return report;
+}
+
+} // namespace quant

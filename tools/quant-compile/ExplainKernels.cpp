@@ -1,0 +1,195 @@
+//===- ExplainKernels.cpp - the cost model's choices as tables ------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-compile/ExplainKernels.h"
+
+#include "tools/common/table.h"
+
+#include <algorithm>
+#include <cstdio>
+
+using Json = nlohmann::ordered_json;
+
+namespace quant {
+
+/// The M that are shown: those of a decode batch, both sides of a tile's edge, and prefill.
+static constexpr int64_t kShownM[] = {1, 4, 8, 16, 17, 32, 64, 100, 128, 129, 256, 300, 512, 1024, 2048, 4096, 8192};
+
+static std::string format(double value, int digits) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+static std::string microseconds(double seconds) { return format(1e6 * seconds, 1); }
+
+/// The faster of tensor peak and HBM, by the data sheet, over the predicted time.
+static double rooflineShare(const nvvm::GemmCost &cost, const nvvm::GpuModel &gpu) {
+  double floor = std::max(cost.flops / nvvm::GpuModel::kNominalTensorFlops, cost.hbmBytes / gpu.hbmBytesPerSecond);
+  return floor / cost.seconds;
+}
+
+//===----------------------------------------------------------------------===//
+// One shape
+//===----------------------------------------------------------------------===//
+
+/// The choice at each shown M that --m covers, or at its ends.
+static std::vector<std::pair<int64_t, nvvm::RankedConfig>> choicesByM(const KernelOptions &options, const RequestedM &m,
+                                                                      const nvvm::GpuModel &gpu) {
+  std::vector<int64_t> shown = {m.min, m.max};
+  for (int64_t value : kShownM)
+    if (value > m.min && value < m.max)
+      shown.push_back(value);
+  std::sort(shown.begin(), shown.end());
+  shown.erase(std::unique(shown.begin(), shown.end()), shown.end());
+  std::vector<std::pair<int64_t, nvvm::RankedConfig>> choices;
+  for (int64_t value : shown)
+    for (nvvm::RankedConfig &best : nvvm::rankConfigs(gemmProblem(options), value, gpu))
+      choices.emplace_back(value, std::move(best));
+  return choices;
+}
+
+static std::string bestTable(const KernelOptions &options, const RequestedM &m, const nvvm::GpuModel &gpu) {
+  tools::Table table(
+      {">M", "tile", ">us", ">TFLOPS", ">GB/s", ">% roof", ">tensor", ">shared", ">L2", ">chain", ">HBM", ">split", "why"});
+  for (const auto &[value, best] : choicesByM(options, m, gpu)) {
+    const nvvm::GemmCost &cost = best.cost;
+    table.add({std::to_string(value), tileText(best.config), microseconds(cost.seconds),
+               format(1e-12 * cost.flops / cost.seconds, 0), format(1e-9 * cost.hbmBytes / cost.seconds, 0),
+               format(100 * rooflineShare(cost, gpu), 0), microseconds(cost.tensor), microseconds(cost.shared),
+               microseconds(cost.l2), microseconds(cost.chain), microseconds(cost.hbm), microseconds(cost.reduction),
+               nvvm::explainConfig(best, value, gpu)});
+  }
+  return table.str();
+}
+
+static std::string rangeText(const PlannedRange &range) {
+  if (range.open)
+    return std::to_string(range.minM) + "-";
+  return range.minM == range.maxM ? std::to_string(range.minM) : std::to_string(range.minM) + "-" + std::to_string(range.maxM);
+}
+
+/// The variants of the problem; none with --tile.
+static std::vector<nvvm::GemmVariant> variantsOf(const KernelOptions &options, const RequestedM &m, const nvvm::GpuModel &gpu) {
+  if (!options.tile.empty())
+    return {};
+  return nvvm::chooseVariants(gemmProblem(options), gpu,
+                              {.minM = m.min, .maxM = m.max, .maxKernels = static_cast<size_t>(options.maxKernels)});
+}
+
+static std::string rangeTable(const KernelOptions &options, const KernelPlan &plan, const RequestedM &m,
+                              const nvvm::GpuModel &gpu) {
+  std::vector<nvvm::GemmVariant> variants = variantsOf(options, m, gpu);
+  tools::Table table({"M", "tile", ">% lost", ">at worst", "why at the largest M"});
+  for (size_t index = 0; index < plan.ranges.size(); ++index) {
+    const PlannedRange &range = plan.ranges[index];
+    std::string mean = "", worst = "";
+    if (index < variants.size()) {
+      mean = format(100 * variants[index].meanLoss, 1);
+      worst = format(100 * variants[index].worstLoss, 1) + " (M = " + std::to_string(variants[index].worstM) + ")";
+    }
+    table.add({rangeText(range), tileText(range.choice->config), mean, worst, range.reason});
+  }
+  return table.str();
+}
+
+Result<std::string> explainGemm(const KernelOptions &options) {
+  auto plan = planKernels(options);
+  if (!plan)
+    return tl::unexpected(plan.error());
+  RequestedM m = *parseM(options.m);
+  nvvm::GpuModel gpu = *nvvm::findGpuModel(options.gpu);
+  return "fp8_gemm N = " + std::to_string(options.n) + ", K = " + std::to_string(options.k) + " on " + gpu.name +
+         ": the fastest kernel by M, predicted (us, and us at each limit alone)\n\n" + bestTable(options, m, gpu) + "\n" +
+         std::to_string(plan->kernels.size()) + " kernel(s) for all of these M, and what they lose against the fastest\n\n" +
+         rangeTable(options, *plan, m, gpu);
+}
+
+static Json costJson(const nvvm::GemmCost &cost) {
+  return {{"seconds", cost.seconds},
+          {"launch", cost.launch},
+          {"main", cost.main},
+          {"tensor", cost.tensor},
+          {"shared", cost.shared},
+          {"l2", cost.l2},
+          {"chain", cost.chain},
+          {"epilogue", cost.epilogue},
+          {"wave_idle", cost.waveIdle},
+          {"hbm", cost.hbm},
+          {"reduction", cost.reduction},
+          {"waves", cost.waves},
+          {"limit", nvvm::costLimitName(cost.limit)}};
+}
+
+Result<Json> explainGemmJson(const KernelOptions &options) {
+  auto plan = planKernels(options);
+  if (!plan)
+    return tl::unexpected(plan.error());
+  RequestedM m = *parseM(options.m);
+  nvvm::GpuModel gpu = *nvvm::findGpuModel(options.gpu);
+  Json best = Json::array(), variants = Json::array();
+  for (const auto &[value, choice] : choicesByM(options, m, gpu))
+    best.push_back({{"m", value},
+                    {"tile", tileText(choice.config)},
+                    {"cost", costJson(choice.cost)},
+                    {"reason", nvvm::explainConfig(choice, value, gpu)}});
+  for (const PlannedRange &range : plan->ranges)
+    variants.push_back({{"m", {range.minM, range.maxM}}, {"tile", tileText(range.choice->config)}, {"reason", range.reason}});
+  std::vector<nvvm::GemmVariant> chosen = variantsOf(options, m, gpu);
+  for (size_t index = 0; index < chosen.size(); ++index) {
+    variants[index]["mean_loss"] = chosen[index].meanLoss;
+    variants[index]["worst_loss"] = chosen[index].worstLoss;
+  }
+  return Json{{"kernel", "fp8_gemm"}, {"n", options.n}, {"k", options.k},
+              {"gpu", gpu.name},      {"best", best},   {"variants", variants}};
+}
+
+//===----------------------------------------------------------------------===//
+// All kernels
+//===----------------------------------------------------------------------===//
+
+std::string listKernels() {
+  std::string text;
+  for (const KernelKind &kind : kernelKinds()) {
+    text += std::string(text.empty() ? "" : "\n") + kind.name + ": " + kind.summary + "\n";
+    tools::Table table({"", "", ""});
+    for (const KernelFlag &flag : kind.flags)
+      table.add({flag.name, flag.values, std::string(flag.meaning) + (flag.required ? " (required)" : "")});
+    std::string rows = table.str(2);
+    text += rows.substr(rows.find('\n') + 1);
+  }
+  return text;
+}
+
+Json listKernelsJson() {
+  Json kinds = Json::array();
+  for (const KernelKind &kind : kernelKinds()) {
+    Json flags = Json::array();
+    for (const KernelFlag &flag : kind.flags)
+      flags.push_back({{"flag", flag.name}, {"values", flag.values}, {"meaning", flag.meaning}, {"required", flag.required}});
+    kinds.push_back({{"kernel", kind.name}, {"summary", kind.summary}, {"flags", flags}});
+  }
+  return kinds;
+}
+
+Result<std::string> explainDenseShapes(const KernelOptions &options) {
+  constexpr std::pair<int64_t, int64_t> kDense[] = {{2112, 7168},  {576, 7168},  {24576, 1536}, {32768, 512},
+                                                    {7168, 16384}, {4096, 7168}, {7168, 2048}};
+  std::string text;
+  for (auto [n, k] : kDense) {
+    KernelOptions shape = options;
+    shape.n = n;
+    shape.k = k;
+    auto explained = explainGemm(shape);
+    if (!explained)
+      return explained;
+    text += (text.empty() ? "" : "\n") + *explained;
+  }
+  return text;
+}
+
+} // namespace quant

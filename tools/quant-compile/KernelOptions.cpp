@@ -1,0 +1,188 @@
+//===- KernelOptions.cpp - single GPU kernels on the command line ---------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-compile/KernelOptions.h"
+
+#include "lowering/nvvm/CostModel.h"
+#include "tools/quant-compile/KernelPlan.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+
+namespace quant {
+
+const std::vector<KernelKind> &kernelKinds() {
+  static const std::vector<KernelKind> kinds = {
+      {"fp8_gemm",
+       "d[m, n] = sum over k of a[m, k] b[n, k], e4m3 with scales per 1x128 of a and 128x128 of b",
+       {{"--n", "multiple of 8", "columns of d, rows of the weight b", true},
+        {"--k", "any", "columns of a and b", true},
+        {"--m", "dynamic, 64, 1-256",
+         "rows: any (a few kernels, chosen by M at run time), one, or a range; every kernel is right for any M"},
+        {"--gpu", "h100, h200, h800", "the GPU whose figures choose the tiles; the code runs on each of them"},
+        {"--out", "bf16, f32", "type of d"},
+        {"--bias", "", "adds an f32 bias[n]"},
+        {"--accumulate", "", "adds to what d holds"},
+        {"--batch-invariant", "", "never splits K, so that d's bits do not depend on M"},
+        {"--max-kernels", "1-16", "how many different kernels at most"},
+        {"--tile", "128x128,...",
+         "M x N of a tile instead of the cost model's choice, then any of: swap, stages=S, multicast=a|b, split-k=S"}}},
+      {"quantize",
+       "q, scale = per-token-group quantization of x[m, k] to e4m3, groups of 1x128, scales laid out as fp8_gemm reads them",
+       {{"--k", "any", "columns of x", true},
+        {"--in", "bf16, f32", "type of x"},
+        {"--scale-format", "f32, ue8m0", "any scale, or powers of two (stored as f32)"}}},
+      {"dequantize",
+       "x[n, k] = q[n, k] scale[n / 128, k / 128], e4m3 in 128x128 blocks",
+       {{"--n", "any", "rows", true}, {"--k", "any", "columns", true}, {"--out", "bf16, f32", "type of x"}}},
+  };
+  return kinds;
+}
+
+const KernelKind *findKernelKind(const std::string &name) {
+  const auto &kinds = kernelKinds();
+  auto found = std::find_if(kinds.begin(), kinds.end(), [&](const KernelKind &kind) { return name == kind.name; });
+  return found == kinds.end() ? nullptr : &*found;
+}
+
+static std::vector<std::string> kernelNames() {
+  std::vector<std::string> names;
+  for (const KernelKind &kind : kernelKinds())
+    names.push_back(kind.name);
+  return names;
+}
+
+static std::vector<std::string> gpuNames() {
+  std::vector<std::string> names;
+  for (const nvvm::GpuModel &model : nvvm::gpuModels())
+    names.push_back(model.name);
+  return names;
+}
+
+//===----------------------------------------------------------------------===//
+// Options
+//===----------------------------------------------------------------------===//
+
+static const char *kGroup = "One GPU kernel instead of a model";
+
+void addKernelOptions(CLI::App &app, KernelOptions &options) {
+  constexpr int64_t kMaxSize = int64_t(1) << 24;
+  auto *kernel =
+      app.add_option("--kernel", options.kernel, "kernel to compile; -o names a folder for PTX, cubin and launch recipes")
+          ->check(CLI::IsMember(kernelNames()))
+          ->group(kGroup);
+  app.add_flag("--list-kernels", options.list, "say which kernels there are, with their options")
+      ->excludes(kernel)
+      ->group(kGroup);
+  app.add_flag("--explain", options.explain,
+               "print the cost model's choice by M and its reasons (with --list-kernels: of DeepSeek's shapes)")
+      ->group(kGroup);
+  app.add_option("--n", options.n, "N: rows of the weight")->check(CLI::Range(int64_t(1), kMaxSize))->group(kGroup);
+  app.add_option("--k", options.k, "K: columns of the weight")->check(CLI::Range(int64_t(1), kMaxSize))->group(kGroup);
+  app.add_option("--m", options.m, "M: dynamic, a number, or a range as in 1-256")->capture_default_str()->group(kGroup);
+  app.add_option("--gpu", options.gpu, "GPU to choose tiles for")
+      ->check(CLI::IsMember(gpuNames()))
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--in", options.in, "type of the input")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--out", options.out, "type of the result")
+      ->check(CLI::IsMember({"bf16", "f32"}))
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_flag("--bias", options.bias, "add a bias")->group(kGroup);
+  app.add_flag("--accumulate", options.accumulate, "add to what the result holds")->group(kGroup);
+  app.add_flag("--batch-invariant", options.batchInvariant, "results whose bits do not depend on M")->group(kGroup);
+  app.add_option("--max-kernels", options.maxKernels, "different kernels for all M")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--tile", options.tile, "tile to use, as in 128x128,stages=5 (--list-kernels says all of it)")->group(kGroup);
+  app.add_option("--scale-format", options.scaleFormat, "scales that quantize gives")
+      ->check(CLI::IsMember({"f32", "ue8m0"}))
+      ->capture_default_str()
+      ->group(kGroup);
+}
+
+//===----------------------------------------------------------------------===//
+// Usage
+//===----------------------------------------------------------------------===//
+
+/// Flags that are about some kernel, each once.
+static std::vector<std::string> allKernelFlags() {
+  std::vector<std::string> flags;
+  for (const KernelKind &kind : kernelKinds())
+    for (const KernelFlag &flag : kind.flags)
+      if (std::find(flags.begin(), flags.end(), flag.name) == flags.end())
+        flags.push_back(flag.name);
+  return flags;
+}
+
+static std::string flagList(const KernelKind &kind) {
+  std::string list;
+  for (const KernelFlag &flag : kind.flags)
+    list += (list.empty() ? "" : ", ") + std::string(flag.name);
+  return list;
+}
+
+static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind) {
+  auto has = [&](const std::string &name) {
+    return std::any_of(kind.flags.begin(), kind.flags.end(), [&](const KernelFlag &flag) { return name == flag.name; });
+  };
+  for (const std::string &flag : allKernelFlags())
+    if (app.count(flag) && !has(flag))
+      return fail(flag + ": " + kind.name + " has no such option, it takes " + flagList(kind));
+  for (const KernelFlag &flag : kind.flags)
+    if (flag.required && !app.count(flag.name))
+      return fail(std::string(flag.name) + ": " + kind.name + " needs it (" + flag.meaning + ")");
+  if (app.count("--explain") && kind.name != std::string("fp8_gemm"))
+    return fail("--explain: there is nothing to choose for " + std::string(kind.name) + ", only fp8_gemm has variants");
+  for (const char *flag : {"input", "--host-isa", "--activations", "--max-tokens", "--max-context", "--stop-after",
+                           "--dump-stages-to", "--kernels-to"})
+    if (app.count(flag))
+      return fail(std::string(flag) + ": is for a model, not for --kernel; leave one of them out");
+  if (app.count("--target") && app.get_option("--target")->as<std::vector<std::string>>() != std::vector<std::string>{"sm_90a"})
+    return fail("--target: --kernel is for sm_90a alone; say --target=sm_90a or nothing");
+  if (!app.count("--output") && !app.count("--explain"))
+    return fail("--output: say with -o which folder to write the kernels to (or --explain, to see the choice only)");
+  if (app.count("--output") && app.get_option("--output")->as<std::string>() == "-")
+    return fail("--output: a kernel is several files; name a folder instead of -");
+  return {};
+}
+
+/// Values that have a grammar of their own.
+static Result<void> checkKernelValues(const KernelOptions &options) {
+  if (auto m = parseM(options.m); !m)
+    return tl::unexpected(m.error());
+  nvvm::Fp8GemmConfig scratch;
+  return options.tile.empty() ? Result<void>() : parseTile(options.tile, scratch);
+}
+
+Result<void> checkKernelUsage(const CLI::App &app, const KernelOptions &options) {
+  if (options.list) {
+    if (app.count("input") || app.count("--output"))
+      return fail("--list-kernels: takes no input and no -o");
+    return {};
+  }
+  if (!options.kernel.empty())
+    return checkKernelFlags(app, *findKernelKind(options.kernel)).and_then([&] { return checkKernelValues(options); });
+  for (const std::string &flag : allKernelFlags())
+    if (app.count(flag))
+      return fail(flag + ": needs --kernel (--list-kernels says which there are)");
+  if (options.explain)
+    return fail("--explain: needs --kernel=fp8_gemm or --list-kernels");
+  if (!app.count("input"))
+    return fail("input: name a checkpoint's folder or a config.json (or a --kernel)");
+  if (!app.count("--output"))
+    return fail("--output: name the module file to write with -o");
+  return {};
+}
+
+} // namespace quant

@@ -1,0 +1,72 @@
+//===- KernelOptions.h - single GPU kernels on the command line ---*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_COMPILE_KERNELOPTIONS_H
+#define QUANT_TOOLS_QUANT_COMPILE_KERNELOPTIONS_H
+
+#include "runtime/abi/result.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace quant {
+
+/// What the command line says about --kernel. Options that a kernel does not have keep their defaults.
+struct KernelOptions {
+  /// Empty: no kernel is asked for.
+  std::string kernel;
+  int64_t n = 0, k = 0;
+  /// "dynamic", "64" or "1-256".
+  std::string m = "dynamic";
+  std::string gpu = "h200";
+  /// bf16 or f32.
+  std::string in = "bf16", out = "bf16";
+  bool bias = false, accumulate = false, batchInvariant = false;
+  /// Empty: the cost model chooses. Else as parseTile takes it.
+  std::string tile;
+  int64_t maxKernels = 4;
+  /// f32 or ue8m0.
+  std::string scaleFormat = "f32";
+  bool list = false, explain = false;
+
+  std::filesystem::path output;
+  std::string ptxas;
+};
+
+/// A flag of a kernel, for --list-kernels.
+struct KernelFlag {
+  const char *name, *values, *meaning;
+  bool required = false;
+};
+
+/// A kernel that can be had alone.
+struct KernelKind {
+  const char *name, *summary;
+  std::vector<KernelFlag> flags;
+};
+
+/// fp8_gemm, quantize, dequantize.
+const std::vector<KernelKind> &kernelKinds();
+/// Null if there is none of that name.
+const KernelKind *findKernelKind(const std::string &name);
+
+/// Adds --kernel, --list-kernels and every flag of a kernel.
+void addKernelOptions(CLI::App &app, KernelOptions &options);
+
+/// Checks that the flags which were given belong to what is asked for, and that those which it needs are there. Fails naming the
+/// flag and the way out: wrong usage.
+Result<void> checkKernelUsage(const CLI::App &app, const KernelOptions &options);
+
+} // namespace quant
+
+#endif // QUANT_TOOLS_QUANT_COMPILE_KERNELOPTIONS_H

@@ -1,0 +1,202 @@
+//===- KernelPlan.cpp - which kernels a request comes to ------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-compile/KernelPlan.h"
+
+#include "lowering/nvvm/simt/Quantize.h"
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
+namespace quant {
+
+//===----------------------------------------------------------------------===//
+// --m and --tile
+//===----------------------------------------------------------------------===//
+
+/// A positive number that is all of `text`.
+static std::optional<int64_t> parseNumber(std::string_view text) {
+  int64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value <= 0)
+    return std::nullopt;
+  return value;
+}
+
+Result<RequestedM> parseM(const std::string &text) {
+  constexpr int64_t kMaxM = int64_t(1) << 24;
+  if (text == "dynamic")
+    return RequestedM{};
+  size_t dash = text.find('-');
+  auto first = parseNumber(std::string_view(text).substr(0, dash));
+  auto last = dash == std::string::npos ? first : parseNumber(std::string_view(text).substr(dash + 1));
+  if (!first || !last || *first > *last || *last > kMaxM)
+    return fail("--m=" + text + ": is neither dynamic nor a number of rows (64) nor a range of them (1-256), at most " +
+                std::to_string(kMaxM));
+  return RequestedM{*first, *last, false};
+}
+
+static Result<void> parseTileWord(const std::string &word, nvvm::Fp8GemmConfig &config) {
+  size_t equals = word.find('=');
+  std::string key = word.substr(0, equals), value = equals == std::string::npos ? "" : word.substr(equals + 1);
+  auto number = parseNumber(value);
+  if (word == "swap")
+    config.swapAB = true;
+  else if (word == "multicast=a" || word == "multicast=b")
+    config.multicast = value == "a" ? nvvm::Multicast::a : nvvm::Multicast::b;
+  else if (key == "stages" && number)
+    config.stages = *number;
+  else if (key == "split-k" && number)
+    config.splitK = *number;
+  else
+    return fail("'" + word + "' is none of swap, stages=S, multicast=a, multicast=b, split-k=S");
+  return {};
+}
+
+Result<void> parseTile(const std::string &text, nvvm::Fp8GemmConfig &config) {
+  std::istringstream words(text);
+  std::string word;
+  std::getline(words, word, ',');
+  size_t cross = word.find('x');
+  auto blockM = parseNumber(std::string_view(word).substr(0, cross));
+  auto blockN = cross == std::string::npos ? std::nullopt : parseNumber(std::string_view(word).substr(cross + 1));
+  if (!blockM || !blockN)
+    return fail("--tile=" + text + ": must begin with rows x columns of a tile, as in 128x128");
+  config.blockM = *blockM;
+  config.blockN = *blockN;
+  while (std::getline(words, word, ','))
+    if (auto parsed = parseTileWord(word, config); !parsed)
+      return tl::unexpected(parsed.error().in("--tile=" + text));
+  return {};
+}
+
+std::string tileText(const nvvm::Fp8GemmConfig &config) {
+  std::string text = std::to_string(config.blockM) + "x" + std::to_string(config.blockN);
+  if (config.swapAB)
+    text += ",swap";
+  if (config.stages)
+    text += ",stages=" + std::to_string(config.stages);
+  if (config.multicast != nvvm::Multicast::none)
+    text += config.multicast == nvvm::Multicast::a ? ",multicast=a" : ",multicast=b";
+  if (config.splitK > 1)
+    text += ",split-k=" + std::to_string(config.splitK);
+  return text;
+}
+
+//===----------------------------------------------------------------------===//
+// fp8_gemm
+//===----------------------------------------------------------------------===//
+
+nvvm::GemmProblem gemmProblem(const KernelOptions &options) {
+  return {.n = options.n,
+          .k = options.k,
+          .outputType = options.out == "f32" ? nvvm::OutputType::f32 : nvvm::OutputType::bf16,
+          .bias = options.bias,
+          .accumulate = options.accumulate,
+          .allowSplitK = !options.batchInvariant};
+}
+
+/// The config of the problem alone, with the default tile.
+static nvvm::Fp8GemmConfig plainConfig(const nvvm::GemmProblem &problem) {
+  nvvm::Fp8GemmConfig config;
+  config.n = problem.n;
+  config.k = problem.k;
+  config.outputType = problem.outputType;
+  config.bias = problem.bias;
+  config.accumulate = problem.accumulate;
+  return config;
+}
+
+static size_t kernelIndex(KernelPlan &plan, const nvvm::Fp8GemmConfig &config) {
+  std::string name = config.symbolName();
+  auto found =
+      std::find_if(plan.kernels.begin(), plan.kernels.end(), [&](const PlannedKernel &kernel) { return kernel.name == name; });
+  size_t index = static_cast<size_t>(found - plan.kernels.begin());
+  if (found == plan.kernels.end())
+    plan.kernels.push_back(
+        {name, [config](const nvvm::AssemblerOptions &assembler) { return nvvm::compileFp8Gemm(config, assembler); }});
+  return index;
+}
+
+static void addRange(KernelPlan &plan, int64_t minM, int64_t maxM, const nvvm::Fp8GemmConfig &config, const nvvm::GpuModel &gpu) {
+  PlannedRange range{.minM = minM, .maxM = maxM, .kernel = kernelIndex(plan, config)};
+  range.choice = {config, nvvm::predictCost(config, maxM, gpu)};
+  range.reason = nvvm::explainConfig(*range.choice, maxM, gpu);
+  plan.ranges.push_back(std::move(range));
+}
+
+static Result<KernelPlan> planGemm(const KernelOptions &options) {
+  auto m = parseM(options.m);
+  if (!m)
+    return tl::unexpected(m.error());
+  auto gpu = nvvm::findGpuModel(options.gpu);
+  if (!gpu)
+    return tl::unexpected(gpu.error().in("--gpu"));
+  nvvm::GemmProblem problem = gemmProblem(options);
+  KernelPlan plan;
+  if (!options.tile.empty()) {
+    nvvm::Fp8GemmConfig config = plainConfig(problem);
+    auto legal = parseTile(options.tile, config).and_then([&]() -> Result<void> {
+      auto checked = nvvm::checkFp8Gemm(config);
+      return checked ? checked : tl::unexpected(checked.error().in("--tile=" + options.tile));
+    });
+    if (!legal)
+      return tl::unexpected(legal.error());
+    addRange(plan, m->min, m->max, config, *gpu);
+  } else {
+    nvvm::VariantOptions range{.minM = m->min, .maxM = m->max, .maxKernels = static_cast<size_t>(options.maxKernels)};
+    for (const nvvm::GemmVariant &variant : nvvm::chooseVariants(problem, *gpu, range))
+      addRange(plan, variant.minM, variant.maxM, variant.config, *gpu);
+  }
+  if (plan.ranges.empty()) {
+    // No tile at all: then the default one says what is wrong with the problem.
+    auto why = nvvm::checkFp8Gemm(plainConfig(problem));
+    return fail("--n=" + std::to_string(options.n) + " --k=" + std::to_string(options.k) + ": " +
+                (why ? std::string("no tile of the family fits") : why.error().message));
+  }
+  plan.ranges.back().open = m->dynamic;
+  return plan;
+}
+
+//===----------------------------------------------------------------------===//
+// The others
+//===----------------------------------------------------------------------===//
+
+static nvvm::FloatKind floatKind(const std::string &name) { return name == "f32" ? nvvm::FloatKind::f32 : nvvm::FloatKind::bf16; }
+
+static Result<KernelPlan> planQuantize(const KernelOptions &options) {
+  nvvm::QuantizeConfig config{.k = options.k, .input = floatKind(options.in), .powerOfTwo = options.scaleFormat == "ue8m0"};
+  if (auto legal = nvvm::checkQuantize(config); !legal)
+    return tl::unexpected(legal.error().in("--k=" + std::to_string(options.k)));
+  KernelPlan plan;
+  plan.kernels.push_back({config.symbolName(), [config](const nvvm::AssemblerOptions &assembler) {
+                            return nvvm::compileQuantize(config, assembler);
+                          }});
+  plan.ranges.push_back({.minM = 1, .maxM = 1, .open = true});
+  return plan;
+}
+
+static Result<KernelPlan> planDequantize(const KernelOptions &options) {
+  nvvm::DequantizeConfig config{.n = options.n, .k = options.k, .output = floatKind(options.out)};
+  if (auto legal = nvvm::checkDequantize(config); !legal)
+    return tl::unexpected(legal.error().in("--n=" + std::to_string(options.n) + " --k=" + std::to_string(options.k)));
+  KernelPlan plan;
+  plan.kernels.push_back({config.symbolName(), [config](const nvvm::AssemblerOptions &assembler) {
+                            return nvvm::compileDequantize(config, assembler);
+                          }});
+  plan.ranges.push_back({});
+  return plan;
+}
+
+Result<KernelPlan> planKernels(const KernelOptions &options) {
+  if (options.kernel == "quantize")
+    return planQuantize(options);
+  return options.kernel == "dequantize" ? planDequantize(options) : planGemm(options);
+}
+
+} // namespace quant
