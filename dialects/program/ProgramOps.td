@@ -26,8 +26,7 @@ def Program_Dialect : Dialect {
     context`; the grid is the smallest of its results), `program.dim` (on arguments and results: which run-time size an index
     or a dynamic leading dimension is), `program.unsupported` (on a kernel that the target cannot lower yet: why),
     `program.scratch_bytes` (on a kernel in the host ABI: scratch for each worker), `program.launch` (on a GPU kernel: its
-    launch recipe in JSON),
-    `program.workspace_bytes`, `program.max_tokens` and `program.max_context` (on the program). `program.stage` on the module
+    launch recipe in JSON, or a list of them by M), `program.workspace_bytes`, `program.max_tokens` and `program.max_context` (on the program). `program.stage` on the module
     names the last stage that it passed.
   }];
 }

@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
 # Installs what is missing, configures build/ and builds the given targets (default: everything).
-# Other scripts source it: PATH then has the ptxas that install.sh found.
+# Other scripts source it: PATH then has the ptxas and nvdisasm that install.sh found.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bash "$root/tools/setup/install.sh"
-export PATH=$PATH:$root/.cache/ptxas/nvidia/cu13/bin
+export PATH=$PATH:$root/.cache/ptxas/nvidia/cu13/bin:$root/.cache/nvdisasm/nvidia/cu13/bin
 cd "$root"
 if [ ! -f build/build.ninja ]; then
   echo "configuring build/"

@@ -2,7 +2,8 @@
 # Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
-# Installs what the build needs and is not there: Debian 12's packages, and ptxas from PyPI where no CUDA toolkit is.
+# Installs what the build needs and is not there: Debian 12's packages, and from PyPI ptxas and nvdisasm where no CUDA
+# toolkit has them.
 # Does nothing, quickly, when all is there. Needs root or sudo for the packages.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -13,8 +14,6 @@ packages=(
   libzstd-dev zlib1g-dev libxml2-dev
   nlohmann-json3-dev libcli11-dev libexpected-dev libgtest-dev libbenchmark-dev
   python3 python3-numpy python3-pip)
-ptxas_package=nvidia-cuda-nvcc==13.0.88
-ptxas_dir=$root/.cache/ptxas
 
 missing=()
 for package in "${packages[@]}"; do
@@ -37,13 +36,19 @@ if [ ${#missing[@]} -gt 0 ]; then
   rm -f "$log"
 fi
 
-# ptxas assembles the GPU kernels. Without it modules hold PTX, and the assembler tests say that they were skipped.
-if ! command -v ptxas >/dev/null && [ ! -x "${CUDA_HOME:-/nonexistent}/bin/ptxas" ] && [ ! -e "$ptxas_dir/done" ]; then
-  echo "no CUDA toolkit here: taking ptxas from PyPI ($ptxas_package)"
-  if python3 -m pip install --quiet --no-deps --disable-pip-version-check --root-user-action=ignore --target "$ptxas_dir" \
-       "$ptxas_package" 2>/dev/null; then
-    touch "$ptxas_dir/done"
-  else
-    echo "*** ptxas could not be had: GPU kernels stay PTX, assembler tests are SKIPPED ***"
+# Takes TOOL from a PACKAGE of PyPI into .cache/TOOL, unless a CUDA toolkit has it. Without it, LOSS.
+take_cuda_tool() { # TOOL PACKAGE LOSS
+  local tool=$1 package=$2 loss=$3 into=$root/.cache/$1
+  if command -v "$tool" >/dev/null || [ -x "${CUDA_HOME:-/nonexistent}/bin/$tool" ] || [ -e "$into/done" ]; then
+    return
   fi
-fi
+  echo "no $tool here: taking it from PyPI ($package)"
+  if python3 -m pip install --quiet --no-deps --disable-pip-version-check --root-user-action=ignore --target "$into" \
+       "$package" 2>/dev/null; then
+    touch "$into/done"
+  else
+    echo "*** $tool could not be had: $loss ***"
+  fi
+}
+take_cuda_tool ptxas nvidia-cuda-nvcc==13.0.88 "GPU kernels stay PTX, assembler tests are SKIPPED"
+take_cuda_tool nvdisasm nvidia-cuda-nvdisasm==13.2.78 "the test that counts a GPU kernel's instructions is SKIPPED"
