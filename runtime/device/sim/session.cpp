@@ -248,7 +248,10 @@ Result<void> SimSession::runDispatch(const Dispatch &dispatch, const Dims &dims)
   Result<sim::Launch> launch = chosen->recipe.launch(sizes, std::move(operands));
   if (!launch)
     return tl::unexpected(launch.error());
-  Result<sim::Report> report = sim::run(*ptx, *launch, {.strict = true, .threads = threadCount});
+  sim::Options options;
+  options.strict = true;
+  options.threads = threadCount;
+  Result<sim::Report> report = sim::run(*ptx, *launch, options);
   if (!report)
     return tl::unexpected(report.error());
   if (!report->findings.empty())
