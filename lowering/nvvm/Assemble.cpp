@@ -115,7 +115,7 @@ struct TemporaryFile {
 } // namespace
 
 Result<GpuArtifact> assemble(std::string ptx, const AssemblerOptions &options) {
-  GpuArtifact artifact{std::move(ptx), {}, {}, {}};
+  GpuArtifact artifact{std::move(ptx), {}, {}, {}, {}};
   std::optional<std::string> ptxas = findPtxas(options);
   if (!ptxas)
     return artifact;

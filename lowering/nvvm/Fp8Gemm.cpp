@@ -255,12 +255,13 @@ Result<CompiledKernel> compileFp8Gemm(const Fp8GemmConfig &config, const Assembl
   Result<LaunchRecipe> recipe = buildFp8Gemm(gpuModule, config);
   if (!recipe)
     return tl::unexpected(recipe.error());
-  Result<std::string> ptx = compileToPtx(gpuModule);
+  Result<PtxText> ptx = compileToPtx(gpuModule, recipe->kernel + ".mlir");
   if (!ptx)
     return tl::unexpected(ptx.error());
-  Result<GpuArtifact> artifact = assemble(std::move(*ptx), options);
+  Result<GpuArtifact> artifact = assemble(std::move(ptx->ptx), options);
   if (!artifact)
     return tl::unexpected(artifact.error());
+  artifact->ir = std::move(ptx->ir);
   return CompiledKernel{std::move(*recipe), std::move(*artifact)};
 }
 

@@ -20,12 +20,14 @@
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/LLVMIR/Transforms/Passes.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVM/ModuleToObject.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/GPU/GPUToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
+#include "mlir/Transforms/LocationSnapshot.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/InstIterator.h"
@@ -80,7 +82,7 @@ static void markInlineAsmConvergent(llvm::Module &module) {
           call->setConvergent();
 }
 
-static LogicalResult lowerToLlvmDialect(ModuleOp module) {
+static LogicalResult lowerToLlvmDialect(ModuleOp module, bool withLocations) {
   PassManager passes(module.getContext());
   auto &kernels = passes.nest<gpu::GPUModuleOp>();
   kernels.addPass(createLowerHopperToNvvm());
@@ -90,10 +92,13 @@ static LogicalResult lowerToLlvmDialect(ModuleOp module) {
   // Also turns the NVVM operations that have no LLVM intrinsic into inline PTX.
   kernels.addPass(createConvertToLLVMPass());
   kernels.addPass(createReconcileUnrealizedCastsPass());
+  // .loc directives, nothing else of debug information.
+  if (withLocations)
+    passes.addPass(LLVM::createDIScopeForLLVMFuncOpPass({LLVM::DIEmissionKind::DebugDirectivesOnly}));
   return passes.run(module);
 }
 
-Result<std::string> compileToPtx(gpu::GPUModuleOp gpuModule) {
+Result<PtxText> compileToPtx(gpu::GPUModuleOp gpuModule, const std::string &irName) {
   static const bool targetReady = [] {
     LLVMInitializeNVPTXTargetInfo();
     LLVMInitializeNVPTXTarget();
@@ -112,7 +117,12 @@ Result<std::string> compileToPtx(gpu::GPUModuleOp gpuModule) {
   OwningOpRef<ModuleOp> scratch = ModuleOp::create(gpuModule.getLoc());
   auto clone = gpuModule.clone();
   scratch->push_back(clone);
-  if (failed(lowerToLlvmDialect(*scratch)))
+  PtxText text;
+  if (!irName.empty()) {
+    llvm::raw_string_ostream ir(text.ir);
+    generateLocationsFromIR(ir, irName, *scratch, OpPrintingFlags());
+  }
+  if (failed(lowerToLlvmDialect(*scratch, !irName.empty())))
     return fail(where + ": cannot be lowered to the llvm dialect: " + diagnostics);
   std::optional<SmallVector<char, 0>> ptx = PtxSerializer(*clone, markInlineAsmConvergent).run();
   if (!ptx)
@@ -120,7 +130,8 @@ Result<std::string> compileToPtx(gpu::GPUModuleOp gpuModule) {
   // The serialiser may end the text with a NUL, which is no part of it.
   while (!ptx->empty() && ptx->back() == '\0')
     ptx->pop_back();
-  return std::string(ptx->begin(), ptx->end());
+  text.ptx.assign(ptx->begin(), ptx->end());
+  return text;
 }
 
 } // namespace quant::nvvm

@@ -40,6 +40,8 @@ struct KernelUsage {
 /// load.
 struct GpuArtifact {
   std::string ptx;
+  /// The kernels' IR that the PTX's .loc directives point into; empty if it has none.
+  std::string ir;
   std::vector<char> cubin;
   std::string ptxasLog;
   std::vector<KernelUsage> usage;
@@ -54,9 +56,16 @@ struct AssemblerOptions {
   std::string ptxas;
 };
 
+/// PTX, and the IR that its .loc directives point into.
+struct PtxText {
+  std::string ptx, ir;
+};
+
 /// PTX for sm_90a of all kernels (hopper.kernel, and llvm.func with nvvm.kernel) in the module, which is left as it is. Runs in process, needs no
 /// CUDA toolkit. The PTX version is 8.0, the first with wgmma, so that every driver since CUDA 12.0 takes it.
-Result<std::string> compileToPtx(mlir::gpu::GPUModuleOp gpuModule);
+/// With `irName` each instruction's .loc names its op's line in a file of that name, whose text comes along: what the module
+/// looks like in the hopper dialect.
+Result<PtxText> compileToPtx(mlir::gpu::GPUModuleOp gpuModule, const std::string &irName = {});
 
 /// Where ptxas is, if anywhere. An explicit path is returned as it is.
 std::optional<std::string> findPtxas(const AssemblerOptions &options = {});

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <sstream>
 
 namespace quant::test {
 namespace {
@@ -159,6 +160,28 @@ TEST(GemmSplitK, SameBitsInAnyOrder) {
     EXPECT_EQ(problem.run(**module, kernel->recipe, sms, /*threads=*/2), "");
     EXPECT_EQ(problem.result(), alone) << sms << " blocks";
   }
+}
+
+/// What is wrong in the PTX is told by the op that it comes from.
+TEST(GemmLocations, AFindingNamesTheLineInTheHopperDialect) {
+  Fp8GemmConfig config = gemm(64, 256, 64, 64);
+  auto kernel = nvvm::compileFp8Gemm(config);
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  std::string ptx = kernel->artifact.ptx, fence = "fence.proxy.async.shared::cta;";
+  ASSERT_NE(ptx.find(fence), std::string::npos);
+  ptx.erase(ptx.find(fence), fence.size());
+  auto module = sim::Module::load(ptx);
+  ASSERT_TRUE(module) << module.error().message;
+  std::string found = GemmFamilyCase(config, 64).run(**module, kernel->recipe, /*sms=*/1, /*threads=*/1);
+  EXPECT_NE(found.find("missing-proxy-fence"), std::string::npos) << found;
+  std::string file = kernel->recipe.kernel + ".mlir:";
+  size_t at = found.find(file);
+  ASSERT_NE(at, std::string::npos) << found;
+  std::istringstream ir(kernel->artifact.ir);
+  std::string line;
+  for (int number = std::stoi(found.substr(at + file.size())); number > 0; --number)
+    std::getline(ir, line);
+  EXPECT_NE(line.find("hopper.store_tile"), std::string::npos) << found << line;
 }
 
 } // namespace

@@ -282,7 +282,7 @@ private:
       auto ptx = nvvm::compileToPtx(gpuModule);
       if (!ptx)
         return tl::unexpected(ptx.error());
-      auto artifact = nvvm::assemble(std::move(*ptx), {options.ptxas});
+      auto artifact = nvvm::assemble(std::move(ptx->ptx), {options.ptxas});
       if (!artifact)
         return tl::unexpected(artifact.error());
       for (const std::string &finding : artifact->findings())

@@ -115,6 +115,7 @@ Result<KernelReport> compileKernels(const KernelOptions &options, const KernelPl
     const std::string &name = kernel.recipe.kernel;
     files[name + ".json"] = kernel.recipe.toJson().dump(2) + "\n";
     files[name + ".ptx"] = kernel.artifact.ptx;
+    files[name + ".mlir"] = kernel.artifact.ir;
     if (!kernel.artifact.cubin.empty())
       files[name + ".cubin"] = std::string(kernel.artifact.cubin.begin(), kernel.artifact.cubin.end());
     for (const std::string &finding : kernel.artifact.findings())

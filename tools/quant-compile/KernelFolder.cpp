@@ -33,7 +33,7 @@ static std::set<std::string> ownFiles(const fs::path &folder) {
   names.insert("kernels.json");
   for (const Json &variant : index["variants"])
     if (fs::path launch = text(variant, "launch"); launch.has_filename())
-      for (const char *extension : {".json", ".ptx", ".cubin"})
+      for (const char *extension : {".json", ".mlir", ".ptx", ".cubin"})
         names.insert(launch.replace_extension(extension).string());
   return names;
 }

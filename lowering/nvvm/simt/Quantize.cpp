@@ -257,12 +257,13 @@ static Result<CompiledKernel> compileAlone(function_ref<Result<LaunchRecipe>(gpu
   Result<LaunchRecipe> recipe = build(gpuModule);
   if (!recipe)
     return tl::unexpected(recipe.error());
-  Result<std::string> ptx = compileToPtx(gpuModule);
+  Result<PtxText> ptx = compileToPtx(gpuModule, recipe->kernel + ".mlir");
   if (!ptx)
     return tl::unexpected(ptx.error());
-  Result<GpuArtifact> artifact = assemble(std::move(*ptx), options);
+  Result<GpuArtifact> artifact = assemble(std::move(ptx->ptx), options);
   if (!artifact)
     return tl::unexpected(artifact.error());
+  artifact->ir = std::move(ptx->ir);
   return CompiledKernel{std::move(*recipe), std::move(*artifact)};
 }
 

@@ -137,8 +137,8 @@ TEST_F(Fp8GemmBuilder, TwoKernelsShareAModule) {
   EXPECT_TRUE(mlir::succeeded(mlir::verify(*module)));
   auto ptx = compileToPtx(kernels);
   ASSERT_TRUE(ptx) << ptx.error().message;
-  EXPECT_EQ(count(*ptx, ".entry "), 2u);
-  EXPECT_EQ(count(*ptx, ".extern .shared"), 1u);
+  EXPECT_EQ(count(ptx->ptx, ".entry "), 2u);
+  EXPECT_EQ(count(ptx->ptx, ".extern .shared"), 1u);
   EXPECT_TRUE(kernels.lookupSymbol("another")) << "compiling leaves the module as it was";
 }
 

@@ -72,7 +72,7 @@ class Writes(KernelTest):
         for variant in index["variants"]:
             self.assertIn("% of the time", variant["reason"])
             self.assertGreater(variant["predicted"]["microseconds"], 0)
-        suffixes = [".json", ".ptx"] + ([".cubin"] if shutil.which("ptxas") else [])
+        suffixes = [".json", ".mlir", ".ptx"] + ([".cubin"] if shutil.which("ptxas") else [])
         self.assertEqual({path.name for path in self.out.iterdir()},
                          {"kernels.json"} | {name + suffix for name in names for suffix in suffixes})  # fmt: skip
         limits = set()
