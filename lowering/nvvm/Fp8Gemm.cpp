@@ -244,7 +244,7 @@ Result<LaunchRecipe> buildFp8Gemm(gpu::GPUModuleOp gpuModule, const Fp8GemmConfi
   return recipeOf(plan, symbolName);
 }
 
-Result<CompiledKernel> compileFp8Gemm(const Fp8GemmConfig &config, const AssemblerOptions &options) {
+Result<CompiledKernel> compileAlone(function_ref<Result<LaunchRecipe>(gpu::GPUModuleOp)> build, const AssemblerOptions &options) {
   DialectRegistry registry;
   registerNvvmLowering(registry);
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
@@ -252,7 +252,7 @@ Result<CompiledKernel> compileFp8Gemm(const Fp8GemmConfig &config, const Assembl
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
   OpBuilder builder(module->getBodyRegion());
   auto gpuModule = gpu::GPUModuleOp::create(builder, module->getLoc(), "kernels");
-  Result<LaunchRecipe> recipe = buildFp8Gemm(gpuModule, config);
+  Result<LaunchRecipe> recipe = build(gpuModule);
   if (!recipe)
     return tl::unexpected(recipe.error());
   Result<PtxText> ptx = compileToPtx(gpuModule, recipe->kernel + ".mlir");
@@ -263,6 +263,10 @@ Result<CompiledKernel> compileFp8Gemm(const Fp8GemmConfig &config, const Assembl
     return tl::unexpected(artifact.error());
   artifact->ir = std::move(ptx->ir);
   return CompiledKernel{std::move(*recipe), std::move(*artifact)};
+}
+
+Result<CompiledKernel> compileFp8Gemm(const Fp8GemmConfig &config, const AssemblerOptions &options) {
+  return compileAlone([&](gpu::GPUModuleOp gpuModule) { return buildFp8Gemm(gpuModule, config); }, options);
 }
 
 } // namespace quant::nvvm

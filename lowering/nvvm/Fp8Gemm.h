@@ -37,6 +37,8 @@
 #include "lowering/nvvm/Ptx.h"
 #include "runtime/abi/result.h"
 
+#include "llvm/ADT/STLFunctionalExtras.h"
+
 #include <cstdint>
 #include <string>
 
@@ -102,7 +104,11 @@ struct CompiledKernel {
   GpuArtifact artifact;
 };
 
-/// buildFp8Gemm, compileToPtx and assemble in one, in a context of its own.
+/// A module of the one kernel that `build` adds to it, compiled to PTX and assembled, in a context of its own.
+Result<CompiledKernel> compileAlone(llvm::function_ref<Result<LaunchRecipe>(mlir::gpu::GPUModuleOp)> build,
+                                    const AssemblerOptions &options);
+
+/// buildFp8Gemm, compileToPtx and assemble in one.
 Result<CompiledKernel> compileFp8Gemm(const Fp8GemmConfig &config, const AssemblerOptions &options = {});
 
 } // namespace quant::nvvm

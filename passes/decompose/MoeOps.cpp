@@ -20,14 +20,20 @@ using namespace quant::deepseek;
 static constexpr int64_t kDynamic = ShapedType::kDynamic;
 static constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-/// How many of row t's n values come before value i: those that are larger, and equal ones of lower index.
-static Value rank(Definition &d, Value values, Value t, Value i, int64_t n) {
-  Value own = d.at(values, {t, i});
+/// How many of n values come before value i: those that are larger, and equal ones of lower index.
+static Value rank(Definition &d, function_ref<Value(Value)> value, Value i, int64_t n) {
+  Value own = value(i);
   return d.sumIndex(d.index(n), [&](Value j) {
-    Value other = d.at(values, {t, j});
-    Value larger = d.greaterF(other, own);
-    Value notSmaller = d.either(larger, d.create<arith::CmpFOp>(arith::CmpFPredicate::OEQ, other, own));
-    return d.count(d.either(larger, d.both(notSmaller, d.less(j, i))));
+    Value other = value(j);
+    Value isEqual = d.create<arith::CmpFOp>(arith::CmpFPredicate::OEQ, other, own);
+    return d.count(d.either(d.greaterF(other, own), d.both(isEqual, d.less(j, i))));
+  });
+}
+
+/// The ranks of the n values of each row.
+static Value ranks(Definition &d, Value values, Value tokens, int64_t n) {
+  return d.generate(RankedTensorType::get({kDynamic, n}, d.getIndexType()), tokens, [&](ValueRange i) {
+    return rank(d, [&](Value j) { return d.at(values, {i[0], j}); }, i[1], n);
   });
 }
 
@@ -55,17 +61,11 @@ static Value maskGroups(Definition &d, MoeGateOp op, Value biased, Value tokens,
       return best;
     // The sum of those of rank 0 and 1 within the group.
     return d.sum(d.index(size), [&](Value e) {
-      Value own = member(t, group, e);
-      Value before = d.sumIndex(d.index(size), [&](Value j) {
-        Value other = member(t, group, j);
-        Value isEqual = d.create<arith::CmpFOp>(arith::CmpFPredicate::OEQ, other, own);
-        return d.count(d.either(d.greaterF(other, own), d.both(isEqual, d.less(j, e))));
-      });
-      return d.select(d.less(before, d.index(2)), own, d.f32(0));
+      Value before = rank(d, [&](Value j) { return member(t, group, j); }, e, size);
+      return d.select(d.less(before, d.index(2)), member(t, group, e), d.f32(0));
     });
   });
-  Value groupRanks = d.generate(RankedTensorType::get({kDynamic, groups}, d.getIndexType()), tokens,
-                                [&](ValueRange i) { return rank(d, groupScores, i[0], i[1], groups); });
+  Value groupRanks = ranks(d, groupScores, tokens, groups);
   return d.generate({kDynamic, experts}, tokens, [&](ValueRange i) {
     Value groupRank = d.create<tensor::ExtractOp>(groupRanks, ValueRange{i[0], d.div(i[1], size)});
     return d.select(d.less(groupRank, d.index(op.getLimitedGroups())), d.at(biased, i), d.f32(kMinusInfinity));
@@ -79,11 +79,10 @@ static SmallVector<Value> defineMoeGate(Definition &d, MoeGateOp op) {
     biased = d.generate({kDynamic, experts}, tokens, [&](ValueRange i) { return d.addF(d.at(scores, i), d.at(op.getBias(), i[1])); });
   if (op.getLimitedGroups() < op.getGroups())
     biased = maskGroups(d, op, biased, tokens, experts);
-  Value ranks = d.generate(RankedTensorType::get({kDynamic, experts}, d.getIndexType()), tokens,
-                           [&](ValueRange i) { return rank(d, biased, i[0], i[1], experts); });
+  Value expertRanks = ranks(d, biased, tokens, experts);
   Value ids = d.generate(op.getIds().getType(), tokens, [&](ValueRange i) {
     return d.toI32(d.sumIndex(d.index(experts), [&](Value e) {
-      Value isChosen = d.equal(d.create<tensor::ExtractOp>(ranks, ValueRange{i[0], e}), i[1]);
+      Value isChosen = d.equal(d.create<tensor::ExtractOp>(expertRanks, ValueRange{i[0], e}), i[1]);
       return d.select(isChosen, e, d.index(0));
     }));
   });

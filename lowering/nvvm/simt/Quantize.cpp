@@ -11,7 +11,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "lowering/nvvm/simt/Quantize.h"
-#include "lowering/nvvm/NvvmSupport.h"
 #include "lowering/nvvm/simt/E4M3.h"
 #include "lowering/nvvm/simt/SimtKernel.h"
 
@@ -243,29 +242,6 @@ Result<LaunchRecipe> buildDequantize(gpu::GPUModuleOp gpuModule, const Dequantiz
 //===----------------------------------------------------------------------===//
 // Compiled
 //===----------------------------------------------------------------------===//
-
-/// A module of one kernel, compiled and assembled.
-static Result<CompiledKernel> compileAlone(function_ref<Result<LaunchRecipe>(gpu::GPUModuleOp)> build,
-                                           const AssemblerOptions &options) {
-  DialectRegistry registry;
-  registerNvvmLowering(registry);
-  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
-  context.loadAllAvailableDialects();
-  OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
-  OpBuilder builder(module->getBodyRegion());
-  auto gpuModule = gpu::GPUModuleOp::create(builder, module->getLoc(), "kernels");
-  Result<LaunchRecipe> recipe = build(gpuModule);
-  if (!recipe)
-    return tl::unexpected(recipe.error());
-  Result<PtxText> ptx = compileToPtx(gpuModule, recipe->kernel + ".mlir");
-  if (!ptx)
-    return tl::unexpected(ptx.error());
-  Result<GpuArtifact> artifact = assemble(std::move(ptx->ptx), options);
-  if (!artifact)
-    return tl::unexpected(artifact.error());
-  artifact->ir = std::move(ptx->ir);
-  return CompiledKernel{std::move(*recipe), std::move(*artifact)};
-}
 
 Result<CompiledKernel> compileQuantize(const QuantizeConfig &config, const AssemblerOptions &options) {
   return compileAlone([&](gpu::GPUModuleOp gpuModule) { return buildQuantize(gpuModule, config); }, options);
