@@ -14,7 +14,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${QUANT_SANITIZE_BUILD:-$root/build-sanitize}
 cd "$root"
 
-tests=(checkpoint_test module_test models-tests device_test quant-convert-tests c99_test)
+tests=(abi_test checkpoint_test module_test models-tests device_test quant-convert-tests c99_test)
 # Each fuzzer: name, seeds, options.
 fuzzers=(
   "fuzz_safetensors|test/runtime/checkpoint/fuzz/seeds_safetensors|-dict=test/runtime/checkpoint/fuzz/json.dict"

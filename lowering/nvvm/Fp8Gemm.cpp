@@ -162,13 +162,13 @@ static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
   // M, not Mpad: the padding is never read, whatever it holds.
   SizeExpr scaleStride = SizeExpr(16) * SizeExpr::ceilDiv(m, 4);
   int storeSwizzle = static_cast<int>(plan.storeSwizzle());
-  to.recipe.parameters = {TensorMapParameter{a, "UINT8", {k, m}, pitch, {kBlockK, plan.boxRowsA()}, 128, 256},
-                          TensorMapParameter{scaleA, "FLOAT32", {m, kBlocks}, scaleStride, {config.blockM, 1}, 0, 256},
-                          TensorMapParameter{b, "UINT8", {k, n}, pitch, {kBlockK, plan.boxRowsB()}, 128, 256},
+  to.recipe.parameters = {TensorMapParameter{a, "UINT8", {k, m}, {pitch}, {kBlockK, plan.boxRowsA()}, 128, 256},
+                          TensorMapParameter{scaleA, "FLOAT32", {m, kBlocks}, {scaleStride}, {config.blockM, 1}, 0, 256},
+                          TensorMapParameter{b, "UINT8", {k, n}, {pitch}, {kBlockK, plan.boxRowsB()}, 128, 256},
                           TensorMapParameter{d,
                                              f32 ? "FLOAT32" : "BFLOAT16",
                                              {n, m},
-                                             plan.bytesOfD() * config.n,
+                                             {plan.bytesOfD() * config.n},
                                              {plan.storeColumns(), plan.storeRows()},
                                              storeSwizzle,
                                              256},

@@ -60,7 +60,7 @@ RULES = (
     Rule(("lowering/nvvm",), ("mlir", "llvm", "dialects", "lowering/nvvm", "runtime/abi", "nlohmann")),
     Rule(("lowering/module",), ("mlir", "llvm", "dialects", "lowering/module", "runtime/abi", "nlohmann")),
     Rule(("lowering",), ("mlir", "llvm", "dialects", "runtime/abi")),
-    Rule(("runtime/abi",), ("runtime/abi", "tl")),
+    Rule(("runtime/abi",), ("runtime/abi", "nlohmann", "tl")),
     Rule(("runtime/checkpoint",), ("runtime/abi", "runtime/checkpoint", "nlohmann", "tl")),
     Rule(("runtime/module",), ("runtime/abi", "runtime/checkpoint", "runtime/module", "nlohmann", "tl")),
     Rule(("runtime/device/host",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/cuda")),

@@ -124,5 +124,12 @@ TEST(Fuzz, ClustersAndMechanisms) {
   }
 }
 
+/// Deeper than the stack that printing it would take.
+TEST(Fuzz, DeepRecipe) {
+  std::string deep = std::string(1 << 20, '[') + std::string(1 << 20, ']');
+  EXPECT_FALSE(sim::Recipe::parse(deep, ""));
+  EXPECT_FALSE(sim::Recipe::parse(R"({"kernel": "k", "block": [1, 1, 1], "cluster": [1, 1, 1], "grid": )" + deep + "}", ""));
+}
+
 } // namespace
 } // namespace quant::test

@@ -73,8 +73,10 @@ Place Block::resolve(Warp &warp, const Instr &instr, Space space, uint64_t addre
     return refuse(FindingKind::OutOfBounds, "past the end of local memory");
   }
   const Allocation *at = launch.memory.find(address, bytes);
-  if (at && (at->writable || !write))
+  if (at && (at->writable || !write)) {
+    warp.checkDependence(instr, *at, lane);
     return {at->host + (address - at->address)};
+  }
   if (at)
     return refuse(FindingKind::OutOfBounds, "a write to '" + at->name + "', which the kernel may only read");
   const Allocation *before = launch.memory.near(address);

@@ -32,6 +32,8 @@ std::string_view nameOf(FindingKind kind) {
       "register-budget",
       "store-not-awaited",
       "cluster-use",
+      "early-access",
+      "missing-grid-wait",
       "bad-launch",
       "step-limit",
       "trap",

@@ -39,6 +39,8 @@ enum class FindingKind : uint8_t {
   RegisterBudget,
   StoreNotAwaited,
   ClusterUse,
+  EarlyAccess,
+  MissingGridWait,
   BadLaunch,
   StepLimit,
   Trap,

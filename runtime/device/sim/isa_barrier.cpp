@@ -69,7 +69,7 @@ bool arriveAt(Warp &warp, const Instr &instr, uint32_t id, uint32_t count, bool 
 }
 
 /// Waits for the end of the generation at which the group has arrived.
-Step waitAt(Warp &warp, uint32_t id, uint32_t generation) {
+Step waitAt(Warp &warp, uint32_t mask, uint32_t id, uint32_t generation) {
   NamedBarrier &barrier = warp.block.named[id];
   if (barrier.generation == generation)
     completeIfDone(barrier, warp.block);
@@ -79,7 +79,7 @@ Step waitAt(Warp &warp, uint32_t id, uint32_t generation) {
              std::to_string(expectedOf(barrier, warp.block)) + " threads have arrived";
     });
   warp.current->arrived = false;
-  warp.known.merge(barrier.published);
+  warp.learn(barrier.published, mask);
   return Step::Next;
 }
 
@@ -95,7 +95,7 @@ Step namedBarrier(Warp &warp, const Instr &instr, uint32_t mask) {
       return Step::Stop;
     warp.current->arrived = instr.imm[0];
   }
-  return instr.imm[0] ? waitAt(warp, id, warp.current->generation) : Step::Next;
+  return instr.imm[0] ? waitAt(warp, mask, id, warp.current->generation) : Step::Next;
 }
 
 //===----------------------------------------------------------------------===//
@@ -143,7 +143,7 @@ Step waitForCluster(Warp &warp, const Instr &instr, uint32_t mask) {
              " threads have arrived";
     });
   warp.clusterArrived &= ~mask;
-  warp.known.merge(cluster.published);
+  warp.learn(cluster.published, mask);
   return Step::Next;
 }
 

@@ -120,6 +120,7 @@ Step copyBytes(Warp &warp, const Instr &instr, uint32_t mask) {
       warp.report(FindingKind::OutOfBounds, instr, "a bulk copy beyond a buffer of global memory", 1u << lane);
     if (!allocation || !place)
       return Step::Stop;
+    warp.checkDependence(instr, *allocation, lane);
     std::byte *inGlobal = allocation->host + (global - allocation->address);
     auto deliver = [&](Block &block, Mbarrier &barrier) {
       block.writeShared(warp, instr, place.offset, bytes, loadAccess(warp, instr, barrier), lane);

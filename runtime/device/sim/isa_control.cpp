@@ -81,8 +81,8 @@ void decodeProxyFence(Decoder &d) {
 }
 
 /// With it relaxed arrivals release, and relaxed waits acquire.
-Step fenceMemory(Warp &warp, const Instr &, uint32_t) {
-  warp.known.merge(warp.heard);
+Step fenceMemory(Warp &warp, const Instr &, uint32_t mask) {
+  warp.learn(warp.heard, mask);
   warp.released = warp.known;
   warp.release();
   return Step::Next;
@@ -167,6 +167,15 @@ void decodeSetRegisters(Decoder &d) {
   d.exec(setRegisters);
 }
 
+/// Kernels run one after another here, so what they depend on is over; what is checked is that the wait is there.
+Step waitForGrids(Warp &warp, const Instr &, uint32_t mask) {
+  warp.gridWaited |= mask;
+  warp.known.gridWaited = true;
+  if (!std::exchange(warp.block.gridWaited, true))
+    ++warp.block.launch.waitedBlocks;
+  return Step::Next;
+}
+
 Step call(Warp &warp, const Instr &instr, uint32_t mask) {
   warp.report(FindingKind::Trap, instr, "a call: an assertion of the kernel fails, or it prints", mask);
   return Step::Stop;
@@ -198,10 +207,10 @@ void addControlInstructions(DecodeTable &table) {
     d.read(1, 0, Type::B32);
     d.exec(yield);
   };
-  // Kernels run one after another here: what they depend on is over.
   table["griddepcontrol"] = [](Decoder &d) {
-    d.require({"launch_dependents", "wait"});
-    decodeNothing(d, 0);
+    bool wait = d.require({"launch_dependents", "wait"}) == "wait";
+    d.count(0);
+    d.exec(wait ? waitForGrids : nothing);
   };
 }
 

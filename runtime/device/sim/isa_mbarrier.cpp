@@ -132,9 +132,11 @@ Step testWait(Warp &warp, const Instr &instr, uint32_t mask) {
     bool over = instr.imm[1] ? (barrier->phase & 1) != (operand & 1) : barrier->phase > operand;
     answer |= uint32_t(over) << lane;
     if (over) {
-      Knowledge &to = instr.imm[3] ? warp.heard : warp.known;
-      to.merge(barrier->published);
-      to.seen.raise(barrier->channel, barrier->phase);
+      if (instr.imm[3])
+        warp.heard.merge(barrier->published);
+      else
+        warp.learn(barrier->published, 1u << lane);
+      (instr.imm[3] ? warp.heard : warp.known).seen.raise(barrier->channel, barrier->phase);
     } else if (!missing) {
       missing = barrier;
       phase = instr.imm[1] ? "the end of a phase of parity " + std::to_string(operand & 1)

@@ -76,6 +76,7 @@ bool TensorCopy::row(uint64_t index, uint64_t global, int64_t first, int64_t las
                   1u << lane);
       return false;
     }
+    warp.checkDependence(instr, *allocation, lane);
     host = allocation->host + (global - allocation->address);
   }
   for (uint64_t chunk = 0; chunk < rowBytes(); chunk += kChunk) {

@@ -217,7 +217,7 @@ Step activeMask(Warp &warp, const Instr &instr, uint32_t mask) {
 }
 
 Step syncWarp(Warp &warp, const Instr &instr, uint32_t mask) {
-  return together(warp, instr, mask, 0, [](uint32_t) {});
+  return together(warp, instr, mask, 0, [&](uint32_t lanes) { warp.gridWaited |= warp.gridWaited & lanes ? lanes : 0; });
 }
 
 } // namespace

@@ -13,6 +13,7 @@
 #include "runtime/device/sim/program.h"
 #include "runtime/device/sim/shadow.h"
 
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <list>
@@ -36,6 +37,10 @@ struct LaunchContext {
   bool traceInstructions = false, traceBarriers = false, traceTma = false, traceWgmma = false;
   /// Serialises atomics on global memory.
   std::mutex atomics;
+  /// Blocks in which a thread has executed griddepcontrol.wait.
+  std::atomic<uint64_t> waitedBlocks = 0;
+  /// A finding has ended the run.
+  std::atomic<bool> stopped = false;
 };
 
 class Block;
@@ -127,6 +132,16 @@ public:
   Step wait(F describe, FindingKind kind = FindingKind::Deadlock);
   /// What this warp has done so far happens before what others do after they hear of it.
   void release() { known.seen.raise(channel, known.seen.get(channel) + 1); }
+  /// `lanes` go on behind what others have done.
+  void learn(const Knowledge &other, uint32_t lanes) {
+    known.merge(other);
+    gridWaited |= other.gridWaited ? lanes : 0;
+  }
+  /// A finding unless the lane may touch that memory already.
+  void checkDependence(const Instr &instr, const Allocation &allocation, int lane) {
+    if (allocation.dependent && !(gridWaited >> lane & 1))
+      reportEarly(instr, allocation, lane);
+  }
   uint32_t pcOf(const Instr &instr) const;
 
   Block &block;
@@ -136,6 +151,8 @@ public:
   uint32_t live;
   Group *current = nullptr;
   Knowledge known;
+  /// Lanes behind a griddepcontrol.wait, their own or that of a thread they are ordered behind.
+  uint32_t gridWaited = 0;
   std::vector<std::byte> local;
   std::map<int, BulkGroups> bulk;
   /// cp.async: its clock component, and groups committed so far. The lanes of a warp count together.
@@ -169,6 +186,7 @@ private:
   Step execute(Group &group, const Instr &instr, uint32_t mask);
   void checkRegisters(const Instr &instr);
   void checkAligned(const Instr &instr, uint32_t mask);
+  void reportEarly(const Instr &instr, const Allocation &allocation, int lane);
 
   std::vector<uint64_t> rows;
   std::vector<uint32_t> predicates;
@@ -242,6 +260,8 @@ public:
   /// By warpgroup.
   std::vector<std::vector<WarpgroupIssue>> wgmmaIssues, registerIssues;
   int64_t freeRegisters = 0;
+  /// A thread has executed griddepcontrol.wait.
+  bool gridWaited = false;
 
 private:
   Place touched(Warp &warp, const Instr &instr, Place place, int lane);

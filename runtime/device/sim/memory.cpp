@@ -30,20 +30,20 @@ struct PackedMap {
 static_assert(sizeof(PackedMap) <= TensorMap::kBytes);
 } // namespace
 
-void GlobalMemory::addAt(uint64_t address, std::string name, std::span<std::byte> bytes, bool writable) {
+void GlobalMemory::addAt(uint64_t address, std::string name, std::span<std::byte> bytes, bool writable, bool dependent) {
   auto after = std::upper_bound(allocations.begin(), allocations.end(), address,
                                 [](uint64_t address, const Allocation &other) { return address < other.address; });
-  allocations.insert(after, {std::move(name), address, bytes.size(), bytes.data(), writable});
+  allocations.insert(after, {std::move(name), address, bytes.size(), bytes.data(), writable, dependent});
 }
 
-uint64_t GlobalMemory::add(std::string name, std::span<std::byte> bytes, bool writable, uint64_t address) {
+uint64_t GlobalMemory::add(std::string name, std::span<std::byte> bytes, bool writable, uint64_t address, bool dependent) {
   if (address) {
-    addAt(address, std::move(name), bytes, writable);
+    addAt(address, std::move(name), bytes, writable, dependent);
     return address;
   }
   address = std::max(next, kBuffers);
   next = (address + bytes.size() + kGuardBytes + kBufferAlign - 1) / kBufferAlign * kBufferAlign;
-  addAt(address, std::move(name), bytes, writable);
+  addAt(address, std::move(name), bytes, writable, dependent);
   return address;
 }
 

@@ -25,14 +25,16 @@ struct Allocation {
   uint64_t address = 0, bytes = 0;
   std::byte *host = nullptr;
   bool writable = true;
+  /// The kernel in front may still write or read it: only for threads behind griddepcontrol.wait.
+  bool dependent = false;
 };
 
 /// The global memory of a launch: allocations far apart, so that an access past an end hits nothing.
 class GlobalMemory {
 public:
   /// Puts a buffer at `address`, or if that is 0 at the next free one, 256-byte aligned as cudaMalloc does; returns where it is.
-  uint64_t add(std::string name, std::span<std::byte> bytes, bool writable, uint64_t address = 0);
-  void addAt(uint64_t address, std::string name, std::span<std::byte> bytes, bool writable);
+  uint64_t add(std::string name, std::span<std::byte> bytes, bool writable, uint64_t address = 0, bool dependent = false);
+  void addAt(uint64_t address, std::string name, std::span<std::byte> bytes, bool writable, bool dependent = false);
   /// The allocation that holds `address`, or the one before it that ends nearest; null if there is none.
   const Allocation *near(uint64_t address) const;
   /// The allocation that holds all of [address, address + bytes), or null.

@@ -217,7 +217,7 @@ Result<void> SimSession::addOperand(const Dispatch &dispatch, const sim::RecipeO
     std::memset(region.host, 0xff, region.bytes);
   operands.push_back({value.name, {region.host, region.bytes}, operand.written, region.address});
   for (const Region &member : place.members)
-    members.push_back({value.name, {member.host, member.bytes}, false, member.address});
+    members.push_back({value.name, {member.host, member.bytes}, false, member.address, operand.early});
   return {};
 }
 

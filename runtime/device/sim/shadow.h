@@ -48,7 +48,10 @@ struct Knowledge {
   Clock seen, fenced;
   /// mbarrier.inits that have become visible by fence.mbarrier_init and a relaxed arrival alone.
   Clock inits;
+  /// A thread has executed griddepcontrol.wait.
+  bool gridWaited = false;
   void merge(const Knowledge &other) {
+    gridWaited |= other.gridWaited;
     seen.merge(other.seen);
     fenced.merge(other.fenced);
     inits.merge(other.inits);

@@ -190,14 +190,13 @@ void addModuleVariables(LaunchContext &context, std::vector<std::vector<std::byt
 /// Runs the clusters on `threads` host threads; sums what they executed.
 uint64_t runClusters(LaunchContext &context, uint64_t clusters, int threads) {
   std::atomic<uint64_t> next = 0, steps = 0;
-  std::atomic<bool> stop = false;
   auto work = [&] {
-    for (uint64_t i = next++; i < clusters && !stop; i = next++) {
+    for (uint64_t i = next++; i < clusters && !context.stopped; i = next++) {
       Cluster cluster(context, i);
       cluster.run();
       steps += cluster.steps();
       if (cluster.stopped)
-        stop = true;
+        context.stopped = true;
     }
   };
   std::vector<std::thread> workers;
@@ -207,6 +206,25 @@ uint64_t runClusters(LaunchContext &context, uint64_t clusters, int threads) {
   for (std::thread &worker : workers)
     worker.join();
   return steps;
+}
+
+/// A kernel's end must mean that of the kernel in front, since it is all that the kernel behind waits for.
+void checkGridWaits(LaunchContext &context, uint64_t blocks) {
+  uint64_t missing = blocks - context.waitedBlocks;
+  if (context.stopped || missing == 0 || (missing < blocks && !context.strict))
+    return;
+  std::string some = std::to_string(missing) + " of " + std::to_string(blocks) +
+                     " blocks end without griddepcontrol.wait: a launch "
+                     "of such blocks alone could end before the kernel in front of it";
+  std::string none =
+      "no thread of the launch executes griddepcontrol.wait: it may end before the kernel in front of it, for which "
+      "the kernel behind it then does not wait either";
+  Finding finding{.kind = FindingKind::MissingGridWait,
+                  .message = missing == blocks ? none : some,
+                  .line = 0,
+                  .instruction = {},
+                  .source = {}};
+  context.findings.add(std::move(finding));
 }
 
 } // namespace
@@ -246,9 +264,11 @@ Result<Report> run(const Module &module, const Launch &launch, const Options &gi
   }
   std::vector<std::vector<std::byte>> storage;
   addModuleVariables(context, storage);
+  bool programmatic = context.check && launch.programmatic;
   std::vector<uint64_t> addresses;
   for (const Buffer &buffer : launch.buffers)
-    addresses.push_back(context.memory.add(buffer.name, buffer.bytes, buffer.writable, buffer.address));
+    addresses.push_back(
+        context.memory.add(buffer.name, buffer.bytes, buffer.writable, buffer.address, programmatic && !buffer.early));
   if (auto written = writeArguments(context, launch, addresses); !written)
     return tl::unexpected(written.error());
   auto begin = std::chrono::steady_clock::now();
@@ -256,6 +276,8 @@ Result<Report> run(const Module &module, const Launch &launch, const Options &gi
   report.blocks = blocks;
   report.instructions = runClusters(context, blocks / blocksOf(context.cluster), options.threads);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (programmatic)
+    checkGridWaits(context, blocks);
   report.findings = context.findings.take();
   return report;
 }

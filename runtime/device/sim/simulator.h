@@ -19,11 +19,11 @@
 #ifndef QUANT_RUNTIME_DEVICE_SIM_SIMULATOR_H
 #define QUANT_RUNTIME_DEVICE_SIM_SIMULATOR_H
 
+#include "runtime/abi/launch_recipe.h"
 #include "runtime/abi/result.h"
 #include "runtime/device/sim/finding.h"
 #include "runtime/device/sim/memory.h"
 
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -64,6 +64,8 @@ struct Buffer {
   bool writable = true;
   /// Where kernels see it; 0: at an address of its own.
   uint64_t address = 0;
+  /// Of a programmatic launch: no kernel in front writes it, so that this one may touch it before griddepcontrol.wait.
+  bool early = false;
 };
 
 /// Kernel arguments: a buffer's address (and `offset` bytes), a scalar of 4 or 8 bytes, a tensor map of a buffer.
@@ -92,6 +94,8 @@ struct Launch {
   uint64_t dynamicSharedBytes = 0;
   std::vector<Buffer> buffers;
   std::vector<Argument> arguments;
+  /// The kernel in front may still run (abi::LaunchRecipe::programmatic). That is checked; here it never does.
+  bool programmatic = false;
 };
 
 struct Options {
@@ -122,41 +126,36 @@ struct Report {
 /// or shared memory that no sm_90 has, too much memory, clusters that do not fit.
 Result<Report> run(const Module &module, const Launch &launch, const Options &options);
 
-/// An operand of a recipe.
+using Dims = abi::Sizes;
+
+/// An operand of a recipe, for the dims given to Recipe::operands.
 struct RecipeOperand {
   std::string name, dtype;
-  bool written = false;
-  /// Bytes and shape for the dims given to Recipe::operands.
+  bool written = false, early = false;
   uint64_t bytes = 0;
   std::vector<int64_t> shape;
   /// In a program: the dispatch's operands that it is.
   std::vector<int> from;
 };
 
-using Dims = std::map<std::string, int64_t>;
-
-/// A launch recipe, as lowering/nvvm/LaunchRecipe.h writes it.
+/// A launch recipe as the simulator follows it.
 class Recipe {
 public:
+  explicit Recipe(abi::LaunchRecipe recipe) : recipe(std::move(recipe)) {}
   /// `text`: one recipe, or a list of {"name": ..., "launch": recipe} such as quant-compile --kernels-to writes, of which
   /// `kernel` picks one by either name; empty: the only one.
   static Result<Recipe> parse(std::string_view text, std::string_view kernel);
-  ~Recipe();
-  Recipe(Recipe &&) noexcept;
 
-  std::string kernel() const;
+  const std::string &kernel() const { return recipe.kernel; }
   /// In a program: what that calls the recipe's M; else empty.
-  std::string rows() const;
+  const std::string &rows() const { return recipe.rows; }
   Result<std::vector<RecipeOperand>> operands(const Dims &dims) const;
-  /// The launch for these dims ("M", "sms", ...); a buffer per operand, in the recipe's order. A grid of 0 blocks has grid[0] =
-  /// 0.
+  /// The launch for these dims ("M", "sms", ...); a buffer per operand, in the recipe's order, then those that operands point to.
+  /// A grid of 0 blocks has grid[0] = 0.
   Result<Launch> launch(const Dims &dims, std::vector<Buffer> buffers) const;
 
 private:
-  struct Data;
-  explicit Recipe(std::unique_ptr<Data> data);
-
-  std::unique_ptr<Data> data;
+  abi::LaunchRecipe recipe;
 };
 
 } // namespace quant::sim

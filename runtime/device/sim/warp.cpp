@@ -93,6 +93,15 @@ void Warp::report(FindingKind kind, const Instr &instr, std::string message, uin
   block.report(kind, &instr, static_cast<int>(index * kWarpLanes) + lane, std::move(message));
 }
 
+void Warp::reportEarly(const Instr &instr, const Allocation &allocation, int lane) {
+  if (!reportAgain(FindingKind::EarlyAccess, instr))
+    report(FindingKind::EarlyAccess, instr,
+           "touches '" + allocation.name +
+               "', which the kernel in front may still use: griddepcontrol.wait must come first, or the " +
+               "recipe call the operand early if it is a constant",
+           1u << lane);
+}
+
 bool Warp::reportAgain(FindingKind kind, const Instr &instr) {
   return block.launch.findings.addAgain(kind, block.program.function->body[instr.statement].line);
 }

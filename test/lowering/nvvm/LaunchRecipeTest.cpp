@@ -5,10 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/nvvm/Fp8Gemm.h"
+#include "lowering/nvvm/simt/Quantize.h"
 
 #include <gtest/gtest.h>
 
+using namespace quant;
 using namespace quant::nvvm;
 
 namespace {
@@ -72,8 +73,8 @@ TEST_F(Fp8GemmRecipe, TensorMapsAreLegal) {
       if (const auto *map = std::get_if<TensorMapParameter>(&parameter)) {
         int64_t elementBytes = map->dataType == "UINT8" ? 1 : map->dataType == "BFLOAT16" ? 2 : 4;
         std::map<std::string, int64_t> dims = {{"M", m}};
-        EXPECT_EQ(map->strideBytes.evaluate(dims) % 16, 0);
-        EXPECT_GE(map->strideBytes.evaluate(dims), map->dim[0].evaluate(dims) * elementBytes);
+        EXPECT_EQ(*map->strideBytes[0].evaluate(dims) % 16, 0);
+        EXPECT_GE(*map->strideBytes[0].evaluate(dims), *map->dim[0].evaluate(dims) * elementBytes);
         EXPECT_LE(map->box[0], 256);
         EXPECT_LE(map->box[1], 256);
         EXPECT_EQ(map->box[0] * elementBytes % 16, 0);
@@ -87,6 +88,28 @@ nlohmann::ordered_json recipeOf(const Fp8GemmConfig &config) {
   auto kernel = compileFp8Gemm(config);
   EXPECT_TRUE(kernel) << kernel.error().message;
   return kernel ? kernel->recipe.toJson() : nlohmann::ordered_json();
+}
+
+/// Reading gives back what was written.
+void expectRoundTrip(const Result<CompiledKernel> &kernel) {
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  auto json = kernel->recipe.toJson();
+  auto read = LaunchRecipe::fromJson(nlohmann::ordered_json::parse(json.dump()));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->toJson().dump(), json.dump());
+}
+
+TEST(LaunchRecipe, RoundTripOfEveryForm) {
+  Fp8GemmConfig ragged{136, 1001, 64, 64}, swapped{256, 512, 16, 128}, split{200, 1024, 64, 64}, pair{320, 512, 128, 64};
+  swapped.swapAB = true;
+  split.splitK = 4;
+  split.bias = split.accumulate = true;
+  split.outputType = OutputType::f32;
+  pair.multicast = Multicast::b;
+  for (const Fp8GemmConfig &config : {ragged, swapped, split, pair})
+    expectRoundTrip(compileFp8Gemm(config));
+  expectRoundTrip(compileQuantize({.k = 1001}));
+  expectRoundTrip(compileDequantize({.n = 200, .k = 300}));
 }
 
 TEST(Fp8GemmRecipeOptions, RowsOfAnyKHaveAPitch) {

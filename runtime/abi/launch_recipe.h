@@ -1,0 +1,152 @@
+//===- launch_recipe.h - how a GPU kernel is launched -------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Everything a launcher must know about a kernel besides its code. A launcher that follows the recipe needs no knowledge of its
+// own about tiles, swizzles or parameters. The compiler writes recipes with toJson, devices read them with fromJson;
+// docs/module-format.md describes the JSON, test/gpu/recipe.py is a launcher that reads it by itself.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_ABI_LAUNCH_RECIPE_H
+#define QUANT_RUNTIME_ABI_LAUNCH_RECIPE_H
+
+#include "runtime/abi/result.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace quant::abi {
+
+/// Run-time sizes by name: "M", "sms", "tokens".
+using Sizes = std::map<std::string, int64_t>;
+
+/// A size that may depend on run-time sizes. Prints as the expressions of docs/module-format.md: 128, "M", ["*", 4, "M"].
+class SizeExpr {
+public:
+  SizeExpr(int64_t value) : value(value) {}
+  static SizeExpr dim(std::string name) { return SizeExpr(std::move(name), {}); }
+  friend SizeExpr operator*(const SizeExpr &a, const SizeExpr &b) { return SizeExpr("*", {a, b}); }
+  static SizeExpr ceilDiv(const SizeExpr &a, const SizeExpr &b) { return SizeExpr("ceildiv", {a, b}); }
+  static SizeExpr min(const SizeExpr &a, const SizeExpr &b) { return SizeExpr("min", {a, b}); }
+  /// Errors: what is no expression, or one more than 8 deep.
+  static Result<SizeExpr> fromJson(const nlohmann::ordered_json &json, int depth = 0);
+
+  /// Errors: a size that is missing, operands below 0 or beyond 2^31, an unknown operator, a division by zero.
+  Result<int64_t> evaluate(const Sizes &sizes) const;
+  nlohmann::ordered_json toJson() const;
+
+private:
+  SizeExpr(std::string symbol, std::vector<SizeExpr> operands) : symbol(std::move(symbol)), operands(std::move(operands)) {}
+
+  /// Empty: a constant. Without operands: the name of a dim. Else an operator of two.
+  std::string symbol;
+  int64_t value = 0;
+  std::vector<SizeExpr> operands;
+};
+
+Result<std::vector<int64_t>> evaluate(const std::vector<SizeExpr> &exprs, const Sizes &sizes);
+
+/// An operand's place in memory, for given sizes.
+struct Extent {
+  std::vector<int64_t> shape;
+  uint64_t bytes = 0;
+};
+
+/// A tensor in global memory, row-major, 16-byte aligned, dense unless it has a pitch.
+struct Operand {
+  std::string name;
+  /// MLIR's names: f8E4M3FN, f32, bf16.
+  std::string dtype;
+  bool written = false;
+  /// Outermost first.
+  std::vector<SizeExpr> shape;
+  /// In a program: the dispatch's operands that this one is, several where a weight's parts must stand row after row in one
+  /// buffer.
+  std::vector<int> from = {};
+  /// Bytes from one row (of the innermost dimension) to the next; 0: rows are dense. What lies between two rows is never used.
+  int64_t pitchBytes = 0;
+  /// Written by adding to what is there.
+  bool accumulated = false;
+  /// Memory that the kernel needs while it runs, no input and no result.
+  bool scratch = false;
+  /// Must hold zeros before the first launch; the kernel leaves zeros.
+  bool zeroed = false;
+  /// A constant such as a weight, which no kernel in front of this one writes: LaunchRecipe::programmatic.
+  bool early = false;
+
+  /// Errors: those of the shape, an unknown dtype, more than 1 TiB, a pitch shorter than a row.
+  Result<Extent> extent(const Sizes &sizes) const;
+};
+
+/// A parameter that is a CUtensorMap of one operand. Element strides are 1, no interleave, out-of-range elements read as zero.
+struct TensorMapParameter {
+  int operand = 0;
+  /// CUtensorMapDataType without its prefix: UINT8, FLOAT32, BFLOAT16.
+  std::string dataType;
+  /// Innermost first, as cuTensorMapEncodeTiled wants them; strides are in bytes and leave out the innermost.
+  std::vector<SizeExpr> dim = {};
+  std::vector<SizeExpr> strideBytes = {};
+  std::vector<int64_t> box = {};
+  /// 0 (none), 32, 64 or 128.
+  int swizzleBytes = 0;
+  /// 0 (none), 64, 128 or 256.
+  int l2PromotionBytes = 0;
+};
+
+/// A parameter that is an operand's address.
+struct PointerParameter {
+  int operand = 0;
+};
+
+/// An integer parameter of 32 or 64 bits.
+struct I32Parameter {
+  SizeExpr value = 0;
+};
+struct I64Parameter {
+  SizeExpr value = 0;
+};
+
+using Parameter = std::variant<TensorMapParameter, PointerParameter, I32Parameter, I64Parameter>;
+
+/// How to launch one kernel.
+struct LaunchRecipe {
+  std::string kernel;
+  std::array<int64_t, 3> block = {1, 1, 1};
+  std::array<int64_t, 3> cluster = {1, 1, 1};
+  /// Blocks along x; may name "sms", the multiprocessors to use. 0: launch nothing (tensor maps of empty tensors do not exist).
+  SizeExpr grid = 0;
+  int64_t dynamicSharedBytes = 0;
+  /// Largest value of each run-time size the kernel is right for.
+  Sizes limits;
+  std::vector<Operand> operands;
+  /// In the order of the kernel's signature.
+  std::vector<Parameter> parameters;
+  /// In a program: its name of the run-time size that is M here; empty where the recipe names no M.
+  std::string rows;
+  /// It may be launched with programmatic stream serialization, so while the kernel in front of it still runs: it touches no
+  /// operand but the `early` ones before griddepcontrol.wait.
+  bool programmatic = false;
+  /// What the kernel was built from, for people and reports: {"n": 7168, ...}.
+  Sizes config;
+
+  /// Errors say what is missing or malformed; what a recipe does not need to have, and unknown keys, are passed over.
+  static Result<LaunchRecipe> fromJson(const nlohmann::ordered_json &json);
+  nlohmann::ordered_json toJson() const;
+
+  /// Blocks along x for these sizes. Errors: those of the grid, a size beyond its limit, 2^31 blocks.
+  Result<int64_t> blocks(const Sizes &sizes) const;
+};
+
+} // namespace quant::abi
+
+#endif // QUANT_RUNTIME_ABI_LAUNCH_RECIPE_H

@@ -1,0 +1,173 @@
+//===- launch_recipe_test.cpp - launch recipes -------------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/abi/launch_recipe.h"
+
+#include <nlohmann/json.hpp>
+
+#include <gtest/gtest.h>
+
+namespace quant::abi {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string messageOf(const auto &result) { return result ? "" : result.error().message; }
+
+/// Every key that a recipe can have.
+constexpr const char *kEverything =
+    R"({"format":1,"kernel":"k","arch":"sm_90a","config":{"n":576,"split_k":-1},"block":[384,1,1],"cluster":[2,1,1],)"
+    R"("grid":["*",2,["min",["ceildiv","sms",2],["+","M",1]]],"dynamic_shared_bytes":199248,"limits":{"M":2147483520},)"
+    R"("operands":[{"name":"a","dtype":"f8E4M3FN","access":"read","shape":["M",1001],"pitch_bytes":1008,"from":[0]},)"
+    R"({"name":"b","dtype":"f8E4M3FN","access":"read","shape":[576,1001],"early":true,"from":[2,4]},)"
+    R"({"name":"d","dtype":"bf16","access":"readwrite","shape":["M",576],"from":[5]},)"
+    R"({"name":"workspace","dtype":"f32","access":"write","shape":[4,64],"scratch":true},)"
+    R"({"name":"counters","dtype":"i32","access":"write","shape":[4],"scratch":true,"initial":"zero"}],)"
+    R"("parameters":[{"kind":"tensor_map","operand":0,"data_type":"UINT8","dim":[1001,"M"],"stride_bytes":[1008],)"
+    R"("box":[128,64],"swizzle":"128B","l2_promotion":"256B"},)"
+    R"({"kind":"tensor_map","operand":2,"data_type":"FLOAT32","dim":[576,"M",1],"stride_bytes":[1152,["*",1152,"M"]],)"
+    R"("box":[64,1,1],"swizzle":"none","l2_promotion":"none"},)"
+    R"({"kind":"pointer","operand":3},{"kind":"i32","value":"M"},{"kind":"i64","value":0}],"rows":"tokens","programmatic":true})";
+
+/// The error of a recipe with another value at a place, empty: none.
+std::string errorWith(const char *place, const char *value) {
+  Json json = Json::parse(kEverything);
+  json[Json::json_pointer(place)] = Json::parse(value);
+  return messageOf(LaunchRecipe::fromJson(json));
+}
+
+TEST(LaunchRecipe, RoundTrip) {
+  auto recipe = LaunchRecipe::fromJson(Json::parse(kEverything));
+  ASSERT_TRUE(recipe) << recipe.error().message;
+  EXPECT_EQ(recipe->toJson().dump(), kEverything);
+  EXPECT_TRUE(recipe->programmatic);
+  EXPECT_FALSE(recipe->operands[0].early);
+  EXPECT_TRUE(recipe->operands[1].early);
+  EXPECT_EQ(recipe->operands[1].from, (std::vector<int>{2, 4}));
+  EXPECT_TRUE(recipe->operands[2].accumulated && recipe->operands[2].written);
+  EXPECT_TRUE(recipe->operands[4].zeroed && recipe->operands[4].scratch);
+  EXPECT_EQ(std::get<TensorMapParameter>(recipe->parameters[0]).swizzleBytes, 128);
+  EXPECT_EQ(std::get<TensorMapParameter>(recipe->parameters[1]).strideBytes.size(), 2u);
+}
+
+TEST(LaunchRecipe, WhatMayBeMissing) {
+  Json json = Json::parse(kEverything);
+  for (const char *key : {"format", "arch", "config", "rows", "programmatic"})
+    json.erase(key);
+  for (Json &operand : json["operands"])
+    for (const char *key : {"pitch_bytes", "scratch", "initial", "early", "from"})
+      operand.erase(key);
+  json["parameters"][0].erase("l2_promotion");
+  json["comment"] = "passed over";
+  auto recipe = LaunchRecipe::fromJson(json);
+  ASSERT_TRUE(recipe) << recipe.error().message;
+  EXPECT_FALSE(recipe->programmatic);
+  EXPECT_FALSE(recipe->toJson().contains("programmatic"));
+}
+
+TEST(LaunchRecipe, WhatMustBeThere) {
+  for (const char *key : {"kernel", "block", "cluster", "grid", "dynamic_shared_bytes", "limits", "operands", "parameters"}) {
+    Json json = Json::parse(kEverything);
+    json.erase(key);
+    std::string error = messageOf(LaunchRecipe::fromJson(json));
+    EXPECT_TRUE(error.starts_with("the recipe is malformed: ")) << error;
+    EXPECT_NE(error.find(key), std::string::npos) << error;
+  }
+}
+
+TEST(LaunchRecipe, Malformed) {
+  EXPECT_EQ(errorWith("/grid", R"(["*", 2])"), R"(the recipe has a size that is no expression: ["*",2])");
+  EXPECT_EQ(errorWith("/operands/0/shape/0", "true"), "the recipe has a size that is no expression: true");
+  EXPECT_TRUE(errorWith("/block/0", "1.5").starts_with("the recipe is malformed: "));
+  EXPECT_TRUE(errorWith("/block", "[1, 1]").starts_with("the recipe is malformed: "));
+  EXPECT_EQ(errorWith("/parameters/2/operand", "5"), "the recipe has a parameter of operand 5, but 5 operands");
+  EXPECT_EQ(errorWith("/operands/0/access", "\"append\""),
+            "operand 'a' has access 'append', which is none of read, write, readwrite");
+  EXPECT_EQ(errorWith("/parameters/0/swizzle", "\"96B\""),
+            "the recipe has a swizzle or l2_promotion '96B': none, 32B, 64B, 128B or 256B can stand there");
+  EXPECT_EQ(errorWith("/parameters/0/box", "[128]"), "the recipe has a tensor map whose dim, box and stride_bytes do not fit");
+  EXPECT_EQ(errorWith("/parameters/0/dim", "[1, 1, 1, 1, 1, 1]"),
+            "the recipe has a tensor map whose dim, box and stride_bytes do not fit");
+  EXPECT_EQ(errorWith("/parameters/2/kind", "\"f32\""), "the recipe has an unknown parameter kind 'f32'");
+  EXPECT_EQ(errorWith("/format", "2"), "the recipe has format 2; this program reads 1");
+  EXPECT_TRUE(errorWith("/programmatic", "1").starts_with("the recipe is malformed: "));
+  std::string deep = "1";
+  for (int i = 0; i < 100; ++i)
+    deep = "[\"+\", 1, " + deep + "]";
+  EXPECT_TRUE(errorWith("/grid", deep.c_str()).starts_with("the recipe has a size that is no expression: "));
+}
+
+/// Any value at any place gives a recipe or an error.
+TEST(LaunchRecipe, NothingCrashes) {
+  Json places = Json::parse(kEverything).flatten();
+  for (const auto &[place, old] : places.items())
+    for (const char *value : {"null", "-1", "1e300", "18446744073709551615", "\"\"", "\"M\"", "[]", "{}", "[[]]", "true"}) {
+      Json json = Json::parse(kEverything);
+      json[Json::json_pointer(place)] = Json::parse(value);
+      auto recipe = LaunchRecipe::fromJson(json);
+      if (!recipe)
+        continue;
+      Sizes sizes = {{"M", 100}, {"sms", 4}};
+      (void)recipe->blocks(sizes);
+      for (const Operand &operand : recipe->operands)
+        (void)operand.extent(sizes);
+    }
+}
+
+//===----------------------------------------------------------------------===//
+// For given sizes
+//===----------------------------------------------------------------------===//
+
+std::string evaluated(const char *text, const Sizes &sizes) {
+  auto expr = SizeExpr::fromJson(Json::parse(text));
+  if (!expr)
+    return expr.error().message;
+  auto value = expr->evaluate(sizes);
+  return value ? std::to_string(*value) : value.error().message;
+}
+
+TEST(LaunchRecipe, Sizes) {
+  EXPECT_EQ(evaluated("7", {}), "7");
+  EXPECT_EQ(evaluated(R"(["*", 4, ["ceildiv", "M", 4]])", {{"M", 5}}), "8");
+  EXPECT_EQ(evaluated(R"(["+", ["min", "M", 3], 1])", {{"M", 5}}), "4");
+  EXPECT_EQ(evaluated("\"N\"", {{"M", 5}}), "the recipe needs the size 'N'");
+  EXPECT_EQ(evaluated(R"(["-", 1, 1])", {}), R"(the recipe has an unknown operator or divides by zero: ["-",1,1])");
+  EXPECT_EQ(evaluated(R"(["ceildiv", 1, "M"])", {{"M", 0}}),
+            R"(the recipe has an unknown operator or divides by zero: ["ceildiv",1,"M"])");
+  EXPECT_EQ(evaluated(R"(["*", "M", 4294967296])", {{"M", 1}}), R"(the recipe has a size beyond 2^31: ["*","M",4294967296])");
+  EXPECT_EQ(evaluated(R"(["+", -1, 1])", {}), R"(the recipe has a size beyond 2^31: ["+",-1,1])");
+}
+
+TEST(LaunchRecipe, Extent) {
+  SizeExpr m = SizeExpr::dim("M");
+  Operand operand{"a", "bf16", false, {m, 20}};
+  EXPECT_EQ(operand.extent({{"M", 3}})->bytes, 120u);
+  EXPECT_EQ(operand.extent({{"M", 3}})->shape, (std::vector<int64_t>{3, 20}));
+  EXPECT_EQ(messageOf(operand.extent({})), "the recipe needs the size 'M'");
+  operand.pitchBytes = 48;
+  EXPECT_EQ(operand.extent({{"M", 3}})->bytes, 144u);
+  operand.pitchBytes = 32;
+  EXPECT_EQ(messageOf(operand.extent({{"M", 3}})), "operand 'a' has a pitch of 32 bytes for rows of 40");
+  EXPECT_EQ(messageOf(Operand{"a", "f64x", false, {m}}.extent({{"M", 3}})),
+            "operand 'a' has dtype f64x, which the runtime does not know");
+  EXPECT_EQ(messageOf(Operand{"a", "i8", false, {m, m}}.extent({{"M", 1 << 30}})), "operand 'a' is larger than 1 TiB");
+  EXPECT_EQ(messageOf(Operand{"a", "i8", false, {m}}.extent({{"M", -1}})), "operand 'a' is larger than 1 TiB");
+}
+
+TEST(LaunchRecipe, Blocks) {
+  LaunchRecipe recipe;
+  recipe.grid = SizeExpr::ceilDiv(SizeExpr::dim("M"), 128);
+  recipe.limits = {{"M", 1000}};
+  EXPECT_EQ(recipe.blocks({{"M", 0}}), 0);
+  EXPECT_EQ(recipe.blocks({{"M", 1000}}), 8);
+  EXPECT_EQ(messageOf(recipe.blocks({{"M", 1001}})), "the kernel is for M up to 1000");
+  recipe.grid = -1;
+  EXPECT_EQ(messageOf(recipe.blocks({})), "a grid of -1 blocks");
+}
+
+} // namespace
+} // namespace quant::abi
