@@ -229,6 +229,12 @@ void WarpRolesOp::getAsmBlockArgumentNames(Region &region, OpAsmSetValueNameFn s
   setName(region.getArgument(0), "warpgroup");
 }
 
+LogicalResult OneThreadOp::verify() {
+  if (getWarp() < 0 || getWarp() >= kWarpgroupWarps)
+    return emitOpError("of warp ") << getWarp() << ": a warpgroup has " << kWarpgroupWarps;
+  return success();
+}
+
 void ForTilesOp::getAsmBlockArgumentNames(Region &region, OpAsmSetValueNameFn setName) {
   for (auto [argument, name] : llvm::zip(region.getArguments(), ArrayRef<StringRef>{"m0", "n0", "tile", "part", "slot"}))
     setName(argument, name);
@@ -329,6 +335,8 @@ LogicalResult WgmmaOp::verify() {
   if (a.getRows() != kWgmmaRows || result.getColumns() != b.getRows())
     return emitOpError("of ") << a.getRows() << " by " << b.getRows() << " rows is not " << result << ", and A has " << kWgmmaRows
                               << " rows";
+  if (getOver() && getOver().getType().getColumns() != result.getColumns())
+    return emitOpError("over ") << getOver().getType() << " cannot take its registers for " << result;
   return success();
 }
 

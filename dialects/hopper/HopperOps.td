@@ -78,19 +78,54 @@ def Hopper_WarpRolesOp : Hopper_Op<"warp_roles", [
 }
 
 def Hopper_OneThreadOp : Hopper_Op<"one_thread", [SingleBlock, NoTerminator]> {
-  let summary = "runs its body in one lane of a warpgroup's first warp";
+  let summary = "runs its body in one lane of a warpgroup's first warp, or of warp 1, 2 or 3";
   let description = [{
     ```mlir
     func.func @load() {
       hopper.one_thread {
         %slot = hopper.first_slot
       }
+      hopper.one_thread warp 1 {
+      }
       return
     }
     ```
   }];
+  let arguments = (ins DefaultValuedAttr<I64Attr, "0">:$warp);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$body attr-dict";
+  let assemblyFormat = "(`warp` $warp^)? $body attr-dict";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// The kernels before and after
+//===----------------------------------------------------------------------===//
+
+def Hopper_LaunchDependentsOp : Hopper_Op<"launch_dependents"> {
+  let summary = "lets the next kernel of the stream start, where it was launched so that it may (PDL)";
+  let description = [{
+    Blocks of the next kernel take multiprocessors as this kernel's blocks leave them, instead of waiting for the last block.
+    That one waits with `wait_prerequisites`.
+
+    ```mlir
+    hopper.launch_dependents
+    ```
+  }];
+  let assemblyFormat = "attr-dict";
+}
+
+def Hopper_WaitPrerequisitesOp : Hopper_Op<"wait_prerequisites"> {
+  let summary = "waits until the kernels before this one are complete and what they wrote is visible";
+  let description = [{
+    Each thread that reads what a kernel before may have written, or writes what it may still read, comes here first. What may be
+    done before are set-up and loads of what no kernel writes: weights. Costs nothing in a kernel that was launched the ordinary
+    way.
+
+    ```mlir
+    hopper.wait_prerequisites
+    ```
+  }];
+  let assemblyFormat = "attr-dict";
 }
 
 def Hopper_YieldOp : Hopper_Op<"yield", [Terminator, Pure]> {
@@ -118,7 +153,7 @@ def Hopper_ForTilesOp : Hopper_Op<"for_tiles", [
     body gets a tile's first row and column, its number, and which part of it to compute, then what is carried from tile to
     tile. `group` rows of tiles are walked together, column by column, so that the blocks of a wave share what they read in L2.
     In a cluster, `pairs` says whether its blocks take tiles that neighbour in rows or in columns; there may be tiles beyond the
-    matrix, so that every block of a cluster walks equally far.
+    matrix, so that every block of a cluster walks equally far. With `first` a block visits its first tile only.
 
     ```mlir
     func.func @walk(%m: i32) {
@@ -132,11 +167,12 @@ def Hopper_ForTilesOp : Hopper_Op<"for_tiles", [
     ```
   }];
   let arguments = (ins I32:$m, I64Attr:$n, DenseI64ArrayAttr:$tile, I64Attr:$group,
-                       DefaultValuedAttr<I64Attr, "1">:$parts, OptionalAttr<StrAttr>:$pairs, Variadic<AnyType>:$init);
+                       DefaultValuedAttr<I64Attr, "1">:$parts, OptionalAttr<StrAttr>:$pairs, UnitAttr:$first,
+                       Variadic<AnyType>:$init);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $m `x` $n `tile` $tile `group` $group (`parts` $parts^)? (`pairs` $pairs^)? (`carry` `(` $init^ `:` type($init) `)` `->` type($results))?
+    $m `x` $n `tile` $tile `group` $group (`parts` $parts^)? (`pairs` $pairs^)? (`first` $first^)? (`carry` `(` $init^ `:` type($init) `)` `->` type($results))?
     $body attr-dict
   }];
   let hasRegionVerifier = 1;
@@ -293,11 +329,29 @@ def Hopper_TmaLoadOp : Hopper_Op<"tma_load", [HasParent<"ProduceOp">]> {
 // Math
 //===----------------------------------------------------------------------===//
 
+def Hopper_TmaPrefetchOp : Hopper_Op<"tma_prefetch"> {
+  let summary = "brings a box at [row, column] of a matrix into L2";
+  let description = [{
+    As `tma_load`, but no further than L2, and nobody is told. With `multicast` each block of the cluster takes its share of the
+    rows.
+
+    ```mlir
+    func.func @soon(%map: !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>, %n0: i32, %k0: i32) {
+      hopper.tma_prefetch %map[%n0, %k0] : !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_TensorMapType:$map, I32:$row, I32:$column, Optional<I32>:$multicast);
+  let assemblyFormat = "$map `[` $row `,` $column `]` (`multicast` $multicast^)? attr-dict `:` type($map)";
+}
+
 def Hopper_WgmmaOp : Hopper_Op<"wgmma"> {
   let summary = "starts A * B^T on the tensor core";
   let description = [{
     A warpgroup multiplies 64 rows of A by the rows of B, over all their columns, in one group of wgmmas with f32 sums that start
-    at zero.
+    at zero. With `over` they take the registers of a fragment that has had its last use: without it ptxas may start them in
+    registers of their own before that use, and spill where two accumulators do not fit.
 
     ```mlir
     func.func @multiply(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<96x128xf8E4M3FN, swizzle = 128>) {
@@ -306,9 +360,9 @@ def Hopper_WgmmaOp : Hopper_Op<"wgmma"> {
     }
     ```
   }];
-  let arguments = (ins Hopper_TileType:$a, Hopper_TileType:$b);
+  let arguments = (ins Hopper_TileType:$a, Hopper_TileType:$b, Optional<Hopper_FragmentType>:$over);
   let results = (outs Hopper_AccumulatorType:$result);
-  let assemblyFormat = "$a `,` $b attr-dict `:` type($a) `,` type($b) `->` type($result)";
+  let assemblyFormat = "$a `,` $b (`over` $over^ `:` type($over))? attr-dict `:` type($a) `,` type($b) `->` type($result)";
   let hasVerifier = 1;
 }
 

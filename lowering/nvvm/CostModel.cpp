@@ -21,7 +21,7 @@ static constexpr int64_t kBlockOfK = 128;
 /// Rows of one wgmma, hence of one step of one warpgroup.
 static constexpr int64_t kWgmmaRows = 64;
 /// SASS instructions of a warpgroup per K block beside the promotion's multiply-adds: barriers, scales, descriptors, loop.
-static constexpr double kLoopInstructions = 51;
+static constexpr double kLoopInstructions = 45;
 /// Cycles from wgmma's last operation to its wait's return, and of the two barriers of a stage.
 static constexpr double kWgmmaLatency = 60, kBarrierLatency = 40;
 /// Cycles of an epilogue beside its stores: the wait for the store before, barriers, the next tile's coordinates.

@@ -47,6 +47,8 @@ private:
   void allocate();
   void emitRoles();
   void emitProducer();
+  void emitLoads();
+  void emitPrefetches();
   void emitMath(Value warpgroup);
 
   /// A tile of D.
@@ -57,8 +59,14 @@ private:
   };
   using TileBody = function_ref<Value(const Tile &, Value slot)>;
   void forEachTile(TileBody body);
+  void atFirstTile(function_ref<void(const Tile &)> body);
+  ForTilesOp forTiles(ValueRange carried, bool first);
+  Tile tileOf(Block &block);
   using BlockBody = function_ref<SmallVector<Value>(Value blockK, ValueRange carried)>;
   SmallVector<Value> forEachBlock(const Tile &tile, ValueRange init, int64_t unroll, BlockBody body);
+  Value firstBlock(Value part);
+  /// What an operand's loads are told: its rows, if a cluster shares it.
+  Value sharedRows(Multicast operand, Value rows) { return config.multicast == operand ? rows : Value(); }
   Value lastStart(Value size, int64_t tile) {
     Value tiles = b.divUnsigned(b.add(size, tile - 1), b.constI32(tile));
     return b.mul(b.add(tiles, -1), tile);
@@ -97,6 +105,7 @@ KernelOp Emitter::emit(StringRef name) {
   auto kernel = b.create<KernelOp>(name, config.cluster());
   inBlock(b, kernel.getBody(), {}, [&](Block &body) {
     addArguments(body);
+    b.create<LaunchDependentsOp>();
     allocate();
     emitRoles();
   });
@@ -149,35 +158,50 @@ void Emitter::emitRoles() {
 // Tiles and K blocks
 //===----------------------------------------------------------------------===//
 
-void Emitter::forEachTile(TileBody body) {
-  Value first = b.create<FirstSlotOp>(SlotType::get(b.getContext()));
+ForTilesOp Emitter::forTiles(ValueRange carried, bool first) {
   StringAttr pairs;
   if (config.multicast != Multicast::none)
     pairs = b.getStringAttr(config.multicast == Multicast::b ? "rows" : "columns");
-  auto loop = b.create<ForTilesOp>(TypeRange(first.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
-                                   kTilesPerGroup, config.splitK, pairs, first);
+  return b.create<ForTilesOp>(carried.getTypes(), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN}, kTilesPerGroup,
+                              config.splitK, pairs, first, carried);
+}
+
+Emitter::Tile Emitter::tileOf(Block &block) {
+  Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), {}, {}};
+  tile.loadM = tile.m0;
+  tile.loadN = tile.n0;
+  if (config.multicast == Multicast::b)
+    tile.loadM = b.minUnsigned(tile.m0, lastStart(m, config.blockM));
+  if (config.multicast == Multicast::a)
+    tile.loadN = b.minUnsigned(tile.n0, b.constI32((plan.tilesN() - 1) * config.blockN));
+  return tile;
+}
+
+void Emitter::forEachTile(TileBody body) {
+  Value first = b.create<FirstSlotOp>(SlotType::get(b.getContext()));
+  ForTilesOp loop = forTiles(first, /*first=*/false);
   SmallVector<Type> arguments(4, b.getI32Type());
   arguments.push_back(first.getType());
-  inBlock(b, loop.getBody(), arguments, [&](Block &block) {
-    Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), {}, {}};
-    tile.loadM = tile.m0;
-    tile.loadN = tile.n0;
-    if (config.multicast == Multicast::b)
-      tile.loadM = b.minUnsigned(tile.m0, lastStart(m, config.blockM));
-    if (config.multicast == Multicast::a)
-      tile.loadN = b.minUnsigned(tile.n0, b.constI32((plan.tilesN() - 1) * config.blockN));
-    b.create<YieldOp>(body(tile, block.getArgument(4)));
+  inBlock(b, loop.getBody(), arguments, [&](Block &block) { b.create<YieldOp>(body(tileOf(block), block.getArgument(4))); });
+}
+
+void Emitter::atFirstTile(function_ref<void(const Tile &)> body) {
+  ForTilesOp loop = forTiles({}, /*first=*/true);
+  inBlock(b, loop.getBody(), SmallVector<Type>(4, b.getI32Type()), [&](Block &block) {
+    body(tileOf(block));
+    b.create<YieldOp>(ValueRange());
   });
 }
 
+/// Where part p begins: at p * blocks / parts.
+Value Emitter::firstBlock(Value part) {
+  return config.splitK == 1 ? b.constI32(0) : b.divUnsigned(b.mul(part, plan.kBlocks()), b.constI32(config.splitK));
+}
+
 SmallVector<Value> Emitter::forEachBlock(const Tile &tile, ValueRange init, int64_t unroll, BlockBody body) {
-  Value begin = b.constI32(0), end = b.constI32(plan.kBlocks());
-  if (config.splitK > 1) {
-    // Part p takes the blocks from p * blocks / parts on.
-    auto start = [&](Value part) { return b.divUnsigned(b.mul(part, plan.kBlocks()), b.constI32(config.splitK)); };
-    begin = start(tile.part);
-    end = start(b.add(tile.part, 1));
-  }
+  Value begin = firstBlock(tile.part), end = b.constI32(plan.kBlocks());
+  if (config.splitK > 1)
+    end = firstBlock(b.add(tile.part, 1));
   SmallVector<Value> results = b.forLoop(begin, end, b.constI32(1), init, body);
   if (unroll > 1)
     results.front().getDefiningOp()->setAttr("hopper.unroll", b.getI64IntegerAttr(unroll));
@@ -189,24 +213,42 @@ SmallVector<Value> Emitter::forEachBlock(const Tile &tile, ValueRange init, int6
 //===----------------------------------------------------------------------===//
 
 void Emitter::emitProducer() {
-  auto load = [&](Value map, Value row, Value column, Value tile, Value multicastRows) {
-    b.create<TmaLoadOp>(map, row, column, tile, multicastRows);
-  };
-  auto one = b.create<OneThreadOp>();
-  inBlock(b, one.getBody(), {}, [&](Block &) {
-    forEachTile([&](const Tile &tile, Value slot) {
-      return forEachBlock(tile, slot, /*unroll=*/2, [&](Value blockK, ValueRange carried) {
-        auto produce = b.create<ProduceOp>(SlotType::get(b.getContext()), ring, carried[0]);
-        ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
-        inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
-          Value k0 = b.mul(blockK, kBlockK);
-          load(mapA, tile.loadM, k0, stage.getArgument(0), config.multicast == Multicast::a ? m : Value());
-          load(mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicastRows=*/{});
-          load(mapB, tile.loadN, k0, stage.getArgument(1), config.multicast == Multicast::b ? b.constI32(config.n) : Value());
-        });
-        return SmallVector<Value>{produce.getNext()};
-      })[0];
+  // A warp of its own, which nobody waits for: where nothing runs before this kernel the loads come as soon as ever.
+  if (plan.prefetchedBlocks() > 0) {
+    auto prefetch = b.create<OneThreadOp>(/*warp=*/1);
+    inBlock(b, prefetch.getBody(), {}, [&](Block &) { emitPrefetches(); });
+  }
+  auto load = b.create<OneThreadOp>();
+  inBlock(b, load.getBody(), {}, [&](Block &) {
+    b.create<WaitPrerequisitesOp>();
+    emitLoads();
+  });
+}
+
+/// The beginning of the first weight tile, which no kernel writes, into L2.
+void Emitter::emitPrefetches() {
+  atFirstTile([&](const Tile &tile) {
+    Value first = firstBlock(tile.part);
+    b.forLoop(first, b.add(first, plan.prefetchedBlocks()), b.constI32(1), {}, [&](Value blockK, ValueRange) {
+      b.create<TmaPrefetchOp>(mapB, tile.loadN, b.mul(blockK, kBlockK), sharedRows(Multicast::b, b.constI32(config.n)));
+      return SmallVector<Value>();
     });
+  });
+}
+
+void Emitter::emitLoads() {
+  forEachTile([&](const Tile &tile, Value slot) {
+    return forEachBlock(tile, slot, /*unroll=*/2, [&](Value blockK, ValueRange carried) {
+      auto produce = b.create<ProduceOp>(SlotType::get(b.getContext()), ring, carried[0]);
+      ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
+      inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+        Value k0 = b.mul(blockK, kBlockK);
+        b.create<TmaLoadOp>(mapA, tile.loadM, k0, stage.getArgument(0), sharedRows(Multicast::a, m));
+        b.create<TmaLoadOp>(mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicast=*/Value());
+        b.create<TmaLoadOp>(mapB, tile.loadN, k0, stage.getArgument(1), sharedRows(Multicast::b, b.constI32(config.n)));
+      });
+      return SmallVector<Value>{produce.getNext()};
+    })[0];
   });
 }
 
@@ -215,6 +257,8 @@ void Emitter::emitProducer() {
 //===----------------------------------------------------------------------===//
 
 void Emitter::emitMath(Value warpgroup) {
+  // Before D is written, which a kernel before may still read, and the workspace, which it may still use.
+  b.create<WaitPrerequisitesOp>();
   forEachTile([&](const Tile &tile, Value slot) {
     SmallVector<Value> end = multiplyTile(warpgroup, tile, slot);
     for (int64_t wave = 0; wave < plan.waves; ++wave)
@@ -288,6 +332,8 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
     auto pieceType = tileType(pieces.getShape().drop_front(), f8(), 128);
     auto accumulatorType = AccumulatorType::get(b.getContext(), kWgmmaRows, plan.fragmentColumns());
     SmallVector<Value> yields;
+    // A wave takes the registers of the one before: 256 x 128 has none for two products.
+    Value products;
     for (int64_t wave = 0; wave < plan.waves; ++wave) {
       Value piece = pieceOf(warpgroup, wave);
       // Read A's scales before the stage is let go: afterwards TMA may overwrite them.
@@ -297,8 +343,8 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
       else
         scales = b.create<LoadRowScalesOp>(scalesType, stage.getArgument(2), b.mul(piece, kWgmmaRows));
       Value mine = b.create<TileAtOp>(pieceType, tileM, piece);
-      Value acc = b.create<WgmmaOp>(accumulatorType, mine, tileN);
-      Value products = b.create<WgmmaWaitOp>(fragmentType(), acc);
+      Value acc = b.create<WgmmaOp>(accumulatorType, mine, tileN, /*over=*/products);
+      products = b.create<WgmmaWaitOp>(fragmentType(), acc);
       bool isLast = wave + 1 == plan.waves;
       yields.push_back(isLast ? products : promote(products, sums[wave], scales));
       if (isLast)

@@ -30,6 +30,11 @@ struct Fp8GemmPlan {
   int64_t tilesN() const { return ceilDiv(config.n, config.blockN); }
   int64_t scaleRowsB() const { return ceilDiv(config.n, kBlockK); }
   int64_t threads() const { return (warpgroups + 1) * hopper::kWarpgroupThreads; }
+  /// Tiles of a cluster along M and N.
+  int64_t clusterM() const { return config.multicast == Multicast::b ? 2 : 1; }
+  int64_t clusterN() const { return config.multicast == Multicast::a ? 2 : 1; }
+  /// tilesN, and what the last cluster has beyond the matrix.
+  int64_t paddedTilesN() const { return ceilDiv(tilesN(), clusterN()) * clusterN(); }
   /// Pieces of 64 rows of wgmma in a tile.
   int64_t pieces() const { return warpgroups * waves; }
   /// Columns of a piece in registers: wgmma's N.
@@ -39,6 +44,8 @@ struct Fp8GemmPlan {
   int64_t columnsOfScale() const;
   /// K blocks that the main loop writes out in one iteration; they divide its length: a remainder loop would make ptxas spill.
   int64_t unroll() const;
+  /// K blocks of the weight that a block brings into L2 while the kernels before this one still run.
+  int64_t prefetchedBlocks() const;
   /// Rows of an operand in the box of one block.
   int64_t boxRowsA() const { return config.multicast == Multicast::a ? config.blockM / 2 : config.blockM; }
   int64_t boxRowsB() const { return config.multicast == Multicast::b ? config.blockN / 2 : config.blockN; }

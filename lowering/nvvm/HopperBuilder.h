@@ -103,6 +103,10 @@ public:
   /// bar.sync over `threads` threads that share the barrier `id` (1..15).
   void syncThreads(Value id, int64_t threads);
 
+  /// griddepcontrol: lets the next kernel start; waits for those before this one.
+  void launchDependents();
+  void waitPrerequisites();
+
   /// This block's number in its cluster.
   Value clusterRank();
   /// All threads of the cluster meet. `relaxed`: without ordering memory, after fenceBarrierInit.
@@ -124,8 +128,8 @@ public:
   /// Where this block's shared memory at i32 `address` lies for block `block` of the cluster: an i32 in shared::cluster.
   /// Neighbours lie beside it.
   Value mapToBlock(Value address, Value block);
-  /// Arrives at a barrier of another block, at an address from mapToBlock.
-  void arriveRemoteIf(Value predicate, Value address);
+  /// Arrives at a barrier of another block, `offset` bytes beyond an address from mapToBlock.
+  void arriveRemoteIf(Value predicate, Value address, int64_t offset);
 
   //===--- TMA (HopperBuilderNvvm.cpp) ------------------------------------===//
 
@@ -137,6 +141,8 @@ public:
   }
   /// The same into the same place of each block whose bit is set in `blocks`; completes the barrier of each.
   void tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks);
+  /// Box into L2.
+  void tmaPrefetch(TensorMapArg map, Value inner, Value outer);
   /// Box from shared memory; elements outside the tensor are not written.
   void tmaStore(TensorMapArg map, Value shared, Value inner, Value outer);
   /// The same, adding to what is there.
@@ -152,9 +158,9 @@ public:
   //===--- Matrix instructions (HopperBuilderNvvm.cpp) --------------------===//
 
   void wgmmaFence();
-  /// acc (+)= A[64,32] x B[n,32]^T in e4m3 with f32 accumulators; a null `acc` starts from zero. Returns the accumulators in
-  /// flight.
-  Value wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n);
+  /// acc (+)= A[64,32] x B[n,32]^T in e4m3 with f32 accumulators; a null `acc` starts from zero, in the registers of the vector
+  /// `over` if there is one. Returns the accumulators in flight.
+  Value wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n, Value over = {});
   void wgmmaCommit();
   /// Waits for all groups and returns the n/2 finished accumulators of this thread.
   llvm::SmallVector<Value> wgmmaWait(Value acc, int64_t n);

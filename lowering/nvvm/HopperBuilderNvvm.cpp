@@ -50,6 +50,9 @@ void HopperBuilder::syncThreads(Value id, int64_t threads) {
   create<NVVM::BarrierOp>(Type(), id, constI32(threads), NVVM::BarrierReductionAttr(), Value());
 }
 
+void HopperBuilder::launchDependents() { create<NVVM::GriddepcontrolOp>(NVVM::GridDepActionKind::launch_dependents); }
+void HopperBuilder::waitPrerequisites() { create<NVVM::GriddepcontrolOp>(NVVM::GridDepActionKind::wait); }
+
 Value HopperBuilder::clusterRank() { return create<NVVM::BlockInClusterIdXOp>(getI32Type()); }
 
 void HopperBuilder::syncCluster(bool relaxed) {
@@ -95,8 +98,11 @@ Value HopperBuilder::mapToBlock(Value address, Value block) {
   return inlineAsm(getI32Type(), "mapa.shared::cluster.u32 $0, $1, $2;", "=r,r,r", {address, block}, /*hasSideEffects=*/false);
 }
 
-void HopperBuilder::arriveRemoteIf(Value predicate, Value address) {
-  inlineAsm(Type(), "@$1 mbarrier.arrive.release.cluster.shared::cluster.b64 _, [$0];", "r,b", {address, predicate});
+void HopperBuilder::arriveRemoteIf(Value predicate, Value address, int64_t offset) {
+  // As CUTLASS has it, not .release.cluster: that is a MEMBAR.GPU for each warp in each K block. What is released are reads that
+  // are over, no writes that others must see.
+  std::string text = "@$1 mbarrier.arrive.shared::cluster.b64 _, [$0+" + std::to_string(offset) + "];";
+  inlineAsm(Type(), text, "r,b", {address, predicate});
 }
 
 //===----------------------------------------------------------------------===//
@@ -116,6 +122,11 @@ void HopperBuilder::tmaLoadMulticast(Value shared, TensorMapArg map, Value barri
   create<NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp>(
       destination, map.pointer, ValueRange{inner, outer}, barrier, /*im2colOffsets=*/ValueRange(), mask, /*l2CacheHint=*/Value(),
       NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
+}
+
+void HopperBuilder::tmaPrefetch(TensorMapArg map, Value inner, Value outer) {
+  create<NVVM::CpAsyncBulkTensorPrefetchOp>(map.pointer, ValueRange{inner, outer}, /*im2colOffsets=*/ValueRange(),
+                                            NVVM::TMALoadMode::TILE, /*l2CacheHint=*/Value());
 }
 
 void HopperBuilder::tmaStore(TensorMapArg map, Value shared, Value inner, Value outer) {
@@ -150,12 +161,15 @@ static LLVM::LLVMStructType accumulatorType(MLIRContext *context, int64_t n) {
 
 void HopperBuilder::wgmmaFence() { create<NVVM::WgmmaFenceAlignedOp>(); }
 
-Value HopperBuilder::wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n) {
+Value HopperBuilder::wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n, Value over) {
   auto type = accumulatorType(getContext(), n);
   // Starting from zero is the instruction's scale-d flag on undefined registers; real zeros would cost a move each and spill.
   auto scaleOut = acc ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero;
-  if (!acc)
+  if (!acc) {
     acc = create<LLVM::UndefOp>(type);
+    for (int64_t i = 0; over && i < n / 2; ++i)
+      acc = create<LLVM::InsertValueOp>(acc, extract(over, i), i);
+  }
   auto shape = NVVM::MMAShapeAttr::get(getContext(), 64, n, 32);
   return create<NVVM::WgmmaMmaAsyncOp>(TypeRange(type), acc, descriptorA, descriptorB, shape, NVVM::WGMMATypes::e4m3,
                                        NVVM::WGMMATypes::e4m3, NVVM::WGMMATypes::f32, scaleOut, NVVM::WGMMAScaleIn::one,

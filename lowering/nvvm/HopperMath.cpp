@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "lowering/nvvm/HopperLowering.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/Matchers.h"
 
 using namespace mlir;
 using namespace quant;
@@ -19,19 +21,33 @@ static constexpr int64_t kInstructionK = 32;
 static constexpr int64_t kDescriptorShift = 4;
 static constexpr unsigned kF32Bytes = 4;
 
+/// An address of a swizzled tile in a descriptor's units. All terms of its sum are multiples of a unit, which only we know: so
+/// the shift is done on what does not change in the loop.
+static Value inUnits(Value address, HopperBuilder &b) {
+  constexpr int64_t kUnit = int64_t(1) << kDescriptorShift;
+  APInt constant;
+  if (matchPattern(address, m_ConstantInt(&constant)) && constant.getSExtValue() % kUnit == 0)
+    return b.constI32(constant.getSExtValue() / kUnit);
+  if (auto sum = address.getDefiningOp<arith::AddIOp>())
+    return b.add(inUnits(sum.getLhs(), b), inUnits(sum.getRhs(), b));
+  if (auto product = address.getDefiningOp<arith::MulIOp>())
+    if (matchPattern(product.getRhs(), m_ConstantInt(&constant)) && constant.getSExtValue() % kUnit == 0)
+      return b.mul(product.getLhs(), constant.getSExtValue() / kUnit);
+  return b.shiftRight(address, kDescriptorShift);
+}
+
 namespace {
 struct LowerWgmma : HopperPattern<WgmmaOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(WgmmaOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value lowA = b.shiftRight(adaptor.getA(), kDescriptorShift);
-    Value lowB = b.shiftRight(adaptor.getB(), kDescriptorShift);
+    Value lowA = inUnits(adaptor.getA(), b), lowB = inUnits(adaptor.getB(), b);
     b.wgmmaFence();
     Value acc;
     for (int64_t k = 0; k < op.getA().getType().getColumns(); k += kInstructionK) {
       // Along K the address moves inside the swizzle row; the hardware applies the XOR to the final address.
       Value descriptorA = b.swizzled128Descriptor(b.add(lowA, k >> kDescriptorShift));
       Value descriptorB = b.swizzled128Descriptor(b.add(lowB, k >> kDescriptorShift));
-      acc = b.wgmmaE4M3(descriptorA, descriptorB, acc, op.getType().getColumns());
+      acc = b.wgmmaE4M3(descriptorA, descriptorB, acc, op.getType().getColumns(), adaptor.getOver());
     }
     b.wgmmaCommit();
     rewriter.replaceOp(op, acc);
@@ -86,7 +102,13 @@ struct LowerLoadBlockScale : HopperPattern<LoadBlockScaleOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(LoadBlockScaleOp op, Adaptor adaptor, HopperBuilder &b,
                       ConversionPatternRewriter &rewriter) const override {
-    rewriter.replaceOp(op, b.loadConstant(b.getF32Type(), b.offsetF32(adaptor.getPointer(), adaptor.getIndex()), kF32Bytes));
+    // The part of the index that does not change in the loop first, so that it is added before the loop.
+    Value at = adaptor.getPointer();
+    if (auto sum = adaptor.getIndex().getDefiningOp<arith::AddIOp>())
+      at = b.offsetF32(b.offsetF32(at, sum.getLhs()), sum.getRhs());
+    else
+      at = b.offsetF32(at, adaptor.getIndex());
+    rewriter.replaceOp(op, b.loadConstant(b.getF32Type(), at, kF32Bytes));
     return success();
   }
 };

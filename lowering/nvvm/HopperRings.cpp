@@ -114,6 +114,11 @@ struct LowerProduce : HopperPattern<ProduceOp> {
   }
 };
 
+/// Where this block's share of the rows begins, inside of the matrix of `rows`.
+Value firstRowOfShare(TensorMapType map, Value row, Value rows, HopperBuilder &b) {
+  return b.minUnsigned(b.add(row, b.mul(b.clusterRank(), map.getRows())), b.add(rows, -1));
+}
+
 struct LowerTmaLoad : HopperPattern<TmaLoadOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(TmaLoadOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
@@ -123,12 +128,22 @@ struct LowerTmaLoad : HopperPattern<TmaLoadOp> {
       b.tmaLoad(b.sharedPointer(adaptor.getTile()), map, full, adaptor.getColumn(), adaptor.getRow());
     } else {
       // Each block brings its share of the rows, into the same place of all blocks.
-      Value rank = b.clusterRank();
-      Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(rank, op.getMap().getType().getBytes())));
-      Value row = b.add(adaptor.getRow(), b.mul(rank, op.getMap().getType().getRows()));
-      row = b.minUnsigned(row, b.add(adaptor.getMulticast(), -1));
+      Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(b.clusterRank(), op.getMap().getType().getBytes())));
+      Value row = firstRowOfShare(op.getMap().getType(), adaptor.getRow(), adaptor.getMulticast(), b);
       b.tmaLoadMulticast(share, map, full, adaptor.getColumn(), row, (1 << lowering.multicastBlocks.lookup(op)) - 1);
     }
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
+struct LowerTmaPrefetch : HopperPattern<TmaPrefetchOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(TmaPrefetchOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    Value row = adaptor.getRow();
+    if (op.getMulticast())
+      row = firstRowOfShare(op.getMap().getType(), row, adaptor.getMulticast(), b);
+    b.tmaPrefetch({adaptor.getMap()}, adaptor.getColumn(), row);
     rewriter.eraseOp(op);
     return success();
   }
@@ -144,7 +159,7 @@ struct LowerConsume : HopperPattern<ConsumeOp> {
     if (failed(rewriter.convertRegionTypes(&op.getBody(), *getTypeConverter())))
       return rewriter.notifyMatchFailure(op, "the stage's tiles have no address");
     rewriter.inlineBlockBefore(&op.getBody().front(), op, ring.tiles(b, at.stage));
-    release(ring, at.stage, lowering.contextOf(op), b);
+    release(op, ring, at.stage, b);
     SmallVector<Value> results = {advance(b, at, ring.type.getStages()).pack(b)};
     llvm::append_range(results, yield->getOperands());
     rewriter.replaceOp(op, results);
@@ -152,20 +167,22 @@ struct LowerConsume : HopperPattern<ConsumeOp> {
     return success();
   }
 
-  static void release(const Ring &ring, Value stage, const KernelContext &kernel, HopperBuilder &b) {
+  void release(ConsumeOp op, const Ring &ring, Value stage, HopperBuilder &b) const {
+    const KernelContext &kernel = lowering.contextOf(op);
     int64_t blocks = ring.type.getBlocks();
     if (blocks == 1)
       return b.arriveIf(b.equal(kernel.lane, b.constI32(0)), ring.empty(b, stage));
-    // Lane i tells block i, whose multicast writes here too. The address of the first barrier there is found once, before the
-    // loop.
-    Value first = b.mapToBlock(b.add(ring.base, ring.type.getEmptyOffset()), b.minUnsigned(kernel.lane, b.constI32(blocks - 1)));
-    b.arriveRemoteIf(b.below(kernel.lane, b.constI32(blocks)), b.add(first, b.mul(stage, kBarrierBytes)));
+    // Lane i tells block i, whose multicast writes here too.
+    Value shared = b.mapToBlock(kernel.shared, b.minUnsigned(kernel.lane, b.constI32(blocks - 1)));
+    int64_t empty = lowering.sharedOffsets.lookup(op.getRing().getDefiningOp()) + ring.type.getEmptyOffset();
+    b.arriveRemoteIf(b.below(kernel.lane, b.constI32(blocks)), b.add(shared, b.mul(stage, kBarrierBytes)), empty);
   }
 };
 } // namespace
 
 void populateRingPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns.add<LowerAlloc, LowerRing, LowerTileAt, LowerFirstSlot, LowerProduce, LowerTmaLoad, LowerConsume>(lowering);
+  patterns.add<LowerAlloc, LowerRing, LowerTileAt, LowerFirstSlot, LowerProduce, LowerTmaLoad, LowerTmaPrefetch, LowerConsume>(
+      lowering);
 }
 
 } // namespace quant::nvvm

@@ -173,11 +173,29 @@ private:
 struct LowerOneThread : HopperPattern<OneThreadOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(OneThreadOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value isFirstWarp = b.equal(lowering.contextOf(op).warpInGroup(b), b.constI32(0));
-    b.ifThen(isFirstWarp, [&] {
+    Value isItsWarp = b.equal(lowering.contextOf(op).warpInGroup(b), b.constI32(op.getWarp()));
+    b.ifThen(isItsWarp, [&] {
       b.ifThen(b.electOneLane(),
                [&] { rewriter.inlineBlockBefore(&op.getBody().front(), b.getInsertionBlock(), b.getInsertionPoint()); });
     });
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
+struct LowerLaunchDependents : HopperPattern<LaunchDependentsOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(LaunchDependentsOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    b.launchDependents();
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
+struct LowerWaitPrerequisites : HopperPattern<WaitPrerequisitesOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(WaitPrerequisitesOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    b.waitPrerequisites();
     rewriter.eraseOp(op);
     return success();
   }
@@ -197,7 +215,8 @@ struct LowerForTiles : HopperPattern<ForTilesOp> {
     Value cellsM = ceilDiv(b, tilesM, shape.clusterM);
     Value count = b.mul(cellsM, shape.cellsN * op.getParts());
     Value begin = divideBy(b, b.blockIndex(), shape.cluster()), step = divideBy(b, b.gridSize(), shape.cluster());
-    auto loop = b.create<scf::ForOp>(begin, count, step, adaptor.getInit());
+    Value end = op.getFirst() ? b.minUnsigned(count, b.add(begin, 1)) : count;
+    auto loop = b.create<scf::ForOp>(begin, end, step, adaptor.getInit());
     if (adaptor.getInit().empty())
       rewriter.eraseOp(loop.getBody()->getTerminator());
     if (failed(rewriter.convertRegionTypes(&op.getBody(), *getTypeConverter())))
@@ -263,7 +282,9 @@ struct LowerYield : HopperPattern<YieldOp> {
 } // namespace
 
 void populateKernelPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns.add<LowerKernel, LowerWarpRoles, LowerOneThread, LowerForTiles, LowerYield>(lowering);
+  patterns
+      .add<LowerKernel, LowerWarpRoles, LowerOneThread, LowerLaunchDependents, LowerWaitPrerequisites, LowerForTiles, LowerYield>(
+          lowering);
 }
 
 //===----------------------------------------------------------------------===//

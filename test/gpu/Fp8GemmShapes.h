@@ -42,7 +42,7 @@ inline std::vector<nvvm::Fp8GemmConfig> familyShapes() {
   constexpr auto f32 = nvvm::OutputType::f32;
   std::vector<nvvm::Fp8GemmConfig> shapes;
   for (auto [blockM, blockN] :
-       {std::pair{64, 16}, {64, 112}, {64, 192}, {128, 32}, {128, 144}, {128, 192}, {256, 64}, {256, 96}})
+       {std::pair{64, 16}, {64, 112}, {64, 192}, {128, 32}, {128, 144}, {128, 192}, {256, 64}, {256, 128}})
     shapes.push_back({.n = 584, .k = 1100, .blockM = blockM, .blockN = blockN});
   for (auto [blockM, blockN] : {std::pair{8, 64}, {8, 128}, {16, 64}, {32, 128}, {80, 64}, {128, 128}})
     shapes.push_back({.n = 584, .k = 1100, .blockM = blockM, .blockN = blockN, .swapAB = true});
@@ -50,6 +50,9 @@ inline std::vector<nvvm::Fp8GemmConfig> familyShapes() {
   shapes.push_back({.n = 584, .k = 1100, .blockM = 128, .blockN = 192, .multicast = b});
   shapes.push_back({.n = 584, .k = 1100, .blockM = 16, .blockN = 64, .swapAB = true, .splitK = 3});
   shapes.push_back({.n = 576, .k = 7168, .blockM = 64, .blockN = 64, .splitK = 4});
+  shapes.push_back({.n = 584, .k = 1100, .blockM = 256, .blockN = 128, .multicast = b});
+  shapes.push_back({.n = 584, .k = 1100, .blockM = 48, .blockN = 128, .swapAB = true, .multicast = a});
+  shapes.push_back({.n = 584, .k = 1100, .blockM = 64, .blockN = 64, .swapAB = true, .multicast = b, .splitK = 3});
   shapes.push_back({.n = 584, .k = 1100, .splitK = 2, .bias = true});
   shapes.push_back({.n = 584, .k = 1100, .bias = true});
   shapes.push_back({.n = 584, .k = 1100, .accumulate = true});

@@ -75,7 +75,7 @@ std::vector<Case> tiles() {
       cases.push_back({gemm(3 * blockN + 8, 272, 128, blockN), {129}});
   for (int64_t blockN : {16, 64, 96, 128, 192})
     cases.push_back({gemm(264, 640, 64, blockN), {61, 129}});
-  for (int64_t blockN : {16, 64, 96, 112})
+  for (int64_t blockN : {16, 64, 96, 112, 128})
     cases.push_back({gemm(264, 640, 256, blockN), {253, 513}});
   for (int64_t blockN : {64, 128})
     for (int64_t blockM : {8, 16, 32, 48, 64, 96, 128})
@@ -101,7 +101,7 @@ std::vector<Case> options() {
   auto accumulate = [](Fp8GemmConfig &c) { c.accumulate = true; };
   auto biasSwapped = [](Fp8GemmConfig &c) { c.swapAB = c.bias = true; };
   return {{gemm(264, 640, 128, 128, f32), {100, 129}},   {gemm(216, 640, 64, 48, f32), {100}},
-          {gemm(264, 640, 256, 64, f32), {300}},         {gemm(264, 640, 128, 128, bias), {100}},
+          {gemm(264, 640, 256, 112, f32), {300}},        {gemm(264, 640, 128, 128, bias), {100}},
           {gemm(264, 640, 128, 96, bias), {100}},        {gemm(264, 640, 128, 128, accumulate), {100}},
           {gemm(264, 640, 128, 128, everything), {100}}, {gemm(200, 640, 16, 128, everythingSwapped), {13, 40}},
           {gemm(200, 640, 8, 64, biasSwapped), {5}}};
@@ -114,7 +114,7 @@ std::vector<Case> splitK() {
   };
   auto everything = [](Fp8GemmConfig &c) { c.bias = c.accumulate = true, c.outputType = OutputType::f32; };
   return {{parts(gemm(200, 1664, 128, 128), 3), {100, 129}},   {parts(gemm(576, 7168, 64, 64), 8), {64}},
-          {parts(gemm(200, 1000, 256, 64), 2), {300}},         {parts(gemm(200, 1000, 16, 64, swapped), 8), {7, 20}},
+          {parts(gemm(200, 1000, 256, 128), 2), {300}},        {parts(gemm(200, 1000, 16, 64, swapped), 8), {7, 20}},
           {parts(gemm(200, 1000, 64, 128, swapped), 4), {64}}, {parts(gemm(200, 1000, 64, 128, everything), 4), {64}}};
 }
 
@@ -125,9 +125,19 @@ std::vector<Case> multicast() {
   for (auto adjust : {+a, +b}) {
     // M and N with an odd number of tiles: one block of the last pairs has nothing to do.
     cases.push_back({gemm(264, 1152, 128, 128, adjust), {1, 100, 300}});
-    cases.push_back({gemm(264, 640, 256, 64, adjust), {300}});
+    cases.push_back({gemm(264, 640, 256, 128, adjust), {300}});
     cases.push_back({gemm(264, 640, 64, 96, adjust), {100}});
     cases.push_back({gemm(392, 640, 128, 192, adjust), {129}});
+    // With the weight on wgmma's M, and with parts of K.
+    for (auto [blockM, blockN] : {std::pair<int64_t, int64_t>{16, 64}, {48, 128}, {128, 128}}) {
+      cases.push_back({gemm(328, 640, blockM, blockN, adjust), {blockM - 1, 2 * blockM + 9}});
+      cases.back().config.swapAB = true;
+    }
+    cases.push_back({gemm(264, 1152, 128, 128, adjust), {300}});
+    cases.back().config.splitK = 4;
+    cases.push_back({gemm(200, 1152, 32, 64, adjust), {7, 70}});
+    cases.back().config.swapAB = true;
+    cases.back().config.splitK = 3;
   }
   return cases;
 }

@@ -339,6 +339,23 @@ func.func @product(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper
 
 // -----
 
+func.func @over(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<96x128xf8E4M3FN, swizzle = 128>, %f: !hopper.fragment<64, 64>) {
+  // expected-error @+1 {{over '!hopper.fragment<64, 64>' cannot take its registers for '!hopper.accumulator<64, 96>'}}
+  %0 = hopper.wgmma %a, %b over %f : !hopper.fragment<64, 64> : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<96x128xf8E4M3FN, swizzle = 128> -> !hopper.accumulator<64, 96>
+  return
+}
+
+// -----
+
+func.func @warp() {
+  // expected-error @+1 {{of warp 4: a warpgroup has 4}}
+  hopper.one_thread warp 4 {
+  }
+  return
+}
+
+// -----
+
 func.func @wait(%a: !hopper.accumulator<64, 64>) {
   // expected-error @+1 {{of '!hopper.accumulator<64, 64>' is not '!hopper.fragment<64, 96>'}}
   %0 = hopper.wgmma_wait %a : !hopper.accumulator<64, 64> -> !hopper.fragment<64, 96>

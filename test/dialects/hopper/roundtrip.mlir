@@ -13,6 +13,7 @@
 // LOWERED-NOT: unrealized_conversion_cast
 
 // CHECK-LABEL: hopper.kernel @gemm(
+// CHECK: hopper.launch_dependents
 // CHECK: hopper.alloc : <2x64x128xbf16, swizzle = 128>
 // CHECK: role(2 warpgroups, 232 registers)
 // CHECK: hopper.for_tiles %{{.*}} x 7168 tile [128, 128] group 16
@@ -20,6 +21,8 @@
 // CHECK: hopper.wgmma %{{.*}}, %{{.*}} : <64x128xf8E4M3FN, swizzle = 128>, <128x128xf8E4M3FN, swizzle = 128> -> <64, 128>
 // CHECK: hopper.store_tile
 // CHECK: role(1 warpgroups, 40 registers)
+// CHECK: hopper.tma_prefetch
+// CHECK: hopper.wait_prerequisites
 // CHECK: hopper.produce
 // CHECK-COUNT-3: hopper.tma_load
 !a = !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>
@@ -31,10 +34,12 @@
 hopper.kernel @gemm(%a: !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>, %scale_a: !hopper.tensor_map<1x128xf32>,
                     %b: !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>, %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>,
                     %scale_b: !hopper.global<f32>, %m: i32) cluster 1 {
+  hopper.launch_dependents
   %staging = hopper.alloc : !hopper.tile<2x64x128xbf16, swizzle = 128>
   %ring = hopper.ring arrivals 8 : !ring
   hopper.warp_roles {
     role(2 warpgroups, 232 registers) (%w: i32) {  // math: 64 rows of the tile each
+      hopper.wait_prerequisites
       %zero = arith.constant 0 : i32
       %one = arith.constant 1 : i32
       %blocks = arith.constant 16 : i32
@@ -70,7 +75,22 @@ hopper.kernel @gemm(%a: !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>, %sc
       hopper.wait_stores
     }
     role(1 warpgroups, 40 registers) (%w: i32) {  // load: one thread issues all of TMA
+      hopper.one_thread warp 1 {  // the weight's beginning into L2, before the kernel before is over
+        %zero = arith.constant 0 : i32
+        %one = arith.constant 1 : i32
+        %eight = arith.constant 8 : i32
+        %c128 = arith.constant 128 : i32
+        hopper.for_tiles %m x 7168 tile [128, 128] group 16 first {
+        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+          scf.for %k = %zero to %eight step %one : i32 {
+            %k0 = arith.muli %k, %c128 : i32
+            hopper.tma_prefetch %b[%n0, %k0] : !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>
+          }
+          hopper.yield
+        }
+      }
       hopper.one_thread {
+        hopper.wait_prerequisites
         %zero = arith.constant 0 : i32
         %one = arith.constant 1 : i32
         %blocks = arith.constant 16 : i32
@@ -95,8 +115,6 @@ hopper.kernel @gemm(%a: !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>, %sc
   }
 }
 
-// -----
-
 // What the GEMM above does not use.
 !half = !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>
 !pieces = !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>
@@ -109,6 +127,8 @@ hopper.kernel @rest(%map: !half, %x: !hopper.tensor_map<16x128xf8E4M3FN, swizzle
                     %counters: !hopper.global<i32>, %n: i32) cluster 2 {
   %staging = hopper.alloc : !hopper.tile<16x64xf32, swizzle = 128>
   %flag = hopper.alloc : !hopper.tile<1x1xi32>
+  // CHECK: hopper.launch_dependents
+  hopper.launch_dependents
   // CHECK: hopper.ring arrivals 8 : <3 shared by 2, <2x64x128xf8E4M3FN, swizzle = 128>, <16x128xf8E4M3FN, swizzle = 128>, <1x16xf32>>
   %ring = hopper.ring arrivals 8 : !hopper.ring<3 shared by 2, <2x64x128xf8E4M3FN, swizzle = 128>, <16x128xf8E4M3FN, swizzle = 128>, <1x16xf32>>
   // CHECK: role(1 warpgroups) (%{{.*}}: i32) {
@@ -129,6 +149,8 @@ hopper.kernel @rest(%map: !half, %x: !hopper.tensor_map<16x128xf8E4M3FN, swizzle
           %products = hopper.wgmma_wait %acc : !hopper.accumulator<64, 16> -> !hopper.fragment<64, 16>
           // CHECK: hopper.promote %{{.*}} into %{{.*}} rows %{{.*}} columns %{{.*}} : <64, 16>, f32, !hopper.column_scales<16>
           %promoted = hopper.promote %products into %zero rows %scale columns %scales : !hopper.fragment<64, 16>, f32, !hopper.column_scales<16>
+          // CHECK: hopper.wgmma %{{.*}}, %{{.*}} over %{{.*}} : !hopper.fragment<64, 16> : <64x128xf8E4M3FN, swizzle = 128>, <16x128xf8E4M3FN, swizzle = 128> -> <64, 16>
+          %second = hopper.wgmma %mine, %tx over %products : !hopper.fragment<64, 16> : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !tokens -> !hopper.accumulator<64, 16>
           hopper.yield %promoted : !hopper.fragment<64, 16>
         }
         // CHECK: hopper.combine_parts %{{.*}} part %{{.*}} of 4 fragment %{{.*}} in %{{.*}}, %{{.*}} flag %{{.*}} : <64, 16>, <f32>, <i32>, <1x1xi32>
@@ -146,7 +168,21 @@ hopper.kernel @rest(%map: !half, %x: !hopper.tensor_map<16x128xf8E4M3FN, swizzle
       hopper.wait_stores
     }
     role(1 warpgroups) (%w: i32) {
+      // CHECK: hopper.one_thread warp 1 {
+      hopper.one_thread warp 1 {
+        // CHECK: hopper.for_tiles %{{.*}} x 576 tile [128, 64] group 8 parts 4 pairs "rows" first {
+        hopper.for_tiles %n x 576 tile [128, 64] group 8 parts 4 pairs "rows" first {
+        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+          // CHECK: hopper.tma_prefetch %{{.*}}[%{{.*}}, %{{.*}}] multicast %{{.*}} : <64x128xf8E4M3FN, swizzle = 128>
+          hopper.tma_prefetch %map[%m0, %part] multicast %n : !half
+          // CHECK: hopper.tma_prefetch %{{.*}}[%{{.*}}, %{{.*}}] : <16x128xf8E4M3FN, swizzle = 128>
+          hopper.tma_prefetch %x[%n0, %part] : !hopper.tensor_map<16x128xf8E4M3FN, swizzle = 128>
+          hopper.yield
+        }
+      }
       hopper.one_thread {
+        // CHECK: hopper.wait_prerequisites
+        hopper.wait_prerequisites
         %first = hopper.first_slot
         %end = hopper.for_tiles %n x 576 tile [128, 64] group 8 parts 4 pairs "rows" carry(%first : !hopper.slot) -> !hopper.slot {
         ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %slot: !hopper.slot):

@@ -59,7 +59,7 @@ std::string disassemble(const std::string &tool, const std::vector<char> &cubin)
   return text;
 }
 
-/// Instructions per K block (four wgmmas) of the shortest loop that multiplies; 0 if there is none.
+/// Instructions per K block of 64 rows (four wgmmas) of the shortest loop that multiplies; 0 if there is none.
 double instructionsPerBlock(const std::string &sass) {
   static const std::regex label(R"(^\s*(\.L_x_\d+):.*)"), instruction(R"(^\s*/\*[0-9a-f]+\*/\s+(\S.*;).*)"),
       backEdge(R"(^@!?U?P\d+ BRA `\((\.L_x_\d+)\).*)");
@@ -98,22 +98,26 @@ TEST_P(MainLoop, IsShort) {
     GTEST_SKIP() << "no nvdisasm";
   }
   double count = instructionsPerBlock(disassemble(tool, kernel->artifact.cubin));
-  std::printf("%s: %.2f instructions per K block, nvcc on DeepGEMM's kernel: %.0f\n", GetParam().symbolName().c_str(), count,
-              kInstructionsOfDeepGemm);
+  std::printf("%s: %.2f instructions per K block of 64 rows, nvcc on DeepGEMM's kernel: %.0f\n", GetParam().symbolName().c_str(),
+              count, kInstructionsOfDeepGemm);
   EXPECT_GT(count, 64 + 4) << "fewer than the products need: the loop was not found";
   EXPECT_LE(count, kMaxInstructions);
 }
 
-Fp8GemmConfig shared(Multicast multicast) {
-  Fp8GemmConfig config = {7168, 2048};
-  config.multicast = multicast;
-  return config;
-}
+using enum Multicast;
 
 INSTANTIATE_TEST_SUITE_P(Model, MainLoop,
-                         testing::Values(Fp8GemmConfig{4096, 7168}, Fp8GemmConfig{7168, 16384}, Fp8GemmConfig{7168, 2048},
-                                         Fp8GemmConfig{24576, 1536}, Fp8GemmConfig{7168, 2048, 64, 128}, shared(Multicast::a),
-                                         shared(Multicast::b)),
+                         testing::Values(Fp8GemmConfig{.n = 4096, .k = 7168}, Fp8GemmConfig{.n = 7168, .k = 16384},
+                                         Fp8GemmConfig{.n = 7168, .k = 2048}, Fp8GemmConfig{.n = 24576, .k = 1536},
+                                         // (K = 512 has no loop: its four blocks stand before the epilogue.)
+                                         Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 64},
+                                         Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 256},
+                                         Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = a},
+                                         Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = b},
+                                         // Loops that are not unrolled.
+                                         Fp8GemmConfig{.n = 7168, .k = 640}, Fp8GemmConfig{.n = 7168, .k = 640, .multicast = b},
+                                         Fp8GemmConfig{.n = 7168, .k = 2048, .splitK = 2},
+                                         Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = a, .splitK = 2}),
                          [](const auto &info) {
                            std::string name = info.param.symbolName();
                            return name.substr(name.find("_n") + 1);

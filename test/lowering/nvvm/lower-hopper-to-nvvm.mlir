@@ -12,6 +12,8 @@ hopper.kernel @kernel(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, 
                       %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>, %m: i32) cluster 1 {
   %staging = hopper.alloc : !hopper.tile<64x64xbf16, swizzle = 128>
   %ring = hopper.ring arrivals 4 : !ring
+  // CHECK: nvvm.griddepcontrol launch_dependents
+  hopper.launch_dependents
   // One lane sets up what all use: 4 full barriers of one arrival, 4 empty ones of one for each math warp.
   // CHECK: nvvm.elect.sync
   // CHECK-COUNT-8: nvvm.mbarrier.init
@@ -21,6 +23,8 @@ hopper.kernel @kernel(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, 
     // CHECK: scf.if
     role(1 warpgroups, 208 registers) (%w: i32) {
       // CHECK: nvvm.setmaxregister decrease 208
+      // CHECK: nvvm.griddepcontrol wait
+      hopper.wait_prerequisites
       %first = hopper.first_slot
       // The ring's position goes from tile to tile.
       // CHECK: scf.for {{.*}} iter_args(%{{.*}} = %{{.*}}) -> (vector<2xi32>)
@@ -56,6 +60,19 @@ hopper.kernel @kernel(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, 
     }
     role(1 warpgroups, 40 registers) (%w: i32) {
       // CHECK: nvvm.setmaxregister decrease 40
+      // One lane of the second warp, and one tile: the end is one beyond the beginning, where there are more.
+      // CHECK: arith.cmpi eq, %{{.*}}, %c1_i32
+      // CHECK: nvvm.elect.sync
+      // CHECK: %[[ONE:.*]] = arith.minui
+      // CHECK: scf.for %{{.*}} = %{{.*}} to %[[ONE]]
+      // CHECK: nvvm.cp.async.bulk.tensor.prefetch
+      hopper.one_thread warp 1 {
+        hopper.for_tiles %m x 64 tile [64, 64] group 16 first {
+        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+          hopper.tma_prefetch %map[%n0, %m0] : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>
+          hopper.yield
+        }
+      }
       hopper.one_thread {
         %zero = arith.constant 0 : i32
         %one = arith.constant 1 : i32
@@ -74,6 +91,35 @@ hopper.kernel @kernel(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, 
           scf.yield %next : !hopper.slot
         } {hopper.unroll = 2 : i64}
       }
+    }
+  }
+}
+
+// A second product takes the registers of the first, once that has been used.
+// CHECK-LABEL: llvm.func @over(
+hopper.kernel @over(%m: i32) cluster 1 {
+  %a = hopper.alloc : !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>
+  %b = hopper.alloc : !hopper.tile<1x16x128xf8E4M3FN, swizzle = 128>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+      %sum = hopper.zero : !hopper.fragment<64, 16>
+      %scale = arith.constant 1.0 : f32
+      // A descriptor's units are found from what the address is made of: 8192 bytes are 512.
+      // CHECK: arith.muli %{{.*}}, %c512_i32
+      %mine = hopper.tile_at %a[%w] : !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128> -> !tile
+      %other = hopper.tile_at %b[%w] : !hopper.tile<1x16x128xf8E4M3FN, swizzle = 128> -> !hopper.tile<16x128xf8E4M3FN, swizzle = 128>
+      // CHECK: %[[UNDEF:.*]] = llvm.mlir.undef
+      // CHECK: nvvm.wgmma.mma_async {{.*}} %[[UNDEF]],
+      %acc = hopper.wgmma %mine, %other : !tile, !hopper.tile<16x128xf8E4M3FN, swizzle = 128> -> !hopper.accumulator<64, 16>
+      %products = hopper.wgmma_wait %acc : !hopper.accumulator<64, 16> -> !hopper.fragment<64, 16>
+      // CHECK: llvm.intr.fma
+      %once = hopper.promote %products into %sum rows %scale columns %scale : !hopper.fragment<64, 16>, f32, f32
+      // CHECK: %[[OVER:.*]] = llvm.insertvalue %{{.*}}[7]
+      // CHECK: nvvm.wgmma.mma_async {{.*}} %[[OVER]],
+      %again = hopper.wgmma %mine, %other over %products : !hopper.fragment<64, 16>
+        : !tile, !hopper.tile<16x128xf8E4M3FN, swizzle = 128> -> !hopper.accumulator<64, 16>
+      %done = hopper.wgmma_wait %again : !hopper.accumulator<64, 16> -> !hopper.fragment<64, 16>
+      %twice = hopper.promote %done into %once rows %scale columns %scale : !hopper.fragment<64, 16>, f32, f32
     }
   }
 }
