@@ -7,6 +7,7 @@
 
 #include "dialects/deepseek/DeepSeek.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
 
@@ -25,6 +26,19 @@ void DeepSeekDialect::initialize() {
 #define GET_OP_LIST
 #include "dialects/deepseek/DeepSeekOps.cpp.inc"
       >();
+}
+
+Operation *quant::deepseek::getComputedOp(Operation *kernel) {
+  Operation *found = nullptr;
+  kernel->walk([&](Operation *op) {
+    bool ours = isa<DeepSeekDialect>(op->getDialect()) ||
+                isa<qblock::MatmulOp, qblock::MatmulAccOp, qblock::GroupedMatmulOp, qblock::GroupedMatmulAccOp, qblock::QuantizeOp,
+                    qblock::DequantizeOp>(op);
+    bool add = isa<arith::AddFOp>(op) && isa<RankedTensorType>(op->getResult(0).getType());
+    if (ours || add)
+      found = op;
+  });
+  return found;
 }
 
 //===----------------------------------------------------------------------===//

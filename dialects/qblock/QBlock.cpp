@@ -47,6 +47,42 @@ ArrayRef<int64_t> quant::qblock::getMatrixShape(Type type) {
   return cast<RankedTensorType>(type).getShape();
 }
 
+static void addParts(Value source, Weight &weight) {
+  if (auto concat = source.getDefiningOp<ConcatOp>()) {
+    for (Value part : concat.getSources())
+      addParts(part, weight);
+    return;
+  }
+  ArrayRef<int64_t> shape = getMatrixShape(source.getType());
+  WeightPart part{source, {}, {}, weight.rows, shape[shape.size() - 2]};
+  if (auto assemble = source.getDefiningOp<AssembleOp>()) {
+    part.data = assemble.getData();
+    part.scale = assemble.getScale();
+    part.zero = assemble.getZero();
+  }
+  weight.rows += part.rows;
+  weight.parts.push_back(part);
+}
+
+Weight quant::qblock::describeWeight(Value value) {
+  Weight weight;
+  ArrayRef<int64_t> shape = getMatrixShape(value.getType());
+  if (shape.size() == 3)
+    weight.groups = shape[0];
+  weight.columns = shape.back();
+  if (auto type = dyn_cast<BlockTensorType>(value.getType())) {
+    weight.storage = type.getStorageType();
+    weight.scaleType = type.getScaleType();
+    weight.zeroType = type.getZeroType();
+    weight.blockRows = type.getBlockExtent(shape.size() - 2);
+    weight.blockColumns = type.getBlockExtent(shape.size() - 1);
+  } else {
+    weight.storage = cast<RankedTensorType>(value.getType()).getElementType();
+  }
+  addParts(value, weight);
+  return weight;
+}
+
 //===----------------------------------------------------------------------===//
 // !qblock.tensor
 //===----------------------------------------------------------------------===//

@@ -42,6 +42,26 @@ llvm::ArrayRef<int64_t> getMatrixShape(mlir::Type type);
 /// What an operand of a tiled matmul was cut from, outside of the loops that surround `tile`.
 mlir::Value getWholeOperand(mlir::Operation *tile, mlir::Value operand);
 
+/// Rows [firstRow, firstRow + rows) of a weight: one tensor of codes or values. Scales and zero points are null where there are
+/// none.
+struct WeightPart {
+  mlir::Value data, scale, zero;
+  int64_t firstRow = 0, rows = 0;
+};
+
+/// A weight, N x K or groups x N x K, whose rows stand in one or more tensors.
+struct Weight {
+  llvm::SmallVector<WeightPart, 2> parts;
+  mlir::Type storage, scaleType, zeroType; ///< the last two may be null
+  int64_t groups = 0;                      ///< 0: not grouped
+  int64_t rows = 0, columns = 0;
+  int64_t blockRows = 1, blockColumns = 1; ///< extents of a scale block
+  int64_t scaleColumns() const { return (columns + blockColumns - 1) / blockColumns; }
+};
+
+/// What a weight is made of, back through `concat` and `assemble`.
+Weight describeWeight(mlir::Value weight);
+
 } // namespace quant::qblock
 
 #endif // QUANT_DIALECTS_QBLOCK_QBLOCK_H

@@ -75,46 +75,16 @@ Value KernelOperands::resultRowCount() const {
   return name && name == abi::kDimNames[static_cast<int>(abi::Dim::Outputs)] ? outputs() : tokens();
 }
 
-LogicalResult KernelOperands::addParts(Value weight, Weight &result) const {
-  if (auto concat = weight.getDefiningOp<qblock::ConcatOp>()) {
-    for (Value source : concat.getSources())
-      if (failed(addParts(source, result)))
-        return failure();
-    return success();
-  }
-  ArrayRef<int64_t> shape = qblock::getMatrixShape(weight.getType());
-  WeightPart part{Value(), Value(), Value(), result.rows, shape[shape.size() - 2]};
-  if (auto assemble = weight.getDefiningOp<qblock::AssembleOp>()) {
-    part.data = address(assemble.getData());
-    part.scale = address(assemble.getScale());
-    if (assemble.getZero())
-      part.zero = address(assemble.getZero());
-  } else {
-    part.data = address(weight);
-  }
-  if (!part.data || (result.scaleType && !part.scale))
-    return failure();
-  result.rows += part.rows;
-  result.parts.push_back(part);
-  return success();
-}
-
 FailureOr<Weight> KernelOperands::weight(Value value) const {
-  Weight result;
-  ArrayRef<int64_t> shape = qblock::getMatrixShape(value.getType());
-  if (shape.size() == 3)
-    result.groups = shape[0];
-  result.columns = shape.back();
-  if (auto type = dyn_cast<qblock::BlockTensorType>(value.getType())) {
-    result.storage = type.getStorageType();
-    result.scaleType = type.getScaleType();
-    result.zeroType = type.getZeroType();
-    result.blockRows = type.getBlockExtent(shape.size() - 2);
-    result.blockColumns = type.getBlockExtent(shape.size() - 1);
-  } else {
-    result.storage = cast<RankedTensorType>(value.getType()).getElementType();
+  Weight weight = qblock::describeWeight(value);
+  for (qblock::WeightPart &part : weight.parts) {
+    part.data = address(part.data);
+    part.scale = part.scale ? address(part.scale) : Value();
+    part.zero = part.zero ? address(part.zero) : Value();
+    if (!part.data || (weight.scaleType && !part.scale))
+      return failure();
   }
-  if (!isDecodable(result.storage) || failed(addParts(value, result)))
+  if (!isDecodable(weight.storage))
     return failure();
-  return result;
+  return weight;
 }

@@ -12,6 +12,7 @@
 #ifndef QUANT_LOWERING_HOST_KERNELOPERANDS_H
 #define QUANT_LOWERING_HOST_KERNELOPERANDS_H
 
+#include "dialects/qblock/QBlock.h"
 #include "lowering/host/HostBuilder.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -35,21 +36,8 @@ struct Rows {
   }
 };
 
-/// Rows [firstRow, firstRow + rows) of a weight, as one tensor of the checkpoint.
-struct WeightPart {
-  Value data, scale, zero; // addresses; of pointer tables if the weight is grouped
-  int64_t firstRow, rows;
-};
-
-/// A weight, N x K or groups x N x K, in one or more parts.
-struct Weight {
-  llvm::SmallVector<WeightPart, 2> parts;
-  Type storage, scaleType, zeroType; // scaleType and zeroType may be null
-  int64_t groups = 0;                // 0: not grouped
-  int64_t rows = 0, columns = 0;
-  int64_t blockRows = 1, blockColumns = 1; // extents of a scale block
-  int64_t scaleColumns() const { return (columns + blockColumns - 1) / blockColumns; }
-};
+/// A weight whose parts are addresses; of pointer tables if it is grouped.
+using qblock::Weight, qblock::WeightPart;
 
 /// The error for an operand whose address KernelOperands cannot tell.
 mlir::LogicalResult unsupportedOperand(mlir::Operation *op);
@@ -78,8 +66,6 @@ private:
   mlir::func::FuncOp kernel;
   llvm::DenseMap<Value, Value> addresses;
   llvm::SmallVector<Value> results, dims;
-
-  mlir::LogicalResult addParts(Value weight, Weight &result) const;
 };
 
 } // namespace quant::host

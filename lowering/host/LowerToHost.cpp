@@ -32,19 +32,6 @@ namespace {
 
 const HostIsa kIsas[] = {{"avx512", /*hasByteTables=*/true, /*gemvRows=*/8}, {"avx2", /*hasByteTables=*/false, /*gemvRows=*/4}};
 
-/// The op that a kernel computes; of a tiled matmul, the one inside the loops.
-Operation *computeOp(func::FuncOp kernel) {
-  Operation *found = nullptr;
-  kernel.walk([&](Operation *op) {
-    bool ours = isa<deepseek::DeepSeekDialect>(op->getDialect()) ||
-                isa<qblock::MatmulOp, qblock::MatmulAccOp, qblock::GroupedMatmulOp, qblock::GroupedMatmulAccOp, qblock::QuantizeOp, qblock::DequantizeOp>(op);
-    bool add = isa<arith::AddFOp>(op) && isa<RankedTensorType>(op->getResult(0).getType());
-    if (ours || add)
-      found = op;
-  });
-  return found;
-}
-
 /// What the tiles of a weight, or of a list of rows, were cut from; nothing but tiling slices those.
 Value withoutSlices(Value tile) {
   while (isa_and_nonnull<qblock::ExtractSliceOp, tensor::ExtractSliceOp, tensor::CollapseShapeOp>(tile.getDefiningOp()))
@@ -141,7 +128,7 @@ struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
 
 private:
   LogicalResult lower(func::FuncOp kernel, const HostIsa &target) {
-    Operation *op = computeOp(kernel);
+    Operation *op = deepseek::getComputedOp(kernel);
     if (!op)
       return kernel.emitError("computes nothing that the host knows");
     if (failed(checkTypes(kernel, op)))

@@ -183,19 +183,12 @@ struct LowerOneThread : HopperPattern<OneThreadOp> {
   }
 };
 
-struct LowerLaunchDependents : HopperPattern<LaunchDependentsOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(LaunchDependentsOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    b.launchDependents();
-    rewriter.eraseOp(op);
-    return success();
-  }
-};
-
-struct LowerWaitPrerequisites : HopperPattern<WaitPrerequisitesOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(WaitPrerequisitesOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    b.waitPrerequisites();
+/// An operation that is one instruction.
+template <typename Op, void (HopperBuilder::*emitInstruction)()>
+struct LowerInstruction : HopperPattern<Op> {
+  using HopperPattern<Op>::HopperPattern;
+  LogicalResult lower(Op op, typename Op::Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    (b.*emitInstruction)();
     rewriter.eraseOp(op);
     return success();
   }
@@ -282,9 +275,9 @@ struct LowerYield : HopperPattern<YieldOp> {
 } // namespace
 
 void populateKernelPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns
-      .add<LowerKernel, LowerWarpRoles, LowerOneThread, LowerLaunchDependents, LowerWaitPrerequisites, LowerForTiles, LowerYield>(
-          lowering);
+  patterns.add<LowerKernel, LowerWarpRoles, LowerOneThread, LowerForTiles, LowerYield,
+               LowerInstruction<LaunchDependentsOp, &HopperBuilder::launchDependents>,
+               LowerInstruction<WaitPrerequisitesOp, &HopperBuilder::waitPrerequisites>>(lowering);
 }
 
 //===----------------------------------------------------------------------===//

@@ -123,18 +123,6 @@ static Plan planOf(func::FuncOp kernel, Operation *op) {
 // Kernels
 //===----------------------------------------------------------------------===//
 
-/// The op that a kernel is made for; all others only look at its operands.
-static Operation *computeOp(func::FuncOp kernel) {
-  Operation *found = nullptr;
-  kernel.walk([&](Operation *op) {
-    bool ours = isa<deepseek::DeepSeekDialect>(op->getDialect()) ||
-                isa<qblock::MatmulAccOp, qblock::GroupedMatmulAccOp, qblock::QuantizeOp, qblock::DequantizeOp>(op);
-    if (ours || (isa<arith::AddFOp>(op) && isa<RankedTensorType>(op->getResult(0).getType())))
-      found = op;
-  });
-  return found;
-}
-
 static Result<void> emit(SimtContext &context, Operation *op) {
   return llvm::TypeSwitch<Operation *, Result<void>>(op)
       .Case([&](qblock::MatmulAccOp matmul) {
@@ -161,7 +149,7 @@ static Result<void> emit(SimtContext &context, Operation *op) {
 }
 
 Result<LaunchRecipe> buildSimt(gpu::GPUModuleOp gpuModule, func::FuncOp kernel) {
-  Operation *op = computeOp(kernel);
+  Operation *op = deepseek::getComputedOp(kernel);
   if (!op)
     return fail("the kernel computes nothing that has a lowering");
   Plan plan = planOf(kernel, op);

@@ -190,53 +190,23 @@ Result<Quantized> SimtOperands::resultQuantized(unsigned index, qblock::BlockTen
   return quantized(resultRows(index), results[index + 1], type);
 }
 
-Result<void> SimtOperands::addParts(Value weight, Weight &result) const {
-  if (auto concat = weight.getDefiningOp<qblock::ConcatOp>()) {
-    for (Value source : concat.getSources())
-      if (auto added = addParts(source, result); !added)
-        return added;
-    return {};
-  }
-  ArrayRef<int64_t> shape = qblock::getMatrixShape(weight.getType());
-  WeightPart part{Value(), Value(), result.rows, shape[shape.size() - 2]};
-  auto assemble = weight.getDefiningOp<qblock::AssembleOp>();
-  Result<Value> data = address(assemble ? assemble.getData() : weight);
-  if (!data)
-    return tl::unexpected(data.error());
-  part.data = *data;
-  if (assemble) {
-    Result<Value> scale = address(assemble.getScale());
-    if (!scale)
-      return tl::unexpected(scale.error());
-    part.scale = *scale;
-  }
-  result.rows += part.rows;
-  result.parts.push_back(part);
-  return {};
-}
-
 Result<Weight> SimtOperands::weight(Value value) const {
-  Weight result;
-  ArrayRef<int64_t> shape = qblock::getMatrixShape(value.getType());
-  if (shape.size() == 3)
-    result.groups = shape[0];
-  result.columns = shape.back();
-  if (auto type = dyn_cast<qblock::BlockTensorType>(value.getType())) {
-    result.storage = type.getStorageType();
-    result.scaleType = type.getScaleType();
-    result.blockRows = type.getBlockExtent(shape.size() - 2);
-    result.blockColumns = type.getBlockExtent(shape.size() - 1);
-    // A lane's four columns share a scale.
-    if (type.hasZeroPoint() || (result.blockColumns % kQuad != 0 && result.blockColumns < result.columns))
-      return fail("a weight has a scheme that kernels do not know: " + textOf(type));
-  } else {
-    result.storage = cast<RankedTensorType>(value.getType()).getElementType();
-  }
-  if (!isa<Float32Type, BFloat16Type, Float16Type, Float8E4M3FNType, Float8E5M2Type>(result.storage))
-    return fail("a weight is stored as " + textOf(result.storage) + ", which kernels do not read");
-  if (auto added = addParts(value, result); !added)
-    return tl::unexpected(added.error());
-  return result;
+  Weight weight{qblock::describeWeight(value)};
+  // A lane's four columns share a scale.
+  if (weight.zeroType || (weight.scaleType && weight.blockColumns % kQuad != 0 && weight.blockColumns < weight.columns))
+    return fail("a weight has a scheme that kernels do not know: " + textOf(value.getType()));
+  if (!isa<Float32Type, BFloat16Type, Float16Type, Float8E4M3FNType, Float8E5M2Type>(weight.storage))
+    return fail("a weight is stored as " + textOf(weight.storage) + ", which kernels do not read");
+  for (WeightPart &part : weight.parts)
+    for (Value *tensor : {&part.data, &part.scale}) {
+      if (!*tensor)
+        continue;
+      Result<Value> found = address(*tensor);
+      if (!found)
+        return tl::unexpected(found.error());
+      *tensor = *found;
+    }
+  return weight;
 }
 
 } // namespace quant::nvvm

@@ -54,22 +54,11 @@ struct Quantized {
   mlir::Value scaleAddress(SimtBuilder &b, mlir::Value row, mlir::Value group) const;
 };
 
-/// Rows [firstRow, firstRow + rows) of a weight, as one tensor of the checkpoint.
-struct WeightPart {
-  /// Addresses; of pointer tables if the weight is grouped. `scale` is null where there are none.
-  mlir::Value data, scale;
-  int64_t firstRow = 0, rows = 0;
-};
+/// Of a part the addresses; of pointer tables if the weight is grouped.
+using qblock::WeightPart;
 
-/// A weight, N x K or groups x N x K, in one or more parts.
-struct Weight {
-  llvm::SmallVector<WeightPart, 2> parts;
-  mlir::Type storage, scaleType; // scaleType may be null
-  int64_t groups = 0;            // 0: not grouped
-  int64_t rows = 0, columns = 0;
-  int64_t blockRows = 1, blockColumns = 1; // extents of a scale block
-  int64_t scaleColumns() const { return (columns + blockColumns - 1) / blockColumns; }
-
+/// A weight whose parts are addresses.
+struct Weight : qblock::Weight {
   /// The part that holds a row, chosen at run time, with the row counted from its first.
   std::pair<WeightPart, mlir::Value> partOf(SimtBuilder &b, mlir::Value row) const;
   /// A row of a part, decoded but not scaled.
@@ -108,7 +97,6 @@ private:
   llvm::DenseMap<mlir::Value, mlir::Value> addresses;
   llvm::SmallVector<mlir::Value> results, sizes;
 
-  Result<void> addParts(mlir::Value weight, Weight &result) const;
   Result<Quantized> quantized(Rows codes, mlir::Value scales, qblock::BlockTensorType type) const;
 };
 
