@@ -164,8 +164,11 @@ static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
   operandA.pitchBytes = operandB.pitchBytes = pitch == config.k ? 0 : pitch;
   Operand operandD = {"d", f32 ? "f32" : "bf16", true, {m, n}};
   operandD.accumulated = config.accumulate;
+  // Weights, which stay as they are while kernels run.
+  Operand scalesB = {"scale_b", "f32", false, {plan.scaleRowsB(), kBlocks}};
+  operandB.early = scalesB.early = true;
   int a = to.add(operandA), scaleA = to.add({"scale_a", "f32", false, {kBlocks, paddedM}}), b = to.add(operandB);
-  int scaleB = to.add({"scale_b", "f32", false, {plan.scaleRowsB(), kBlocks}}), d = to.add(operandD);
+  int scaleB = to.add(scalesB), d = to.add(operandD);
   // M, not Mpad: the padding is never read, whatever it holds.
   SizeExpr scaleStride = SizeExpr(16) * SizeExpr::ceilDiv(m, 4);
   int storeSwizzle = static_cast<int>(plan.storeSwizzle());
@@ -180,8 +183,11 @@ static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
                                              storeSwizzle,
                                              256},
                           PointerParameter{scaleB}};
-  if (config.bias)
-    to.addPointer({"bias", "f32", false, {n}});
+  if (config.bias) {
+    Operand bias = {"bias", "f32", false, {n}};
+    bias.early = true;
+    to.addPointer(bias);
+  }
   if (config.splitK > 1) {
     // Also those of a block beyond the matrix.
     SizeExpr clustersM = SizeExpr::ceilDiv(m, config.blockM * plan.clusterM());
@@ -220,6 +226,7 @@ static LaunchRecipe recipeOf(const Fp8GemmPlan &plan, const std::string &symbolN
   LaunchRecipe &recipe = to.recipe;
   addOperands(to, plan);
   recipe.kernel = symbolName;
+  recipe.programmatic = true;
   recipe.block = {plan.threads(), 1, 1};
   recipe.cluster = {config.cluster(), 1, 1};
   recipe.dynamicSharedBytes = plan.sharedBytes;

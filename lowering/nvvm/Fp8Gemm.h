@@ -22,6 +22,8 @@
 //   workspace  f32      with splitK: scratch, of the size that the recipe says
 //   counters   i32      with splitK: zeros before the first launch; the kernel leaves zeros
 //
+// b, scale_b and bias are weights: in a programmatic launch (LaunchRecipe.h) they are read while kernels before still run.
+//
 // splitK is one launch, not two: each warpgroup leaves its partial sums in the workspace and counts itself in, and the last one
 // adds up all parts in their order. A second kernel would cost a launch, which is as long as these small products take; the
 // partial sums stay in L2. Without float atomics the result has the same bits in every run.

@@ -58,6 +58,10 @@ class Writing(BadInputTest):
         self.refused(compile_model(good, self.folder / "x.qmod", preexec_fn=limit_file_size), "File too large")
         self.assertEqual(names(self.folder), [])
 
+    def test_module_by_its_bare_name(self) -> None:
+        self.accepted(compile_model(Context.checkpoint().resolve(), Path("x.qmod"), cwd=self.folder))
+        self.assertEqual(names(self.folder), ["x.qmod"])
+
     def test_module_onto_an_input(self) -> None:
         copy = self.copy()
         before = {name: (copy / name).read_bytes() for name in names(copy)}

@@ -9,8 +9,11 @@
 // tried that a GPU will get. Takes PTX only. Kernels see memory of this process that was registered (cuMemHostRegister), at its
 // own addresses. What the simulator finds against a kernel is handed out by simCudaFindings().
 //
+// A launch with programmatic stream serialization is checked as one: memory that was registered as read-only counts as early.
+//
 // SIM_CUDA_FAULT spoils it, so that a test sees the checks fail: skip (kernels do nothing), flip (a result is wrong), overrun
-// (memory behind a result is written), no-gpu.
+// (memory behind a result is written), early (a programmatic launch runs before the one in front of it), crash:KERNEL (its launch
+// fails, and then everything in the process), hang:KERNEL (its launch never ends), no-gpu.
 //
 //===----------------------------------------------------------------------===//
 
@@ -18,11 +21,15 @@
 #include "runtime/device/sim/simulator.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 using namespace quant;
@@ -32,9 +39,14 @@ namespace {
 using CUresult = int;
 constexpr CUresult kSuccess = 0, kInvalidValue = 1, kNotFound = 500, kLaunchFailed = 719, kNoBinary = 209;
 
+/// What CUlaunchAttributeID and cuMemHostRegister's flags call so.
+constexpr int kClusterDimension = 4, kProgrammaticStreamSerialization = 6;
+constexpr unsigned kReadOnly = 8;
+
 struct Registered {
   std::byte *address;
   size_t bytes;
+  bool early;
 };
 
 /// Memory in the order of its registration.
@@ -48,9 +60,9 @@ struct LoadedFunction {
 };
 std::vector<std::unique_ptr<LoadedFunction>> functions;
 
-bool fault(const char *name) {
+bool fault(const std::string &name) {
   const char *wanted = std::getenv("SIM_CUDA_FAULT");
-  return wanted && std::strcmp(wanted, name) == 0;
+  return wanted && wanted == name;
 }
 
 CUresult refuse(const std::string &why, CUresult status) {
@@ -95,7 +107,8 @@ Result<sim::Launch> launchOf(const LoadedFunction &loaded, const unsigned *grid,
     launch.buffers.push_back({"memory " + std::to_string(launch.buffers.size()),
                               {registered.address, registered.bytes},
                               true,
-                              reinterpret_cast<uint64_t>(registered.address)});
+                              reinterpret_cast<uint64_t>(registered.address),
+                              registered.early});
   for (size_t index = 0; index < loaded.function->params.size(); ++index) {
     auto argument = argumentOf(loaded.function->params[index], parameters[index]);
     if (!argument)
@@ -121,6 +134,41 @@ CUresult simulate(const sim::Module &module, const sim::Launch &launch) {
   return kSuccess;
 }
 
+/// A launch that waits for the next one, with SIM_CUDA_FAULT=early.
+struct Waiting {
+  const sim::Module *module;
+  sim::Launch launch;
+};
+std::optional<Waiting> waiting;
+bool crashed = false;
+
+CUresult finish() {
+  if (crashed)
+    return kLaunchFailed;
+  if (!waiting)
+    return kSuccess;
+  Waiting last = std::move(*waiting);
+  waiting.reset();
+  return simulate(*last.module, last.launch);
+}
+
+CUresult enqueue(const sim::Module &module, const sim::Launch &launch) {
+  if (fault("hang:" + launch.kernel))
+    std::this_thread::sleep_for(std::chrono::hours(1));
+  crashed |= fault("crash:" + launch.kernel);
+  if (crashed)
+    return kSuccess;
+  if (!fault("early"))
+    return simulate(module, launch);
+  if (!launch.programmatic)
+    if (CUresult status = finish())
+      return status;
+  if (waiting)
+    return simulate(module, launch);
+  waiting = {&module, launch};
+  return kSuccess;
+}
+
 /// CUlaunchConfig, as driver.py lays it out.
 struct LaunchConfig {
   unsigned grid[3], block[3], sharedBytes;
@@ -132,6 +180,17 @@ struct LaunchConfig {
   } *attributes;
   unsigned attributeCount;
 };
+
+/// Attributes of which CUDA would make something else are refused.
+CUresult setAttribute(sim::Launch &launch, const LaunchConfig::Attribute &attribute) {
+  if (attribute.id == kClusterDimension)
+    std::copy_n(attribute.value, 3, launch.cluster.begin());
+  else if (attribute.id == kProgrammaticStreamSerialization && attribute.value[0] <= 1)
+    launch.programmatic = attribute.value[0];
+  else
+    return refuse("launch attribute " + std::to_string(attribute.id), kInvalidValue);
+  return kSuccess;
+}
 
 } // namespace
 
@@ -148,8 +207,9 @@ CUresult cuDeviceGetAttribute(int *value, int attribute, int) {
   return *value = found == kValues.end() ? 0 : found->second, kSuccess;
 }
 CUresult cuDevicePrimaryCtxRetain(void **context, int) { return *context = &memory, kSuccess; }
+CUresult cuDeviceGetPCIBusId(char *id, int bytes, int) { return std::strncpy(id, "0000:00:00.0", bytes), kSuccess; }
 CUresult cuCtxSetCurrent(void *) { return kSuccess; }
-CUresult cuCtxSynchronize() { return kSuccess; }
+CUresult cuCtxSynchronize() { return finish(); }
 CUresult cuGetErrorName(CUresult error, const char **name) {
   return *name = error == kLaunchFailed ? "CUDA_ERROR_LAUNCH_FAILED"
                  : error == kNotFound   ? "CUDA_ERROR_NOT_FOUND"
@@ -157,8 +217,8 @@ CUresult cuGetErrorName(CUresult error, const char **name) {
          kSuccess;
 }
 
-CUresult cuMemHostRegister_v2(void *address, size_t bytes, unsigned) {
-  return memory.push_back({static_cast<std::byte *>(address), bytes}), kSuccess;
+CUresult cuMemHostRegister_v2(void *address, size_t bytes, unsigned flags) {
+  return memory.push_back({static_cast<std::byte *>(address), bytes, (flags & kReadOnly) != 0}), kSuccess;
 }
 CUresult cuMemHostUnregister(void *address) {
   return std::erase_if(memory, [&](const Registered &block) { return block.address == address; }) ? kSuccess : kInvalidValue;
@@ -225,11 +285,10 @@ CUresult cuLaunchKernelEx(const LaunchConfig *config, void *function, void **par
   auto launch = launchOf(loaded, config->grid, config->block, config->sharedBytes, parameters);
   if (!launch)
     return refuse(launch.error().message, kInvalidValue);
-  constexpr int kClusterDimension = 4;
   for (unsigned index = 0; index < config->attributeCount; ++index)
-    if (config->attributes[index].id == kClusterDimension)
-      std::copy_n(config->attributes[index].value, 3, launch->cluster.begin());
-  return simulate(*loaded.module, *launch);
+    if (CUresult status = setAttribute(*launch, config->attributes[index]))
+      return status;
+  return enqueue(*loaded.module, *launch);
 }
 
 /// What the simulator has found so far, and forgets it.

@@ -12,8 +12,9 @@ from ctypes import c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void
 from typing import Any
 
 ATTRIBUTE_SMS, ATTRIBUTE_L2_BYTES, ATTRIBUTE_MAJOR, ATTRIBUTE_MINOR = 16, 38, 75, 76
-FUNCTION_MAX_DYNAMIC_SHARED = 8
-LAUNCH_ATTRIBUTE_CLUSTER = 4
+FUNCTION_MAX_DYNAMIC_SHARED, HOST_REGISTER_READ_ONLY = 8, 8
+#: CUlaunchAttributeID: the cluster's size, and that the launch need not wait for the end of the kernel before it on the stream.
+LAUNCH_ATTRIBUTE_CLUSTER, LAUNCH_ATTRIBUTE_PROGRAMMATIC = 4, 6
 
 
 class NoGpu(Exception):
@@ -67,15 +68,20 @@ class Driver:
         self.sms = self.attribute(ATTRIBUTE_SMS)
         self.l2_bytes = self.attribute(ATTRIBUTE_L2_BYTES)
         self.simulated = hasattr(self.library, "simCudaFindings")
+        #: What cuModuleLoadData answered to the images that were not taken.
+        self.refused: list[str] = []
 
     def call(self, function: str, *arguments: Any) -> None:
         status = getattr(self.library, function)(*arguments)
         if status == 0:
             return
+        detail = f": {self.findings()}" if getattr(self, "simulated", False) else ""
+        raise DriverError(f"{function} failed: {self.error_name(status)}{detail}")
+
+    def error_name(self, status: int) -> str:
         name = c_char_p()
         self.library.cuGetErrorName(status, ctypes.byref(name))
-        detail = f": {self.findings()}" if getattr(self, "simulated", False) else ""
-        raise DriverError(f"{function} failed: {name.value.decode() if name.value else status}{detail}")
+        return name.value.decode() if name.value else str(status)
 
     def _int(self, function: str) -> int:
         value = c_int()
@@ -86,6 +92,11 @@ class Driver:
         value = c_int()
         self.call("cuDeviceGetAttribute", ctypes.byref(value), which, self.device)
         return value.value
+
+    def pci_bus_id(self) -> str:
+        text = ctypes.create_string_buffer(32)
+        self.call("cuDeviceGetPCIBusId", text, 32, self.device)
+        return text.value.decode()
 
     def synchronize(self) -> None:
         self.call("cuCtxSynchronize")
@@ -99,9 +110,9 @@ class Driver:
 
     # --- Memory ---
 
-    def register(self, address: int, size: int) -> None:
-        """Memory of this process that the simulator may touch."""
-        self.call("cuMemHostRegister_v2", c_void_p(address), c_size_t(size), c_uint(0))
+    def register(self, address: int, size: int, constant: bool = False) -> None:
+        """Memory of this process that the simulator may touch; a programmatic launch reads constants early."""
+        self.call("cuMemHostRegister_v2", c_void_p(address), c_size_t(size), c_uint(HOST_REGISTER_READ_ONLY if constant else 0))
 
     def unregister(self, address: int) -> None:
         self.call("cuMemHostUnregister", c_void_p(address))
@@ -109,10 +120,13 @@ class Driver:
     # --- Kernels ---
 
     def load(self, image: bytes) -> c_void_p | None:
-        """A module of a cubin or PTX; None if the driver does not take it."""
+        """A module of a cubin or PTX; None if the driver does not take it (`refused` says why)."""
         module = c_void_p()
         status = self.library.cuModuleLoadData(ctypes.byref(module), ctypes.create_string_buffer(image))
-        return module if status == 0 else None
+        if status != 0:
+            self.refused.append(self.error_name(status))
+            return None
+        return module
 
     def function(self, module: c_void_p, name: str, shared_bytes: int) -> c_void_p:
         function = c_void_p()
@@ -131,10 +145,16 @@ class Driver:
         return memory, at
 
     def launch(self, function: c_void_p, grid: int, block: list[int], cluster: list[int], shared_bytes: int, parameters: Any,
-               stream: int) -> None:  # fmt: skip
-        attribute = LaunchAttribute(id=LAUNCH_ATTRIBUTE_CLUSTER)
-        attribute.value[:3] = cluster
-        clustered = cluster != [1, 1, 1]
-        config = LaunchConfig((grid, 1, 1), tuple(block), shared_bytes, stream or None,
-                              ctypes.pointer(attribute) if clustered else None, int(clustered))  # fmt: skip
+               stream: int, programmatic: bool = False) -> None:  # fmt: skip
+        """`programmatic`: the kernel may start while the one before it on the stream still runs. Parameters are copied."""
+        attributes, count = (LaunchAttribute * 2)(), 0
+        if cluster != [1, 1, 1]:
+            attributes[count].id = LAUNCH_ATTRIBUTE_CLUSTER
+            attributes[count].value[:3] = cluster
+            count += 1
+        if programmatic:
+            attributes[count].id = LAUNCH_ATTRIBUTE_PROGRAMMATIC
+            attributes[count].value[0] = 1
+            count += 1
+        config = LaunchConfig((grid, 1, 1), tuple(block), shared_bytes, stream or None, attributes if count else None, count)
         self.call("cuLaunchKernelEx", ctypes.byref(config), function, parameters, None)

@@ -1,17 +1,28 @@
 # Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""What each kind of kernel computes, in torch's float32: random inputs, poisoned outputs, the comparison."""
+"""What each kind of kernel computes, in torch's float32: random inputs, poisoned outputs, the comparison.
+
+A kernel runs on the same inputs several times: plainly, again (the bits must be the same, or it has a race), and, where its
+recipe says programmatic, started before the kernel in front of it has written its operands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from recipe import Kernel, Operand
+from driver import Driver
+from late import LateCopy, NoLateCopy, late_copy
+from recipe import Arguments, Kernel, Operand
 
 GUARD_BYTES = 4096
+#: Further plain runs on a GPU. The simulator finds races by itself.
+REPEATS = 3
+#: How a fault begins that plain launches do not have.
+PROGRAMMATIC = "launched programmatically"
 #: Poison: 0xff is NaN in every float type here, and so is 0x7f in e4m3 (in f32 0x7f7f7f7f is large).
 OUTPUT_POISON, PADDING_POISON = 0xFF, 0x7F
 DTYPE = {"f8E4M3FN": torch.float8_e4m3fn, "bf16": torch.bfloat16, "f32": torch.float32, "i32": torch.int32}
@@ -32,17 +43,10 @@ def random_scales(rows: int, columns: int, device: str) -> torch.Tensor:
 class Buffer:
     """An operand's memory with a guard behind it, all bytes of it `fill` at first."""
 
-    def __init__(self, kernel: Kernel, operand: Operand, device: str, fill: int) -> None:
+    def __init__(self, operand: Operand, device: str, fill: int) -> None:
         self.operand = operand
         self.fill = fill
         self.memory = torch.full((operand.bytes + GUARD_BYTES,), fill, dtype=torch.uint8, device=device)
-        self.kernel = kernel
-        if kernel.driver.simulated:
-            kernel.driver.register(self.address, self.memory.numel())
-
-    def close(self) -> None:
-        if self.kernel.driver.simulated:
-            self.kernel.driver.unregister(self.address)
 
     @property
     def address(self) -> int:
@@ -68,10 +72,15 @@ class Operands:
     """The memory of every operand of a launch, in the recipe's order."""
 
     def __init__(self, kernel: Kernel, m: int, device: str) -> None:
+        self.kernel, self.device = kernel, device
+        self.registered: list[torch.Tensor] = []
+        #: What was in memory at keep().
+        self.initial: dict[str, torch.Tensor] = {}
         self.buffers = {}
         for operand in kernel.operands(m):
             fill = 0 if operand.zeroed else OUTPUT_POISON if operand.access != "read" else PADDING_POISON
-            self.buffers[operand.name] = Buffer(kernel, operand, device, fill)
+            buffer = self.buffers[operand.name] = Buffer(operand, device, fill)
+            self.register(buffer.memory, operand.early)
 
     def __enter__(self) -> Operands:
         return self
@@ -79,10 +88,16 @@ class Operands:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def register(self, memory: torch.Tensor, constant: bool) -> None:
+        if self.kernel.driver.simulated:
+            self.kernel.driver.register(memory.data_ptr(), memory.numel() * memory.element_size(), constant)
+            self.registered.append(memory)
+
     def close(self) -> None:
         """Gives up what the simulator was told of."""
-        for buffer in self.buffers.values():
-            buffer.close()
+        for memory in self.registered:
+            self.kernel.driver.unregister(memory.data_ptr())
+        self.registered.clear()
 
     def __getitem__(self, name: str) -> Buffer:
         return self.buffers[name]
@@ -97,6 +112,33 @@ class Operands:
         """The operand behind which memory was written, if any."""
         bad = [name for name, buffer in self.buffers.items() if not buffer.guard_intact()]
         return f"memory behind {bad[0]} was written" if bad else ""
+
+    def keep(self) -> None:
+        """Remembers what is in memory, for restore() and restore_late()."""
+        self.initial = {name: buffer.memory.clone() for name, buffer in self.buffers.items()}
+        rows = []
+        for name, memory in self.initial.items():
+            if not self.buffers[name].operand.early:
+                self.register(memory, False)
+                rows.append([self.buffers[name].address, memory.data_ptr(), -(-self.buffers[name].operand.bytes // 4)])
+        self.table = torch.tensor(rows, dtype=torch.int64, device=self.device)
+        self.register(self.table, False)
+
+    def restore(self) -> None:
+        for name, memory in self.initial.items():
+            self.buffers[name].memory.copy_(memory)
+
+    def restore_late(self, late: LateCopy, stream: int) -> None:
+        """As restore(), but by a kernel that does so late; until then NaN is in every operand that is not early."""
+        self.restore()
+        for buffer in self.buffers.values():
+            if not buffer.operand.early:
+                buffer.memory[: buffer.operand.bytes] = OUTPUT_POISON
+        late.launch(self.table.data_ptr(), len(self.table), stream)
+
+    def results(self) -> dict[str, torch.Tensor]:
+        written = {name: b for name, b in self.buffers.items() if b.operand.access != "read" and not b.operand.scratch}
+        return {name: buffer.rows()[:, : buffer.operand.row_bytes].clone() for name, buffer in written.items()}
 
 
 def expand_scales(scales: torch.Tensor, rows: int, columns: int, block: tuple[int, int]) -> torch.Tensor:
@@ -154,7 +196,7 @@ def compare_gemm(operands: Operands, expected: Expected) -> str:
         row, column = (int(i) for i in (~got.isfinite()).nonzero()[0])
         return f"d[{row}, {column}] is not finite: never written, or poisoned"
     excess = (got - expected.value).abs() - expected.tolerance
-    if (excess > 0).any():
+    if not (excess <= 0).all():
         row, column = divmod(int(excess.argmax()), got.shape[1])
         return (f"d[{row}, {column}] is {float(got[row, column]):.6g}, should be {float(expected.value[row, column]):.6g} +- "
                 f"{float(expected.tolerance[row, column]):.2g}")  # fmt: skip
@@ -196,7 +238,9 @@ def check_quantize(kernel: Kernel, operands: Operands, m: int) -> Callable[[], s
         if not torch.allclose(got, scales, rtol=1e-6, atol=0):
             at = int((got - scales).abs().nan_to_num(1e30).argmax())
             row, group = divmod(at, scales.shape[1])
-            return f"scale of row {row}, group {group} is {float(got[row, group]):.8g}, should be {float(scales[row, group]):.8g}"
+            return (
+                f"scale of row {row}, group {group} is {float(got[row, group]):.8g}, should be {float(scales[row, group]):.8g}"
+            )
         # Rows of q may be padded.
         codes, wanted = operands["q"].get()[:, : x.shape[1]].view(torch.uint8).int(), q.view(torch.uint8).int()
         # A tie may go the other way where the scale differs in its last bit; -0 is as good as 0.
@@ -248,25 +292,80 @@ FILL = {"fp8_gemm": fill_gemm, "quantize": fill_quantize, "dequantize": fill_deq
 CHECK = {"fp8_gemm": check_gemm, "quantize": check_quantize, "dequantize": check_dequantize}
 
 
-def kind_of(kernel: Kernel) -> str:
+def kind_of(recipe: dict[str, Any]) -> str:
     """By the operands' names: fp8_gemm has a and b, quantize writes q, dequantize reads it."""
-    access = {operand["name"]: operand["access"] for operand in kernel.recipe["operands"]}
+    access = {operand["name"]: operand["access"] for operand in recipe["operands"]}
     if "a" in access and "b" in access:
         return "fp8_gemm"
     return "dequantize" if access.get("q") == "read" else "quantize"
 
 
+def overlaps(driver: Driver, stream: int) -> bool:
+    """Whether a programmatic launch does start in front of the other's end here, so that a missing wait would be seen."""
+    words = torch.tensor([0, 1, 2], dtype=torch.int32, device="cuda")
+    at = [words.data_ptr() + 4 * index for index in range(3)]
+    table = torch.tensor([[at[0], at[1], 1]], dtype=torch.int64, device="cuda")
+    torch.cuda.synchronize()
+    late_copy(driver).launch(table.data_ptr(), 1, stream)
+    late_copy(driver).peek(at[0], at[2], stream)
+    driver.synchronize()
+    return words.tolist() == [1, 1, 0]
+
+
+def launch_late(kernel: Kernel, operands: Operands, arguments: Arguments, m: int, stream: int, times: int) -> None:
+    """Programmatic launches behind a kernel that writes late what they must wait for."""
+    operands.restore_late(late_copy(kernel.driver), stream)
+    for _ in range(times):
+        kernel.launch(arguments, m, stream, programmatic=True)
+
+
+def ways(
+    kernel: Kernel, operands: Operands, arguments: Arguments, m: int, stream: int
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """How the kernel is run on the same inputs, with words for a report; plainly first."""
+
+    def plain() -> None:
+        operands.restore()
+        kernel.launch(arguments, m, stream)
+
+    yield "", plain
+    for _ in range(0 if kernel.driver.simulated else REPEATS):
+        yield "run again: ", plain
+    if kernel.programmatic:
+        yield f"{PROGRAMMATIC}: ", lambda: launch_late(kernel, operands, arguments, m, stream, 1)
+        # Two that overlap share what is scratch; where they add to an operand, the second would add again.
+        if not any(buffer.operand.access == "readwrite" for buffer in operands.buffers.values()):
+            yield f"{PROGRAMMATIC} twice: ", lambda: launch_late(kernel, operands, arguments, m, stream, 2)
+
+
+def differing(operands: Operands, first: dict[str, torch.Tensor]) -> str:
+    """The result whose bits are not those of the first run, if any."""
+    bad = [name for name, bits in operands.results().items() if not torch.equal(bits, first[name])]
+    return f"the bits of {bad[0]} are not those of the first run on the same inputs" if bad else ""
+
+
 def check(kernel: Kernel, m: int, device: str, stream: int = 0) -> str:
-    """Runs the kernel once on fresh random inputs; what is wrong with the result, or nothing."""
+    """Runs the kernel on fresh random inputs in every way it may be run; what is wrong with a result, or nothing."""
     if kernel.grid(m) == 0:
         return ""
-    kind = kind_of(kernel)
+    kind = kind_of(kernel.recipe)
     with Operands(kernel, m, device) as operands:
         FILL[kind](kernel, operands, m, device)
         compare = CHECK[kind](kernel, operands, m)
         arguments = kernel.prepare(operands.addresses(), m)
+        operands.keep()
         if device != "cpu":
             torch.cuda.synchronize()
-        kernel.launch(arguments, m, stream)
-        kernel.driver.synchronize()
-        return compare() or operands.overrun() or kernel.driver.findings()
+        first: dict[str, torch.Tensor] = {}
+        for how, launch in ways(kernel, operands, arguments, m, stream):
+            try:
+                launch()
+            except NoLateCopy as error:
+                return f"{how}not checked: {error}"
+            kernel.driver.synchronize()
+            # Taken in any case: they are not the next one's.
+            findings = kernel.driver.findings()
+            if fault := compare() or operands.overrun() or (differing(operands, first) if first else "") or findings:
+                return how + fault
+            first = first or operands.results()
+    return ""

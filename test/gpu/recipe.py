@@ -1,6 +1,6 @@
 # Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Loads and launches a kernel by its launch recipe (lowering/nvvm/LaunchRecipe.h).
+"""Loads and launches a kernel by its launch recipe (runtime/abi/launch_recipe.h).
 
 Nothing here knows what a kernel computes: tensor maps, parameters, grid and shared memory all come from the recipe.
 """
@@ -54,6 +54,8 @@ class Operand:
     access: str
     scratch: bool
     zeroed: bool
+    #: A constant: a programmatic launch reads it while the kernel before it still runs.
+    early: bool
     shape: list[int]
     pitch: int
 
@@ -86,9 +88,12 @@ class Kernel:
 
     def __init__(self, driver: Driver, path: Path) -> None:
         self.driver = driver
+        self.path = path
         self.recipe = json.loads(path.read_text())
         self.name: str = self.recipe["kernel"]
         self.config: dict[str, int] = self.recipe["config"]
+        #: It may be launched programmatically: it waits for the kernel before it by itself.
+        self.programmatic: bool = self.recipe.get("programmatic", False)
         self.module, self.from_ptx = self._load(path)
         self.function = driver.function(self.module, self.name, self.recipe["dynamic_shared_bytes"])
 
@@ -97,7 +102,8 @@ class Kernel:
             file = path.with_suffix(suffix)
             if file.exists() and (module := self.driver.load(file.read_bytes() + b"\0")):
                 return module, suffix == ".ptx"
-        raise DriverError(f"{self.name}: the driver takes neither {path.stem}.cubin nor .ptx {self.driver.findings()}")
+        raise DriverError(f"{self.name}: the driver takes neither {path.stem}.cubin nor .ptx "
+                          f"({', '.join(self.driver.refused[-2:])}) {self.driver.findings()}")  # fmt: skip
 
     def dims(self, m: int) -> Dims:
         return {"M": m, "sms": self.driver.sms}
@@ -108,7 +114,8 @@ class Kernel:
             shape = [evaluate(size, self.dims(m)) for size in operand["shape"]]
             row = (shape[-1] if shape else 1) * ELEMENT_BYTES[operand["dtype"]]
             result.append(Operand(operand["name"], operand["dtype"], operand["access"], operand.get("scratch", False),
-                                  operand.get("initial") == "zero", shape, operand.get("pitch_bytes", 0) or row))  # fmt: skip
+                                  operand.get("initial") == "zero", operand.get("early", False), shape,
+                                  operand.get("pitch_bytes", 0) or row))  # fmt: skip
         return result
 
     def grid(self, m: int) -> int:
@@ -143,7 +150,7 @@ class Kernel:
         alive.append(value)
         return ctypes.addressof(value)
 
-    def launch(self, arguments: Arguments, m: int, stream: int = 0) -> None:
+    def launch(self, arguments: Arguments, m: int, stream: int = 0, programmatic: bool = False) -> None:
         if grid := self.grid(m):
             self.driver.launch(self.function, grid, self.recipe["block"], self.recipe["cluster"],
-                               self.recipe["dynamic_shared_bytes"], arguments.pointers, stream)  # fmt: skip
+                               self.recipe["dynamic_shared_bytes"], arguments.pointers, stream, programmatic)  # fmt: skip

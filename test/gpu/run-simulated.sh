@@ -4,18 +4,19 @@
 #
 # run.sh's checks with the simulator as the GPU: test/gpu/run-simulated.sh [BUILD] [run.py's options]. Takes minutes.
 #
-# Wants a Python with torch, also one without CUDA (QUANT_GPU_PYTHON), and triton with NumPy below 2.3 to try the Triton kernel in
-# its interpreter; it says so where that is missing. Before: ninja -C BUILD sim-cuda gpu-kernels.
+# Wants a Python with torch, also one without CUDA (QUANT_GPU_PYTHON), and triton (before 3.9 with NumPy below 2.3) to try the
+# Triton kernel in its interpreter and the timing; it says so where that is missing. Before: ninja -C BUILD sim-cuda gpu-kernels.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 build=${1:-$here/../../build}
 shift || true
 python=${QUANT_GPU_PYTHON:-python3}
-export PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 
 export TRITON_INTERPRET=1
 export LD_LIBRARY_PATH=$build/test/gpu/sim${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
+"$python" "$here/test_faults.py" "$build/gpu"
 if "$python" -c 'import triton' 2>/dev/null; then
   "$python" "$here/test_triton.py"
   "$python" "$here/test_timing.py" "$build/gpu"
@@ -24,7 +25,7 @@ else
 fi
 
 # Large products would take the simulator hours; their kernels differ from the small ones in trip counts only.
-options=(--m=1 --m=100 --m=129)
+options=(--m=1 --m=100 --m=129 --seconds=100000 --stall-seconds=100000)
 for recipe in "$build"/gpu/sm90_*.json; do
   name=$(basename "$recipe" .json)
   case $name in

@@ -3,304 +3,163 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Checks every compiled kernel in a folder on this machine's GPU, then times them beside others. Started by run.sh.
 
-Exit status: 0 all right, 1 a wrong result, 77 no GPU that can run sm_90a code.
+The work is done in processes of worker.py, since after a crash nothing works any more in the process that launched the kernel:
+whoever crashes or hangs is named, and a fresh process goes on behind it. The results file is what they share.
+
+Exit status: 0 all right, 1 a wrong result, a crash or a check that did not run, 77 no GPU that can run sm_90a code.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+import report
 
-import baselines
-from baselines import Inputs, Unavailable
-from driver import Driver, DriverError, NoGpu
-from problems import Operands, check, fill_dequantize, fill_quantize, kind_of
-from recipe import Kernel
-from timing import Graph, measure, peaks, rotation
-
-CHECKED_M = (1, 7, 64, 100, 128, 129, 300)
-TIMED_M = (1, 64, 128, 4096)
-#: Dense e4m3 by the data sheet, and HBM of the known GPUs.
-NOMINAL_FLOPS = 1979e12
-NOMINAL_HBM = {"H200": 4.8e12, "H100": 3.35e12, "H800": 3.35e12, "H20": 4.0e12}
-CONTENDERS = ("cublaslt", "triton", "deepgemm")
-#: What is said of a contender whose result is not ours.
-DIFFERS = " COMPUTES SOMETHING ELSE"
+#: A worker's answers: no GPU; a kernel or contender has spoilt the process (`running` says which).
+NO_GPU, SPOILT = 77, 70
+MAX_WORKERS = 12
+#: From a process's start to its first word: torch is large, and cold.
+START_SECONDS = 180
+#: Why a worker had to be ended that did nothing wrong.
+OUT_OF_TIME = "NOT CHECKED to the end, out of time"
 
 
-@dataclass
-class Run:
-    """What one run is about, and what it found."""
+class Results:
+    """The file of results, always whole on disk. `running` is what the worker is at."""
 
-    driver: Driver
-    directory: Path
-    device: str
-    deadline: float
-    deepgemm: Any = None
-    results: dict[str, Any] = field(default_factory=dict)
-    kernels: dict[str, Kernel] = field(default_factory=dict)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
 
-    def late(self) -> bool:
-        return time.monotonic() > self.deadline
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
 
-    def stream(self) -> int:
-        return torch.cuda.current_stream().cuda_stream if self.device == "cuda" else 0
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.values[key] = value
 
-    def kernel(self, name: str) -> Kernel:
-        if name not in self.kernels:
-            self.kernels[name] = Kernel(self.driver, self.directory / f"{name}.json")
-        return self.kernels[name]
+    def list(self, key: str) -> Any:
+        return self.values.setdefault(key, [])
 
+    def save(self) -> None:
+        temporary = self.path.with_name(self.path.name + ".new")
+        temporary.write_text(json.dumps(self.values, indent=2) + "\n")
+        os.replace(temporary, self.path)
 
-def kernel_names(directory: Path) -> list[str]:
-    return sorted(path.stem for path in directory.glob("sm90_*.json"))
+    def begin(self, step: str, **what: Any) -> None:
+        self.values["running"] = {"step": step, **what}
+        self.save()
 
-
-def check_all(run: Run, only: list[str], rows: list[int]) -> int:
-    """Every kernel at every M; how many products were wrong."""
-    wrong = 0
-    run.results["correctness"] = report = []
-    for name in only or kernel_names(run.directory):
-        try:
-            kernel = run.kernel(name)
-        except DriverError as error:
-            wrong += 1
-            report.append({"kernel": name, "M": 0, "wrong": str(error)})
-            print(f"WRONG: {error}")
-            continue
-        # dequantize has no M; a large one shows what only many waves do.
-        for m in [1] if kind_of(kernel) == "dequantize" else [*rows, *([4096] if run.device == "cuda" else [])]:
-            # Before the launch: where a kernel hangs, this is the last line.
-            print(f"{name} M = {m} ... ", end="", flush=True)
-            fault = check(kernel, m, run.device, run.stream())
-            wrong += bool(fault)
-            report.append({"kernel": name, "M": m, "wrong": fault})
-            print(f"WRONG: {fault}" if fault else "ok")
-    return wrong
+    def done(self) -> None:
+        self.values["running"] = None
+        self.save()
 
 
-# --- Timing ---
-
-
-def hbm_bytes_per_second(name: str) -> float:
-    return next((value for key, value in NOMINAL_HBM.items() if key in name), 3.35e12)
-
-
-def our_launches(run: Run, kernel: Kernel, m: int, sets: list[Inputs]) -> list[Any]:
-    """A launch for each set; they share what the kernel needs as scratch."""
-    launches = []
-    shared: dict[str, torch.Tensor] = {}
-    for inputs in sets:
-        addresses = []
-        for operand in kernel.operands(m):
-            tensor = getattr(inputs, operand.name, None)
-            if tensor is None:
-                tensor = shared.setdefault(operand.name, torch.zeros(operand.bytes, dtype=torch.uint8, device=run.device))
-            addresses.append(tensor.data_ptr())
-        arguments = kernel.prepare(addresses, m)
-        # The scratch lives as long as the launches do.
-        arguments.alive.append(shared)
-        launches.append(lambda arguments=arguments: kernel.launch(arguments, m, run.stream()))
-    return launches
-
-
-def agree(got: torch.Tensor, wanted: torch.Tensor) -> bool:
-    got, wanted = got[:, : wanted.shape[1]].float(), wanted.float()
-    return bool((got - wanted).abs().mean() <= 0.01 * wanted.abs().mean())
-
-
-def fastest(graphs: list[tuple[str, Graph]]) -> tuple[str, Graph]:
-    measure([graph for _, graph in graphs], 3)
-    note, best = min(graphs, key=lambda pair: pair[1].seconds)
-    best.samples.clear()
-    return note, best
-
-
-def triton_graph(sets: list[Inputs], wanted: torch.Tensor) -> tuple[str, Graph]:
-    """The fastest of its configs that run here."""
-    by_config = list(zip(*(baselines.triton_matmul(inputs) for inputs in sets)))
-    graphs, errors = [], []
-    for config in by_config:
-        try:
-            graph = Graph([launch for _, launch in config])
-            graphs.append((config[0][0] + ("" if agree(sets[0].d, wanted) else DIFFERS), graph))
-        except Exception as error:  # noqa: BLE001 - whatever Triton's compiler raises
-            errors.append(error)
-    if not graphs:
-        raise Unavailable(str(errors[0]))
-    return fastest(graphs)
-
-
-def contender_graph(run: Run, name: str, sets: list[Inputs], wanted: torch.Tensor) -> tuple[str, Graph]:
-    """The contender's graph over all sets and a remark. Raises Unavailable."""
-    if name == "triton":
-        return triton_graph(sets, wanted)
-    if name == "deepgemm" and run.deepgemm is None:
-        raise Unavailable("not installed (--deepgemm=PATH)")
-    make = baselines.torch_scaled_mm if name == "cublaslt" else lambda inputs: baselines.deepgemm(run.deepgemm, inputs)
-    made = [make(inputs) for inputs in sets]
-    result = made[0][1]()
-    remark = "" if agree(sets[0].d if result is None else result, wanted) else DIFFERS
-    return made[0][0] + remark, Graph([launch for _, launch in made])
-
-
-def time_gemm(run: Run, problem: dict[str, Any], m: int) -> dict[str, Any]:
-    n, k = problem["n"], problem["k"]
-    name = next(variant["launch"] for variant in problem["variants"] if variant["m"][0] <= m <= variant["m"][1])
-    kernel = run.kernel(name.removesuffix(".json"))
-    set_bytes = m * k + n * k + 2 * m * n
-    sets = [Inputs.random(m, n, k, run.device) for _ in range(rotation(set_bytes, run.driver.l2_bytes))]
-    graphs = {"ours": Graph(our_launches(run, kernel, m, sets))}
-    wanted = sets[0].d.clone()
-    notes = {}
-    for contender in CONTENDERS:
-        try:
-            notes[contender], graphs[contender] = contender_graph(run, contender, sets, wanted)
-        except Exception as error:  # noqa: BLE001 - what others raise must not end the run
-            notes[contender] = f"not run: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    measure(list(graphs.values()))
-    seconds = graphs["ours"].seconds
-    flops, moved = 2.0 * m * n * k, set_bytes + 4 * -(-k // 128) * (m + -(-n // 128))
-    floor = max(flops / NOMINAL_FLOPS, moved / hbm_bytes_per_second(run.driver.name))
-    peak = run.results["peaks"]
-    reached = max(flops / peak["fp8_flops"], moved / peak["read_bytes_per_second"])
-    return {"kernel": kernel.name, "M": m, "N": n, "K": k, "seconds": seconds, "spread": graphs["ours"].spread,
-            "tflops": flops / seconds * 1e-12, "gigabytes_per_second": moved / seconds * 1e-9, "of_roofline": floor / seconds,
-            "of_measured_peak": reached / seconds,
-            "others": {key: graph.seconds for key, graph in graphs.items() if key != "ours"},
-            "notes": {key: note for key, note in notes.items() if note}}  # fmt: skip
-
-
-def time_memory_kernel(run: Run, name: str, m: int) -> dict[str, Any]:
-    """quantize or dequantize, against the bandwidth of a copy."""
-    kernel = run.kernel(name)
-    quantizes = kind_of(kernel) == "quantize"
-    moved = sum(operand.rows * operand.row_bytes for operand in kernel.operands(m))
-    launches, keep = [], []
-    for _ in range(rotation(moved, run.driver.l2_bytes)):
-        operands = Operands(kernel, m, run.device)
-        (fill_quantize if quantizes else fill_dequantize)(kernel, operands, m, run.device)
-        arguments = kernel.prepare(operands.addresses(), m)
-        keep.append((operands, arguments))
-        launches.append(lambda arguments=arguments: kernel.launch(arguments, m, run.stream()))
-    graph = Graph(launches)
-    measure([graph])
-    for operands, _ in keep:
-        operands.close()
-    bandwidth = moved / graph.seconds
-    return {"kernel": name, "M": m, "seconds": graph.seconds, "gigabytes_per_second": bandwidth * 1e-9,
-            "of_copy": bandwidth / run.results["peaks"]["copy_bytes_per_second"]}  # fmt: skip
-
-
-def time_all(run: Run) -> None:
-    index = json.loads((run.directory / "index.json").read_text())
-    run.results["peaks"] = peaks()
-    run.results["benchmark"], run.results["memory"], run.results["skipped"] = [], [], []
-    for entry in index["memory"]:
-        run.results["memory"].append(time_memory_kernel(run, entry["kernel"], entry["m"]))
-    for problem in index["problems"]:
-        for m in TIMED_M:
-            what = f"{problem['n']} x {problem['k']}, M = {m}"
-            if run.late():
-                run.results["skipped"].append(what)
-                continue
-            print(f"timing {what} ...", flush=True)
-            run.results["benchmark"].append(time_gemm(run, problem, m))
-            torch.cuda.empty_cache()
-
-
-# --- Tables ---
-
-
-def print_tables(run: Run) -> None:
-    peak = run.results["peaks"]
-    print(f"\nmeasured peaks: copy {peak['copy_bytes_per_second'] * 1e-12:.2f} TB/s, "
-          f"read {peak['read_bytes_per_second'] * 1e-12:.2f} TB/s, "
-          f"FP8 (cuBLASLt, 8192^3, one scale) {peak['fp8_flops'] * 1e-12:.0f} TFLOPS")  # fmt: skip
-    print(f"\n{'N x K':>13} {'M':>5} {'us':>8} {'TFLOPS':>7} {'GB/s':>6} {'% roof':>7} {'% peak':>7}"
-          + "".join(f" {name + ' us':>12}" for name in CONTENDERS) + "  ours/best  kernel")  # fmt: skip
-    for row in run.results["benchmark"]:
-        others = row["others"]
-        columns = "".join(f" {others[name] * 1e6:12.2f}" if name in others else f" {'-':>12}" for name in CONTENDERS)
-        ahead = f"{min(others.values()) / row['seconds']:9.2f}x" if others else f"{'-':>10}"
-        print(f"{row['N']:>6} x {row['K']:<5}{row['M']:>5} {row['seconds'] * 1e6:8.2f} {row['tflops']:7.0f} "
-              f"{row['gigabytes_per_second']:6.0f} {100 * row['of_roofline']:7.1f} {100 * row['of_measured_peak']:7.1f}"
-              f"{columns} {ahead}  {row['kernel'].split('_k')[-1]}")  # fmt: skip
-    for row in run.results["memory"]:
-        print(f"{row['kernel']}, M = {row['M']}: {row['seconds'] * 1e6:.2f} us, {row['gigabytes_per_second']:.0f} GB/s, "
-              f"{100 * row['of_copy']:.1f} % of a copy")  # fmt: skip
-    for name, notes in {c: {r["notes"].get(c) for r in run.results["benchmark"]} - {None} for c in CONTENDERS}.items():
-        for note in sorted(notes):
-            print(f"{name}: {note}")
-
-
-def print_summary(run: Run, wrong: int, results: Path) -> None:
-    checks = len(run.results["correctness"])
-    line = f"{len(run.kernels)} kernels, {checks} products checked, {wrong} wrong"
-    if wrong:
-        line += ", NOT TIMED"
-    elif rows := run.results.get("benchmark"):
-        for name in CONTENDERS:
-            ratios = [row["others"][name] / row["seconds"] for row in rows if name in row["others"]]
-            if ratios:
-                line += f"; ahead of {name} in {sum(r > 1 for r in ratios)} of {len(ratios)}"
-        if run.results["skipped"]:
-            line += f"; OUT OF TIME, not timed: {', '.join(run.results['skipped'])}"
-    print(f"\n{line}; details in {results}")
-
-
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.sh", description=__doc__)
     parser.add_argument("directory", type=Path, help="what the target gpu-kernels wrote")
     parser.add_argument("results", type=Path, nargs="?", default=Path("gpu-results.json"), help="file for all figures")
     parser.add_argument("--deepgemm", help="folder with deep_gemm, to time it too (an installed one is found without)")
-    parser.add_argument("--seconds", type=float, default=400, help="begin no further measurement after this long")
+    parser.add_argument("--seconds", type=float, default=390, help="begin nothing further after this long")
+    parser.add_argument("--stall-seconds", type=float, default=75, help="what says nothing for this long hangs")
     parser.add_argument("--check-only", action="store_true", help="no timing")
     parser.add_argument("--kernel", action="append", default=[], help="check this one only (may be repeated)")
     parser.add_argument("--m", type=int, action="append", default=[], help="check this M only (may be repeated)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def end(worker: subprocess.Popen[bytes]) -> None:
+    """Of its whole group: what it started, too."""
+    try:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait(30)
+    except (ProcessLookupError, subprocess.TimeoutExpired):
+        # The driver may keep a process whose kernel hangs; the GPU is then lost for the next one, which will say so.
+        pass
+
+
+def watch(worker: subprocess.Popen[bytes], path: Path, stall_seconds: float, last: float) -> str:
+    """Waits for the worker's end. Why it had to be ended, or nothing."""
+    begun = time.time()
+    while True:
+        try:
+            worker.wait(0.2)
+            return ""
+        except subprocess.TimeoutExpired:
+            pass
+        word = path.stat().st_mtime if path.exists() else 0
+        quiet = time.time() - word - stall_seconds if word > begun else time.time() - begun - max(START_SECONDS, stall_seconds)
+        if quiet > 0 or time.monotonic() > last:
+            end(worker)
+            return f"it hangs: no end after {stall_seconds:.0f} s" if quiet > 0 else OUT_OF_TIME
+
+
+def blame(results: Results, fault: str) -> bool:
+    """Records who was at work when the worker ended so; false if that was nobody: another worker would fare no better."""
+    running = results.values.pop("running", None) or {"step": "start"}
+    fault = running.pop("error", fault)
+    print(fault if fault == OUT_OF_TIME else f"WRONG: {fault}", flush=True)
+    step = running.pop("step")
+    if fault == OUT_OF_TIME:
+        results.list("skipped").append(f"{', '.join(map(str, running.values()))}: {fault}")
+        results.save()
+        return False
+    results.list("correctness" if step == "check" else "faults").append({**running, "wrong": fault, "ended": True})
+    results.save()
+    return step != "start"
+
+
+def supervise(command: list[str], path: Path, seconds: float, stall_seconds: float) -> int:
+    """Workers, one after another, until one comes to the end. 0, NO_GPU, or 1: the end was not reached."""
+    begun = time.monotonic()
+    results = Results(path)
+    results["deadline"] = begun + seconds
+    results.save()
+    for _ in range(MAX_WORKERS):
+        worker = subprocess.Popen(command, start_new_session=True)
+        try:
+            fault = watch(worker, path, stall_seconds, begun + seconds + 30)
+        except BaseException:
+            end(worker)
+            raise
+        code = worker.returncode
+        results = Results(path)
+        # A GPU that is gone only after a crash is no missing one.
+        if not fault and (code == 0 or code == NO_GPU and not results.list("correctness")):
+            return code
+        known = f"the process ended by signal {-code}" if code and code < 0 else f"the process ended with status {code}"
+        if not blame(results, fault or known) or time.monotonic() > begun + seconds:
+            return 1
+    print(f"*** {MAX_WORKERS} processes crashed; no further one is started ***")
+    return 1
 
 
 def main() -> int:
     arguments = parse_arguments()
-    if not kernel_names(arguments.directory):
+    if not any(arguments.directory.glob("sm90_*.json")):
         print(f"error: no kernels in {arguments.directory}; build the target gpu-kernels", file=sys.stderr)
         return 1
+    arguments.results.unlink(missing_ok=True)
+    # So that a worker is ended, and what was measured printed, when this process is asked to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: asked to end"))
+    command = [sys.executable, str(Path(__file__).with_name("worker.py")), *sys.argv[1:]]
+    ended = 1
     try:
-        if torch.cuda.is_available():
-            torch.cuda.init()
-            torch.zeros(1, device="cuda")
-        driver = Driver()
-    except NoGpu as error:
-        print(f"no GPU test: {error}", file=sys.stderr)
-        return 77
-    device = "cpu" if driver.simulated else "cuda"
-    torch.manual_seed(1)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    run = Run(driver, arguments.directory, device, time.monotonic() + arguments.seconds)
-    run.results = {"gpu": driver.name, "driver": driver.version, "sms": driver.sms, "l2_bytes": driver.l2_bytes,
-                   "torch": torch.__version__}  # fmt: skip
-    print(f"{driver.name}, {driver.sms} multiprocessors, L2 {driver.l2_bytes >> 20} MiB, driver {driver.version}, "
-          f"torch {torch.__version__}")  # fmt: skip
-    wrong = check_all(run, arguments.kernel, arguments.m or list(CHECKED_M))
-    # A wrong kernel's speed means nothing, and a simulator has none.
-    if wrong == 0 and not arguments.check_only and device == "cuda":
-        try:
-            run.deepgemm = baselines.load_deepgemm(arguments.deepgemm)
-        except Unavailable as error:
-            print(f"*** {error}: DeepGEMM is SKIPPED ***")
-        time_all(run)
-        print_tables(run)
-    arguments.results.write_text(json.dumps(run.results, indent=2) + "\n")
-    print_summary(run, wrong, arguments.results)
-    return 1 if wrong else 0
+        ended = supervise(command, arguments.results, arguments.seconds, arguments.stall_seconds)
+    finally:
+        if ended != NO_GPU:
+            results = Results(arguments.results).values
+            report.print_tables(results)
+            wrong = report.print_summary(results, ended == 0, arguments.results)
+            unchecked = any("NOT CHECKED" in text for text in results.get("skipped", []))
+    return NO_GPU if ended == NO_GPU else int(wrong > 0 or unchecked or ended != 0)
 
 
 if __name__ == "__main__":

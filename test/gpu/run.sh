@@ -6,7 +6,8 @@
 #
 # DIRECTORY (default build/gpu) is what `ninja gpu-kernels` wrote on any machine; this folder and that one are all that need be
 # copied. Here it takes an H100 or H200, its driver, and Python with torch (triton comes with it); QUANT_GPU_PYTHON names another
-# python3. Exit status: 0 all right, 1 a wrong result, 77 no such GPU or no torch, 124 a kernel hung (the last line names it).
+# python3. Exit status: 0 all right, 1 a wrong result, a crash, a hang or a check that did not run (each is named), 77 no such
+# GPU or no torch, 124 no end in time even so.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${QUANT_GPU_PYTHON:-python3}
@@ -18,4 +19,4 @@ if ! "$python" -c 'import torch' 2>/dev/null; then
   echo "no GPU test: $python has no torch; name a Python that has it in QUANT_GPU_PYTHON" >&2
   exit 77
 fi
-PYTHONUNBUFFERED=1 exec timeout 475 "$python" "$here/run.py" "${arguments[@]}"
+PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 exec timeout -k 15 450 "$python" "$here/run.py" "${arguments[@]}"

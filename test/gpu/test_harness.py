@@ -18,13 +18,17 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from driver import Driver, DriverError, NoGpu  # noqa: E402
+from driver import LAUNCH_ATTRIBUTE_CLUSTER, LAUNCH_ATTRIBUTE_PROGRAMMATIC, Driver, DriverError, NoGpu  # noqa: E402
+from late import LateCopy  # noqa: E402
 from recipe import Kernel, evaluate  # noqa: E402
+from simulated import copy_kernel  # noqa: E402
+from test_supervisor import Supervisor  # noqa: E402, F401 - it runs with these
 
 NUMPY = {"f8E4M3FN": np.uint8, "bf16": np.uint16, "f32": np.float32, "i32": np.int32}
 
@@ -72,7 +76,7 @@ class Memory:
             # TMA wants 16-byte alignment, an allocation has 256.
             start = -raw.ctypes.data % 256
             self.bytes[name] = raw[start : start + operand.bytes + self.GUARD]
-            kernel.driver.register(self.bytes[name].ctypes.data, self.bytes[name].nbytes)
+            kernel.driver.register(self.bytes[name].ctypes.data, self.bytes[name].nbytes, operand.early)
 
     def close(self) -> None:
         for data in self.bytes.values():
@@ -92,6 +96,24 @@ class Memory:
         arguments = self.kernel.prepare([data.ctypes.data for data in self.bytes.values()], self.m)
         self.kernel.launch(arguments, self.m)
         self.kernel.driver.synchronize()
+
+    def launch_late(self) -> None:
+        """Programmatically, behind a kernel that writes late what is not early."""
+        late = {name: data for name, data in self.bytes.items() if not self.operands[name].early}
+        copies = {name: data.copy() for name, data in late.items()}
+        table = np.array(
+            [[late[name].ctypes.data, copies[name].ctypes.data, self.operands[name].bytes // 4] for name in late], np.int64
+        )
+        for data in (*copies.values(), table):
+            self.kernel.driver.register(data.ctypes.data, data.nbytes)
+        for name, data in late.items():
+            data[: self.operands[name].bytes] = 0xFF
+        LateCopy(self.kernel.driver).launch(table.ctypes.data, len(table), 0)
+        arguments = self.kernel.prepare([data.ctypes.data for data in self.bytes.values()], self.m)
+        self.kernel.launch(arguments, self.m, programmatic=True)
+        self.kernel.driver.synchronize()
+        for data in (*copies.values(), table):
+            self.kernel.driver.unregister(data.ctypes.data)
 
     def guards_intact(self) -> bool:
         return all((data[self.operands[name].bytes :] == data[-1]).all() and data[-1] in (0, 0x7F, 0xFF)
@@ -113,7 +135,7 @@ class Launches(unittest.TestCase):
         names = dict.fromkeys(variant["launch"] for variant in index["variants"])
         return [Kernel(Context.driver, folder / name) for name in names]
 
-    def gemm(self, kernel: Kernel, m: int) -> Memory:
+    def gemm(self, kernel: Kernel, m: int, late: bool = False) -> Memory:
         """Launches on random inputs; what is in memory then."""
         random = np.random.default_rng(m)
         n, k = kernel.config["n"], kernel.config["k"]
@@ -139,7 +161,7 @@ class Launches(unittest.TestCase):
             stored = before if memory.operands["d"].dtype == "f32" else to_bf16(before)
             memory.put("d", stored)
             self.expected = self.expected + (before if memory.operands["d"].dtype == "f32" else from_bf16(stored))
-        memory.launch()
+        memory.launch_late() if late else memory.launch()
         return memory
 
     def wrong(self, memory: Memory) -> float:
@@ -208,6 +230,41 @@ class Launches(unittest.TestCase):
         memory = self.gemm(kernel, 8)
         self.assertLessEqual(self.wrong(memory), 1)
         self.assertFalse(memory.guards_intact())
+
+    def programmatic(self, name: str, wait: bool) -> Kernel:
+        (kernel,) = self.compile("--kernel=fp8_gemm", "--n=136", "--k=200", "--m=8", "--tile=64x64")
+        copy_kernel(kernel.path, Context.folder / name, wait)
+        return Kernel(Context.driver, Context.folder / f"{name}.json")
+
+    def test_programmatic(self) -> None:
+        """A kernel that waits is right behind one that writes its operands late; that one does not wait is seen twice over."""
+        self.addCleanup(os.environ.pop, "SIM_CUDA_FAULT", None)
+        kernel = self.programmatic("waits", True)
+        self.assertEqual([o.name for o in kernel.operands(8) if o.early], ["b", "scale_b"])
+        self.assertLessEqual(self.wrong(self.gemm(kernel, 8, late=True)), 1)
+        self.assertEqual(Context.driver.findings(), "")
+        self.gemm(self.programmatic("does_not_wait", False), 8, late=True)
+        self.assertIn("griddepcontrol.wait must come first", Context.driver.findings())
+        # As a GPU may run it that starts it in front of the other's end.
+        os.environ["SIM_CUDA_FAULT"] = "early"
+        self.assertGreater(self.wrong(self.gemm(kernel, 8, late=True)), 1)
+
+    def test_attributes(self) -> None:
+        """Cluster and programmatic launch as cuda.h lays them out, together and alone."""
+        seen = []
+
+        class Library:
+            def cuLaunchKernelEx(self, config: Any, *_: Any) -> int:  # noqa: N802
+                config = config._obj
+                seen.append([(a.id, list(a.value[:3])) for a in config.attributes[: config.attribute_count]])
+                return 0
+
+        driver = Driver()
+        driver.library = Library()
+        for cluster, programmatic in (([1, 1, 1], False), ([2, 1, 1], False), ([1, 1, 1], True), ([2, 1, 1], True)):
+            driver.launch(None, 4, [128, 1, 1], cluster, 0, None, 0, programmatic)
+        size, early = (LAUNCH_ATTRIBUTE_CLUSTER, [2, 1, 1]), (LAUNCH_ATTRIBUTE_PROGRAMMATIC, [1, 0, 0])
+        self.assertEqual(seen, [[], [size], [early], [size, early]])
 
     def test_refusals(self) -> None:
         (kernel,) = self.compile("--kernel=fp8_gemm", "--n=16", "--k=128", "--m=8", "--tile=64x64")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The Triton kernel that run.py compares with, in Triton's interpreter: it must compute the same product. TRITON_INTERPRET=1."""
+"""The Triton kernel that ours is compared with, in Triton's interpreter: it must compute the product. TRITON_INTERPRET=1."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ private:
       return {};
     std::error_code ignored;
     std::filesystem::path input = std::filesystem::weakly_canonical(options.input, ignored),
-                          output = std::filesystem::weakly_canonical(options.output, ignored);
+                          output = std::filesystem::weakly_canonical(std::filesystem::absolute(options.output), ignored);
     bool isInput = input == output || std::filesystem::equivalent(input, output, ignored);
     if (std::filesystem::is_directory(input, ignored))
       for (const auto &entry : std::filesystem::directory_iterator(input, ignored))

@@ -52,8 +52,8 @@ TEST_F(Fp8GemmRecipe, Json) {
             R"("dynamic_shared_bytes":199248,"limits":{"M":2147483520},)"
             R"("operands":[{"name":"a","dtype":"f8E4M3FN","access":"read","shape":["M",2000]},)"
             R"({"name":"scale_a","dtype":"f32","access":"read","shape":[16,["*",4,["ceildiv","M",4]]]},)"
-            R"({"name":"b","dtype":"f8E4M3FN","access":"read","shape":[576,2000]},)"
-            R"({"name":"scale_b","dtype":"f32","access":"read","shape":[5,16]},)"
+            R"({"name":"b","dtype":"f8E4M3FN","access":"read","shape":[576,2000],"early":true},)"
+            R"({"name":"scale_b","dtype":"f32","access":"read","shape":[5,16],"early":true},)"
             R"({"name":"d","dtype":"bf16","access":"write","shape":["M",576]}],)"
             R"("parameters":[{"kind":"tensor_map","operand":0,"data_type":"UINT8","dim":[2000,"M"],"stride_bytes":[2000],)"
             R"("box":[128,128],"swizzle":"128B","l2_promotion":"256B"},)"
@@ -63,7 +63,7 @@ TEST_F(Fp8GemmRecipe, Json) {
             R"("box":[128,128],"swizzle":"128B","l2_promotion":"256B"},)"
             R"({"kind":"tensor_map","operand":4,"data_type":"BFLOAT16","dim":[576,"M"],"stride_bytes":[1152],)"
             R"("box":[64,64],"swizzle":"128B","l2_promotion":"256B"},)"
-            R"({"kind":"pointer","operand":3},{"kind":"i32","value":"M"}]})");
+            R"({"kind":"pointer","operand":3},{"kind":"i32","value":"M"}],"programmatic":true})");
 }
 
 TEST_F(Fp8GemmRecipe, TensorMapsAreLegal) {
