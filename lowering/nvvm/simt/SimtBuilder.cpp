@@ -16,6 +16,8 @@ using namespace mlir;
 namespace quant::nvvm {
 
 void SimtBuilder::begin() {
+  // A matmul behind this kernel may set itself up already, and fetch its weights.
+  launchDependents();
   thread = threadIndex();
   lane = bitAnd(thread, kWarpLanes - 1);
   warp = shiftRight(thread, 5);

@@ -40,7 +40,8 @@ public:
   /// Bytes of dynamic shared memory taken so far.
   int64_t sharedBytes() const { return nextShared; }
 
-  /// Emits what every kernel starts with: thread, lane, warp, block. To be called at the kernel's entry.
+  /// Emits what every kernel starts with: the next one may start, and thread, lane, warp, block are known. To be called at the
+  /// kernel's entry.
   void begin();
   Value thread, lane, warp, block;
 
