@@ -46,7 +46,7 @@ static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem) {
       tiles.push_back(config);
   };
   for (int64_t blockM : {128, 64, 256})
-    for (int64_t blockN : {128, 192, 160, 144, 112, 96, 80, 64, 48, 32, 16})
+    for (int64_t blockN : {128, 192, 176, 160, 144, 112, 96, 80, 64, 48, 32, 16})
       add(blockM, blockN, false);
   for (int64_t blockN : {128, 64})
     for (int64_t blockM : {8, 16, 32, 48, 64, 80, 96, 112, 128})

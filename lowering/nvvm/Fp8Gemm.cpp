@@ -107,8 +107,6 @@ static const char *refuseTile(const Fp8GemmConfig &config) {
     return "blockM must be 64, 128 or 256 (8 to 128 with swapAB)";
   if (config.blockN < 16 || config.blockN > 192 || config.blockN % 16)
     return "blockN must be a multiple of 16 from 16 to 192";
-  if (config.blockN == 176)
-    return "blockN = 176 meets three block scales in one tile";
   if (config.blockM == 256 && config.blockN > 128)
     return "with blockM = 256 blockN must be at most 128: two pieces' sums and one's products live in 232 registers";
   return nullptr;

@@ -69,8 +69,8 @@ struct Fp8GemmConfig {
   int64_t k = 0;
   /// Rows of D (tokens) in a tile, with swapAB or without: 64, 128 or 256; with swapAB 8 or a multiple of 16 up to 128.
   int64_t blockM = 128;
-  /// Columns of D (rows of the weight) in a tile: a multiple of 16 from 16 to 192, but not 176 (it would meet three block
-  /// scales), and at most 128 with blockM = 256 (registers); with swapAB 64 or 128.
+  /// Columns of D (rows of the weight) in a tile: a multiple of 16 from 16 to 192, at most 128 with blockM = 256
+  /// (registers); with swapAB 64 or 128.
   int64_t blockN = 128;
   /// K blocks in flight; 0: as many as shared memory holds.
   int64_t stages = 0;

@@ -74,9 +74,15 @@ private:
 
   // Math.
   struct ScaleRows {
-    Value first, second;
-    /// Of each share of the columns whether it takes the second row, where that depends on the tile; else null.
-    SmallVector<Value> takesSecond;
+    /// Where they begin.
+    SmallVector<Value> starts;
+    /// A row that a share of the columns may lie in, and whether it lies as far as that; null where it surely does.
+    struct Candidate {
+      size_t row;
+      Value reaches;
+    };
+    /// Of each share, from the first row on.
+    SmallVector<SmallVector<Candidate>> candidates;
   };
   ScaleRows scaleRowsOf(const Tile &tile);
   SmallVector<Value> blockScales(const ScaleRows &rows, Value blockK);
@@ -268,32 +274,39 @@ void Emitter::emitMath(Value warpgroup) {
   b.create<WaitStoresOp>();
 }
 
-/// Which rows of B's scales the tile's columns meet.
+/// Which rows of B's scales the tile's columns meet: one to three.
 Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile) {
   ScaleRows rows;
-  Value row = b.shiftRight(tile.loadN, 7);
-  rows.first = b.mul(row, plan.kBlocks());
-  int64_t share = plan.columnsOfScale();
-  if (share == config.blockN) {
-    rows.takesSecond = {Value()};
-    return rows;
+  Value row = b.shiftRight(tile.loadN, 7), intoBlock = b.bitAnd(tile.loadN, kBlockK - 1);
+  int64_t share = plan.columnsOfScale(), last = (kBlockK - share + config.blockN - 1) / kBlockK;
+  rows.starts.push_back(b.mul(row, plan.kBlocks()));
+  // The last tile may end before the others, which then do not exist.
+  for (int64_t next = 1; next <= last; ++next)
+    rows.starts.push_back(b.mul(b.minUnsigned(b.add(row, next), b.constI32(plan.scaleRowsB() - 1)), plan.kBlocks()));
+  for (int64_t column = 0; column < config.blockN; column += share) {
+    SmallVector<ScaleRows::Candidate> &candidates = rows.candidates.emplace_back();
+    for (int64_t next = 0; next <= last; ++next) {
+      // Reached where column + intoBlock >= border.
+      int64_t border = next * kBlockK;
+      if (column >= border)
+        candidates.assign({{static_cast<size_t>(next), Value()}});
+      else if (column + kBlockK - share >= border)
+        candidates.push_back({static_cast<size_t>(next), b.below(b.constI32(border - 1 - column), intoBlock)});
+    }
   }
-  // The last tile may end before the second row, which then does not exist.
-  rows.second = b.mul(b.minUnsigned(b.add(row, 1), b.constI32(plan.scaleRowsB() - 1)), plan.kBlocks());
-  Value intoBlock = b.bitAnd(tile.loadN, kBlockK - 1);
-  for (int64_t column = 0; column < config.blockN; column += share)
-    rows.takesSecond.push_back(column && column < kBlockK ? b.below(b.constI32(kBlockK - 1 - column), intoBlock) : Value());
   return rows;
 }
 
 /// B's scale of each share of the columns in a K block.
 SmallVector<Value> Emitter::blockScales(const ScaleRows &rows, Value blockK) {
-  auto load = [&](Value row) -> Value { return b.create<LoadBlockScaleOp>(b.getF32Type(), scaleB, b.add(row, blockK)); };
-  Value first = load(rows.first), second = rows.second ? load(rows.second) : Value();
-  SmallVector<Value> scales;
-  for (auto [share, takesSecond] : llvm::enumerate(rows.takesSecond)) {
-    bool alwaysSecond = static_cast<int64_t>(share) * plan.columnsOfScale() >= kBlockK;
-    scales.push_back(takesSecond ? b.select(takesSecond, second, first) : alwaysSecond ? second : first);
+  SmallVector<Value> loaded, scales;
+  for (Value start : rows.starts)
+    loaded.push_back(b.create<LoadBlockScaleOp>(b.getF32Type(), scaleB, b.add(start, blockK)));
+  for (ArrayRef<ScaleRows::Candidate> candidates : rows.candidates) {
+    Value scale;
+    for (auto [row, reaches] : candidates)
+      scale = reaches ? b.select(reaches, loaded[row], scale) : loaded[row];
+    scales.push_back(scale);
   }
   return scales;
 }

@@ -42,7 +42,7 @@ inline std::vector<nvvm::Fp8GemmConfig> familyShapes() {
   constexpr auto f32 = nvvm::OutputType::f32;
   std::vector<nvvm::Fp8GemmConfig> shapes;
   for (auto [blockM, blockN] :
-       {std::pair{64, 16}, {64, 112}, {64, 192}, {128, 32}, {128, 144}, {128, 192}, {256, 64}, {256, 128}})
+       {std::pair{64, 16}, {64, 112}, {64, 192}, {128, 32}, {128, 144}, {128, 176}, {128, 192}, {256, 64}, {256, 128}})
     shapes.push_back({.n = 584, .k = 1100, .blockM = blockM, .blockN = blockN});
   for (auto [blockM, blockN] : {std::pair{8, 64}, {8, 128}, {16, 64}, {32, 128}, {80, 64}, {128, 128}})
     shapes.push_back({.n = 584, .k = 1100, .blockM = blockM, .blockN = blockN, .swapAB = true});

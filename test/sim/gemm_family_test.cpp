@@ -71,8 +71,9 @@ std::vector<Case> denseShapes() {
 std::vector<Case> tiles() {
   std::vector<Case> cases;
   for (int64_t blockN = 16; blockN <= 192; blockN += 16)
-    if (blockN != 176)
-      cases.push_back({gemm(3 * blockN + 8, 272, 128, blockN), {129}});
+    cases.push_back({gemm(3 * blockN + 8, 272, 128, blockN), {129}});
+  // From 112 on, where a tile of 176 meets three block scales.
+  cases.push_back({gemm(9 * 176, 272, 128, 176), {100}});
   for (int64_t blockN : {16, 64, 96, 128, 192})
     cases.push_back({gemm(264, 640, 64, blockN), {61, 129}});
   for (int64_t blockN : {16, 64, 96, 112, 128})
