@@ -229,12 +229,6 @@ void WarpRolesOp::getAsmBlockArgumentNames(Region &region, OpAsmSetValueNameFn s
   setName(region.getArgument(0), "warpgroup");
 }
 
-LogicalResult OneThreadOp::verify() {
-  if (getWarp() < 0 || getWarp() >= kWarpgroupWarps)
-    return emitOpError("of warp ") << getWarp() << ": a warpgroup has " << kWarpgroupWarps;
-  return success();
-}
-
 void ForTilesOp::getAsmBlockArgumentNames(Region &region, OpAsmSetValueNameFn setName) {
   for (auto [argument, name] : llvm::zip(region.getArguments(), ArrayRef<StringRef>{"m0", "n0", "tile", "part", "slot"}))
     setName(argument, name);
@@ -245,6 +239,8 @@ LogicalResult ForTilesOp::verifyRegions() {
     return emitOpError("needs a matrix, tiles of rows x columns, a group and parts of at least 1");
   if (getPairs() && *getPairs() != "rows" && *getPairs() != "columns")
     return emitOpError("pairs are of \"rows\" or \"columns\", not \"") << *getPairs() << "\"";
+  if (getOnly() && *getOnly() != "first" && *getOnly() != "rest")
+    return emitOpError("visits only the \"first\" tile or the \"rest\", not \"") << *getOnly() << "\"";
   Block &body = getBody().front();
   SmallVector<Type> expected(4, IntegerType::get(getContext(), 32));
   llvm::append_range(expected, getInit().getTypes());
@@ -281,11 +277,13 @@ LogicalResult ProduceOp::verifyRegions() {
   Block &body = getBody().front();
   if (failed(verifyStageArguments(*this, getRing().getType(), body)))
     return failure();
+  if (getBegin() && getFinish())
+    return emitOpError("cannot begin and finish: that is a produce without either");
   for (BlockArgument tile : body.getArguments()) {
     int64_t loads = 0;
     for (Operation *user : tile.getUsers())
       loads += isa<TmaLoadOp>(user);
-    if (loads != 1)
+    if (loads != 1 && !(loads == 0 && (getBegin() || getFinish())))
       return emitOpError("fills tile ") << tile.getArgNumber() << " of the stage " << loads << " times: its full barrier expects "
                                         << getRing().getType().getStageBytes() << " bytes, each tile's once";
   }

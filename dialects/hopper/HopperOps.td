@@ -78,23 +78,19 @@ def Hopper_WarpRolesOp : Hopper_Op<"warp_roles", [
 }
 
 def Hopper_OneThreadOp : Hopper_Op<"one_thread", [SingleBlock, NoTerminator]> {
-  let summary = "runs its body in one lane of a warpgroup's first warp, or of warp 1, 2 or 3";
+  let summary = "runs its body in one lane of a warpgroup's first warp";
   let description = [{
     ```mlir
     func.func @load() {
       hopper.one_thread {
         %slot = hopper.first_slot
       }
-      hopper.one_thread warp 1 {
-      }
       return
     }
     ```
   }];
-  let arguments = (ins DefaultValuedAttr<I64Attr, "0">:$warp);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "(`warp` $warp^)? $body attr-dict";
-  let hasVerifier = 1;
+  let assemblyFormat = "$body attr-dict";
 }
 
 //===----------------------------------------------------------------------===//
@@ -153,7 +149,8 @@ def Hopper_ForTilesOp : Hopper_Op<"for_tiles", [
     body gets a tile's first row and column, its number, and which part of it to compute, then what is carried from tile to
     tile. `group` rows of tiles are walked together, column by column, so that the blocks of a wave share what they read in L2.
     In a cluster, `pairs` says whether its blocks take tiles that neighbour in rows or in columns; there may be tiles beyond the
-    matrix, so that every block of a cluster walks equally far. With `first` a block visits its first tile only.
+    matrix, so that every block of a cluster walks equally far. A block visits `only` its "first" tile, or
+    the "rest" after it.
 
     ```mlir
     func.func @walk(%m: i32) {
@@ -167,12 +164,12 @@ def Hopper_ForTilesOp : Hopper_Op<"for_tiles", [
     ```
   }];
   let arguments = (ins I32:$m, I64Attr:$n, DenseI64ArrayAttr:$tile, I64Attr:$group,
-                       DefaultValuedAttr<I64Attr, "1">:$parts, OptionalAttr<StrAttr>:$pairs, UnitAttr:$first,
+                       DefaultValuedAttr<I64Attr, "1">:$parts, OptionalAttr<StrAttr>:$pairs, OptionalAttr<StrAttr>:$only,
                        Variadic<AnyType>:$init);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $m `x` $n `tile` $tile `group` $group (`parts` $parts^)? (`pairs` $pairs^)? (`first` $first^)? (`carry` `(` $init^ `:` type($init) `)` `->` type($results))?
+    $m `x` $n `tile` $tile `group` $group (`parts` $parts^)? (`pairs` $pairs^)? (`only` $only^)? (`carry` `(` $init^ `:` type($init) `)` `->` type($results))?
     $body attr-dict
   }];
   let hasRegionVerifier = 1;
@@ -254,7 +251,8 @@ def Hopper_ProduceOp : Hopper_Op<"produce", [SingleBlock, NoTerminator]> {
   let summary = "fills a stage";
   let description = [{
     One thread waits until the stage is empty, announces its bytes at the full barrier, and runs the body, whose tma_loads must
-    fill every tile of the stage exactly once. Gives the next slot.
+    fill every tile of the stage exactly once. Gives the next slot. In two steps, `begin` waits, announces and fills some of the
+    tiles, and `finish` later the others.
 
     ```mlir
     func.func @fill(%ring: !hopper.ring<5, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot,
@@ -267,11 +265,28 @@ def Hopper_ProduceOp : Hopper_Op<"produce", [SingleBlock, NoTerminator]> {
     }
     ```
   }];
-  let arguments = (ins Hopper_RingType:$ring, Hopper_SlotType:$slot);
+  let arguments = (ins Hopper_RingType:$ring, Hopper_SlotType:$slot, UnitAttr:$begin, UnitAttr:$finish);
   let results = (outs Hopper_SlotType:$next);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$ring `[` $slot `]` attr-dict `:` type($ring) $body";
+  let assemblyFormat = "(`begin` $begin^)? (`finish` $finish^)? $ring `[` $slot `]` attr-dict `:` type($ring) $body";
   let hasRegionVerifier = 1;
+}
+
+def Hopper_DrainOp : Hopper_Op<"drain"> {
+  let summary = "waits until all stages are empty";
+  let description = [{
+    The producer's last word in a cluster: once every stage is let go, no other block arrives at this block's barriers any more,
+    and it may end. A kernel that drains all its rings needs no barrier of the cluster at its end.
+
+    ```mlir
+    func.func @end(%ring: !hopper.ring<5 shared by 2, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot) {
+      hopper.drain %ring[%slot] : !hopper.ring<5 shared by 2, <64x128xf8E4M3FN, swizzle = 128>>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_RingType:$ring, Hopper_SlotType:$slot);
+  let assemblyFormat = "$ring `[` $slot `]` attr-dict `:` type($ring)";
 }
 
 def Hopper_ConsumeOp : Hopper_Op<"consume", [SingleBlock]> {
@@ -328,23 +343,6 @@ def Hopper_TmaLoadOp : Hopper_Op<"tma_load", [HasParent<"ProduceOp">]> {
 //===----------------------------------------------------------------------===//
 // Math
 //===----------------------------------------------------------------------===//
-
-def Hopper_TmaPrefetchOp : Hopper_Op<"tma_prefetch"> {
-  let summary = "brings a box at [row, column] of a matrix into L2";
-  let description = [{
-    As `tma_load`, but no further than L2, and nobody is told. With `multicast` each block of the cluster takes its share of the
-    rows.
-
-    ```mlir
-    func.func @soon(%map: !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>, %n0: i32, %k0: i32) {
-      hopper.tma_prefetch %map[%n0, %k0] : !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>
-      return
-    }
-    ```
-  }];
-  let arguments = (ins Hopper_TensorMapType:$map, I32:$row, I32:$column, Optional<I32>:$multicast);
-  let assemblyFormat = "$map `[` $row `,` $column `]` (`multicast` $multicast^)? attr-dict `:` type($map)";
-}
 
 def Hopper_WgmmaOp : Hopper_Op<"wgmma"> {
   let summary = "starts A * B^T on the tensor core";
@@ -505,7 +503,8 @@ def Hopper_StoreTileOp : Hopper_Op<"store_tile"> {
   let description = [{
     A warpgroup rounds to the staging tile's type, writes it there (with `transposed` the fragment's columns become rows), and one thread of
     it stores it by TMA in boxes of the tensor map; what lies outside of the matrix is clipped. With `add` the store adds to what
-    is there, with one more rounding. The staging tile is the warpgroup's own; it is free again when the next store_tile begins.
+    is there, with one more rounding. The staging tile is the warpgroup's own; it is free again when the next store_tile begins,
+    which waits for all stores before. `follows` does not wait: a store_tile just before it has waited for its staging tile, too.
 
     ```mlir
     func.func @store(%sum: !hopper.fragment<64, 128>, %staging: !hopper.tile<64x128xbf16, swizzle = 128>,
@@ -517,17 +516,19 @@ def Hopper_StoreTileOp : Hopper_Op<"store_tile"> {
     ```
   }];
   let arguments = (ins Hopper_FragmentType:$sum, Hopper_TileType:$staging, Hopper_TensorMapType:$map, I32:$row, I32:$column,
-                       UnitAttr:$transposed, UnitAttr:$add);
+                       UnitAttr:$transposed, UnitAttr:$add, UnitAttr:$follows);
   let assemblyFormat = [{
-    $sum (`transposed` $transposed^)? `by` $staging (`add` $add^)? `to` $map `[` $row `,` $column `]` attr-dict
+    $sum (`transposed` $transposed^)? (`follows` $follows^)? `by` $staging (`add` $add^)? `to` $map `[` $row `,` $column `]` attr-dict
     `:` type($sum) `,` type($staging) `,` type($map)
   }];
   let hasVerifier = 1;
 }
 
 def Hopper_WaitStoresOp : Hopper_Op<"wait_stores"> {
-  let summary = "waits until all of the warpgroup's stores are done; shared memory ends with the block";
+  let summary = "waits until all of the warpgroup's stores have read shared memory, which ends with the block";
   let description = [{
+    The stores are complete when the kernel is.
+
     ```mlir
     hopper.wait_stores
     ```

@@ -28,8 +28,6 @@ static constexpr double kWgmmaLatency = 60, kBarrierLatency = 40;
 static constexpr double kEpilogueCycles = 500;
 /// Bytes a cycle from registers through shared memory to L2.
 static constexpr double kStoreBytesPerCycle = 32;
-/// Rows of tiles that the scheduler walks together.
-static constexpr int64_t kTilesPerGroup = 16;
 /// The share of the shorter of main loop and HBM that does not hide behind the longer.
 static constexpr double kNotHidden = 0.1;
 /// A split tile's last part waits for the others' sums to be visible.
@@ -172,7 +170,7 @@ static double hbmBytes(const Fp8GemmConfig &config, int64_t m, const Work &work,
   double scales = 4 * blocks * (static_cast<double>(m) + static_cast<double>(ceilDiv(config.n, 128)));
   double bytesD = static_cast<double>(m * config.n * outputBytes(config.outputType) * (config.accumulate ? 2 : 1));
   double again =
-      bytesB > static_cast<double>(gpu.l2Bytes) / 2 ? static_cast<double>(ceilDiv(work.tilesM, kTilesPerGroup) - 1) : 0;
+      bytesB > static_cast<double>(gpu.l2Bytes) / 2 ? static_cast<double>(ceilDiv(work.tilesM, config.tilesPerGroup()) - 1) : 0;
   return bytesA + bytesB * (1 + again) + scales + bytesD;
 }
 

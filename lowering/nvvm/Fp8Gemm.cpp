@@ -40,6 +40,15 @@ std::string Fp8GemmConfig::symbolName() const {
   return outputType == OutputType::f32 ? name + "_f32" : name;
 }
 
+int64_t Fp8GemmConfig::tilesPerGroup() const {
+  constexpr int64_t kMultiprocessors = 132;
+  int64_t rows = multicast == Multicast::b ? 2 * blockM : blockM, columns = multicast == Multicast::a ? 2 * blockN : blockN;
+  int64_t clusters = kMultiprocessors / cluster();
+  auto readBy = [&](int64_t group) { return group * rows + Fp8GemmPlan::ceilDiv(clusters, group) * columns; };
+  // Of two that read the same, the larger one comes back to the weight less often.
+  return readBy(8) < readBy(16) ? 8 : 16;
+}
+
 //===----------------------------------------------------------------------===//
 // Plan
 //===----------------------------------------------------------------------===//
@@ -76,12 +85,7 @@ int64_t Fp8GemmPlan::unroll() const {
   return 1;
 }
 
-int64_t Fp8GemmPlan::prefetchedBlocks() const {
-  // What the wait for the last kernel's end leaves time for: 17 MB of all multiprocessors take 3.5 us on an H200, and a third of
-  // its L2.
-  constexpr int64_t kBytes = 128 << 10;
-  return std::min(kBytes / (config.blockN * kBlockK), kBlocks() / config.splitK);
-}
+int64_t Fp8GemmPlan::earlyBlocks() const { return std::min(stages, kBlocks() / config.splitK); }
 
 int64_t Fp8GemmPlan::storeSwizzle() const {
   int64_t rowBytes = stagingColumns() * bytesOfD();

@@ -22,7 +22,8 @@
 //   workspace  f32      with splitK: scratch, of the size that the recipe says
 //   counters   i32      with splitK: zeros before the first launch; the kernel leaves zeros
 //
-// b, scale_b and bias are weights: in a programmatic launch (LaunchRecipe.h) they are read while kernels before still run.
+// b, scale_b and bias are weights: in a programmatic launch (runtime/abi/launch_recipe.h) they are read while kernels before
+// still run. For scale_b and bias that is no matter of order alone: they are read through a cache that is not coherent.
 //
 // splitK is one launch, not two: each warpgroup leaves its partial sums in the workspace and counts itself in, and the last one
 // adds up all parts in their order. A second kernel would cost a launch, which is as long as these small products take; the
@@ -87,6 +88,9 @@ struct Fp8GemmConfig {
   bool accumulate = false;
   OutputType outputType = OutputType::bf16;
 
+  /// Rows of tiles, in a cluster that pairs them rows of pairs, that are walked together, column by column: 8 or 16, whichever
+  /// lets a wave of 132 blocks read fewer rows of A and B, which it shares in L2 (DeepGEMM's rule).
+  int64_t tilesPerGroup() const;
   /// Blocks of a cluster.
   int64_t cluster() const { return multicast == Multicast::none ? 1 : 2; }
   /// sm90_fp8_gemm_1d2d_n7168_k2048_bm128_bn128, then what differs from the default: _st4, _swap, _mca, _sk8, _bias, _acc, _f32.

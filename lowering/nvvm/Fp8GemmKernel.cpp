@@ -14,9 +14,6 @@ using namespace quant::hopper;
 
 namespace quant::nvvm {
 
-/// Rows of tiles that are walked together, column by column, so that one wave of blocks shares its A and B tiles in L2.
-static constexpr int64_t kTilesPerGroup = 16;
-
 /// Registers per thread of the roles when there are two math warpgroups: 384 threads start with 65536 / 384 = 168 each, and
 /// 128 x 40 + 256 x 232 gives out the same. With one math warpgroup all threads have 255 anyway.
 static constexpr int64_t kProducerRegisters = 40, kMathRegisters = 232;
@@ -47,8 +44,6 @@ private:
   void allocate();
   void emitRoles();
   void emitProducer();
-  void emitLoads();
-  void emitPrefetches();
   void emitMath(Value warpgroup);
 
   /// A tile of D.
@@ -58,19 +53,25 @@ private:
     Value loadM, loadN;
   };
   using TileBody = function_ref<Value(const Tile &, Value slot)>;
-  void forEachTile(TileBody body);
-  void atFirstTile(function_ref<void(const Tile &)> body);
-  ForTilesOp forTiles(ValueRange carried, bool first);
+  /// Every tile of this block, or `only` the "first" or the "rest"; carries the ring's slot.
+  Value forEachTile(Value slot, TileBody body, StringRef only = {});
   Tile tileOf(Block &block);
-  using BlockBody = function_ref<SmallVector<Value>(Value blockK, ValueRange carried)>;
-  SmallVector<Value> forEachBlock(const Tile &tile, ValueRange init, int64_t unroll, BlockBody body);
+  Value firstSlot() { return b.create<FirstSlotOp>(SlotType::get(b.getContext())); }
   Value firstBlock(Value part);
+  Value endBlock(Value part) { return config.splitK == 1 ? b.constI32(plan.kBlocks()) : firstBlock(b.add(part, 1)); }
+  using BlockBody = function_ref<SmallVector<Value>(Value blockK, ValueRange carried)>;
+  SmallVector<Value> forEachBlock(Value begin, Value end, ValueRange init, int64_t unroll, BlockBody body);
   /// What an operand's loads are told: its rows, if a cluster shares it.
   Value sharedRows(Multicast operand, Value rows) { return config.multicast == operand ? rows : Value(); }
   Value lastStart(Value size, int64_t tile) {
     Value tiles = b.divUnsigned(b.add(size, tile - 1), b.constI32(tile));
     return b.mul(b.add(tiles, -1), tile);
   }
+
+  // Producer.
+  enum class Load { weight, activations, all };
+  Value load(Load what, const Tile &tile, Value blockK, Value slot);
+  Value loadBlocks(Load what, const Tile &tile, Value begin, Value end, Value slot);
 
   // Math.
   struct ScaleRows {
@@ -89,7 +90,7 @@ private:
   SmallVector<Value> multiplyTile(Value warpgroup, const Tile &tile, Value slot);
   SmallVector<Value> multiplyBlock(Value warpgroup, ArrayRef<Value> scalesB, Value slot, ValueRange sums);
   void storePiece(Value warpgroup, int64_t wave, const Tile &tile, Value sum);
-  void storeSum(Value piece, const Tile &tile, Value sum);
+  void storeSum(Value piece, const Tile &tile, Value sum, bool follows);
   Value pieceOf(Value warpgroup, int64_t wave) { return b.add(warpgroup, wave * plan.warpgroups); }
 
   HopperBuilder &b;
@@ -164,14 +165,6 @@ void Emitter::emitRoles() {
 // Tiles and K blocks
 //===----------------------------------------------------------------------===//
 
-ForTilesOp Emitter::forTiles(ValueRange carried, bool first) {
-  StringAttr pairs;
-  if (config.multicast != Multicast::none)
-    pairs = b.getStringAttr(config.multicast == Multicast::b ? "rows" : "columns");
-  return b.create<ForTilesOp>(carried.getTypes(), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN}, kTilesPerGroup,
-                              config.splitK, pairs, first, carried);
-}
-
 Emitter::Tile Emitter::tileOf(Block &block) {
   Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), {}, {}};
   tile.loadM = tile.m0;
@@ -183,20 +176,18 @@ Emitter::Tile Emitter::tileOf(Block &block) {
   return tile;
 }
 
-void Emitter::forEachTile(TileBody body) {
-  Value first = b.create<FirstSlotOp>(SlotType::get(b.getContext()));
-  ForTilesOp loop = forTiles(first, /*first=*/false);
+Value Emitter::forEachTile(Value slot, TileBody body, StringRef only) {
+  StringAttr pairs, which;
+  if (config.multicast != Multicast::none)
+    pairs = b.getStringAttr(config.multicast == Multicast::b ? "rows" : "columns");
+  if (!only.empty())
+    which = b.getStringAttr(only);
+  auto loop = b.create<ForTilesOp>(TypeRange(slot.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
+                                   config.tilesPerGroup(), config.splitK, pairs, which, slot);
   SmallVector<Type> arguments(4, b.getI32Type());
-  arguments.push_back(first.getType());
+  arguments.push_back(slot.getType());
   inBlock(b, loop.getBody(), arguments, [&](Block &block) { b.create<YieldOp>(body(tileOf(block), block.getArgument(4))); });
-}
-
-void Emitter::atFirstTile(function_ref<void(const Tile &)> body) {
-  ForTilesOp loop = forTiles({}, /*first=*/true);
-  inBlock(b, loop.getBody(), SmallVector<Type>(4, b.getI32Type()), [&](Block &block) {
-    body(tileOf(block));
-    b.create<YieldOp>(ValueRange());
-  });
+  return loop.getResult(0);
 }
 
 /// Where part p begins: at p * blocks / parts.
@@ -204,10 +195,7 @@ Value Emitter::firstBlock(Value part) {
   return config.splitK == 1 ? b.constI32(0) : b.divUnsigned(b.mul(part, plan.kBlocks()), b.constI32(config.splitK));
 }
 
-SmallVector<Value> Emitter::forEachBlock(const Tile &tile, ValueRange init, int64_t unroll, BlockBody body) {
-  Value begin = firstBlock(tile.part), end = b.constI32(plan.kBlocks());
-  if (config.splitK > 1)
-    end = firstBlock(b.add(tile.part, 1));
+SmallVector<Value> Emitter::forEachBlock(Value begin, Value end, ValueRange init, int64_t unroll, BlockBody body) {
   SmallVector<Value> results = b.forLoop(begin, end, b.constI32(1), init, body);
   if (unroll > 1)
     results.front().getDefiningOp()->setAttr("hopper.unroll", b.getI64IntegerAttr(unroll));
@@ -219,43 +207,50 @@ SmallVector<Value> Emitter::forEachBlock(const Tile &tile, ValueRange init, int6
 //===----------------------------------------------------------------------===//
 
 void Emitter::emitProducer() {
-  // A warp of its own, which nobody waits for: where nothing runs before this kernel the loads come as soon as ever.
-  if (plan.prefetchedBlocks() > 0) {
-    auto prefetch = b.create<OneThreadOp>(/*warp=*/1);
-    inBlock(b, prefetch.getBody(), {}, [&](Block &) { emitPrefetches(); });
-  }
-  auto load = b.create<OneThreadOp>();
-  inBlock(b, load.getBody(), {}, [&](Block &) {
+  auto earlyEnd = [&](const Tile &tile) { return b.add(firstBlock(tile.part), plan.earlyBlocks()); };
+  // The first weights, which no kernel writes, come while the kernels before still run.
+  auto loadEarly = [&](const Tile &tile, Value slot) {
+    return loadBlocks(Load::weight, tile, firstBlock(tile.part), earlyEnd(tile), slot);
+  };
+  auto loadFirst = [&](const Tile &tile, Value slot) {
+    Value next = loadBlocks(Load::activations, tile, firstBlock(tile.part), earlyEnd(tile), slot);
+    return loadBlocks(Load::all, tile, earlyEnd(tile), endBlock(tile.part), next);
+  };
+  auto loadTile = [&](const Tile &tile, Value slot) {
+    return loadBlocks(Load::all, tile, firstBlock(tile.part), endBlock(tile.part), slot);
+  };
+  auto one = b.create<OneThreadOp>();
+  inBlock(b, one.getBody(), {}, [&](Block &) {
+    forEachTile(firstSlot(), loadEarly, "first");
     b.create<WaitPrerequisitesOp>();
-    emitLoads();
+    Value next = forEachTile(firstSlot(), loadFirst, "first");
+    Value end = forEachTile(next, loadTile, "rest");
+    if (config.cluster() > 1)
+      b.create<DrainOp>(ring, end);
   });
 }
 
-/// The beginning of the first weight tile, which no kernel writes, into L2.
-void Emitter::emitPrefetches() {
-  atFirstTile([&](const Tile &tile) {
-    Value first = firstBlock(tile.part);
-    b.forLoop(first, b.add(first, plan.prefetchedBlocks()), b.constI32(1), {}, [&](Value blockK, ValueRange) {
-      b.create<TmaPrefetchOp>(mapB, tile.loadN, b.mul(blockK, kBlockK), sharedRows(Multicast::b, b.constI32(config.n)));
-      return SmallVector<Value>();
-    });
-  });
+/// Fills the stages of the K blocks [begin, end), or some of their tiles; gives the slot behind them.
+Value Emitter::loadBlocks(Load what, const Tile &tile, Value begin, Value end, Value slot) {
+  return forEachBlock(begin, end, slot, /*unroll=*/what == Load::all ? 2 : 1, [&](Value blockK, ValueRange carried) {
+    return SmallVector<Value>{load(what, tile, blockK, carried[0])};
+  })[0];
 }
 
-void Emitter::emitLoads() {
-  forEachTile([&](const Tile &tile, Value slot) {
-    return forEachBlock(tile, slot, /*unroll=*/2, [&](Value blockK, ValueRange carried) {
-      auto produce = b.create<ProduceOp>(SlotType::get(b.getContext()), ring, carried[0]);
-      ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
-      inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
-        Value k0 = b.mul(blockK, kBlockK);
-        b.create<TmaLoadOp>(mapA, tile.loadM, k0, stage.getArgument(0), sharedRows(Multicast::a, m));
-        b.create<TmaLoadOp>(mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicast=*/Value());
-        b.create<TmaLoadOp>(mapB, tile.loadN, k0, stage.getArgument(1), sharedRows(Multicast::b, b.constI32(config.n)));
-      });
-      return SmallVector<Value>{produce.getNext()};
-    })[0];
+Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
+  auto produce =
+      b.create<ProduceOp>(slot.getType(), ring, slot, /*begin=*/what == Load::weight, /*finish=*/what == Load::activations);
+  ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
+  inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+    Value k0 = b.mul(blockK, kBlockK);
+    if (what != Load::weight) {
+      b.create<TmaLoadOp>(mapA, tile.loadM, k0, stage.getArgument(0), sharedRows(Multicast::a, m));
+      b.create<TmaLoadOp>(mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicast=*/Value());
+    }
+    if (what != Load::activations)
+      b.create<TmaLoadOp>(mapB, tile.loadN, k0, stage.getArgument(1), sharedRows(Multicast::b, b.constI32(config.n)));
   });
+  return produce.getNext();
 }
 
 //===----------------------------------------------------------------------===//
@@ -265,7 +260,7 @@ void Emitter::emitLoads() {
 void Emitter::emitMath(Value warpgroup) {
   // Before D is written, which a kernel before may still read, and the workspace, which it may still use.
   b.create<WaitPrerequisitesOp>();
-  forEachTile([&](const Tile &tile, Value slot) {
+  forEachTile(firstSlot(), [&](const Tile &tile, Value slot) {
     SmallVector<Value> end = multiplyTile(warpgroup, tile, slot);
     for (int64_t wave = 0; wave < plan.waves; ++wave)
       storePiece(warpgroup, wave, tile, end[1 + wave]);
@@ -317,8 +312,8 @@ SmallVector<Value> Emitter::multiplyTile(Value warpgroup, const Tile &tile, Valu
   SmallVector<Value> init = {slot};
   for (int64_t wave = 0; wave < plan.waves; ++wave)
     init.push_back(b.create<ZeroOp>(fragmentType()));
-  return forEachBlock(tile, init, plan.unroll(), [&](Value blockK, ValueRange carried) {
-    // On its way while the stage is waited for and multiplied.
+  return forEachBlock(firstBlock(tile.part), endBlock(tile.part), init, plan.unroll(), [&](Value blockK, ValueRange carried) {
+    // On its way while the stage is multiplied (ptxas sinks it behind the wait, however it is written).
     SmallVector<Value> scalesB = blockScales(rows, blockK);
     return multiplyBlock(warpgroup, scalesB, carried[0], carried.drop_front());
   });
@@ -377,23 +372,23 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
 void Emitter::storePiece(Value warpgroup, int64_t wave, const Tile &tile, Value sum) {
   Value piece = pieceOf(warpgroup, wave);
   if (config.splitK == 1)
-    return storeSum(piece, tile, sum);
+    return storeSum(piece, tile, sum, /*follows=*/wave > 0);
   auto flagType = tileType({1, 1}, b.getI32Type());
   Value flag = b.create<TileAtOp>(flagType, flags, warpgroup);
   Value fragment = b.add(b.mul(tile.number, plan.pieces()), piece);
   auto combine =
       b.create<CombinePartsOp>(b.getI1Type(), fragmentType(), sum, workspace, counters, fragment, tile.part, config.splitK, flag);
-  b.ifThen(combine.getLast(), [&] { storeSum(piece, tile, combine.getTotal()); });
+  b.ifThen(combine.getLast(), [&] { storeSum(piece, tile, combine.getTotal(), /*follows=*/false); });
 }
 
-void Emitter::storeSum(Value piece, const Tile &tile, Value sum) {
+void Emitter::storeSum(Value piece, const Tile &tile, Value sum, bool follows) {
   Value first = b.mul(piece, kWgmmaRows);
   Value row = config.swapAB ? tile.m0 : b.add(tile.m0, first), column = config.swapAB ? b.add(tile.n0, first) : tile.n0;
   if (config.bias)
     sum = b.create<AddBiasOp>(fragmentType(), sum, bias, column, config.n, /*rows=*/config.swapAB);
   auto mineType = tileType({plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle());
   Value mine = b.create<TileAtOp>(mineType, staging, piece);
-  b.create<StoreTileOp>(sum, mine, mapD, row, column, /*transposed=*/config.swapAB, /*add=*/config.accumulate);
+  b.create<StoreTileOp>(sum, mine, mapD, row, column, /*transposed=*/config.swapAB, /*add=*/config.accumulate, follows);
 }
 
 KernelOp emitFp8Gemm(HopperBuilder &builder, const Fp8GemmPlan &plan, StringRef name) {

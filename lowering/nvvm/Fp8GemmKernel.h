@@ -44,8 +44,9 @@ struct Fp8GemmPlan {
   int64_t columnsOfScale() const;
   /// K blocks that the main loop writes out in one iteration; they divide its length: a remainder loop would make ptxas spill.
   int64_t unroll() const;
-  /// K blocks of the weight that a block brings into L2 while the kernels before this one still run.
-  int64_t prefetchedBlocks() const;
+  /// K blocks of the weight that are loaded while the kernels before this one still run: as many as there are stages, and as
+  /// the shortest part of K has.
+  int64_t earlyBlocks() const;
   /// Rows of an operand in the box of one block.
   int64_t boxRowsA() const { return config.multicast == Multicast::a ? config.blockM / 2 : config.blockM; }
   int64_t boxRowsB() const { return config.multicast == Multicast::b ? config.blockN / 2 : config.blockN; }

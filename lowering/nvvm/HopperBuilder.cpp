@@ -127,7 +127,8 @@ Value HopperBuilder::packBf16(Value low, Value high) {
 
 Value HopperBuilder::swizzled128Descriptor(Value lowWord) {
   // Bits 0-13 address >> 4, 16-29 leading offset (unused with a swizzle), 32-45 stride between 8-row groups >> 4, 62-63 swizzle
-  // mode 1 = 128 bytes. Only the low word varies; it never carries, since 227 KiB >> 4 fits in 14 bits.
+  // mode 1 = 128 bytes. Only the low word varies; it never carries, since 227 KiB >> 4 fits in 14 bits
+  // (in a cluster the address's rank must be gone).
   constexpr int64_t kHigh = (int64_t(1) << 62) | (int64_t(1024 >> 4) << 32);
   Value low = create<arith::ExtUIOp>(getI64Type(), lowWord);
   return create<arith::OrIOp>(low, create<arith::ConstantOp>(getI64IntegerAttr(kHigh)));

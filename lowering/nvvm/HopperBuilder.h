@@ -111,8 +111,6 @@ public:
   Value clusterRank();
   /// All threads of the cluster meet. `relaxed`: without ordering memory, after fenceBarrierInit.
   void syncCluster(bool relaxed);
-  /// Orders this thread's memory accesses before and after, as seen by the whole GPU.
-  void fenceGpu();
   /// Adds one to an i32 in global memory; gives what was there.
   Value countUp(Value counter);
 
@@ -141,8 +139,6 @@ public:
   }
   /// The same into the same place of each block whose bit is set in `blocks`; completes the barrier of each.
   void tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks);
-  /// Box into L2.
-  void tmaPrefetch(TensorMapArg map, Value inner, Value outer);
   /// Box from shared memory; elements outside the tensor are not written.
   void tmaStore(TensorMapArg map, Value shared, Value inner, Value outer);
   /// The same, adding to what is there.
@@ -150,8 +146,6 @@ public:
   void commitStores();
   /// Waits until this thread's committed stores have read their shared memory.
   void waitStoresRead();
-  /// Waits until this thread's committed stores are complete.
-  void waitStoresDone();
   /// Orders this thread's ordinary writes to shared memory before later TMA (async proxy) reads.
   void fenceSharedForAsync();
 

@@ -51,7 +51,8 @@ void HopperBuilder::syncThreads(Value id, int64_t threads) {
 }
 
 void HopperBuilder::launchDependents() { create<NVVM::GriddepcontrolOp>(NVVM::GridDepActionKind::launch_dependents); }
-void HopperBuilder::waitPrerequisites() { create<NVVM::GriddepcontrolOp>(NVVM::GridDepActionKind::wait); }
+// Not nvvm.griddepcontrol: to LLVM that touches no memory, and so orders none.
+void HopperBuilder::waitPrerequisites() { inlineAsm(Type(), "griddepcontrol.wait;", "~{memory}", {}); }
 
 Value HopperBuilder::clusterRank() { return create<NVVM::BlockInClusterIdXOp>(getI32Type()); }
 
@@ -63,8 +64,6 @@ void HopperBuilder::syncCluster(bool relaxed) {
     create<NVVM::ClusterArriveOp>(UnitAttr());
   create<NVVM::ClusterWaitOp>(UnitAttr());
 }
-
-void HopperBuilder::fenceGpu() { inlineAsm(Type(), "fence.acq_rel.gpu;", "~{memory}", {}); }
 
 Value HopperBuilder::countUp(Value counter) {
   return inlineAsm(getI32Type(), "atom.acq_rel.gpu.global.add.u32 $0, [$1], 1;", "=r,l,~{memory}", counter);
@@ -124,11 +123,6 @@ void HopperBuilder::tmaLoadMulticast(Value shared, TensorMapArg map, Value barri
       NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
 }
 
-void HopperBuilder::tmaPrefetch(TensorMapArg map, Value inner, Value outer) {
-  create<NVVM::CpAsyncBulkTensorPrefetchOp>(map.pointer, ValueRange{inner, outer}, /*im2colOffsets=*/ValueRange(),
-                                            NVVM::TMALoadMode::TILE, /*l2CacheHint=*/Value());
-}
-
 void HopperBuilder::tmaStore(TensorMapArg map, Value shared, Value inner, Value outer) {
   create<NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp>(map.pointer, shared, ValueRange{inner, outer}, /*l2CacheHint=*/Value(),
                                                      NVVM::TMAStoreMode::TILE, /*predicate=*/Value());
@@ -142,8 +136,6 @@ void HopperBuilder::tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Val
 void HopperBuilder::commitStores() { create<NVVM::CpAsyncBulkCommitGroupOp>(); }
 
 void HopperBuilder::waitStoresRead() { create<NVVM::CpAsyncBulkWaitGroupOp>(getI32IntegerAttr(0), getUnitAttr()); }
-
-void HopperBuilder::waitStoresDone() { create<NVVM::CpAsyncBulkWaitGroupOp>(getI32IntegerAttr(0), UnitAttr()); }
 
 void HopperBuilder::fenceSharedForAsync() {
   create<NVVM::FenceProxyOp>(NVVM::ProxyKind::async_shared,

@@ -127,8 +127,10 @@ struct LowerStoreTile : HopperPattern<StoreTileOp> {
     // Before the staging tile is written again, the previous store must have read it. Only the thread that issued the store can
     // wait for it; the barrier tells the others.
     Value isStoreThread = kernel.isStoreThread(b);
-    b.ifThen(isStoreThread, [&] { b.waitStoresRead(); });
-    kernel.syncWarpgroup(b);
+    if (!op.getFollows()) {
+      b.ifThen(isStoreThread, [&] { b.waitStoresRead(); });
+      kernel.syncWarpgroup(b);
+    }
     TileType staging = op.getStaging().getType();
     Staging(b, kernel, staging, adaptor.getStaging(), adaptor.getSum()).write(op.getTransposed());
     // TMA reads through the async proxy: every writer fences its own writes, then all meet, then one thread stores.
@@ -154,7 +156,7 @@ struct LowerStoreTile : HopperPattern<StoreTileOp> {
 struct LowerWaitStores : HopperPattern<WaitStoresOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(WaitStoresOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    b.ifThen(lowering.contextOf(op).isStoreThread(b), [&] { b.waitStoresDone(); });
+    b.ifThen(lowering.contextOf(op).isStoreThread(b), [&] { b.waitStoresRead(); });
     rewriter.eraseOp(op);
     return success();
   }
@@ -217,7 +219,6 @@ struct LowerCombineParts : HopperPattern<CombinePartsOp> {
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(branch.thenBlock());
-      b.fenceGpu();
       b.create<scf::YieldOp>(total(op, adaptor, kernel, firstPart, b));
       b.setInsertionPointToStart(branch.elseBlock());
       b.create<scf::YieldOp>(adaptor.getSum());
@@ -246,8 +247,8 @@ private:
 
   /// Counts this warpgroup in and tells all its threads whether it is the last.
   static Value comesLast(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, HopperBuilder &b) {
-    // Every thread's part before the count: its own fence, then the barrier, then the one that counts.
-    b.fenceGpu();
+    // The barrier orders every thread's part before the count, which releases them all to whoever counts after it and acquires
+    // theirs, and the second barrier passes that on: one fence of GPU scope, as in CUTLASS's Barrier.
     kernel.syncWarpgroup(b);
     b.ifThen(kernel.isStoreThread(b), [&] {
       Value counter = b.offsetBy(adaptor.getCounters(), b.getI32Type(), adaptor.getFragment());

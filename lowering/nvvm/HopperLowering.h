@@ -22,6 +22,8 @@ struct KernelContext {
 
   Value shared, thread, lane, warp, warpgroup;
   int64_t threads = 0, cluster = 1;
+  /// The producer waits until no other block uses this one's barriers.
+  bool drained = false;
   llvm::SmallVector<TensorMapArg> maps;
   /// The rings with their addresses.
   llvm::SmallVector<std::pair<hopper::RingType, Value>> rings;

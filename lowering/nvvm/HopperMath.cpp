@@ -33,7 +33,8 @@ static Value inUnits(Value address, HopperBuilder &b) {
   if (auto product = address.getDefiningOp<arith::MulIOp>())
     if (matchPattern(product.getRhs(), m_ConstantInt(&constant)) && constant.getSExtValue() % kUnit == 0)
       return b.mul(product.getLhs(), constant.getSExtValue() / kUnit);
-  return b.shiftRight(address, kDescriptorShift);
+  // In a cluster the address has the block's rank from bit 24 on, which is no part of the field.
+  return b.bitAnd(b.shiftRight(address, kDescriptorShift), (int64_t(1) << 14) - 1);
 }
 
 namespace {

@@ -53,6 +53,11 @@ void emitBarrierSetup(const KernelContext &kernel, HopperBuilder &b) {
   b.fenceBarrierInit();
 }
 
+/// The opposite parity: in the first round the stage is free and the wait falls through.
+static void waitUntilEmpty(HopperBuilder &b, const Ring &ring, SlotValue at) {
+  b.waitBarrier(ring.empty(b, at.stage), b.bitXor(at.phase, b.constI32(1)));
+}
+
 static SlotValue advance(HopperBuilder &b, SlotValue at, int64_t stages) {
   Value next = b.add(at.stage, 1);
   Value wraps = b.equal(next, b.constI32(stages));
@@ -101,10 +106,11 @@ struct LowerProduce : HopperPattern<ProduceOp> {
   LogicalResult lower(ProduceOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     Ring ring = {op.getRing().getType(), adaptor.getRing()};
     SlotValue at = SlotValue::unpack(b, adaptor.getSlot());
-    // The opposite parity: in the first round the stage is free and the wait falls through.
-    b.waitBarrier(ring.empty(b, at.stage), b.bitXor(at.phase, b.constI32(1)));
     Value full = ring.full(b, at.stage);
-    b.arriveAndExpect(full, ring.type.getStageBytes());
+    if (!op.getFinish()) {
+      waitUntilEmpty(b, ring, at);
+      b.arriveAndExpect(full, ring.type.getStageBytes());
+    }
     lowering.fullBarriers[op] = full;
     if (failed(rewriter.convertRegionTypes(&op.getBody(), *getTypeConverter())))
       return rewriter.notifyMatchFailure(op, "the stage's tiles have no address");
@@ -114,10 +120,19 @@ struct LowerProduce : HopperPattern<ProduceOp> {
   }
 };
 
-/// Where this block's share of the rows begins, inside of the matrix of `rows`.
-Value firstRowOfShare(TensorMapType map, Value row, Value rows, HopperBuilder &b) {
-  return b.minUnsigned(b.add(row, b.mul(b.clusterRank(), map.getRows())), b.add(rows, -1));
-}
+struct LowerDrain : HopperPattern<DrainOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(DrainOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    Ring ring = {op.getRing().getType(), adaptor.getRing()};
+    SlotValue at = SlotValue::unpack(b, adaptor.getSlot());
+    for (int64_t i = 0; i < ring.type.getStages(); ++i) {
+      waitUntilEmpty(b, ring, at);
+      at = advance(b, at, ring.type.getStages());
+    }
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
 
 struct LowerTmaLoad : HopperPattern<TmaLoadOp> {
   using HopperPattern::HopperPattern;
@@ -128,22 +143,12 @@ struct LowerTmaLoad : HopperPattern<TmaLoadOp> {
       b.tmaLoad(b.sharedPointer(adaptor.getTile()), map, full, adaptor.getColumn(), adaptor.getRow());
     } else {
       // Each block brings its share of the rows, into the same place of all blocks.
-      Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(b.clusterRank(), op.getMap().getType().getBytes())));
-      Value row = firstRowOfShare(op.getMap().getType(), adaptor.getRow(), adaptor.getMulticast(), b);
+      Value rank = b.clusterRank();
+      Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(rank, op.getMap().getType().getBytes())));
+      Value row = b.add(adaptor.getRow(), b.mul(rank, op.getMap().getType().getRows()));
+      row = b.minUnsigned(row, b.add(adaptor.getMulticast(), -1));
       b.tmaLoadMulticast(share, map, full, adaptor.getColumn(), row, (1 << lowering.multicastBlocks.lookup(op)) - 1);
     }
-    rewriter.eraseOp(op);
-    return success();
-  }
-};
-
-struct LowerTmaPrefetch : HopperPattern<TmaPrefetchOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(TmaPrefetchOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value row = adaptor.getRow();
-    if (op.getMulticast())
-      row = firstRowOfShare(op.getMap().getType(), row, adaptor.getMulticast(), b);
-    b.tmaPrefetch({adaptor.getMap()}, adaptor.getColumn(), row);
     rewriter.eraseOp(op);
     return success();
   }
@@ -181,7 +186,7 @@ struct LowerConsume : HopperPattern<ConsumeOp> {
 } // namespace
 
 void populateRingPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns.add<LowerAlloc, LowerRing, LowerTileAt, LowerFirstSlot, LowerProduce, LowerTmaLoad, LowerTmaPrefetch, LowerConsume>(
+  patterns.add<LowerAlloc, LowerRing, LowerTileAt, LowerFirstSlot, LowerProduce, LowerDrain, LowerTmaLoad, LowerConsume>(
       lowering);
 }
 

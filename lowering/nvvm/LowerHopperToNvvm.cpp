@@ -61,7 +61,8 @@ bool HopperLowering::isInKernel(Operation *op) const { return kernels.contains(o
 //===----------------------------------------------------------------------===//
 
 /// Argument attributes. gpu.func would reject nvvm.grid_constant and drop llvm.byval, hence an llvm.func.
-static DictionaryAttr argumentAttributes(Builder &builder, Type type) {
+static DictionaryAttr argumentAttributes(Builder &builder, BlockArgument argument) {
+  Type type = argument.getType();
   if (isa<TensorMapType>(type)) {
     // By value in parameter memory and never written: TMA reads the tensor map right there.
     auto mapType = TypeAttr::get(LLVM::LLVMArrayType::get(builder.getI8Type(), 128));
@@ -69,7 +70,9 @@ static DictionaryAttr argumentAttributes(Builder &builder, Type type) {
                                       builder.getNamedAttr("llvm.align", builder.getI64IntegerAttr(64)),
                                       builder.getNamedAttr("nvvm.grid_constant", builder.getUnitAttr())});
   }
-  if (isa<GlobalType>(type))
+  // What other blocks write while the kernel runs may change behind this block's back.
+  bool isShared = llvm::any_of(argument.getUsers(), [](Operation *user) { return isa<CombinePartsOp>(user); });
+  if (isa<GlobalType>(type) && !isShared)
     return builder.getDictionaryAttr(builder.getNamedAttr("llvm.noalias", builder.getUnitAttr()));
   return builder.getDictionaryAttr({});
 }
@@ -77,9 +80,9 @@ static DictionaryAttr argumentAttributes(Builder &builder, Type type) {
 static LLVM::LLVMFuncOp createFunction(KernelOp op, HopperBuilder &b, const TypeConverter &types) {
   SmallVector<Type> arguments;
   SmallVector<DictionaryAttr> argumentAttrs;
-  for (Type type : op.getBody().getArgumentTypes()) {
-    arguments.push_back(types.convertType(type));
-    argumentAttrs.push_back(argumentAttributes(b, type));
+  for (BlockArgument argument : op.getBody().getArguments()) {
+    arguments.push_back(types.convertType(argument.getType()));
+    argumentAttrs.push_back(argumentAttributes(b, argument));
   }
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), arguments);
   // Without maxntid ptxas ignores setmaxnreg (C7508); it gives each thread 65536 / threads registers.
@@ -94,6 +97,13 @@ static LLVM::LLVMFuncOp createFunction(KernelOp op, HopperBuilder &b, const Type
                                     SymbolRefAttr(), attributes, argumentAttrs);
 }
 
+static bool drainsAllRings(KernelOp op) {
+  auto rings = op.getBody().front().getOps<RingOp>();
+  return !rings.empty() && llvm::all_of(rings, [](RingOp ring) {
+    return llvm::any_of(ring->getUsers(), [](Operation *user) { return isa<DrainOp>(user); });
+  });
+}
+
 namespace {
 struct LowerKernel : HopperPattern<KernelOp> {
   using HopperPattern::HopperPattern;
@@ -102,6 +112,7 @@ struct LowerKernel : HopperPattern<KernelOp> {
     KernelContext kernel;
     kernel.threads = op.getThreads();
     kernel.cluster = op.getCluster();
+    kernel.drained = drainsAllRings(op);
     SmallVector<bool> isMap;
     for (Type type : op.getBody().getArgumentTypes())
       isMap.push_back(isa<TensorMapType>(type));
@@ -140,7 +151,8 @@ struct LowerWarpRoles : HopperPattern<WarpRolesOp> {
     b.ifThen(isSetupWarp, [&] { b.ifThen(b.electOneLane(), [&] { emitBarrierSetup(kernel, b); }); });
     kernel.cluster > 1 ? b.syncCluster(/*relaxed=*/true) : b.syncBlock();
     emitRole(op, 0, 0, kernel, b, rewriter);
-    if (kernel.cluster > 1)
+    // Else a block could end while others still arrive at its barriers.
+    if (kernel.cluster > 1 && !kernel.drained)
       b.syncCluster(/*relaxed=*/false);
     rewriter.eraseOp(op);
     return success();
@@ -173,8 +185,8 @@ private:
 struct LowerOneThread : HopperPattern<OneThreadOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(OneThreadOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value isItsWarp = b.equal(lowering.contextOf(op).warpInGroup(b), b.constI32(op.getWarp()));
-    b.ifThen(isItsWarp, [&] {
+    Value isFirstWarp = b.equal(lowering.contextOf(op).warpInGroup(b), b.constI32(0));
+    b.ifThen(isFirstWarp, [&] {
       b.ifThen(b.electOneLane(),
                [&] { rewriter.inlineBlockBefore(&op.getBody().front(), b.getInsertionBlock(), b.getInsertionPoint()); });
     });
@@ -208,7 +220,11 @@ struct LowerForTiles : HopperPattern<ForTilesOp> {
     Value cellsM = ceilDiv(b, tilesM, shape.clusterM);
     Value count = b.mul(cellsM, shape.cellsN * op.getParts());
     Value begin = divideBy(b, b.blockIndex(), shape.cluster()), step = divideBy(b, b.gridSize(), shape.cluster());
-    Value end = op.getFirst() ? b.minUnsigned(count, b.add(begin, 1)) : count;
+    Value end = count;
+    if (op.getOnly() && *op.getOnly() == "first")
+      end = b.minUnsigned(count, b.add(begin, 1));
+    else if (op.getOnly())
+      begin = b.add(begin, step);
     auto loop = b.create<scf::ForOp>(begin, end, step, adaptor.getInit());
     if (adaptor.getInit().empty())
       rewriter.eraseOp(loop.getBody()->getTerminator());

@@ -347,9 +347,21 @@ func.func @over(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.ti
 
 // -----
 
-func.func @warp() {
-  // expected-error @+1 {{of warp 4: a warpgroup has 4}}
-  hopper.one_thread warp 4 {
+func.func @only(%m: i32) {
+  // expected-error @+1 {{visits only the "first" tile or the "rest", not "last"}}
+  hopper.for_tiles %m x 576 tile [128, 128] group 16 only "last" {
+  ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @both(%ring: !hopper.ring<4, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot) {
+  // expected-error @+1 {{cannot begin and finish: that is a produce without either}}
+  %next = hopper.produce begin finish %ring[%slot] : !hopper.ring<4, <64x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>):
   }
   return
 }

@@ -21,9 +21,12 @@
 // CHECK: hopper.wgmma %{{.*}}, %{{.*}} : <64x128xf8E4M3FN, swizzle = 128>, <128x128xf8E4M3FN, swizzle = 128> -> <64, 128>
 // CHECK: hopper.store_tile
 // CHECK: role(1 warpgroups, 40 registers)
-// CHECK: hopper.tma_prefetch
+// CHECK: hopper.for_tiles {{.*}} only "first" carry
+// CHECK: hopper.produce begin
 // CHECK: hopper.wait_prerequisites
-// CHECK: hopper.produce
+// CHECK: hopper.produce finish
+// CHECK: hopper.for_tiles {{.*}} only "rest" carry
+// CHECK: hopper.produce %
 // CHECK-COUNT-3: hopper.tma_load
 !a = !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>
 !b = !hopper.tile<128x128xf8E4M3FN, swizzle = 128>
@@ -75,28 +78,51 @@ hopper.kernel @gemm(%a: !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>, %sc
       hopper.wait_stores
     }
     role(1 warpgroups, 40 registers) (%w: i32) {  // load: one thread issues all of TMA
-      hopper.one_thread warp 1 {  // the weight's beginning into L2, before the kernel before is over
-        %zero = arith.constant 0 : i32
-        %one = arith.constant 1 : i32
-        %eight = arith.constant 8 : i32
-        %c128 = arith.constant 128 : i32
-        hopper.for_tiles %m x 7168 tile [128, 128] group 16 first {
-        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
-          scf.for %k = %zero to %eight step %one : i32 {
-            %k0 = arith.muli %k, %c128 : i32
-            hopper.tma_prefetch %b[%n0, %k0] : !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>
-          }
-          hopper.yield
-        }
-      }
       hopper.one_thread {
-        hopper.wait_prerequisites
         %zero = arith.constant 0 : i32
         %one = arith.constant 1 : i32
+        %stages = arith.constant 5 : i32
         %blocks = arith.constant 16 : i32
         %c128 = arith.constant 128 : i32
         %first = hopper.first_slot
-        %end = hopper.for_tiles %m x 7168 tile [128, 128] group 16 carry(%first : !hopper.slot) -> !hopper.slot {
+        // The weight's part of the first stages, while the kernel before may still run; what that one writes, after it.
+        %begun = hopper.for_tiles %m x 7168 tile [128, 128] group 16 only "first" carry(%first : !hopper.slot) -> !hopper.slot {
+        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %start: !hopper.slot):
+          %after = scf.for %k = %zero to %stages step %one iter_args(%slot = %start) -> (!hopper.slot) : i32 {
+            %k0 = arith.muli %k, %c128 : i32
+            %next = hopper.produce begin %ring[%slot] : !ring {
+            ^bb0(%ta: !a, %tb: !b, %ts: !hopper.tile<1x128xf32>):
+              hopper.tma_load %b[%n0, %k0] to %tb : !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128> to !b
+            }
+            scf.yield %next : !hopper.slot
+          }
+          hopper.yield %after : !hopper.slot
+        }
+        hopper.wait_prerequisites
+        %second = hopper.for_tiles %m x 7168 tile [128, 128] group 16 only "first" carry(%first : !hopper.slot) -> !hopper.slot {
+        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %start: !hopper.slot):
+          %middle = scf.for %k = %zero to %stages step %one iter_args(%slot = %start) -> (!hopper.slot) : i32 {
+            %k0 = arith.muli %k, %c128 : i32
+            %next = hopper.produce finish %ring[%slot] : !ring {
+            ^bb0(%ta: !a, %tb: !b, %ts: !hopper.tile<1x128xf32>):
+              hopper.tma_load %a[%m0, %k0] to %ta : !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128> to !a
+              hopper.tma_load %scale_a[%k, %m0] to %ts : !hopper.tensor_map<1x128xf32> to !hopper.tile<1x128xf32>
+            }
+            scf.yield %next : !hopper.slot
+          }
+          %after = scf.for %k = %stages to %blocks step %one iter_args(%slot = %middle) -> (!hopper.slot) : i32 {
+            %k0 = arith.muli %k, %c128 : i32
+            %next = hopper.produce %ring[%slot] : !ring {
+            ^bb0(%ta: !a, %tb: !b, %ts: !hopper.tile<1x128xf32>):
+              hopper.tma_load %a[%m0, %k0] to %ta : !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128> to !a
+              hopper.tma_load %scale_a[%k, %m0] to %ts : !hopper.tensor_map<1x128xf32> to !hopper.tile<1x128xf32>
+              hopper.tma_load %b[%n0, %k0] to %tb : !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128> to !b
+            }
+            scf.yield %next : !hopper.slot
+          }
+          hopper.yield %after : !hopper.slot
+        }
+        %end = hopper.for_tiles %m x 7168 tile [128, 128] group 16 only "rest" carry(%second : !hopper.slot) -> !hopper.slot {
         ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %start: !hopper.slot):
           %after = scf.for %k = %zero to %blocks step %one iter_args(%slot = %start) -> (!hopper.slot) : i32 {
             %k0 = arith.muli %k, %c128 : i32
@@ -168,18 +194,6 @@ hopper.kernel @rest(%map: !half, %x: !hopper.tensor_map<16x128xf8E4M3FN, swizzle
       hopper.wait_stores
     }
     role(1 warpgroups) (%w: i32) {
-      // CHECK: hopper.one_thread warp 1 {
-      hopper.one_thread warp 1 {
-        // CHECK: hopper.for_tiles %{{.*}} x 576 tile [128, 64] group 8 parts 4 pairs "rows" first {
-        hopper.for_tiles %n x 576 tile [128, 64] group 8 parts 4 pairs "rows" first {
-        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
-          // CHECK: hopper.tma_prefetch %{{.*}}[%{{.*}}, %{{.*}}] multicast %{{.*}} : <64x128xf8E4M3FN, swizzle = 128>
-          hopper.tma_prefetch %map[%m0, %part] multicast %n : !half
-          // CHECK: hopper.tma_prefetch %{{.*}}[%{{.*}}, %{{.*}}] : <16x128xf8E4M3FN, swizzle = 128>
-          hopper.tma_prefetch %x[%n0, %part] : !hopper.tensor_map<16x128xf8E4M3FN, swizzle = 128>
-          hopper.yield
-        }
-      }
       hopper.one_thread {
         // CHECK: hopper.wait_prerequisites
         hopper.wait_prerequisites

@@ -23,7 +23,7 @@ hopper.kernel @kernel(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, 
     // CHECK: scf.if
     role(1 warpgroups, 208 registers) (%w: i32) {
       // CHECK: nvvm.setmaxregister decrease 208
-      // CHECK: nvvm.griddepcontrol wait
+      // CHECK: llvm.inline_asm {{.*}}griddepcontrol.wait;{{.*}}~{memory}
       hopper.wait_prerequisites
       %first = hopper.first_slot
       // The ring's position goes from tile to tile.
@@ -60,19 +60,6 @@ hopper.kernel @kernel(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, 
     }
     role(1 warpgroups, 40 registers) (%w: i32) {
       // CHECK: nvvm.setmaxregister decrease 40
-      // One lane of the second warp, and one tile: the end is one beyond the beginning, where there are more.
-      // CHECK: arith.cmpi eq, %{{.*}}, %c1_i32
-      // CHECK: nvvm.elect.sync
-      // CHECK: %[[ONE:.*]] = arith.minui
-      // CHECK: scf.for %{{.*}} = %{{.*}} to %[[ONE]]
-      // CHECK: nvvm.cp.async.bulk.tensor.prefetch
-      hopper.one_thread warp 1 {
-        hopper.for_tiles %m x 64 tile [64, 64] group 16 first {
-        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
-          hopper.tma_prefetch %map[%n0, %m0] : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>
-          hopper.yield
-        }
-      }
       hopper.one_thread {
         %zero = arith.constant 0 : i32
         %one = arith.constant 1 : i32
@@ -145,4 +132,67 @@ hopper.kernel @pairs(%m: i32) cluster 2 {
   // Others may still arrive at this block's barriers.
   // CHECK: nvvm.cluster.arrive
   // CHECK: nvvm.cluster.wait
+}
+
+// A stage in two steps; a cluster whose producer drains the ring ends without a barrier.
+!shared = !hopper.ring<2 shared by 2, <64x128xf8E4M3FN, swizzle = 128>, <64x128xf8E4M3FN, swizzle = 128>>
+// CHECK-LABEL: llvm.func @drained(
+hopper.kernel @drained(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>,
+                       %m: i32) cluster 2 {
+  %staging = hopper.alloc : !hopper.tile<64x64xbf16, swizzle = 128>
+  %ring = hopper.ring arrivals 8 : !shared
+  // CHECK: nvvm.cluster.arrive.relaxed
+  // CHECK: nvvm.cluster.wait
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+      %first = hopper.first_slot
+      %next = hopper.consume %ring[%first] : !shared {
+      ^bb0(%a: !tile, %b: !tile):
+        // Both waits for earlier stores are the first store's.
+        // CHECK: nvvm.cp.async.bulk.wait_group 0 {read}
+        // CHECK: nvvm.cp.async.bulk.commit.group
+        // CHECK-NOT: nvvm.cp.async.bulk.wait_group
+        // CHECK: nvvm.cp.async.bulk.commit.group
+        %zero = arith.constant 0 : i32
+        %sum = hopper.zero : !hopper.fragment<64, 64>
+        hopper.store_tile %sum by %staging to %d[%zero, %zero]
+          : !hopper.fragment<64, 64>, !hopper.tile<64x64xbf16, swizzle = 128>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
+        hopper.store_tile %sum follows by %staging to %d[%zero, %zero]
+          : !hopper.fragment<64, 64>, !hopper.tile<64x64xbf16, swizzle = 128>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
+        hopper.yield
+      }
+    }
+    role(1 warpgroups) (%w: i32) {
+      hopper.one_thread {
+        %zero = arith.constant 0 : i32
+        %first = hopper.first_slot
+        // CHECK: nvvm.mbarrier.try_wait.parity
+        // CHECK: nvvm.mbarrier.arrive.expect_tx
+        // CHECK: nvvm.cp.async.bulk.tensor.shared.cluster.global
+        %begun = hopper.produce begin %ring[%first] : !shared {
+        ^bb0(%a: !tile, %b: !tile):
+          hopper.tma_load %map[%zero, %zero] to %a : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128> to !tile
+        }
+        // CHECK-NOT: nvvm.mbarrier
+        // CHECK: nvvm.cp.async.bulk.tensor.shared.cluster.global
+        %second = hopper.produce finish %ring[%first] : !shared {
+        ^bb0(%a: !tile, %b: !tile):
+          hopper.tma_load %map[%zero, %zero] to %b : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128> to !tile
+        }
+        // The first tile is left out: the walk begins one grid further.
+        // CHECK: %[[BEGIN:.*]] = nvvm.read.ptx.sreg.ctaid.x
+        // CHECK: %[[STEP:.*]] = nvvm.read.ptx.sreg.nctaid.x
+        // CHECK: %[[SECOND:.*]] = arith.addi %[[BEGIN]], %[[STEP]]
+        // CHECK: scf.for %{{.*}} = %[[SECOND]] to %{{.*}} step %[[STEP]]
+        %end = hopper.for_tiles %m x 64 tile [64, 64] group 16 only "rest" carry(%second : !hopper.slot) -> !hopper.slot {
+        ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %slot: !hopper.slot):
+          hopper.yield %slot : !hopper.slot
+        }
+        // CHECK-COUNT-2: nvvm.mbarrier.try_wait.parity
+        hopper.drain %ring[%end] : !shared
+      }
+    }
+  }
+  // CHECK-NOT: nvvm.cluster
+  // CHECK: llvm.return
 }
