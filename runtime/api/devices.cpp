@@ -7,6 +7,7 @@
 
 #include "runtime/api/devices.h"
 
+#include "runtime/device/cuda/device.h"
 #include "runtime/device/host/session.h"
 
 #include <algorithm>
@@ -20,7 +21,8 @@ static Result<void> checkHost(const Target &target, const std::string &isa) {
 
 /// A deque, so that pointers to devices stay good.
 static std::deque<Device> &devices() {
-  static std::deque<Device> all = {{"host", std::string(kHostTarget), checkHost, HostSession::create}};
+  static std::deque<Device> all = {{"host", std::string(kHostTarget), checkHost, HostSession::create},
+                                   {"cuda", std::string(kSm90aTarget), CudaDevice::check, CudaDevice::createSession}};
   return all;
 }
 

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// `host` is always there. A program that links another device, such as the simulator, which libquant_runtime leaves out,
-// registers it before it makes sessions.
+// `host` and `cuda` are always there; that there is a GPU is looked for when a session is made. A program that links another
+// device, such as the simulator, which libquant_runtime leaves out, registers it before it makes sessions.
 //
 //===----------------------------------------------------------------------===//
 
@@ -32,7 +32,7 @@ void registerDevice(Device device);
 /// The device of that name, or null.
 const Device *findDevice(std::string_view name);
 
-/// "host, sim"
+/// "host, cuda, sim"
 std::string deviceNames();
 
 } // namespace quant::runtime

@@ -78,15 +78,17 @@ QUANT_API const char *quant_module_program(const quant_module *module);
 typedef struct quant_session_options {
   int32_t threads;   /**< 0: as many as CPUs that the process may run on */
   int32_t profile;   /**< not 0: measure every dispatch, see quant_session_profile */
-  int64_t context;   /**< rows of the KV cache; 0: the module's limit. Memory is taken as rows are used */
+  int64_t context;   /**< rows of the KV cache; 0: the module's limit. The host takes memory as rows are used,
+                          a GPU for all of them at once */
   int64_t max_chunk; /**< most tokens of one step; 0: the module's limit */
   const char *isa;   /**< "avx2": this code, not the best that the CPU has; NULL: the best */
-  const char *device; /**< "host" (NULL): the CPU; others if the program has registered them (runtime/api/devices.h) */
+  const char *device; /**< "host" (NULL): the CPU; "cuda": the first H100 or H200; others if the program has registered them
+                           (runtime/api/devices.h) */
 } quant_session_options;
 
 /** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped and must not change; of the weights
- * nothing is read now but the block scales: QUANT_INVALID_WEIGHTS where one is NaN, infinite or negative. `options` may be NULL. Free
- * with quant_session_free. */
+ * the host reads nothing now but the block scales, "cuda" copies all of them: QUANT_INVALID_WEIGHTS where a scale is NaN, infinite or
+ * negative. `options` may be NULL. Free with quant_session_free. */
 QUANT_API quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
                                             quant_session **session);
 QUANT_API void quant_session_free(quant_session *session);

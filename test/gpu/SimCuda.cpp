@@ -5,15 +5,18 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// For machines without a GPU: what run.py asks of a driver, with quant_sim behind it, so that the very kernels and launches are
-// tried that a GPU will get. Takes PTX only. Kernels see memory of this process that was registered (cuMemHostRegister), at its
-// own addresses. What the simulator finds against a kernel is handed out by simCudaFindings().
+// For machines without a GPU: what run.py and the runtime's CUDA device ask of a driver, with quant_sim behind it, so that the
+// very kernels and launches are tried that a GPU will get. Takes PTX only. Kernels see memory of this process that was registered
+// (cuMemHostRegister) or allocated (cuMemAlloc), at its own addresses. What the simulator finds against a kernel is handed out by
+// simCudaFindings(), or printed when the context is released, as is memory that was not freed by then.
 //
-// A launch with programmatic stream serialization is checked as one: memory that was registered as read-only counts as early.
+// A launch with programmatic stream serialization is checked as one: memory that was registered as read-only, or filled by a
+// cuMemcpyHtoD that is not of a stream, counts as early.
 //
 // SIM_CUDA_FAULT spoils it, so that a test sees the checks fail: skip (kernels do nothing), flip (a result is wrong), overrun
 // (memory behind a result is written), early (a programmatic launch runs before the one in front of it), crash:KERNEL (its launch
-// fails, and then everything in the process), hang:KERNEL (its launch never ends), no-gpu.
+// fails, and then everything in the process), hang:KERNEL (its launch never ends), no-gpu, capability (an older GPU), jit (no
+// code is taken), small (a GPU of little memory), fragmented (its memory is free, but cannot be had).
 //
 //===----------------------------------------------------------------------===//
 
@@ -24,6 +27,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <iostream>
 #include <map>
 #include <memory>
 #include <optional>
@@ -37,7 +41,8 @@ using namespace quant;
 namespace {
 
 using CUresult = int;
-constexpr CUresult kSuccess = 0, kInvalidValue = 1, kNotFound = 500, kLaunchFailed = 719, kNoBinary = 209;
+constexpr CUresult kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kInvalidContext = 201, kNoBinary = 209, kInvalidPtx = 218,
+                   kNotFound = 500, kLaunchFailed = 719;
 
 /// What CUlaunchAttributeID and cuMemHostRegister's flags call so.
 constexpr int kClusterDimension = 4, kProgrammaticStreamSerialization = 6;
@@ -47,12 +52,27 @@ struct Registered {
   std::byte *address;
   size_t bytes;
   bool early;
+  std::unique_ptr<std::byte[]> allocated = nullptr; ///< holds `address` where it is memory of the device
 };
 
 /// Memory in the order of its registration.
 std::vector<Registered> memory;
 std::vector<std::unique_ptr<sim::Module>> modules;
 std::string findings;
+int contexts = 0, streams = 0;
+thread_local bool contextIsCurrent = false;
+
+int allocations() {
+  return static_cast<int>(std::ranges::count_if(memory, [](const Registered &block) { return block.allocated != nullptr; }));
+}
+
+/// Whoever allocates is to free before the process ends.
+struct AtExit {
+  ~AtExit() {
+    if (allocations())
+      std::cerr << "sim-cuda: not ended: " << allocations() << " allocations\n";
+  }
+} atExit;
 
 struct LoadedFunction {
   const sim::Module *module;
@@ -77,6 +97,13 @@ const Registered *holder(uint64_t address) {
     return address >= begin && address < begin + block.bytes;
   });
   return found == memory.end() ? nullptr : &*found;
+}
+
+/// Memory of the device, all of it in one allocation; else null.
+Registered *allocation(uint64_t address, size_t bytes) {
+  auto *block = const_cast<Registered *>(holder(address));
+  bool inside = block && block->allocated && bytes <= reinterpret_cast<uint64_t>(block->address) + block->bytes - address;
+  return inside ? block : nullptr;
 }
 
 /// A kernel parameter by its declared size: a tensor map, a pointer or 8-byte scalar, a 4-byte scalar.
@@ -152,6 +179,9 @@ CUresult finish() {
   return simulate(*last.module, last.launch);
 }
 
+/// The same for calls that want a context in their thread. What only harnesses with one thread call does not ask.
+CUresult finishHere() { return contextIsCurrent ? finish() : kInvalidContext; }
+
 CUresult enqueue(const sim::Module &module, const sim::Launch &launch) {
   if (fault("hang:" + launch.kernel))
     std::this_thread::sleep_for(std::chrono::hours(1));
@@ -199,22 +229,41 @@ CUresult cuInit(unsigned) { return kSuccess; }
 CUresult cuDriverGetVersion(int *version) { return *version = 12000, kSuccess; }
 CUresult cuDeviceGetCount(int *count) { return *count = !fault("no-gpu"), kSuccess; }
 CUresult cuDeviceGet(int *device, int) { return *device = 0, kSuccess; }
-CUresult cuDeviceGetName(char *name, int bytes, int) { return std::strncpy(name, "simulated H200", bytes), kSuccess; }
+CUresult cuDeviceGetName(char *name, int bytes, int) {
+  return std::strncpy(name, fault("capability") ? "simulated A100" : "simulated H200", bytes), kSuccess;
+}
 CUresult cuDeviceGetAttribute(int *value, int attribute, int) {
   // Few multiprocessors, so that persistent kernels walk several tiles; even, for clusters of two.
   static const std::map<int, int> kValues = {{16, 4}, {38, 50 << 20}, {75, 9}, {76, 0}};
+  if (attribute == 75 && fault("capability"))
+    return *value = 8, kSuccess;
   auto found = kValues.find(attribute);
   return *value = found == kValues.end() ? 0 : found->second, kSuccess;
 }
-CUresult cuDevicePrimaryCtxRetain(void **context, int) { return *context = &memory, kSuccess; }
+CUresult cuDevicePrimaryCtxRetain(void **context, int) { return *context = &memory, ++contexts, kSuccess; }
+CUresult cuDevicePrimaryCtxRelease_v2(int) {
+  if (--contexts > 0)
+    return kSuccess;
+  if (allocations() || !modules.empty() || streams)
+    std::cerr << "sim-cuda: not ended: " << allocations() << " allocations, " << modules.size() << " modules, " << streams
+              << " streams\n";
+  if (!findings.empty())
+    std::cerr << "sim-cuda: " << std::exchange(findings, {}) << '\n';
+  return kSuccess;
+}
 CUresult cuDeviceGetPCIBusId(char *id, int bytes, int) { return std::strncpy(id, "0000:00:00.0", bytes), kSuccess; }
-CUresult cuCtxSetCurrent(void *) { return kSuccess; }
+CUresult cuCtxSetCurrent(void *context) { return contextIsCurrent = context, kSuccess; }
 CUresult cuCtxSynchronize() { return finish(); }
+CUresult cuStreamCreate(void **stream, unsigned) { return *stream = &streams, ++streams, kSuccess; }
+CUresult cuStreamSynchronize(void *) { return finishHere(); }
+CUresult cuStreamDestroy_v2(void *) { return --streams, kSuccess; }
 CUresult cuGetErrorName(CUresult error, const char **name) {
-  return *name = error == kLaunchFailed ? "CUDA_ERROR_LAUNCH_FAILED"
-                 : error == kNotFound   ? "CUDA_ERROR_NOT_FOUND"
-                                        : "CUDA_ERROR",
-         kSuccess;
+  static const std::map<CUresult, const char *> kNames = {
+      {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},  {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT"},
+      {kNoBinary, "CUDA_ERROR_NO_BINARY_FOR_GPU"}, {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
+      {kNotFound, "CUDA_ERROR_NOT_FOUND"},         {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"}};
+  auto found = kNames.find(error);
+  return *name = found == kNames.end() ? "CUDA_ERROR" : found->second, kSuccess;
 }
 
 CUresult cuMemHostRegister_v2(void *address, size_t bytes, unsigned flags) {
@@ -224,7 +273,69 @@ CUresult cuMemHostUnregister(void *address) {
   return std::erase_if(memory, [&](const Registered &block) { return block.address == address; }) ? kSuccess : kInvalidValue;
 }
 
-CUresult cuModuleLoadData(void **module, const void *image) {
+CUresult cuMemGetInfo_v2(size_t *freeBytes, size_t *total) {
+  *total = size_t(141) << 30;
+  return *freeBytes = fault("small") ? 4096 : *total, kSuccess;
+}
+CUresult cuMemAlloc_v2(uint64_t *address, size_t bytes) {
+  constexpr size_t kAlignment = 256;
+  if (bytes == 0)
+    return kInvalidValue;
+  if (!contextIsCurrent)
+    return kInvalidContext;
+  if (fault("fragmented"))
+    return kOutOfMemory;
+  // What is behind an allocation belongs to no other, and memory that nobody has set is no zeros.
+  auto bytesAndGap = std::make_unique_for_overwrite<std::byte[]>(bytes + 2 * kAlignment);
+  std::memset(bytesAndGap.get(), 0xa5, bytes + 2 * kAlignment);
+  auto *aligned = bytesAndGap.get() + (kAlignment - reinterpret_cast<uintptr_t>(bytesAndGap.get()) % kAlignment);
+  *address = reinterpret_cast<uint64_t>(aligned);
+  return memory.push_back({aligned, bytes, false, std::move(bytesAndGap)}), kSuccess;
+}
+CUresult cuMemFree_v2(uint64_t address) {
+  if (finishHere() == kInvalidContext)
+    return kInvalidContext;
+  return std::erase_if(memory, [&](const Registered &block) { return reinterpret_cast<uint64_t>(block.address) == address; })
+             ? kSuccess
+             : kInvalidValue;
+}
+CUresult cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *) {
+  if (CUresult status = finishHere())
+    return status;
+  if (!allocation(to, bytes))
+    return refuse("a copy to memory that is not allocated", kInvalidValue);
+  return std::memcpy(reinterpret_cast<void *>(to), from, bytes), kSuccess;
+}
+CUresult cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes) {
+  CUresult status = cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr);
+  if (status == kSuccess)
+    allocation(to, bytes)->early = true;
+  return status;
+}
+CUresult cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *) {
+  if (CUresult status = finishHere())
+    return status;
+  if (!allocation(from, bytes))
+    return refuse("a copy from memory that is not allocated", kInvalidValue);
+  return std::memcpy(to, reinterpret_cast<const void *>(from), bytes), kSuccess;
+}
+CUresult cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *) {
+  if (CUresult status = finishHere())
+    return status;
+  if (!allocation(to, bytes))
+    return refuse("memory is set that is not allocated", kInvalidValue);
+  return std::memset(reinterpret_cast<void *>(to), value, bytes), kSuccess;
+}
+
+/// What a driver's compiler says goes to the log, where the caller wants it.
+CUresult cuModuleLoadDataEx(void **module, const void *image, unsigned count, const int *options, void **values) {
+  constexpr int kErrorLog = 5, kErrorLogBytes = 6;
+  if (fault("jit")) {
+    if (count != 2 || options[0] != kErrorLog || options[1] != kErrorLogBytes)
+      return kInvalidPtx;
+    std::strncpy(static_cast<char *>(values[0]), "ptxas fatal: asked to fail\n", reinterpret_cast<size_t>(values[1]));
+    return kInvalidPtx;
+  }
   std::string_view text(static_cast<const char *>(image));
   // A cubin is an ELF file.
   if (text.starts_with("\x7f"
@@ -236,6 +347,12 @@ CUresult cuModuleLoadData(void **module, const void *image) {
   *module = loaded->get();
   modules.push_back(std::move(*loaded));
   return kSuccess;
+}
+CUresult cuModuleLoadData(void **module, const void *image) { return cuModuleLoadDataEx(module, image, 0, nullptr, nullptr); }
+CUresult cuModuleUnload(void *module) {
+  finish();
+  std::erase_if(functions, [&](const auto &function) { return function->module == module; });
+  return std::erase_if(modules, [&](const auto &loaded) { return loaded.get() == module; }) ? kSuccess : kInvalidValue;
 }
 CUresult cuModuleGetFunction(void **function, void *module, const char *name) {
   const auto *loaded = static_cast<const sim::Module *>(module);
@@ -252,11 +369,11 @@ CUresult cuFuncSetAttribute(void *, int attribute, int bytes) {
 
 CUresult cuTensorMapEncodeTiled(void *map, int dataType, uint32_t rank, void *address, const uint64_t *dim,
                                 const uint64_t *strideBytes, const uint32_t *box, const uint32_t *elementStrides, int interleave,
-                                int swizzle, int, int oobFill) {
+                                int swizzle, int l2Promotion, int oobFill) {
   static const std::map<int, uint32_t> kElementBytes = {{0, 1}, {1, 2}, {2, 4}, {3, 4}, {6, 2}, {7, 4}, {9, 2}};
   auto bytes = kElementBytes.find(dataType);
   if (bytes == kElementBytes.end() || rank < 1 || rank > 5 || interleave || oobFill || swizzle < 0 || swizzle > 3 ||
-      reinterpret_cast<uintptr_t>(map) % 64 ||
+      l2Promotion < 0 || l2Promotion > 3 || reinterpret_cast<uintptr_t>(map) % 64 ||
       std::any_of(elementStrides, elementStrides + rank, [](uint32_t s) { return s != 1; }))
     return kInvalidValue;
   sim::TensorMap encoded;

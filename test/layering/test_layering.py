@@ -63,7 +63,8 @@ RULES = (
     Rule(("runtime/abi",), ("runtime/abi", "nlohmann", "tl")),
     Rule(("runtime/checkpoint",), ("runtime/abi", "runtime/checkpoint", "nlohmann", "tl")),
     Rule(("runtime/module",), ("runtime/abi", "runtime/checkpoint", "runtime/module", "nlohmann", "tl")),
-    Rule(("runtime/device/host",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/cuda")),
+    Rule(("runtime/device/host",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/cuda", "runtime/device/gpu")),
+    Rule(("runtime/device/gpu",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/cuda", "runtime/device/sim")),
     Rule(("runtime/device/cuda",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/host")),
     Rule(("runtime",), ("runtime", "nlohmann", "tl")),
     # What runs without the compiler.
@@ -213,12 +214,13 @@ class Violations(unittest.TestCase):
         self.broken("lowering/host/Broken.cpp", '#include "../nvvm/Ptx.h"', "lowering/nvvm/Ptx.h")
 
     def test_runtime(self) -> None:
-        for part in ("abi", "checkpoint", "module", "device/host", "device/cuda", "api"):
+        for part in ("abi", "checkpoint", "module", "device/host", "device/gpu", "device/cuda", "api"):
             self.quoted(f"runtime/{part}", "llvm/ADT/StringRef.h", "mlir/IR/Builders.h", "dialects/qblock/QBlock.h", "models/config.h",
                         "passes/Passes.h", "lowering/module/Container.h", "tools/common/units.h", "cuda.h")  # fmt: skip
         self.quoted("runtime/checkpoint", "runtime/module/module.h")
         self.quoted("runtime/module", "runtime/device/host/session.h")
         self.quoted("runtime/device/host", "runtime/api/quant.h", "runtime/device/cuda/driver.h")
+        self.quoted("runtime/device/gpu", "runtime/device/cuda/driver.h", "runtime/device/sim/session.h")
         self.broken("runtime/checkpoint/broken.h", '  #  include "../../models/config.h"', "models/config.h")
 
     def test_tools(self) -> None:

@@ -144,7 +144,8 @@ int main(int argc, char **argv) {
   if (const int *status = std::get_if<int>(&parsed))
     return *status;
   const Options &options = std::get<Options>(parsed);
-  runtime::registerDevice({"sim", std::string(runtime::kSm90aTarget), runtime::SimSession::check, runtime::SimSession::create});
+  runtime::registerDevice(
+      {"sim", std::string(runtime::kSm90aTarget), runtime::SimDevice::check, runtime::SimDevice::createSession});
   std::vector<int32_t> prompt;
   if (!options.printProgram) {
     Result<std::vector<int32_t>> tokens = readTokens(options.tokens);

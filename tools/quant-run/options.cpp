@@ -23,6 +23,9 @@ static constexpr char kExample[] = R"(
 Example: continue the prompt 0,310,1229 by at most 32 tokens, stop at token 1:
   quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --tokens 0,310,1229 --max-new-tokens 32 --stop-token 1
 
+Example: run the prompt on this machine's H100 or H200, from a module made with quant-compile --target=sm_90a:
+  quant-run model.qmod --device=cuda --weights ~/DeepSeek-V2-Lite-FP8 --tokens 0,310,1229
+
 Example: run a small model's H100 kernels (quant-compile --target=sm_90a) on the CPU with every rule checked:
   quant-run toy.qmod --device=sim --weights toy --tokens 1,2,3 --max-new-tokens 2
 
@@ -54,11 +57,12 @@ static void addOptions(CLI::App &app, Options &options) {
   app.add_option("--context", options.context, "Rows of the KV cache; 0: prompt and new tokens")->capture_default_str();
   app.add_option("--chunk", options.chunk, "Prompt tokens per step; 0: as many as the module allows")->capture_default_str();
   app.add_option("--device", options.device,
-                 "host: this computer's CPU; sim: the module's sm_90a kernels in the simulator, which stops at the first that "
-                 "breaks a rule of the hardware (slow: for small models)")
-      ->check(CLI::IsMember({"host", "sim"}))
+                 "host: this computer's CPU; cuda: its first H100 or H200, through the CUDA driver (tried on a simulated driver "
+                 "only, on no GPU yet); sim: the module's sm_90a kernels in the simulator, which stops at the first that breaks "
+                 "a rule of the hardware (slow: for small models)")
+      ->check(CLI::IsMember({"host", "cuda", "sim"}))
       ->capture_default_str();
-  app.add_option("--isa", options.isa, "Run this code of the module (e.g. avx2), not the best for this CPU")->type_name("NAME");
+  app.add_option("--isa", options.isa, "Run this code of the module (avx2, ptx), not the best for the device")->type_name("NAME");
   app.add_option("--logits", options.logits,
                  "Write the logits of all prompt positions, F32 [positions, vocab], as tensor 'logits'")
       ->type_name("FILE.safetensors");

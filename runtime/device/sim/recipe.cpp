@@ -100,8 +100,7 @@ Result<std::vector<RecipeOperand>> Recipe::operands(const Dims &dims) const {
     Result<abi::Extent> extent = operand.extent(dims);
     if (!extent)
       return tl::unexpected(extent.error());
-    operands.push_back(
-        {operand.name, operand.dtype, operand.written, operand.early, extent->bytes, std::move(extent->shape), operand.from});
+    operands.push_back({operand.name, operand.dtype, operand.written, operand.early, extent->bytes, std::move(extent->shape)});
   }
   return operands;
 }

@@ -134,8 +134,6 @@ struct RecipeOperand {
   bool written = false, early = false;
   uint64_t bytes = 0;
   std::vector<int64_t> shape;
-  /// In a program: the dispatch's operands that it is.
-  std::vector<int> from;
 };
 
 /// A launch recipe as the simulator follows it.
@@ -147,8 +145,6 @@ public:
   static Result<Recipe> parse(std::string_view text, std::string_view kernel);
 
   const std::string &kernel() const { return recipe.kernel; }
-  /// In a program: what that calls the recipe's M; else empty.
-  const std::string &rows() const { return recipe.rows; }
   Result<std::vector<RecipeOperand>> operands(const Dims &dims) const;
   /// The launch for these dims ("M", "sms", ...); a buffer per operand, in the recipe's order, then those that operands point to.
   /// A grid of 0 blocks has grid[0] = 0.

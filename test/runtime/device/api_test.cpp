@@ -171,7 +171,9 @@ TEST(Api, RefusesOptions) {
                      "max_chunk is 5, not 0 (the default) to 4");
   expectSessionError(toy, with<&quant_session_options::isa>("avx3"), QUANT_INVALID_MODULE,
                      "toy.qmod: the module has no code for isa 'avx3', only for 'future'; 'baseline'");
-  expectSessionError(toy, with<&quant_session_options::device>("sim"), QUANT_INVALID_ARGUMENT, "there is no device 'sim': host");
+  expectSessionError(toy, with<&quant_session_options::device>("sim"), QUANT_INVALID_ARGUMENT, "there is no device 'sim': host, cuda");
+  expectSessionError(toy, with<&quant_session_options::device>("cuda"), QUANT_INVALID_MODULE,
+                     "toy.qmod: the module has no code of target 'sm_90a'; compile it with --target=sm_90a");
   expectSessionError(toy, with<&quant_session_options::isa>("future"), QUANT_INVALID_MODULE,
                      "isa 'future' cannot run here: the CPU or the system lacks");
 }

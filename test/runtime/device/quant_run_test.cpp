@@ -103,6 +103,7 @@ TEST_F(QuantRun, Helps) {
   EXPECT_EQ(help.status, 0);
   EXPECT_NE(help.output.find("Example: continue the prompt"), std::string::npos);
   EXPECT_NE(help.output.find("--device=sim"), std::string::npos);
+  EXPECT_NE(help.output.find("--device=cuda"), std::string::npos);
   Outcome version = shell(QUANT_RUN " --version");
   EXPECT_EQ(version.status, 0);
   EXPECT_TRUE(version.output.starts_with("quant-run "));
@@ -119,8 +120,10 @@ TEST_F(QuantRun, RefusesUsage) {
   expectError("", 2, "--tokens is required");
   expectError("--tokens 1 --frobnicate", 2, "The following argument was not expected: --frobnicate");
   expectError("--tokens 1 --threads x", 2, "");
-  expectError("--tokens 1 --device cuda", 2, "--device");
-  expectError("--tokens 1 --device sim", 1, toy.module() + ": the module has no code of target 'sm_90a'; compile it with --target=sm_90a");
+  expectError("--tokens 1 --device tpu", 2, "--device");
+  for (const char *device : {"cuda", "sim"})
+    expectError(std::string("--tokens 1 --device ") + device, 1,
+                toy.module() + ": the module has no code of target 'sm_90a'; compile it with --target=sm_90a");
   expectError("--tokens 1 --top-p 0", 2, "--top-p");
   expectError("--tokens 1 --temperature -1", 2, "--temperature");
   expectError("--tokens ,", 2, "the prompt is empty");

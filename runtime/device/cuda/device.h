@@ -1,0 +1,79 @@
+//===- device.h - an H100 or H200 as a device of the runtime ----*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_DEVICE_CUDA_DEVICE_H
+#define QUANT_RUNTIME_DEVICE_CUDA_DEVICE_H
+
+#include "runtime/device/cuda/gpu.h"
+#include "runtime/device/gpu/device.h"
+#include "runtime/device/session.h"
+
+#include <map>
+
+namespace quant::runtime {
+
+/// The first GPU of the process, with a module's code and one stream on which everything is done. Has run on the simulated driver
+/// of test/gpu/SimCuda.cpp alone, on no GPU yet.
+class CudaDevice : public GpuDevice {
+public:
+  /// Errors: kernels that the target has no code for; an `isa` that it does not have; no driver, no GPU, or another than H100 or
+  /// H200.
+  static Result<void> check(const Target &target, const std::string &isa);
+  /// Loads the first code that the driver takes: cubin as it is, PTX through its compiler. Errors: as check(); what the driver
+  /// says against the code.
+  static Result<std::unique_ptr<GpuDevice>> create(const Target &target, const SessionOptions &options);
+  /// A GpuSession on such a device.
+  static Result<std::unique_ptr<Session>> createSession(std::shared_ptr<const Module> module,
+                                                        std::shared_ptr<const checkpoint::Checkpoint> weights,
+                                                        const SessionOptions &options);
+  ~CudaDevice() override;
+
+  const std::string &isa() const override { return code->isa; }
+  int64_t multiprocessors() const override { return gpu.multiprocessors; }
+  bool isAsynchronous() const override { return true; }
+  /// Makes the primary context the thread's current one, and leaves it so.
+  Result<void> enter() override;
+  Result<void> reserve(const MemoryNeeds &needs) override;
+  Result<Region> allocate(uint64_t bytes, const std::string &name) override;
+  Result<Region> constant(std::span<const std::span<const std::byte>> parts) override;
+  Result<void> write(const Region &to, const std::byte *from) override;
+  Result<void> read(std::byte *to, const Region &from) override;
+  Result<void> synchronize() override;
+  Result<std::unique_ptr<PreparedLaunch>> prepare(const LaunchPlan &plan) override;
+
+private:
+  struct LoadedFunction {
+    cuda::Function function = nullptr;
+    int64_t dynamicSharedBytes = 0; ///< that it may be launched with
+  };
+
+  explicit CudaDevice(const cuda::Gpu &gpu) : gpu(gpu), driver(*gpu.driver) {}
+  Result<void> open();
+  Result<void> loadCode(const Target &target, const std::string &isa);
+  Result<void> loadObject(const CodeObject &object);
+  Result<cuda::Address> allocateBytes(uint64_t bytes);
+  Result<cuda::Function> functionOf(const abi::LaunchRecipe &recipe);
+  Error tooSmall(uint64_t freeBytes) const;
+
+  cuda::Gpu gpu;
+  const cuda::Driver &driver;
+  const CodeObject *code = nullptr;
+  MemoryNeeds needs;
+  cuda::Owned<cuda::Device> contextUse; ///< first: the others end in the context
+  cuda::Context context = nullptr;
+  cuda::Owned<cuda::Stream> stream;
+  cuda::Owned<cuda::ModuleHandle> module;
+  std::map<std::string, LoadedFunction, std::less<>> functions; ///< by name
+  std::vector<cuda::Owned<cuda::Address>> allocations;
+  Region constants;           ///< what reserve() made
+  uint64_t constantBytes = 0; ///< of it in use
+  bool constantsUnderWay = false;
+};
+
+} // namespace quant::runtime
+
+#endif // QUANT_RUNTIME_DEVICE_CUDA_DEVICE_H

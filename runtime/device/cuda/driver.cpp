@@ -1,0 +1,67 @@
+//===- driver.cpp - the calls of the CUDA driver that a session takes ----===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/cuda/driver.h"
+
+#include <dlfcn.h>
+
+namespace quant::runtime::cuda {
+
+static Driver &instance() {
+  static Driver driver;
+  return driver;
+}
+
+Result<void> checked(const char *call, Status status) {
+  if (status == 0)
+    return {};
+  const char *name = nullptr;
+  instance().getErrorName.status(status, &name);
+  return fail(std::string(call) + " failed: " + (name ? name : "CUresult " + std::to_string(status)));
+}
+
+static constexpr char kNeeds[] = "the device 'cuda' needs an H100 or H200 and NVIDIA's driver for it, of CUDA 12.0 or later";
+
+template <typename... Arguments>
+static Result<void> lookUp(void *library, Call<Arguments...> &call) {
+  call.function = reinterpret_cast<Status (*)(Arguments...)>(::dlsym(library, call.name));
+  if (!call.function)
+    return fail("the CUDA driver is too old: libcuda.so.1 has no " + std::string(call.name) + "; " + kNeeds);
+  return {};
+}
+
+template <typename... Calls>
+static Result<void> lookUpAll(void *library, Calls &...calls) {
+  Result<void> found;
+  ((found = lookUp(library, calls)) && ...);
+  return found;
+}
+
+/// The library stays loaded: it has threads and state of the whole process.
+Result<void> Driver::load() {
+  void *library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    return fail("no CUDA driver (" + std::string(::dlerror()) + "); " + kNeeds);
+  Result<void> found =
+      lookUpAll(library, init, getErrorName, deviceGetCount, deviceGet, deviceGetName, deviceGetAttribute, primaryContextRetain,
+                primaryContextRelease, contextSetCurrent, streamCreate, streamSynchronize, streamDestroy, contextSynchronize,
+                memoryGetInfo, memoryAllocate, memoryFree, copyToDevice, copyToDeviceAsync, copyToHostAsync, setBytesAsync,
+                moduleLoad, moduleUnload, moduleGetFunction, functionSetAttribute, tensorMapEncodeTiled, launchKernel);
+  if (!found)
+    return found;
+  int gpus = 0;
+  if (Result<void> started = init(0).and_then([&] { return deviceGetCount(&gpus); }); !started)
+    return tl::unexpected(started.error().in("the CUDA driver does not start"));
+  return gpus ? Result<void>() : fail("the CUDA driver sees no GPU (CUDA_VISIBLE_DEVICES can hide them); " + std::string(kNeeds));
+}
+
+Result<const Driver *> Driver::get() {
+  static const Result<void> loaded = instance().load();
+  return loaded.map([] { return static_cast<const Driver *>(&instance()); });
+}
+
+} // namespace quant::runtime::cuda

@@ -1,0 +1,81 @@
+//===- kernels.cpp - a module's GPU kernels and their recipes ------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/gpu/kernels.h"
+
+#include "runtime/checkpoint/text.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+namespace quant::runtime {
+
+Result<const LaunchVariant *> GpuKernel::choose(abi::Sizes &sizes) const {
+  for (const LaunchVariant &variant : variants) {
+    auto rows = sizes.find(variant.recipe.rows);
+    if (rows != sizes.end() && (rows->second < variant.lowRows || rows->second > variant.highRows))
+      continue;
+    if (rows != sizes.end())
+      sizes["M"] = rows->second;
+    return &variant;
+  }
+  return fail("the module has no variant of it for so many rows");
+}
+
+Result<void> checkKernels(const Target &target) {
+  std::string missing;
+  for (const Kernel &kernel : target.kernels)
+    if (!kernel.unsupported.empty())
+      missing += (missing.empty() ? "" : "; ") + kernel.name + " (" + kernel.unsupported + ")";
+  if (!missing.empty())
+    return fail("there is no sm_90a code for " + missing);
+  return {};
+}
+
+/// Whether a recipe's sizes name a dim. An operand of that name counts, too, which costs time alone.
+static bool mentions(const nlohmann::ordered_json &json, std::string_view dim) {
+  if (json.is_string())
+    return json.get_ref<const std::string &>() == dim;
+  return json.is_structured() && std::ranges::any_of(json, [&](const auto &child) { return mentions(child, dim); });
+}
+
+static Result<GpuKernel> readKernel(const Kernel &kernel) {
+  GpuKernel result{kernel.name, {}, false};
+  for (const KernelVariant &variant : kernel.variants) {
+    auto json = nlohmann::ordered_json::parse(variant.recipe, nullptr, /*allow_exceptions=*/false);
+    Result<abi::LaunchRecipe> recipe = abi::LaunchRecipe::fromJson(json);
+    if (!recipe)
+      return tl::unexpected(recipe.error());
+    result.followsPosition |= mentions(recipe->toJson(), abi::kDimNames[static_cast<size_t>(abi::Dim::Position)]);
+    result.variants.push_back({std::move(*recipe), variant.lowRows, variant.highRows});
+  }
+  return result;
+}
+
+Result<std::vector<GpuKernel>> readKernels(const Target &target) {
+  std::vector<GpuKernel> kernels;
+  for (const Kernel &kernel : target.kernels) {
+    Result<GpuKernel> read = readKernel(kernel);
+    if (!read)
+      return tl::unexpected(read.error().in("kernel " + checkpoint::quote(kernel.name)));
+    kernels.push_back(std::move(*read));
+  }
+  return kernels;
+}
+
+Result<std::vector<int>> valuesOf(const abi::Operand &operand, const Dispatch &dispatch) {
+  auto count = static_cast<int>(dispatch.operands.size());
+  if (operand.from.empty() || std::ranges::any_of(operand.from, [&](int from) { return from < 0 || from >= count; }))
+    return fail("the launch recipe does not say which operand of the dispatch its " + checkpoint::quote(operand.name) + " is");
+  std::vector<int> values;
+  for (int from : operand.from)
+    values.push_back(dispatch.operands[static_cast<size_t>(from)]);
+  return values;
+}
+
+} // namespace quant::runtime

@@ -1,0 +1,167 @@
+//===- memory.cpp - a program's values on a GPU --------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/gpu/memory.h"
+
+#include "runtime/checkpoint/text.h"
+#include "runtime/device/host/weights.h"
+
+#include <algorithm>
+#include <set>
+
+namespace quant::runtime {
+
+using checkpoint::Checkpoint;
+
+GpuMemory::GpuMemory(const Program &program, int64_t cacheRows) : program(program), cacheRows(cacheRows) {
+  // The caller may write and read these, whether kernels do or not.
+  for (size_t i = 0; i < program.values.size(); ++i)
+    if (program.values[i].kind == ValueKind::Input || program.values[i].kind == ValueKind::Output)
+      places[{static_cast<int>(i)}];
+}
+
+Result<void> GpuMemory::use(const std::vector<int> &values) {
+  for (int index : values)
+    if (values.size() > 1 && value(index).kind != ValueKind::Weight)
+      return fail("the launch recipe joins " + std::string(kindName(value(index).kind)) + " " +
+                  checkpoint::quote(value(index).name) + ", which is no weight");
+  places[values];
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Weights
+//===----------------------------------------------------------------------===//
+
+Result<void> GpuMemory::findWeights(const Checkpoint &checkpoint) {
+  for (size_t i = 0; i < program.values.size(); ++i) {
+    const Value &value = program.values[i];
+    if (value.kind != ValueKind::Weight && value.kind != ValueKind::WeightGroup)
+      continue;
+    Result<Tensors> found = runtime::findWeights(value, checkpoint);
+    if (!found)
+      return tl::unexpected(found.error().in("value " + std::to_string(i)));
+    weights[static_cast<int>(i)] = std::move(*found);
+  }
+  return {};
+}
+
+std::vector<const Checkpoint::Tensor *> GpuMemory::scales() const {
+  Tensors scales;
+  for (const auto &[index, tensors] : weights)
+    if (value(index).isScale)
+      scales.insert(scales.end(), tensors.begin(), tensors.end());
+  return scales;
+}
+
+/// Of weights, what stands in their buffer.
+GpuMemory::Tensors GpuMemory::tensorsOf(const std::vector<int> &values) const {
+  Tensors tensors;
+  for (int index : values)
+    tensors.push_back(weights.at(index)[0]);
+  return tensors;
+}
+
+Result<Region> GpuMemory::constant(GpuDevice &device, const Tensors &parts) {
+  if (auto known = constants.find(parts); known != constants.end())
+    return known->second;
+  std::vector<std::span<const std::byte>> bytes;
+  for (const Checkpoint::Tensor *tensor : parts)
+    bytes.push_back(tensor->data);
+  Result<Region> region = device.constant(bytes);
+  if (!region)
+    return tl::unexpected(region.error().in("tensor " + checkpoint::quote(parts[0]->info->name) + " in " +
+                                            checkpoint::printable(parts[0]->file->path().native())));
+  return constants[parts] = *region;
+}
+
+Result<GpuMemory::Place> GpuMemory::placeGroup(GpuDevice &device, int index) {
+  Place place;
+  std::vector<uint64_t> &table = tables.emplace_back();
+  for (const Checkpoint::Tensor *tensor : weights.at(index)) {
+    Result<Region> region = constant(device, {tensor});
+    if (!region)
+      return tl::unexpected(region.error());
+    place.pointees.push_back(*region);
+    table.push_back(region->address);
+  }
+  std::span<const std::byte> bytes = std::as_bytes(std::span(table));
+  Result<Region> region = device.constant({&bytes, 1});
+  if (!region)
+    return tl::unexpected(region.error());
+  place.region = *region;
+  return place;
+}
+
+//===----------------------------------------------------------------------===//
+// Everything
+//===----------------------------------------------------------------------===//
+
+uint64_t GpuMemory::largestBytes(const Value &value) const {
+  Dims sizes = program.limits.largest();
+  sizes[static_cast<size_t>(abi::Dim::Context)] = cacheRows;
+  return static_cast<uint64_t>(*byteSize(value, sizes)); // checked with the module
+}
+
+MemoryNeeds GpuMemory::needs() const {
+  MemoryNeeds needs;
+  needs.workspace = gpuAligned(static_cast<uint64_t>(program.workspaceBytes));
+  std::set<Tensors> copied;
+  for (const auto &[values, place] : places) {
+    const Value &first = value(values[0]);
+    if (first.kind == ValueKind::Cache)
+      needs.caches += gpuAligned(largestBytes(first));
+    else if (first.kind == ValueKind::Input || first.kind == ValueKind::Output)
+      needs.inputsAndOutputs += gpuAligned(largestBytes(first));
+    else if (first.kind == ValueKind::Weight)
+      copied.insert(tensorsOf(values));
+    else if (first.kind == ValueKind::WeightGroup) {
+      needs.constants += gpuAligned(weights.at(values[0]).size() * sizeof(uint64_t));
+      for (const Checkpoint::Tensor *tensor : weights.at(values[0]))
+        copied.insert({tensor});
+    }
+  }
+  for (const Tensors &tensors : copied) {
+    uint64_t bytes = 0;
+    for (const Checkpoint::Tensor *tensor : tensors)
+      bytes += tensor->data.size();
+    needs.constants += gpuAligned(bytes);
+  }
+  return needs;
+}
+
+Result<GpuMemory::Place> GpuMemory::placeValues(GpuDevice &device, const std::vector<int> &values) {
+  const Value &first = value(values[0]);
+  auto placed = [](Region region) { return Place{region, {}}; };
+  if (first.kind == ValueKind::WeightGroup)
+    return placeGroup(device, values[0]);
+  if (first.kind == ValueKind::Weight)
+    return constant(device, tensorsOf(values)).map(placed);
+  if (first.kind == ValueKind::Workspace) {
+    auto offset = static_cast<uint64_t>(first.offset);
+    return Place{{arena.address + offset, arena.bytes - offset}, {}};
+  }
+  return device.allocate(largestBytes(first), first.name).map(placed);
+}
+
+Result<void> GpuMemory::place(GpuDevice &device) {
+  if (Result<void> reserved = device.reserve(needs()); !reserved)
+    return reserved;
+  Result<Region> allocated = device.allocate(static_cast<uint64_t>(program.workspaceBytes), "workspace");
+  if (!allocated)
+    return tl::unexpected(allocated.error());
+  arena = *allocated;
+  for (auto &[values, place] : places) {
+    Result<Place> found = placeValues(device, values);
+    if (!found)
+      return tl::unexpected(found.error());
+    place = std::move(*found);
+  }
+  return {};
+}
+
+} // namespace quant::runtime

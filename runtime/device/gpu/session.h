@@ -1,0 +1,83 @@
+//===- session.h - an sm_90a program, running on a GPU ----------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_DEVICE_GPU_SESSION_H
+#define QUANT_RUNTIME_DEVICE_GPU_SESSION_H
+
+#include "runtime/device/gpu/kernels.h"
+#include "runtime/device/gpu/memory.h"
+#include "runtime/device/host/memory.h"
+#include "runtime/device/session.h"
+
+#include <functional>
+
+namespace quant::runtime {
+
+/// A module's `sm_90a` program with its weights, on any GpuDevice. A device launches kernels and holds memory; which variant of a
+/// kernel runs, what its operands are and in which order is the same for all, and here.
+class GpuSession : public Session {
+public:
+  using MakeDevice = std::function<Result<std::unique_ptr<GpuDevice>>(const Target &target, const SessionOptions &options)>;
+
+  /// Resolves every operand and brings the weights to the device. Their block scales are read and checked. Errors: kernels that
+  /// the target has no code for; those of `makeDevice` and its device; weights that are not the module's.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Module> module,
+                                                 std::shared_ptr<const checkpoint::Checkpoint> weights,
+                                                 const SessionOptions &options, const MakeDevice &makeDevice);
+
+  /// Errors in a dispatch name kernel and label. A device may tell of a kernel's failure only when all have run; with
+  /// SessionOptions::profile each is waited for, and named.
+  Result<void> run(const Dims &dims) override;
+  std::byte *buffer(std::string_view name) const override;
+  const Program &program() const override { return target->program; }
+  int threads() const override { return threadCount; }
+  int64_t context() const override { return cacheRows; }
+  const std::string &isa() const override { return device->isa(); }
+  const Profile &profile() const override { return profileEntries; }
+
+private:
+  /// An input or output, which is the caller's on the host and the kernels' on the device.
+  struct Exchange {
+    int value;
+    Memory host;
+  };
+  /// A dispatch, and its launch of last time with the dims of then.
+  struct Step {
+    Dims dims = {};
+    std::unique_ptr<PreparedLaunch> launch;
+  };
+
+  GpuSession() = default;
+  Result<void> bind(const MakeDevice &makeDevice, const SessionOptions &options);
+  Result<void> useOperands();
+  Result<void> checkWeightScales() const;
+  Result<void> allocateExchanges();
+  Result<void> exchange(ValueKind kind, const Dims &dims);
+  Result<LaunchOperand> operandOf(const Dispatch &dispatch, const abi::Operand &operand, const abi::Sizes &sizes,
+                                  const Dims &dims);
+  Result<void> prepare(const Dispatch &dispatch, const Dims &dims, Step &step);
+  Result<void> runDispatch(size_t index, const Dims &dims);
+  Result<void> runDispatches(const Dims &dims);
+  Result<void> afterLaunches(Result<void> done) const;
+
+  std::shared_ptr<const Module> module;
+  std::shared_ptr<const checkpoint::Checkpoint> weights;
+  const Target *target = nullptr;
+  int64_t cacheRows = 0;
+  int threadCount = 1;
+  bool profiles = false;
+  std::vector<GpuKernel> kernels;
+  std::unique_ptr<GpuMemory> memory;
+  std::vector<Exchange> exchanges;
+  std::unique_ptr<GpuDevice> device;
+  std::vector<Step> steps; ///< of the program's dispatches; they end before the device
+  Profile profileEntries;
+};
+
+} // namespace quant::runtime
+
+#endif // QUANT_RUNTIME_DEVICE_GPU_SESSION_H
