@@ -24,6 +24,13 @@ else
   echo "*** $python has no triton: test_triton.py and test_timing.py are SKIPPED ***"
 fi
 
+# A whole model through quant-run --device=cuda.
+if [ -f "$build/gpu-model/prompts.json" ]; then
+  "$python" "$here/run_model.py" "$build/gpu-model"
+else
+  echo "*** no $build/gpu-model (ninja gpu-model): run_model.py is SKIPPED ***"
+fi
+
 # Large products would take the simulator hours; their kernels differ from the small ones in trip counts only.
 options=(--m=1 --m=100 --m=129 --seconds=100000 --stall-seconds=100000)
 for recipe in "$build"/gpu/sm90_*.json; do
