@@ -26,7 +26,7 @@ fi
 
 # A whole model through quant-run --device=cuda.
 if [ -f "$build/gpu-model/prompts.json" ]; then
-  "$python" "$here/run_model.py" "$build/gpu-model"
+  "$python" "$here/run_model.py" "$build/gpu-model" --check-only
 else
   echo "*** no $build/gpu-model (ninja gpu-model): run_model.py is SKIPPED ***"
 fi

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Runs a small model on this machine's GPU (quant-run --device=cuda) and compares its logits with the simulator's.
 
-    python3 test/gpu/run_model.py [DIRECTORY]
+    python3 test/gpu/run_model.py [DIRECTORY] [--check-only]
 
 DIRECTORY (default build/gpu-model) is what `ninja gpu-model` wrote on any machine; this file and that folder are all that need be
 copied. Exit status: 0 the same within TOLERANCE, 1 not, 77 no such GPU.
@@ -11,6 +11,7 @@ copied. Exit status: 0 the same within TOLERANCE, 1 not, 77 no such GPU.
 
 from __future__ import annotations
 
+import argparse
 import array
 import json
 import subprocess
@@ -55,11 +56,15 @@ def compare(folder: Path, prompt: str) -> bool:
 
 
 def main() -> int:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2] / "build" / "gpu-model")
+    parser = argparse.ArgumentParser(description="Runs a small model on this machine's GPU.")
+    parser.add_argument("directory", nargs="?", type=Path, default=Path(__file__).parents[2] / "build" / "gpu-model")
+    parser.add_argument("--check-only", action="store_true", help="no timing")
+    arguments = parser.parse_args()
+    folder = arguments.directory
     prompts = json.loads((folder / "prompts.json").read_text())
     right = [compare(folder, prompt) for prompt in prompts]
     # How fast, and what takes the time.
-    for options in ((), ("--profile",)):
+    for options in () if arguments.check_only else ((), ("--profile",)):
         done = quant_run(folder, "cuda", prompts[-1], "--max-new-tokens", NEW_TOKENS, *options)
         print((done.stdout + done.stderr).strip())
     return 0 if all(right) else 1
