@@ -90,13 +90,9 @@ Work::Work(const Fp8GemmConfig &config, int64_t m, const GpuModel &gpu) {
   wgmmas = rows / kWgmmaRows;
   // Two math warpgroups at most, which take what is more one wgmma after the other.
   steps = ceilDiv(wgmmas, 2);
-  tilesM = ceilDiv(m, config.blockM);
-  tilesN = ceilDiv(config.n, config.blockN);
-  // A cluster takes two tiles, even if the second lies beyond the edge.
-  if (config.multicast == Multicast::a)
-    tilesN += tilesN % 2;
-  if (config.multicast == Multicast::b)
-    tilesM += tilesM % 2;
+  // A cluster takes all its tiles, even those that lie beyond the edge.
+  tilesM = ceilDiv(m, config.clusterM() * config.blockM) * config.clusterM();
+  tilesN = ceilDiv(config.n, config.clusterN() * config.blockN) * config.clusterN();
   kBlocks = ceilDiv(ceilDiv(config.k, kBlockOfK), config.splitK);
   units = tilesM * tilesN * config.splitK;
   int64_t usable = gpu.sms / config.cluster() * config.cluster();
@@ -139,8 +135,7 @@ static BlockCycles cyclesPerBlock(const Fp8GemmConfig &config, const Work &work,
   cycles.shared =
       (static_cast<double>(stageBytes(config)) + static_cast<double>(work.wgmmas) * wgmmaBytes) / gpu.sharedBytesPerCycle;
 
-  double shareOfA = config.multicast == Multicast::a ? 0.5 : 1, shareOfB = config.multicast == Multicast::b ? 0.5 : 1;
-  double loaded = (static_cast<double>(config.blockM) * shareOfA + static_cast<double>(config.blockN) * shareOfB) * kBlockOfK;
+  auto loaded = static_cast<double>((config.blockM / config.clusterN() + config.blockN / config.clusterM()) * kBlockOfK);
   // What is under way at a time, over how long a byte is under way.
   double inFlight = static_cast<double>(stagesOf(config) * stageBytes(config)) / (gpu.loadLatencySeconds * gpu.clockHz);
   cycles.l2 = loaded / std::min({gpu.loadBytesPerCycle, gpu.l2BytesPerCycle / work.active, inFlight});

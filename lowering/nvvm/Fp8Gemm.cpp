@@ -42,8 +42,7 @@ std::string Fp8GemmConfig::symbolName() const {
 
 int64_t Fp8GemmConfig::tilesPerGroup() const {
   constexpr int64_t kMultiprocessors = 132;
-  int64_t rows = multicast == Multicast::b ? 2 * blockM : blockM, columns = multicast == Multicast::a ? 2 * blockN : blockN;
-  int64_t clusters = kMultiprocessors / cluster();
+  int64_t rows = clusterM() * blockM, columns = clusterN() * blockN, clusters = kMultiprocessors / cluster();
   auto readBy = [&](int64_t group) { return group * rows + Fp8GemmPlan::ceilDiv(clusters, group) * columns; };
   // Of two that read the same, the larger one comes back to the weight less often.
   return readBy(8) < readBy(16) ? 8 : 16;
@@ -192,8 +191,8 @@ static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
   }
   if (config.splitK > 1) {
     // Also those of a block beyond the matrix.
-    SizeExpr clustersM = SizeExpr::ceilDiv(m, config.blockM * plan.clusterM());
-    SizeExpr fragments = clustersM * SizeExpr(plan.clusterM() * plan.paddedTilesN() * plan.pieces());
+    SizeExpr clustersM = SizeExpr::ceilDiv(m, config.blockM * config.clusterM());
+    SizeExpr fragments = clustersM * SizeExpr(config.clusterM() * plan.paddedTilesN() * plan.pieces());
     Operand workspace = {"workspace", "f32", true, {fragments * config.splitK, hopper::kWgmmaRows * plan.fragmentColumns()}};
     Operand counters = {"counters", "i32", true, {fragments}};
     workspace.scratch = counters.scratch = counters.zeroed = true;
@@ -233,12 +232,13 @@ static LaunchRecipe recipeOf(const Fp8GemmPlan &plan, const std::string &symbolN
   recipe.cluster = {config.cluster(), 1, 1};
   recipe.dynamicSharedBytes = plan.sharedBytes;
   // Persistent: at most one block per multiprocessor, each walks its share of the tiles; the blocks of a cluster walk together.
-  SizeExpr cells = SizeExpr::ceilDiv(SizeExpr::dim("M"), config.blockM * plan.clusterM()) *
-                   SizeExpr(plan.paddedTilesN() / plan.clusterN() * config.splitK);
+  SizeExpr cells = SizeExpr::ceilDiv(SizeExpr::dim("M"), config.blockM * config.clusterM()) *
+                   SizeExpr(plan.paddedTilesN() / config.clusterN() * config.splitK);
   SizeExpr sms = SizeExpr::dim("sms");
   recipe.grid = config.cluster() == 1 ? SizeExpr::min(sms, cells) : SizeExpr(2) * SizeExpr::min(SizeExpr::ceilDiv(sms, 2), cells);
   int64_t tilesOfRow = plan.paddedTilesN() * config.splitK * plan.pieces();
-  recipe.limits = {{"M", std::min(kMaxTiles / tilesOfRow * config.blockM, (int64_t(1) << 31) - plan.clusterM() * config.blockM)}};
+  recipe.limits = {
+      {"M", std::min(kMaxTiles / tilesOfRow * config.blockM, (int64_t(1) << 31) - config.clusterM() * config.blockM)}};
   recipe.config = describe(plan);
   return std::move(to.recipe);
 }

@@ -91,8 +91,10 @@ struct Fp8GemmConfig {
   /// Rows of tiles, in a cluster that pairs them rows of pairs, that are walked together, column by column: 8 or 16, whichever
   /// lets a wave of 132 blocks read fewer rows of A and B, which it shares in L2 (DeepGEMM's rule).
   int64_t tilesPerGroup() const;
-  /// Blocks of a cluster.
-  int64_t cluster() const { return multicast == Multicast::none ? 1 : 2; }
+  /// Tiles of a cluster along M and N, which share B and A, and blocks of a cluster.
+  int64_t clusterM() const { return multicast == Multicast::b ? 2 : 1; }
+  int64_t clusterN() const { return multicast == Multicast::a ? 2 : 1; }
+  int64_t cluster() const { return clusterM() * clusterN(); }
   /// sm90_fp8_gemm_1d2d_n7168_k2048_bm128_bn128, then what differs from the default: _st4, _swap, _mca, _sk8, _bias, _acc, _f32.
   std::string symbolName() const;
 };

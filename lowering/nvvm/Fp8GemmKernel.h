@@ -30,11 +30,8 @@ struct Fp8GemmPlan {
   int64_t tilesN() const { return ceilDiv(config.n, config.blockN); }
   int64_t scaleRowsB() const { return ceilDiv(config.n, kBlockK); }
   int64_t threads() const { return (warpgroups + 1) * hopper::kWarpgroupThreads; }
-  /// Tiles of a cluster along M and N.
-  int64_t clusterM() const { return config.multicast == Multicast::b ? 2 : 1; }
-  int64_t clusterN() const { return config.multicast == Multicast::a ? 2 : 1; }
   /// tilesN, and what the last cluster has beyond the matrix.
-  int64_t paddedTilesN() const { return ceilDiv(tilesN(), clusterN()) * clusterN(); }
+  int64_t paddedTilesN() const { return ceilDiv(tilesN(), config.clusterN()) * config.clusterN(); }
   /// Pieces of 64 rows of wgmma in a tile.
   int64_t pieces() const { return warpgroups * waves; }
   /// Columns of a piece in registers: wgmma's N.
@@ -48,8 +45,8 @@ struct Fp8GemmPlan {
   /// the shortest part of K has.
   int64_t earlyBlocks() const;
   /// Rows of an operand in the box of one block.
-  int64_t boxRowsA() const { return config.multicast == Multicast::a ? config.blockM / 2 : config.blockM; }
-  int64_t boxRowsB() const { return config.multicast == Multicast::b ? config.blockN / 2 : config.blockN; }
+  int64_t boxRowsA() const { return config.blockM / config.clusterN(); }
+  int64_t boxRowsB() const { return config.blockN / config.clusterM(); }
 
   int64_t bytesOfD() const { return config.outputType == OutputType::f32 ? 4 : 2; }
   /// The piece of D that one TMA store writes: swizzled rows, as long as the width allows.

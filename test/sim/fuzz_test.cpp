@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/device/sim/ptx.h"
+#include "test/sim/arguments.h"
 #include "test/sim/cuda_case.h"
 #include "test/sim/gemm_case.h"
 
@@ -87,13 +88,7 @@ void runAll(const std::string &ptx) {
     launch.grid = {4, 2, 1};
     launch.block[0] = 64;
     launch.buffers = {bufferOf(data)};
-    for (const sim::Variable &param : kernel.params)
-      if (param.bytes == sim::TensorMap::kBytes)
-        launch.arguments.push_back(sim::TensorMapArgument{0, mapOf(4, 32, 64, 32, 16)});
-      else if (param.bytes == 8)
-        launch.arguments.push_back(sim::PointerArgument{0, 0});
-      else
-        launch.arguments.push_back(sim::ScalarArgument{3});
+    addArguments(launch, kernel);
     sim::Options options;
     options.threads = 1;
     options.maxSteps = 2000;

@@ -19,8 +19,6 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
 using namespace quant;
 
@@ -31,13 +29,6 @@ struct Flags {
   int64_t m = 1, sms = 4;
   int threads = 0;
 };
-
-Result<std::string> readText(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    return fail("cannot read " + path);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
 
 template <typename T>
 std::span<std::byte> bytesOf(std::vector<T> &data) {
@@ -96,17 +87,12 @@ Result<std::unique_ptr<Reference>> makeReference(const Flags &flags, const std::
 }
 
 Result<bool> run(const Flags &flags) {
-  auto ptx = readText(flags.ptx), recipeText = readText(flags.recipe);
-  if (!ptx || !recipeText)
-    return tl::unexpected(ptx ? recipeText.error() : ptx.error());
-  auto module = sim::Module::load(*ptx);
-  if (!module)
-    return tl::unexpected(module.error().in(flags.ptx));
-  auto recipe = sim::Recipe::parse(*recipeText, flags.kernel);
-  if (!recipe)
-    return tl::unexpected(recipe.error().in(flags.recipe));
+  auto files = sim::loadFiles(flags.ptx, flags.recipe, flags.kernel);
+  if (!files)
+    return tl::unexpected(files.error());
+  const sim::Recipe &recipe = files->recipe;
   sim::Dims dims = {{"M", flags.m}, {"sms", flags.sms}};
-  auto operands = recipe->operands(dims);
+  auto operands = recipe.operands(dims);
   if (!operands)
     return tl::unexpected(operands.error());
   auto reference = makeReference(flags, *operands);
@@ -120,12 +106,12 @@ Result<bool> run(const Flags &flags) {
                   std::to_string(bytes.size()));
     buffers.push_back({operand.name, bytes, operand.written});
   }
-  auto launch = recipe->launch(dims, std::move(buffers));
+  auto launch = recipe.launch(dims, std::move(buffers));
   if (!launch)
     return tl::unexpected(launch.error());
   sim::Options options;
   options.threads = flags.threads;
-  auto report = sim::run(**module, *launch, options);
+  auto report = sim::run(*files->module, *launch, options);
   if (!report)
     return tl::unexpected(report.error());
   for (const sim::Finding &finding : report->findings)

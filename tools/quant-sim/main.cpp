@@ -12,8 +12,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 
 using namespace quant;
 
@@ -60,13 +58,6 @@ void addFlags(CLI::App &app, Flags &flags) {
   app.add_flag("--json", flags.json, "print the result as JSON");
 }
 
-Result<std::string> readText(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    return fail("cannot read " + path);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
 void print(const sim::Report &report, bool json) {
   double rate = report.seconds > 0 ? static_cast<double>(report.instructions) / report.seconds : 0;
   if (!json) {
@@ -94,20 +85,15 @@ void print(const sim::Report &report, bool json) {
 }
 
 Result<sim::Report> simulate(const Flags &flags) {
-  auto ptx = readText(flags.ptx), recipeText = readText(flags.recipe);
-  if (!ptx || !recipeText)
-    return tl::unexpected(ptx ? recipeText.error() : ptx.error());
-  auto module = sim::Module::load(*ptx);
-  if (!module)
-    return tl::unexpected(module.error().in(flags.ptx));
-  auto recipe = sim::Recipe::parse(*recipeText, flags.kernel);
-  if (!recipe)
-    return tl::unexpected(recipe.error().in(flags.recipe));
+  auto files = sim::loadFiles(flags.ptx, flags.recipe, flags.kernel);
+  if (!files)
+    return tl::unexpected(files.error());
+  const sim::Recipe &recipe = files->recipe;
   sim::Dims dims = {{"M", flags.m}, {"sms", flags.sms}};
-  auto operands = tools::readOperands(*recipe, dims, flags.args);
+  auto operands = tools::readOperands(recipe, dims, flags.args);
   if (!operands)
     return tl::unexpected(operands.error());
-  auto launch = recipe->launch(dims, operands->buffers());
+  auto launch = recipe.launch(dims, operands->buffers());
   if (!launch)
     return tl::unexpected(launch.error());
   for (size_t i = 0; i < flags.grid.size(); ++i)
@@ -117,7 +103,7 @@ Result<sim::Report> simulate(const Flags &flags) {
                        .threads = flags.threads,
                        .maxSteps = flags.maxSteps,
                        .trace = flags.trace};
-  auto report = sim::run(**module, *launch, options);
+  auto report = sim::run(*files->module, *launch, options);
   if (report && !flags.out.empty())
     if (auto saved = operands->save(flags.out); !saved)
       return tl::unexpected(saved.error());

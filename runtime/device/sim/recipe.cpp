@@ -10,6 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 
 namespace quant::sim {
 
@@ -128,6 +130,26 @@ Result<Launch> Recipe::launch(const Dims &dims, std::vector<Buffer> buffers) con
     launch.arguments.push_back(*argument);
   }
   return launch;
+}
+
+static Result<std::string> readText(const std::string &path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file)
+    return fail("cannot read " + path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+Result<KernelFiles> loadFiles(const std::string &ptx, const std::string &recipe, std::string_view kernel) {
+  Result<std::string> ptxText = readText(ptx), recipeText = readText(recipe);
+  if (!ptxText || !recipeText)
+    return tl::unexpected(ptxText ? recipeText.error() : ptxText.error());
+  Result<std::unique_ptr<Module>> module = Module::load(*ptxText);
+  if (!module)
+    return tl::unexpected(module.error().in(ptx));
+  Result<Recipe> parsed = Recipe::parse(*recipeText, kernel);
+  if (!parsed)
+    return tl::unexpected(parsed.error().in(recipe));
+  return KernelFiles{std::move(*module), std::move(*parsed)};
 }
 
 } // namespace quant::sim

@@ -154,6 +154,15 @@ private:
   abi::LaunchRecipe recipe;
 };
 
+/// PTX and the recipe of one of its kernels.
+struct KernelFiles {
+  std::unique_ptr<Module> module;
+  Recipe recipe;
+};
+
+/// Both from files; `kernel` as for Recipe::parse. Errors name the file.
+Result<KernelFiles> loadFiles(const std::string &ptx, const std::string &recipe, std::string_view kernel);
+
 } // namespace quant::sim
 
 #endif // QUANT_RUNTIME_DEVICE_SIM_SIMULATOR_H

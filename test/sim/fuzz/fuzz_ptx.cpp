@@ -5,8 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/device/sim/ptx.h"
-#include "runtime/device/sim/simulator.h"
+#include "test/sim/arguments.h"
 
 using namespace quant;
 
@@ -23,19 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     launch.block[0] = 64;
     launch.dynamicSharedBytes = 4096;
     launch.buffers = {{.name = "memory", .bytes = memory}};
-    sim::TensorMapArgument map;
-    map.map.rank = 2;
-    map.map.elementBytes = 4;
-    map.map.dim = {32, 32};
-    map.map.stride = {4, 128};
-    map.map.box = {32, 16};
-    for (const sim::Variable &param : kernel.params)
-      if (param.bytes == sim::TensorMap::kBytes)
-        launch.arguments.push_back(map);
-      else if (param.bytes == 8)
-        launch.arguments.push_back(sim::PointerArgument{0, 0});
-      else
-        launch.arguments.push_back(sim::ScalarArgument{3});
+    test::addArguments(launch, kernel);
     sim::Options options;
     options.threads = 1;
     options.maxSteps = 500;
