@@ -22,8 +22,8 @@ fuzzers=(
   "fuzz_json|test/runtime/checkpoint/fuzz/seeds_json|-dict=test/runtime/checkpoint/fuzz/json.dict"
   "fuzz_config|test/models/fuzz/seeds_config models/configs|-dict=test/models/fuzz/config.dict"
   "fuzz_module|$build/module_seeds|-max_len=20000"
-  "fuzz_ptx|test/sim/ptx|-max_len=70000"
-  "fuzz_recipe|test/sim/ptx|-max_len=20000"
+  "fuzz_ptx|test/tools/quant-sim/ptx|-max_len=70000"
+  "fuzz_recipe|test/tools/quant-sim/ptx|-max_len=20000"
 )
 
 mkdir -p "$build" "$build/findings"

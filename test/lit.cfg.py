@@ -19,7 +19,7 @@ config.environment["PATH"] = os.pathsep.join([tools, config.quant_llvm_tools, co
 config.environment["FILECHECK_OPTS"] = "--enable-var-scope --dump-input-filter=error"
 config.substitutions += [("%source", config.quant_source_dir), ("%build", config.quant_build_dir),
                          ("%python", sys.executable),
-                         # Runs a kernel in the simulator on generated inputs against a reference (test/sim/sim_check.cpp).
+                         # Runs a kernel in the simulator on generated inputs against a reference (test/tools/quant-sim/sim_check.cpp).
                          ("%sim-check", os.path.join(tools, "sim-check"))]
 
 if shutil.which("ptxas"):

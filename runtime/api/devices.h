@@ -13,7 +13,7 @@
 #ifndef QUANT_RUNTIME_API_DEVICES_H
 #define QUANT_RUNTIME_API_DEVICES_H
 
-#include "runtime/device/session.h"
+#include "runtime/device/common/session.h"
 
 namespace quant::runtime {
 

@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_API_INFERENCE_H
 #define QUANT_RUNTIME_API_INFERENCE_H
 
-#include "runtime/device/session.h"
+#include "runtime/device/common/session.h"
 
 #include <span>
 

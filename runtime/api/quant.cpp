@@ -10,7 +10,7 @@
 #include "runtime/api/devices.h"
 #include "runtime/api/inference.h"
 #include "runtime/api/sampler.h"
-#include "runtime/device/host/thread_pool.h"
+#include "runtime/device/common/thread_pool.h"
 
 #include <algorithm>
 #include <iomanip>

@@ -109,7 +109,7 @@ def make_inputs(source, scratch, quant_opt):
     for name in ("attention", "experts"):
         flag = {"attention": "mla"}.get(name, name)
         (scratch / f"{name}.mlir").write_text((source / f"test/passes/deepseek-decompose-{flag}.mlir").read_text())
-    (scratch / "kernel.mlir").write_text((source / "test/lowering/nvvm/lower-hopper-to-nvvm.mlir").read_text())
+    (scratch / "kernel.mlir").write_text((source / "test/lowering/target/sm90/lower-hopper-to-nvvm.mlir").read_text())
     for stage in ("fused", "dispatched", "tiled"):
         subprocess.run([quant_opt, mlp, f"--stage={stage}", "-o", scratch / f"{stage}.mlir"], check=True)
     for folder in ("models", "test"):

@@ -8,7 +8,7 @@
 #ifndef QUANT_TEST_GPU_FP8GEMMSHAPES_H
 #define QUANT_TEST_GPU_FP8GEMMSHAPES_H
 
-#include "lowering/nvvm/Fp8Gemm.h"
+#include "lowering/target/sm90/Fp8Gemm.h"
 
 #include <vector>
 

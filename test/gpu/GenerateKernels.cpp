@@ -10,8 +10,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/nvvm/CostModel.h"
-#include "lowering/nvvm/simt/Quantize.h"
+#include "lowering/target/sm90/CostModel.h"
+#include "lowering/target/sm90/simt/Quantize.h"
 #include "test/gpu/Fp8GemmShapes.h"
 #include "tools/common/parallel.h"
 

@@ -20,8 +20,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/device/sim/ptx.h"
-#include "runtime/device/sim/simulator.h"
+#include "tools/quant-sim/ptx/ptx.h"
+#include "tools/quant-sim/api/simulator.h"
 
 #include <algorithm>
 #include <chrono>

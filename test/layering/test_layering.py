@@ -56,21 +56,34 @@ RULES = (
     Rule(("models/builder",), ("mlir", "llvm", "dialects", "models", "runtime/checkpoint", "runtime/abi"), BACKEND),
     Rule(("models",), ("models", "runtime/checkpoint", "runtime/abi", "nlohmann"), ("models/builder",)),
     Rule(("passes",), ("mlir", "llvm", "dialects", "passes"), BACKEND),
-    Rule(("lowering/host",), ("mlir", "llvm", "dialects", "lowering/host", "runtime/abi", "nlohmann")),
-    Rule(("lowering/nvvm",), ("mlir", "llvm", "dialects", "lowering/nvvm", "runtime/abi", "nlohmann")),
+    Rule(("lowering/target/x86",), ("mlir", "llvm", "dialects", "lowering/target/x86", "runtime/abi", "nlohmann")),
+    Rule(("lowering/target/sm90",), ("mlir", "llvm", "dialects", "lowering/target/sm90", "runtime/abi", "nlohmann")),
     Rule(("lowering/module",), ("mlir", "llvm", "dialects", "lowering/module", "runtime/abi", "nlohmann")),
     Rule(("lowering",), ("mlir", "llvm", "dialects", "runtime/abi")),
     Rule(("runtime/abi",), ("runtime/abi", "nlohmann", "tl")),
     Rule(("runtime/checkpoint",), ("runtime/abi", "runtime/checkpoint", "nlohmann", "tl")),
     Rule(("runtime/module",), ("runtime/abi", "runtime/checkpoint", "runtime/module", "nlohmann", "tl")),
+    Rule(("runtime/device/common",), ("runtime", "nlohmann", "tl"),
+         ("runtime/api", "runtime/device/cuda", "runtime/device/gpu", "runtime/device/host")),
     Rule(("runtime/device/host",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/cuda", "runtime/device/gpu")),
-    Rule(("runtime/device/gpu",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/cuda", "runtime/device/sim")),
+    Rule(("runtime/device/gpu",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/cuda", "runtime/device/host")),
     Rule(("runtime/device/cuda",), ("runtime", "nlohmann", "tl"), ("runtime/api", "runtime/device/host")),
     Rule(("runtime",), ("runtime", "nlohmann", "tl")),
+    # The simulator's rooms, from the text to the device.
+    Rule(("tools/quant-sim/ptx",), ("tools/quant-sim/ptx", "runtime/abi", "tl")),
+    Rule(("tools/quant-sim/machine",), ("tools/quant-sim/machine", "tools/quant-sim/ptx", "runtime/abi", "tl")),
+    Rule(("tools/quant-sim/isa",), ("tools/quant-sim", "runtime/abi", "tl"), ("tools/quant-sim/api", "tools/quant-sim/device")),
+    Rule(("tools/quant-sim/api",), ("tools/quant-sim", "runtime/abi", "nlohmann", "tl"), ("tools/quant-sim/device",)),
+    Rule(("tools/quant-sim",), ("tools/quant-sim", "tools/common", "runtime", "nlohmann", "CLI", "tl")),
+    # The converter's rooms.
+    Rule(("tools/quant-convert/engine",), ("tools/quant-convert/engine", "tools/common", "runtime/abi", "runtime/checkpoint", "nlohmann", "tl")),
+    Rule(("tools/quant-convert/schemes",),
+         ("tools/quant-convert/schemes", "tools/quant-convert/engine", "tools/common", "models", "runtime/abi", "runtime/checkpoint",
+          "nlohmann", "tl"), ("models/builder",)),
     # What runs without the compiler.
     Rule(("tools/quant-run", "tools/quant-convert", "tools/common"),
-         ("tools/quant-run", "tools/quant-convert", "tools/common", "models", "runtime", "nlohmann", "CLI", "tl", "indicators"),
-         ("models/builder",)),
+         ("tools/quant-run", "tools/quant-convert", "tools/quant-sim", "tools/common", "models", "runtime", "nlohmann", "CLI", "tl",
+          "indicators"), ("models/builder",)),
     Rule(("tools",), (*FOLDERS, *THIRD_PARTY)),
 )  # fmt: skip
 
@@ -187,7 +200,7 @@ class Violations(unittest.TestCase):
             self.broken(f"{folder}/Broken.cpp", f'#include "{include}"', include)
 
     def test_dialects(self) -> None:
-        self.quoted("dialects/qblock", "passes/Passes.h", "lowering/host/Passes.h", "runtime/abi/result.h", "models/config.h",
+        self.quoted("dialects/qblock", "passes/Passes.h", "lowering/target/x86/Passes.h", "runtime/abi/result.h", "models/config.h",
                     "dialects/deepseek/DeepSeek.h", "mlir/Dialect/LLVMIR/LLVMDialect.h")  # fmt: skip
         self.quoted("dialects/program", "dialects/qblock/QBlock.h")
         self.quoted("dialects/deepseek", "dialects/program/Program.h")
@@ -202,16 +215,16 @@ class Violations(unittest.TestCase):
 
     def test_passes(self) -> None:
         self.quoted("passes/fuse", "mlir/Dialect/LLVMIR/NVVMDialect.h", "mlir/Dialect/LLVMIR/LLVMDialect.h",
-                    "mlir/Conversion/Passes.h", "runtime/abi/kernel_abi.h", "lowering/host/Passes.h", "models/config.h",
+                    "mlir/Conversion/Passes.h", "runtime/abi/kernel_abi.h", "lowering/target/x86/Passes.h", "models/config.h",
                     "tools/pipeline/Stages.h")  # fmt: skip
 
     def test_lowering(self) -> None:
-        for folder in ("lowering/host", "lowering/nvvm", "lowering/module"):
+        for folder in ("lowering/target/x86", "lowering/target/sm90", "lowering/module"):
             self.quoted(folder, "passes/Passes.h", "runtime/checkpoint/text.h", "tools/pipeline/Stages.h")
-        self.quoted("lowering/host", "lowering/nvvm/Ptx.h", "lowering/module/Container.h")
-        self.quoted("lowering/nvvm", "lowering/host/CodeObject.h")
-        self.quoted("lowering/module", "lowering/host/CodeObject.h", "lowering/nvvm/Ptx.h")
-        self.broken("lowering/host/Broken.cpp", '#include "../nvvm/Ptx.h"', "lowering/nvvm/Ptx.h")
+        self.quoted("lowering/target/x86", "lowering/target/sm90/Ptx.h", "lowering/module/Container.h")
+        self.quoted("lowering/target/sm90", "lowering/target/x86/CodeObject.h")
+        self.quoted("lowering/module", "lowering/target/x86/CodeObject.h", "lowering/target/sm90/Ptx.h")
+        self.broken("lowering/target/x86/Broken.cpp", '#include "../sm90/Ptx.h"', "lowering/target/sm90/Ptx.h")
 
     def test_runtime(self) -> None:
         for part in ("abi", "checkpoint", "module", "device/host", "device/gpu", "device/cuda", "api"):
@@ -220,7 +233,7 @@ class Violations(unittest.TestCase):
         self.quoted("runtime/checkpoint", "runtime/module/module.h")
         self.quoted("runtime/module", "runtime/device/host/session.h")
         self.quoted("runtime/device/host", "runtime/api/quant.h", "runtime/device/cuda/driver.h")
-        self.quoted("runtime/device/gpu", "runtime/device/cuda/driver.h", "runtime/device/sim/session.h")
+        self.quoted("runtime/device/gpu", "runtime/device/cuda/driver.h", "tools/quant-sim/device/sim_device.h")
         self.broken("runtime/checkpoint/broken.h", '  #  include "../../models/config.h"', "models/config.h")
 
     def test_tools(self) -> None:

@@ -9,9 +9,9 @@
 
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/program/Program.h"
-#include "lowering/host/Passes.h"
-#include "lowering/nvvm/Passes.h"
-#include "lowering/nvvm/Ptx.h"
+#include "lowering/target/x86/Passes.h"
+#include "lowering/target/sm90/Passes.h"
+#include "lowering/target/sm90/Ptx.h"
 #include "passes/Passes.h"
 #include "tools/pipeline/Stages.h"
 

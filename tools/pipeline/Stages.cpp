@@ -8,8 +8,8 @@
 #include "tools/pipeline/Stages.h"
 
 #include "dialects/program/Program.h"
-#include "lowering/host/Passes.h"
-#include "lowering/nvvm/Passes.h"
+#include "lowering/target/x86/Passes.h"
+#include "lowering/target/sm90/Passes.h"
 #include "passes/Passes.h"
 #include "tools/pipeline/Registration.h"
 

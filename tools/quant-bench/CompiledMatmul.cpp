@@ -8,7 +8,7 @@
 #include "tools/quant-bench/CompiledMatmul.h"
 
 #include "dialects/program/Program.h"
-#include "lowering/host/CodeObject.h"
+#include "lowering/target/x86/CodeObject.h"
 #include "tools/pipeline/Registration.h"
 #include "tools/pipeline/Stages.h"
 

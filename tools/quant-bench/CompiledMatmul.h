@@ -14,7 +14,7 @@
 
 #include "runtime/abi/result.h"
 #include "runtime/device/host/code_image.h"
-#include "runtime/device/host/thread_pool.h"
+#include "runtime/device/common/thread_pool.h"
 
 #include <string>
 

@@ -10,8 +10,8 @@
 #include "tools/common/units.h"
 #include "tools/quant-bench/ConvertDisk.h"
 #include "tools/quant-bench/Machine.h"
-#include "tools/quant-convert/cast_kernels.h"
-#include "tools/quant-convert/jobs.h"
+#include "tools/quant-convert/schemes/cast_kernels.h"
+#include "tools/quant-convert/schemes/jobs.h"
 
 #include <CLI/CLI.hpp>
 

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_TOOLS_QUANT_BENCH_CONVERT_DISK_H
-#define QUANT_TOOLS_QUANT_BENCH_CONVERT_DISK_H
+#ifndef QUANT_TOOLS_QUANT_BENCH_CONVERTDISK_H
+#define QUANT_TOOLS_QUANT_BENCH_CONVERTDISK_H
 
 #include "runtime/abi/result.h"
 
@@ -39,4 +39,4 @@ Result<void> setCached(const std::filesystem::path &dir, bool cached);
 
 } // namespace quant::bench
 
-#endif // QUANT_TOOLS_QUANT_BENCH_CONVERT_DISK_H
+#endif // QUANT_TOOLS_QUANT_BENCH_CONVERTDISK_H

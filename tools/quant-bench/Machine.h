@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_BENCH_MACHINE_H
 #define QUANT_TOOLS_QUANT_BENCH_MACHINE_H
 
-#include "runtime/device/host/thread_pool.h"
+#include "runtime/device/common/thread_pool.h"
 
 #include <cstddef>
 #include <functional>

@@ -7,8 +7,8 @@
 
 #include "tools/quant-bench/Sim.h"
 
-#include "lowering/nvvm/Fp8Gemm.h"
-#include "runtime/device/sim/simulator.h"
+#include "lowering/target/sm90/Fp8Gemm.h"
+#include "tools/quant-sim/api/simulator.h"
 
 #include <CLI/CLI.hpp>
 

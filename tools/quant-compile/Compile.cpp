@@ -8,10 +8,10 @@
 #include "tools/quant-compile/Compile.h"
 
 #include "dialects/program/Program.h"
-#include "lowering/host/CodeObject.h"
+#include "lowering/target/x86/CodeObject.h"
 #include "lowering/module/Container.h"
 #include "lowering/module/ProgramJson.h"
-#include "lowering/nvvm/Ptx.h"
+#include "lowering/target/sm90/Ptx.h"
 #include "models/builder/Builder.h"
 #include "runtime/abi/module_format.h"
 #include "runtime/checkpoint/writer.h"

@@ -7,7 +7,7 @@
 
 #include "tools/quant-compile/KernelOptions.h"
 
-#include "lowering/nvvm/CostModel.h"
+#include "lowering/target/sm90/CostModel.h"
 #include "tools/quant-compile/KernelPlan.h"
 
 #include <CLI/CLI.hpp>

@@ -7,7 +7,7 @@
 
 #include "tools/quant-compile/KernelPlan.h"
 
-#include "lowering/nvvm/simt/Quantize.h"
+#include "lowering/target/sm90/simt/Quantize.h"
 
 #include <algorithm>
 #include <charconv>

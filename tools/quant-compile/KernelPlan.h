@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_COMPILE_KERNELPLAN_H
 #define QUANT_TOOLS_QUANT_COMPILE_KERNELPLAN_H
 
-#include "lowering/nvvm/CostModel.h"
+#include "lowering/target/sm90/CostModel.h"
 #include "tools/quant-compile/KernelOptions.h"
 
 #include <functional>

@@ -7,10 +7,10 @@
 
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
-#include "tools/quant-convert/dequantize.h"
+#include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/run_plan.h"
-#include "tools/quant-convert/scales.h"
-#include "tools/quant-convert/side_files.h"
+#include "tools/quant-convert/schemes/scales.h"
+#include "tools/quant-convert/schemes/side_files.h"
 
 #include <CLI/CLI.hpp>
 

@@ -6,12 +6,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/checkpoint/text.h"
-#include "tools/quant-convert/cast_kernels.h"
+#include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/run_plan.h"
-#include "tools/quant-convert/scales.h"
-#include "tools/quant-convert/side_files.h"
-#include "tools/quant-convert/weight_choice.h"
+#include "tools/quant-convert/schemes/scales.h"
+#include "tools/quant-convert/schemes/side_files.h"
+#include "tools/quant-convert/schemes/weight_choice.h"
 
 #include <CLI/CLI.hpp>
 

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/compare.h"
+#include "tools/quant-convert/check/compare.h"
 
 #include "runtime/checkpoint/json_file.h"
 #include "runtime/checkpoint/text.h"

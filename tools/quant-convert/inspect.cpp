@@ -5,13 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/inspect.h"
+#include "tools/quant-convert/check/inspect.h"
 
 #include "runtime/checkpoint/json_file.h"
 #include "runtime/checkpoint/text.h"
 #include "tools/common/tensor_name.h"
 #include "tools/quant-convert/command.h"
-#include "tools/quant-convert/dequantize.h"
+#include "tools/quant-convert/schemes/dequantize.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

@@ -9,10 +9,10 @@
 #include "models/tensors.h"
 #include "tools/common/units.h"
 #include "tools/quant-convert/command.h"
-#include "tools/quant-convert/random_values.h"
+#include "tools/quant-convert/schemes/random_values.h"
 #include "tools/quant-convert/run_plan.h"
-#include "tools/quant-convert/shard_plan.h"
-#include "tools/quant-convert/side_files.h"
+#include "tools/quant-convert/schemes/shard_plan.h"
+#include "tools/quant-convert/schemes/side_files.h"
 
 #include <CLI/CLI.hpp>
 

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_RUN_PLAN_H
 #define QUANT_TOOLS_QUANT_CONVERT_RUN_PLAN_H
 
-#include "tools/quant-convert/engine.h"
+#include "tools/quant-convert/engine/engine.h"
 
 #include <nlohmann/json.hpp>
 

@@ -12,7 +12,7 @@
 
 #include "runtime/api/devices.h"
 #include "runtime/checkpoint/writer.h"
-#include "runtime/device/sim/session.h"
+#include "tools/quant-sim/device/sim_device.h"
 #include "tools/quant-run/generate.h"
 
 #include <nlohmann/json.hpp>
@@ -144,8 +144,7 @@ int main(int argc, char **argv) {
   if (const int *status = std::get_if<int>(&parsed))
     return *status;
   const Options &options = std::get<Options>(parsed);
-  runtime::registerDevice(
-      {"sim", std::string(runtime::kSm90aTarget), runtime::SimDevice::check, runtime::SimDevice::createSession});
+  runtime::registerSimDevice();
   std::vector<int32_t> prompt;
   if (!options.printProgram) {
     Result<std::vector<int32_t>> tokens = readTokens(options.tokens);

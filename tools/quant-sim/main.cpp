@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/device/sim/simulator.h"
+#include "tools/quant-sim/api/simulator.h"
 #include "tools/quant-sim/operands.h"
 
 #include <CLI/CLI.hpp>

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_SIM_OPERANDS_H
 #define QUANT_TOOLS_QUANT_SIM_OPERANDS_H
 
-#include "runtime/device/sim/simulator.h"
+#include "tools/quant-sim/api/simulator.h"
 
 #include <filesystem>
 

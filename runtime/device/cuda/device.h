@@ -10,7 +10,7 @@
 
 #include "runtime/device/cuda/gpu.h"
 #include "runtime/device/gpu/device.h"
-#include "runtime/device/session.h"
+#include "runtime/device/common/session.h"
 
 #include <map>
 

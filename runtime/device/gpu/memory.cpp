@@ -8,7 +8,7 @@
 #include "runtime/device/gpu/memory.h"
 
 #include "runtime/checkpoint/text.h"
-#include "runtime/device/host/weights.h"
+#include "runtime/device/common/weights.h"
 
 #include <algorithm>
 #include <set>

@@ -8,7 +8,7 @@
 #include "runtime/device/gpu/session.h"
 
 #include "runtime/checkpoint/text.h"
-#include "runtime/device/host/scales.h"
+#include "runtime/device/common/scales.h"
 
 #include <chrono>
 

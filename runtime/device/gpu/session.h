@@ -10,8 +10,8 @@
 
 #include "runtime/device/gpu/kernels.h"
 #include "runtime/device/gpu/memory.h"
-#include "runtime/device/host/memory.h"
-#include "runtime/device/session.h"
+#include "runtime/device/common/memory.h"
+#include "runtime/device/common/session.h"
 
 #include <functional>
 

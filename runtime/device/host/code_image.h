@@ -10,7 +10,7 @@
 
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/device/host/cpu_features.h"
-#include "runtime/device/host/memory.h"
+#include "runtime/device/common/memory.h"
 #include "runtime/module/program.h"
 
 namespace quant::runtime {

@@ -8,8 +8,8 @@
 #include "runtime/device/host/session.h"
 
 #include "runtime/checkpoint/text.h"
-#include "runtime/device/host/scales.h"
-#include "runtime/device/host/weights.h"
+#include "runtime/device/common/scales.h"
+#include "runtime/device/common/weights.h"
 
 #include <algorithm>
 #include <chrono>

@@ -9,9 +9,9 @@
 #define QUANT_RUNTIME_DEVICE_HOST_SESSION_H
 
 #include "runtime/device/host/code_image.h"
-#include "runtime/device/host/memory.h"
-#include "runtime/device/host/thread_pool.h"
-#include "runtime/device/session.h"
+#include "runtime/device/common/memory.h"
+#include "runtime/device/common/thread_pool.h"
+#include "runtime/device/common/session.h"
 
 #include <deque>
 

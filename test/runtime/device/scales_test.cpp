@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/device/host/scales.h"
+#include "runtime/device/common/scales.h"
 
 #include "runtime/checkpoint/writer.h"
 #include "toy_model.h"

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/device/host/thread_pool.h"
+#include "runtime/device/common/thread_pool.h"
 
 #include <gtest/gtest.h>
 

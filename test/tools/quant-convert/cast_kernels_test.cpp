@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/cast_kernels.h"
+#include "tools/quant-convert/schemes/cast_kernels.h"
 
 #include "cast_oracle.h"
-#include "tools/quant-convert/scales.h"
+#include "tools/quant-convert/schemes/scales.h"
 
 #include <gtest/gtest.h>
 

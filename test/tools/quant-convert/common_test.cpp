@@ -10,7 +10,7 @@
 #include "tools/common/output_dir.h"
 #include "tools/common/progress.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/shard_plan.h"
+#include "tools/quant-convert/schemes/shard_plan.h"
 
 #include <thread>
 #include <vector>

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/compare.h"
+#include "tools/quant-convert/check/compare.h"
 
 #include "test_tensors.h"
 

@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/engine.h"
+#include "tools/quant-convert/engine/engine.h"
 
 #include "run_convert.h"
-#include "tools/quant-convert/verify.h"
+#include "tools/quant-convert/engine/verify.h"
 
 using namespace quant;
 using namespace quant::convert;

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/inspect.h"
+#include "tools/quant-convert/check/inspect.h"
 
 #include "test_tensors.h"
 

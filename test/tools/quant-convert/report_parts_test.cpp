@@ -10,8 +10,8 @@
 #include "tools/common/tensor_name.h"
 #include "tools/common/tensor_source.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/dequantize.h"
-#include "tools/quant-convert/html.h"
+#include "tools/quant-convert/schemes/dequantize.h"
+#include "tools/quant-convert/report/html.h"
 
 #include <gtest/gtest.h>
 

@@ -8,7 +8,7 @@
 #include "cast_oracle.h"
 #include "models/tensors.h"
 #include "run_convert.h"
-#include "tools/quant-convert/parallel_layout.h"
+#include "tools/quant-convert/schemes/parallel_layout.h"
 
 #include <cmath>
 

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/random_values.h"
+#include "tools/quant-convert/schemes/random_values.h"
 
 #include <gtest/gtest.h>
 

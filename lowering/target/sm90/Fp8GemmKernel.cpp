@@ -1,0 +1,398 @@
+//===- Fp8GemmKernel.cpp - the FP8 matmul as a schedule of tiles -------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/sm90/Fp8GemmKernel.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+using namespace mlir;
+using namespace quant::hopper;
+
+namespace quant::nvvm {
+
+/// Registers per thread of the roles when there are two math warpgroups: 384 threads start with 65536 / 384 = 168 each, and
+/// 128 x 40 + 256 x 232 gives out the same. With one math warpgroup all threads have 255 anyway.
+static constexpr int64_t kProducerRegisters = 40, kMathRegisters = 232;
+
+namespace {
+/// Emits one kernel. A tile of D is `pieces` times 64 rows of wgmma: 64 rows of D, or with swapAB 64 of its columns.
+class Emitter {
+public:
+  Emitter(HopperBuilder &builder, const Fp8GemmPlan &plan) : b(builder), plan(plan), config(plan.config) {}
+
+  KernelOp emit(StringRef name);
+
+private:
+  // Types.
+  Type f8() { return Float8E4M3FNType::get(b.getContext()); }
+  Type typeD() { return config.outputType == OutputType::f32 ? Type(b.getF32Type()) : Type(b.getBF16Type()); }
+  TileType tileType(ArrayRef<int64_t> shape, Type element, int64_t swizzle = 0) {
+    return TileType::get(b.getContext(), shape, element, swizzle);
+  }
+  TensorMapType mapType(int64_t rows, int64_t columns, Type element, int64_t swizzle = 0) {
+    return TensorMapType::get(b.getContext(), {rows, columns}, element, swizzle);
+  }
+  FragmentType fragmentType() { return FragmentType::get(b.getContext(), kWgmmaRows, plan.fragmentColumns()); }
+  RingType ringType();
+
+  // Roles.
+  void addArguments(Block &body);
+  void allocate();
+  void emitRoles();
+  void emitProducer();
+  void emitMath(Value warpgroup);
+
+  /// A tile of D.
+  struct Tile {
+    Value m0, n0, number, part;
+    /// Where to load from: inside of the matrices, also if a cluster's other block is alone there.
+    Value loadM, loadN;
+  };
+  using TileBody = function_ref<Value(const Tile &, Value slot)>;
+  /// Every tile of this block, or `only` the "first" or the "rest"; carries the ring's slot.
+  Value forEachTile(Value slot, TileBody body, StringRef only = {});
+  Tile tileOf(Block &block);
+  Value firstSlot() { return b.create<FirstSlotOp>(SlotType::get(b.getContext())); }
+  Value firstBlock(Value part);
+  Value endBlock(Value part) { return config.splitK == 1 ? b.constI32(plan.kBlocks()) : firstBlock(b.add(part, 1)); }
+  using BlockBody = function_ref<SmallVector<Value>(Value blockK, ValueRange carried)>;
+  SmallVector<Value> forEachBlock(Value begin, Value end, ValueRange init, int64_t unroll, BlockBody body);
+  /// What an operand's loads are told: its rows, if a cluster shares it.
+  Value sharedRows(Multicast operand, Value rows) { return config.multicast == operand ? rows : Value(); }
+  Value lastStart(Value size, int64_t tile) {
+    Value tiles = b.divUnsigned(b.add(size, tile - 1), b.constI32(tile));
+    return b.mul(b.add(tiles, -1), tile);
+  }
+
+  // Producer.
+  enum class Load { weight, activations, all };
+  Value load(Load what, const Tile &tile, Value blockK, Value slot);
+  Value loadBlocks(Load what, const Tile &tile, Value begin, Value end, Value slot);
+
+  // Math.
+  struct ScaleRows {
+    /// Where they begin.
+    SmallVector<Value> starts;
+    /// A row that a share of the columns may lie in, and whether it lies as far as that; null where it surely does.
+    struct Candidate {
+      size_t row;
+      Value reaches;
+    };
+    /// Of each share, from the first row on.
+    SmallVector<SmallVector<Candidate>> candidates;
+  };
+  ScaleRows scaleRowsOf(const Tile &tile);
+  SmallVector<Value> blockScales(const ScaleRows &rows, Value blockK);
+  SmallVector<Value> multiplyTile(Value warpgroup, const Tile &tile, Value slot);
+  SmallVector<Value> multiplyBlock(Value warpgroup, ArrayRef<Value> scalesB, Value slot, ValueRange sums);
+  void storePiece(Value warpgroup, int64_t wave, const Tile &tile, Value sum);
+  void storeSum(Value piece, const Tile &tile, Value sum, bool follows);
+  Value pieceOf(Value warpgroup, int64_t wave) { return b.add(warpgroup, wave * plan.warpgroups); }
+
+  HopperBuilder &b;
+  const Fp8GemmPlan &plan;
+  const Fp8GemmConfig &config;
+  Value mapA, mapScaleA, mapB, mapD, scaleB, bias, workspace, counters, m;
+  Value staging, flags, ring;
+};
+} // namespace
+
+/// Inserts at the start of a new block of the region and comes back.
+static void inBlock(HopperBuilder &b, Region &region, TypeRange arguments, function_ref<void(Block &)> body) {
+  OpBuilder::InsertionGuard guard(b);
+  Block *block = b.createBlock(&region, {}, arguments, SmallVector<Location>(arguments.size(), b.getLoc()));
+  body(*block);
+}
+
+KernelOp Emitter::emit(StringRef name) {
+  auto kernel = b.create<KernelOp>(name, config.cluster());
+  inBlock(b, kernel.getBody(), {}, [&](Block &body) {
+    addArguments(body);
+    b.create<LaunchDependentsOp>();
+    allocate();
+    emitRoles();
+  });
+  return kernel;
+}
+
+void Emitter::addArguments(Block &body) {
+  auto add = [&](Type type) -> Value { return body.addArgument(type, b.getLoc()); };
+  auto global = [&](Type element) { return GlobalType::get(b.getContext(), element); };
+  mapA = add(mapType(plan.boxRowsA(), kBlockK, f8(), 128));
+  mapScaleA = add(mapType(1, config.blockM, b.getF32Type()));
+  mapB = add(mapType(plan.boxRowsB(), kBlockK, f8(), 128));
+  mapD = add(mapType(plan.storeRows(), plan.storeColumns(), typeD(), plan.storeSwizzle()));
+  scaleB = add(global(b.getF32Type()));
+  if (config.bias)
+    bias = add(global(b.getF32Type()));
+  if (config.splitK > 1) {
+    workspace = add(global(b.getF32Type()));
+    counters = add(global(b.getI32Type()));
+  }
+  m = add(b.getI32Type());
+}
+
+RingType Emitter::ringType() {
+  // The operand on wgmma's M comes in pieces of 64 rows.
+  auto pieces = tileType({plan.pieces(), kWgmmaRows, kBlockK}, f8(), 128);
+  auto whole = tileType({plan.fragmentColumns(), kBlockK}, f8(), 128);
+  SmallVector<TileType> tiles = {config.swapAB ? whole : pieces, config.swapAB ? pieces : whole,
+                                 tileType({1, config.blockM}, b.getF32Type())};
+  return RingType::get(b.getContext(), plan.stages, config.cluster(), tiles);
+}
+
+void Emitter::allocate() {
+  staging = b.create<AllocOp>(tileType({plan.pieces(), plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle()));
+  if (config.splitK > 1)
+    flags = b.create<AllocOp>(tileType({plan.warpgroups, 1, 1}, b.getI32Type()));
+  ring = b.create<RingOp>(ringType(), plan.warpgroups * kWarpgroupWarps * config.cluster());
+}
+
+void Emitter::emitRoles() {
+  SmallVector<int64_t> registers;
+  if (plan.warpgroups > 1)
+    registers = {kMathRegisters, kProducerRegisters};
+  auto roles = b.create<WarpRolesOp>(ArrayRef<int64_t>{plan.warpgroups, 1}, registers, /*rolesCount=*/2);
+  inBlock(b, roles.getRoles()[0], b.getI32Type(), [&](Block &body) { emitMath(body.getArgument(0)); });
+  inBlock(b, roles.getRoles()[1], b.getI32Type(), [&](Block &) { emitProducer(); });
+}
+
+//===----------------------------------------------------------------------===//
+// Tiles and K blocks
+//===----------------------------------------------------------------------===//
+
+Emitter::Tile Emitter::tileOf(Block &block) {
+  Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), {}, {}};
+  tile.loadM = tile.m0;
+  tile.loadN = tile.n0;
+  if (config.multicast == Multicast::b)
+    tile.loadM = b.minUnsigned(tile.m0, lastStart(m, config.blockM));
+  if (config.multicast == Multicast::a)
+    tile.loadN = b.minUnsigned(tile.n0, b.constI32((plan.tilesN() - 1) * config.blockN));
+  return tile;
+}
+
+Value Emitter::forEachTile(Value slot, TileBody body, StringRef only) {
+  StringAttr pairs, which;
+  if (config.multicast != Multicast::none)
+    pairs = b.getStringAttr(config.multicast == Multicast::b ? "rows" : "columns");
+  if (!only.empty())
+    which = b.getStringAttr(only);
+  auto loop = b.create<ForTilesOp>(TypeRange(slot.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
+                                   config.tilesPerGroup(), config.splitK, pairs, which, slot);
+  SmallVector<Type> arguments(4, b.getI32Type());
+  arguments.push_back(slot.getType());
+  inBlock(b, loop.getBody(), arguments, [&](Block &block) { b.create<YieldOp>(body(tileOf(block), block.getArgument(4))); });
+  return loop.getResult(0);
+}
+
+/// Where part p begins: at p * blocks / parts.
+Value Emitter::firstBlock(Value part) {
+  return config.splitK == 1 ? b.constI32(0) : b.divUnsigned(b.mul(part, plan.kBlocks()), b.constI32(config.splitK));
+}
+
+SmallVector<Value> Emitter::forEachBlock(Value begin, Value end, ValueRange init, int64_t unroll, BlockBody body) {
+  SmallVector<Value> results = b.forLoop(begin, end, b.constI32(1), init, body);
+  if (unroll > 1)
+    results.front().getDefiningOp()->setAttr("hopper.unroll", b.getI64IntegerAttr(unroll));
+  return results;
+}
+
+//===----------------------------------------------------------------------===//
+// Producer
+//===----------------------------------------------------------------------===//
+
+void Emitter::emitProducer() {
+  auto earlyEnd = [&](const Tile &tile) { return b.add(firstBlock(tile.part), plan.earlyBlocks()); };
+  // The first weights, which no kernel writes, come while the kernels before still run.
+  auto loadEarly = [&](const Tile &tile, Value slot) {
+    return loadBlocks(Load::weight, tile, firstBlock(tile.part), earlyEnd(tile), slot);
+  };
+  auto loadFirst = [&](const Tile &tile, Value slot) {
+    Value next = loadBlocks(Load::activations, tile, firstBlock(tile.part), earlyEnd(tile), slot);
+    return loadBlocks(Load::all, tile, earlyEnd(tile), endBlock(tile.part), next);
+  };
+  auto loadTile = [&](const Tile &tile, Value slot) {
+    return loadBlocks(Load::all, tile, firstBlock(tile.part), endBlock(tile.part), slot);
+  };
+  auto one = b.create<OneThreadOp>();
+  inBlock(b, one.getBody(), {}, [&](Block &) {
+    forEachTile(firstSlot(), loadEarly, "first");
+    b.create<WaitPrerequisitesOp>();
+    Value next = forEachTile(firstSlot(), loadFirst, "first");
+    Value end = forEachTile(next, loadTile, "rest");
+    if (config.cluster() > 1)
+      b.create<DrainOp>(ring, end);
+  });
+}
+
+/// Fills the stages of the K blocks [begin, end), or some of their tiles; gives the slot behind them.
+Value Emitter::loadBlocks(Load what, const Tile &tile, Value begin, Value end, Value slot) {
+  return forEachBlock(begin, end, slot, /*unroll=*/what == Load::all ? 2 : 1, [&](Value blockK, ValueRange carried) {
+    return SmallVector<Value>{load(what, tile, blockK, carried[0])};
+  })[0];
+}
+
+Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
+  auto produce =
+      b.create<ProduceOp>(slot.getType(), ring, slot, /*begin=*/what == Load::weight, /*finish=*/what == Load::activations);
+  ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
+  inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+    Value k0 = b.mul(blockK, kBlockK);
+    if (what != Load::weight) {
+      b.create<TmaLoadOp>(mapA, tile.loadM, k0, stage.getArgument(0), sharedRows(Multicast::a, m));
+      b.create<TmaLoadOp>(mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicast=*/Value());
+    }
+    if (what != Load::activations)
+      b.create<TmaLoadOp>(mapB, tile.loadN, k0, stage.getArgument(1), sharedRows(Multicast::b, b.constI32(config.n)));
+  });
+  return produce.getNext();
+}
+
+//===----------------------------------------------------------------------===//
+// Math
+//===----------------------------------------------------------------------===//
+
+void Emitter::emitMath(Value warpgroup) {
+  // Before D is written, which a kernel before may still read, and the workspace, which it may still use.
+  b.create<WaitPrerequisitesOp>();
+  forEachTile(firstSlot(), [&](const Tile &tile, Value slot) {
+    SmallVector<Value> end = multiplyTile(warpgroup, tile, slot);
+    for (int64_t wave = 0; wave < plan.waves; ++wave)
+      storePiece(warpgroup, wave, tile, end[1 + wave]);
+    return end[0];
+  });
+  b.create<WaitStoresOp>();
+}
+
+/// Which rows of B's scales the tile's columns meet: one to three.
+Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile) {
+  ScaleRows rows;
+  Value row = b.shiftRight(tile.loadN, 7), intoBlock = b.bitAnd(tile.loadN, kBlockK - 1);
+  int64_t share = plan.columnsOfScale(), last = (kBlockK - share + config.blockN - 1) / kBlockK;
+  rows.starts.push_back(b.mul(row, plan.kBlocks()));
+  // The last tile may end before the others, which then do not exist.
+  for (int64_t next = 1; next <= last; ++next)
+    rows.starts.push_back(b.mul(b.minUnsigned(b.add(row, next), b.constI32(plan.scaleRowsB() - 1)), plan.kBlocks()));
+  for (int64_t column = 0; column < config.blockN; column += share) {
+    SmallVector<ScaleRows::Candidate> &candidates = rows.candidates.emplace_back();
+    for (int64_t next = 0; next <= last; ++next) {
+      // Reached where column + intoBlock >= border.
+      int64_t border = next * kBlockK;
+      if (column >= border)
+        candidates.assign({{static_cast<size_t>(next), Value()}});
+      else if (column + kBlockK - share >= border)
+        candidates.push_back({static_cast<size_t>(next), b.below(b.constI32(border - 1 - column), intoBlock)});
+    }
+  }
+  return rows;
+}
+
+/// B's scale of each share of the columns in a K block.
+SmallVector<Value> Emitter::blockScales(const ScaleRows &rows, Value blockK) {
+  SmallVector<Value> loaded, scales;
+  for (Value start : rows.starts)
+    loaded.push_back(b.create<LoadBlockScaleOp>(b.getF32Type(), scaleB, b.add(start, blockK)));
+  for (ArrayRef<ScaleRows::Candidate> candidates : rows.candidates) {
+    Value scale;
+    for (auto [row, reaches] : candidates)
+      scale = reaches ? b.select(reaches, loaded[row], scale) : loaded[row];
+    scales.push_back(scale);
+  }
+  return scales;
+}
+
+/// The next slot and the tile's sums, one for each wave.
+SmallVector<Value> Emitter::multiplyTile(Value warpgroup, const Tile &tile, Value slot) {
+  ScaleRows rows = scaleRowsOf(tile);
+  SmallVector<Value> init = {slot};
+  for (int64_t wave = 0; wave < plan.waves; ++wave)
+    init.push_back(b.create<ZeroOp>(fragmentType()));
+  return forEachBlock(firstBlock(tile.part), endBlock(tile.part), init, plan.unroll(), [&](Value blockK, ValueRange carried) {
+    // On its way while the stage is multiplied (ptxas sinks it behind the wait, however it is written).
+    SmallVector<Value> scalesB = blockScales(rows, blockK);
+    return multiplyBlock(warpgroup, scalesB, carried[0], carried.drop_front());
+  });
+}
+
+SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scalesB, Value slot, ValueRange sums) {
+  auto type = cast<RingType>(ring.getType());
+  Type scalesType =
+      config.swapAB ? Type(ColumnScalesType::get(b.getContext(), config.blockM)) : RowScalesType::get(b.getContext());
+  SmallVector<Type> results(plan.waves, fragmentType());
+  results.push_back(scalesType);
+  SmallVector<Type> types = {slot.getType()};
+  llvm::append_range(types, results);
+  auto promote = [&](Value products, Value sum, Value scalesA) -> Value {
+    if (config.swapAB)
+      return b.create<PromoteOp>(fragmentType(), products, sum, scalesB[0], scalesA);
+    return b.create<PromoteOp>(fragmentType(), products, sum, scalesA, scalesB);
+  };
+  auto consume = b.create<ConsumeOp>(types, ring, slot);
+  ArrayRef<TileType> tiles = type.getTiles();
+  inBlock(b, consume.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+    Value tileM = stage.getArgument(config.swapAB ? 1 : 0), tileN = stage.getArgument(config.swapAB ? 0 : 1);
+    auto pieces = cast<TileType>(tileM.getType());
+    auto pieceType = tileType(pieces.getShape().drop_front(), f8(), 128);
+    auto accumulatorType = AccumulatorType::get(b.getContext(), kWgmmaRows, plan.fragmentColumns());
+    SmallVector<Value> yields;
+    // A wave takes the registers of the one before: 256 x 128 has none for two products.
+    Value products;
+    for (int64_t wave = 0; wave < plan.waves; ++wave) {
+      Value piece = pieceOf(warpgroup, wave);
+      // Read A's scales before the stage is let go: afterwards TMA may overwrite them.
+      Value scales;
+      if (config.swapAB)
+        scales = b.create<LoadColumnScalesOp>(scalesType, stage.getArgument(2));
+      else
+        scales = b.create<LoadRowScalesOp>(scalesType, stage.getArgument(2), b.mul(piece, kWgmmaRows));
+      Value mine = b.create<TileAtOp>(pieceType, tileM, piece);
+      Value acc = b.create<WgmmaOp>(accumulatorType, mine, tileN, /*over=*/products);
+      products = b.create<WgmmaWaitOp>(fragmentType(), acc);
+      bool isLast = wave + 1 == plan.waves;
+      yields.push_back(isLast ? products : promote(products, sums[wave], scales));
+      if (isLast)
+        yields.push_back(scales);
+    }
+    b.create<YieldOp>(yields);
+  });
+  SmallVector<Value> next(consume.getResults().drop_back());
+  next.back() = promote(next.back(), sums.back(), consume.getResults().back());
+  return next;
+}
+
+//===----------------------------------------------------------------------===//
+// Epilogue
+//===----------------------------------------------------------------------===//
+
+void Emitter::storePiece(Value warpgroup, int64_t wave, const Tile &tile, Value sum) {
+  Value piece = pieceOf(warpgroup, wave);
+  if (config.splitK == 1)
+    return storeSum(piece, tile, sum, /*follows=*/wave > 0);
+  auto flagType = tileType({1, 1}, b.getI32Type());
+  Value flag = b.create<TileAtOp>(flagType, flags, warpgroup);
+  Value fragment = b.add(b.mul(tile.number, plan.pieces()), piece);
+  auto combine =
+      b.create<CombinePartsOp>(b.getI1Type(), fragmentType(), sum, workspace, counters, fragment, tile.part, config.splitK, flag);
+  b.ifThen(combine.getLast(), [&] { storeSum(piece, tile, combine.getTotal(), /*follows=*/false); });
+}
+
+void Emitter::storeSum(Value piece, const Tile &tile, Value sum, bool follows) {
+  Value first = b.mul(piece, kWgmmaRows);
+  Value row = config.swapAB ? tile.m0 : b.add(tile.m0, first), column = config.swapAB ? b.add(tile.n0, first) : tile.n0;
+  if (config.bias)
+    sum = b.create<AddBiasOp>(fragmentType(), sum, bias, column, config.n, /*rows=*/config.swapAB);
+  auto mineType = tileType({plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle());
+  Value mine = b.create<TileAtOp>(mineType, staging, piece);
+  b.create<StoreTileOp>(sum, mine, mapD, row, column, /*transposed=*/config.swapAB, /*add=*/config.accumulate, follows);
+}
+
+KernelOp emitFp8Gemm(HopperBuilder &builder, const Fp8GemmPlan &plan, StringRef name) {
+  return Emitter(builder, plan).emit(name);
+}
+
+} // namespace quant::nvvm

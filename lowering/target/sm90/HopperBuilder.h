@@ -1,0 +1,177 @@
+//===- HopperBuilder.h - emits the operations of an sm_90a kernel --*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The one place that knows how a Hopper instruction is spelled in MLIR. Kernel builders speak of barriers, TMA boxes and wgmma
+// groups; the NVVM dialect, whose header takes a minute to compile, stays inside HopperBuilderNvvm.cpp.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_LOWERING_TARGET_SM90_HOPPERBUILDER_H
+#define QUANT_LOWERING_TARGET_SM90_HOPPERBUILDER_H
+
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "llvm/ADT/SmallVector.h"
+
+namespace quant::nvvm {
+
+/// A kernel argument that is a CUtensorMap passed by value; TMA reads it in parameter memory.
+struct TensorMapArg {
+  mlir::Value pointer;
+};
+
+/// Emits at the insertion point. Integers are i32, pointers to shared memory are !llvm.ptr<3>.
+class HopperBuilder : public mlir::ImplicitLocOpBuilder {
+public:
+  using Value = mlir::Value;
+  using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
+
+  //===--- Scalars (HopperBuilder.cpp) ------------------------------------===//
+
+  Value constI32(int64_t value);
+  Value add(Value a, Value b);
+  Value add(Value a, int64_t b) { return add(a, constI32(b)); }
+  Value sub(Value a, Value b);
+  Value mul(Value a, Value b);
+  Value mul(Value a, int64_t b) { return mul(a, constI32(b)); }
+  Value mulF32(Value a, Value b);
+  Value divUnsigned(Value a, Value b);
+  Value minUnsigned(Value a, Value b);
+  Value shiftRight(Value a, int64_t bits);
+  Value bitAnd(Value a, int64_t mask);
+  Value bitXor(Value a, Value b);
+  Value equal(Value a, Value b);
+  /// a < b, unsigned.
+  Value below(Value a, Value b);
+  Value select(Value condition, Value whenTrue, Value whenFalse);
+  Value extendToI32(Value bit);
+
+  //===--- Memory (HopperBuilder.cpp) -------------------------------------===//
+
+  /// Start of the dynamic shared memory; `gpuModule` must hold the symbol (see declareDynamicShared).
+  Value dynamicShared();
+  /// pointer + bytes, in any address space.
+  Value offset(Value pointer, int64_t bytes);
+  Value offset(Value pointer, Value bytes);
+  /// pointer + index, counted in f32.
+  Value offsetF32(Value pointer, Value index);
+  Value loadF32(Value pointer);
+  /// pointer + index, counted in `type`.
+  Value offsetBy(Value pointer, mlir::Type type, Value index);
+  Value load(mlir::Type type, Value pointer, unsigned alignment);
+  /// A load that may be cached for the length of the kernel, since no one writes there.
+  Value loadConstant(mlir::Type type, Value pointer, unsigned alignment);
+  void store(Value value, Value pointer, unsigned alignment);
+  /// Low 32 bits of a shared memory address: what inline PTX and descriptors want.
+  Value sharedAddress(Value pointer);
+  /// The pointer to that address.
+  Value sharedPointer(Value address);
+
+  //===--- Vectors of f32 (HopperBuilder.cpp) -----------------------------===//
+
+  Value zeroVector(int64_t size);
+  Value packVector(mlir::ArrayRef<Value> elements);
+  Value extract(Value vector, int64_t index);
+  Value fma(Value a, Value b, Value c);
+  /// Two f32 rounded to nearest even bf16; `low` lands in bits 0-15.
+  Value packBf16(Value low, Value high);
+
+  //===--- Control flow (HopperBuilder.cpp) -------------------------------===//
+
+  void ifThen(Value condition, mlir::function_ref<void()> body);
+  void ifThenElse(Value condition, mlir::function_ref<void()> then, mlir::function_ref<void()> otherwise);
+  using LoopBody = mlir::function_ref<llvm::SmallVector<Value>(Value index, mlir::ValueRange carried)>;
+  /// for (index = begin; index < end; index += step), carrying values; returns their final ones.
+  llvm::SmallVector<Value> forLoop(Value begin, Value end, Value step, mlir::ValueRange init, LoopBody body);
+
+  //===--- Threads and registers (HopperBuilderNvvm.cpp) ------------------===//
+
+  Value threadIndex();
+  Value blockIndex();
+  Value gridSize();
+  /// Lane 0's value in every lane, so that the compiler knows it is the same in the whole warp.
+  Value broadcastFromLane0(Value value);
+  /// True in exactly one lane of a converged warp.
+  Value electOneLane();
+  void decreaseRegisters(int64_t registers);
+  void increaseRegisters(int64_t registers);
+  /// bar.sync over all threads of the block.
+  void syncBlock();
+  /// bar.sync over `threads` threads that share the barrier `id` (1..15).
+  void syncThreads(Value id, int64_t threads);
+
+  /// griddepcontrol: lets the next kernel start; waits for those before this one.
+  void launchDependents();
+  void waitPrerequisites();
+
+  /// This block's number in its cluster.
+  Value clusterRank();
+  /// All threads of the cluster meet. `relaxed`: without ordering memory, after fenceBarrierInit.
+  void syncCluster(bool relaxed);
+  /// Adds one to an i32 in global memory; gives what was there.
+  Value countUp(Value counter);
+
+  //===--- mbarriers (HopperBuilderNvvm.cpp) ------------------------------===//
+
+  void initBarrier(Value barrier, int64_t arrivals);
+  /// Makes initialised barriers visible to the async proxy.
+  void fenceBarrierInit();
+  /// Spins until the phase with this parity is complete. On a fresh barrier, parity 1 counts as complete.
+  void waitBarrier(Value barrier, Value parity);
+  void arriveAndExpect(Value barrier, int64_t bytes);
+  void arriveIf(Value predicate, Value barrier);
+  /// Where this block's shared memory at i32 `address` lies for block `block` of the cluster: an i32 in shared::cluster.
+  /// Neighbours lie beside it.
+  Value mapToBlock(Value address, Value block);
+  /// Arrives at a barrier of another block, `offset` bytes beyond an address from mapToBlock.
+  void arriveRemoteIf(Value predicate, Value address, int64_t offset);
+
+  //===--- TMA (HopperBuilderNvvm.cpp) ------------------------------------===//
+
+  void prefetchTensorMap(TensorMapArg map);
+  /// Box at element coordinates (inner, outer) into shared memory; completes `barrier` by the full box's bytes, also out of
+  /// range.
+  void tmaLoad(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer) {
+    tmaLoadMulticast(shared, map, barrier, inner, outer, /*blocks=*/0);
+  }
+  /// The same into the same place of each block whose bit is set in `blocks`; completes the barrier of each.
+  void tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks);
+  /// Box from shared memory; elements outside the tensor are not written.
+  void tmaStore(TensorMapArg map, Value shared, Value inner, Value outer);
+  /// The same, adding to what is there.
+  void tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Value outer);
+  void commitStores();
+  /// Waits until this thread's committed stores have read their shared memory.
+  void waitStoresRead();
+  /// Orders this thread's ordinary writes to shared memory before later TMA (async proxy) reads.
+  void fenceSharedForAsync();
+
+  //===--- Matrix instructions (HopperBuilderNvvm.cpp) --------------------===//
+
+  void wgmmaFence();
+  /// acc (+)= A[64,32] x B[n,32]^T in e4m3 with f32 accumulators; a null `acc` starts from zero, in the registers of the vector
+  /// `over` if there is one. Returns the accumulators in flight.
+  Value wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n, Value over = {});
+  void wgmmaCommit();
+  /// Waits for all groups and returns the n/2 finished accumulators of this thread.
+  llvm::SmallVector<Value> wgmmaWait(Value acc, int64_t n);
+  /// Stores two or four 8x8 matrices of 16-bit elements; lane l gives the address of row l%8 of matrix l/8. `transposed` swaps
+  /// their rows and columns.
+  void storeMatrices(Value shared, mlir::ArrayRef<Value> fragments, bool transposed);
+  /// 64-bit matrix descriptor of a K-major operand with 128-byte swizzle, from its low word (address >> 4).
+  Value swizzled128Descriptor(Value lowWord);
+
+private:
+  Value inlineAsm(mlir::Type result, mlir::StringRef text, mlir::StringRef constraints, mlir::ValueRange operands,
+                  bool hasSideEffects = true);
+};
+
+/// Adds the external symbol of the dynamic shared memory (aligned to 1024 bytes) to the module, once.
+void declareDynamicShared(HopperBuilder &builder, mlir::Operation *gpuModule);
+
+} // namespace quant::nvvm
+
+#endif // QUANT_LOWERING_TARGET_SM90_HOPPERBUILDER_H

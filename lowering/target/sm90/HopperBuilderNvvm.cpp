@@ -1,0 +1,207 @@
+//===- HopperBuilderNvvm.cpp - the NVVM half of HopperBuilder ----------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The only file that includes NVVMDialect.h (it takes most of a minute to compile).
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/sm90/HopperBuilder.h"
+#include "lowering/target/sm90/NvvmSupport.h"
+
+#include "mlir/Conversion/NVVMToLLVM/NVVMToLLVM.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
+using namespace mlir;
+
+namespace quant::nvvm {
+
+static constexpr int64_t kSharedCluster = 7;
+
+//===----------------------------------------------------------------------===//
+// Threads and registers
+//===----------------------------------------------------------------------===//
+
+Value HopperBuilder::threadIndex() { return create<NVVM::ThreadIdXOp>(getI32Type()); }
+Value HopperBuilder::blockIndex() { return create<NVVM::BlockIdXOp>(getI32Type()); }
+Value HopperBuilder::gridSize() { return create<NVVM::GridDimXOp>(getI32Type()); }
+
+Value HopperBuilder::broadcastFromLane0(Value value) {
+  return create<NVVM::ShflOp>(getI32Type(), constI32(-1), value, constI32(0), constI32(31), NVVM::ShflKind::idx, UnitAttr());
+}
+
+Value HopperBuilder::electOneLane() { return create<NVVM::ElectSyncOp>(getI1Type(), Value()); }
+
+void HopperBuilder::decreaseRegisters(int64_t registers) {
+  create<NVVM::SetMaxRegisterOp>(static_cast<uint32_t>(registers), NVVM::SetMaxRegisterAction::decrease);
+}
+
+void HopperBuilder::increaseRegisters(int64_t registers) {
+  create<NVVM::SetMaxRegisterOp>(static_cast<uint32_t>(registers), NVVM::SetMaxRegisterAction::increase);
+}
+
+void HopperBuilder::syncBlock() { create<NVVM::BarrierOp>(); }
+
+void HopperBuilder::syncThreads(Value id, int64_t threads) {
+  create<NVVM::BarrierOp>(Type(), id, constI32(threads), NVVM::BarrierReductionAttr(), Value());
+}
+
+void HopperBuilder::launchDependents() { create<NVVM::GriddepcontrolOp>(NVVM::GridDepActionKind::launch_dependents); }
+// Not nvvm.griddepcontrol: to LLVM that touches no memory, and so orders none.
+void HopperBuilder::waitPrerequisites() { inlineAsm(Type(), "griddepcontrol.wait;", "~{memory}", {}); }
+
+Value HopperBuilder::clusterRank() { return create<NVVM::BlockInClusterIdXOp>(getI32Type()); }
+
+void HopperBuilder::syncCluster(bool relaxed) {
+  // Not the aligned forms: the roles' warps come here one by one.
+  if (relaxed)
+    create<NVVM::ClusterArriveRelaxedOp>(UnitAttr());
+  else
+    create<NVVM::ClusterArriveOp>(UnitAttr());
+  create<NVVM::ClusterWaitOp>(UnitAttr());
+}
+
+Value HopperBuilder::countUp(Value counter) {
+  return inlineAsm(getI32Type(), "atom.acq_rel.gpu.global.add.u32 $0, [$1], 1;", "=r,l,~{memory}", counter);
+}
+
+//===----------------------------------------------------------------------===//
+// mbarriers
+//===----------------------------------------------------------------------===//
+
+void HopperBuilder::initBarrier(Value barrier, int64_t arrivals) {
+  create<NVVM::MBarrierInitOp>(barrier, constI32(arrivals), Value());
+}
+
+void HopperBuilder::fenceBarrierInit() { create<NVVM::FenceMbarrierInitOp>(); }
+
+void HopperBuilder::waitBarrier(Value barrier, Value parity) {
+  constexpr int64_t kSuspendHintNs = 10'000'000;
+  create<NVVM::MBarrierTryWaitParityOp>(barrier, parity, constI32(kSuspendHintNs));
+}
+
+void HopperBuilder::arriveAndExpect(Value barrier, int64_t bytes) {
+  create<NVVM::MBarrierArriveExpectTxOp>(Type(), barrier, constI32(bytes), NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
+}
+
+void HopperBuilder::arriveIf(Value predicate, Value barrier) {
+  // Predicated, not branched: a branch around nvvm.mbarrier.arrive costs a convergence barrier in every K block.
+  inlineAsm(Type(), "@$1 mbarrier.arrive.shared::cta.b64 _, [$0];", "r,b", {sharedAddress(barrier), predicate});
+}
+
+Value HopperBuilder::mapToBlock(Value address, Value block) {
+  return inlineAsm(getI32Type(), "mapa.shared::cluster.u32 $0, $1, $2;", "=r,r,r", {address, block}, /*hasSideEffects=*/false);
+}
+
+void HopperBuilder::arriveRemoteIf(Value predicate, Value address, int64_t offset) {
+  // As CUTLASS has it, not .release.cluster: that is a MEMBAR.GPU for each warp in each K block. What is released are reads that
+  // are over, no writes that others must see.
+  std::string text = "@$1 mbarrier.arrive.shared::cluster.b64 _, [$0+" + std::to_string(offset) + "];";
+  inlineAsm(Type(), text, "r,b", {address, predicate});
+}
+
+//===----------------------------------------------------------------------===//
+// TMA
+//===----------------------------------------------------------------------===//
+
+void HopperBuilder::prefetchTensorMap(TensorMapArg map) {
+  // Not nvvm.prefetch tensormap: on a grid_constant argument it also emits prefetch.param on a register.
+  inlineAsm(Type(), "prefetch.tensormap [$0];", "l", map.pointer);
+}
+
+void HopperBuilder::tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks) {
+  // A block's own shared memory lies inside the shared::cluster window, so the cluster form is right without a cluster. The
+  // shared::cta form would need PTX 8.6, that is a driver of CUDA 12.8; this one loads on every CUDA 12 driver.
+  Value destination = create<LLVM::AddrSpaceCastOp>(LLVM::LLVMPointerType::get(getContext(), kSharedCluster), shared);
+  Value mask = blocks ? create<LLVM::ConstantOp>(getI16IntegerAttr(static_cast<int16_t>(blocks))).getResult() : Value();
+  create<NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp>(
+      destination, map.pointer, ValueRange{inner, outer}, barrier, /*im2colOffsets=*/ValueRange(), mask, /*l2CacheHint=*/Value(),
+      NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
+}
+
+void HopperBuilder::tmaStore(TensorMapArg map, Value shared, Value inner, Value outer) {
+  create<NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp>(map.pointer, shared, ValueRange{inner, outer}, /*l2CacheHint=*/Value(),
+                                                     NVVM::TMAStoreMode::TILE, /*predicate=*/Value());
+}
+
+void HopperBuilder::tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Value outer) {
+  create<NVVM::CpAsyncBulkTensorReduceOp>(map.pointer, shared, NVVM::TMAReduxKind::ADD, NVVM::TMAStoreMode::TILE,
+                                          ValueRange{inner, outer}, /*l2CacheHint=*/Value());
+}
+
+void HopperBuilder::commitStores() { create<NVVM::CpAsyncBulkCommitGroupOp>(); }
+
+void HopperBuilder::waitStoresRead() { create<NVVM::CpAsyncBulkWaitGroupOp>(getI32IntegerAttr(0), getUnitAttr()); }
+
+void HopperBuilder::fenceSharedForAsync() {
+  create<NVVM::FenceProxyOp>(NVVM::ProxyKind::async_shared,
+                             NVVM::SharedSpaceAttr::get(getContext(), NVVM::SharedSpace::shared_cta));
+}
+
+//===----------------------------------------------------------------------===//
+// Matrix instructions
+//===----------------------------------------------------------------------===//
+
+/// One f32 per accumulator register: a 64 x n tile over 128 threads.
+static LLVM::LLVMStructType accumulatorType(MLIRContext *context, int64_t n) {
+  return LLVM::LLVMStructType::getLiteral(context, SmallVector<Type>(n / 2, Float32Type::get(context)));
+}
+
+void HopperBuilder::wgmmaFence() { create<NVVM::WgmmaFenceAlignedOp>(); }
+
+Value HopperBuilder::wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n, Value over) {
+  auto type = accumulatorType(getContext(), n);
+  // Starting from zero is the instruction's scale-d flag on undefined registers; real zeros would cost a move each and spill.
+  auto scaleOut = acc ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero;
+  if (!acc) {
+    acc = create<LLVM::UndefOp>(type);
+    for (int64_t i = 0; over && i < n / 2; ++i)
+      acc = create<LLVM::InsertValueOp>(acc, extract(over, i), i);
+  }
+  auto shape = NVVM::MMAShapeAttr::get(getContext(), 64, n, 32);
+  return create<NVVM::WgmmaMmaAsyncOp>(TypeRange(type), acc, descriptorA, descriptorB, shape, NVVM::WGMMATypes::e4m3,
+                                       NVVM::WGMMATypes::e4m3, NVVM::WGMMATypes::f32, scaleOut, NVVM::WGMMAScaleIn::one,
+                                       NVVM::WGMMAScaleIn::one, NVVM::MMALayout::row, NVVM::MMALayout::col,
+                                       NVVM::MMAIntOverflowAttr())
+      .getResult();
+}
+
+void HopperBuilder::wgmmaCommit() { create<NVVM::WgmmaGroupSyncAlignedOp>(); }
+
+SmallVector<Value> HopperBuilder::wgmmaWait(Value acc, int64_t n) {
+  // nvvm.wgmma.wait.group has no data dependence on the accumulators, so LLVM may read them before it. Tying every register
+  // through the wait makes that impossible and costs nothing.
+  SmallVector<Value> inFlight;
+  std::string constraints, ties;
+  for (int64_t i = 0; i < n / 2; ++i) {
+    inFlight.push_back(create<LLVM::ExtractValueOp>(acc, i));
+    constraints += i ? ",=f" : "=f";
+    ties += "," + std::to_string(i);
+  }
+  Value done = inlineAsm(accumulatorType(getContext(), n), "wgmma.wait_group.sync.aligned 0;", constraints + ties, inFlight);
+  SmallVector<Value> finished;
+  for (int64_t i = 0; i < n / 2; ++i)
+    finished.push_back(create<LLVM::ExtractValueOp>(done, i));
+  return finished;
+}
+
+void HopperBuilder::storeMatrices(Value shared, ArrayRef<Value> fragments, bool transposed) {
+  auto shape = NVVM::LdStMatrixShapeAttr::get(getContext(), 8, 8);
+  create<NVVM::StMatrixOp>(shared, fragments, transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row, shape,
+                           NVVM::LdStMatrixEltType::B16);
+}
+
+//===----------------------------------------------------------------------===//
+// Registration that needs the dialect's header
+//===----------------------------------------------------------------------===//
+
+void insertNvvmDialect(DialectRegistry &registry) {
+  registry.insert<NVVM::NVVMDialect>();
+  registerConvertNVVMToLLVMInterface(registry);
+}
+
+} // namespace quant::nvvm

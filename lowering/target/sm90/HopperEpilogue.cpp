@@ -1,0 +1,288 @@
+//===- HopperEpilogue.cpp - bias, split-K and stores --------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/sm90/HopperLowering.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+using namespace mlir;
+using namespace quant;
+using namespace quant::hopper;
+
+namespace quant::nvvm {
+
+static constexpr int64_t kChunkBytes = 16;
+static constexpr unsigned kF32Bytes = 4;
+
+//===----------------------------------------------------------------------===//
+// Staging: a fragment into a swizzled tile
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// Writes a fragment into the staging tile, in the layout that TMA expects of its swizzle. That also spreads the writes over the
+/// banks.
+class Staging {
+public:
+  Staging(HopperBuilder &b, const KernelContext &kernel, TileType tile, Value base, Value sum)
+      : b(b), kernel(kernel), tile(tile), base(base), sum(sum) {}
+
+  void write(bool transposed) {
+    if (tile.getElementType().isBF16())
+      transposed ? matricesTransposed() : matrices();
+    else
+      transposed ? valuesTransposed() : values();
+  }
+
+private:
+  int64_t fragmentColumns() const { return cast<VectorType>(sum.getType()).getNumElements() * 2; }
+  Value pack(int64_t i) { return b.packBf16(b.extract(sum, i), b.extract(sum, i + 1)); }
+
+  /// What chunk numbers of a row are XORed with.
+  Value swizzleOf(Value row) {
+    switch (tile.getSwizzle()) {
+    case 128:
+      return b.bitAnd(row, 7);
+    case 64:
+      return b.bitAnd(b.shiftRight(row, 1), 3);
+    default:
+      return b.bitAnd(b.shiftRight(row, 2), 1);
+    }
+  }
+
+  /// Where a thread writes: row `row` + `rowsBelow` (a multiple of 8) and chunk `chunk` ^ `first`, `first` counting over panels;
+  /// plus `bytes`. What is constant stands outermost, where the instruction's own offset takes it: few addresses live in
+  /// registers.
+  Value address(Value row, int64_t rowsBelow, Value chunk, int64_t first, Value bytes = {}) {
+    int64_t chunks = tile.getSwizzle() / kChunkBytes;
+    Value swizzled = b.bitXor(b.bitXor(chunk, b.constI32(first % chunks)), swizzleOf(row));
+    Value inPanel = b.add(b.mul(row, tile.getSwizzle()), b.mul(swizzled, kChunkBytes));
+    Value address = b.add(base, bytes ? b.add(inPanel, bytes) : inPanel);
+    return b.offset(b.sharedPointer(address), first / chunks * tile.getPanelBytes() + rowsBelow * tile.getSwizzle());
+  }
+
+  /// stmatrix.x4 writes 16 rows x 16 columns: lanes 0-15 give the rows of the left chunk, lanes 16-31 those of the right one.
+  void matrices() {
+    Value row = b.add(b.mul(kernel.warpInGroup(b), 16), b.bitAnd(kernel.lane, 15));
+    Value rightHalf = b.shiftRight(kernel.lane, 4);
+    for (int64_t column = 0; column < fragmentColumns(); column += 16) {
+      int64_t i = column / 2;
+      b.storeMatrices(address(row, 0, rightHalf, column / 8), {pack(i), pack(i + 2), pack(i + 4), pack(i + 6)}, false);
+    }
+  }
+
+  /// Rows of the tile are columns of the fragment. A warp's 16 rows are two chunks; lanes 8-15 (and 24-31) give the right one,
+  /// and of an x4 lanes 16-31 the next eight columns.
+  void matricesTransposed() {
+    Value chunk = b.add(b.mul(kernel.warpInGroup(b), 2), b.bitAnd(b.shiftRight(kernel.lane, 3), 1));
+    Value row = b.add(b.bitAnd(kernel.lane, 7), b.mul(b.shiftRight(kernel.lane, 4), 8));
+    int64_t columns = fragmentColumns();
+    if (columns == 8) // x2 looks at the addresses of lanes 0-15.
+      b.storeMatrices(address(b.bitAnd(kernel.lane, 7), 0, chunk, 0), {pack(0), pack(2)}, true);
+    else
+      for (int64_t column = 0; column < columns; column += 16) {
+        int64_t i = column / 2;
+        b.storeMatrices(address(row, column, chunk, 0), {pack(i), pack(i + 2), pack(i + 4), pack(i + 6)}, true);
+      }
+  }
+
+  /// A lane's pairs of columns, 8 bytes each.
+  void values() {
+    Value half = b.mul(b.bitAnd(kernel.lane, 1), 2 * kF32Bytes), chunk = b.bitAnd(b.shiftRight(kernel.lane, 1), 1);
+    for (int64_t i = 0; i < fragmentColumns() / 2; i += 2) {
+      Value pair = b.packVector({b.extract(sum, i), b.extract(sum, i + 1)});
+      b.store(pair, address(kernel.fragmentRow(b), i % 4 / 2 * 8, chunk, i / 4 * 2, half), 2 * kF32Bytes);
+    }
+  }
+
+  /// Fragment rows are the tile's columns: 16 of a warp, four chunks in the panel of warps 0-1 or 2-3.
+  void valuesTransposed() {
+    Value inChunk = b.mul(b.bitAnd(b.shiftRight(kernel.lane, 2), 3), kF32Bytes);
+    Value panel = b.mul(b.shiftRight(kernel.warpInGroup(b), 1), tile.getPanelBytes());
+    Value chunk = b.add(b.mul(b.bitAnd(kernel.warp, 1), 4), b.shiftRight(kernel.lane, 4));
+    for (int64_t i = 0; i < fragmentColumns() / 2; ++i) {
+      Value row = b.add(kernel.fragmentColumn(b), i % 2);
+      b.store(b.extract(sum, i), address(row, i / 4 * 8, chunk, i % 4 / 2 * 2, b.add(panel, inChunk)), kF32Bytes);
+    }
+  }
+
+  HopperBuilder &b;
+  const KernelContext &kernel;
+  TileType tile;
+  Value base, sum;
+};
+
+//===----------------------------------------------------------------------===//
+// Stores
+//===----------------------------------------------------------------------===//
+
+struct LowerStoreTile : HopperPattern<StoreTileOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(StoreTileOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    const KernelContext &kernel = lowering.contextOf(op);
+    // Before the staging tile is written again, the previous store must have read it. Only the thread that issued the store can
+    // wait for it; the barrier tells the others.
+    Value isStoreThread = kernel.isStoreThread(b);
+    if (!op.getFollows()) {
+      b.ifThen(isStoreThread, [&] { b.waitStoresRead(); });
+      kernel.syncWarpgroup(b);
+    }
+    TileType staging = op.getStaging().getType();
+    Staging(b, kernel, staging, adaptor.getStaging(), adaptor.getSum()).write(op.getTransposed());
+    // TMA reads through the async proxy: every writer fences its own writes, then all meet, then one thread stores.
+    b.fenceSharedForAsync();
+    kernel.syncWarpgroup(b);
+    b.ifThen(isStoreThread, [&] {
+      int64_t panels = staging.getColumns() / staging.getPanelColumns();
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        Value from = b.sharedPointer(b.add(adaptor.getStaging(), panel * staging.getPanelBytes()));
+        Value column = b.add(adaptor.getColumn(), panel * staging.getPanelColumns());
+        if (op.getAdd())
+          b.tmaStoreAdd({adaptor.getMap()}, from, column, adaptor.getRow());
+        else
+          b.tmaStore({adaptor.getMap()}, from, column, adaptor.getRow());
+      }
+      b.commitStores();
+    });
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
+struct LowerWaitStores : HopperPattern<WaitStoresOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(WaitStoresOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    b.ifThen(lowering.contextOf(op).isStoreThread(b), [&] { b.waitStoresRead(); });
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
+//===----------------------------------------------------------------------===//
+// Bias
+//===----------------------------------------------------------------------===//
+
+struct LowerAddBias : HopperPattern<AddBiasOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(AddBiasOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    SmallVector<Value> values = op.getRows() ? ofRows(op, adaptor, b) : ofColumns(op, adaptor, b);
+    rewriter.replaceOpWithNewOp<LLVM::FAddOp>(op, adaptor.getSum(), b.packVector(values));
+    return success();
+  }
+
+  SmallVector<Value> ofColumns(AddBiasOp op, Adaptor adaptor, HopperBuilder &b) const {
+    SmallVector<Value> values;
+    Value first = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentColumn(b));
+    for (int64_t column = 0; column < op.getSum().getType().getColumns(); column += 8) {
+      // Columns beyond the matrix take the last pair: they are not stored.
+      Value at = b.minUnsigned(b.add(first, column), b.constI32(op.getSize() - 2));
+      Value pair = b.loadConstant(VectorType::get(2, b.getF32Type()), b.offsetF32(adaptor.getBias(), at), 2 * kF32Bytes);
+      Value left = b.extract(pair, 0), right = b.extract(pair, 1);
+      values.append({left, right, left, right});
+    }
+    return values;
+  }
+
+  SmallVector<Value> ofRows(AddBiasOp op, Adaptor adaptor, HopperBuilder &b) const {
+    Value row = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentRow(b));
+    SmallVector<Value> two;
+    for (int64_t below : {0, 8}) {
+      Value at = b.minUnsigned(b.add(row, below), b.constI32(op.getSize() - 1));
+      two.push_back(b.loadConstant(b.getF32Type(), b.offsetF32(adaptor.getBias(), at), kF32Bytes));
+    }
+    SmallVector<Value> values;
+    for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4)
+      values.append({two[0], two[0], two[1], two[1]});
+    return values;
+  }
+};
+
+//===----------------------------------------------------------------------===//
+// Split-K
+//===----------------------------------------------------------------------===//
+
+/// Partial sums lie as the threads hold them: [fragment][part][values / 4][thread][4], so that a warp's accesses are 512 bytes in
+/// a row, and a thread only reads what its namesakes wrote.
+struct LowerCombineParts : HopperPattern<CombinePartsOp> {
+  using HopperPattern::HopperPattern;
+
+  LogicalResult lower(CombinePartsOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    const KernelContext &kernel = lowering.contextOf(op);
+    Value firstPart = b.mul(adaptor.getFragment(), op.getParts());
+    leave(op, adaptor, kernel, b.add(firstPart, adaptor.getPart()), b);
+    Value last = comesLast(op, adaptor, kernel, b);
+    auto branch = scf::IfOp::create(b, adaptor.getSum().getType(), last, /*withElseRegion=*/true);
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPointToStart(branch.thenBlock());
+      b.create<scf::YieldOp>(total(op, adaptor, kernel, firstPart, b));
+      b.setInsertionPointToStart(branch.elseBlock());
+      b.create<scf::YieldOp>(adaptor.getSum());
+    }
+    rewriter.replaceOp(op, {last, branch.getResult(0)});
+    return success();
+  }
+
+private:
+  static VectorType quadType(HopperBuilder &b) { return VectorType::get(4, b.getF32Type()); }
+
+  /// The thread's first four values of a part.
+  static Value addressOf(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
+    auto partType = LLVM::LLVMArrayType::get(b.getF32Type(), op.getSum().getType().getValues() * kWarpgroupThreads);
+    Value base = b.offsetBy(adaptor.getWorkspace(), partType, part);
+    return b.offset(base, b.mul(b.bitAnd(kernel.thread, kWarpgroupThreads - 1), kChunkBytes));
+  }
+
+  static void leave(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
+    Value at = addressOf(op, adaptor, kernel, part, b), sum = adaptor.getSum();
+    for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4) {
+      Value quad = b.packVector({b.extract(sum, i), b.extract(sum, i + 1), b.extract(sum, i + 2), b.extract(sum, i + 3)});
+      b.store(quad, b.offset(at, i / 4 * kChunkBytes * kWarpgroupThreads), kChunkBytes);
+    }
+  }
+
+  /// Counts this warpgroup in and tells all its threads whether it is the last.
+  static Value comesLast(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, HopperBuilder &b) {
+    // The barrier orders every thread's part before the count, which releases them all to whoever counts after it and acquires
+    // theirs, and the second barrier passes that on: one fence of GPU scope, as in CUTLASS's Barrier.
+    kernel.syncWarpgroup(b);
+    b.ifThen(kernel.isStoreThread(b), [&] {
+      Value counter = b.offsetBy(adaptor.getCounters(), b.getI32Type(), adaptor.getFragment());
+      Value last = b.equal(b.countUp(counter), b.constI32(op.getParts() - 1));
+      // Ready for the next launch.
+      b.ifThen(last, [&] { b.store(b.constI32(0), counter, 4); });
+      b.store(b.extendToI32(last), b.sharedPointer(adaptor.getFlag()), 4);
+    });
+    kernel.syncWarpgroup(b);
+    return b.equal(b.load(b.getI32Type(), b.sharedPointer(adaptor.getFlag()), 4), b.constI32(1));
+  }
+
+  /// All parts in their order, also this warpgroup's own: the result must not depend on who came last.
+  static Value total(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value firstPart, HopperBuilder &b) {
+    int64_t values = op.getSum().getType().getValues();
+    auto end = b.forLoop(b.constI32(0), b.constI32(op.getParts()), b.constI32(1), b.zeroVector(values),
+                         [&](Value part, ValueRange carried) {
+                           Value at = addressOf(op, adaptor, kernel, b.add(firstPart, part), b);
+                           SmallVector<Value> elements;
+                           for (int64_t i = 0; i < values; i += 4) {
+                             Value quad = b.load(quadType(b), b.offset(at, i / 4 * kChunkBytes * kWarpgroupThreads), kChunkBytes);
+                             for (int64_t j = 0; j < 4; ++j)
+                               elements.push_back(b.extract(quad, j));
+                           }
+                           Value sum = b.create<LLVM::FAddOp>(carried[0], b.packVector(elements));
+                           return SmallVector<Value>{sum};
+                         });
+    return end[0];
+  }
+};
+} // namespace
+
+void populateEpiloguePatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
+  patterns.add<LowerStoreTile, LowerWaitStores, LowerAddBias, LowerCombineParts>(lowering);
+}
+
+} // namespace quant::nvvm

@@ -1,0 +1,193 @@
+//===- HopperRings.cpp - shared memory, rings of stages and TMA loads ---------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/sm90/HopperLowering.h"
+
+using namespace mlir;
+using namespace quant;
+using namespace quant::hopper;
+
+namespace quant::nvvm {
+
+static constexpr int64_t kBarrierBytes = 8;
+
+/// A ring at its address.
+namespace {
+struct Ring {
+  RingType type;
+  Value base;
+
+  Value at(HopperBuilder &b, int64_t offset, Value stage, int64_t stride) const {
+    return b.add(b.add(base, offset), b.mul(stage, stride));
+  }
+  Value full(HopperBuilder &b, Value stage) const { return barrier(b, type.getFullOffset(), stage); }
+  Value empty(HopperBuilder &b, Value stage) const { return barrier(b, type.getEmptyOffset(), stage); }
+  Value barrier(HopperBuilder &b, int64_t offset, Value stage) const {
+    return b.sharedPointer(at(b, offset, stage, kBarrierBytes));
+  }
+  /// The addresses of the tiles of a stage.
+  SmallVector<Value> tiles(HopperBuilder &b, Value stage) const {
+    SmallVector<Value> tiles;
+    for (auto [index, tile] : llvm::enumerate(type.getTiles()))
+      tiles.push_back(at(b, type.getOffset(index), stage, RingType::getStride(tile)));
+    return tiles;
+  }
+};
+} // namespace
+
+void emitBarrierSetup(const KernelContext &kernel, HopperBuilder &b) {
+  for (TensorMapArg map : kernel.maps)
+    b.prefetchTensorMap(map);
+  for (auto [ring, arrivals] : llvm::zip_equal(kernel.rings, kernel.arrivals)) {
+    Ring at = {ring.first, ring.second};
+    for (int64_t stage = 0; stage < at.type.getStages(); ++stage) {
+      // Full: the producer arrives once, the bytes do the rest.
+      b.initBarrier(at.full(b, b.constI32(stage)), 1);
+      b.initBarrier(at.empty(b, b.constI32(stage)), arrivals);
+    }
+  }
+  b.fenceBarrierInit();
+}
+
+/// The opposite parity: in the first round the stage is free and the wait falls through.
+static void waitUntilEmpty(HopperBuilder &b, const Ring &ring, SlotValue at) {
+  b.waitBarrier(ring.empty(b, at.stage), b.bitXor(at.phase, b.constI32(1)));
+}
+
+static SlotValue advance(HopperBuilder &b, SlotValue at, int64_t stages) {
+  Value next = b.add(at.stage, 1);
+  Value wraps = b.equal(next, b.constI32(stages));
+  return {b.select(wraps, b.constI32(0), next), b.bitXor(at.phase, b.extendToI32(wraps))};
+}
+
+namespace {
+struct LowerAlloc : HopperPattern<AllocOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(AllocOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    rewriter.replaceOp(op, b.add(lowering.contextOf(op).shared, lowering.sharedOffsets.lookup(op)));
+    return success();
+  }
+};
+
+struct LowerRing : HopperPattern<RingOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(RingOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    KernelContext &kernel = lowering.contextOf(op);
+    Value base = b.add(kernel.shared, lowering.sharedOffsets.lookup(op));
+    kernel.rings.push_back({op.getType(), base});
+    kernel.arrivals.push_back(op.getArrivals());
+    rewriter.replaceOp(op, base);
+    return success();
+  }
+};
+
+struct LowerTileAt : HopperPattern<TileAtOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(TileAtOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    rewriter.replaceOp(op, b.add(adaptor.getTile(), b.mul(adaptor.getIndex(), op.getType().getBytes())));
+    return success();
+  }
+};
+
+struct LowerFirstSlot : HopperPattern<FirstSlotOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(FirstSlotOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    rewriter.replaceOp(op, SlotValue{b.constI32(0), b.constI32(0)}.pack(b));
+    return success();
+  }
+};
+
+struct LowerProduce : HopperPattern<ProduceOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(ProduceOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    Ring ring = {op.getRing().getType(), adaptor.getRing()};
+    SlotValue at = SlotValue::unpack(b, adaptor.getSlot());
+    Value full = ring.full(b, at.stage);
+    if (!op.getFinish()) {
+      waitUntilEmpty(b, ring, at);
+      b.arriveAndExpect(full, ring.type.getStageBytes());
+    }
+    lowering.fullBarriers[op] = full;
+    if (failed(rewriter.convertRegionTypes(&op.getBody(), *getTypeConverter())))
+      return rewriter.notifyMatchFailure(op, "the stage's tiles have no address");
+    rewriter.inlineBlockBefore(&op.getBody().front(), op, ring.tiles(b, at.stage));
+    rewriter.replaceOp(op, advance(b, at, ring.type.getStages()).pack(b));
+    return success();
+  }
+};
+
+struct LowerDrain : HopperPattern<DrainOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(DrainOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    Ring ring = {op.getRing().getType(), adaptor.getRing()};
+    SlotValue at = SlotValue::unpack(b, adaptor.getSlot());
+    for (int64_t i = 0; i < ring.type.getStages(); ++i) {
+      waitUntilEmpty(b, ring, at);
+      at = advance(b, at, ring.type.getStages());
+    }
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
+struct LowerTmaLoad : HopperPattern<TmaLoadOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(TmaLoadOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    Value full = lowering.fullBarriers.lookup(lowering.producers.lookup(op));
+    TensorMapArg map = {adaptor.getMap()};
+    if (!op.getMulticast()) {
+      b.tmaLoad(b.sharedPointer(adaptor.getTile()), map, full, adaptor.getColumn(), adaptor.getRow());
+    } else {
+      // Each block brings its share of the rows, into the same place of all blocks.
+      Value rank = b.clusterRank();
+      Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(rank, op.getMap().getType().getBytes())));
+      Value row = b.add(adaptor.getRow(), b.mul(rank, op.getMap().getType().getRows()));
+      row = b.minUnsigned(row, b.add(adaptor.getMulticast(), -1));
+      b.tmaLoadMulticast(share, map, full, adaptor.getColumn(), row, (1 << lowering.multicastBlocks.lookup(op)) - 1);
+    }
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
+struct LowerConsume : HopperPattern<ConsumeOp> {
+  using HopperPattern::HopperPattern;
+  LogicalResult lower(ConsumeOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
+    Ring ring = {op.getRing().getType(), adaptor.getRing()};
+    SlotValue at = SlotValue::unpack(b, adaptor.getSlot());
+    b.waitBarrier(ring.full(b, at.stage), at.phase);
+    Operation *yield = op.getBody().front().getTerminator();
+    if (failed(rewriter.convertRegionTypes(&op.getBody(), *getTypeConverter())))
+      return rewriter.notifyMatchFailure(op, "the stage's tiles have no address");
+    rewriter.inlineBlockBefore(&op.getBody().front(), op, ring.tiles(b, at.stage));
+    release(op, ring, at.stage, b);
+    SmallVector<Value> results = {advance(b, at, ring.type.getStages()).pack(b)};
+    llvm::append_range(results, yield->getOperands());
+    rewriter.replaceOp(op, results);
+    rewriter.eraseOp(yield);
+    return success();
+  }
+
+  void release(ConsumeOp op, const Ring &ring, Value stage, HopperBuilder &b) const {
+    const KernelContext &kernel = lowering.contextOf(op);
+    int64_t blocks = ring.type.getBlocks();
+    if (blocks == 1)
+      return b.arriveIf(b.equal(kernel.lane, b.constI32(0)), ring.empty(b, stage));
+    // Lane i tells block i, whose multicast writes here too.
+    Value shared = b.mapToBlock(kernel.shared, b.minUnsigned(kernel.lane, b.constI32(blocks - 1)));
+    int64_t empty = lowering.sharedOffsets.lookup(op.getRing().getDefiningOp()) + ring.type.getEmptyOffset();
+    b.arriveRemoteIf(b.below(kernel.lane, b.constI32(blocks)), b.add(shared, b.mul(stage, kBarrierBytes)), empty);
+  }
+};
+} // namespace
+
+void populateRingPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
+  patterns.add<LowerAlloc, LowerRing, LowerTileAt, LowerFirstSlot, LowerProduce, LowerDrain, LowerTmaLoad, LowerConsume>(
+      lowering);
+}
+
+} // namespace quant::nvvm

@@ -1,0 +1,221 @@
+//===- LowerSimt.cpp - from an outlined kernel to a SIMT kernel --------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/sm90/simt/LowerSimt.h"
+
+#include "dialects/program/Program.h"
+#include "lowering/target/sm90/simt/SimtKernels.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace quant::nvvm {
+
+//===----------------------------------------------------------------------===//
+// Operands as the recipe names them
+//===----------------------------------------------------------------------===//
+
+static std::string textOf(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+/// `size` is the name of the leading dimension where that is dynamic.
+static Operand operandOf(const std::string &name, ShapedType type, StringAttr size, bool written) {
+  Operand operand{name, textOf(type.getElementType()), written, {}};
+  ArrayRef<int64_t> shape = type.getShape();
+  if (isa<RankedTensorType>(type) && type.hasStaticShape() && shape.size() == 3) {
+    // A group of weights is a table of addresses.
+    operand.dtype = "i64";
+    operand.shape = {shape[0]};
+    return operand;
+  }
+  for (int64_t extent : shape)
+    operand.shape.push_back(ShapedType::isDynamic(extent) ? SizeExpr::dim(size ? size.getValue().str() : "tokens")
+                                                          : SizeExpr(extent));
+  if (!qblock::isKMajor(type))
+    return operand;
+  SizeExpr rows = 1;
+  for (const SizeExpr &extent : ArrayRef(operand.shape).drop_back())
+    rows = rows * extent;
+  constexpr int64_t kMultiple = qblock::kKMajorRowMultiple;
+  operand.shape = {operand.shape.back(), SizeExpr(kMultiple) * SizeExpr::ceilDiv(rows, kMultiple)};
+  return operand;
+}
+
+/// Arguments that are no sizes, then results: the order in which a dispatch has them.
+static std::vector<Operand> operandsOf(func::FuncOp kernel, Operation *op) {
+  std::vector<Operand> operands;
+  auto add = [&](const std::string &name, Type type, StringAttr size, bool written) {
+    operands.push_back(operandOf(name, cast<ShapedType>(type), size, written));
+    operands.back().from = {static_cast<int>(operands.size()) - 1};
+  };
+  for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
+    if (isa<ShapedType>(type)) {
+      bool written = isa<MemRefType>(type) && isa<deepseek::LatentAppendOp>(op);
+      add("in" + std::to_string(index), type, kernel.getArgAttrOfType<StringAttr>(index, program::kDimAttr), written);
+    }
+  for (auto [index, type] : llvm::enumerate(kernel.getResultTypes()))
+    add("out" + std::to_string(index), type, kernel.getResultAttrOfType<StringAttr>(index, program::kDimAttr), true);
+  return operands;
+}
+
+//===----------------------------------------------------------------------===//
+// Grids
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct Plan {
+  int64_t threads;
+  SizeExpr grid;
+};
+} // namespace
+
+/// Threads of a block that goes over rows of so many columns: a warp for each 128 of them, but a power of two. (LLVM loads what
+/// three warps have left in shared memory as four words, one of which nobody has written.)
+static int64_t threadsForColumns(int64_t columns) {
+  auto warps = static_cast<uint64_t>((columns + kWarpColumns - 1) / kWarpColumns);
+  return std::min<int64_t>(static_cast<int64_t>(llvm::PowerOf2Ceil(warps)), 8) * kWarpLanes;
+}
+
+static int64_t columnsOf(Value value) { return qblock::getMatrixShape(value.getType()).back(); }
+
+static Plan planOf(func::FuncOp kernel, Operation *op) {
+  constexpr int64_t kThreads = 128, kWarps = kThreads / kWarpLanes;
+  SizeExpr rows = SizeExpr::dim(SimtOperands::rowSize(kernel).str());
+  auto perRow = [&](Value rowsOf) {
+    SizeExpr count = rows;
+    for (int64_t extent : qblock::getMatrixShape(rowsOf.getType()).drop_back().drop_front())
+      count = count * SizeExpr(extent);
+    return Plan{threadsForColumns(columnsOf(rowsOf)), count};
+  };
+  auto perWeightRow = [&](int64_t count) { return Plan{kThreads, (count + kWarps - 1) / kWarps}; };
+  return llvm::TypeSwitch<Operation *, Plan>(op)
+      .Case([&](qblock::MatmulAccOp matmul) {
+        return perWeightRow(qblock::getMatrixShape(qblock::getWholeOperand(matmul, matmul.getW()).getType())[0]);
+      })
+      .Case([&](qblock::GroupedMatmulAccOp matmul) {
+        ArrayRef<int64_t> w = qblock::getMatrixShape(qblock::getWholeOperand(matmul, matmul.getW()).getType());
+        return Plan{kThreads, w[0] * ((w[1] + kGroupedBlockRows - 1) / kGroupedBlockRows)};
+      })
+      .Case(
+          [&](deepseek::MlaExpandOp expand) { return perWeightRow(static_cast<int64_t>(expand.getHeads() * expand.getVDim())); })
+      .Case<deepseek::MlaAbsorbOp, deepseek::MlaCoreOp>(
+          [&](auto mla) { return Plan{kThreads, rows * SizeExpr(static_cast<int64_t>(mla.getHeads()))}; })
+      .Case([&](deepseek::RopeTableOp) { return Plan{kWarpLanes, rows}; })
+      .Case([&](deepseek::LatentAppendOp append) { return Plan{threadsForColumns(columnsOf(append.getKvA())), rows}; })
+      .Case([&](deepseek::MoeGateOp) { return Plan{kWarpLanes, rows}; })
+      .Case([&](deepseek::MoeDispatchOp dispatch) {
+        int64_t experts = cast<RankedTensorType>(dispatch.getOffsets().getType()).getDimSize(0) - 1;
+        return Plan{std::min<int64_t>((experts + kWarpLanes - 1) / kWarpLanes * kWarpLanes, 1024), 1};
+      })
+      .Default([&](Operation *row) { return perRow(row->getResult(0)); });
+}
+
+//===----------------------------------------------------------------------===//
+// Kernels
+//===----------------------------------------------------------------------===//
+
+static Result<void> emit(SimtContext &context, Operation *op) {
+  return llvm::TypeSwitch<Operation *, Result<void>>(op)
+      .Case([&](qblock::MatmulAccOp matmul) {
+        return emitMatmul(context, qblock::getWholeOperand(matmul, matmul.getX()),
+                          qblock::getWholeOperand(matmul, matmul.getW()));
+      })
+      .Case([&](qblock::GroupedMatmulAccOp matmul) { return emitGroupedMatmul(context, matmul); })
+      .Case([&](qblock::QuantizeOp quantize) { return emitQuantize(context, quantize); })
+      .Case([&](qblock::DequantizeOp dequantize) { return emitDequantize(context, dequantize); })
+      .Case([&](arith::AddFOp add) { return emitAdd(context, add); })
+      .Case([&](deepseek::EmbedOp embed) { return emitEmbed(context, embed); })
+      .Case([&](deepseek::RmsNormOp norm) { return emitRmsNorm(context, norm); })
+      .Case([&](deepseek::SwigluOp swiglu) { return emitSwiglu(context, swiglu); })
+      .Case([&](deepseek::LastTokensOp last) { return emitLastTokens(context, last); })
+      .Case([&](deepseek::RopeTableOp rope) { return emitRopeTable(context, rope); })
+      .Case([&](deepseek::LatentAppendOp append) { return emitLatentAppend(context, append); })
+      .Case([&](deepseek::MlaAbsorbOp absorb) { return emitMlaAbsorb(context, absorb); })
+      .Case([&](deepseek::MlaCoreOp core) { return emitMlaCore(context, core); })
+      .Case([&](deepseek::MlaExpandOp expand) { return emitMlaExpand(context, expand); })
+      .Case([&](deepseek::MoeGateOp gate) { return emitMoeGate(context, gate); })
+      .Case([&](deepseek::MoeDispatchOp dispatch) { return emitMoeDispatch(context, dispatch); })
+      .Case([&](deepseek::MoeCombineOp combine) { return emitMoeCombine(context, combine); })
+      .Default([](Operation *other) { return fail("there is no kernel for " + other->getName().getStringRef().str()); });
+}
+
+Result<LaunchRecipe> buildSimt(gpu::GPUModuleOp gpuModule, func::FuncOp kernel) {
+  Operation *op = deepseek::getComputedOp(kernel);
+  if (!op)
+    return fail("the kernel computes nothing that has a lowering");
+  Plan plan = planOf(kernel, op);
+  SimtSpec spec;
+  spec.name = kernel.getSymName().str();
+  spec.threads = plan.threads;
+  spec.grid = plan.grid;
+  spec.operands = operandsOf(kernel, op);
+  spec.sizes = {"tokens", "position", "outputs"};
+  return buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) {
+    SimtOperands operands(b, kernel, pointers, sizes);
+    SimtContext context{b, operands, gpuModule, spec.name};
+    return emit(context, op);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// The FP8 matmul
+//===----------------------------------------------------------------------===//
+
+/// The operand that a value is, counted as in operandsOf.
+static Result<int> operandIndex(func::FuncOp kernel, Value value) {
+  int index = 0;
+  for (BlockArgument argument : kernel.getArguments()) {
+    if (argument == value)
+      return index;
+    index += isa<ShapedType>(argument.getType());
+  }
+  return fail("an operand of the matmul is computed in its kernel");
+}
+
+/// Appends the operands that hold the codes and the scales of a block-scaled value, part by part.
+static Result<void> addParts(func::FuncOp kernel, Value value, std::vector<int> &codes, std::vector<int> &scales) {
+  if (auto concat = value.getDefiningOp<qblock::ConcatOp>()) {
+    for (Value source : concat.getSources())
+      if (auto added = addParts(kernel, source, codes, scales); !added)
+        return added;
+    return {};
+  }
+  auto assemble = value.getDefiningOp<qblock::AssembleOp>();
+  if (!assemble)
+    return fail("an operand of the matmul is not made of codes and scales");
+  Result<int> data = operandIndex(kernel, assemble.getData()), scale = operandIndex(kernel, assemble.getScale());
+  if (!data || !scale)
+    return tl::unexpected(data ? scale.error() : data.error());
+  codes.push_back(*data);
+  scales.push_back(*scale);
+  return {};
+}
+
+Result<void> bindGemm(LaunchRecipe &recipe, func::FuncOp kernel, qblock::MatmulAccOp matmul) {
+  // Fp8Gemm.h: a, scale_a, b, scale_b, d.
+  constexpr size_t kOperands = 5;
+  if (recipe.operands.size() != kOperands)
+    return fail("the matmul has operands that the program does not know");
+  auto &operands = recipe.operands;
+  auto x = addParts(kernel, qblock::getWholeOperand(matmul, matmul.getX()), operands[0].from, operands[1].from);
+  auto w = addParts(kernel, qblock::getWholeOperand(matmul, matmul.getW()), operands[2].from, operands[3].from);
+  if (!x || !w)
+    return x ? w : x;
+  int inputs = 0;
+  for (Type type : kernel.getArgumentTypes())
+    inputs += isa<ShapedType>(type);
+  operands[4].from = {inputs};
+  recipe.rows = SimtOperands::rowSize(kernel).str();
+  return {};
+}
+
+} // namespace quant::nvvm

@@ -1,0 +1,30 @@
+//===- LowerSimt.h - from an outlined kernel to a SIMT kernel ------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_LOWERING_TARGET_SM90_SIMT_LOWERSIMT_H
+#define QUANT_LOWERING_TARGET_SM90_SIMT_LOWERSIMT_H
+
+#include "dialects/qblock/QBlock.h"
+#include "lowering/target/sm90/LaunchRecipe.h"
+#include "runtime/abi/result.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+
+namespace quant::nvvm {
+
+/// Adds a kernel without tensor cores that does what `kernel` (of stage tiled) does, under its name. Sizes are called as in the
+/// program: tokens, position, outputs, context. Errors: an op, a type or a weight's scheme that there is no such kernel for.
+Result<LaunchRecipe> buildSimt(mlir::gpu::GPUModuleOp gpuModule, mlir::func::FuncOp kernel);
+
+/// Says which of `kernel`'s operands each operand of the FP8 matmul's recipe is (Operand::from), and calls its M what the program
+/// calls it. Errors: activations or weights that are no plain arguments.
+Result<void> bindGemm(LaunchRecipe &recipe, mlir::func::FuncOp kernel, qblock::MatmulAccOp matmul);
+
+} // namespace quant::nvvm
+
+#endif // QUANT_LOWERING_TARGET_SM90_SIMT_LOWERSIMT_H

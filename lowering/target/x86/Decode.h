@@ -1,0 +1,39 @@
+//===- Decode.h - codes to f32 and back ---------------------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_LOWERING_TARGET_X86_DECODE_H
+#define QUANT_LOWERING_TARGET_X86_DECODE_H
+
+#include "lowering/target/x86/HostBuilder.h"
+
+namespace quant::host {
+
+/// Whether kernels can read a weight of this element type.
+bool isDecodable(Type storage);
+
+/// Bytes that `count` elements take in memory; i4 packs two to a byte, the lower nibble first.
+int64_t storageBytes(Type storage, int64_t count);
+
+/// `lanes` consecutive elements from `address` on, at most 16, as f32. Exact: subnormals keep their value, E4M3's 0x7F and
+/// 0xFF are NaN.
+Value decode(HostBuilder &b, Type storage, Value address, int64_t lanes);
+
+/// 64 consecutive elements as four vectors of 16; the instruction set's fast way.
+llvm::SmallVector<Value> decode64(HostBuilder &b, Type storage, Value address);
+
+/// Whether decoding 64 elements in another order saves work: then shuffle64() brings what meets them into that order.
+bool hasShuffledDecode(HostBuilder &b, Type storage);
+llvm::SmallVector<Value> decode64Shuffled(HostBuilder &b, Type storage, Value address);
+/// Four vectors of 16 in the order of decode64Shuffled().
+llvm::SmallVector<Value> shuffle64(HostBuilder &b, llvm::ArrayRef<Value> vectors);
+
+/// f32 to E4M3 codes (i8): to nearest, ties to even, saturating at 448; NaN stays NaN.
+Value encodeE4M3(HostBuilder &b, Value vector);
+
+} // namespace quant::host
+
+#endif // QUANT_LOWERING_TARGET_X86_DECODE_H

@@ -1,0 +1,68 @@
+//===- session.h - a program, running on some device ------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_RUNTIME_DEVICE_COMMON_SESSION_H
+#define QUANT_RUNTIME_DEVICE_COMMON_SESSION_H
+
+#include "runtime/checkpoint/checkpoint.h"
+#include "runtime/module/module.h"
+
+#include <map>
+#include <memory>
+
+namespace quant::runtime {
+
+struct SessionOptions {
+  int threads = 0;      ///< CPU threads; 0: as many as CPUs the process may run on
+  int64_t context = 0;  ///< rows of the KV caches; 0: the program's limit
+  std::string isa;      ///< empty: the first of the module's that the device runs
+  bool profile = false; ///< measure every dispatch
+};
+
+/// Time spent in the dispatches of one label.
+struct ProfileEntry {
+  double seconds = 0;
+  int64_t calls = 0;
+};
+using Profile = std::map<std::string, ProfileEntry, std::less<>>;
+
+/// A program with its weights and its memory on a device. Calls on one session must not overlap.
+class Session {
+public:
+  virtual ~Session() = default;
+
+  /// Runs all dispatches. Errors: a dim out of the program's limits, `context` not this session's, or tokens beyond it (the
+  /// memory is as before then); what the device finds wrong.
+  virtual Result<void> run(const Dims &dims) = 0;
+
+  /// Memory of an input or output that the caller may write and read between runs, as long as its shape at the program's limits;
+  /// 64-byte aligned, owned by the session. Null where the program has no such value.
+  virtual std::byte *buffer(std::string_view name) const = 0;
+
+  virtual const Program &program() const = 0;
+  virtual int threads() const = 0;
+  virtual int64_t context() const = 0;
+  /// Whose code runs: "avx512", "ptx".
+  virtual const std::string &isa() const = 0;
+  /// By label; empty unless SessionOptions::profile.
+  virtual const Profile &profile() const = 0;
+};
+
+/// What makes a session of a device. Errors: the module has no code for it, or the weights are not the module's.
+using SessionFactory = Result<std::unique_ptr<Session>> (*)(std::shared_ptr<const Module> module,
+                                                            std::shared_ptr<const checkpoint::Checkpoint> weights,
+                                                            const SessionOptions &options);
+
+/// The rows of the KV caches that the options ask for. Errors: more than the program allows.
+Result<int64_t> contextRows(const Program &program, const SessionOptions &options);
+
+/// Errors: a dim out of the program's limits, `context` not `rows`, or tokens beyond it.
+Result<void> checkDims(const Program &program, int64_t rows, const Dims &dims);
+
+} // namespace quant::runtime
+
+#endif // QUANT_RUNTIME_DEVICE_COMMON_SESSION_H

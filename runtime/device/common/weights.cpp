@@ -1,0 +1,92 @@
+//===- weights.cpp - a program's weights in a checkpoint ------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/device/common/weights.h"
+
+#include "runtime/checkpoint/text.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace quant::runtime {
+
+using checkpoint::Checkpoint;
+
+static std::string typeText(const Shape &shape, DType dtype) {
+  std::ostringstream os;
+  printType(os, shape, dtype);
+  return os.str();
+}
+
+static std::string typeText(const checkpoint::TensorInfo &info) {
+  std::string text;
+  for (int64_t extent : info.shape)
+    text += std::to_string(extent) + "x";
+  return text + std::string(mlirName(info.dtype));
+}
+
+/// How DeepSeek and compressed-tensors end the names of block scales.
+static constexpr std::string_view kScaleSuffixes[] = {"_scale_inv", "_scale"};
+
+/// What to say beyond "is not there" of a tensor that holds block scales; else nothing.
+static std::string scaleHint(const std::string &name, const Checkpoint &checkpoint) {
+  for (std::string_view suffix : kScaleSuffixes) {
+    if (!name.ends_with(suffix))
+      continue;
+    std::string weight = name.substr(0, name.size() - suffix.size());
+    std::string hint = "; it holds the scales of " + checkpoint::quote(weight) +
+                       ", which DeepSeek names '*.weight_scale_inv' and " + "compressed-tensors '*.weight_scale'";
+    for (std::string_view other : kScaleSuffixes)
+      if (checkpoint.find(weight + std::string(other)))
+        return hint + ": the checkpoint has " + checkpoint::quote(weight + std::string(other));
+    return hint + (checkpoint.find(weight) ? ": the checkpoint has the weight without any" : "");
+  }
+  return "";
+}
+
+static Error missingError(const std::vector<std::string> &names, const Checkpoint &checkpoint) {
+  std::string text = "tensor " + checkpoint::quote(names[0]);
+  for (size_t i = 1; i < names.size(); ++i)
+    text += " or " + checkpoint::quote(names[i]);
+  return {text + " is not in checkpoint " + checkpoint.dir().string() + scaleHint(names[0], checkpoint)};
+}
+
+static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::string> &names, const Value &value,
+                                                     const Checkpoint &checkpoint) {
+  const Checkpoint::Tensor *tensor = nullptr;
+  for (const std::string &name : names)
+    if ((tensor = checkpoint.find(name)))
+      break;
+  if (!tensor)
+    return tl::unexpected(missingError(names, checkpoint));
+  const checkpoint::TensorInfo &info = *tensor->info;
+  bool sameShape = std::ranges::equal(info.shape, value.shape, {}, {}, &Extent::size);
+  if (!sameShape || mlirName(info.dtype) != mlirName(value.dtype))
+    return fail("tensor " + checkpoint::quote(info.name) + " in " + tensor->file->path().string() + " is " + typeText(info) +
+                ", the module expects " + typeText(value.shape, value.dtype) + "; was it compiled for another checkpoint?");
+  return tensor;
+}
+
+Result<std::vector<const Checkpoint::Tensor *>> findWeights(const Value &value, const Checkpoint &checkpoint) {
+  std::vector<std::string> patterns = {value.name};
+  patterns.insert(patterns.end(), value.aliases.begin(), value.aliases.end());
+  bool group = value.kind == ValueKind::WeightGroup;
+  std::vector<const Checkpoint::Tensor *> result;
+  for (int64_t i = 0; i < (group ? value.count : 1); ++i) {
+    std::vector<std::string> names = patterns;
+    if (group)
+      for (std::string &name : names)
+        name.replace(name.find("{}"), 2, std::to_string(i));
+    Result<const Checkpoint::Tensor *> tensor = findTensor(names, value, checkpoint);
+    if (!tensor)
+      return tl::unexpected(tensor.error());
+    result.push_back(*tensor);
+  }
+  return result;
+}
+
+} // namespace quant::runtime

@@ -1,0 +1,148 @@
+//===- LaunchRecipeTest.cpp - the recipe and its JSON ------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/sm90/simt/Quantize.h"
+
+#include <gtest/gtest.h>
+
+using namespace quant;
+using namespace quant::nvvm;
+
+namespace {
+
+TEST(SizeExpr, EvaluatesAndPrints) {
+  SizeExpr padded = SizeExpr(4) * SizeExpr::ceilDiv(SizeExpr::dim("M"), 4);
+  EXPECT_EQ(padded.evaluate({{"M", 0}}), 0);
+  EXPECT_EQ(padded.evaluate({{"M", 1}}), 4);
+  EXPECT_EQ(padded.evaluate({{"M", 4}}), 4);
+  EXPECT_EQ(padded.toJson().dump(), R"(["*",4,["ceildiv","M",4]])");
+  EXPECT_EQ(SizeExpr::min(7, SizeExpr::dim("sms")).evaluate({{"sms", 5}}), 5);
+  EXPECT_EQ(SizeExpr(128).toJson().dump(), "128");
+}
+
+class Fp8GemmRecipe : public testing::Test {
+protected:
+  Fp8GemmRecipe() {
+    auto kernel = compileFp8Gemm({576, 2000});
+    EXPECT_TRUE(kernel) << kernel.error().message;
+    if (kernel)
+      recipe = kernel->recipe;
+  }
+  LaunchRecipe recipe;
+};
+
+TEST_F(Fp8GemmRecipe, GridFollowsM) {
+  auto blocks = [&](int64_t m) { return recipe.grid.evaluate({{"M", m}, {"sms", 132}}); };
+  EXPECT_EQ(blocks(0), 0);
+  EXPECT_EQ(blocks(1), 5);
+  EXPECT_EQ(blocks(128), 5);
+  EXPECT_EQ(blocks(129), 10);
+  EXPECT_EQ(blocks(100000), 132);
+}
+
+TEST_F(Fp8GemmRecipe, Json) {
+  EXPECT_EQ(recipe.toJson().dump(),
+            R"({"format":1,"kernel":"sm90_fp8_gemm_1d2d_n576_k2000_bm128_bn128","arch":"sm_90a",)"
+            R"("config":{"block_m":128,"block_n":128,"k":2000,"n":576,"stages":5},)"
+            R"("block":[384,1,1],"cluster":[1,1,1],"grid":["min","sms",["*",["ceildiv","M",128],5]],)"
+            R"("dynamic_shared_bytes":199248,"limits":{"M":2147483520},)"
+            R"("operands":[{"name":"a","dtype":"f8E4M3FN","access":"read","shape":["M",2000]},)"
+            R"({"name":"scale_a","dtype":"f32","access":"read","shape":[16,["*",4,["ceildiv","M",4]]]},)"
+            R"({"name":"b","dtype":"f8E4M3FN","access":"read","shape":[576,2000],"early":true},)"
+            R"({"name":"scale_b","dtype":"f32","access":"read","shape":[5,16],"early":true},)"
+            R"({"name":"d","dtype":"bf16","access":"write","shape":["M",576]}],)"
+            R"("parameters":[{"kind":"tensor_map","operand":0,"data_type":"UINT8","dim":[2000,"M"],"stride_bytes":[2000],)"
+            R"("box":[128,128],"swizzle":"128B","l2_promotion":"256B"},)"
+            R"({"kind":"tensor_map","operand":1,"data_type":"FLOAT32","dim":["M",16],)"
+            R"("stride_bytes":[["*",16,["ceildiv","M",4]]],"box":[128,1],"swizzle":"none","l2_promotion":"256B"},)"
+            R"({"kind":"tensor_map","operand":2,"data_type":"UINT8","dim":[2000,576],"stride_bytes":[2000],)"
+            R"("box":[128,128],"swizzle":"128B","l2_promotion":"256B"},)"
+            R"({"kind":"tensor_map","operand":4,"data_type":"BFLOAT16","dim":[576,"M"],"stride_bytes":[1152],)"
+            R"("box":[64,64],"swizzle":"128B","l2_promotion":"256B"},)"
+            R"({"kind":"pointer","operand":3},{"kind":"i32","value":"M"}],"programmatic":true})");
+}
+
+TEST_F(Fp8GemmRecipe, TensorMapsAreLegal) {
+  // What cuTensorMapEncodeTiled demands: 16-byte strides, boxes of at most 256, an inner box of at most the swizzle's bytes.
+  for (int64_t m : {1, 3, 128, 4097})
+    for (const Parameter &parameter : recipe.parameters)
+      if (const auto *map = std::get_if<TensorMapParameter>(&parameter)) {
+        int64_t elementBytes = map->dataType == "UINT8" ? 1 : map->dataType == "BFLOAT16" ? 2 : 4;
+        std::map<std::string, int64_t> dims = {{"M", m}};
+        EXPECT_EQ(*map->strideBytes[0].evaluate(dims) % 16, 0);
+        EXPECT_GE(*map->strideBytes[0].evaluate(dims), *map->dim[0].evaluate(dims) * elementBytes);
+        EXPECT_LE(map->box[0], 256);
+        EXPECT_LE(map->box[1], 256);
+        EXPECT_EQ(map->box[0] * elementBytes % 16, 0);
+        if (map->swizzleBytes)
+          EXPECT_LE(map->box[0] * elementBytes, map->swizzleBytes);
+      }
+}
+
+/// The recipe alone, without compiling the kernel's PTX twice: its JSON.
+nlohmann::ordered_json recipeOf(const Fp8GemmConfig &config) {
+  auto kernel = compileFp8Gemm(config);
+  EXPECT_TRUE(kernel) << kernel.error().message;
+  return kernel ? kernel->recipe.toJson() : nlohmann::ordered_json();
+}
+
+/// Reading gives back what was written.
+void expectRoundTrip(const Result<CompiledKernel> &kernel) {
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  auto json = kernel->recipe.toJson();
+  auto read = LaunchRecipe::fromJson(nlohmann::ordered_json::parse(json.dump()));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->toJson().dump(), json.dump());
+}
+
+TEST(LaunchRecipe, RoundTripOfEveryForm) {
+  Fp8GemmConfig ragged{136, 1001, 64, 64}, swapped{256, 512, 16, 128}, split{200, 1024, 64, 64}, pair{320, 512, 128, 64};
+  swapped.swapAB = true;
+  split.splitK = 4;
+  split.bias = split.accumulate = true;
+  split.outputType = OutputType::f32;
+  pair.multicast = Multicast::b;
+  for (const Fp8GemmConfig &config : {ragged, swapped, split, pair})
+    expectRoundTrip(compileFp8Gemm(config));
+  expectRoundTrip(compileQuantize({.k = 1001}));
+  expectRoundTrip(compileDequantize({.n = 200, .k = 300}));
+}
+
+TEST(Fp8GemmRecipeOptions, RowsOfAnyKHaveAPitch) {
+  auto json = recipeOf({136, 1001, 64, 64});
+  EXPECT_EQ(json["operands"][0].dump(),
+            R"({"name":"a","dtype":"f8E4M3FN","access":"read","shape":["M",1001],"pitch_bytes":1008})");
+  EXPECT_EQ(json["operands"][2]["pitch_bytes"], 1008);
+  EXPECT_EQ(json["parameters"][0]["dim"].dump(), R"([1001,"M"])") << "TMA fills up with zeros from K on";
+  EXPECT_EQ(json["parameters"][0]["stride_bytes"].dump(), "[1008]");
+}
+
+TEST(Fp8GemmRecipeOptions, SplitKNeedsMemory) {
+  Fp8GemmConfig config = {200, 1024, 64, 64};
+  config.splitK = 4;
+  config.bias = config.accumulate = true;
+  auto json = recipeOf(config);
+  EXPECT_EQ(json["operands"][4]["access"], "readwrite");
+  EXPECT_EQ(json["operands"][5]["name"], "bias");
+  EXPECT_EQ(
+      json["operands"][6].dump(),
+      R"({"name":"workspace","dtype":"f32","access":"write","shape":[["*",["*",["ceildiv","M",64],4],4],4096],"scratch":true})");
+  EXPECT_EQ(json["operands"][7].dump(), R"({"name":"counters","dtype":"i32","access":"write",)"
+                                        R"("shape":[["*",["ceildiv","M",64],4]],"scratch":true,"initial":"zero"})");
+  EXPECT_EQ(json["grid"].dump(), R"(["min","sms",["*",["ceildiv","M",64],16]])");
+}
+
+TEST(Fp8GemmRecipeOptions, ClustersComeInPairs) {
+  Fp8GemmConfig config = {320, 512, 128, 64};
+  config.multicast = Multicast::a;
+  auto json = recipeOf(config);
+  EXPECT_EQ(json["cluster"].dump(), "[2,1,1]");
+  EXPECT_EQ(json["grid"].dump(), R"(["*",2,["min",["ceildiv","sms",2],["*",["ceildiv","M",128],3]]])");
+  EXPECT_EQ(json["parameters"][0]["box"].dump(), "[128,64]") << "each block brings half of A's rows";
+}
+
+} // namespace

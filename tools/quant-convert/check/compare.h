@@ -1,0 +1,81 @@
+//===- compare.h - two checkpoints, tensor by tensor ------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_CONVERT_CHECK_COMPARE_H
+#define QUANT_TOOLS_QUANT_CONVERT_CHECK_COMPARE_H
+
+#include "tools/quant-convert/check/compare_metrics.h"
+
+#include <string>
+#include <vector>
+
+namespace quant::convert {
+
+/// A tensor that both sides have.
+struct TensorComparison {
+  std::string name, kind; ///< kind: "mlp.experts.up_proj"
+  int64_t layer;          ///< -1: outside the layers
+  std::vector<int64_t> shape;
+  checkpoint::DType dtypeA, dtypeB;
+  Metrics metrics;
+};
+
+/// A tensor that both sides have, but that cannot be compared.
+struct NotCompared {
+  std::string name, reason;
+};
+
+struct Comparison {
+  std::filesystem::path a, b;
+  std::vector<TensorComparison> tensors; ///< in the order of their names
+  std::vector<std::string> onlyInA, onlyInB;
+  std::vector<NotCompared> notCompared;
+  uint64_t bytes = 0; ///< read, of both sides
+  double seconds = 0;
+
+  /// All tensors, the worst first: those with NaN or Inf on one side only, then by SQNR.
+  std::vector<const TensorComparison *> worstFirst() const;
+  uint64_t values() const;
+};
+
+/// What to compare.
+struct CompareOptions {
+  std::string a, b;
+  std::string tensorPattern; ///< ECMAScript, found anywhere in the name; "" is every tensor
+  unsigned threads = 0;
+};
+
+/// Compares the values of all tensors of the same name, dequantized. Scales are no tensors of their own. Memory does not grow
+/// with the checkpoints; the result does not depend on the number of threads.
+Result<Comparison> compareCheckpoints(const CompareOptions &options);
+
+/// The median of the SQNR of tensors that differ; NaN when there are none.
+double medianSqnr(std::vector<const TensorComparison *> tensors);
+
+/// Those of each kind, in the order of the kinds' names, the worst first.
+std::vector<std::pair<std::string, std::vector<const TensorComparison *>>> byKind(const Comparison &comparison);
+
+/// "31.5 dB", "identical", "-inf dB", "NaN/Inf" when one side has some that the other lacks.
+std::string sqnrText(const Metrics &metrics);
+/// Three digits: "0.0123", "1.2e-05".
+std::string errorText(double error);
+/// The element's indices in a tensor of that shape.
+std::vector<int64_t> elementIndices(uint64_t element, std::span<const int64_t> shape);
+std::string indicesText(const std::vector<int64_t> &indices); ///< "[3, 17]"
+
+/// For machines; the keys are a promise (compare_test.cpp).
+nlohmann::json comparisonJson(const Comparison &comparison, size_t worst);
+
+/// For people.
+std::string comparisonText(const Comparison &comparison, size_t worst);
+
+/// One HTML page that needs nothing else.
+std::string comparisonHtml(const Comparison &comparison, size_t worst);
+
+} // namespace quant::convert
+
+#endif // QUANT_TOOLS_QUANT_CONVERT_CHECK_COMPARE_H

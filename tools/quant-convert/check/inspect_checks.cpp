@@ -1,0 +1,184 @@
+//===- inspect_checks.cpp - scales and inventory of a checkpoint ----------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/checkpoint/text.h"
+#include "tools/common/parallel.h"
+#include "tools/quant-convert/schemes/dequantize.h"
+#include "tools/quant-convert/check/inspect.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::safetensorsName;
+
+//===----------------------------------------------------------------------===//
+// Scales
+//===----------------------------------------------------------------------===//
+
+/// Counts one scale tensor's values.
+static ScaleTotals countScale(const TensorSource::Tensor &scale) {
+  ScaleTotals totals;
+  totals.tensors = 1;
+  for (double value : decodeScale(scale)) {
+    ++totals.blocks;
+    totals.nan += std::isnan(value);
+    totals.inf += std::isinf(value);
+    totals.zero += value == 0;
+    totals.negative += value < 0;
+    if (!(value > 0) || std::isinf(value))
+      continue;
+    totals.min = std::min(totals.min.value_or(value), value);
+    totals.max = std::max(totals.max.value_or(value), value);
+  }
+  tools::doneReading(scale.data);
+  return totals;
+}
+
+static void add(ScaleTotals &sum, const ScaleTotals &one) {
+  sum.tensors += one.tensors;
+  sum.blocks += one.blocks;
+  sum.nan += one.nan;
+  sum.inf += one.inf;
+  sum.zero += one.zero;
+  sum.negative += one.negative;
+  if (one.min)
+    sum.min = std::min(sum.min.value_or(*one.min), *one.min);
+  if (one.max)
+    sum.max = std::max(sum.max.value_or(*one.max), *one.max);
+}
+
+static std::string countOf(uint64_t count, const ScaleTotals &totals, const char *what) {
+  return std::to_string(count) + " of " + std::to_string(totals.blocks) + " scales " + (count == 1 ? "is " : "are ") + what;
+}
+
+static void reportScaleValues(const std::string &name, const ScaleTotals &totals, Inspection &inspection) {
+  if (totals.nan)
+    inspection.report(true, "nan_scale", name, "has NaN: " + countOf(totals.nan, totals, "NaN"));
+  if (totals.inf)
+    inspection.report(true, "inf_scale", name, "has Inf: " + countOf(totals.inf, totals, "infinite"));
+  if (totals.negative)
+    inspection.report(true, "negative_scale", name, "is negative: " + countOf(totals.negative, totals, "below zero"));
+  if (totals.zero)
+    inspection.report(false, "zero_scale", name,
+                      "has zeros: " + countOf(totals.zero, totals, "zero, so that their blocks are zero whatever the codes"));
+}
+
+/// A packed weight is [out, ceil(in / 8)], its scale [out, groups of in] or [out, 1].
+static void checkPacked(const TensorSource::Tensor &packed, const TensorSource::Tensor &scale, Inspection &inspection) {
+  const auto &weight = packed.info->shape, &groups = scale.info->shape;
+  if (groups.size() == 2 && groups[0] == weight[0] && groups[1] > 0 && groups[1] <= weight[1] * 8)
+    return;
+  inspection.report(true, "misshaped_scale", packed.info->name,
+                    "is INT4 of shape " + shapeText(std::array{weight[0], weight[1] * 8}) + " and has a scale of shape " +
+                        shapeText(groups) + "; a row of scales for each of its rows is needed");
+}
+
+/// "X.weight_shape" says how wide the packed weight was before it was padded to whole words.
+static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSource::Tensor &packed, Inspection &inspection) {
+  if (!shape.info->name.ends_with("_shape"))
+    return;
+  std::array<int64_t, 2> said = {};
+  const auto &stored = packed.info->shape;
+  bool isPair = shape.info->dtype == checkpoint::DType::I64 && shape.data.size() == sizeof(said);
+  if (isPair)
+    std::memcpy(said.data(), shape.data.data(), sizeof(said));
+  if (said[0] == stored[0] && said[1] > 0 && (said[1] - 1) / 8 + 1 == stored[1])
+    return;
+  inspection.report(true, "wrong_weight_shape", shape.info->name,
+                    "does not say the shape of " + checkpoint::quote(packed.info->name) + ", which holds " +
+                        shapeText(std::array{stored[0], stored[1] * 8}) + " codes" +
+                        (isPair ? ": it says " + shapeText(said) : ""));
+}
+
+/// The scale `name` of the weight `weightName`, which need not be there.
+static void checkPair(const TensorSource &source, const TensorSource::Tensor &scale, const std::string &weightName,
+                      Inspection &inspection) {
+  const std::string &name = scale.info->name;
+  const auto *weight = source.find(weightName);
+  if (!weight)
+    return inspection.report(true, "orphan_scale", name,
+                             "is a scale without its weight " + checkpoint::quote(weightName) + "; was the weight renamed?");
+  if (isPackedInt4(*weight->info))
+    return checkPacked(*weight, scale, inspection);
+  if (!isFp8(weight->info->dtype) && weight->info->dtype != checkpoint::DType::I8)
+    return inspection.report(true, "orphan_scale", name,
+                             "is the scale of " + checkpoint::quote(weightName) + ", which is " +
+                                 std::string(safetensorsName(weight->info->dtype)) + " and needs none; remove it");
+  if (findScale(source, *weight) != &scale)
+    return inspection.report(true, "orphan_scale", name,
+                             "is a second scale of " + checkpoint::quote(weightName) + "; remove one");
+  if (auto values = TensorValues::create(*weight, &scale, inspection.block); !values)
+    inspection.report(true, "misshaped_scale", weightName, values.error().message);
+}
+
+void convert::checkScales(const TensorSource &source, Inspection &inspection, unsigned threads) {
+  std::vector<const TensorSource::Tensor *> scales;
+  for (const auto &tensor : source.tensors()) {
+    std::string weight = weightOfScale(tensor.info->name, source);
+    if (!weight.empty()) {
+      scales.push_back(&tensor);
+      checkPair(source, tensor, weight, inspection);
+    } else if (const auto *packed = packedWeightOf(tensor.info->name, source)) {
+      checkPackedShape(tensor, *packed, inspection);
+    } else if ((isFp8(tensor.info->dtype) || isPackedInt4(*tensor.info)) && !findScale(source, tensor)) {
+      inspection.report(true, "missing_scale", tensor.info->name,
+                        "is " + std::string(isPackedInt4(*tensor.info) ? "INT4" : safetensorsName(tensor.info->dtype)) +
+                            " and has no scale (weight_scale_inv or weight_scale)" +
+                            (source.isSingleFile() ? "; it may be in another file of the checkpoint" : ""));
+    }
+  }
+  std::vector<ScaleTotals> totals(scales.size());
+  tools::parallelFor(scales.size(), threads, [&](size_t i) { totals[i] = countScale(*scales[i]); });
+  for (size_t i = 0; i < scales.size(); ++i) {
+    add(inspection.scales, totals[i]);
+    reportScaleValues(scales[i]->info->name, totals[i], inspection);
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Inventory
+//===----------------------------------------------------------------------===//
+
+static void checkTensor(const models::TensorSpec &want, const checkpoint::TensorInfo &found, Inspection &inspection) {
+  if (found.shape != want.shape && want.role != models::TensorRole::Scale)
+    inspection.report(true, "wrong_shape", found.name,
+                      "has shape " + shapeText(found.shape) + "; config.json needs " + shapeText(want.shape));
+  if (found.dtype == want.dtype)
+    return;
+  // Another float type holds the same weights; FP8 or not is another checkpoint than the config describes.
+  bool error = isFp8(found.dtype) != isFp8(want.dtype);
+  inspection.report(error, "wrong_dtype", found.name,
+                    "is " + std::string(safetensorsName(found.dtype)) + "; config.json says " +
+                        std::string(safetensorsName(want.dtype)) + (error ? "; correct its quantization_config" : ""));
+}
+
+void convert::checkInventory(const TensorSource &source, Inspection &inspection) {
+  auto inventory = models::checkpointTensors(*inspection.config);
+  std::set<std::string_view> known;
+  for (const models::TensorSpec &want : inventory) {
+    known.insert(want.name);
+    const auto *found = source.find(want.name);
+    if (found) {
+      checkTensor(want, *found->info, inspection);
+      continue;
+    }
+    // A weight without its scale has been reported, and one that is not FP8 has another problem.
+    bool scale = want.role == models::TensorRole::Scale;
+    bool mtp = inspection.config->nMtpLayers > 0 && want.layer >= inspection.config->nLayers;
+    if (!scale)
+      inspection.report(!mtp || !inspection.layers.mtp.empty(), "missing_tensor", want.name,
+                        "is missing; config.json needs it as " + std::string(safetensorsName(want.dtype)) + " " +
+                            shapeText(want.shape));
+  }
+  for (const auto &tensor : source.tensors())
+    if (!known.contains(tensor.info->name) && weightOfScale(tensor.info->name, source).empty())
+      inspection.report(false, "unknown_tensor", tensor.info->name,
+                        "is not among the tensors of config.json, which nothing reads then");
+}

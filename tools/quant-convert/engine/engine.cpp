@@ -1,0 +1,190 @@
+//===- engine.cpp - runs a plan -------------------------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/engine/engine.h"
+
+#include "runtime/checkpoint/text.h"
+#include "tools/common/parallel.h"
+#include "tools/common/progress.h"
+#include "tools/quant-convert/engine/run_state.h"
+#include "tools/quant-convert/engine/steps.h"
+#include "tools/quant-convert/engine/verify.h"
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <mutex>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::printable;
+using checkpoint::quote;
+using checkpoint::SafetensorsWriter;
+namespace fs = std::filesystem;
+
+/// The largest side file: a tokenizer has some 10 MB.
+static constexpr uint64_t kMaxSideBytes = 1 << 30;
+
+Result<void> convert::checkPlan(const Plan &plan, const EngineOptions &options) {
+  for (const checkpoint::Checkpoint *input : plan.inputs) {
+    std::error_code ignored;
+    if (fs::equivalent(input->dir(), options.output, ignored))
+      return fail(printable(options.output.native()) + ": is the folder that is read from; choose another " + options.outputFlag);
+  }
+  for (const OutputShard &shard : plan.shards)
+    if (!shard.file.ends_with(".safetensors") || shard.file.starts_with('.'))
+      return fail("shard " + quote(shard.file) + ": the name must end in .safetensors and not begin with a dot");
+  return {};
+}
+
+Result<void> convert::verifyInputs(const Plan &plan) {
+  for (const checkpoint::Checkpoint *input : plan.inputs)
+    if (auto same = input->verifyUnchanged(); !same)
+      return same;
+  return {};
+}
+
+namespace {
+
+/// Into a file.
+class WriteSink : public Sink {
+public:
+  WriteSink(SafetensorsWriter &writer, tools::Progress &progress) : writer(writer), progress(progress) {}
+
+  Result<void> put(std::string_view tensor, uint64_t offset, std::span<const std::byte> bytes) override {
+    auto written = writer.writeAt(tensor, offset, bytes);
+    if (written)
+      progress.add(bytes.size());
+    return written;
+  }
+  bool isWriting() const override { return true; }
+
+private:
+  SafetensorsWriter &writer;
+  tools::Progress &progress;
+};
+
+/// One run. A shard is flushed to the disk and renamed while the next one is made.
+class Run {
+public:
+  Run(const Plan &plan, const EngineOptions &options, RunState &state) : plan(plan), options(options), state(state) {}
+  Result<void> writeShards(RunReport &report);
+  Result<void> verifyShards();
+  Result<void> writeRest();
+
+private:
+  Result<void> writeShard(const OutputShard &shard, tools::Progress &progress);
+  Result<void> finishPending() { return pending.valid() ? pending.get() : Result<void>(); }
+  Result<void> writeSideFile(const SideFile &file);
+
+  const Plan &plan;
+  const EngineOptions &options;
+  RunState &state;
+  std::future<Result<void>> pending;
+};
+
+Result<void> Run::writeShard(const OutputShard &shard, tools::Progress &progress) {
+  auto created = SafetensorsWriter::create(options.output / shard.file, shard.tensors());
+  if (!created)
+    return tl::unexpected(created.error());
+  auto writer = std::make_shared<SafetensorsWriter>(std::move(*created));
+  WriteSink sink(*writer, progress);
+  auto made = runSteps(shard, options.threads, sink);
+  // First: whatever else failed may come from it.
+  if (auto same = verifyInputs(plan); !same)
+    return same;
+  if (!made)
+    return made;
+  if (auto before = finishPending(); !before)
+    return before;
+  pending = std::async(std::launch::async, [this, writer, &shard]() -> Result<void> {
+    auto finished = writer->finish();
+    return finished ? state.markDone(shard.file) : finished;
+  });
+  return {};
+}
+
+Result<void> Run::writeShards(RunReport &report) {
+  std::vector<const OutputShard *> missing;
+  for (const OutputShard &shard : plan.shards)
+    if (!state.isDone(shard.file)) {
+      missing.push_back(&shard);
+      report.bytesWritten += shard.bytes();
+    }
+  report.written = missing.size();
+  report.kept = plan.shards.size() - missing.size();
+  tools::Progress progress("writing", report.bytesWritten);
+  Result<void> result;
+  for (const OutputShard *shard : missing)
+    if (result = writeShard(*shard, progress); !result)
+      break;
+  auto last = finishPending(); // also after an error: it refers to this run
+  report.seconds = progress.seconds();
+  return result ? last : result;
+}
+
+Result<void> Run::verifyShards() {
+  tools::Progress progress("verifying", plan.bytes());
+  for (const OutputShard &shard : plan.shards)
+    if (auto same = verifyShard(shard, options.output / shard.file, options.threads, progress); !same) {
+      if (auto unchanged = verifyInputs(plan); !unchanged)
+        return unchanged;
+      auto marked = state.markBroken(shard.file);
+      return marked ? same : marked;
+    }
+  return verifyInputs(plan);
+}
+
+Result<void> Run::writeSideFile(const SideFile &file) {
+  std::string text = file.text;
+  if (!file.source.empty()) {
+    auto read = checkpoint::readFile(file.source, kMaxSideBytes);
+    if (!read)
+      return tl::unexpected(read.error());
+    text = std::move(*read);
+  }
+  return checkpoint::writeFileAtomically(options.output / file.name, text);
+}
+
+Result<void> Run::writeRest() {
+  for (const SideFile &file : plan.sideFiles)
+    if (auto written = writeSideFile(file); !written)
+      return written;
+  if (!plan.hasIndex)
+    return {};
+  checkpoint::WeightMap weights;
+  for (const OutputShard &shard : plan.shards)
+    for (const checkpoint::TensorSpec &tensor : shard.tensors())
+      weights[tensor.name] = shard.file;
+  return checkpoint::writeIndex(options.output, weights, plan.bytes());
+}
+
+} // namespace
+
+Result<RunReport> convert::execute(const Plan &plan, const EngineOptions &options) {
+  RunReport report;
+  if (auto sound = checkPlan(plan, options); !sound)
+    return tl::unexpected(sound.error());
+  auto state = RunState::begin(plan, options.output, options.outputFlag, options.force);
+  if (!state)
+    return tl::unexpected(state.error());
+  Run run(plan, options, *state);
+  Result<void> result = run.writeShards(report);
+  if (result && options.verify) {
+    auto begin = std::chrono::steady_clock::now();
+    result = run.verifyShards();
+    report.verifySeconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+  if (result)
+    result = run.writeRest();
+  if (result)
+    result = state->end();
+  if (result)
+    return report;
+  state->abandon();
+  return tl::unexpected(result.error());
+}

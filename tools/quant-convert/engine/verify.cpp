@@ -1,0 +1,87 @@
+//===- verify.cpp - reads back what was written ---------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/engine/verify.h"
+
+#include "tools/quant-convert/engine/steps.h"
+
+#include "runtime/checkpoint/text.h"
+#include "tools/common/tensor_source.h"
+
+#include <algorithm>
+#include <fcntl.h>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::printable;
+using checkpoint::quote;
+using checkpoint::SafetensorsFile;
+
+namespace {
+
+/// Beside the bytes of a file.
+class CompareSink : public Sink {
+public:
+  CompareSink(const SafetensorsFile &file, tools::Progress &progress) : file(file), progress(progress) {}
+
+  Result<void> put(std::string_view tensor, uint64_t offset, std::span<const std::byte> bytes) override {
+    auto there = file.data(*file.find(tensor)).subspan(offset, bytes.size());
+    auto [want, found] = std::ranges::mismatch(bytes, there);
+    if (want != bytes.end())
+      return fail(printable(file.path().native()) + ": tensor " + quote(tensor) + ": byte " +
+                  std::to_string(offset + static_cast<uint64_t>(want - bytes.begin())) + " is " +
+                  std::to_string(std::to_integer<int>(*found)) + " on the disk, written was " +
+                  std::to_string(std::to_integer<int>(*want)) + "; check the disk and run again");
+    tools::doneReading(there);
+    progress.add(bytes.size());
+    return {};
+  }
+  bool isWriting() const override { return false; }
+
+private:
+  const SafetensorsFile &file;
+  tools::Progress &progress;
+};
+
+} // namespace
+
+static Result<void> checkTensors(const OutputShard &shard, const SafetensorsFile &file) {
+  auto specs = shard.tensors();
+  auto wrong = [&](const std::string &what) {
+    return fail(printable(file.path().native()) + ": " + what + "; run again to have it made anew");
+  };
+  if (specs.size() != file.tensors().size())
+    return wrong("holds " + std::to_string(file.tensors().size()) + " tensors, written were " + std::to_string(specs.size()));
+  for (const checkpoint::TensorSpec &spec : specs) {
+    const checkpoint::TensorInfo *info = file.find(spec.name);
+    if (!info || info->dtype != spec.dtype || info->shape != spec.shape)
+      return wrong("tensor " + quote(spec.name) + (info ? " has another dtype or shape" : " is missing"));
+  }
+  return {};
+}
+
+/// Written pages are on the disk already, the writer saw to it: forgetting them loses nothing.
+static Result<void> forgetCachedPages(const std::filesystem::path &path) {
+  auto file = checkpoint::openRegularFile(path);
+  if (!file)
+    return tl::unexpected(file.error());
+  ::posix_fadvise(file->fd.get(), 0, 0, POSIX_FADV_DONTNEED);
+  return {};
+}
+
+Result<void> convert::verifyShard(const OutputShard &shard, const std::filesystem::path &path, unsigned threads,
+                                  tools::Progress &progress) {
+  if (auto forgot = forgetCachedPages(path); !forgot)
+    return forgot;
+  auto file = SafetensorsFile::open(path);
+  if (!file)
+    return tl::unexpected(file.error());
+  if (auto same = checkTensors(shard, *file); !same)
+    return same;
+  CompareSink sink(*file, progress);
+  return runSteps(shard, threads, sink);
+}

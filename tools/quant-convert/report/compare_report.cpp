@@ -1,0 +1,245 @@
+//===- compare_report.cpp - a comparison as text and as JSON --------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/checkpoint/text.h"
+#include "tools/common/table.h"
+#include "tools/common/units.h"
+#include "tools/quant-convert/check/compare.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <map>
+#include <tuple>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::printable;
+using checkpoint::safetensorsName;
+using nlohmann::json;
+using tools::Table;
+
+//===----------------------------------------------------------------------===//
+// Figures
+//===----------------------------------------------------------------------===//
+
+static bool isWorse(const TensorComparison *a, const TensorComparison *b) {
+  auto rank = [](const TensorComparison *tensor) { return std::tuple(tensor->metrics.mismatched == 0, tensor->metrics.sqnr()); };
+  return rank(a) != rank(b) ? rank(a) < rank(b) : a->name < b->name;
+}
+
+std::vector<const TensorComparison *> Comparison::worstFirst() const {
+  std::vector<const TensorComparison *> order;
+  for (const TensorComparison &tensor : tensors)
+    order.push_back(&tensor);
+  std::ranges::sort(order, isWorse);
+  return order;
+}
+
+uint64_t Comparison::values() const {
+  uint64_t sum = 0;
+  for (const TensorComparison &tensor : tensors)
+    sum += tensor.metrics.elements;
+  return sum;
+}
+
+double convert::medianSqnr(std::vector<const TensorComparison *> tensors) {
+  std::vector<double> sqnr;
+  for (const TensorComparison *tensor : tensors)
+    if (!tensor->metrics.identical())
+      sqnr.push_back(tensor->metrics.sqnr());
+  if (sqnr.empty())
+    return std::nan("");
+  auto middle = sqnr.begin() + std::ptrdiff_t(sqnr.size() / 2);
+  std::ranges::nth_element(sqnr, middle);
+  return *middle;
+}
+
+std::vector<std::pair<std::string, std::vector<const TensorComparison *>>> convert::byKind(const Comparison &comparison) {
+  std::map<std::string, std::vector<const TensorComparison *>> kinds;
+  for (const TensorComparison *tensor : comparison.worstFirst())
+    kinds[tensor->kind].push_back(tensor);
+  return {kinds.begin(), kinds.end()};
+}
+
+static std::string format(const char *form, double value) {
+  char text[64];
+  std::snprintf(text, sizeof(text), form, value);
+  return text;
+}
+
+static std::string decibel(double value) { return std::isnan(value) ? "identical" : format("%.2f dB", value); }
+
+std::string convert::sqnrText(const Metrics &metrics) {
+  if (metrics.mismatched)
+    return "NaN/Inf";
+  return metrics.identical() ? "identical" : decibel(metrics.sqnr());
+}
+
+std::string convert::errorText(double error) { return format("%.3g", error); }
+
+std::vector<int64_t> convert::elementIndices(uint64_t element, std::span<const int64_t> shape) {
+  std::vector<int64_t> indices(shape.size());
+  for (size_t i = shape.size(); i-- > 0; element /= uint64_t(shape[i]))
+    indices[i] = int64_t(element % uint64_t(shape[i]));
+  return indices;
+}
+
+std::string convert::indicesText(const std::vector<int64_t> &indices) {
+  std::string text = "[";
+  for (size_t i = 0; i < indices.size(); ++i)
+    text += (i ? ", " : "") + std::to_string(indices[i]);
+  return text + "]";
+}
+
+//===----------------------------------------------------------------------===//
+// JSON
+//===----------------------------------------------------------------------===//
+
+/// JSON has no infinity: null.
+static json finiteOrNull(double value) { return std::isfinite(value) ? json(value) : json(); }
+
+static json tensorJson(const TensorComparison &tensor) {
+  const Metrics &metrics = tensor.metrics;
+  json at = metrics.maxError > 0 ? json(elementIndices(metrics.maxAt, tensor.shape)) : json();
+  return {{"name", tensor.name},
+          {"shape", tensor.shape},
+          {"dtype_a", safetensorsName(tensor.dtypeA)},
+          {"dtype_b", safetensorsName(tensor.dtypeB)},
+          {"identical", metrics.identical()},
+          {"sqnr_db", finiteOrNull(metrics.sqnr())},
+          {"cosine", finiteOrNull(metrics.cosine())},
+          {"max_error", finiteOrNull(metrics.maxError)},
+          {"max_error_at", at},
+          {"relative_error", finiteOrNull(metrics.relativeError())},
+          {"nan_a", metrics.nanA},
+          {"nan_b", metrics.nanB},
+          {"inf_a", metrics.infA},
+          {"inf_b", metrics.infB},
+          {"non_finite_mismatches", metrics.mismatched}};
+}
+
+json convert::comparisonJson(const Comparison &comparison, size_t worst) {
+  json tensors = json::array(), names = json::array(), notCompared = json::array();
+  uint64_t identical = 0;
+  double least = std::numeric_limits<double>::infinity();
+  for (const TensorComparison &tensor : comparison.tensors) {
+    tensors.push_back(tensorJson(tensor));
+    least = std::min(least, tensor.metrics.sqnr());
+    identical += tensor.metrics.identical();
+  }
+  auto order = comparison.worstFirst();
+  for (size_t i = 0; i < std::min(worst, order.size()); ++i)
+    if (!order[i]->metrics.identical())
+      names.push_back(order[i]->name);
+  for (const NotCompared &tensor : comparison.notCompared)
+    notCompared.push_back({{"name", tensor.name}, {"reason", tensor.reason}});
+  return {{"a", comparison.a.native()},
+          {"b", comparison.b.native()},
+          {"compared", comparison.tensors.size()},
+          {"identical", identical},
+          {"values", comparison.values()},
+          {"bytes", comparison.bytes},
+          {"seconds", comparison.seconds},
+          {"min_sqnr_db", finiteOrNull(least)},
+          {"median_sqnr_db", finiteOrNull(medianSqnr(order))},
+          {"worst", names},
+          {"tensors", tensors},
+          {"only_in_a", comparison.onlyInA},
+          {"only_in_b", comparison.onlyInB},
+          {"not_compared", notCompared}};
+}
+
+//===----------------------------------------------------------------------===//
+// Text
+//===----------------------------------------------------------------------===//
+
+static std::string plural(uint64_t count, const std::string &what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+static std::string summaryText(const Comparison &comparison) {
+  std::string text = "A  " + printable(comparison.a.native()) + "\nB  " + printable(comparison.b.native()) + "\n\n";
+  text += "compared " + plural(comparison.tensors.size(), "tensor") + ", " + tools::humanCount(comparison.values()) +
+          " values, " + tools::humanBytes(comparison.bytes) + " in " + format("%.1f s", comparison.seconds) + "\n";
+  std::vector<const TensorComparison *> differing, oneSided;
+  for (const TensorComparison *tensor : comparison.worstFirst())
+    if (!tensor->metrics.identical())
+      (tensor->metrics.mismatched ? oneSided : differing).push_back(tensor);
+  size_t different = differing.size() + oneSided.size();
+  text += std::to_string(comparison.tensors.size() - different) + " identical, " + std::to_string(different) + " different";
+  if (!differing.empty())
+    text += "; worst SQNR " + sqnrText(differing.front()->metrics) + ", median " + decibel(medianSqnr(differing)) + ", best " +
+            sqnrText(differing.back()->metrics);
+  if (!oneSided.empty())
+    text += "; " + std::to_string(oneSided.size()) + " with NaN or Inf on one side only";
+  return text + "\n";
+}
+
+static std::string kindsText(const Comparison &comparison) {
+  Table table({"kind", ">tensors", ">worst SQNR", ">median SQNR", "worst tensor"});
+  for (const auto &[kind, tensors] : byKind(comparison))
+    table.add({printable(kind), std::to_string(tensors.size()), sqnrText(tensors[0]->metrics), decibel(medianSqnr(tensors)),
+               tensors[0]->metrics.identical() ? "" : printable(tensors[0]->name)});
+  return "\n" + table.str();
+}
+
+static std::string worstText(const Comparison &comparison, size_t worst) {
+  Table table({"worst tensors", "A", "B", ">shape", ">SQNR", ">cosine", ">rel. error", ">max error", "at"});
+  auto order = comparison.worstFirst();
+  for (size_t i = 0; i < std::min(worst, order.size()) && !order[i]->metrics.identical(); ++i) {
+    const TensorComparison &tensor = *order[i];
+    const Metrics &metrics = tensor.metrics;
+    table.add({printable(tensor.name), std::string(safetensorsName(tensor.dtypeA)), std::string(safetensorsName(tensor.dtypeB)),
+               shapeText(tensor.shape), sqnrText(metrics), format("%.8f", metrics.cosine()), errorText(metrics.relativeError()),
+               errorText(metrics.maxError),
+               metrics.maxError > 0 ? indicesText(elementIndices(metrics.maxAt, tensor.shape)) : ""});
+  }
+  return table.empty() ? "" : "\n" + table.str();
+}
+
+static std::string nonFiniteText(const Comparison &comparison, size_t worst) {
+  Table table({"NaN and Inf, not in the figures", ">NaN in A", ">NaN in B", ">Inf in A", ">Inf in B", ">on one side only"});
+  size_t shown = 0, more = 0;
+  for (const TensorComparison *tensor : comparison.worstFirst()) {
+    const Metrics &metrics = tensor->metrics;
+    if (!metrics.hasNonFinite())
+      continue;
+    if (shown++ >= worst) {
+      ++more;
+      continue;
+    }
+    table.add({printable(tensor->name), std::to_string(metrics.nanA), std::to_string(metrics.nanB), std::to_string(metrics.infA),
+               std::to_string(metrics.infB), std::to_string(metrics.mismatched)});
+  }
+  if (table.empty() && more == 0)
+    return "";
+  return "\n" + table.str() + (more ? "and " + plural(more, "more tensor") + "\n" : "");
+}
+
+/// "title (3):" and the first few lines.
+static std::string listText(const std::string &title, const std::vector<std::string> &lines) {
+  constexpr size_t shown = 10;
+  if (lines.empty())
+    return "";
+  std::string text = "\n" + title + " (" + std::to_string(lines.size()) + ")\n";
+  for (size_t i = 0; i < std::min(lines.size(), shown); ++i)
+    text += "  " + printable(lines[i]) + "\n";
+  return text + (lines.size() > shown ? "  and " + std::to_string(lines.size() - shown) + " more; --json lists them\n" : "");
+}
+
+std::string convert::comparisonText(const Comparison &comparison, size_t worst) {
+  std::vector<std::string> notCompared;
+  for (const NotCompared &tensor : comparison.notCompared)
+    notCompared.push_back(printable(tensor.name) + " " + tensor.reason);
+  return summaryText(comparison) + (comparison.tensors.empty() ? "" : kindsText(comparison)) + worstText(comparison, worst) +
+         nonFiniteText(comparison, std::max<size_t>(worst, 10)) + listText("not compared", notCompared) +
+         listText("only in A", comparison.onlyInA) + listText("only in B", comparison.onlyInB);
+}

@@ -1,0 +1,273 @@
+//===- inspect_report.cpp - an inspection as text and as JSON -------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/checkpoint/text.h"
+#include "tools/common/table.h"
+#include "tools/common/units.h"
+#include "tools/quant-convert/schemes/dequantize.h"
+#include "tools/quant-convert/check/inspect.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <cstdio>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::printable;
+using checkpoint::safetensorsName;
+using nlohmann::json;
+using tools::humanBytes;
+using tools::humanCount;
+using tools::Table;
+
+//===----------------------------------------------------------------------===//
+// JSON
+//===----------------------------------------------------------------------===//
+
+static json configJson(const Inspection &inspection) {
+  if (!inspection.config)
+    return nullptr;
+  const models::ModelConfig &config = *inspection.config;
+  return {{"model_type", config.modelType},
+          {"dtype", models::name(config.dtype)},
+          {"scale_fmt", models::name(config.scaleFmt)},
+          {"weight_block_size", config.weightBlock}};
+}
+
+static json parametersJson(const Inspection &inspection) {
+  json parameters = {{"stored", inspection.stored}, {"total", nullptr}, {"mtp", nullptr}, {"active", nullptr}};
+  if (inspection.totals) {
+    parameters["total"] = inspection.totals->parameters;
+    parameters["mtp"] = inspection.totals->mtpParameters;
+    parameters["active"] = inspection.totals->activeParameters;
+  }
+  return parameters;
+}
+
+static json scalesJson(const ScaleTotals &scales) {
+  return {{"tensors", scales.tensors},
+          {"blocks", scales.blocks},
+          {"min", scales.min ? json(*scales.min) : json()},
+          {"max", scales.max ? json(*scales.max) : json()},
+          {"nan", scales.nan},
+          {"inf", scales.inf},
+          {"zero", scales.zero},
+          {"negative", scales.negative}};
+}
+
+static json valuesJson(const std::optional<ValueTotals> &values) {
+  if (!values)
+    return nullptr;
+  return {{"bytes", values->bytes}, {"fp8_nan", values->fp8NaN}, {"zero_blocks", values->zeroBlocks},
+          {"nan", values->nan},     {"inf", values->inf},        {"seconds", values->seconds}};
+}
+
+static json tensorJson(const TensorSource &source, const TensorSource::Tensor &tensor) {
+  const auto *scale = findScale(source, tensor);
+  return {{"name", tensor.info->name},
+          {"dtype", safetensorsName(tensor.info->dtype)},
+          {"shape", tensor.info->shape},
+          {"bytes", tensor.info->bytes()},
+          {"file", tensor.file->path().filename().native()},
+          {"scale", scale ? json(scale->info->name) : json()}};
+}
+
+json convert::inspectionJson(const Inspection &inspection, const TensorSource &source, bool list) {
+  json dtypes = json::array(), kinds = json::array(), problems = json::array();
+  for (const auto &[dtype, totals] : inspection.dtypes)
+    dtypes.push_back(
+        {{"dtype", safetensorsName(dtype)}, {"tensors", totals.tensors}, {"elements", totals.elements}, {"bytes", totals.bytes}});
+  for (const TensorKind &kind : inspection.kinds)
+    kinds.push_back({{"name", kind.name},
+                     {"dtype", safetensorsName(kind.dtype)},
+                     {"shape", kind.shape},
+                     {"scale_shape", kind.scaleShape ? json(*kind.scaleShape) : json()},
+                     {"tensors", kind.tensors},
+                     {"bytes", kind.bytes}});
+  for (const Problem &problem : inspection.problems)
+    problems.push_back({{"severity", problem.error ? "error" : "warning"},
+                        {"kind", problem.kind},
+                        {"tensor", problem.tensor.empty() ? json() : json(problem.tensor)},
+                        {"message", problem.message}});
+  const LayerTotals &layers = inspection.layers;
+  json result = {
+      {"path", inspection.path.native()},
+      {"ok", inspection.errors() == 0},
+      {"files", inspection.files},
+      {"tensors", inspection.tensors},
+      {"bytes", inspection.bytes},
+      {"config", configJson(inspection)},
+      {"dtypes", dtypes},
+      {"kinds", kinds},
+      {"parameters", parametersJson(inspection)},
+      {"layers", {{"dense", layers.dense}, {"moe", layers.moe}, {"mtp", layers.mtp}, {"routed_experts", layers.routedExperts}}},
+      {"scales", scalesJson(inspection.scales)},
+      {"values", valuesJson(inspection.values)},
+      {"problems", problems}};
+  if (!list)
+    return result;
+  json tensors = json::array();
+  for (const auto &tensor : source.tensors())
+    tensors.push_back(tensorJson(source, tensor));
+  result["tensor_list"] = std::move(tensors);
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// Text
+//===----------------------------------------------------------------------===//
+
+static std::string plural(uint64_t count, const std::string &what) {
+  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+}
+
+/// "0-2, 5": runs of consecutive numbers.
+static std::string ranges(const std::vector<int64_t> &numbers) {
+  std::string text;
+  for (size_t i = 0; i < numbers.size();) {
+    size_t end = i + 1;
+    while (end < numbers.size() && numbers[end] == numbers[end - 1] + 1)
+      ++end;
+    text += (text.empty() ? "" : ", ") + std::to_string(numbers[i]);
+    if (end - i > 1)
+      text += "-" + std::to_string(numbers[end - 1]);
+    i = end;
+  }
+  return text;
+}
+
+static std::string layersText(const LayerTotals &layers) {
+  size_t count = layers.dense.size() + layers.moe.size() + layers.mtp.size();
+  if (count == 0)
+    return "none by name";
+  std::string text = std::to_string(count) + ":";
+  auto part = [&](const std::vector<int64_t> &numbers, const std::string &what) {
+    if (!numbers.empty())
+      text += (text.back() == ':' ? " " : "; ") + what + " " + ranges(numbers);
+  };
+  part(layers.dense, "dense");
+  part(layers.moe, "MoE");
+  part(layers.mtp, "MTP");
+  return text + (layers.routedExperts ? "; " + plural(uint64_t(layers.routedExperts), "routed expert") : "");
+}
+
+static std::string parametersText(const Inspection &inspection) {
+  std::string text = humanCount(inspection.stored) + " stored (" + std::to_string(inspection.stored) + ")";
+  if (!inspection.totals)
+    return text + "; how many are active per token, only config.json tells";
+  text += "; " + humanCount(uint64_t(inspection.totals->parameters)) + " in the model, " +
+          humanCount(uint64_t(inspection.totals->activeParameters)) + " of them active per token";
+  if (inspection.totals->mtpParameters)
+    text += "; " + humanCount(uint64_t(inspection.totals->mtpParameters)) + " in MTP layers";
+  return text;
+}
+
+static std::string number(double value, const char *format = "%.3g") {
+  char text[32];
+  std::snprintf(text, sizeof(text), format, value);
+  return text;
+}
+
+static std::string modelText(const Inspection &inspection) {
+  if (!inspection.config)
+    return "unknown: " + inspection.configNote;
+  const models::ModelConfig &config = *inspection.config;
+  std::string text = config.modelType + ", linear layers " + std::string(models::name(config.dtype));
+  if (config.dtype == models::WeightDType::FP8)
+    text += " in blocks of " + shapeText(config.weightBlock) + ", scales " +
+            (config.scaleFmt == models::ScaleFmt::UE8M0 ? "ue8m0 (powers of two)" : "f32");
+  return text;
+}
+
+static std::string scalesText(const ScaleTotals &scales) {
+  if (scales.tensors == 0)
+    return "none";
+  std::string text = plural(scales.tensors, "tensor") + ", " + plural(scales.blocks, "block");
+  if (scales.min)
+    text += ", from " + number(*scales.min) + " to " + number(*scales.max);
+  return text + "; NaN " + std::to_string(scales.nan) + ", Inf " + std::to_string(scales.inf) + ", zero " +
+         std::to_string(scales.zero) + ", negative " + std::to_string(scales.negative);
+}
+
+static std::string valuesText(const std::optional<ValueTotals> &values) {
+  if (!values)
+    return "not read; --check-values does";
+  return "FP8 NaN codes " + std::to_string(values->fp8NaN) + ", all-zero blocks " + std::to_string(values->zeroBlocks) +
+         ", NaN " + std::to_string(values->nan) + ", Inf " + std::to_string(values->inf);
+}
+
+static std::string dtypesText(const Inspection &inspection) {
+  Table table({"dtype", ">tensors", ">elements", ">bytes", ">share"});
+  for (const auto &[dtype, totals] : inspection.dtypes)
+    table.add({std::string(safetensorsName(dtype)), std::to_string(totals.tensors), humanCount(totals.elements),
+               humanBytes(totals.bytes),
+               number(inspection.bytes ? 100.0 * double(totals.bytes) / double(inspection.bytes) : 0, "%.1f %%")});
+  return table.str();
+}
+
+/// For people: packed INT4 is stored as I32.
+static std::string dtypeText(const std::string &name, checkpoint::DType dtype, const std::vector<int64_t> &shape) {
+  bool packed = isPackedInt4({name, dtype, shape});
+  return (packed ? "INT4 in " : "") + std::string(safetensorsName(dtype));
+}
+
+static std::string kindsText(const Inspection &inspection) {
+  Table table({"tensor", ">count", "dtype", ">shape", ">scale", ">bytes"});
+  for (const TensorKind &kind : inspection.kinds)
+    table.add({printable(kind.name), std::to_string(kind.tensors), dtypeText(kind.name, kind.dtype, kind.shape),
+               shapeText(kind.shape), kind.scaleShape ? shapeText(*kind.scaleShape) : "", humanBytes(kind.bytes)});
+  return table.str();
+}
+
+static std::string tensorsText(const TensorSource &source) {
+  Table table({"tensor", "dtype", ">shape", ">scale", ">bytes", "file"});
+  for (const auto &tensor : source.tensors()) {
+    const auto *scale = findScale(source, tensor);
+    table.add({printable(tensor.info->name), dtypeText(tensor.info->name, tensor.info->dtype, tensor.info->shape),
+               shapeText(tensor.info->shape), scale ? shapeText(scale->info->shape) : "", humanBytes(tensor.info->bytes()),
+               printable(tensor.file->path().filename().native())});
+  }
+  return table.str();
+}
+
+/// The first few of each kind: a checkpoint with the wrong config has a problem per tensor.
+static std::string problemsText(const Inspection &inspection) {
+  constexpr uint64_t shown = 5;
+  if (inspection.problems.empty())
+    return "problems    none\n";
+  uint64_t errors = inspection.errors();
+  std::string text =
+      "problems    " + plural(errors, "error") + ", " + plural(inspection.problems.size() - errors, "warning") + "\n";
+  std::map<std::pair<bool, std::string>, std::vector<const Problem *>> groups;
+  for (const Problem &problem : inspection.problems)
+    groups[{!problem.error, problem.kind}].push_back(&problem);
+  for (const auto &[key, group] : groups) {
+    const char *severity = key.first ? "warning" : "error";
+    for (size_t i = 0; i < std::min<size_t>(group.size(), shown); ++i)
+      text += std::string("  ") + severity + ": " + (group[i]->tensor.empty() ? "" : printable(group[i]->tensor) + " ") +
+              group[i]->message + "\n";
+    if (group.size() > shown)
+      text += std::string("  ") + severity + ": and " + std::to_string(group.size() - shown) + " more of this kind (" +
+              key.second + "); --json lists them\n";
+  }
+  return text;
+}
+
+std::string convert::inspectionText(const Inspection &inspection, const TensorSource &source, bool list) {
+  std::string text = printable(inspection.path.native()) + ": " + plural(inspection.tensors, "tensor") + ", " +
+                     humanBytes(inspection.bytes) + ", in " + plural(inspection.files, "file") + "\n\n";
+  text += "model       " + modelText(inspection) + "\n";
+  text += "layers      " + layersText(inspection.layers) + "\n";
+  text += "parameters  " + parametersText(inspection) + "\n";
+  text += "scales      " + scalesText(inspection.scales) + "\n";
+  text += "values      " + valuesText(inspection.values) + "\n";
+  text += "\n" + dtypesText(inspection) + "\n" + kindsText(inspection) + "\n";
+  if (list)
+    text += tensorsText(source) + "\n";
+  return text + problemsText(inspection);
+}

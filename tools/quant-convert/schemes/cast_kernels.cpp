@@ -1,0 +1,233 @@
+//===- cast_kernels.cpp - rows of weights to FP8 and back -----------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Plain loops without branches, which the compiler vectorises once per instruction set.
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/schemes/cast_kernels.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <type_traits>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::DType;
+
+#define QUANT_INLINE [[gnu::always_inline]] static inline
+
+/// Elements of a mapped file: at any address.
+typedef uint16_t Bits16 __attribute__((aligned(1), may_alias));
+typedef uint32_t Bits32 __attribute__((aligned(1), may_alias));
+
+//===----------------------------------------------------------------------===//
+// Elements
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+struct BF16 {
+  using Bits = Bits16;
+  static constexpr uint32_t kMagnitude = 0x7FFF;
+  QUANT_INLINE float value(uint32_t bits) { return std::bit_cast<float>(bits << 16); }
+};
+
+struct F16 {
+  using Bits = Bits16;
+  static constexpr uint32_t kMagnitude = 0x7FFF;
+  QUANT_INLINE float value(uint32_t bits) {
+    constexpr uint32_t infinity = 0x7C00;
+    uint32_t magnitude = bits & kMagnitude, shifted = magnitude << 13;
+    // 2^-14 is the smallest normal number; below it the mantissa counts steps, which a float at 2^-14 has, too.
+    float normal = std::bit_cast<float>(shifted + (112u << 23));
+    float subnormal = std::bit_cast<float>(shifted | (113u << 23)) - 0x1p-14f;
+    float finite = (magnitude & infinity) != 0 ? normal : subnormal;
+    uint32_t result = magnitude >= infinity ? shifted | 0x7F800000 : std::bit_cast<uint32_t>(finite);
+    return std::bit_cast<float>(result | (bits & 0x8000) << 16);
+  }
+};
+
+struct F32 {
+  using Bits = Bits32;
+  static constexpr uint32_t kMagnitude = 0x7FFFFFFF;
+  QUANT_INLINE float value(uint32_t bits) { return std::bit_cast<float>(bits); }
+};
+
+} // namespace
+
+/// The e4m3 code nearest to `value`, ties to even, saturated.
+QUANT_INLINE uint8_t encode(float value) {
+  uint32_t sign = std::bit_cast<uint32_t>(value) >> 24 & 0x80;
+  float magnitude = std::fabs(value);
+  magnitude = magnitude < 448.0f ? magnitude : 448.0f;
+  uint32_t bits = std::bit_cast<uint32_t>(magnitude);
+  uint32_t normal = (bits + 0x7FFFF + (bits >> 20 & 1) - (120u << 23)) >> 20;
+  // A float at 2^14 has steps of 2^-9, the subnormals' own: the addition rounds.
+  uint32_t subnormal = std::bit_cast<uint32_t>(magnitude + 0x1p14f) - std::bit_cast<uint32_t>(0x1p14f);
+  return static_cast<uint8_t>(sign | (bits < 121u << 23 ? subnormal : normal));
+}
+
+/// The value of an e4m3 code; +-480 for NaN.
+QUANT_INLINE float decode(uint32_t code) {
+  uint32_t shifted = (code & 0x7F) << 20;
+  float normal = std::bit_cast<float>(shifted + (120u << 23));
+  float subnormal = std::bit_cast<float>(shifted | (121u << 23)) - 0x1p-6f;
+  float magnitude = (code & 0x78) != 0 ? normal : subnormal;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | (code & 0x80) << 24);
+}
+
+QUANT_INLINE uint16_t toBf16(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+//===----------------------------------------------------------------------===//
+// Rows
+//===----------------------------------------------------------------------===//
+
+template <typename Element>
+QUANT_INLINE void amaxRowImpl(const std::byte *row, int64_t columns, int64_t blockColumns, uint32_t *magnitudes) {
+  const auto *in = reinterpret_cast<const typename Element::Bits *>(row);
+  for (int64_t begin = 0; begin < columns; begin += blockColumns, ++magnitudes) {
+    int64_t end = std::min(columns, begin + blockColumns);
+    typename Element::Bits largest = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      typename Element::Bits magnitude = in[i] & Element::kMagnitude;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    *magnitudes = std::max<uint32_t>(*magnitudes, largest);
+  }
+}
+
+template <typename Element>
+QUANT_INLINE void quantizeRowImpl(const std::byte *row, int64_t columns, int64_t blockColumns, const float *divisors,
+                                  uint8_t *__restrict out) {
+  const auto *in = reinterpret_cast<const typename Element::Bits *>(row);
+  for (int64_t begin = 0; begin < columns; begin += blockColumns, ++divisors) {
+    int64_t end = std::min(columns, begin + blockColumns);
+    float divisor = *divisors;
+    for (int64_t i = begin; i < end; ++i)
+      out[i] = encode(Element::value(in[i]) / divisor);
+  }
+}
+
+/// Whether the largest code of a block times its scale is finite in the output's type.
+QUANT_INLINE bool isFiniteProduct(uint8_t largest, float product, bool isBf16) {
+  float stored = isBf16 ? std::bit_cast<float>(uint32_t(toBf16(product)) << 16) : product;
+  return largest < 0x7F && std::isfinite(stored);
+}
+
+template <typename Element>
+QUANT_INLINE bool dequantizeRowImpl(const std::byte *row, int64_t columns, int64_t blockColumns, const float *scales,
+                                    std::byte *__restrict outBytes) {
+  constexpr bool isBf16 = std::is_same_v<Element, BF16>;
+  const auto *in = reinterpret_cast<const uint8_t *>(row);
+  auto *out = reinterpret_cast<typename Element::Bits *>(outBytes);
+  bool finite = true;
+  for (int64_t begin = 0; begin < columns; begin += blockColumns, ++scales) {
+    int64_t end = std::min(columns, begin + blockColumns);
+    float scale = *scales;
+    uint8_t largest = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      uint8_t magnitude = in[i] & 0x7F;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    finite &= isFiniteProduct(largest, decode(largest) * scale, isBf16);
+    for (int64_t i = begin; i < end; ++i) {
+      float value = decode(in[i]) * scale;
+      if constexpr (isBf16)
+        out[i] = toBf16(value);
+      else
+        out[i] = std::bit_cast<uint32_t>(value);
+    }
+  }
+  return finite;
+}
+
+//===----------------------------------------------------------------------===//
+// Instruction sets
+//===----------------------------------------------------------------------===//
+
+#define QUANT_KERNELS(ISA, ATTRIBUTE)                                                                                            \
+  namespace {                                                                                                                    \
+  template <typename Element>                                                                                                    \
+  struct ISA {                                                                                                                   \
+    ATTRIBUTE static void amax(const std::byte *row, int64_t columns, int64_t blockColumns, uint32_t *magnitudes) {              \
+      amaxRowImpl<Element>(row, columns, blockColumns, magnitudes);                                                              \
+    }                                                                                                                            \
+    ATTRIBUTE static void quantize(const std::byte *row, int64_t columns, int64_t blockColumns, const float *divisors,           \
+                                   uint8_t *out) {                                                                               \
+      quantizeRowImpl<Element>(row, columns, blockColumns, divisors, out);                                                       \
+    }                                                                                                                            \
+    ATTRIBUTE static bool dequantize(const std::byte *row, int64_t columns, int64_t blockColumns, const float *scales,           \
+                                     std::byte *out) {                                                                           \
+      return dequantizeRowImpl<Element>(row, columns, blockColumns, scales, out);                                                \
+    }                                                                                                                            \
+    static constexpr QuantizeKernels kQuantize = {amax, quantize};                                                               \
+  };                                                                                                                             \
+  }
+
+QUANT_KERNELS(Baseline, )
+#ifdef __x86_64__
+QUANT_KERNELS(Avx2, [[gnu::target("avx2")]])
+QUANT_KERNELS(Avx512, [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]])
+#endif
+
+std::string_view convert::name(Isa isa) { return isa == Isa::Avx512 ? "avx512" : isa == Isa::Avx2 ? "avx2" : "baseline"; }
+
+std::vector<Isa> convert::supportedIsas() {
+  std::vector<Isa> isas = {Isa::Baseline};
+#ifdef __x86_64__
+  if (__builtin_cpu_supports("avx2"))
+    isas.push_back(Isa::Avx2);
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
+    isas.push_back(Isa::Avx512);
+#endif
+  return isas;
+}
+
+Isa convert::bestIsa() {
+  static const Isa best = supportedIsas().back();
+  return best;
+}
+
+template <template <typename> typename Kernels>
+static const QuantizeKernels &quantizeKernelsFor(DType dtype) {
+  return dtype == DType::BF16  ? Kernels<BF16>::kQuantize
+         : dtype == DType::F16 ? Kernels<F16>::kQuantize
+                               : Kernels<F32>::kQuantize;
+}
+
+bool convert::isCastable(DType dtype) { return dtype == DType::BF16 || dtype == DType::F16 || dtype == DType::F32; }
+
+const QuantizeKernels &convert::quantizeKernels(DType dtype, Isa isa) {
+#ifdef __x86_64__
+  if (isa == Isa::Avx512)
+    return quantizeKernelsFor<Avx512>(dtype);
+  if (isa == Isa::Avx2)
+    return quantizeKernelsFor<Avx2>(dtype);
+#endif
+  return quantizeKernelsFor<Baseline>(dtype);
+}
+
+float convert::magnitudeValue(DType dtype, uint32_t magnitude) {
+  return dtype == DType::BF16 ? BF16::value(magnitude) : dtype == DType::F16 ? F16::value(magnitude) : F32::value(magnitude);
+}
+
+DequantizeRow convert::dequantizeRow(DType out, Isa isa) {
+  bool isBf16 = out == DType::BF16;
+#ifdef __x86_64__
+  if (isa == Isa::Avx512)
+    return isBf16 ? Avx512<BF16>::dequantize : Avx512<F32>::dequantize;
+  if (isa == Isa::Avx2)
+    return isBf16 ? Avx2<BF16>::dequantize : Avx2<F32>::dequantize;
+#endif
+  return isBf16 ? Baseline<BF16>::dequantize : Baseline<F32>::dequantize;
+}

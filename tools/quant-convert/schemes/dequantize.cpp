@@ -1,0 +1,287 @@
+//===- dequantize.cpp - the values of a tensor of any dtype ---------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/schemes/dequantize.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::DType;
+
+//===----------------------------------------------------------------------===//
+// Names and shapes
+//===----------------------------------------------------------------------===//
+
+bool convert::isFp8(DType dtype) {
+  return dtype == DType::F8E4M3FN || dtype == DType::F8E5M2 || dtype == DType::F8E4M3FNUZ || dtype == DType::F8E5M2FNUZ;
+}
+
+static constexpr std::string_view kWeight = ".weight", kScaleInv = "_scale_inv", kScale = "_scale", kShortScale = ".scale";
+static constexpr std::string_view kPacked = ".weight_packed";
+
+bool convert::isPackedInt4(const checkpoint::TensorInfo &tensor) {
+  return tensor.dtype == DType::I32 && tensor.name.ends_with(kPacked) && tensor.shape.size() == 2 &&
+         std::ranges::all_of(tensor.shape, [](int64_t size) { return size > 0; });
+}
+
+const TensorSource::Tensor *convert::packedWeightOf(std::string_view name, const TensorSource &source) {
+  for (std::string_view suffix : {"_shape", "_zero_point", "_g_idx"})
+    if (name.ends_with(suffix) && name.substr(0, name.size() - suffix.size()).ends_with(kWeight)) {
+      std::string weight = std::string(name.substr(0, name.size() - suffix.size() - kWeight.size())) + std::string(kPacked);
+      const auto *found = source.find(weight);
+      return found && isPackedInt4(*found->info) ? found : nullptr;
+    }
+  return nullptr;
+}
+
+uint64_t convert::storedElements(const checkpoint::TensorInfo &tensor) {
+  uint64_t elements = tensor.bytes() * 8 / uint64_t(checkpoint::bitWidth(tensor.dtype));
+  return isPackedInt4(tensor) ? elements * 8 : elements;
+}
+
+std::string convert::weightOfScale(std::string_view name, const TensorSource &source) {
+  if (name.ends_with(kScaleInv))
+    return std::string(name.substr(0, name.size() - kScaleInv.size()));
+  if (name.ends_with(kScale) && name.substr(0, name.size() - kScale.size()).ends_with(kWeight)) {
+    std::string weight(name.substr(0, name.size() - kScale.size())), packed = weight + "_packed";
+    return source.find(packed) && !source.find(weight) ? packed : weight;
+  }
+  if (!name.ends_with(kShortScale))
+    return "";
+  std::string weight = std::string(name.substr(0, name.size() - kShortScale.size())) + std::string(kWeight);
+  const auto *found = source.find(weight);
+  return found && isFp8(found->info->dtype) ? weight : "";
+}
+
+const TensorSource::Tensor *convert::findScale(const TensorSource &source, const TensorSource::Tensor &weight) {
+  const std::string &name = weight.info->name;
+  if (isPackedInt4(*weight.info))
+    return source.find(name.substr(0, name.size() - kPacked.size()) + std::string(kWeight) + std::string(kScale));
+  if (!isFp8(weight.info->dtype) && weight.info->dtype != DType::I8)
+    return nullptr;
+  for (std::string_view suffix : {kScaleInv, kScale})
+    if (const auto *scale = source.find(name + std::string(suffix)))
+      return scale;
+  if (!name.ends_with(kWeight) || !isFp8(weight.info->dtype))
+    return nullptr;
+  return source.find(name.substr(0, name.size() - kWeight.size()) + std::string(kShortScale));
+}
+
+std::string convert::shapeText(std::span<const int64_t> shape) {
+  std::string text;
+  for (int64_t size : shape)
+    text += (text.empty() ? "" : "x") + std::to_string(size);
+  return text.empty() ? "scalar" : text;
+}
+
+Result<ScaleGrid> convert::scaleGrid(std::span<const int64_t> weight, std::span<const int64_t> scale,
+                                     std::array<int64_t, 2> block) {
+  if (std::ranges::all_of(scale, [](int64_t size) { return size == 1; })) {
+    constexpr int64_t all = std::numeric_limits<int64_t>::max();
+    return ScaleGrid{all, all, 1, 1};
+  }
+  auto blocks = [](int64_t size, int64_t edge) { return size / edge + (size % edge != 0); };
+  std::string what = "scale of shape " + shapeText(scale) + " does not fit a weight of shape " + shapeText(weight);
+  if (weight.size() != 2)
+    return fail(what + ", which is no matrix");
+  int64_t out = weight[0], in = weight[1];
+  int64_t rows = scale[0], cols = scale.size() == 1 ? 1 : scale[1];
+  int64_t blockRows = blocks(out, block[0]), blockCols = blocks(in, block[1]);
+  if (scale.size() == 2 && rows == blockRows && cols == blockCols)
+    return ScaleGrid{block[0], block[1], rows, cols};
+  if (scale.size() <= 2 && rows == out && cols == 1)
+    return ScaleGrid{1, std::max<int64_t>(in, 1), rows, 1};
+  if (scale.size() == 2 && rows == out && cols == blockCols)
+    return ScaleGrid{1, block[1], rows, cols};
+  return fail(what + ": blocks of " + shapeText(block) + " need " + std::to_string(blockRows) + "x" + std::to_string(blockCols));
+}
+
+//===----------------------------------------------------------------------===//
+// Elements
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+using Codes = std::array<float, 256>;
+
+/// A format of one sign, `exponentBits` and the rest of fraction bits. FNUZ: no negative zero, whose code is NaN.
+Codes fp8Codes(int exponentBits, int bias, bool fnuz, bool hasInfinity) {
+  Codes codes;
+  int fractionBits = 7 - exponentBits, fractions = 1 << fractionBits, lastExponent = (1 << exponentBits) - 1;
+  for (int code = 0; code < 256; ++code) {
+    int exponent = (code & 0x7F) >> fractionBits, fraction = code & (fractions - 1);
+    float value = exponent == 0 ? std::ldexp(float(fraction), 1 - bias - fractionBits)
+                                : std::ldexp(float(fractions + fraction), exponent - bias - fractionBits);
+    if (fnuz ? code == 0x80 : hasInfinity ? exponent == lastExponent && fraction : (code & 0x7F) == 0x7F)
+      value = std::numeric_limits<float>::quiet_NaN();
+    else if (hasInfinity && exponent == lastExponent)
+      value = std::numeric_limits<float>::infinity();
+    codes[size_t(code)] = code & 0x80 ? -value : value;
+  }
+  return codes;
+}
+
+Codes ue8m0Codes() {
+  Codes codes;
+  for (int code = 0; code < 255; ++code)
+    codes[size_t(code)] = std::ldexp(1.0f, code - 127);
+  codes[255] = std::numeric_limits<float>::quiet_NaN();
+  return codes;
+}
+
+/// The values of a dtype of one byte, null for another.
+const Codes *codesOf(DType dtype) {
+  static const Codes e4m3fn = fp8Codes(4, 7, false, false), e5m2 = fp8Codes(5, 15, false, true),
+                     e4m3fnuz = fp8Codes(4, 8, true, false), e5m2fnuz = fp8Codes(5, 16, true, false), ue8m0 = ue8m0Codes();
+  switch (dtype) {
+  case DType::F8E4M3FN:
+    return &e4m3fn;
+  case DType::F8E5M2:
+    return &e5m2;
+  case DType::F8E4M3FNUZ:
+    return &e4m3fnuz;
+  case DType::F8E5M2FNUZ:
+    return &e5m2fnuz;
+  case DType::F8E8M0FNU:
+    return &ue8m0;
+  default:
+    return nullptr;
+  }
+}
+
+float fromBf16(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
+
+float fromF16(uint16_t bits) {
+  uint32_t magnitude = uint32_t(bits & 0x7FFF) << 13, sign = uint32_t(bits & 0x8000) << 16;
+  // The exponent moves from a bias of 15 to 127, which a product does for subnormals, too.
+  uint32_t finite = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
+  return std::bit_cast<float>(sign | ((bits & 0x7C00) == 0x7C00 ? magnitude | 0x7F800000u : finite));
+}
+
+/// Elements of type T, at any alignment, each through `convert`.
+template <typename T, typename Convert>
+void decodeAs(const std::byte *bytes, std::span<double> out, Convert convert) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    T element;
+    std::memcpy(&element, bytes + i * sizeof(T), sizeof(T));
+    out[i] = static_cast<double>(convert(element));
+  }
+}
+
+template <typename T>
+void decodePlain(const std::byte *bytes, std::span<double> out) {
+  decodeAs<T>(bytes, out, [](T value) { return value; });
+}
+
+bool isOneNumber(DType dtype) { return checkpoint::bitWidth(dtype) >= 8 && dtype != DType::C64; }
+
+} // namespace
+
+void convert::decode(DType dtype, std::span<const std::byte> bytes, std::span<double> out) {
+  if (const Codes *codes = codesOf(dtype))
+    return decodeAs<uint8_t>(bytes.data(), out, [codes](uint8_t code) { return (*codes)[code]; });
+  switch (dtype) {
+  case DType::BF16:
+    return decodeAs<uint16_t>(bytes.data(), out, fromBf16);
+  case DType::F16:
+    return decodeAs<uint16_t>(bytes.data(), out, fromF16);
+  case DType::F32:
+    return decodePlain<float>(bytes.data(), out);
+  case DType::F64:
+    return decodePlain<double>(bytes.data(), out);
+  case DType::I8:
+    return decodePlain<int8_t>(bytes.data(), out);
+  case DType::I16:
+    return decodePlain<int16_t>(bytes.data(), out);
+  case DType::U16:
+    return decodePlain<uint16_t>(bytes.data(), out);
+  case DType::I32:
+    return decodePlain<int32_t>(bytes.data(), out);
+  case DType::U32:
+    return decodePlain<uint32_t>(bytes.data(), out);
+  case DType::I64:
+    return decodePlain<int64_t>(bytes.data(), out);
+  case DType::U64:
+    return decodePlain<uint64_t>(bytes.data(), out);
+  default: // U8 and Bool; the others are kept out by TensorValues::create
+    return decodePlain<uint8_t>(bytes.data(), out);
+  }
+}
+
+static DType scaleType(DType dtype) { return dtype == DType::U8 ? DType::F8E8M0FNU : dtype; }
+
+std::vector<double> convert::decodeScale(const TensorSource::Tensor &scale) {
+  DType dtype = scaleType(scale.info->dtype);
+  if (!isOneNumber(dtype))
+    return {};
+  std::vector<double> values(scale.data.size() * 8 / size_t(checkpoint::bitWidth(dtype)));
+  decode(dtype, scale.data, values);
+  return values;
+}
+
+//===----------------------------------------------------------------------===//
+// Tensors
+//===----------------------------------------------------------------------===//
+
+Result<TensorValues> TensorValues::create(const TensorSource::Tensor &tensor, const TensorSource::Tensor *scale,
+                                          std::array<int64_t, 2> block) {
+  const checkpoint::TensorInfo &info = *tensor.info;
+  std::string type(checkpoint::safetensorsName(info.dtype));
+  if (!isOneNumber(info.dtype))
+    return fail("is " + type + ", which is not dequantized here");
+  if (isPackedInt4(info))
+    return fail("is INT4, packed into I32, which is not dequantized here");
+  if (isFp8(info.dtype) && !scale)
+    return fail("is " + type + " and has no scale (weight_scale_inv or weight_scale)");
+  TensorValues values;
+  values.dtype = info.dtype;
+  values.data = tensor.data;
+  values.elementBytes = uint64_t(checkpoint::bitWidth(info.dtype)) / 8;
+  values.count = tensor.data.size() / values.elementBytes;
+  values.columns = info.shape.empty() ? 1 : uint64_t(info.shape.back());
+  if (!scale)
+    return values;
+  DType dtype = scale->info->dtype;
+  bool floating = dtype == DType::F32 || dtype == DType::BF16 || dtype == DType::F16 || dtype == DType::F64;
+  if (!floating && scaleType(dtype) != DType::F8E8M0FNU)
+    return fail("has a scale of type " + std::string(checkpoint::safetensorsName(dtype)) + "; a float type or ue8m0 is needed");
+  auto grid = scaleGrid(info.shape, scale->info->shape, block);
+  if (!grid)
+    return fail("has a " + grid.error().message);
+  values.grid = *grid;
+  values.scales = scale->data;
+  values.scaleDtype = scaleType(dtype);
+  return values;
+}
+
+void TensorValues::read(uint64_t begin, std::span<double> out) const {
+  if (scales.empty())
+    return decode(dtype, bytes(begin, out.size()), out);
+  const Codes *codes = codesOf(dtype);
+  size_t scaleBytes = size_t(checkpoint::bitWidth(scaleDtype)) / 8;
+  while (!out.empty()) {
+    uint64_t row = begin / columns, column = begin % columns, edge = uint64_t(grid.blockCols);
+    uint64_t blockColumn = column / edge, blockLeft = edge - column % edge;
+    size_t n = size_t(std::min({uint64_t(out.size()), columns - column, blockLeft}));
+    uint64_t index = row / uint64_t(grid.blockRows) * uint64_t(grid.cols) + blockColumn;
+    double value;
+    decode(scaleDtype, scales.subspan(index * scaleBytes, scaleBytes), {&value, 1});
+    float scale = static_cast<float>(value);
+    const std::byte *from = data.data() + begin;
+    if (codes)
+      decodeAs<uint8_t>(from, out.first(n), [&](uint8_t code) { return (*codes)[code] * scale; });
+    else
+      decodeAs<int8_t>(from, out.first(n), [&](int8_t code) { return float(code) * scale; });
+    out = out.subspan(n);
+    begin += n;
+  }
+}

@@ -1,0 +1,238 @@
+//===- jobs.cpp - how tensors are copied, quantized, dequantized ----------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/schemes/jobs.h"
+
+#include "runtime/checkpoint/text.h"
+#include "tools/common/tensor_source.h"
+#include "tools/quant-convert/schemes/cast_kernels.h"
+#include "tools/quant-convert/schemes/scales.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::DType;
+
+/// What a step reads or writes, about: enough to be worth a system call, little enough to stay in the cache.
+static constexpr int64_t kStepBytes = 2 << 20;
+
+namespace {
+
+/// A tensor's rows in steps of whole blocks.
+struct Rows {
+  int64_t rows, perStep;
+
+  /// @pre blockRows > 0
+  Rows(int64_t rows, int64_t rowBytes, int64_t blockRows) : rows(rows) {
+    int64_t blocks = kStepBytes / std::max<int64_t>(1, rowBytes) / blockRows;
+    perStep = std::max<int64_t>(1, std::min(blocks, rows / blockRows + 1)) * blockRows;
+  }
+  int64_t steps() const { return rows / perStep + (rows % perStep != 0); }
+  int64_t begin(int64_t step) const { return step * perStep; }
+  int64_t end(int64_t step) const { return std::min(rows, (step + 1) * perStep); }
+};
+
+/// Memory of this thread, for one step; `slot` tells buffers in use at the same time apart.
+template <typename T>
+std::span<T> scratch(int slot, int64_t count) {
+  thread_local std::vector<T> buffers[2];
+  if (buffers[slot].size() < static_cast<size_t>(count))
+    buffers[slot].resize(static_cast<size_t>(count));
+  return std::span(buffers[slot]).first(static_cast<size_t>(count));
+}
+
+int64_t elementBytes(const Tensor &tensor) { return checkpoint::bitWidth(tensor.info->dtype) / 8; }
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Copies
+//===----------------------------------------------------------------------===//
+
+Job convert::copyJob(const Tensor &tensor, std::string name) {
+  int64_t bytes = static_cast<int64_t>(tensor.data.size());
+  Rows parts(bytes, 1, 1);
+  auto run = [=](int64_t step, Sink &sink) -> Result<void> {
+    auto begin = static_cast<size_t>(parts.begin(step)), end = static_cast<size_t>(parts.end(step));
+    auto part = tensor.data.subspan(begin, end - begin);
+    auto put = sink.put(name, begin, part);
+    tools::doneReading(part);
+    return put;
+  };
+  return {{{name, tensor.info->dtype, tensor.info->shape}}, parts.steps(), run};
+}
+
+Job convert::copyPieceJob(const Tensor &tensor, std::string name, const Piece &piece) {
+  int64_t width = elementBytes(tensor), rowBytes = piece.columns * width, stride = tensor.info->shape[1] * width;
+  Rows parts(piece.rows, rowBytes, 1);
+  auto run = [=](int64_t step, Sink &sink) -> Result<void> {
+    int64_t begin = parts.begin(step), rows = parts.end(step) - begin;
+    auto out = scratch<std::byte>(0, rows * rowBytes);
+    auto in = tensor.data.subspan(static_cast<size_t>((piece.row + begin) * stride), static_cast<size_t>(rows * stride));
+    for (int64_t r = 0; r < rows; ++r)
+      std::memcpy(out.data() + r * rowBytes, in.data() + r * stride + piece.column * width, static_cast<size_t>(rowBytes));
+    tools::doneReading(in);
+    return sink.put(name, static_cast<uint64_t>(begin * rowBytes), out);
+  };
+  return {{{name, tensor.info->dtype, {piece.rows, piece.columns}}}, parts.steps(), run};
+}
+
+//===----------------------------------------------------------------------===//
+// To FP8
+//===----------------------------------------------------------------------===//
+
+std::optional<uint64_t> convert::quantizeBlockRow(const BlockRow &in, const QuantizeOptions &options, uint8_t *codes,
+                                                  std::span<float> scales) {
+  const QuantizeKernels &kernels = quantizeKernels(in.dtype);
+  int64_t rowBytes = in.columns * checkpoint::bitWidth(in.dtype) / 8;
+  std::vector<uint32_t> magnitudes(scales.size());
+  for (int64_t r = 0; r < in.rows; ++r)
+    kernels.amaxRow(in.data + r * rowBytes, in.columns, options.block[1], magnitudes.data());
+  std::vector<float> divisors(scales.size());
+  uint64_t kept = 0;
+  for (size_t b = 0; b < scales.size(); ++b) {
+    float amax = magnitudeValue(in.dtype, magnitudes[b]);
+    if (!std::isfinite(amax))
+      return std::nullopt;
+    bool keep = !in.reused.empty() && scaleFits(in.reused[b], amax, options.scaleFmt);
+    kept += keep;
+    scales[b] = keep ? in.reused[b] : blockScale(amax, options.scaleFmt);
+    divisors[b] = scales[b] == 0 ? 1 : scales[b]; // zeros stay zeros, with their signs
+  }
+  for (int64_t r = 0; r < in.rows; ++r)
+    kernels.quantizeRow(in.data + r * rowBytes, in.columns, options.block[1], divisors.data(), codes + r * in.columns);
+  return kept;
+}
+
+/// The error for the first element of these rows that is NaN or infinite.
+static Result<void> failNonFinite(const Tensor &weight, int64_t begin, int64_t end) {
+  int64_t columns = weight.info->shape[1], width = elementBytes(weight);
+  for (int64_t i = begin * columns; i < end * columns; ++i) {
+    uint32_t magnitude = 0;
+    quantizeKernels(weight.info->dtype, Isa::Baseline).amaxRow(weight.data.data() + i * width, 1, 1, &magnitude);
+    float value = magnitudeValue(weight.info->dtype, magnitude);
+    if (!std::isfinite(value))
+      return fail(describe(weight) + ": element [" + std::to_string(i / columns) + ", " + std::to_string(i % columns) + "] is " +
+                  (std::isnan(value) ? "NaN" : "infinite") + ", which has no FP8 form; leave the weight as it is with --ignore");
+  }
+  return fail(describe(weight) + ": changed while it was read");
+}
+
+Job convert::quantizeJob(const Tensor &weight, std::string name, std::string scaleName, const QuantizeOptions &options,
+                         const Tensor *reused, std::shared_ptr<ReuseCount> count) {
+  int64_t columns = weight.info->shape[1], rowBytes = columns * elementBytes(weight), blockRows = options.block[0];
+  auto scales = scaleShape(weight.info->shape, options.block);
+  Rows parts(weight.info->shape[0], rowBytes, blockRows);
+  auto run = [=](int64_t step, Sink &sink) -> Result<void> {
+    int64_t begin = parts.begin(step), rows = parts.end(step) - begin, blocks = (rows + blockRows - 1) / blockRows;
+    int64_t firstScale = begin / blockRows * scales[1];
+    auto codes = scratch<uint8_t>(0, rows * columns);
+    auto out = scratch<float>(0, blocks * scales[1]), keep = scratch<float>(1, reused ? blocks * scales[1] : 0);
+    if (reused)
+      readScales(*reused, firstScale, keep);
+    auto in = weight.data.subspan(static_cast<size_t>(begin * rowBytes), static_cast<size_t>(rows * rowBytes));
+    tools::willRead(in);
+    uint64_t kept = 0;
+    for (int64_t b = 0; b < blocks; ++b) {
+      auto range = [&](std::span<float> all) { return all.subspan(static_cast<size_t>(b * scales[1]), scales[1]); };
+      BlockRow row{weight.info->dtype, in.data() + b * blockRows * rowBytes, std::min(blockRows, rows - b * blockRows), columns,
+                   reused ? range(keep) : std::span<float>()};
+      auto keptHere = quantizeBlockRow(row, options, codes.data() + b * blockRows * columns, range(out));
+      if (!keptHere)
+        return failNonFinite(weight, begin, begin + rows);
+      kept += *keptHere;
+    }
+    tools::doneReading(in);
+    if (count && sink.isWriting()) {
+      count->kept += kept;
+      count->fresh += out.size() - kept;
+    }
+    if (auto put = sink.put(name, static_cast<uint64_t>(begin * columns), std::as_bytes(codes)); !put)
+      return put;
+    return sink.put(scaleName, static_cast<uint64_t>(firstScale) * sizeof(float), std::as_bytes(out));
+  };
+  return {{{name, DType::F8E4M3FN, weight.info->shape}, {scaleName, DType::F32, scales}}, parts.steps(), run};
+}
+
+//===----------------------------------------------------------------------===//
+// From FP8
+//===----------------------------------------------------------------------===//
+
+/// The error for the first code of these rows that is NaN, or whose product with its scale overflows.
+static Result<void> failNoProduct(const Tensor &weight, const Tensor &scale, const Block &block, int64_t begin, int64_t end) {
+  int64_t columns = weight.info->shape[1];
+  for (int64_t i = begin * columns; i < end * columns; ++i) {
+    int64_t row = i / columns, column = i % columns;
+    float factor;
+    readScales(scale, row / block[0] * scale.info->shape[1] + column / block[1], std::span(&factor, 1));
+    std::byte ignored[4];
+    if (dequantizeRow(DType::BF16, Isa::Baseline)(&weight.data[static_cast<size_t>(i)], 1, 1, &factor, ignored))
+      continue;
+    bool isNaN = (weight.data[static_cast<size_t>(i)] & std::byte{0x7F}) == std::byte{0x7F};
+    return fail(describe(weight) + ": element [" + std::to_string(row) + ", " + std::to_string(column) + "] " +
+                (isNaN ? "is NaN; is the file damaged?" : "times its scale does not fit into bf16; is the scale damaged?"));
+  }
+  return fail(describe(weight) + ": changed while it was read");
+}
+
+/// Rows [begin, begin + rows) times their scales, to `out`.
+static bool dequantizeRows(const Tensor &weight, const Tensor &scale, const Block &block, int64_t begin, int64_t rows,
+                           DType dtype, std::byte *out) {
+  DequantizeRow kernel = dequantizeRow(dtype);
+  int64_t columns = weight.info->shape[1], scaleColumns = scale.info->shape[1], current = -1;
+  std::vector<float> scales(static_cast<size_t>(scaleColumns));
+  bool finite = true;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (int64_t blockRow = (begin + r) / block[0]; blockRow != current) {
+      current = blockRow;
+      readScales(scale, blockRow * scaleColumns, scales);
+    }
+    finite &= kernel(weight.data.data() + (begin + r) * columns, columns, block[1], scales.data(),
+                     out + r * columns * checkpoint::bitWidth(dtype) / 8);
+  }
+  return finite;
+}
+
+Job convert::dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &block, std::string name) {
+  int64_t columns = weight.info->shape[1];
+  Rows parts(weight.info->shape[0], 2 * columns, block[0]);
+  auto run = [=](int64_t step, Sink &sink) -> Result<void> {
+    int64_t begin = parts.begin(step), rows = parts.end(step) - begin;
+    auto out = scratch<std::byte>(0, rows * columns * 2);
+    auto in = weight.data.subspan(static_cast<size_t>(begin * columns), static_cast<size_t>(rows * columns));
+    tools::willRead(in);
+    if (!dequantizeRows(weight, scale, block, begin, rows, DType::BF16, out.data()))
+      return failNoProduct(weight, scale, block, begin, begin + rows);
+    tools::doneReading(in);
+    return sink.put(name, static_cast<uint64_t>(begin * columns) * 2, out);
+  };
+  return {{{name, DType::BF16, weight.info->shape}}, parts.steps(), run};
+}
+
+Job convert::requantizeJob(const Tensor &weight, const Tensor &scale, std::string name, std::string scaleName, const Piece &piece,
+                           const QuantizeOptions &options) {
+  std::vector<int64_t> shape = {piece.rows, piece.columns}, scales = scaleShape(shape, options.block);
+  auto run = [=](int64_t step, Sink &sink) -> Result<void> {
+    int64_t begin = step * options.block[0], rows = std::min(options.block[0], piece.rows - begin);
+    int64_t columns = weight.info->shape[1], first = piece.row + begin;
+    auto whole = scratch<float>(0, rows * columns), out = scratch<float>(1, scales[1]);
+    if (!dequantizeRows(weight, scale, options.block, first, rows, DType::F32, std::as_writable_bytes(whole).data()))
+      return failNoProduct(weight, scale, options.block, first, first + rows);
+    for (int64_t r = 0; r < rows; ++r) // closes up the piece's columns, front to back
+      std::memmove(&whole[r * piece.columns], &whole[r * columns + piece.column], piece.columns * sizeof(float));
+    auto codes = scratch<uint8_t>(0, rows * piece.columns);
+    quantizeBlockRow({DType::F32, std::as_bytes(whole).data(), rows, piece.columns, {}}, options, codes.data(), out);
+    tools::doneReading(weight.data.subspan(static_cast<size_t>(first * columns), static_cast<size_t>(rows * columns)));
+    if (auto put = sink.put(name, static_cast<uint64_t>(begin * piece.columns), std::as_bytes(codes)); !put)
+      return put;
+    return sink.put(scaleName, static_cast<uint64_t>(step * scales[1]) * sizeof(float), std::as_bytes(out));
+  };
+  return {{{name, DType::F8E4M3FN, shape}, {scaleName, DType::F32, scales}}, scales[0], run};
+}

@@ -1,0 +1,164 @@
+//===- scales.cpp - block scales: the rule, and reading them --------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/schemes/scales.h"
+
+#include "runtime/checkpoint/text.h"
+#include "tools/common/parallel.h"
+#include "tools/common/tensor_source.h"
+#include "tools/quant-convert/schemes/cast_kernels.h"
+#include "tools/quant-convert/schemes/dequantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <mutex>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::DType;
+using checkpoint::quote;
+
+std::string convert::describe(const Tensor &tensor) {
+  return checkpoint::printable(tensor.file->path().native()) + ": tensor " + checkpoint::quote(tensor.info->name);
+}
+
+static constexpr std::string_view kScaleSuffix = "_scale_inv";
+
+//===----------------------------------------------------------------------===//
+// The rule
+//===----------------------------------------------------------------------===//
+
+/// The power of two at or above a positive float.
+static float powerOfTwoAbove(float value) {
+  if (value <= 0x1p-127f)
+    return 0x1p-127f;
+  int exponent;
+  float mantissa = std::frexp(value, &exponent); // in [0.5, 1)
+  return std::ldexp(1.0f, mantissa == 0.5f ? exponent - 1 : exponent);
+}
+
+float convert::blockScale(float amax, models::ScaleFmt format) {
+  if (amax == 0)
+    return 1;
+  float scale = std::max(amax / 448.0f, std::numeric_limits<float>::denorm_min());
+  return format == models::ScaleFmt::UE8M0 ? powerOfTwoAbove(scale) : scale;
+}
+
+bool convert::scaleFits(float scale, float amax, models::ScaleFmt format) {
+  if (!std::isfinite(scale) || scale < 0)
+    return false;
+  if (scale == 0)
+    return amax == 0 && format != models::ScaleFmt::UE8M0;
+  if (format == models::ScaleFmt::UE8M0 && powerOfTwoAbove(scale) != scale)
+    return false;
+  return amax / scale <= 464.0f;
+}
+
+//===----------------------------------------------------------------------===//
+// Scales of a checkpoint
+//===----------------------------------------------------------------------===//
+
+std::string convert::scaleNameOf(std::string_view weight) { return std::string(weight) + std::string(kScaleSuffix); }
+
+std::string convert::weightOfScaleInv(std::string_view name) {
+  return name.ends_with(kScaleSuffix) ? std::string(name.substr(0, name.size() - kScaleSuffix.size())) : "";
+}
+
+std::vector<int64_t> convert::scaleShape(std::span<const int64_t> weight, const Block &block) {
+  std::vector<int64_t> shape;
+  for (size_t i = 0; i < 2; ++i)
+    shape.push_back(weight[i] / block[i] + (weight[i] % block[i] != 0));
+  return shape;
+}
+
+Result<const Tensor *> convert::findScaleInv(const checkpoint::Checkpoint &input, const Tensor &weight) {
+  const Tensor *scale = input.find(scaleNameOf(weight.info->name));
+  if (scale && weight.info->dtype != DType::F8E4M3FN)
+    return fail(describe(weight) + ": is " + std::string(checkpoint::safetensorsName(weight.info->dtype)) +
+                ", only F8_E4M3 can be converted");
+  return scale;
+}
+
+Error convert::missingScale(const Tensor &weight) {
+  return {describe(weight) + ": is FP8 and its scale " + quote(scaleNameOf(weight.info->name)) +
+          " is in no shard; is the download complete?"};
+}
+
+Result<void> convert::checkHasWeight(const checkpoint::Checkpoint &input, const Tensor &scale) {
+  std::string name = weightOfScaleInv(scale.info->name);
+  const Tensor *weight = input.find(name);
+  if (weight && isFp8(weight->info->dtype))
+    return {};
+  return fail(describe(scale) + ": is a scale, and its weight " + quote(name) +
+              (weight ? " is not FP8" : " is in no shard; is the download complete?"));
+}
+
+void convert::readScales(const Tensor &scale, int64_t begin, std::span<float> out) {
+  size_t bytes = static_cast<size_t>(checkpoint::bitWidth(scale.info->dtype)) / 8;
+  std::vector<double> values(out.size());
+  decode(scale.info->dtype, scale.data.subspan(static_cast<size_t>(begin) * bytes, out.size() * bytes), values);
+  std::ranges::transform(values, out.begin(), [](double value) { return static_cast<float>(value); });
+}
+
+static std::string shapeOf(std::span<const int64_t> shape) {
+  std::string text = "[";
+  for (int64_t size : shape)
+    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+  return text + "]";
+}
+
+static Result<void> checkLayout(const Tensor &weight, const Tensor &scale, const Block &block) {
+  DType dtype = scale.info->dtype;
+  if (!isCastable(dtype) && dtype != DType::F8E8M0FNU)
+    return fail(describe(scale) + ": is " + std::string(checkpoint::safetensorsName(dtype)) +
+                ", scales are F32, BF16, F16 or F8_E8M0");
+  if (weight.info->shape.size() != 2)
+    return fail(describe(weight) + ": has shape " + shapeOf(weight.info->shape) + ", block scales need two dimensions");
+  auto expected = scaleShape(weight.info->shape, block);
+  if (scale.info->shape != expected)
+    return fail(describe(scale) + ": has shape " + shapeOf(scale.info->shape) + ", the weight's " + shapeOf(weight.info->shape) +
+                " in blocks of " + std::to_string(block[0]) + "x" + std::to_string(block[1]) + " needs " + shapeOf(expected) +
+                "; is weight_block_size in config.json right?");
+  return {};
+}
+
+Result<void> convert::checkScale(const Tensor &weight, const Tensor &scale, const Block &block) {
+  if (auto fits = checkLayout(weight, scale, block); !fits)
+    return fits;
+  int64_t columns = scale.info->shape[1];
+  std::vector<float> row(static_cast<size_t>(columns));
+  for (int64_t i = 0; i < scale.info->shape[0]; ++i) {
+    readScales(scale, i * columns, row);
+    auto bad = std::ranges::find_if(row, [](float value) { return !std::isfinite(value) || value < 0; });
+    if (bad == row.end())
+      continue;
+    char value[32];
+    std::snprintf(value, sizeof(value), "%g", static_cast<double>(*bad));
+    return fail(describe(scale) + ": block [" + std::to_string(i) + ", " + std::to_string(bad - row.begin()) + "] has scale " +
+                value + ", scales are finite and not negative; is the file damaged?");
+  }
+  return {};
+}
+
+Result<void> convert::checkScales(std::span<const std::pair<const Tensor *, const Tensor *>> pairs, const Block &block,
+                                  unsigned threads) {
+  std::mutex lock;
+  size_t failed = pairs.size();
+  Result<void> result;
+  tools::parallelFor(pairs.size(), threads, [&](size_t i) {
+    auto sound = checkScale(*pairs[i].first, *pairs[i].second, block);
+    tools::doneReading(pairs[i].second->data);
+    std::lock_guard guard(lock);
+    if (!sound && i < failed) {
+      failed = i;
+      result = std::move(sound);
+    }
+  });
+  return result;
+}

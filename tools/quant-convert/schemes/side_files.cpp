@@ -1,0 +1,90 @@
+//===- side_files.cpp - what goes along with the weights ------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/schemes/side_files.h"
+
+#include "runtime/checkpoint/text.h"
+
+#include <algorithm>
+#include <array>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::printable;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+static bool goesAlong(const std::string &name, Companions which) {
+  if (name.starts_with('.') || name.ends_with(".safetensors") || name == checkpoint::indexFileName)
+    return false;
+  if (name.find("token") != name.npos)
+    return true;
+  constexpr std::array names = {"generation_config.json", "merges.txt", "vocab.json", "vocab.txt", "tekken.json"};
+  constexpr std::array endings = {".py", ".jinja", ".model"};
+  constexpr std::array beginnings = {"chat_template", "LICENSE"};
+  return which == Companions::All &&
+         (std::ranges::find(names, name) != names.end() ||
+          std::ranges::any_of(endings, [&](const char *end) { return name.ends_with(end); }) ||
+          std::ranges::any_of(beginnings, [&](const char *begin) { return name.starts_with(begin); }));
+}
+
+Result<void> convert::addCompanions(const fs::path &dir, Companions which, std::vector<SideFile> &files) {
+  std::error_code code;
+  std::vector<SideFile> found;
+  for (fs::directory_iterator it(dir, code), end; !code && it != end; it.increment(code)) {
+    std::string name = it->path().filename().native();
+    std::error_code ignored;
+    if (!goesAlong(name, which) || fs::is_directory(it->path(), ignored) ||
+        std::ranges::find(files, name, &SideFile::name) != files.end())
+      continue;
+    if (auto regular = checkpoint::openRegularFile(it->path()); !regular)
+      return tl::unexpected(regular.error());
+    found.push_back({name, "", it->path()});
+  }
+  if (code)
+    return fail(printable(dir.native()) + ": cannot list the folder: " + code.message());
+  std::ranges::sort(found, {}, &SideFile::name);
+  files.insert(files.end(), found.begin(), found.end());
+  return {};
+}
+
+Result<std::optional<json>> convert::findConfig(const checkpoint::Checkpoint &checkpoint) {
+  std::error_code ignored;
+  if (fs::symlink_status(checkpoint.dir() / "config.json", ignored).type() == fs::file_type::not_found)
+    return std::nullopt;
+  auto config = checkpoint.config();
+  if (!config)
+    return tl::unexpected(config.error());
+  return std::optional(std::move(*config));
+}
+
+json convert::quantizedConfig(json config, const QuantizeOptions &options, const std::vector<std::string> &notConverted) {
+  json quantization = {{"activation_scheme", "dynamic"},
+                       {"fmt", "e4m3"},
+                       {"quant_method", "fp8"},
+                       {"weight_block_size", options.block},
+                       {"modules_to_not_convert", notConverted},
+                       {"ignored_layers", notConverted}};
+  if (options.scaleFmt != models::ScaleFmt::None)
+    quantization["scale_fmt"] = models::name(options.scaleFmt);
+  config["quantization_config"] = std::move(quantization);
+  return config;
+}
+
+json convert::plainConfig(json config) {
+  config.erase("quantization_config");
+  for (const char *key : {"torch_dtype", "dtype"})
+    if (config.contains(key))
+      config[key] = "bfloat16";
+  if (!config.contains("torch_dtype") && !config.contains("dtype"))
+    config["torch_dtype"] = "bfloat16";
+  return config;
+}
+
+SideFile convert::configFile(const json &config) {
+  return {"config.json", config.dump(2, ' ', false, json::error_handler_t::replace) + "\n", {}};
+}

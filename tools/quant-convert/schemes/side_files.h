@@ -1,0 +1,45 @@
+//===- side_files.h - what goes along with the weights ----------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_CONVERT_SCHEMES_SIDE_FILES_H
+#define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_SIDE_FILES_H
+
+#include "tools/quant-convert/schemes/jobs.h"
+
+#include <nlohmann/json.hpp>
+
+#include <optional>
+
+namespace quant::convert {
+
+/// Which files of a checkpoint's folder go along.
+enum class Companions {
+  All,       ///< code (*.py), generation_config.json, tokenizer, vocabulary, chat template, licence; not config.json
+  Tokenizer, ///< *token*, as DeepSeek's convert.py
+};
+
+/// Adds copies of the files of `dir` that go along and that `files` does not hold yet, in the order of their names. Symlinks are
+/// followed, as in the Hugging Face cache; a FIFO or device is refused.
+Result<void> addCompanions(const std::filesystem::path &dir, Companions which, std::vector<SideFile> &files);
+
+/// The checkpoint's config.json, nothing if it has none.
+Result<std::optional<nlohmann::json>> findConfig(const checkpoint::Checkpoint &checkpoint);
+
+/// The config.json of an FP8 checkpoint: `config` with a quantization_config. `notConverted` names the linear layers that are not
+/// quantized, under both keys: older vLLM reads ignored_layers, transformers modules_to_not_convert.
+nlohmann::json quantizedConfig(nlohmann::json config, const QuantizeOptions &options,
+                               const std::vector<std::string> &notConverted);
+
+/// The config.json of a BF16 checkpoint: without quantization_config.
+nlohmann::json plainConfig(nlohmann::json config);
+
+/// As config.json.
+SideFile configFile(const nlohmann::json &config);
+
+} // namespace quant::convert
+
+#endif // QUANT_TOOLS_QUANT_CONVERT_SCHEMES_SIDE_FILES_H

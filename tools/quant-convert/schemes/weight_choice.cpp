@@ -1,0 +1,104 @@
+//===- weight_choice.cpp - which weights are cast to FP8 ------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/schemes/weight_choice.h"
+
+#include "models/tensors.h"
+#include "runtime/checkpoint/file.h"
+#include "runtime/checkpoint/text.h"
+#include "tools/quant-convert/schemes/scales.h"
+
+#include <regex>
+#include <sstream>
+
+using namespace quant;
+using namespace quant::convert;
+using checkpoint::printable;
+using checkpoint::quote;
+
+static constexpr uint64_t kMaxListBytes = 256 << 20;
+/// The matcher of the standard library recurses; names of real tensors are a tenth of this.
+static constexpr size_t kMaxMatchedName = 1000;
+static constexpr std::string_view kWeightSuffix = ".weight";
+
+Result<WeightSet> convert::scaledWeights(const checkpoint::Checkpoint &reference) {
+  WeightSet weights;
+  for (const Tensor &tensor : reference.tensors())
+    if (std::string weight = weightOfScaleInv(tensor.info->name); !weight.empty()) {
+      if (!reference.find(weight))
+        return fail(describe(tensor) + ": is a scale, and its weight " + quote(weight) + " is in no shard");
+      weights.insert(std::move(weight));
+    }
+  if (weights.empty())
+    return fail(printable(reference.dir().native()) + ": holds no tensor '*.weight_scale_inv'; is it an FP8 checkpoint?");
+  return weights;
+}
+
+Result<WeightSet> convert::readWeightsList(const std::filesystem::path &path) {
+  auto text = checkpoint::readFile(path, kMaxListBytes);
+  if (!text)
+    return tl::unexpected(text.error());
+  WeightSet weights;
+  std::istringstream lines(*text);
+  for (std::string line; std::getline(lines, line);) {
+    while (!line.empty() && (line.back() == '\r' || line.back() == ' '))
+      line.pop_back();
+    if (!line.empty() && !line.starts_with('#'))
+      weights.insert(line);
+  }
+  if (weights.empty())
+    return fail(printable(path.native()) + ": names no weight; it holds one name a line, such as "
+                                           "model.layers.0.mlp.up_proj.weight");
+  return weights;
+}
+
+Result<WeightSet> convert::modelWeights(const checkpoint::Checkpoint &checkpoint) {
+  auto config = models::loadConfig(checkpoint.dir());
+  if (!config)
+    return fail(config.error().message +
+                "; without a DeepSeek config.json say which weights to cast: --input-fp8-hf-path or --weights-list");
+  config->dtype = models::WeightDType::FP8;
+  WeightSet weights;
+  for (const models::TensorSpec &tensor : models::checkpointTensors(*config))
+    if (tensor.dtype == checkpoint::DType::F8E4M3FN && checkpoint.find(tensor.name))
+      weights.insert(tensor.name);
+  if (weights.empty())
+    return fail(printable(checkpoint.dir().native()) + ": holds none of the weights that its config.json promises; say which to "
+                                                       "cast: --input-fp8-hf-path or --weights-list");
+  return weights;
+}
+
+Result<void> convert::ignoreWeights(WeightSet &weights, const std::vector<std::string> &patterns) {
+  for (const std::string &pattern : patterns) {
+    try {
+      std::regex expression(pattern, std::regex::ECMAScript | std::regex::optimize);
+      for (const std::string &weight : weights)
+        if (weight.size() > kMaxMatchedName)
+          return fail("tensor " + quote(weight) + ": the name is too long for --ignore");
+      std::erase_if(weights, [&](const std::string &weight) {
+        return std::regex_search(weight, expression, std::regex_constants::match_continuous);
+      });
+    } catch (const std::regex_error &error) {
+      return fail("--ignore " + quote(pattern) + ": is no regular expression: " + error.what());
+    }
+  }
+  return {};
+}
+
+std::vector<std::string> convert::notConvertedModules(const checkpoint::Checkpoint &checkpoint, const WeightSet &weights) {
+  std::vector<std::string> modules;
+  for (const Tensor &tensor : checkpoint.tensors()) {
+    std::string_view name = tensor.info->name;
+    if (!name.ends_with(kWeightSuffix) || tensor.info->shape.size() != 2 || weights.contains(name))
+      continue;
+    std::string_view module = name.substr(0, name.size() - kWeightSuffix.size());
+    std::string_view last = module.substr(module.rfind('.') + 1); // npos + 1 is 0
+    if (last == "lm_head" || last.find("_proj") != last.npos)
+      modules.emplace_back(module);
+  }
+  return modules;
+}
