@@ -26,6 +26,7 @@ def FuseDequantize : Pass<"qblock-fuse-dequantize", "::mlir::func::FuncOp"> {
     quant-opt --qblock-fuse-dequantize mlp.mlir
     ```
   }];
+  let statistics = [Statistic<"fused", "fused", "weights that are read as codes">];
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::tensor::TensorDialect", "::mlir::linalg::LinalgDialect"];
 }
 
@@ -65,6 +66,7 @@ def MergeProjections : Pass<"qblock-merge-projections", "::mlir::func::FuncOp"> 
     quant-opt --qblock-merge-projections mlp.mlir
     ```
   }];
+  let statistics = [Statistic<"merged", "merged", "matmuls that were joined to another">];
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::tensor::TensorDialect", "::mlir::arith::ArithDialect"];
 }
 
@@ -95,6 +97,7 @@ def FuseQuantize : Pass<"qblock-fuse-quantize", "::mlir::func::FuncOp"> {
     quant-opt --qblock-quantize-activations --qblock-fuse-quantize mlp.mlir
     ```
   }];
+  let statistics = [Statistic<"fused", "fused", "quantizations that their producer does">];
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::quant::deepseek::DeepSeekDialect"];
 }
 
@@ -125,6 +128,8 @@ def OutlineDispatches : Pass<"program-outline-dispatches", "::mlir::ModuleOp"> {
     quant-opt --program-outline-dispatches fused.mlir
     ```
   }];
+  let statistics = [Statistic<"dispatches", "dispatches", "dispatches in the program">,
+                    Statistic<"kernels", "kernels", "different kernels">];
   let dependentDialects = ["::quant::program::ProgramDialect", "::mlir::func::FuncDialect"];
 }
 

@@ -28,18 +28,23 @@ void DeepSeekDialect::initialize() {
       >();
 }
 
-Operation *quant::deepseek::getComputedOp(Operation *kernel) {
-  Operation *found = nullptr;
-  kernel->walk([&](Operation *op) {
-    bool ours = isa<DeepSeekDialect>(op->getDialect()) ||
-                isa<qblock::MatmulOp, qblock::MatmulAccOp, qblock::GroupedMatmulOp, qblock::GroupedMatmulAccOp, qblock::QuantizeOp,
-                    qblock::DequantizeOp>(op);
-    bool add = isa<arith::AddFOp>(op) && isa<RankedTensorType>(op->getResult(0).getType());
-    if (ours || add)
-      found = op;
-  });
-  return found;
-}
+//===----------------------------------------------------------------------===//
+// What becomes of the ops: kernels and their grids
+//===----------------------------------------------------------------------===//
+
+std::optional<StringRef> LastTokensOp::getResultDim() { return StringRef("outputs"); }
+
+bool LatentAppendOp::writesTo(unsigned index) { return index == getCacheMutable().getOperandNumber(); }
+
+AffineExpr MlaAbsorbOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(getHeads(), getContext()); }
+AffineExpr MlaExpandOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(getHeads(), getContext()); }
+AffineExpr MlaCoreOp::getGrid(AffineExpr rows, int64_t) { return rows * getHeads(); }
+AffineExpr MoeDispatchOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(1, getContext()); }
+
+SmallVector<OpOperand *> MlaAttentionOp::getWeightOperands() { return {&getKvBMutable()}; }
+SmallVector<OpOperand *> MlaAbsorbOp::getWeightOperands() { return {&getKvBMutable()}; }
+SmallVector<OpOperand *> MlaExpandOp::getWeightOperands() { return {&getKvBMutable()}; }
+SmallVector<OpOperand *> ExpertsOp::getWeightOperands() { return {&getGateMutable(), &getUpMutable(), &getDownMutable()}; }
 
 //===----------------------------------------------------------------------===//
 // Helpers of the verifiers

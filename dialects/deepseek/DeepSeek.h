@@ -16,12 +16,4 @@
 #define GET_OP_CLASSES
 #include "dialects/deepseek/DeepSeekOps.h.inc"
 
-namespace quant::deepseek {
-
-/// The operation that a kernel computes, of a tiled matmul the one inside the loops; all others only look at its operands. Null
-/// if there is none.
-mlir::Operation *getComputedOp(mlir::Operation *kernel);
-
-} // namespace quant::deepseek
-
 #endif // QUANT_DIALECTS_DEEPSEEK_DEEPSEEK_H

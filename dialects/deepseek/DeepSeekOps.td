@@ -11,6 +11,7 @@
 include "mlir/IR/EnumAttr.td"
 include "mlir/IR/OpBase.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
+include "dialects/kernel/KernelInterfaces.td"
 include "dialects/qblock/QBlockTypes.td"
 
 //===----------------------------------------------------------------------===//
@@ -73,7 +74,7 @@ def DeepSeek_Size : ConfinedAttr<I64Attr, [IntPositive, IntMaxValue<1048576>]>;
 // Embedding, norm, rope, activation
 //===----------------------------------------------------------------------===//
 
-def DeepSeek_EmbedOp : DeepSeek_Op<"embed", [Pure]> {
+def DeepSeek_EmbedOp : DeepSeek_Op<"embed", [Pure, KernelOpInterface]> {
   let summary = "the embeddings of token ids";
   let description = [{
     `y[t, :] = table[ids[t], :]` in f32.
@@ -87,7 +88,7 @@ def DeepSeek_EmbedOp : DeepSeek_Op<"embed", [Pure]> {
   let assemblyFormat = "$ids `,` $table attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_RmsNormOp : DeepSeek_Op<"rms_norm", [Pure]> {
+def DeepSeek_RmsNormOp : DeepSeek_Op<"rms_norm", [Pure, KernelOpInterface, QuantizingOpInterface]> {
   let summary = "root-mean-square norm of each row, and its quantized form where asked";
   let description = [{
     `y[t, i] = gamma[i] * x[t, i] / sqrt(mean_i(x[t, i]^2) + eps)`. `qblock-fuse-quantize` adds the second result: y quantized
@@ -108,7 +109,7 @@ def DeepSeek_RmsNormOp : DeepSeek_Op<"rms_norm", [Pure]> {
   let assemblyFormat = "$x `,` $gamma attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_RopeTableOp : DeepSeek_Op<"rope_table", [Pure]> {
+def DeepSeek_RopeTableOp : DeepSeek_Op<"rope_table", [Pure, KernelOpInterface]> {
   let summary = "cosines and sines of this call's positions";
   let description = [{
     Row t holds `factor * cos(p * f[i])` for the R/2 inverse frequencies, then `factor * sin(p * f[i])`, with
@@ -123,7 +124,7 @@ def DeepSeek_RopeTableOp : DeepSeek_Op<"rope_table", [Pure]> {
   let assemblyFormat = "$ids `,` $position attr-dict `:` functional-type($ids, results)";
 }
 
-def DeepSeek_SwigluOp : DeepSeek_Op<"swiglu", [Pure]> {
+def DeepSeek_SwigluOp : DeepSeek_Op<"swiglu", [Pure, KernelOpInterface, QuantizingOpInterface]> {
   let summary = "silu(gate) * up, and its quantized form where asked";
   let description = [{
     `y = gate / (1 + exp(-gate)) * up`, element by element. The second result is y quantized, as for `deepseek.rms_norm`.
@@ -142,7 +143,7 @@ def DeepSeek_SwigluOp : DeepSeek_Op<"swiglu", [Pure]> {
   let assemblyFormat = "$gate `,` $up attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_LastTokensOp : DeepSeek_Op<"last_tokens", [Pure]> {
+def DeepSeek_LastTokensOp : DeepSeek_Op<"last_tokens", [Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getResultDim"]>]> {
   let summary = "the rows of the last tokens, those that get logits";
   let description = [{
     ```mlir
@@ -164,7 +165,12 @@ class DeepSeek_MlaOp<string mnemonic, list<Trait> traits = []> : DeepSeek_Op<mne
                            DeepSeek_Size:$rope_dim, DeepSeek_Size:$v_dim);
 }
 
-def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [MemoryEffects<[MemRead, MemWrite]>]> {
+/// A block for each head, which reads that head's rows of the weight kv_b.
+def DeepSeek_PerHeadKernel : TraitList<[
+    DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>, DeclareOpInterfaceMethods<WeightsOpInterface>]>;
+
+def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [
+    MemoryEffects<[MemRead, MemWrite]>, DeclareOpInterfaceMethods<WeightsOpInterface>]> {
   let summary = "multi-head latent attention with its latent KV cache";
   let description = [{
     With heads h, `q[t, h] = [q_nope | q_pe]`, `kv_a[t] = [c' | k_pe']`, and `kv_b` rows of a head `[W_K | W_V]`:
@@ -193,7 +199,7 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [MemoryEffects<[Me
   }];
 }
 
-def DeepSeek_LatentAppendOp : DeepSeek_Op<"latent_append", [MemoryEffects<[MemWrite]>]> {
+def DeepSeek_LatentAppendOp : DeepSeek_Op<"latent_append", [MemoryEffects<[MemWrite]>, DeclareOpInterfaceMethods<KernelOpInterface, ["writesTo"]>]> {
   let summary = "writes this call's latents and rope keys into the cache";
   let description = [{
     `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`.
@@ -210,7 +216,7 @@ def DeepSeek_LatentAppendOp : DeepSeek_Op<"latent_append", [MemoryEffects<[MemWr
   }];
 }
 
-def DeepSeek_MlaAbsorbOp : DeepSeek_MlaOp<"mla_absorb", [Pure]> {
+def DeepSeek_MlaAbsorbOp : DeepSeek_MlaOp<"mla_absorb", [Pure, DeepSeek_PerHeadKernel]> {
   let summary = "takes the queries into the latent space";
   let description = [{
     `y[t, h, c] = sum_d q[t, h, d] * kv_b[h, d, c]` over the nope part of q and the key rows of kv_b.
@@ -225,7 +231,7 @@ def DeepSeek_MlaAbsorbOp : DeepSeek_MlaOp<"mla_absorb", [Pure]> {
   let assemblyFormat = "$q `,` $kv_b attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>]> {
+def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>, DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>]> {
   let summary = "attention over the latent cache";
   let description = [{
     `score[s] = (q_lat[t, h] . cache[s, :C] + rope(q_pe[t, h]) . cache[s, C:]) * softmax_scale` for `s <= position + t`;
@@ -247,7 +253,7 @@ def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>]> 
   }];
 }
 
-def DeepSeek_MlaExpandOp : DeepSeek_MlaOp<"mla_expand", [Pure]> {
+def DeepSeek_MlaExpandOp : DeepSeek_MlaOp<"mla_expand", [Pure, DeepSeek_PerHeadKernel]> {
   let summary = "takes the attended latents back to the heads' values";
   let description = [{
     `o[t, h, v] = sum_c y[t, h, c] * kv_b[h, nope_dim + v, c]`: the value rows of kv_b.
@@ -266,7 +272,7 @@ def DeepSeek_MlaExpandOp : DeepSeek_MlaOp<"mla_expand", [Pure]> {
 // Mixture of experts
 //===----------------------------------------------------------------------===//
 
-def DeepSeek_MoeGateOp : DeepSeek_Op<"moe_gate", [Pure]> {
+def DeepSeek_MoeGateOp : DeepSeek_Op<"moe_gate", [Pure, KernelOpInterface]> {
   let summary = "picks the experts of each token";
   let description = [{
     With E experts in G groups of which L are taken, and `s = score_func(logits)`, `b = s + bias` (for the selection only):
@@ -290,7 +296,7 @@ def DeepSeek_MoeGateOp : DeepSeek_Op<"moe_gate", [Pure]> {
   let assemblyFormat = "$logits (`,` $bias^)? attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [Pure]> {
+def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [Pure, DeclareOpInterfaceMethods<WeightsOpInterface>]> {
   let summary = "the routed experts: dispatch, feed-forward, combine";
   let description = [{
     `y[t] = sum_j weights[t, j] * down[e] swiglu(gate[e] x[t], up[e] x[t])` with `e = ids[t, j]`. The weights of all experts
@@ -308,7 +314,7 @@ def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [Pure]> {
   let assemblyFormat = "$x `,` $ids `,` $weights `,` $gate `,` $up `,` $down attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_MoeDispatchOp : DeepSeek_Op<"moe_dispatch", [Pure]> {
+def DeepSeek_MoeDispatchOp : DeepSeek_Op<"moe_dispatch", [Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>]> {
   let summary = "sorts the chosen (token, expert) pairs by expert";
   let description = [{
     `rows` lists the pairs `t * top_k + j` by expert, in token order within one; `offsets[e] .. offsets[e + 1] - 1` are
@@ -323,7 +329,7 @@ def DeepSeek_MoeDispatchOp : DeepSeek_Op<"moe_dispatch", [Pure]> {
   let assemblyFormat = "$ids attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_MoeCombineOp : DeepSeek_Op<"moe_combine", [Pure]> {
+def DeepSeek_MoeCombineOp : DeepSeek_Op<"moe_combine", [Pure, KernelOpInterface]> {
   let summary = "sums each token's expert outputs by their weights";
   let description = [{
     `y[t] = sum_j weights[t, j] * x[place of (t, j) in rows]`, always in the order of j, so that results do not depend on

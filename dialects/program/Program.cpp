@@ -7,14 +7,24 @@
 
 #include "dialects/program/Program.h"
 
+#include "dialects/program/LaunchAttr.h"
+#include "runtime/abi/kernel_abi.h"
+
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace quant::program;
 
+static_assert(kNumDims == quant::abi::kNumDims, "the dims of the IR are those of the kernel ABI");
+
 #include "dialects/program/ProgramDialect.cpp.inc"
+#include "dialects/program/ProgramEnums.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/program/ProgramAttrs.cpp.inc"
 
 #define GET_OP_CLASSES
 #include "dialects/program/ProgramOps.cpp.inc"
@@ -23,6 +33,10 @@ void ProgramDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "dialects/program/ProgramOps.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/program/ProgramAttrs.cpp.inc"
       >();
 }
 
@@ -64,4 +78,190 @@ void DispatchOp::getEffects(SmallVectorImpl<SideEffects::EffectInstance<MemoryEf
       effects.emplace_back(MemoryEffects::Read::get(), &operand);
       effects.emplace_back(MemoryEffects::Write::get(), &operand);
     }
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes of functions and modules
+//===----------------------------------------------------------------------===//
+
+static std::optional<Dim> dimOf(Attribute attribute) {
+  auto dim = dyn_cast_or_null<DimAttr>(attribute);
+  return dim ? std::optional<Dim>(dim.getValue()) : std::nullopt;
+}
+
+std::optional<Dim> quant::program::getArgumentDim(FunctionOpInterface function, unsigned index) {
+  return dimOf(function.getArgAttr(index, kDimAttr));
+}
+
+std::optional<Dim> quant::program::getResultDim(FunctionOpInterface function, unsigned index) {
+  return dimOf(function.getResultAttr(index, kDimAttr));
+}
+
+Dim quant::program::getRowDim(FunctionOpInterface kernel) {
+  std::optional<Dim> dim;
+  if (kernel.getNumResults() > 0)
+    dim = getResultDim(kernel, 0);
+  else if (kernel.getNumArguments() > 0)
+    dim = getArgumentDim(kernel, 0);
+  return dim.value_or(Dim::Tokens);
+}
+
+SmallVector<ScheduleAttr> quant::program::getSchedules(Operation *kernel) {
+  Attribute attribute = kernel->getAttr(kScheduleAttr);
+  if (auto list = dyn_cast_or_null<ArrayAttr>(attribute))
+    return llvm::to_vector(list.getAsRange<ScheduleAttr>());
+  if (auto one = dyn_cast_or_null<ScheduleAttr>(attribute))
+    return {one};
+  return {};
+}
+
+static LogicalResult verifyDim(Operation *op, NamedAttribute attribute, Type type) {
+  if (attribute.getName() != kDimAttr)
+    return op->emitOpError("there is no attribute '") << attribute.getName().getValue() << "' of arguments and results";
+  if (!isa<DimAttr>(attribute.getValue()))
+    return op->emitOpError("program.dim must be one of #program.dim<tokens>, <position>, <outputs>, <context>, not ")
+           << attribute.getValue();
+  auto shaped = dyn_cast<ShapedType>(type);
+  if (!type.isIndex() && !(shaped && shaped.hasRank() && shaped.getRank() > 0))
+    return op->emitOpError("program.dim is of an index or of a leading dimension, not of ") << type;
+  return success();
+}
+
+LogicalResult ProgramDialect::verifyRegionArgAttribute(Operation *op, unsigned, unsigned index, NamedAttribute attribute) {
+  auto function = dyn_cast<FunctionOpInterface>(op);
+  if (!function)
+    return op->emitOpError("is no function: it has no program.dim");
+  return verifyDim(op, attribute, function.getArgumentTypes()[index]);
+}
+
+LogicalResult ProgramDialect::verifyRegionResultAttribute(Operation *op, unsigned, unsigned index, NamedAttribute attribute) {
+  auto function = dyn_cast<FunctionOpInterface>(op);
+  if (!function)
+    return op->emitOpError("is no function: it has no program.dim");
+  return verifyDim(op, attribute, function.getResultTypes()[index]);
+}
+
+/// One schedule for every number of rows, or several that follow each other from 1 on.
+static LogicalResult verifySchedules(Operation *op, Attribute attribute) {
+  if (auto one = dyn_cast<ScheduleAttr>(attribute)) {
+    if (one.getM())
+      return op->emitOpError("program.schedule: the only schedule of a kernel is for every M");
+    return success();
+  }
+  auto list = dyn_cast<ArrayAttr>(attribute);
+  if (!list || list.empty() || !llvm::all_of(list, llvm::IsaPred<ScheduleAttr>))
+    return op->emitOpError("program.schedule must be a #program.schedule<...> or a list of them, not ") << attribute;
+  int64_t next = 1;
+  for (auto schedule : list.getAsRange<ScheduleAttr>()) {
+    if (!schedule.getM() || schedule.getM()[0] != next)
+      return op->emitOpError("program.schedule: the schedules must be for M from 1 on without a gap; one for M = ")
+             << next << " is missing before " << schedule;
+    next = schedule.getM()[1] + 1;
+  }
+  return success();
+}
+
+LogicalResult ProgramDialect::verifyOperationAttribute(Operation *op, NamedAttribute attribute) {
+  StringRef name = attribute.getName().getValue();
+  Attribute value = attribute.getValue();
+  if (name == kScheduleAttr)
+    return verifySchedules(op, value);
+  if (name == kLaunchAttr)
+    return verifyLaunch(op, value);
+  if (name == kGridAttr) {
+    auto map = dyn_cast<AffineMapAttr>(value);
+    if (map && map.getValue().getNumDims() == kNumDims && map.getValue().getNumSymbols() == 0)
+      return success();
+    return op->emitOpError("program.grid must be an affine map of (tokens, position, outputs, context), not ") << value;
+  }
+  if (llvm::is_contained({kWorkspaceBytesAttr, kMaxTokensAttr, kMaxContextAttr, kScratchBytesAttr}, name)) {
+    auto number = dyn_cast<IntegerAttr>(value);
+    if (number && number.getType().isInteger(64) && !number.getValue().isNegative())
+      return success();
+    return op->emitOpError() << name << " must be an i64 that is not negative, not " << value;
+  }
+  if (name == kUnsupportedAttr && !isa<StringAttr>(value))
+    return op->emitOpError() << name << " must be a string, not " << value;
+  // What stages there are is the pipelines' business: they read the mark.
+  if (name == kUnsupportedAttr || name == kStageAttr)
+    return success();
+  return op->emitOpError("there is no attribute '") << name << "'";
+}
+
+//===----------------------------------------------------------------------===//
+// #program.schedule
+//===----------------------------------------------------------------------===//
+
+int64_t ScheduleAttr::getInteger(StringRef name, int64_t otherwise) const {
+  auto value = getParameters().getAs<IntegerAttr>(name);
+  return value ? value.getInt() : otherwise;
+}
+
+ArrayRef<int64_t> ScheduleAttr::getTile() const {
+  auto tile = getParameters().getAs<DenseI64ArrayAttr>("tile");
+  return tile ? tile.asArrayRef() : ArrayRef<int64_t>();
+}
+
+LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringAttr unit, DenseI64ArrayAttr m,
+                                   DictionaryAttr parameters, StringAttr, StringAttr) {
+  if (unit.empty())
+    return emitError() << "a schedule must name its unit";
+  if (m && (m.size() != 2 || m[0] < 0 || m[1] < m[0]))
+    return emitError() << "m must be [first, last], not " << m;
+  Attribute tile = parameters.get("tile");
+  auto sizes = dyn_cast_or_null<DenseI64ArrayAttr>(tile);
+  bool isTile = sizes && sizes.size() == 3 && llvm::all_of(sizes.asArrayRef(), [](int64_t size) { return size >= 0; });
+  if (tile && !isTile)
+    return emitError() << "tile must be array<i64: M, N, K> with 0 for all of a dimension, not " << tile;
+  return success();
+}
+
+static ParseResult parseRange(AsmParser &parser, DenseI64ArrayAttr &range) {
+  SmallVector<int64_t> bounds;
+  auto parseBound = [&] { return parser.parseInteger(bounds.emplace_back()); };
+  if (parser.parseEqual() || parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, parseBound))
+    return failure();
+  range = DenseI64ArrayAttr::get(parser.getContext(), bounds);
+  return success();
+}
+
+Attribute ScheduleAttr::parse(AsmParser &parser, Type) {
+  MLIRContext *context = parser.getContext();
+  DenseI64ArrayAttr m;
+  DictionaryAttr parameters = DictionaryAttr::get(context);
+  StringAttr why, next;
+  StringRef unit;
+  SMLoc location = parser.getCurrentLocation();
+  if (parser.parseLess() || parser.parseKeyword(&unit))
+    return {};
+  while (succeeded(parser.parseOptionalComma())) {
+    ParseResult parsed = success();
+    if (succeeded(parser.parseOptionalKeyword("m")))
+      parsed = parseRange(parser, m);
+    else if (succeeded(parser.parseOptionalKeyword("why")))
+      parsed = failure(parser.parseEqual() || parser.parseAttribute(why));
+    else if (succeeded(parser.parseOptionalKeyword("next")))
+      parsed = failure(parser.parseEqual() || parser.parseAttribute(next));
+    else
+      parsed = parser.parseAttribute(parameters);
+    if (failed(parsed))
+      return {};
+  }
+  if (parser.parseGreater())
+    return {};
+  return getChecked([&] { return parser.emitError(location); }, context, StringAttr::get(context, unit), m, parameters, why,
+                    next);
+}
+
+void ScheduleAttr::print(AsmPrinter &printer) const {
+  printer << '<' << getUnit().getValue();
+  if (getM())
+    printer << ", m = [" << getM()[0] << ", " << getM()[1] << ']';
+  if (!getParameters().empty())
+    printer << ", " << getParameters();
+  if (getWhy())
+    printer << ", why = " << getWhy();
+  if (getNext())
+    printer << ", next = " << getNext();
+  printer << '>';
 }

@@ -8,6 +8,8 @@
 #ifndef QUANT_PROGRAM_OPS
 #define QUANT_PROGRAM_OPS
 
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
 include "mlir/IR/OpBase.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -22,12 +24,69 @@ def Program_Dialect : Dialect {
     the model through every stage: `weight`, `weight_group` and `cache` stand there from the `model` stage on, `dispatch`
     from the `dispatched` stage on.
 
-    Attributes on functions: `program.grid` (on a kernel, an affine map of the run-time sizes `tokens, position, outputs,
-    context`; the grid is the smallest of its results), `program.dim` (on arguments and results: which run-time size an index
-    or a dynamic leading dimension is), `program.unsupported` (on a kernel that the target cannot lower yet: why),
-    `program.scratch_bytes` (on a kernel in the host ABI: scratch for each worker), `program.launch` (on a GPU kernel: its
-    launch recipe in JSON, or a list of them by M), `program.workspace_bytes`, `program.max_tokens` and `program.max_context` (on the program). `program.stage` on the module
-    names the last stage that it passed.
+    Attributes of the dialect, all verified; another `program.` attribute is an error:
+
+    | on | attribute | meaning |
+    |---|---|---|
+    | an argument or result | `program.dim = #program.dim<tokens>` | which run-time size an index or a dynamic leading dimension is |
+    | a kernel | `program.grid = affine_map<...>` | its blocks, of the run-time sizes (tokens, position, outputs, context); the smallest result counts |
+    | | `program.schedule` | how it runs: one `#program.schedule<...>`, or a list of them by the number of rows |
+    | | `program.launch` | on a GPU: its launch recipe (docs/module-format.md) as a dictionary, or a list of `{launch, m}` |
+    | | `program.scratch_bytes` | in the host ABI: scratch for each worker |
+    | | `program.unsupported` | why the target cannot lower it yet |
+    | the program | `program.workspace_bytes`, `program.max_tokens`, `program.max_context` | its memory plan and limits |
+    | the module | `program.stage` | the last stage that it passed |
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let hasOperationAttrVerify = 1;
+  let hasRegionArgAttrVerify = 1;
+  let hasRegionResultAttrVerify = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+/// In the order of runtime/abi/kernel_abi.h.
+def Program_Dim : I32EnumAttr<"Dim", "a size that is known when the program runs", [
+    I32EnumAttrCase<"Tokens", 0, "tokens">, I32EnumAttrCase<"Position", 1, "position">,
+    I32EnumAttrCase<"Outputs", 2, "outputs">, I32EnumAttrCase<"Context", 3, "context">]> {
+  let cppNamespace = "::quant::program";
+  let genSpecializedAttr = 0;
+}
+
+def Program_DimAttr : EnumAttr<Program_Dialect, Program_Dim, "dim"> {
+  let assemblyFormat = "`<` $value `>`";
+}
+
+def Program_ScheduleAttr : AttrDef<Program_Dialect, "Schedule"> {
+  let mnemonic = "schedule";
+  let summary = "how a kernel runs";
+  let description = [{
+    `program-schedule` writes it from the machine's table and a cost model, a person may edit it, tiling and lowering obey it
+    and refuse what they cannot do.
+
+    - `unit` is what computes: `avx512` or `avx2` on the host, `tensor` (tensor cores) or `simt` (plain threads) on a GPU.
+    - `m` says which numbers of rows this is for, where a kernel has several schedules: they cover all of them in order.
+    - The dictionary holds the parameters, which each unit names itself; `tile` is always (M, N, K) with 0 for all of it.
+    - `why` tells the reason, of a unit that is not the fastest one first of all that; `next` what came second.
+
+    ```mlir
+    func.func private @kernel() attributes {program.schedule = [
+      #program.schedule<tensor, m = [1, 16], {block_m = 16 : i64, block_n = 128 : i64, swap_ab}, why = "...", next = "...">,
+      #program.schedule<tensor, m = [17, 256], {block_m = 128 : i64, block_n = 128 : i64}>]}
+    ```
+  }];
+  let parameters = (ins "::mlir::StringAttr":$unit, OptionalParameter<"::mlir::DenseI64ArrayAttr">:$m,
+                        "::mlir::DictionaryAttr":$parameters, OptionalParameter<"::mlir::StringAttr">:$why,
+                        OptionalParameter<"::mlir::StringAttr">:$next);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// The parameter `name` as an integer, or `otherwise` where there is none.
+    int64_t getInteger(::llvm::StringRef name, int64_t otherwise) const;
+    /// The tile (M, N, K), 0 for all of a dimension; empty where the kernel is not tiled.
+    ::llvm::ArrayRef<int64_t> getTile() const;
   }];
 }
 

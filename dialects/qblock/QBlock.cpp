@@ -17,6 +17,10 @@ using namespace mlir;
 using namespace quant::qblock;
 
 #include "dialects/qblock/QBlockDialect.cpp.inc"
+#include "dialects/qblock/QBlockEnums.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/qblock/QBlockAttrs.cpp.inc"
 
 #define GET_TYPEDEF_CLASSES
 #include "dialects/qblock/QBlockTypes.cpp.inc"
@@ -29,6 +33,10 @@ void QBlockDialect::initialize() {
 #define GET_TYPEDEF_LIST
 #include "dialects/qblock/QBlockTypes.cpp.inc"
       >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/qblock/QBlockAttrs.cpp.inc"
+      >();
   addOperations<
 #define GET_OP_LIST
 #include "dialects/qblock/QBlockOps.cpp.inc"
@@ -37,8 +45,8 @@ void QBlockDialect::initialize() {
 
 bool quant::qblock::isKMajor(Type scales) {
   auto tensor = dyn_cast<RankedTensorType>(scales);
-  auto layout = tensor ? dyn_cast_if_present<StringAttr>(tensor.getEncoding()) : StringAttr();
-  return layout && layout == kKMajor;
+  auto layout = tensor ? dyn_cast_if_present<ScaleLayoutAttr>(tensor.getEncoding()) : ScaleLayoutAttr();
+  return layout && layout.getValue() == ScaleLayout::KMajor;
 }
 
 ArrayRef<int64_t> quant::qblock::getMatrixShape(Type type) {
@@ -106,7 +114,7 @@ SmallVector<int64_t> BlockTensorType::getScaleShape() const {
 
 RankedTensorType BlockTensorType::getDataTensorType() const { return RankedTensorType::get(getShape(), getStorageType()); }
 RankedTensorType BlockTensorType::getScaleTensorType() const {
-  Attribute layout = getKMajorScales() ? StringAttr::get(getContext(), kKMajor) : StringAttr();
+  Attribute layout = getKMajorScales() ? ScaleLayoutAttr::get(getContext(), ScaleLayout::KMajor) : ScaleLayoutAttr();
   return RankedTensorType::get(getScaleShape(), getScaleType(), layout);
 }
 RankedTensorType BlockTensorType::getZeroTensorType() const {
@@ -151,7 +159,7 @@ Type BlockTensorType::parse(AsmParser &parser) {
     return {};
   bool kMajorScales = false;
   if (succeeded(parser.parseOptionalComma())) {
-    kMajorScales = succeeded(parser.parseOptionalKeyword(kKMajor));
+    kMajorScales = succeeded(parser.parseOptionalKeyword(stringifyScaleLayout(ScaleLayout::KMajor)));
     if (!kMajorScales && (parser.parseKeyword("zero") || parser.parseType(zero)))
       return {};
   }
@@ -170,7 +178,7 @@ void BlockTensorType::print(AsmPrinter &printer) const {
   if (hasZeroPoint())
     printer << ", zero " << getZeroType();
   if (getKMajorScales())
-    printer << ", " << kKMajor;
+    printer << ", " << stringifyScaleLayout(ScaleLayout::KMajor);
   printer << ">";
 }
 
@@ -462,3 +470,28 @@ LogicalResult GroupedMatmulAccOp::verify() {
   }
   return success();
 }
+
+//===----------------------------------------------------------------------===//
+// Kernels and their grids
+//===----------------------------------------------------------------------===//
+
+Type DequantizeOp::getNamedType() { return getSource().getType(); }
+
+/// A block for each tile of a weight's rows, of each group's where there are groups.
+static AffineExpr gridOfWeight(Type weight, int64_t tileRows) {
+  ArrayRef<int64_t> shape = getMatrixShape(weight);
+  int64_t groups = shape.size() == 3 ? shape[0] : 1;
+  return getAffineConstantExpr(groups * llvm::divideCeil(shape[shape.size() - 2], tileRows), weight.getContext());
+}
+
+#define QUANT_MATMUL_KERNEL(OP)                                                                                                  \
+  AffineExpr OP::getGrid(AffineExpr, int64_t tileRows) { return gridOfWeight(getW().getType(), tileRows); }                      \
+  Type OP::getNamedType() { return getW().getType(); }                                                                           \
+  SmallVector<OpOperand *> OP::getWeightOperands() { return {&getWMutable()}; }
+
+QUANT_MATMUL_KERNEL(MatmulOp)
+QUANT_MATMUL_KERNEL(MatmulAccOp)
+QUANT_MATMUL_KERNEL(GroupedMatmulOp)
+QUANT_MATMUL_KERNEL(GroupedMatmulAccOp)
+
+#undef QUANT_MATMUL_KERNEL

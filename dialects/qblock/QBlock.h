@@ -8,6 +8,8 @@
 #ifndef QUANT_DIALECTS_QBLOCK_QBLOCK_H
 #define QUANT_DIALECTS_QBLOCK_QBLOCK_H
 
+#include "dialects/kernel/KernelInterfaces.h"
+
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -20,6 +22,10 @@
 #include "mlir/Interfaces/TilingInterface.h"
 
 #include "dialects/qblock/QBlockDialect.h.inc"
+#include "dialects/qblock/QBlockEnums.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "dialects/qblock/QBlockAttrs.h.inc"
 
 #define GET_TYPEDEF_CLASSES
 #include "dialects/qblock/QBlockTypes.h.inc"
@@ -29,8 +35,6 @@
 
 namespace quant::qblock {
 
-/// The encoding of a tensor of scales that lie group by group (`k_major`, see the type's description).
-inline constexpr llvm::StringLiteral kKMajor = "k_major";
 /// Each group of such scales has room for a multiple of this many rows: TMA wants 16 bytes.
 inline constexpr int64_t kKMajorRowMultiple = 4;
 /// Whether a tensor of scales lies group by group.

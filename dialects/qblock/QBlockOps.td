@@ -8,11 +8,28 @@
 #ifndef QUANT_QBLOCK_OPS
 #define QUANT_QBLOCK_OPS
 
+include "dialects/kernel/KernelInterfaces.td"
 include "dialects/qblock/QBlockTypes.td"
+include "mlir/IR/EnumAttr.td"
 include "mlir/Interfaces/DestinationStyleOpInterface.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "mlir/Interfaces/TilingInterface.td"
+
+//===----------------------------------------------------------------------===//
+// Layout of scales
+//===----------------------------------------------------------------------===//
+
+def QBlock_ScaleLayout : I32EnumAttr<"ScaleLayout", "how the scales of per-token groups lie in memory", [
+    I32EnumAttrCase<"RowMajor", 0, "row_major">, I32EnumAttrCase<"KMajor", 1, "k_major">]> {
+  let cppNamespace = "::quant::qblock";
+  let genSpecializedAttr = 0;
+}
+
+/// The encoding of a tensor of scales that is not row_major: `tensor<?x56xf32, #qblock.layout<k_major>>`.
+def QBlock_LayoutAttr : EnumAttr<QBlock_Dialect, QBlock_ScaleLayout, "layout"> {
+  let assemblyFormat = "`<` $value `>`";
+}
 
 //===----------------------------------------------------------------------===//
 // Operations
@@ -20,7 +37,7 @@ include "mlir/Interfaces/TilingInterface.td"
 
 class QBlock_Op<string mnemonic, list<Trait> traits = []> : Op<QBlock_Dialect, mnemonic, traits>;
 
-def QBlock_AssembleOp : QBlock_Op<"assemble", [Pure]> {
+def QBlock_AssembleOp : QBlock_Op<"assemble", [Pure, ViewOpInterface]> {
   let summary = "makes a block-scaled tensor of its codes, scales and zero points";
   let description = [{
     The way in from a checkpoint: `weight` and `weight_scale_inv` become one value.
@@ -37,7 +54,7 @@ def QBlock_AssembleOp : QBlock_Op<"assemble", [Pure]> {
   let hasFolder = 1;
 }
 
-def QBlock_StorageOp : QBlock_Op<"storage", [Pure]> {
+def QBlock_StorageOp : QBlock_Op<"storage", [Pure, ViewOpInterface]> {
   let summary = "the codes, scales and zero points of a block-scaled tensor";
   let description = [{
     The inverse of `qblock.assemble`.
@@ -61,7 +78,7 @@ def QBlock_StorageOp : QBlock_Op<"storage", [Pure]> {
   let hasFolder = 1;
 }
 
-def QBlock_QuantizeOp : QBlock_Op<"quantize", [Pure]> {
+def QBlock_QuantizeOp : QBlock_Op<"quantize", [Pure, KernelOpInterface]> {
   let summary = "quantizes a floating-point tensor, one scale for each block";
   let description = [{
     For each block: `amax = max(|x|, amax_floor)`, `scale = amax / largest code` (448 for E4M3), `code = round(x / scale)`,
@@ -79,7 +96,8 @@ def QBlock_QuantizeOp : QBlock_Op<"quantize", [Pure]> {
   let hasVerifier = 1;
 }
 
-def QBlock_DequantizeOp : QBlock_Op<"dequantize", [Pure]> {
+def QBlock_DequantizeOp : QBlock_Op<"dequantize", [
+    Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getNamedType"]>]> {
   let summary = "the floating-point values of a block-scaled tensor";
   let description = [{
     `value = scale * (code - zero)` in f32, then rounded to the result's element type. E4M3's NaN codes (0x7F, 0xFF) give NaN.
@@ -94,7 +112,7 @@ def QBlock_DequantizeOp : QBlock_Op<"dequantize", [Pure]> {
   let hasVerifier = 1;
 }
 
-def QBlock_ConcatOp : QBlock_Op<"concat", [Pure]> {
+def QBlock_ConcatOp : QBlock_Op<"concat", [Pure, ViewOpInterface]> {
   let summary = "joins weights along their rows without moving a byte";
   let description = [{
     The rows (second to last dimension) of the operands one after another; what `merge-projections` makes of gate|up and
@@ -140,7 +158,11 @@ def QBlock_ExtractSliceOp : QBlock_Op<"extract_slice", [Pure, AttrSizedOperandSe
   }];
 }
 
-def QBlock_MatmulOp : QBlock_Op<"matmul", [Pure]> {
+/// A matmul: its weight is its second operand, its kernel has a block for each tile of weight rows.
+def QBlock_MatmulKernel : TraitList<[
+    DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid", "getNamedType"]>, DeclareOpInterfaceMethods<WeightsOpInterface>]>;
+
+def QBlock_MatmulOp : QBlock_Op<"matmul", [Pure, QBlock_MatmulKernel]> {
   let summary = "x times W transposed, accumulated in f32 for every block of K";
   let description = [{
     `y[m, n] = sum_k x[m, k] * w[n, k]` with `x` MxK, `w` NxK (as checkpoints store `out x in`), `y` MxN. Either operand may be
@@ -164,7 +186,7 @@ def QBlock_MatmulOp : QBlock_Op<"matmul", [Pure]> {
 }
 
 def QBlock_MatmulAccOp : QBlock_Op<"matmul_acc", [
-    Pure, DestinationStyleOpInterface,
+    Pure, DestinationStyleOpInterface, QBlock_MatmulKernel,
     DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
                                                 "getResultTilePosition"]>]> {
   let summary = "acc + x times W transposed: a matmul that can be cut along K";
@@ -185,7 +207,7 @@ def QBlock_MatmulAccOp : QBlock_Op<"matmul_acc", [
   }];
 }
 
-def QBlock_GroupedMatmulOp : QBlock_Op<"grouped_matmul", [Pure]> {
+def QBlock_GroupedMatmulOp : QBlock_Op<"grouped_matmul", [Pure, QBlock_MatmulKernel]> {
   let summary = "one matmul for each group of rows, each with its own weight";
   let description = [{
     Rows are sorted by group: group `g` owns rows `offsets[g] .. offsets[g + 1] - 1`, `offsets[0]` is 0, and
@@ -210,7 +232,7 @@ def QBlock_GroupedMatmulOp : QBlock_Op<"grouped_matmul", [Pure]> {
 }
 
 def QBlock_GroupedMatmulAccOp : QBlock_Op<"grouped_matmul_acc", [
-    Pure, DestinationStyleOpInterface,
+    Pure, DestinationStyleOpInterface, QBlock_MatmulKernel,
     DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",
                                                 "getResultTilePosition"]>]> {
   let summary = "acc + a grouped matmul: one that can be cut by group, along N and along K";

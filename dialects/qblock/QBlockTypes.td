@@ -27,6 +27,7 @@ def QBlock_Dialect : Dialect {
     (Upstream MLIR owns the dialect name `quant`; ours is `qblock`.)
   }];
   let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
 }
 
 //===----------------------------------------------------------------------===//
@@ -49,7 +50,7 @@ def QBlock_TensorType : TypeDef<QBlock_Dialect, "BlockTensor"> {
     - A zero point is optional and only for integers: `!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>`.
     - `k_major` says how the scales of per-token groups lie in memory: group by group, each with its rows side by side and room for
       a multiple of 4 of them, as TMA and the tensor cores' kernels read them. The scales' tensor has the same shape and says it
-      too: `!qblock.tensor<?x7168xf8E4M3FN, block<1x128>, f32, k_major>` has scales `tensor<?x56xf32, "k_major">`, with the scale of
+      too: `!qblock.tensor<?x7168xf8E4M3FN, block<1x128>, f32, k_major>` has scales `tensor<?x56xf32, #qblock.layout<k_major>>`, with the scale of
       row r and group g at `g * roundUp(rows, 4) + r`.
   }];
   let parameters = (ins

@@ -7,6 +7,7 @@
 
 #include "lowering/module/ProgramJson.h"
 
+#include "dialects/program/LaunchAttr.h"
 #include "dialects/program/Program.h"
 #include "dialects/qblock/QBlock.h"
 #include "runtime/abi/kernel_abi.h"
@@ -31,9 +32,7 @@ static Json gridJson(AffineExpr expr) {
   if (auto dim = dyn_cast<AffineDimExpr>(expr))
     return abi::kDimNames[dim.getPosition()];
   auto binary = cast<AffineBinaryOpExpr>(expr);
-  const char *operation = expr.getKind() == AffineExprKind::Add   ? "+"
-                          : expr.getKind() == AffineExprKind::Mul ? "*"
-                                                                  : "ceildiv";
+  const char *operation = expr.getKind() == AffineExprKind::Add ? "+" : expr.getKind() == AffineExprKind::Mul ? "*" : "ceildiv";
   return Json::array({operation, gridJson(binary.getLHS()), gridJson(binary.getRHS())});
 }
 
@@ -45,6 +44,9 @@ static Json gridJson(AffineMap map) {
     result.push_back(gridJson(expr));
   return result;
 }
+
+/// The name of a leading dimension; empty where it is static.
+static StringRef nameOf(std::optional<program::Dim> dim) { return dim ? program::stringifyDim(*dim) : StringRef(); }
 
 static Json shapeJson(ArrayRef<int64_t> shape, StringRef dim) {
   Json result = Json::array();
@@ -58,7 +60,7 @@ static Json shapeJson(ArrayRef<int64_t> shape, StringRef dim) {
 
 static void addLayout(Json &json, Type type) {
   if (qblock::isKMajor(type))
-    json["layout"] = qblock::kKMajor;
+    json["layout"] = qblock::stringifyScaleLayout(qblock::ScaleLayout::KMajor);
 }
 
 /// Whether a kernel takes this argument as the scales of a block-scaled tensor.
@@ -111,7 +113,8 @@ private:
   llvm::DenseMap<Value, int64_t> ordinals;
 
   Json valueJson(StringRef name, StringRef kind, ShapedType type, StringRef dim) {
-    Json json = {{"name", name}, {"kind", kind}, {"dtype", text(type.getElementType())}, {"shape", shapeJson(type.getShape(), dim)}};
+    Json json = {
+        {"name", name}, {"kind", kind}, {"dtype", text(type.getElementType())}, {"shape", shapeJson(type.getShape(), dim)}};
     addLayout(json, type);
     return json;
   }
@@ -130,8 +133,7 @@ private:
   void addInputs() {
     for (BlockArgument argument : forward.getArguments())
       if (auto type = dyn_cast<RankedTensorType>(argument.getType())) {
-        auto dim = forward.getArgAttrOfType<StringAttr>(argument.getArgNumber(), program::kDimAttr);
-        record(argument, valueJson("tokens", "input", type, dim));
+        record(argument, valueJson("tokens", "input", type, nameOf(program::getArgumentDim(forward, argument.getArgNumber()))));
       }
   }
 
@@ -162,10 +164,10 @@ private:
       if (!operand.getType().isIndex())
         operands.push_back(ordinals.lookup(operand));
     for (OpResult result : dispatch->getResults()) {
-      auto dim = kernel.getResultAttrOfType<StringAttr>(result.getResultNumber(), program::kDimAttr);
+      StringRef dim = nameOf(program::getResultDim(kernel, result.getResultNumber()));
       int64_t offset = (*dispatch.getPlacement())[result.getResultNumber()];
       std::string name = offset < 0 ? "logits" : "v" + std::to_string(values.size());
-      Json json = valueJson(name, offset < 0 ? "output" : "workspace", cast<ShapedType>(result.getType()), dim ? dim.getValue() : "");
+      Json json = valueJson(name, offset < 0 ? "output" : "workspace", cast<ShapedType>(result.getType()), dim);
       if (offset >= 0)
         json["offset"] = offset;
       operands.push_back(values.size());
@@ -183,14 +185,14 @@ private:
 Json quant::programJson(ModuleOp module) { return ProgramWriter(module.lookupSymbol<func::FuncOp>("forward")).write(); }
 
 /// What a kernel's code was made for. A static tensor of rank 3 is a group of weights: a table of pointers.
-static Json operandJson(ShapedType type, StringRef access, StringAttr dim) {
+static Json operandJson(ShapedType type, StringRef access, std::optional<program::Dim> dim) {
   Json operand = {{"dtype", text(type.getElementType())}, {"access", access}};
   ArrayRef<int64_t> shape = type.getShape();
   if (type.hasStaticShape() && shape.size() == 3) {
     operand["count"] = shape.front();
     shape = shape.drop_front();
   }
-  operand["shape"] = shapeJson(shape, dim ? dim.getValue() : "");
+  operand["shape"] = shapeJson(shape, nameOf(dim));
   addLayout(operand, type);
   return operand;
 }
@@ -199,11 +201,10 @@ static Json operandsJson(func::FuncOp kernel) {
   Json operands = Json::array();
   for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
     if (auto shaped = dyn_cast<ShapedType>(type))
-      operands.push_back(operandJson(shaped, isa<MemRefType>(type) ? "readwrite" : "read",
-                                     kernel.getArgAttrOfType<StringAttr>(index, program::kDimAttr)));
+      operands.push_back(
+          operandJson(shaped, isa<MemRefType>(type) ? "readwrite" : "read", program::getArgumentDim(kernel, index)));
   for (auto [index, type] : llvm::enumerate(kernel.getResultTypes()))
-    operands.push_back(operandJson(cast<ShapedType>(type), "write",
-                                   kernel.getResultAttrOfType<StringAttr>(index, program::kDimAttr)));
+    operands.push_back(operandJson(cast<ShapedType>(type), "write", program::getResultDim(kernel, index)));
   return operands;
 }
 
@@ -235,7 +236,7 @@ Json quant::gpuKernelsJson(ModuleOp module, ModuleOp lowered) {
       return;
     }
     // One recipe, or a list of them with the M that each is for.
-    Json launch = Json::parse(kernel->getAttrOfType<StringAttr>(program::kLaunchAttr).str());
+    Json launch = program::getLaunchJson(kernel->getAttr(program::kLaunchAttr));
     json[launch.is_array() ? "variants" : "launch"] = launch;
   });
 }

@@ -57,9 +57,10 @@ public:
     Type index = builder.getIndexType();
     auto forward = func::FuncOp::create(builder, "forward",
                                         builder.getFunctionType({ids, index, index}, {rows(config.vocabSize)}));
-    for (auto [argument, dim] : llvm::enumerate(ArrayRef<StringRef>{"tokens", "position", "outputs"}))
-      forward.setArgAttr(argument, program::kDimAttr, builder.getStringAttr(dim));
-    forward.setResultAttr(0, program::kDimAttr, builder.getStringAttr("outputs"));
+    using program::Dim;
+    for (auto [argument, dim] : llvm::enumerate(ArrayRef{Dim::Tokens, Dim::Position, Dim::Outputs}))
+      forward.setArgAttr(argument, program::kDimAttr, builder.getAttr<program::DimAttr>(dim));
+    forward.setResultAttr(0, program::kDimAttr, builder.getAttr<program::DimAttr>(Dim::Outputs));
     forward->setAttr(program::kMaxContextAttr, builder.getI64IntegerAttr(config.maxSeqLen));
     Block *entry = forward.addEntryBlock();
     builder.setInsertionPointToStart(entry);

@@ -9,7 +9,6 @@
 #include "dialects/program/Program.h"
 #include "passes/Passes.h"
 #include "passes/dispatch/Forward.h"
-#include "passes/dispatch/Grid.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -30,12 +29,6 @@ using namespace quant;
 
 namespace {
 
-/// Ops that only look at data: they go into every kernel that uses them.
-bool isView(Operation *op) {
-  return isa<qblock::AssembleOp, qblock::StorageOp, qblock::ConcatOp, tensor::ExtractSliceOp, tensor::DimOp, arith::ExtFOp,
-             arith::ConstantOp>(op);
-}
-
 bool belongsToProgram(Operation *op) {
   return isa<program::WeightOp, program::WeightGroupOp, program::CacheOp, program::DispatchOp, func::ReturnOp>(op);
 }
@@ -54,7 +47,7 @@ struct Candidate {
 private:
   void collect(Value value) {
     Operation *producer = value.getDefiningOp();
-    if (!producer || !isView(producer)) {
+    if (!producer || !isa<ViewOpInterface>(producer)) {
       inputs.insert(value);
       return;
     }
@@ -76,16 +69,10 @@ StringRef labelOf(Location loc) {
 }
 
 /// `rms_norm_7168`, `matmul_f8E4M3FN_576x7168`: what it does, on which weight or result.
-std::string kernelName(Operation *root) {
+std::string kernelName(KernelOpInterface root) {
   std::string name = root->getName().stripDialect().str();
   llvm::raw_string_ostream out(name);
-  Type type = root->getNumResults() ? root->getResult(0).getType() : root->getOperand(0).getType();
-  if (auto matmul = dyn_cast<qblock::MatmulOp>(root))
-    type = matmul.getW().getType();
-  else if (auto grouped = dyn_cast<qblock::GroupedMatmulOp>(root))
-    type = grouped.getW().getType();
-  else if (auto dequantize = dyn_cast<qblock::DequantizeOp>(root))
-    type = dequantize.getSource().getType();
+  Type type = root.getNamedType();
   if (auto block = dyn_cast<qblock::BlockTensorType>(type))
     out << "_" << block.getStorageType();
   else if (!cast<ShapedType>(type).getElementType().isF32())
@@ -101,38 +88,42 @@ std::string kernelName(Operation *root) {
 }
 
 /// Which run-time size a value's dynamic leading dimension is.
-class DimNames {
+class DimsOfValues {
 public:
-  explicit DimNames(func::FuncOp forward) {
+  using Dim = program::Dim;
+
+  explicit DimsOfValues(func::FuncOp forward) {
     for (BlockArgument argument : forward.getArguments())
-      if (auto name = forward.getArgAttrOfType<StringAttr>(argument.getArgNumber(), program::kDimAttr))
-        names[argument] = name;
+      if (std::optional<Dim> dim = program::getArgumentDim(forward, argument.getArgNumber()))
+        dims[argument] = dim;
   }
 
-  void set(Value value, StringAttr name) { names[value] = name; }
+  void set(Value value, std::optional<Dim> dim) { dims[value] = dim; }
 
-  StringAttr of(Value value) {
-    auto found = names.find(value);
-    if (found != names.end())
+  std::optional<Dim> of(Value value) {
+    if (auto found = dims.find(value); found != dims.end())
       return found->second;
-    Operation *op = value.getDefiningOp();
-    MLIRContext *context = value.getContext();
     if (isa<MemRefType>(value.getType()))
-      return StringAttr::get(context, "context");
+      return Dim::Context;
+    Operation *op = value.getDefiningOp();
     if (!op || !hasDynamicRows(value.getType()))
-      return {};
-    StringAttr name;
-    if (isa<deepseek::LastTokensOp>(op))
-      name = StringAttr::get(context, "outputs");
-    else
-      for (Value operand : op->getOperands())
-        if (!name && hasDynamicRows(operand.getType()))
-          name = of(operand);
-    return names[value] = name;
+      return std::nullopt;
+    std::optional<Dim> dim = dimOfResults(op);
+    for (Value operand : op->getOperands())
+      if (!dim && hasDynamicRows(operand.getType()))
+        dim = of(operand);
+    return dims[value] = dim;
   }
 
 private:
-  llvm::DenseMap<Value, StringAttr> names;
+  llvm::DenseMap<Value, std::optional<Dim>> dims;
+
+  /// What the op itself says of its results.
+  static std::optional<Dim> dimOfResults(Operation *op) {
+    auto kernel = dyn_cast<KernelOpInterface>(op);
+    std::optional<StringRef> name = kernel ? kernel.getResultDim() : std::nullopt;
+    return name ? program::symbolizeDim(*name) : std::nullopt;
+  }
 
   static bool hasDynamicRows(Type type) {
     if (auto block = dyn_cast<qblock::BlockTensorType>(type))
@@ -156,10 +147,10 @@ struct OutlineDispatches : quant::impl::OutlineDispatchesBase<OutlineDispatches>
       return signalPassFailure();
     kernelsByBody.clear();
     kernelNames.clear();
-    DimNames dims(*forward);
+    DimsOfValues dims(*forward);
     SmallVector<Operation *> roots;
     for (Operation &op : forward->getBody().front())
-      if (!isView(&op) && !belongsToProgram(&op))
+      if (!isa<ViewOpInterface>(&op) && !belongsToProgram(&op))
         roots.push_back(&op);
     // Names of dimensions are read before the ops that carry them disappear.
     for (Operation *root : roots)
@@ -175,13 +166,14 @@ private:
   llvm::StringMap<func::FuncOp> kernelsByBody;
   llvm::StringMap<int> kernelNames;
 
-  LogicalResult outline(Operation *root, DimNames &dims) {
+  LogicalResult outline(Operation *root, DimsOfValues &dims) {
     Candidate candidate(root);
-    Value rows = root->getNumResults() ? root->getResult(0) : root->getNumOperands() ? root->getOperand(0) : Value();
-    FailureOr<AffineMap> grid = gridOf(root, rows ? dims.of(rows) : StringAttr());
-    if (failed(grid))
+    KernelOpInterface op = getKernelOp(root);
+    AffineExpr blocks = op ? gridOf(op, dims) : AffineExpr();
+    if (!blocks)
       return root->emitError("no kernel can be made of ") << root->getName();
-    func::FuncOp kernel = unique(buildKernel(candidate, dims, *grid), root);
+    func::FuncOp kernel = unique(buildKernel(candidate, dims, AffineMap::get(program::kNumDims, 0, blocks)), op);
+    ++dispatches;
     OpBuilder builder(root);
     std::string label = labelOf(root->getLoc()).str();
     if (label.empty())
@@ -190,14 +182,14 @@ private:
                                                 kernel.getSymName(), candidate.inputs.getArrayRef(), label, nullptr);
     auto outputs = dispatch.getOutputs().begin();
     for (Value result : root->getResults()) {
-      StringAttr name = dims.of(result);
+      std::optional<program::Dim> dim = dims.of(result);
       if (auto block = dyn_cast<qblock::BlockTensorType>(result.getType())) {
         Value data = *outputs++, scale = *outputs++;
-        dims.set(data, name);
-        dims.set(scale, name);
+        dims.set(data, dim);
+        dims.set(scale, dim);
         result.replaceAllUsesWith(qblock::AssembleOp::create(builder, root->getLoc(), block, data, scale, Value()));
       } else {
-        dims.set(*outputs, name);
+        dims.set(*outputs, dim);
         result.replaceAllUsesWith(*outputs++);
       }
     }
@@ -205,8 +197,15 @@ private:
     return success();
   }
 
+  /// The blocks of a kernel: one for each of the op's rows, tokens if nothing counts them, unless the op says otherwise.
+  static AffineExpr gridOf(KernelOpInterface op, DimsOfValues &dims) {
+    Value rows = op.getCountedRows();
+    program::Dim dim = (rows ? dims.of(rows) : std::nullopt).value_or(program::Dim::Tokens);
+    return op.getGrid(getAffineDimExpr(static_cast<unsigned>(dim), op->getContext()), kDefaultTileRows);
+  }
+
   /// A function of the candidate's inputs, not yet in the module.
-  func::FuncOp buildKernel(Candidate &candidate, DimNames &dims, AffineMap grid) {
+  func::FuncOp buildKernel(Candidate &candidate, DimsOfValues &dims, AffineMap grid) {
     Operation *root = candidate.root;
     OpBuilder builder(root->getContext());
     SmallVector<Type> results;
@@ -220,8 +219,8 @@ private:
     IRMapping mapping;
     for (auto [input, argument] : llvm::zip_equal(candidate.inputs, body->getArguments())) {
       mapping.map(input, argument);
-      if (StringAttr name = dims.of(input))
-        kernel.setArgAttr(argument.getArgNumber(), program::kDimAttr, name);
+      if (std::optional<program::Dim> dim = dims.of(input))
+        kernel.setArgAttr(argument.getArgNumber(), program::kDimAttr, program::DimAttr::get(root->getContext(), *dim));
     }
     builder.setInsertionPointToStart(body);
     for (Operation *view : candidate.views)
@@ -231,20 +230,20 @@ private:
     for (auto [original, result] : llvm::zip_equal(root->getResults(), compute->getResults())) {
       size_t first = returned.size();
       if (isa<qblock::BlockTensorType>(result.getType()))
-        llvm::append_range(returned, qblock::StorageOp::create(builder, root->getLoc(), storageTypes(result.getType()), result)
-                                         ->getResults());
+        llvm::append_range(
+            returned, qblock::StorageOp::create(builder, root->getLoc(), storageTypes(result.getType()), result)->getResults());
       else
         returned.push_back(result);
-      if (StringAttr name = dims.of(original))
+      if (std::optional<program::Dim> dim = dims.of(original))
         for (size_t index = first; index < returned.size(); ++index)
-          kernel.setResultAttr(index, program::kDimAttr, name);
+          kernel.setResultAttr(index, program::kDimAttr, program::DimAttr::get(root->getContext(), *dim));
     }
     func::ReturnOp::create(builder, root->getLoc(), returned);
     return kernel;
   }
 
   /// The kernel already there that equals `kernel`, or `kernel` under a new name.
-  func::FuncOp unique(func::FuncOp kernel, Operation *root) {
+  func::FuncOp unique(func::FuncOp kernel, KernelOpInterface root) {
     std::string body;
     llvm::raw_string_ostream out(body);
     kernel->print(out);
@@ -258,6 +257,7 @@ private:
       name = base + "_" + std::to_string(++kernelNames[base]);
     kernel.setSymName(name);
     getOperation().push_back(kernel);
+    ++kernels;
     return known = kernel;
   }
 

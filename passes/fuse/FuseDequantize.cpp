@@ -26,18 +26,6 @@ using namespace quant::qblock;
 
 namespace {
 
-/// The operands of `op` that may be block-scaled: its weights.
-SmallVector<OpOperand *> weightOperands(Operation *op) {
-  return TypeSwitch<Operation *, SmallVector<OpOperand *>>(op)
-      .Case<MatmulOp, GroupedMatmulOp>([](auto matmul) { return SmallVector<OpOperand *>{&matmul.getWMutable()}; })
-      .Case<deepseek::MlaAttentionOp, deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(
-          [](auto attention) { return SmallVector<OpOperand *>{&attention.getKvBMutable()}; })
-      .Case<deepseek::ExpertsOp>([](auto experts) {
-        return SmallVector<OpOperand *>{&experts.getGateMutable(), &experts.getUpMutable(), &experts.getDownMutable()};
-      })
-      .Default([](Operation *) { return SmallVector<OpOperand *>(); });
-}
-
 bool isFloatCast(Operation *op) { return isa<arith::ExtFOp, arith::TruncFOp>(op); }
 
 /// A reshape keeps blocks whole if each group of dimensions has at most one that is not 1.
@@ -153,18 +141,19 @@ bool comesFromDequantize(Value value) {
 
 struct FuseDequantize : quant::impl::FuseDequantizeBase<FuseDequantize> {
   void runOnOperation() override {
-    getOperation().walk([](Operation *op) {
-      for (OpOperand *weight : weightOperands(op))
+    getOperation().walk([&](WeightsOpInterface op) {
+      for (OpOperand *weight : op.getWeightOperands())
         if (!isa<BlockTensorType>(weight->get().getType()))
           fuse(op, *weight);
     });
   }
 
-  static void fuse(Operation *op, OpOperand &weight) {
+  void fuse(Operation *op, OpOperand &weight) {
     OpBuilder builder(op);
     BlockScaledSource search(builder);
     if (Value source = search.find(weight.get())) {
       weight.set(source);
+      ++fused;
     } else if (search.blocker && comesFromDequantize(weight.get())) {
       InFlightDiagnostic remark = op->emitRemark("dequantize not fused: operand ")
                                   << weight.getOperandNumber() << " is changed in a way that does not keep blocks whole";

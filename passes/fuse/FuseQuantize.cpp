@@ -22,38 +22,47 @@ using namespace quant;
 namespace {
 
 /// Gives the producer of a quantize's source a second, quantized result.
-template <typename ProducerOp>
-struct FuseQuantizeInto : OpRewritePattern<qblock::QuantizeOp> {
-  using OpRewritePattern::OpRewritePattern;
+struct FuseIntoProducer : OpRewritePattern<qblock::QuantizeOp> {
+  FuseIntoProducer(MLIRContext *context, Pass::Statistic &fused) : OpRewritePattern(context), fused(fused) {}
 
   LogicalResult matchAndRewrite(qblock::QuantizeOp quantize, PatternRewriter &rewriter) const override {
-    auto producer = quantize.getSource().getDefiningOp<ProducerOp>();
+    auto producer = quantize.getSource().getDefiningOp<QuantizingOpInterface>();
     if (!producer)
       return rewriter.notifyMatchFailure(quantize, "the source is not made by an op that can quantize");
+    Value known = producer.getQuantized();
     bool alike = producer.getAmaxFloor() == quantize.getAmaxFloor() && producer.getPowerOfTwo() == quantize.getPowerOfTwo();
-    if (producer.getQuantized() && producer.getQuantized().getType() == quantize.getType() && alike) {
-      rewriter.replaceOp(quantize, producer.getQuantized());
-      return success();
-    }
-    if (producer.getQuantized())
+    if (known && (known.getType() != quantize.getType() || !alike))
       return rewriter.notifyMatchFailure(quantize, "the producer already quantizes, to another scheme");
+    if (!known)
+      known = addQuantizedResult(producer, quantize, rewriter);
+    rewriter.replaceOp(quantize, known);
+    ++fused;
+    return success();
+  }
+
+private:
+  Pass::Statistic &fused;
+
+  /// Replaces the producer by one that quantizes as `quantize` does; returns the quantized result.
+  static Value addQuantizedResult(QuantizingOpInterface producer, qblock::QuantizeOp quantize, PatternRewriter &rewriter) {
     rewriter.setInsertionPoint(producer);
-    SmallVector<Type> types{producer.getResult().getType(), quantize.getType()};
-    auto fused = ProducerOp::create(rewriter, rewriter.getFusedLoc({producer.getLoc(), quantize.getLoc()}), types,
-                                    producer->getOperands(), producer->getAttrs());
+    OperationState state(rewriter.getFusedLoc({producer->getLoc(), quantize.getLoc()}), producer->getName());
+    state.addOperands(producer->getOperands());
+    state.addAttributes(producer->getAttrs());
+    state.addTypes({producer->getResult(0).getType(), quantize.getType()});
+    auto fused = cast<QuantizingOpInterface>(rewriter.create(state));
     fused.setAmaxFloorAttr(quantize.getAmaxFloorAttr());
     fused.setPowerOfTwo(quantize.getPowerOfTwo());
-    rewriter.replaceOp(quantize, fused.getQuantized());
-    rewriter.replaceAllUsesWith(producer.getResult(), fused.getResult());
+    rewriter.replaceAllUsesWith(producer->getResult(0), fused->getResult(0));
     rewriter.eraseOp(producer);
-    return success();
+    return fused.getQuantized();
   }
 };
 
 struct FuseQuantize : quant::impl::FuseQuantizeBase<FuseQuantize> {
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    patterns.add<FuseQuantizeInto<deepseek::RmsNormOp>, FuseQuantizeInto<deepseek::SwigluOp>>(&getContext());
+    patterns.add<FuseIntoProducer>(&getContext(), fused);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -112,8 +112,10 @@ struct MergeProjections : quant::impl::MergeProjectionsBase<MergeProjections> {
     });
     for (auto &[input, groups] : byInput)
       for (Group &group : groups)
-        if (group.size() > 1 && orderForJoining(group) && canHoistAll(group))
+        if (group.size() > 1 && orderForJoining(group) && canHoistAll(group)) {
+          merged += group.size() - 1;
           merge(group);
+        }
   }
 };
 

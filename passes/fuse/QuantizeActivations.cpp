@@ -36,7 +36,7 @@ struct QuantizeActivations : quant::impl::QuantizeActivationsBase<QuantizeActiva
       getOperation().emitError("unknown result-type '") << resultType.getValue() << "': f32 or bf16";
       return signalPassFailure();
     }
-    if (scaleLayout != "row_major" && scaleLayout != kKMajor) {
+    if (scaleLayout != "row_major" && scaleLayout != stringifyScaleLayout(ScaleLayout::KMajor)) {
       getOperation().emitError("unknown scale-layout '") << scaleLayout.getValue() << "': row_major or k_major";
       return signalPassFailure();
     }
@@ -79,7 +79,7 @@ private:
       SmallVector<int64_t> block(type.getRank(), 1);
       block.back() = group;
       auto result = BlockTensorType::get(type.getShape(), builder.getType<Float8E4M3FNType>(), block, builder.getF32Type(),
-                                         Type(), scaleLayout == kKMajor);
+                                         Type(), scaleLayout == stringifyScaleLayout(ScaleLayout::KMajor));
       auto quantize = QuantizeOp::create(builder, op->getLoc(), result, x.get());
       // As DeepGEMM on Hopper: scales are powers of two, but stored as f32.
       quantize.setPowerOfTwo(scaleFormat == "ue8m0");

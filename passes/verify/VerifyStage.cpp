@@ -34,11 +34,12 @@ LogicalResult verifyFused(ModuleOp module) {
       op->emitError("stage fused: must have been decomposed");
       return WalkResult::interrupt();
     }
-    bool reads = isa<qblock::MatmulOp, qblock::GroupedMatmulOp, deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op);
-    if (reads && op->getOperand(1).getDefiningOp<qblock::DequantizeOp>()) {
-      op->emitError("stage fused: reads a dequantized weight");
-      return WalkResult::interrupt();
-    }
+    auto reader = dyn_cast<WeightsOpInterface>(op);
+    for (OpOperand *weight : reader ? reader.getWeightOperands() : SmallVector<OpOperand *>())
+      if (weight->get().getDefiningOp<qblock::DequantizeOp>()) {
+        op->emitError("stage fused: reads a dequantized weight");
+        return WalkResult::interrupt();
+      }
     return WalkResult::advance();
   });
   return failure(result.wasInterrupted());

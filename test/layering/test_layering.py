@@ -48,9 +48,10 @@ class Rule:
 
 #: The first rule that fits a file counts.
 RULES = (
-    Rule(("dialects/qblock",), ("mlir", "llvm", "dialects/qblock", "dialects/pch.h"), BACKEND),
-    Rule(("dialects/program",), ("mlir", "llvm", "dialects/program", "dialects/pch.h"), BACKEND),
-    Rule(("dialects/deepseek",), ("mlir", "llvm", "dialects/deepseek", "dialects/qblock", "dialects/pch.h"), BACKEND),
+    Rule(("dialects/kernel",), ("mlir", "llvm", "dialects/kernel", "dialects/pch.h"), BACKEND),
+    Rule(("dialects/qblock",), ("mlir", "llvm", "dialects/qblock", "dialects/kernel", "dialects/pch.h"), BACKEND),
+    Rule(("dialects/program",), ("mlir", "llvm", "dialects/program", "dialects/pch.h", "runtime/abi", "nlohmann"), BACKEND),
+    Rule(("dialects/deepseek",), ("mlir", "llvm", "dialects/deepseek", "dialects/kernel", "dialects/qblock", "dialects/pch.h"), BACKEND),
     Rule(("dialects/hopper",), ("mlir", "llvm", "dialects/hopper", "dialects/qblock", "dialects/pch.h"), BACKEND),
     Rule(("dialects",), ("mlir", "llvm", "dialects"), BACKEND),
     Rule(("models/builder",), ("mlir", "llvm", "dialects", "models", "runtime/checkpoint", "runtime/abi"), BACKEND),

@@ -5,7 +5,7 @@
 // CHECK-DAG: #[[$OUTPUTS:.*]] = affine_map<(d0, d1, d2, d3) -> (d2)>
 // CHECK-DAG: #[[$BLOCKS:.*]] = affine_map<(d0, d1, d2, d3) -> (3)>
 // CHECK-LABEL: func.func @forward
-func.func @forward(%x: tensor<?x64xf32> {program.dim = "tokens"}, %outputs: index {program.dim = "outputs"}) -> tensor<?x300xf32> {
+func.func @forward(%x: tensor<?x64xf32> {program.dim = #program.dim<tokens>}, %outputs: index {program.dim = #program.dim<outputs>}) -> tensor<?x300xf32> {
   // CHECK: program.dispatch @rms_norm_64(%{{.*}}, %{{.*}}) "layer 0 input_layernorm"
   // CHECK: program.dispatch @rms_norm_64(%{{.*}}, %{{.*}}) "layer 1 input_layernorm"
   // Another eps is another kernel, of another name.
@@ -27,12 +27,12 @@ func.func @forward(%x: tensor<?x64xf32> {program.dim = "tokens"}, %outputs: inde
   return %4 : tensor<?x300xf32>
 }
 
-// CHECK: func.func private @rms_norm_64(%{{.*}}: tensor<?x64xf32> {program.dim = "tokens"}, %{{.*}}: tensor<64xbf16>) -> (tensor<?x64xf32> {program.dim = "tokens"})
+// CHECK: func.func private @rms_norm_64(%{{.*}}: tensor<?x64xf32> {program.dim = #program.dim<tokens>}, %{{.*}}: tensor<64xbf16>) -> (tensor<?x64xf32> {program.dim = #program.dim<tokens>})
 // CHECK-SAME: program.grid = #[[$TOKENS]]
 // CHECK: func.func private @rms_norm_64_1
-// CHECK: func.func private @last_tokens_64({{.*}}"tokens"{{.*}}: index {program.dim = "outputs"}) -> (tensor<?x64xf32> {program.dim = "outputs"})
+// CHECK: func.func private @last_tokens_64({{.*}}#program.dim<tokens>{{.*}}: index {program.dim = #program.dim<outputs>}) -> (tensor<?x64xf32> {program.dim = #program.dim<outputs>})
 // CHECK-SAME: program.grid = #[[$OUTPUTS]]
-// CHECK: func.func private @matmul_f8E4M3FN_300x64(%{{.*}}: tensor<?x64xf32> {program.dim = "outputs"}, {{.*}}) -> (tensor<?x300xf32> {program.dim = "outputs"})
+// CHECK: func.func private @matmul_f8E4M3FN_300x64(%{{.*}}: tensor<?x64xf32> {program.dim = #program.dim<outputs>}, {{.*}}) -> (tensor<?x300xf32> {program.dim = #program.dim<outputs>})
 // CHECK-SAME: program.grid = #[[$BLOCKS]]
 // CHECK: qblock.assemble
 // CHECK: qblock.matmul
@@ -44,8 +44,8 @@ func.func @forward(%x: tensor<?x64xf32> {program.dim = "tokens"}, %outputs: inde
 // CHECK-DAG: #[[$HEADS:.*]] = affine_map<(d0, d1, d2, d3) -> (2)>
 // CHECK-DAG: #[[$TOKENS_HEADS:.*]] = affine_map<(d0, d1, d2, d3) -> (d0 * 2)>
 // CHECK-LABEL: func.func @forward
-func.func @forward(%q: tensor<?x48xf32> {program.dim = "tokens"}, %kv_a: tensor<?x40xf32> {program.dim = "tokens"}, %rope: tensor<?x8xf32> {program.dim = "tokens"},
-                   %position: index {program.dim = "position"}) -> tensor<?x32xf32> {
+func.func @forward(%q: tensor<?x48xf32> {program.dim = #program.dim<tokens>}, %kv_a: tensor<?x40xf32> {program.dim = #program.dim<tokens>}, %rope: tensor<?x8xf32> {program.dim = #program.dim<tokens>},
+                   %position: index {program.dim = #program.dim<position>}) -> tensor<?x32xf32> {
   %g = program.weight "g" : tensor<32xbf16>
   %kv_b = program.weight "kv_b" : tensor<64x32xf32>
   %cache = program.cache "kv.0" : memref<?x40xf32>
@@ -57,7 +57,7 @@ func.func @forward(%q: tensor<?x48xf32> {program.dim = "tokens"}, %kv_a: tensor<
   %2 = deepseek.mla_expand %1, %kv_b {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16} : (tensor<?x64xf32>, tensor<64x32xf32>) -> tensor<?x32xf32>
   return %2 : tensor<?x32xf32>
 }
-// CHECK: func.func private @latent_append_40({{.*}}: memref<?x40xf32> {program.dim = "context"}
+// CHECK: func.func private @latent_append_40({{.*}}: memref<?x40xf32> {program.dim = #program.dim<context>}
 // CHECK: func.func private @mla_absorb_64({{.*}}program.grid = #[[$HEADS]]
 // CHECK: func.func private @mla_core_64({{.*}}program.grid = #[[$TOKENS_HEADS]]
 // CHECK: func.func private @mla_expand_32({{.*}}program.grid = #[[$HEADS]]
@@ -68,9 +68,9 @@ func.func @forward(%q: tensor<?x48xf32> {program.dim = "tokens"}, %kv_a: tensor<
 // CHECK-LABEL: func.func @forward
 // CHECK: %[[Q:.*]]:2 = program.dispatch @quantize_f8E4M3FN_64(%{{.*}}) "qblock.quantize" : (tensor<?x64xf32>) -> (tensor<?x64xf8E4M3FN>, tensor<?x1xf32>)
 // CHECK: program.dispatch @matmul_f8E4M3FN_300x64(%[[Q]]#0, %[[Q]]#1, %{{.*}}, %{{.*}})
-// CHECK: func.func private @quantize_f8E4M3FN_64({{.*}}) -> (tensor<?x64xf8E4M3FN> {program.dim = "tokens"}, tensor<?x1xf32> {program.dim = "tokens"})
+// CHECK: func.func private @quantize_f8E4M3FN_64({{.*}}) -> (tensor<?x64xf8E4M3FN> {program.dim = #program.dim<tokens>}, tensor<?x1xf32> {program.dim = #program.dim<tokens>})
 // CHECK: qblock.storage
-func.func @forward(%x: tensor<?x64xf32> {program.dim = "tokens"}, %d: tensor<300x64xf8E4M3FN>, %s: tensor<3x1xf32>) -> tensor<?x300xf32> {
+func.func @forward(%x: tensor<?x64xf32> {program.dim = #program.dim<tokens>}, %d: tensor<300x64xf8E4M3FN>, %s: tensor<3x1xf32>) -> tensor<?x300xf32> {
   %q = qblock.quantize %x : tensor<?x64xf32> -> !qblock.tensor<?x64xf8E4M3FN, block<1x128>, f32>
   %w = qblock.assemble %d, %s : (tensor<300x64xf8E4M3FN>, tensor<3x1xf32>) -> !qblock.tensor<300x64xf8E4M3FN, block<128x128>, f32>
   %y = qblock.matmul %q, %w : (!qblock.tensor<?x64xf8E4M3FN, block<1x128>, f32>, !qblock.tensor<300x64xf8E4M3FN, block<128x128>, f32>) -> tensor<?x300xf32>
@@ -83,7 +83,7 @@ func.func @forward(%x: tensor<?x64xf32> {program.dim = "tokens"}, %d: tensor<300
 // CHECK: program.dispatch @swiglu_64_1
 // CHECK: func.func private @swiglu_64(i32)
 // CHECK: func.func private @swiglu_64_1(
-func.func @forward(%x: tensor<?x64xf32> {program.dim = "tokens"}) -> tensor<?x64xf32> {
+func.func @forward(%x: tensor<?x64xf32> {program.dim = #program.dim<tokens>}) -> tensor<?x64xf32> {
   %y = deepseek.swiglu %x, %x : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
   return %y : tensor<?x64xf32>
 }

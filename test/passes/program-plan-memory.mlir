@@ -5,7 +5,7 @@
 // CHECK-LABEL: @forward
 // SMALL-SAME: program.max_tokens = 4 : i64, program.workspace_bytes = 768 : i64
 // LARGE-SAME: program.max_tokens = 8 : i64, program.workspace_bytes = 1536 : i64
-func.func @forward(%x: tensor<?x16xf32> {program.dim = "tokens"}) -> tensor<?x16xf32> {
+func.func @forward(%x: tensor<?x16xf32> {program.dim = #program.dim<tokens>}) -> tensor<?x16xf32> {
   // `b2`, twice as wide, is placed first, at 0; `a` beside it; `c` takes the place of `a`.
   // SMALL: "a" {placement = array<i64: 512>}
   // LARGE: "a" {placement = array<i64: 1024>}

@@ -32,7 +32,7 @@ module attributes {program.stage = "baked"} {}
 module {}
 
 //--- no-kernel.mlir
-func.func @forward(%x: tensor<?x4xf32> {program.dim = "tokens"}) -> tensor<?x4xf32> {
+func.func @forward(%x: tensor<?x4xf32> {program.dim = #program.dim<tokens>}) -> tensor<?x4xf32> {
   // KERNEL: error: no kernel can be made of arith.mulf
   %0 = arith.mulf %x, %x : tensor<?x4xf32>
   return %0 : tensor<?x4xf32>

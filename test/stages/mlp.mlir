@@ -48,7 +48,7 @@
 // AVX2-NOT: vpermi2var
 // AVX2: arith.extf {{.*}} : vector<16xf16> to vector<16xf32>
 
-func.func @forward(%ids: tensor<?xi32> {program.dim = "tokens"}, %position: index {program.dim = "position"}, %outputs: index {program.dim = "outputs"}) -> (tensor<?x300xf32> {program.dim = "outputs"}) attributes {program.max_context = 64 : i64} {
+func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, %outputs: index {program.dim = #program.dim<outputs>}) -> (tensor<?x300xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
   %table = program.weight "model.embed_tokens.weight" : tensor<512x300xbf16>
   %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x300xbf16>) -> tensor<?x300xf32>
   %gd = program.weight "mlp.gate_proj.weight" : tensor<256x300xf8E4M3FN>

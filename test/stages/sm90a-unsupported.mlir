@@ -1,13 +1,13 @@
 // A kernel that sm_90a has no code for says why; the others are lowered all the same.
 // RUN: quant-opt %s --stage=target --stage-options=target=sm_90a | FileCheck %s
 
-// CHECK: func.func private @embed_320({{.*}} program.launch = "{
+// CHECK: func.func private @embed_320({{.*}} program.launch = {
 // CHECK: func.func private @matmul_i8_256x320({{.*}} program.unsupported = "a weight is stored as i8, which kernels do not read"
 // CHECK: gpu.module @sm_90a
 // CHECK: llvm.func @embed_320(
 // CHECK-NOT: llvm.func @matmul_i8_256x320(
 
-func.func @forward(%ids: tensor<?xi32> {program.dim = "tokens"}, %position: index {program.dim = "position"}, %outputs: index {program.dim = "outputs"}) -> (tensor<?x256xf32> {program.dim = "outputs"}) attributes {program.max_context = 64 : i64} {
+func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, %outputs: index {program.dim = #program.dim<outputs>}) -> (tensor<?x256xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
   %table = program.weight "model.embed_tokens.weight" : tensor<512x320xbf16>
   %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x320xbf16>) -> tensor<?x320xf32>
   %d = program.weight "mlp.up_proj.weight" : tensor<256x320xi8>

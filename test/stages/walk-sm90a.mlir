@@ -22,9 +22,9 @@
 // TILED: arith.truncf {{.*}} : tensor<?x512xf32> to tensor<?x512xbf16>
 
 // Matmuls on the tensor cores, the rest without.
-// TARGET: func.func private @embed_320({{.*}} program.launch = "{
-// TARGET: func.func private @matmul_f8E4M3FN_512x320({{.*}} program.launch = "{
-// TARGET: func.func private @matmul_f8E4M3FN_320x256({{.*}} program.launch = "{
+// TARGET: func.func private @embed_320({{.*}} program.launch = {
+// TARGET: func.func private @matmul_f8E4M3FN_512x320({{.*}} program.launch = {
+// TARGET: func.func private @matmul_f8E4M3FN_320x256({{.*}} program.launch = {
 // TARGET: gpu.module @sm_90a
 // The cost model chooses the tile.
 // TARGET: llvm.func @sm90_fp8_gemm_1d2d_n512_k320_bm
@@ -33,12 +33,12 @@
 // TARGET: llvm.func @sm90_fp8_gemm_1d2d_n320_k256_bm
 
 // Activations that are not quantized: no tensor cores.
-// BF16: @matmul_f8E4M3FN_512x320({{.*}} program.launch = "{
+// BF16: @matmul_f8E4M3FN_512x320({{.*}} program.launch = {
 // BF16-NOT: wgmma
 // BF16: llvm.func @matmul_f8E4M3FN_512x320(
 // BF16-NOT: wgmma
 
-func.func @forward(%ids: tensor<?xi32> {program.dim = "tokens"}, %position: index {program.dim = "position"}, %outputs: index {program.dim = "outputs"}) -> (tensor<?x320xf32> {program.dim = "outputs"}) attributes {program.max_context = 64 : i64} {
+func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, %outputs: index {program.dim = #program.dim<outputs>}) -> (tensor<?x320xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
   %table = program.weight "model.embed_tokens.weight" : tensor<512x320xbf16>
   %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x320xbf16>) -> tensor<?x320xf32>
   %gd = program.weight "mlp.gate_proj.weight" : tensor<256x320xf8E4M3FN>

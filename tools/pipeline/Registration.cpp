@@ -38,6 +38,7 @@
 using namespace mlir;
 
 void quant::registerDialects(DialectRegistry &registry) {
+  registerKernelInterfaces(registry);
   registry.insert<qblock::QBlockDialect, deepseek::DeepSeekDialect, program::ProgramDialect>();
   registry.insert<affine::AffineDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, linalg::LinalgDialect,
                   LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,

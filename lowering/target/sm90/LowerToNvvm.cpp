@@ -7,6 +7,7 @@
 
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/hopper/Hopper.h"
+#include "dialects/program/LaunchAttr.h"
 #include "dialects/program/Program.h"
 #include "lowering/target/sm90/CostModel.h"
 #include "lowering/target/sm90/NvvmSupport.h"
@@ -54,24 +55,6 @@ Result<nvvm::GemmProblem> problemOf(func::FuncOp kernel, qblock::MatmulAccOp mat
   return nvvm::GemmProblem{.n = shape[0], .k = shape[1], .allowSplitK = false};
 }
 
-/// A kernel and the numbers of rows that it is for.
-struct GemmKernel {
-  int64_t minM, maxM;
-  nvvm::LaunchRecipe recipe;
-};
-
-/// One recipe, or a list of them with the M that each is for (docs/module-format.md). The last one is for every M beyond, too.
-nlohmann::ordered_json launchJson(ArrayRef<GemmKernel> kernels) {
-  if (kernels.size() == 1)
-    return kernels.front().recipe.toJson();
-  auto list = nlohmann::ordered_json::array();
-  for (const GemmKernel &kernel : kernels) {
-    int64_t maxM = &kernel == &kernels.back() ? kernel.recipe.limits.at("M") : kernel.maxM;
-    list.push_back({{"m", {kernel.minM, maxM}}, {"launch", kernel.recipe.toJson()}});
-  }
-  return list;
-}
-
 struct LowerToNvvm : quant::impl::LowerToNvvmBase<LowerToNvvm> {
   using LowerToNvvmBase::LowerToNvvmBase;
 
@@ -95,14 +78,15 @@ struct LowerToNvvm : quant::impl::LowerToNvvmBase<LowerToNvvm> {
 private:
   void lower(func::FuncOp kernel, gpu::GPUModuleOp kernels) {
     Builder builder(&getContext());
-    Result<nlohmann::ordered_json> launch = buildGemms(kernels, kernel).map(launchJson);
+    auto attributeOf = [&](const auto &launch) { return program::getLaunchAttr(&getContext(), launch); };
+    Result<Attribute> launch = buildGemms(kernels, kernel).map(attributeOf);
     if (!launch) // What the tensor cores do not do, or not yet.
-      launch = nvvm::buildSimt(kernels, kernel).map([](const nvvm::LaunchRecipe &recipe) { return recipe.toJson(); });
+      launch = nvvm::buildSimt(kernels, kernel).map(attributeOf);
     if (!launch) {
       kernel->setAttr(program::kUnsupportedAttr, builder.getStringAttr(launch.error().message));
       return;
     }
-    kernel->setAttr(program::kLaunchAttr, builder.getStringAttr(launch->dump()));
+    kernel->setAttr(program::kLaunchAttr, *launch);
     kernel.eraseBody();
   }
 
@@ -122,7 +106,7 @@ private:
     return variants;
   }
 
-  Result<std::vector<GemmKernel>> buildGemms(gpu::GPUModuleOp kernels, func::FuncOp kernel) {
+  Result<std::vector<program::LaunchVariant>> buildGemms(gpu::GPUModuleOp kernels, func::FuncOp kernel) {
     qblock::MatmulAccOp matmul;
     kernel.walk([&](qblock::MatmulAccOp op) { matmul = op; });
     if (!matmul)
@@ -130,7 +114,7 @@ private:
     auto variants = problemOf(kernel, matmul).and_then([&](const nvvm::GemmProblem &problem) { return variantsOf(problem); });
     if (!variants)
       return tl::unexpected(variants.error());
-    std::vector<GemmKernel> built;
+    std::vector<program::LaunchVariant> built;
     // A kernel may serve several ranges.
     std::map<std::string, nvvm::LaunchRecipe> recipes;
     for (const nvvm::GemmVariant &variant : *variants) {
@@ -143,6 +127,8 @@ private:
       }
       built.push_back({variant.minM, variant.maxM, recipes.at(name)});
     }
+    // The last kernel is for every M beyond, too.
+    built.back().last = built.back().recipe.limits.at("M");
     return built;
   }
 

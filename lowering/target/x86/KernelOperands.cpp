@@ -71,8 +71,7 @@ Rows KernelOperands::resultRows(unsigned index) const {
 
 Value KernelOperands::resultRowCount() const {
   func::FuncOp function = kernel;
-  auto name = function.getResultAttrOfType<StringAttr>(0, program::kDimAttr);
-  return name && name == abi::kDimNames[static_cast<int>(abi::Dim::Outputs)] ? outputs() : tokens();
+  return program::getRowDim(function) == program::Dim::Outputs ? outputs() : tokens();
 }
 
 FailureOr<Weight> KernelOperands::weight(Value value) const {

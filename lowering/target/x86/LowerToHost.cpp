@@ -128,7 +128,7 @@ struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
 
 private:
   LogicalResult lower(func::FuncOp kernel, const HostIsa &target) {
-    Operation *op = deepseek::getComputedOp(kernel);
+    Operation *op = getComputedOp(kernel);
     if (!op)
       return kernel.emitError("computes nothing that the host knows");
     if (failed(checkTypes(kernel, op)))

@@ -75,3 +75,74 @@ func.func @placement() {
   return
 }
 func.func private @k() -> tensor<4xf32>
+
+// -----
+
+// expected-error @+1 {{program.dim must be one of #program.dim<tokens>, <position>, <outputs>, <context>, not "tokens"}}
+func.func private @untyped_dim(tensor<?x64xf32> {program.dim = "tokens"})
+
+// -----
+
+// expected-error @+2 {{expected ::quant::program::Dim to be one of}}
+// expected-error @+1 {{failed to parse Program_DimAttr parameter 'value'}}
+func.func private @misspelt_dim(tensor<?x64xf32> {program.dim = #program.dim<token>})
+
+// -----
+
+// expected-error @+1 {{program.dim is of an index or of a leading dimension, not of 'f32'}}
+func.func private @dim_of_scalar(f32 {program.dim = #program.dim<tokens>})
+
+// -----
+
+// expected-error @+1 {{there is no attribute 'program.dims' of arguments and results}}
+func.func private @misspelt_argument_attribute(index {program.dims = #program.dim<tokens>})
+
+// -----
+
+// expected-error @+1 {{there is no attribute 'program.gird'}}
+func.func private @misspelt_attribute() attributes {program.gird = affine_map<(d0, d1, d2, d3) -> (d0)>}
+
+// -----
+
+// expected-error @+1 {{program.grid must be an affine map of (tokens, position, outputs, context), not affine_map<(d0) -> (d0)>}}
+func.func private @grid() attributes {program.grid = affine_map<(d0) -> (d0)>}
+
+// -----
+
+// expected-error @+1 {{program.scratch_bytes must be an i64 that is not negative, not -1}}
+func.func private @scratch() attributes {program.scratch_bytes = -1 : i64}
+
+// -----
+
+// expected-error @+1 {{program.schedule must be a #program.schedule<...> or a list of them, not "simt"}}
+func.func private @schedule() attributes {program.schedule = "simt"}
+
+// -----
+
+// expected-error @+1 {{program.schedule: the schedules must be for M from 1 on without a gap; one for M = 17 is missing before #program.schedule<tensor, m = [18, 64]>}}
+func.func private @gap() attributes {program.schedule = [#program.schedule<tensor, m = [1, 16]>, #program.schedule<tensor, m = [18, 64]>]}
+
+// -----
+
+// expected-error @+1 {{program.schedule: the only schedule of a kernel is for every M}}
+func.func private @range() attributes {program.schedule = #program.schedule<tensor, m = [1, 16]>}
+
+// -----
+
+// expected-error @+1 {{tile must be array<i64: M, N, K> with 0 for all of a dimension, not 128 : i64}}
+func.func private @tile() attributes {program.schedule = #program.schedule<avx512, {tile = 128 : i64}>}
+
+// -----
+
+// expected-error @+1 {{m must be [first, last], not array<i64: 3, 1>}}
+func.func private @backwards() attributes {program.schedule = [#program.schedule<tensor, m = [3, 1]>]}
+
+// -----
+
+// expected-error @+1 {{program.launch: a recipe must be a dictionary, not "{}"}}
+func.func private @launch() attributes {program.launch = "{}"}
+
+// -----
+
+// expected-error @+1 {{program.launch: the recipe}}
+func.func private @incomplete_launch() attributes {program.launch = {kernel = "k"}}

@@ -5,10 +5,10 @@
 // CHECK: module attributes {program.stage = "dispatched"}
 module attributes {program.stage = "dispatched"} {
   // CHECK-LABEL: @forward
-  // CHECK-SAME: program.dim = "tokens"
+  // CHECK-SAME: program.dim = #program.dim<tokens>
   // CHECK-SAME: program.max_context = 64 : i64, program.max_tokens = 8 : i64, program.workspace_bytes = 2048 : i64
-  func.func @forward(%x: tensor<?x64xf32> {program.dim = "tokens"}, %p: index {program.dim = "position"})
-      -> (tensor<?x64xf32> {program.dim = "tokens"})
+  func.func @forward(%x: tensor<?x64xf32> {program.dim = #program.dim<tokens>}, %p: index {program.dim = #program.dim<position>})
+      -> (tensor<?x64xf32> {program.dim = #program.dim<tokens>})
       attributes {program.max_context = 64 : i64, program.max_tokens = 8 : i64, program.workspace_bytes = 2048 : i64} {
     // CHECK: program.weight "model.norm.weight" : tensor<64xbf16>
     %g = program.weight "model.norm.weight" : tensor<64xbf16>
@@ -34,3 +34,9 @@ module attributes {program.stage = "dispatched"} {
   // A kernel in the host ABI takes tables, whatever the dispatch's operands are.
   func.func private @lowered(!llvm.ptr, !llvm.ptr, !llvm.ptr, i64, i64) attributes {program.scratch_bytes = 0 : i64}
 }
+
+// CHECK-LABEL: @scheduled
+// CHECK-SAME: program.schedule = [#program.schedule<tensor, m = [1, 16], {block_m = 16 : i64, swap_ab}, why = "small M", next = "64 x 128">, #program.schedule<simt, m = [17, 4096]>]
+func.func private @scheduled() attributes {program.schedule = [
+  #program.schedule<tensor, m = [1, 16], {block_m = 16 : i64, swap_ab}, why = "small M", next = "64 x 128">,
+  #program.schedule<simt, m = [17, 4096]>]}

@@ -37,11 +37,11 @@ func.func private @blocks(!qblock.tensor<64x256xi8, block<?x?>, f32>, !qblock.te
 
 // CHECK-LABEL: @k_major_scales
 // CHECK-SAME: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>
-func.func @k_major_scales(%q: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>) -> tensor<?x3xf32, "k_major"> {
-  // CHECK: qblock.storage {{.*}} -> (tensor<?x300xf8E4M3FN>, tensor<?x3xf32, "k_major">)
+func.func @k_major_scales(%q: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>) -> tensor<?x3xf32, #qblock.layout<k_major>> {
+  // CHECK: qblock.storage {{.*}} -> (tensor<?x300xf8E4M3FN>, tensor<?x3xf32, #qblock.layout<k_major>>)
   %data, %scale = qblock.storage %q : !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>
-    -> (tensor<?x300xf8E4M3FN>, tensor<?x3xf32, "k_major">)
-  return %scale : tensor<?x3xf32, "k_major">
+    -> (tensor<?x300xf8E4M3FN>, tensor<?x3xf32, #qblock.layout<k_major>>)
+  return %scale : tensor<?x3xf32, #qblock.layout<k_major>>
 }
 
 // CHECK-LABEL: @zero_points

@@ -28,7 +28,7 @@ static std::string textOf(Type type) {
 }
 
 /// `size` is the name of the leading dimension where that is dynamic.
-static Operand operandOf(const std::string &name, ShapedType type, StringAttr size, bool written) {
+static Operand operandOf(const std::string &name, ShapedType type, program::Dim size, bool written) {
   Operand operand{name, textOf(type.getElementType()), written, {}};
   ArrayRef<int64_t> shape = type.getShape();
   if (isa<RankedTensorType>(type) && type.hasStaticShape() && shape.size() == 3) {
@@ -38,7 +38,7 @@ static Operand operandOf(const std::string &name, ShapedType type, StringAttr si
     return operand;
   }
   for (int64_t extent : shape)
-    operand.shape.push_back(ShapedType::isDynamic(extent) ? SizeExpr::dim(size ? size.getValue().str() : "tokens")
+    operand.shape.push_back(ShapedType::isDynamic(extent) ? SizeExpr::dim(program::stringifyDim(size).str())
                                                           : SizeExpr(extent));
   if (!qblock::isKMajor(type))
     return operand;
@@ -50,20 +50,24 @@ static Operand operandOf(const std::string &name, ShapedType type, StringAttr si
   return operand;
 }
 
+static bool writes(KernelOpInterface op, Value argument) {
+  return llvm::any_of(op->getOpOperands(),
+                      [&](OpOperand &operand) { return operand.get() == argument && op.writesTo(operand.getOperandNumber()); });
+}
+
 /// Arguments that are no sizes, then results: the order in which a dispatch has them.
-static std::vector<Operand> operandsOf(func::FuncOp kernel, Operation *op) {
+static std::vector<Operand> operandsOf(func::FuncOp kernel, KernelOpInterface op) {
   std::vector<Operand> operands;
-  auto add = [&](const std::string &name, Type type, StringAttr size, bool written) {
-    operands.push_back(operandOf(name, cast<ShapedType>(type), size, written));
+  auto add = [&](const std::string &name, Type type, std::optional<program::Dim> size, bool written) {
+    operands.push_back(operandOf(name, cast<ShapedType>(type), size.value_or(program::Dim::Tokens), written));
     operands.back().from = {static_cast<int>(operands.size()) - 1};
   };
   for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
     if (isa<ShapedType>(type)) {
-      bool written = isa<MemRefType>(type) && isa<deepseek::LatentAppendOp>(op);
-      add("in" + std::to_string(index), type, kernel.getArgAttrOfType<StringAttr>(index, program::kDimAttr), written);
+      add("in" + std::to_string(index), type, program::getArgumentDim(kernel, index), writes(op, kernel.getArgument(index)));
     }
   for (auto [index, type] : llvm::enumerate(kernel.getResultTypes()))
-    add("out" + std::to_string(index), type, kernel.getResultAttrOfType<StringAttr>(index, program::kDimAttr), true);
+    add("out" + std::to_string(index), type, program::getResultDim(kernel, index), true);
   return operands;
 }
 
@@ -149,7 +153,7 @@ static Result<void> emit(SimtContext &context, Operation *op) {
 }
 
 Result<LaunchRecipe> buildSimt(gpu::GPUModuleOp gpuModule, func::FuncOp kernel) {
-  Operation *op = deepseek::getComputedOp(kernel);
+  auto op = dyn_cast_or_null<KernelOpInterface>(getComputedOp(kernel));
   if (!op)
     return fail("the kernel computes nothing that has a lowering");
   Plan plan = planOf(kernel, op);

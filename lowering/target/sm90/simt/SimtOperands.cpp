@@ -115,13 +115,12 @@ SimtOperands::SimtOperands(SimtBuilder &b, func::FuncOp kernel, ArrayRef<Value> 
   results.append(pointers.begin(), pointers.end());
 }
 
-StringRef SimtOperands::rowSize(func::FuncOp kernel) {
-  auto name = kernel.getNumResults() ? kernel.getResultAttrOfType<StringAttr>(0, program::kDimAttr)
-                                     : kernel.getArgAttrOfType<StringAttr>(0, program::kDimAttr);
-  return name ? name.getValue() : "tokens";
-}
+StringRef SimtOperands::rowSize(func::FuncOp kernel) { return program::stringifyDim(program::getRowDim(kernel)); }
 
-Value SimtOperands::rowCount() const { return rowSize(kernel) == "outputs" ? outputs() : tokens(); }
+Value SimtOperands::rowCount() const {
+  func::FuncOp function = kernel;
+  return program::getRowDim(function) == program::Dim::Outputs ? outputs() : tokens();
+}
 
 Result<Value> SimtOperands::address(Value value) const {
   auto found = addresses.find(throughViews(value));

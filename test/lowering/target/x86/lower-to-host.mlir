@@ -13,7 +13,7 @@
 // 40 columns are two vectors of 16 and one of 8.
 // CHECK: arith.addf %{{.*}}, %{{.*}} : vector<8xf32>
 // CHECK-NOT: tensor<
-func.func private @add(%x: tensor<?x40xf32> {program.dim = "tokens"}) -> (tensor<?x40xf32> {program.dim = "tokens"}) attributes {program.grid = #rows} {
+func.func private @add(%x: tensor<?x40xf32> {program.dim = #program.dim<tokens>}) -> (tensor<?x40xf32> {program.dim = #program.dim<tokens>}) attributes {program.grid = #rows} {
   %y = arith.addf %x, %x : tensor<?x40xf32>
   return %y : tensor<?x40xf32>
 }
@@ -26,8 +26,8 @@ func.func private @add(%x: tensor<?x40xf32> {program.dim = "tokens"}) -> (tensor
 // AVX2: arith.extf %{{.*}} : vector<16xf16> to vector<16xf32>
 // CHECK: math.fma %{{.*}}, %{{.*}}, %{{.*}} : vector<16xf32>
 // CHECK: vector.reduction <add>
-func.func private @matmul_f8(%x: tensor<?x256xf32> {program.dim = "tokens"}, %d: tensor<300x256xf8E4M3FN>, %s: tensor<3x2xf32>)
-    -> (tensor<?x300xf32> {program.dim = "tokens"}) attributes {program.grid = #blocks} {
+func.func private @matmul_f8(%x: tensor<?x256xf32> {program.dim = #program.dim<tokens>}, %d: tensor<300x256xf8E4M3FN>, %s: tensor<3x2xf32>)
+    -> (tensor<?x300xf32> {program.dim = #program.dim<tokens>}) attributes {program.grid = #blocks} {
   %w = qblock.assemble %d, %s : (tensor<300x256xf8E4M3FN>, tensor<3x2xf32>) -> !qblock.tensor<300x256xf8E4M3FN, block<128x128>, f32>
   %y = qblock.matmul %x, %w : (tensor<?x256xf32>, !qblock.tensor<300x256xf8E4M3FN, block<128x128>, f32>) -> tensor<?x300xf32>
   return %y : tensor<?x300xf32>
@@ -39,8 +39,8 @@ func.func private @matmul_f8(%x: tensor<?x256xf32> {program.dim = "tokens"}, %d:
 // CHECK: vector.shuffle {{.*}} : vector<8xi8>, vector<8xi8>
 // CHECK: arith.sitofp {{.*}} : vector<16xi32> to vector<16xf32>
 // CHECK: arith.subf {{.*}} : vector<16xf32>
-func.func private @matmul_i4(%x: tensor<?x256xf32> {program.dim = "tokens"}, %d: tensor<300x256xi4>, %s: tensor<300x8xf16>, %z: tensor<300x8xi8>)
-    -> (tensor<?x300xf32> {program.dim = "tokens"}) attributes {program.grid = #blocks} {
+func.func private @matmul_i4(%x: tensor<?x256xf32> {program.dim = #program.dim<tokens>}, %d: tensor<300x256xi4>, %s: tensor<300x8xf16>, %z: tensor<300x8xi8>)
+    -> (tensor<?x300xf32> {program.dim = #program.dim<tokens>}) attributes {program.grid = #blocks} {
   %w = qblock.assemble %d, %s, %z : (tensor<300x256xi4>, tensor<300x8xf16>, tensor<300x8xi8>) -> !qblock.tensor<300x256xi4, block<1x32>, f16, zero i8>
   %y = qblock.matmul %x, %w : (tensor<?x256xf32>, !qblock.tensor<300x256xi4, block<1x32>, f16, zero i8>) -> tensor<?x300xf32>
   return %y : tensor<?x300xf32>
@@ -50,7 +50,7 @@ func.func private @matmul_i4(%x: tensor<?x256xf32> {program.dim = "tokens"}, %d:
 // CHECK-LABEL: func.func @swiglu
 // CHECK-NOT: math.exp
 // CHECK: return
-func.func private @swiglu(%g: tensor<?x64xf32> {program.dim = "tokens"}) -> (tensor<?x64xf32> {program.dim = "tokens"}) attributes {program.grid = #rows} {
+func.func private @swiglu(%g: tensor<?x64xf32> {program.dim = #program.dim<tokens>}) -> (tensor<?x64xf32> {program.dim = #program.dim<tokens>}) attributes {program.grid = #rows} {
   %y = deepseek.swiglu %g, %g : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
   return %y : tensor<?x64xf32>
 }
