@@ -51,8 +51,8 @@ static std::string modelText(const WeightSpec &spec) {
   std::string text, data = llvm::formatv("tensor<{0}x{1}x{2}>", spec.rows, spec.columns, spec.storage);
   std::string x = llvm::formatv("tensor<?x{0}xf32>", spec.columns), y = llvm::formatv("tensor<?x{0}xf32>", spec.rows);
   llvm::raw_string_ostream out(text);
-  out << "func.func @forward(%x: " << x << " {program.dim = \"tokens\"}, %position: index {program.dim = \"position\"}, "
-      << "%outputs: index {program.dim = \"outputs\"}) -> (" << y << " {program.dim = \"tokens\"}) "
+  out << "func.func @forward(%x: " << x << " {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, "
+      << "%outputs: index {program.dim = #program.dim<outputs>}) -> (" << y << " {program.dim = #program.dim<tokens>}) "
       << "attributes {program.max_context = 1 : i64} {\n  %data = program.weight \"data\" : " << data << "\n";
   std::string weight = data, name = "%data";
   if (!spec.scale.empty()) {
