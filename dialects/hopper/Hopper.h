@@ -8,6 +8,8 @@
 #ifndef QUANT_DIALECTS_HOPPER_HOPPER_H
 #define QUANT_DIALECTS_HOPPER_HOPPER_H
 
+#include "dialects/machine/Gpu.h"
+
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Dialect.h"
@@ -17,6 +19,13 @@
 #include "mlir/Interfaces/ControlFlowInterfaces.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
+namespace quant::hopper {
+
+/// The machine that the dialect's kernels are for.
+using machine::kSm90a;
+
+} // namespace quant::hopper
+
 #include "dialects/hopper/HopperDialect.h.inc"
 
 #define GET_TYPEDEF_CLASSES
@@ -24,18 +33,5 @@
 
 #define GET_OP_CLASSES
 #include "dialects/hopper/HopperOps.h.inc"
-
-namespace quant::hopper {
-
-/// Shared memory that a block may use on sm_90, in bytes.
-inline constexpr int64_t kSharedBytesPerBlock = 232448;
-/// 32-bit registers of a multiprocessor.
-inline constexpr int64_t kRegisterFile = 65536;
-inline constexpr int64_t kWarpgroupThreads = 128;
-inline constexpr int64_t kWarpgroupWarps = 4;
-/// Rows of a wgmma.
-inline constexpr int64_t kWgmmaRows = 64;
-
-} // namespace quant::hopper
 
 #endif // QUANT_DIALECTS_HOPPER_HOPPER_H

@@ -63,7 +63,7 @@ int64_t KernelOp::getThreads() {
   int64_t warpgroups = 0;
   for (int64_t count : getRoles().getWarpgroups())
     warpgroups += count;
-  return warpgroups * kWarpgroupThreads;
+  return warpgroups * kSm90a.warpgroupThreads();
 }
 
 /// Bytes and alignment of what an operation takes of shared memory.
@@ -73,7 +73,7 @@ static std::pair<int64_t, int64_t> sharedSize(Operation &op) {
   auto ring = dyn_cast<RingOp>(op);
   if (!ring)
     return {0, 1};
-  int64_t alignment = 8;
+  int64_t alignment = kSm90a.mbarrierBytes;
   for (TileType tile : ring.getType().getTiles())
     alignment = std::max(alignment, tile.getAlignment());
   return {ring.getType().getBytes(), alignment};
@@ -113,7 +113,7 @@ static int64_t consumingWarps(RingOp ring) {
   }
   int64_t warps = 0;
   for (Region *role : roles)
-    warps += kWarpgroupWarps * cast<WarpRolesOp>(role->getParentOp()).getWarpgroups()[role->getRegionNumber()];
+    warps += kSm90a.warpgroupWarps * cast<WarpRolesOp>(role->getParentOp()).getWarpgroups()[role->getRegionNumber()];
   return warps;
 }
 
@@ -128,16 +128,17 @@ static LogicalResult verifyRing(RingOp ring, int64_t cluster) {
 }
 
 LogicalResult KernelOp::verifyRegions() {
-  if (getCluster() < 1 || getCluster() > 8)
-    return emitOpError("has a cluster of ") << getCluster() << " blocks; 1 to 8 run on every device";
+  if (getCluster() < 1 || getCluster() > static_cast<uint64_t>(kSm90a.blocksPerCluster))
+    return emitOpError("has a cluster of ") << getCluster() << " blocks; 1 to " << kSm90a.blocksPerCluster
+                                            << " run on every device";
   if (!getRoles())
     return emitOpError("must end in hopper.warp_roles");
   for (BlockArgument argument : getBody().getArguments())
     if (!isa<TensorMapType, GlobalType>(argument.getType()) && !argument.getType().isInteger(32))
       return emitOpError("argument ") << argument.getArgNumber() << " is " << argument.getType()
                                       << ": not a tensor map, an address or an i32";
-  if (int64_t bytes = getSharedBytes(); bytes > kSharedBytesPerBlock)
-    return emitOpError("needs ") << bytes << " bytes of shared memory, a block has " << kSharedBytesPerBlock;
+  if (int64_t bytes = getSharedBytes(); bytes > kSm90a.sharedBytesPerBlock)
+    return emitOpError("needs ") << bytes << " bytes of shared memory, a block has " << kSm90a.sharedBytesPerBlock;
   for (RingOp ring : getBody().getOps<RingOp>())
     if (failed(verifyRing(ring, getCluster())))
       return failure();
@@ -208,17 +209,19 @@ LogicalResult WarpRolesOp::verify() {
   for (auto [index, role] : llvm::enumerate(getRoles())) {
     if (role.getNumArguments() != 1 || !role.getArgument(0).getType().isInteger(32) || warpgroups[index] < 1)
       return emitOpError("role ") << index << " needs at least one warpgroup and an i32 that counts them";
-    threads += warpgroups[index] * kWarpgroupThreads;
+    threads += warpgroups[index] * kSm90a.warpgroupThreads();
     if (registers.empty())
       continue;
-    wanted += registers[index] * warpgroups[index] * kWarpgroupThreads;
-    if (registers[index] < 24 || registers[index] > 256 || registers[index] % 8)
-      return emitOpError("role ") << index << " wants " << registers[index]
-                                  << " registers; setmaxnreg takes multiples of 8 from 24 to 256";
+    wanted += registers[index] * warpgroups[index] * kSm90a.warpgroupThreads();
+    if (registers[index] < kSm90a.minThreadRegisters || registers[index] > kSm90a.maxThreadRegisters ||
+        registers[index] % kSm90a.registerUnit)
+      return emitOpError("role ") << index << " wants " << registers[index] << " registers; setmaxnreg takes multiples of "
+                                  << kSm90a.registerUnit << " from " << kSm90a.minThreadRegisters << " to "
+                                  << kSm90a.maxThreadRegisters;
   }
-  if (threads > 1024)
-    return emitOpError("has ") << threads << " threads, a block has at most 1024";
-  int64_t given = kRegisterFile / threads / 8 * 8 * threads;
+  if (threads > kSm90a.threadsPerBlock)
+    return emitOpError("has ") << threads << " threads, a block has at most " << kSm90a.threadsPerBlock;
+  int64_t given = kSm90a.registersAtLaunch(threads) * threads;
   if (wanted > given)
     return emitOpError("wants ") << wanted << " registers, but a launch of " << threads << " threads gets " << given / threads
                                  << " each: " << given;
@@ -313,8 +316,7 @@ LogicalResult TmaLoadOp::verify() {
   if (map.getColumns() != tile.getPanelColumns() || map.getColumns() != tile.getColumns())
     return emitOpError("box has ") << map.getColumns() << " columns, the tile " << tile.getColumns() << " in panels of "
                                    << tile.getPanelColumns();
-  if (int64_t share = tile.getBytes() / blocks, unit = tile.getSwizzle() ? 8 * tile.getSwizzle() : 128;
-      blocks > 1 && share % unit)
+  if (int64_t share = tile.getBytes() / blocks, unit = tile.getAlignment(); blocks > 1 && share % unit)
     return emitOpError("each block's share is ") << share << " bytes, which is no multiple of " << unit;
   return success();
 }
@@ -330,9 +332,9 @@ LogicalResult WgmmaOp::verify() {
         tile.getCopies() != 1)
       return emitOpError("operand ") << tile << " must be rows of 128 f8E4M3FN with a 128-byte swizzle";
   AccumulatorType result = getType();
-  if (a.getRows() != kWgmmaRows || result.getColumns() != b.getRows())
-    return emitOpError("of ") << a.getRows() << " by " << b.getRows() << " rows is not " << result << ", and A has " << kWgmmaRows
-                              << " rows";
+  if (a.getRows() != kSm90a.wgmmaRows || result.getColumns() != b.getRows())
+    return emitOpError("of ") << a.getRows() << " by " << b.getRows() << " rows is not " << result << ", and A has "
+                              << kSm90a.wgmmaRows << " rows";
   if (getOver() && getOver().getType().getColumns() != result.getColumns())
     return emitOpError("over ") << getOver().getType() << " cannot take its registers for " << result;
   return success();

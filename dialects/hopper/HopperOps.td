@@ -24,7 +24,7 @@ def Hopper_KernelOp : Hopper_Op<"kernel", [IsolatedFromAbove, Symbol, SingleBloc
   let description = [{
     Arguments are tensor maps, pointers to global memory and 32-bit integers. `cluster` blocks run together and may multicast.
     The body names the shared memory and ends in one `warp_roles`, from which the number of threads follows. The verifier adds
-    up the shared memory (232448 bytes at most) and counts the arrivals at each ring's empty barriers.
+    up the shared memory (227 KB at most, dialects/machine/Gpu.h) and counts the arrivals at each ring's empty barriers.
 
     ```mlir
     hopper.kernel @nothing(%a: !hopper.tensor_map<8x16xf32>, %x: !hopper.global<f32>, %m: i32) cluster 1 {

@@ -71,12 +71,11 @@ LogicalResult TensorMapType::verify(function_ref<InFlightDiagnostic()> emitError
                                     int64_t swizzle) {
   if (failed(verifyElement(emitError, element, swizzle)))
     return failure();
-  constexpr int64_t kMaxBox = 256;
-  if (shape.size() != 2 || llvm::any_of(shape, [](int64_t size) { return size < 1 || size > kMaxBox; }))
-    return emitError() << "a box has rows and columns, each from 1 to " << kMaxBox;
+  if (shape.size() != 2 || llvm::any_of(shape, [](int64_t size) { return size < 1 || size > kSm90a.tmaBoxSide; }))
+    return emitError() << "a box has rows and columns, each from 1 to " << kSm90a.tmaBoxSide;
   int64_t rowBytes = shape[1] * element.getIntOrFloatBitWidth() / 8;
-  if (rowBytes % 16)
-    return emitError() << "a box's rows must be multiples of 16 bytes, not " << rowBytes;
+  if (rowBytes % kSm90a.tmaAlignment)
+    return emitError() << "a box's rows must be multiples of " << kSm90a.tmaAlignment << " bytes, not " << rowBytes;
   if (swizzle && rowBytes > swizzle)
     return emitError() << "a box's rows of " << rowBytes << " bytes do not fit the swizzle of " << swizzle;
   return success();
@@ -106,8 +105,8 @@ LogicalResult RingType::verify(function_ref<InFlightDiagnostic()> emitError, int
                                ArrayRef<TileType> tiles) {
   if (stages < 1 || tiles.empty())
     return emitError() << "a ring has at least one stage of at least one tile";
-  if (blocks < 1 || blocks > 8)
-    return emitError() << "a ring is shared by 1 to 8 blocks, not " << blocks;
+  if (blocks < 1 || blocks > kSm90a.blocksPerCluster)
+    return emitError() << "a ring is shared by 1 to " << kSm90a.blocksPerCluster << " blocks, not " << blocks;
   return success();
 }
 
@@ -128,8 +127,8 @@ int64_t RingType::getOffset(size_t index) const {
 }
 
 static LogicalResult verifyRegisters(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
-  if (rows != kWgmmaRows)
-    return emitError() << "wgmma has " << kWgmmaRows << " rows, not " << rows;
+  if (rows != kSm90a.wgmmaRows)
+    return emitError() << "wgmma has " << kSm90a.wgmmaRows << " rows, not " << rows;
   if (columns < 8 || columns > 256 || columns % 8)
     return emitError() << "wgmma has a multiple of 8 columns up to 256, not " << columns;
   return success();

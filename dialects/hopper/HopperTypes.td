@@ -58,8 +58,8 @@ def Hopper_TileType : Hopper_Type<"Tile", "tile"> {
     /// Columns of a panel; all of them without a swizzle.
     int64_t getPanelColumns() const { return getSwizzle() ? getSwizzle() / getElementBytes() : getColumns(); }
     int64_t getPanelBytes() const { return getRows() * getPanelColumns() * getElementBytes(); }
-    /// TMA wants 128; a swizzle counts from the address, so its pattern (8 rows) must begin there.
-    int64_t getAlignment() const { return getSwizzle() ? 8 * getSwizzle() : 128; }
+    /// A swizzle counts from the address, so its pattern (8 rows) must begin there.
+    int64_t getAlignment() const { return getSwizzle() ? machine::swizzleAlignment(getSwizzle()) : kSm90a.tmaTileAlignment; }
   }];
 }
 
@@ -87,8 +87,8 @@ def Hopper_RingType : Hopper_Type<"Ring", "ring"> {
     /// Where the stages of tile `index` begin (index = number of tiles: the full barriers, then the empty ones).
     int64_t getOffset(size_t index) const;
     int64_t getFullOffset() const { return getOffset(getTiles().size()); }
-    int64_t getEmptyOffset() const { return getFullOffset() + 8 * getStages(); }
-    int64_t getBytes() const { return getEmptyOffset() + 8 * getStages(); }
+    int64_t getEmptyOffset() const { return getFullOffset() + kSm90a.mbarrierBytes * getStages(); }
+    int64_t getBytes() const { return getEmptyOffset() + kSm90a.mbarrierBytes * getStages(); }
   }];
 }
 

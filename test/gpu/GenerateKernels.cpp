@@ -10,8 +10,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/CostModel.h"
+#include "lowering/target/sm90/Fp8Gemm.h"
 #include "lowering/target/sm90/simt/Quantize.h"
+#include "passes/schedule/CostModel.h"
 #include "test/gpu/Fp8GemmShapes.h"
 #include "tools/common/parallel.h"
 
@@ -33,7 +34,7 @@ struct Kernels {
   std::map<std::string, Compile> jobs;
   Json problems = Json::array(), memory = Json::array();
 
-  std::string add(const nvvm::Fp8GemmConfig &config) {
+  std::string add(const machine::Fp8GemmConfig &config) {
     jobs[config.symbolName()] = [config] { return nvvm::compileFp8Gemm(config); };
     return config.symbolName();
   }
@@ -50,9 +51,10 @@ struct Kernels {
 } // namespace
 
 /// The kernels that a model would have for this product, by M; they are timed.
-static void addTimed(Kernels &kernels, const nvvm::Fp8GemmConfig &shape) {
+static void addTimed(Kernels &kernels, const machine::Fp8GemmConfig &shape) {
   Json variants = Json::array();
-  for (const nvvm::GemmVariant &variant : nvvm::chooseVariants({.n = shape.n, .k = shape.k}, nvvm::findGpuModel("h200").value()))
+  for (const schedule::GemmVariant &variant :
+       schedule::chooseVariants({.n = shape.n, .k = shape.k}, machine::findGpu("h200").value()))
     variants.push_back({{"m", {variant.minM, variant.maxM}}, {"launch", kernels.add(variant.config) + ".json"}});
   kernels.problems.push_back({{"kernel", "fp8_gemm"}, {"n", shape.n}, {"k", shape.k}, {"variants", variants}});
 }
@@ -74,11 +76,11 @@ static void addMemoryBound(Kernels &kernels) {
 static Kernels everyKernel() {
   Kernels kernels;
   for (const auto &shapes : {test::modelShapes(), test::oddShapes(), test::tileShapes()})
-    for (const nvvm::Fp8GemmConfig &config : shapes)
+    for (const machine::Fp8GemmConfig &config : shapes)
       kernels.add(config);
-  for (const nvvm::Fp8GemmConfig &shape : test::denseShapes())
+  for (const machine::Fp8GemmConfig &shape : test::denseShapes())
     addTimed(kernels, shape);
-  for (const nvvm::Fp8GemmConfig &config : test::familyShapes())
+  for (const machine::Fp8GemmConfig &config : test::familyShapes())
     kernels.add(config);
   addMemoryBound(kernels);
   return kernels;

@@ -8,6 +8,8 @@
 #ifndef QUANT_TOOLS_PIPELINE_STAGES_H
 #define QUANT_TOOLS_PIPELINE_STAGES_H
 
+#include "dialects/machine/X86.h"
+
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/Pass.h"
 #include "mlir/Pass/PassManager.h"
@@ -36,10 +38,11 @@ enum class Activations { Auto, Fp8, Bf16 };
 
 /// What the pipelines can be told; the same options for quant-opt and quant-compile.
 struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
-  Option<Target> target{*this, "target", llvm::cl::desc("what to compile for"), llvm::cl::init(Target::Host),
-                        llvm::cl::values(clEnumValN(Target::Host, "host", "x86-64"),
-                                         clEnumValN(Target::Sm90a, "sm_90a", "H100 and H200"))};
-  Option<std::string> isa{*this, "isa", llvm::cl::desc("for the host: avx512 or avx2"), llvm::cl::init("avx512")};
+  Option<Target> target{
+      *this, "target", llvm::cl::desc("what to compile for"), llvm::cl::init(Target::Host),
+      llvm::cl::values(clEnumValN(Target::Host, "host", "x86-64"), clEnumValN(Target::Sm90a, "sm_90a", "H100 and H200"))};
+  Option<std::string> isa{*this, "isa", llvm::cl::desc("for the host: a vector unit of dialects/machine/X86.cpp"),
+                          llvm::cl::init(std::string(machine::x86Units().front().name))};
   Option<Activations> activations{*this, "activations", llvm::cl::desc("inputs of FP8 matmuls"),
                                   llvm::cl::init(Activations::Auto),
                                   llvm::cl::values(clEnumValN(Activations::Auto, "auto", "fp8 on sm_90a, bf16 on the host"),
@@ -51,9 +54,7 @@ struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
                             llvm::cl::init(256)};
 
   bool isHost() const { return target == Target::Host; }
-  bool quantizesActivations() const {
-    return activations == Activations::Fp8 || (activations == Activations::Auto && !isHost());
-  }
+  bool quantizesActivations() const { return activations == Activations::Fp8 || (activations == Activations::Auto && !isHost()); }
 };
 
 /// Appends the passes of one stage, its verifier last.

@@ -7,6 +7,7 @@
 
 #include "tools/quant-bench/Bench.h"
 
+#include "dialects/machine/X86.h"
 #include "tools/quant-bench/Machine.h"
 
 #include <algorithm>
@@ -101,7 +102,7 @@ struct Setting {
 static Result<Setting> makeSetting(const BenchOptions &options) {
   std::vector<std::string> isas = runnableIsas();
   if (isas.empty())
-    return fail("this CPU runs neither avx512 nor avx2 code");
+    return fail("this CPU runs no code of " + machine::x86UnitList());
   Setting setting{nullptr, "", options.rotatedMegabytes << 20};
   setting.isa = options.isa.empty() ? isas.front() : options.isa;
   Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(options.threads > 0 ? options.threads : runtime::availableCpus());

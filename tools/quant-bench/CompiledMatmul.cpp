@@ -7,6 +7,7 @@
 
 #include "tools/quant-bench/CompiledMatmul.h"
 
+#include "dialects/machine/X86.h"
 #include "dialects/program/Program.h"
 #include "lowering/target/x86/CodeObject.h"
 #include "tools/pipeline/Registration.h"
@@ -33,12 +34,10 @@ int64_t WeightSpec::dataBytes() const { return rows * ((columns * bitsOf(storage
 int64_t WeightSpec::scaleBytes() const { return scale.empty() ? 0 : scales() * bitsOf(scale) / 8; }
 
 std::vector<std::string> quant::bench::runnableIsas() {
-  const runtime::CpuFeatures &cpu = runtime::CpuFeatures::host();
   std::vector<std::string> result;
-  if (cpu.has("avx512f") && cpu.has("avx512bw") && cpu.has("avx512dq") && cpu.has("avx512vl") && cpu.has("avx512vbmi"))
-    result.push_back("avx512");
-  if (cpu.has("avx2") && cpu.has("fma") && cpu.has("f16c") && cpu.has("bmi2"))
-    result.push_back("avx2");
+  for (const machine::X86Unit &unit : machine::x86Units())
+    if (runtime::CpuFeatures::host().missing(unit.requiredFeatures).empty())
+      result.emplace_back(unit.name);
   return result;
 }
 

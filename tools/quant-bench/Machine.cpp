@@ -7,6 +7,8 @@
 
 #include "tools/quant-bench/Machine.h"
 
+#include "dialects/machine/X86.h"
+
 #include <algorithm>
 #include <chrono>
 #include <immintrin.h>
@@ -26,6 +28,8 @@ template <typename T>
 static void keep(const T &value) {
   asm volatile("" : : "m"(value) : "memory");
 }
+
+static bool isWide(const std::string &isa) { return machine::findX86Unit(isa)->registerBits >= 512; }
 
 //===----------------------------------------------------------------------===//
 // Reading
@@ -60,7 +64,7 @@ static constexpr int64_t kStreams = 4;
 }
 
 void quant::bench::readAll(ThreadPool &pool, const std::string &isa, const std::byte *data, int64_t bytes) {
-  auto *read = isa == "avx512" ? read512 : read256;
+  auto *read = isWide(isa) ? read512 : read256;
   pool.run((bytes + kReadBlock - 1) / kReadBlock, [&](int, int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block)
       read(data + block * kReadBlock, std::min(kReadBlock, bytes - block * kReadBlock));
@@ -90,7 +94,7 @@ void quant::bench::readAll(ThreadPool &pool, const std::string &isa, const std::
 }
 
 double quant::bench::multiplyAddAll(ThreadPool &pool, const std::string &isa) {
-  bool wide = isa == "avx512";
+  bool wide = isWide(isa);
   int64_t blocks = 8 * pool.size();
   pool.run(blocks, [&](int, int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block)

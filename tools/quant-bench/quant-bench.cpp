@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/machine/X86.h"
 #include "tools/quant-bench/Bench.h"
 #include "tools/quant-bench/Convert.h"
 #include "tools/quant-bench/Sim.h"
@@ -79,8 +80,8 @@ static int printAssembly(const BenchOptions &options) {
 static CLI::App *addCommand(CLI::App &app, BenchOptions &options, const char *name, const char *description) {
   CLI::App *command = app.add_subcommand(name, description);
   command->add_option("--shapes", options.shapes, "weights, N x K each")->delimiter(',');
-  command->add_option("--isa", options.isa, "avx512 or avx2 (default: the best one here)")
-      ->check(CLI::IsMember({"avx512", "avx2"}));
+  command->add_option("--isa", options.isa, machine::x86UnitList() + " (default: the best one here)")
+      ->check(CLI::IsMember(machine::x86UnitNames()));
   return command;
 }
 

@@ -8,6 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_COMPILE_COMPILE_H
 #define QUANT_TOOLS_QUANT_COMPILE_COMPILE_H
 
+#include "dialects/machine/X86.h"
 #include "runtime/abi/result.h"
 
 #include <cstdint>
@@ -23,7 +24,7 @@ struct CompileOptions {
   std::filesystem::path input; // a config.json, or a folder with one and perhaps a checkpoint
   std::filesystem::path output;
   std::vector<std::string> targets = {"host"};
-  std::vector<std::string> hostIsas = {"avx512", "avx2"};
+  std::vector<std::string> hostIsas = machine::x86UnitNames();
   std::string activations = "auto";
   std::string stopAfter; // empty: go on to the module
   std::filesystem::path dumpDirectory;

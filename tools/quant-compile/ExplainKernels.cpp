@@ -28,8 +28,8 @@ static std::string format(double value, int digits) {
 static std::string microseconds(double seconds) { return format(1e6 * seconds, 1); }
 
 /// The faster of tensor peak and HBM, by the data sheet, over the predicted time.
-static double rooflineShare(const nvvm::GemmCost &cost, const nvvm::GpuModel &gpu) {
-  double floor = std::max(cost.flops / nvvm::GpuModel::kNominalTensorFlops, cost.hbmBytes / gpu.hbmBytesPerSecond);
+static double rooflineShare(const schedule::GemmCost &cost, const machine::Gpu &gpu) {
+  double floor = std::max(cost.flops / gpu.nominalTensorFlops, cost.hbmBytes / gpu.hbmBytesPerSecond);
   return floor / cost.seconds;
 }
 
@@ -38,31 +38,31 @@ static double rooflineShare(const nvvm::GemmCost &cost, const nvvm::GpuModel &gp
 //===----------------------------------------------------------------------===//
 
 /// The choice at each shown M that --m covers, or at its ends.
-static std::vector<std::pair<int64_t, nvvm::RankedConfig>> choicesByM(const KernelOptions &options, const RequestedM &m,
-                                                                      const nvvm::GpuModel &gpu) {
+static std::vector<std::pair<int64_t, schedule::RankedConfig>> choicesByM(const KernelOptions &options, const RequestedM &m,
+                                                                          const machine::Gpu &gpu) {
   std::vector<int64_t> shown = {m.min, m.max};
   for (int64_t value : kShownM)
     if (value > m.min && value < m.max)
       shown.push_back(value);
   std::sort(shown.begin(), shown.end());
   shown.erase(std::unique(shown.begin(), shown.end()), shown.end());
-  std::vector<std::pair<int64_t, nvvm::RankedConfig>> choices;
+  std::vector<std::pair<int64_t, schedule::RankedConfig>> choices;
   for (int64_t value : shown)
-    for (nvvm::RankedConfig &best : nvvm::rankConfigs(gemmProblem(options), value, gpu))
+    for (schedule::RankedConfig &best : schedule::rankConfigs(gemmProblem(options), value, gpu))
       choices.emplace_back(value, std::move(best));
   return choices;
 }
 
-static std::string bestTable(const KernelOptions &options, const RequestedM &m, const nvvm::GpuModel &gpu) {
+static std::string bestTable(const KernelOptions &options, const RequestedM &m, const machine::Gpu &gpu) {
   tools::Table table(
       {">M", "tile", ">us", ">TFLOPS", ">GB/s", ">% roof", ">tensor", ">shared", ">L2", ">chain", ">HBM", ">split", "why"});
   for (const auto &[value, best] : choicesByM(options, m, gpu)) {
-    const nvvm::GemmCost &cost = best.cost;
+    const schedule::GemmCost &cost = best.cost;
     table.add({std::to_string(value), tileText(best.config), microseconds(cost.seconds),
                format(1e-12 * cost.flops / cost.seconds, 0), format(1e-9 * cost.hbmBytes / cost.seconds, 0),
                format(100 * rooflineShare(cost, gpu), 0), microseconds(cost.tensor), microseconds(cost.shared),
                microseconds(cost.l2), microseconds(cost.chain), microseconds(cost.hbm), microseconds(cost.reduction),
-               nvvm::explainConfig(best, value, gpu)});
+               schedule::explainConfig(best, value, gpu)});
   }
   return table.str();
 }
@@ -74,16 +74,16 @@ static std::string rangeText(const PlannedRange &range) {
 }
 
 /// The variants of the problem; none with --tile.
-static std::vector<nvvm::GemmVariant> variantsOf(const KernelOptions &options, const RequestedM &m, const nvvm::GpuModel &gpu) {
+static std::vector<schedule::GemmVariant> variantsOf(const KernelOptions &options, const RequestedM &m, const machine::Gpu &gpu) {
   if (!options.tile.empty())
     return {};
-  return nvvm::chooseVariants(gemmProblem(options), gpu,
-                              {.minM = m.min, .maxM = m.max, .maxKernels = static_cast<size_t>(options.maxKernels)});
+  return schedule::chooseVariants(gemmProblem(options), gpu,
+                                  {.minM = m.min, .maxM = m.max, .maxKernels = static_cast<size_t>(options.maxKernels)});
 }
 
 static std::string rangeTable(const KernelOptions &options, const KernelPlan &plan, const RequestedM &m,
-                              const nvvm::GpuModel &gpu) {
-  std::vector<nvvm::GemmVariant> variants = variantsOf(options, m, gpu);
+                              const machine::Gpu &gpu) {
+  std::vector<schedule::GemmVariant> variants = variantsOf(options, m, gpu);
   tools::Table table({"M", "tile", ">% lost", ">at worst", "why at the largest M"});
   for (size_t index = 0; index < plan.ranges.size(); ++index) {
     const PlannedRange &range = plan.ranges[index];
@@ -102,14 +102,14 @@ Result<std::string> explainGemm(const KernelOptions &options) {
   if (!plan)
     return tl::unexpected(plan.error());
   RequestedM m = *parseM(options.m);
-  nvvm::GpuModel gpu = *nvvm::findGpuModel(options.gpu);
+  machine::Gpu gpu = *machine::findGpu(options.gpu);
   return "fp8_gemm N = " + std::to_string(options.n) + ", K = " + std::to_string(options.k) + " on " + gpu.name +
          ": the fastest kernel by M, predicted (us, and us at each limit alone)\n\n" + bestTable(options, m, gpu) + "\n" +
          std::to_string(plan->kernels.size()) + " kernel(s) for all of these M, and what they lose against the fastest\n\n" +
          rangeTable(options, *plan, m, gpu);
 }
 
-static Json costJson(const nvvm::GemmCost &cost) {
+static Json costJson(const schedule::GemmCost &cost) {
   return {{"seconds", cost.seconds},
           {"launch", cost.launch},
           {"main", cost.main},
@@ -122,7 +122,7 @@ static Json costJson(const nvvm::GemmCost &cost) {
           {"hbm", cost.hbm},
           {"reduction", cost.reduction},
           {"waves", cost.waves},
-          {"limit", nvvm::costLimitName(cost.limit)}};
+          {"limit", schedule::costLimitName(cost.limit)}};
 }
 
 Result<Json> explainGemmJson(const KernelOptions &options) {
@@ -130,16 +130,16 @@ Result<Json> explainGemmJson(const KernelOptions &options) {
   if (!plan)
     return tl::unexpected(plan.error());
   RequestedM m = *parseM(options.m);
-  nvvm::GpuModel gpu = *nvvm::findGpuModel(options.gpu);
+  machine::Gpu gpu = *machine::findGpu(options.gpu);
   Json best = Json::array(), variants = Json::array();
   for (const auto &[value, choice] : choicesByM(options, m, gpu))
     best.push_back({{"m", value},
                     {"tile", tileText(choice.config)},
                     {"cost", costJson(choice.cost)},
-                    {"reason", nvvm::explainConfig(choice, value, gpu)}});
+                    {"reason", schedule::explainConfig(choice, value, gpu)}});
   for (const PlannedRange &range : plan->ranges)
     variants.push_back({{"m", {range.minM, range.maxM}}, {"tile", tileText(range.choice->config)}, {"reason", range.reason}});
-  std::vector<nvvm::GemmVariant> chosen = variantsOf(options, m, gpu);
+  std::vector<schedule::GemmVariant> chosen = variantsOf(options, m, gpu);
   for (size_t index = 0; index < chosen.size(); ++index) {
     variants[index]["mean_loss"] = chosen[index].meanLoss;
     variants[index]["worst_loss"] = chosen[index].worstLoss;

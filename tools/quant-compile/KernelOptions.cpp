@@ -7,7 +7,7 @@
 
 #include "tools/quant-compile/KernelOptions.h"
 
-#include "lowering/target/sm90/CostModel.h"
+#include "dialects/machine/Gpu.h"
 #include "tools/quant-compile/KernelPlan.h"
 
 #include <CLI/CLI.hpp>
@@ -59,7 +59,7 @@ static std::vector<std::string> kernelNames() {
 
 static std::vector<std::string> gpuNames() {
   std::vector<std::string> names;
-  for (const nvvm::GpuModel &model : nvvm::gpuModels())
+  for (const machine::Gpu &model : machine::gpus())
     names.push_back(model.name);
   return names;
 }
@@ -161,7 +161,7 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
 static Result<void> checkKernelValues(const KernelOptions &options) {
   if (auto m = parseM(options.m); !m)
     return tl::unexpected(m.error());
-  nvvm::Fp8GemmConfig scratch;
+  machine::Fp8GemmConfig scratch;
   return options.tile.empty() ? Result<void>() : parseTile(options.tile, scratch);
 }
 

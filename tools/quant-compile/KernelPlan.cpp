@@ -41,14 +41,14 @@ Result<RequestedM> parseM(const std::string &text) {
   return RequestedM{*first, *last, false};
 }
 
-static Result<void> parseTileWord(const std::string &word, nvvm::Fp8GemmConfig &config) {
+static Result<void> parseTileWord(const std::string &word, machine::Fp8GemmConfig &config) {
   size_t equals = word.find('=');
   std::string key = word.substr(0, equals), value = equals == std::string::npos ? "" : word.substr(equals + 1);
   auto number = parseNumber(value);
   if (word == "swap")
     config.swapAB = true;
   else if (word == "multicast=a" || word == "multicast=b")
-    config.multicast = value == "a" ? nvvm::Multicast::a : nvvm::Multicast::b;
+    config.multicast = value == "a" ? machine::Multicast::a : machine::Multicast::b;
   else if (key == "stages" && number)
     config.stages = *number;
   else if (key == "split-k" && number)
@@ -58,7 +58,7 @@ static Result<void> parseTileWord(const std::string &word, nvvm::Fp8GemmConfig &
   return {};
 }
 
-Result<void> parseTile(const std::string &text, nvvm::Fp8GemmConfig &config) {
+Result<void> parseTile(const std::string &text, machine::Fp8GemmConfig &config) {
   std::istringstream words(text);
   std::string word;
   std::getline(words, word, ',');
@@ -75,14 +75,14 @@ Result<void> parseTile(const std::string &text, nvvm::Fp8GemmConfig &config) {
   return {};
 }
 
-std::string tileText(const nvvm::Fp8GemmConfig &config) {
+std::string tileText(const machine::Fp8GemmConfig &config) {
   std::string text = std::to_string(config.blockM) + "x" + std::to_string(config.blockN);
   if (config.swapAB)
     text += ",swap";
   if (config.stages)
     text += ",stages=" + std::to_string(config.stages);
-  if (config.multicast != nvvm::Multicast::none)
-    text += config.multicast == nvvm::Multicast::a ? ",multicast=a" : ",multicast=b";
+  if (config.multicast != machine::Multicast::none)
+    text += config.multicast == machine::Multicast::a ? ",multicast=a" : ",multicast=b";
   if (config.splitK > 1)
     text += ",split-k=" + std::to_string(config.splitK);
   return text;
@@ -92,18 +92,18 @@ std::string tileText(const nvvm::Fp8GemmConfig &config) {
 // fp8_gemm
 //===----------------------------------------------------------------------===//
 
-nvvm::GemmProblem gemmProblem(const KernelOptions &options) {
+schedule::GemmProblem gemmProblem(const KernelOptions &options) {
   return {.n = options.n,
           .k = options.k,
-          .outputType = options.out == "f32" ? nvvm::OutputType::f32 : nvvm::OutputType::bf16,
+          .outputType = options.out == "f32" ? machine::OutputType::f32 : machine::OutputType::bf16,
           .bias = options.bias,
           .accumulate = options.accumulate,
           .allowSplitK = !options.batchInvariant};
 }
 
 /// The config of the problem alone, with the default tile.
-static nvvm::Fp8GemmConfig plainConfig(const nvvm::GemmProblem &problem) {
-  nvvm::Fp8GemmConfig config;
+static machine::Fp8GemmConfig plainConfig(const schedule::GemmProblem &problem) {
+  machine::Fp8GemmConfig config;
   config.n = problem.n;
   config.k = problem.k;
   config.outputType = problem.outputType;
@@ -112,7 +112,7 @@ static nvvm::Fp8GemmConfig plainConfig(const nvvm::GemmProblem &problem) {
   return config;
 }
 
-static size_t kernelIndex(KernelPlan &plan, const nvvm::Fp8GemmConfig &config) {
+static size_t kernelIndex(KernelPlan &plan, const machine::Fp8GemmConfig &config) {
   std::string name = config.symbolName();
   auto found =
       std::find_if(plan.kernels.begin(), plan.kernels.end(), [&](const PlannedKernel &kernel) { return kernel.name == name; });
@@ -123,10 +123,11 @@ static size_t kernelIndex(KernelPlan &plan, const nvvm::Fp8GemmConfig &config) {
   return index;
 }
 
-static void addRange(KernelPlan &plan, int64_t minM, int64_t maxM, const nvvm::Fp8GemmConfig &config, const nvvm::GpuModel &gpu) {
+static void addRange(KernelPlan &plan, int64_t minM, int64_t maxM, const machine::Fp8GemmConfig &config,
+                     const machine::Gpu &gpu) {
   PlannedRange range{.minM = minM, .maxM = maxM, .kernel = kernelIndex(plan, config)};
-  range.choice = {config, nvvm::predictCost(config, maxM, gpu)};
-  range.reason = nvvm::explainConfig(*range.choice, maxM, gpu);
+  range.choice = {config, schedule::predictCost(config, maxM, gpu)};
+  range.reason = schedule::explainConfig(*range.choice, maxM, gpu);
   plan.ranges.push_back(std::move(range));
 }
 
@@ -134,28 +135,28 @@ static Result<KernelPlan> planGemm(const KernelOptions &options) {
   auto m = parseM(options.m);
   if (!m)
     return tl::unexpected(m.error());
-  auto gpu = nvvm::findGpuModel(options.gpu);
+  auto gpu = machine::findGpu(options.gpu);
   if (!gpu)
     return tl::unexpected(gpu.error().in("--gpu"));
-  nvvm::GemmProblem problem = gemmProblem(options);
+  schedule::GemmProblem problem = gemmProblem(options);
   KernelPlan plan;
   if (!options.tile.empty()) {
-    nvvm::Fp8GemmConfig config = plainConfig(problem);
+    machine::Fp8GemmConfig config = plainConfig(problem);
     auto legal = parseTile(options.tile, config).and_then([&]() -> Result<void> {
-      auto checked = nvvm::checkFp8Gemm(config);
+      auto checked = machine::checkFp8Gemm(config);
       return checked ? checked : tl::unexpected(checked.error().in("--tile=" + options.tile));
     });
     if (!legal)
       return tl::unexpected(legal.error());
     addRange(plan, m->min, m->max, config, *gpu);
   } else {
-    nvvm::VariantOptions range{.minM = m->min, .maxM = m->max, .maxKernels = static_cast<size_t>(options.maxKernels)};
-    for (const nvvm::GemmVariant &variant : nvvm::chooseVariants(problem, *gpu, range))
+    schedule::VariantOptions range{.minM = m->min, .maxM = m->max, .maxKernels = static_cast<size_t>(options.maxKernels)};
+    for (const schedule::GemmVariant &variant : schedule::chooseVariants(problem, *gpu, range))
       addRange(plan, variant.minM, variant.maxM, variant.config, *gpu);
   }
   if (plan.ranges.empty()) {
     // No tile at all: then the default one says what is wrong with the problem.
-    auto why = nvvm::checkFp8Gemm(plainConfig(problem));
+    auto why = machine::checkFp8Gemm(plainConfig(problem));
     return fail("--n=" + std::to_string(options.n) + " --k=" + std::to_string(options.k) + ": " +
                 (why ? std::string("no tile of the family fits") : why.error().message));
   }

@@ -8,7 +8,8 @@
 #ifndef QUANT_TOOLS_QUANT_COMPILE_KERNELPLAN_H
 #define QUANT_TOOLS_QUANT_COMPILE_KERNELPLAN_H
 
-#include "lowering/target/sm90/CostModel.h"
+#include "lowering/target/sm90/Fp8Gemm.h"
+#include "passes/schedule/CostModel.h"
 #include "tools/quant-compile/KernelOptions.h"
 
 #include <functional>
@@ -30,7 +31,7 @@ struct PlannedRange {
   bool open = false;
   size_t kernel = 0;
   /// The prediction at maxM and its reason, where the cost model had a say.
-  std::optional<nvvm::RankedConfig> choice = std::nullopt;
+  std::optional<schedule::RankedConfig> choice = std::nullopt;
   std::string reason = {};
 };
 
@@ -48,12 +49,12 @@ struct RequestedM {
 Result<RequestedM> parseM(const std::string &text);
 
 /// "128x192,swap,stages=4,multicast=a,split-k=2" onto a config. Errors name the word that is wrong.
-Result<void> parseTile(const std::string &text, nvvm::Fp8GemmConfig &config);
+Result<void> parseTile(const std::string &text, machine::Fp8GemmConfig &config);
 /// The inverse, without what is default.
-std::string tileText(const nvvm::Fp8GemmConfig &config);
+std::string tileText(const machine::Fp8GemmConfig &config);
 
 /// What --n, --k, --out, ... ask of fp8_gemm.
-nvvm::GemmProblem gemmProblem(const KernelOptions &options);
+schedule::GemmProblem gemmProblem(const KernelOptions &options);
 
 /// Errors name the flag that asks for what there is not.
 Result<KernelPlan> planKernels(const KernelOptions &options);

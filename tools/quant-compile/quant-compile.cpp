@@ -44,7 +44,7 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
       ->capture_default_str();
   app.add_option("--host-isa", options.hostIsas, "instruction sets of the host code, best first")
       ->delimiter(',')
-      ->check(CLI::IsMember({"avx512", "avx2"}))
+      ->check(CLI::IsMember(machine::x86UnitNames()))
       ->capture_default_str();
   app.add_option("--activations", options.activations,
                  "inputs of FP8 matmuls: fp8 (quantized online, per token and 128 columns), bf16 (not quantized; the host "

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/machine/Gpu.h"
 #include "tools/quant-sim/api/simulator.h"
 #include "tools/quant-sim/operands.h"
 
@@ -23,7 +24,7 @@ enum ExitCode { kOk = 0, kFailed = 1, kUsage = 2 };
 struct Flags {
   std::string ptx, recipe, kernel, out, check = "all";
   std::vector<std::string> args, trace;
-  int64_t m = 1, sms = 132;
+  int64_t m = 1, sms = machine::defaultGpu().sms;
   std::vector<uint32_t> grid;
   uint64_t maxSteps = sim::Options().maxSteps;
   int threads = 0;

@@ -11,6 +11,7 @@
 
 using namespace mlir;
 using namespace quant::hopper;
+using namespace quant::machine;
 
 namespace quant::nvvm {
 
@@ -19,7 +20,7 @@ namespace quant::nvvm {
 static constexpr int64_t kProducerRegisters = 40, kMathRegisters = 232;
 
 namespace {
-/// Emits one kernel. A tile of D is `pieces` times 64 rows of wgmma: 64 rows of D, or with swapAB 64 of its columns.
+/// Emits one kernel. A tile of D is slices of 64 rows of wgmma: 64 rows of D, or with swapAB 64 of its columns.
 class Emitter {
 public:
   Emitter(HopperBuilder &builder, const Fp8GemmPlan &plan) : b(builder), plan(plan), config(plan.config) {}
@@ -36,7 +37,7 @@ private:
   TensorMapType mapType(int64_t rows, int64_t columns, Type element, int64_t swizzle = 0) {
     return TensorMapType::get(b.getContext(), {rows, columns}, element, swizzle);
   }
-  FragmentType fragmentType() { return FragmentType::get(b.getContext(), kWgmmaRows, plan.fragmentColumns()); }
+  FragmentType fragmentType() { return FragmentType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN()); }
   RingType ringType();
 
   // Roles.
@@ -89,9 +90,9 @@ private:
   SmallVector<Value> blockScales(const ScaleRows &rows, Value blockK);
   SmallVector<Value> multiplyTile(Value warpgroup, const Tile &tile, Value slot);
   SmallVector<Value> multiplyBlock(Value warpgroup, ArrayRef<Value> scalesB, Value slot, ValueRange sums);
-  void storePiece(Value warpgroup, int64_t wave, const Tile &tile, Value sum);
-  void storeSum(Value piece, const Tile &tile, Value sum, bool follows);
-  Value pieceOf(Value warpgroup, int64_t wave) { return b.add(warpgroup, wave * plan.warpgroups); }
+  void storeSlice(Value warpgroup, int64_t index, const Tile &tile, Value sum);
+  void storeSum(Value slice, const Tile &tile, Value sum, bool follows);
+  Value sliceOf(Value warpgroup, int64_t index) { return b.add(warpgroup, index * plan.warpgroups); }
 
   HopperBuilder &b;
   const Fp8GemmPlan &plan;
@@ -109,7 +110,7 @@ static void inBlock(HopperBuilder &b, Region &region, TypeRange arguments, funct
 }
 
 KernelOp Emitter::emit(StringRef name) {
-  auto kernel = b.create<KernelOp>(name, config.cluster());
+  auto kernel = b.create<KernelOp>(name, plan.cluster());
   inBlock(b, kernel.getBody(), {}, [&](Block &body) {
     addArguments(body);
     b.create<LaunchDependentsOp>();
@@ -137,19 +138,19 @@ void Emitter::addArguments(Block &body) {
 }
 
 RingType Emitter::ringType() {
-  // The operand on wgmma's M comes in pieces of 64 rows.
-  auto pieces = tileType({plan.pieces(), kWgmmaRows, kBlockK}, f8(), 128);
-  auto whole = tileType({plan.fragmentColumns(), kBlockK}, f8(), 128);
-  SmallVector<TileType> tiles = {config.swapAB ? whole : pieces, config.swapAB ? pieces : whole,
+  // The operand on wgmma's M comes in slices of 64 rows.
+  auto slices = tileType({plan.slices(), plan.arch.wgmmaRows, kBlockK}, f8(), 128);
+  auto whole = tileType({plan.wgmmaN(), kBlockK}, f8(), 128);
+  SmallVector<TileType> tiles = {config.swapAB ? whole : slices, config.swapAB ? slices : whole,
                                  tileType({1, config.blockM}, b.getF32Type())};
-  return RingType::get(b.getContext(), plan.stages, config.cluster(), tiles);
+  return RingType::get(b.getContext(), plan.stages, plan.cluster(), tiles);
 }
 
 void Emitter::allocate() {
-  staging = b.create<AllocOp>(tileType({plan.pieces(), plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle()));
+  staging = b.create<AllocOp>(tileType({plan.slices(), plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle()));
   if (config.splitK > 1)
     flags = b.create<AllocOp>(tileType({plan.warpgroups, 1, 1}, b.getI32Type()));
-  ring = b.create<RingOp>(ringType(), plan.warpgroups * kWarpgroupWarps * config.cluster());
+  ring = b.create<RingOp>(ringType(), plan.warpgroups * plan.arch.warpgroupWarps * plan.cluster());
 }
 
 void Emitter::emitRoles() {
@@ -183,7 +184,7 @@ Value Emitter::forEachTile(Value slot, TileBody body, StringRef only) {
   if (!only.empty())
     which = b.getStringAttr(only);
   auto loop = b.create<ForTilesOp>(TypeRange(slot.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
-                                   config.tilesPerGroup(), config.splitK, pairs, which, slot);
+                                   plan.tilesPerGroup, config.splitK, pairs, which, slot);
   SmallVector<Type> arguments(4, b.getI32Type());
   arguments.push_back(slot.getType());
   inBlock(b, loop.getBody(), arguments, [&](Block &block) { b.create<YieldOp>(body(tileOf(block), block.getArgument(4))); });
@@ -225,7 +226,7 @@ void Emitter::emitProducer() {
     b.create<WaitPrerequisitesOp>();
     Value next = forEachTile(firstSlot(), loadFirst, "first");
     Value end = forEachTile(next, loadTile, "rest");
-    if (config.cluster() > 1)
+    if (plan.cluster() > 1)
       b.create<DrainOp>(ring, end);
   });
 }
@@ -262,8 +263,8 @@ void Emitter::emitMath(Value warpgroup) {
   b.create<WaitPrerequisitesOp>();
   forEachTile(firstSlot(), [&](const Tile &tile, Value slot) {
     SmallVector<Value> end = multiplyTile(warpgroup, tile, slot);
-    for (int64_t wave = 0; wave < plan.waves; ++wave)
-      storePiece(warpgroup, wave, tile, end[1 + wave]);
+    for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index)
+      storeSlice(warpgroup, index, tile, end[1 + index]);
     return end[0];
   });
   b.create<WaitStoresOp>();
@@ -306,11 +307,11 @@ SmallVector<Value> Emitter::blockScales(const ScaleRows &rows, Value blockK) {
   return scales;
 }
 
-/// The next slot and the tile's sums, one for each wave.
+/// The next slot and the tile's sums, one for each slice.
 SmallVector<Value> Emitter::multiplyTile(Value warpgroup, const Tile &tile, Value slot) {
   ScaleRows rows = scaleRowsOf(tile);
   SmallVector<Value> init = {slot};
-  for (int64_t wave = 0; wave < plan.waves; ++wave)
+  for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index)
     init.push_back(b.create<ZeroOp>(fragmentType()));
   return forEachBlock(firstBlock(tile.part), endBlock(tile.part), init, plan.unroll(), [&](Value blockK, ValueRange carried) {
     // On its way while the stage is multiplied (ptxas sinks it behind the wait, however it is written).
@@ -323,7 +324,7 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
   auto type = cast<RingType>(ring.getType());
   Type scalesType =
       config.swapAB ? Type(ColumnScalesType::get(b.getContext(), config.blockM)) : RowScalesType::get(b.getContext());
-  SmallVector<Type> results(plan.waves, fragmentType());
+  SmallVector<Type> results(plan.slicesPerWarpgroup(), fragmentType());
   results.push_back(scalesType);
   SmallVector<Type> types = {slot.getType()};
   llvm::append_range(types, results);
@@ -336,25 +337,25 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
   ArrayRef<TileType> tiles = type.getTiles();
   inBlock(b, consume.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
     Value tileM = stage.getArgument(config.swapAB ? 1 : 0), tileN = stage.getArgument(config.swapAB ? 0 : 1);
-    auto pieces = cast<TileType>(tileM.getType());
-    auto pieceType = tileType(pieces.getShape().drop_front(), f8(), 128);
-    auto accumulatorType = AccumulatorType::get(b.getContext(), kWgmmaRows, plan.fragmentColumns());
+    auto slices = cast<TileType>(tileM.getType());
+    auto sliceType = tileType(slices.getShape().drop_front(), f8(), 128);
+    auto accumulatorType = AccumulatorType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN());
     SmallVector<Value> yields;
-    // A wave takes the registers of the one before: 256 x 128 has none for two products.
+    // A slice takes the registers of the one before: 256 x 128 has none for two products.
     Value products;
-    for (int64_t wave = 0; wave < plan.waves; ++wave) {
-      Value piece = pieceOf(warpgroup, wave);
+    for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index) {
+      Value slice = sliceOf(warpgroup, index);
       // Read A's scales before the stage is let go: afterwards TMA may overwrite them.
       Value scales;
       if (config.swapAB)
         scales = b.create<LoadColumnScalesOp>(scalesType, stage.getArgument(2));
       else
-        scales = b.create<LoadRowScalesOp>(scalesType, stage.getArgument(2), b.mul(piece, kWgmmaRows));
-      Value mine = b.create<TileAtOp>(pieceType, tileM, piece);
+        scales = b.create<LoadRowScalesOp>(scalesType, stage.getArgument(2), b.mul(slice, plan.arch.wgmmaRows));
+      Value mine = b.create<TileAtOp>(sliceType, tileM, slice);
       Value acc = b.create<WgmmaOp>(accumulatorType, mine, tileN, /*over=*/products);
       products = b.create<WgmmaWaitOp>(fragmentType(), acc);
-      bool isLast = wave + 1 == plan.waves;
-      yields.push_back(isLast ? products : promote(products, sums[wave], scales));
+      bool isLast = index + 1 == plan.slicesPerWarpgroup();
+      yields.push_back(isLast ? products : promote(products, sums[index], scales));
       if (isLast)
         yields.push_back(scales);
     }
@@ -369,25 +370,25 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
 // Epilogue
 //===----------------------------------------------------------------------===//
 
-void Emitter::storePiece(Value warpgroup, int64_t wave, const Tile &tile, Value sum) {
-  Value piece = pieceOf(warpgroup, wave);
+void Emitter::storeSlice(Value warpgroup, int64_t index, const Tile &tile, Value sum) {
+  Value slice = sliceOf(warpgroup, index);
   if (config.splitK == 1)
-    return storeSum(piece, tile, sum, /*follows=*/wave > 0);
+    return storeSum(slice, tile, sum, /*follows=*/index > 0);
   auto flagType = tileType({1, 1}, b.getI32Type());
   Value flag = b.create<TileAtOp>(flagType, flags, warpgroup);
-  Value fragment = b.add(b.mul(tile.number, plan.pieces()), piece);
+  Value fragment = b.add(b.mul(tile.number, plan.slices()), slice);
   auto combine =
       b.create<CombinePartsOp>(b.getI1Type(), fragmentType(), sum, workspace, counters, fragment, tile.part, config.splitK, flag);
-  b.ifThen(combine.getLast(), [&] { storeSum(piece, tile, combine.getTotal(), /*follows=*/false); });
+  b.ifThen(combine.getLast(), [&] { storeSum(slice, tile, combine.getTotal(), /*follows=*/false); });
 }
 
-void Emitter::storeSum(Value piece, const Tile &tile, Value sum, bool follows) {
-  Value first = b.mul(piece, kWgmmaRows);
+void Emitter::storeSum(Value slice, const Tile &tile, Value sum, bool follows) {
+  Value first = b.mul(slice, plan.arch.wgmmaRows);
   Value row = config.swapAB ? tile.m0 : b.add(tile.m0, first), column = config.swapAB ? b.add(tile.n0, first) : tile.n0;
   if (config.bias)
     sum = b.create<AddBiasOp>(fragmentType(), sum, bias, column, config.n, /*rows=*/config.swapAB);
   auto mineType = tileType({plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle());
-  Value mine = b.create<TileAtOp>(mineType, staging, piece);
+  Value mine = b.create<TileAtOp>(mineType, staging, slice);
   b.create<StoreTileOp>(sum, mine, mapD, row, column, /*transposed=*/config.swapAB, /*add=*/config.accumulate, follows);
 }
 

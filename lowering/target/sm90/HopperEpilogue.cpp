@@ -232,16 +232,16 @@ private:
 
   /// The thread's first four values of a part.
   static Value addressOf(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
-    auto partType = LLVM::LLVMArrayType::get(b.getF32Type(), op.getSum().getType().getValues() * kWarpgroupThreads);
+    auto partType = LLVM::LLVMArrayType::get(b.getF32Type(), op.getSum().getType().getValues() * kSm90a.warpgroupThreads());
     Value base = b.offsetBy(adaptor.getWorkspace(), partType, part);
-    return b.offset(base, b.mul(b.bitAnd(kernel.thread, kWarpgroupThreads - 1), kChunkBytes));
+    return b.offset(base, b.mul(b.bitAnd(kernel.thread, kSm90a.warpgroupThreads() - 1), kChunkBytes));
   }
 
   static void leave(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
     Value at = addressOf(op, adaptor, kernel, part, b), sum = adaptor.getSum();
     for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4) {
       Value quad = b.packVector({b.extract(sum, i), b.extract(sum, i + 1), b.extract(sum, i + 2), b.extract(sum, i + 3)});
-      b.store(quad, b.offset(at, i / 4 * kChunkBytes * kWarpgroupThreads), kChunkBytes);
+      b.store(quad, b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes);
     }
   }
 
@@ -264,18 +264,18 @@ private:
   /// All parts in their order, also this warpgroup's own: the result must not depend on who came last.
   static Value total(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value firstPart, HopperBuilder &b) {
     int64_t values = op.getSum().getType().getValues();
-    auto end = b.forLoop(b.constI32(0), b.constI32(op.getParts()), b.constI32(1), b.zeroVector(values),
-                         [&](Value part, ValueRange carried) {
-                           Value at = addressOf(op, adaptor, kernel, b.add(firstPart, part), b);
-                           SmallVector<Value> elements;
-                           for (int64_t i = 0; i < values; i += 4) {
-                             Value quad = b.load(quadType(b), b.offset(at, i / 4 * kChunkBytes * kWarpgroupThreads), kChunkBytes);
-                             for (int64_t j = 0; j < 4; ++j)
-                               elements.push_back(b.extract(quad, j));
-                           }
-                           Value sum = b.create<LLVM::FAddOp>(carried[0], b.packVector(elements));
-                           return SmallVector<Value>{sum};
-                         });
+    auto end = b.forLoop(
+        b.constI32(0), b.constI32(op.getParts()), b.constI32(1), b.zeroVector(values), [&](Value part, ValueRange carried) {
+          Value at = addressOf(op, adaptor, kernel, b.add(firstPart, part), b);
+          SmallVector<Value> elements;
+          for (int64_t i = 0; i < values; i += 4) {
+            Value quad = b.load(quadType(b), b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes);
+            for (int64_t j = 0; j < 4; ++j)
+              elements.push_back(b.extract(quad, j));
+          }
+          Value sum = b.create<LLVM::FAddOp>(carried[0], b.packVector(elements));
+          return SmallVector<Value>{sum};
+        });
     return end[0];
   }
 };

@@ -29,11 +29,13 @@ struct KernelContext {
   llvm::SmallVector<std::pair<hopper::RingType, Value>> rings;
   llvm::SmallVector<int64_t> arrivals;
 
-  Value warpInGroup(HopperBuilder &b) const { return b.bitAnd(warp, hopper::kWarpgroupWarps - 1); }
+  Value warpInGroup(HopperBuilder &b) const { return b.bitAnd(warp, hopper::kSm90a.warpgroupWarps - 1); }
   /// True in one thread of the warpgroup, always the same: bulk store groups belong to a thread.
-  Value isStoreThread(HopperBuilder &b) const { return b.equal(b.bitAnd(thread, hopper::kWarpgroupThreads - 1), b.constI32(0)); }
+  Value isStoreThread(HopperBuilder &b) const {
+    return b.equal(b.bitAnd(thread, hopper::kSm90a.warpgroupThreads() - 1), b.constI32(0));
+  }
   /// All threads of the warpgroup meet at its own named barrier; 0 is the block's.
-  void syncWarpgroup(HopperBuilder &b) const { b.syncThreads(b.add(warpgroup, 1), hopper::kWarpgroupThreads); }
+  void syncWarpgroup(HopperBuilder &b) const { b.syncThreads(b.add(warpgroup, 1), hopper::kSm90a.warpgroupThreads()); }
   /// In wgmma's layout: the first of this thread's two rows (the other is 8 below), and the first of its two columns of each 8.
   Value fragmentRow(HopperBuilder &b) const { return b.add(b.mul(warpInGroup(b), 16), b.shiftRight(lane, 2)); }
   Value fragmentColumn(HopperBuilder &b) const { return b.mul(b.bitAnd(lane, 3), 2); }

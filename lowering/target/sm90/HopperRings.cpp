@@ -13,7 +13,7 @@ using namespace quant::hopper;
 
 namespace quant::nvvm {
 
-static constexpr int64_t kBarrierBytes = 8;
+static constexpr int64_t kBarrierBytes = kSm90a.mbarrierBytes;
 
 /// A ring at its address.
 namespace {

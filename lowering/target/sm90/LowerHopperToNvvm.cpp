@@ -146,8 +146,8 @@ struct LowerWarpRoles : HopperPattern<WarpRolesOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(WarpRolesOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     const KernelContext &kernel = lowering.contextOf(op);
-    int64_t lastWarpgroup = kernel.threads / kWarpgroupThreads - 1;
-    Value isSetupWarp = b.equal(kernel.warp, b.constI32(lastWarpgroup * kWarpgroupWarps));
+    int64_t lastWarpgroup = kernel.threads / kSm90a.warpgroupThreads() - 1;
+    Value isSetupWarp = b.equal(kernel.warp, b.constI32(lastWarpgroup * kSm90a.warpgroupWarps));
     b.ifThen(isSetupWarp, [&] { b.ifThen(b.electOneLane(), [&] { emitBarrierSetup(kernel, b); }); });
     kernel.cluster > 1 ? b.syncCluster(/*relaxed=*/true) : b.syncBlock();
     emitRole(op, 0, 0, kernel, b, rewriter);
@@ -175,7 +175,7 @@ private:
                        ConversionPatternRewriter &rewriter) {
     if (!op.getRegisters().empty()) {
       int64_t registers = op.getRegisters()[index];
-      registers < kRegisterFile / kernel.threads ? b.decreaseRegisters(registers) : b.increaseRegisters(registers);
+      registers < kSm90a.registersPerSm / kernel.threads ? b.decreaseRegisters(registers) : b.increaseRegisters(registers);
     }
     Value inRole = b.sub(kernel.warpgroup, b.constI32(first));
     rewriter.inlineBlockBefore(&op.getRoles()[index].front(), b.getInsertionBlock(), b.getInsertionPoint(), inRole);

@@ -9,10 +9,11 @@
 #include "dialects/hopper/Hopper.h"
 #include "dialects/program/LaunchAttr.h"
 #include "dialects/program/Program.h"
-#include "lowering/target/sm90/CostModel.h"
+#include "lowering/target/sm90/Fp8Gemm.h"
 #include "lowering/target/sm90/NvvmSupport.h"
 #include "lowering/target/sm90/Passes.h"
 #include "lowering/target/sm90/simt/LowerSimt.h"
+#include "passes/schedule/CostModel.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
@@ -37,8 +38,9 @@ bool isFp8Block(qblock::BlockTensorType type, ArrayRef<int64_t> block) {
 }
 
 /// What this matmul asks of the tensor cores, or why they cannot do it.
-Result<nvvm::GemmProblem> problemOf(func::FuncOp kernel, qblock::MatmulAccOp matmul) {
-  auto x = dyn_cast<qblock::BlockTensorType>(matmul.getX().getType()), w = dyn_cast<qblock::BlockTensorType>(matmul.getW().getType());
+Result<schedule::GemmProblem> problemOf(func::FuncOp kernel, qblock::MatmulAccOp matmul) {
+  auto x = dyn_cast<qblock::BlockTensorType>(matmul.getX().getType()),
+       w = dyn_cast<qblock::BlockTensorType>(matmul.getW().getType());
   if (!isFp8Block(w, {128, 128}))
     return fail("the weight is not f8E4M3FN in 128x128 blocks with f32 scales");
   if (!isFp8Block(x, {1, 128}) || !x.getKMajorScales())
@@ -52,7 +54,7 @@ Result<nvvm::GemmProblem> problemOf(func::FuncOp kernel, qblock::MatmulAccOp mat
   if (shape[1] % 16)
     return fail("rows of the activations and the weight lie closer than TMA can read them");
   // K in one piece: then what a token's row is does not depend on how many come with it.
-  return nvvm::GemmProblem{.n = shape[0], .k = shape[1], .allowSplitK = false};
+  return schedule::GemmProblem{.n = shape[0], .k = shape[1], .allowSplitK = false};
 }
 
 struct LowerToNvvm : quant::impl::LowerToNvvmBase<LowerToNvvm> {
@@ -91,16 +93,16 @@ private:
   }
 
   /// The variants that the cost model chooses for as many tokens as the program takes.
-  Result<std::vector<nvvm::GemmVariant>> variantsOf(const nvvm::GemmProblem &problem) {
-    Result<nvvm::GpuModel> model = nvvm::findGpuModel(gpu.getValue());
+  Result<std::vector<schedule::GemmVariant>> variantsOf(const schedule::GemmProblem &problem) {
+    Result<machine::Gpu> model = machine::findGpu(gpu.getValue());
     if (!model)
       return tl::unexpected(model.error());
-    nvvm::VariantOptions options;
+    schedule::VariantOptions options;
     options.maxKernels = static_cast<size_t>(std::max<int64_t>(1, maxKernels));
     if (auto forward = getOperation().lookupSymbol<func::FuncOp>("forward"))
       if (auto tokens = forward->getAttrOfType<IntegerAttr>(program::kMaxTokensAttr))
         options.maxM = tokens.getInt();
-    std::vector<nvvm::GemmVariant> variants = nvvm::chooseVariants(problem, *model, options);
+    std::vector<schedule::GemmVariant> variants = schedule::chooseVariants(problem, *model, options);
     if (variants.empty())
       return fail("no tile of the FP8 matmul fits " + std::to_string(problem.n) + " x " + std::to_string(problem.k));
     return variants;
@@ -111,13 +113,13 @@ private:
     kernel.walk([&](qblock::MatmulAccOp op) { matmul = op; });
     if (!matmul)
       return fail("the kernel is no matmul");
-    auto variants = problemOf(kernel, matmul).and_then([&](const nvvm::GemmProblem &problem) { return variantsOf(problem); });
+    auto variants = problemOf(kernel, matmul).and_then([&](const schedule::GemmProblem &problem) { return variantsOf(problem); });
     if (!variants)
       return tl::unexpected(variants.error());
     std::vector<program::LaunchVariant> built;
     // A kernel may serve several ranges.
     std::map<std::string, nvvm::LaunchRecipe> recipes;
-    for (const nvvm::GemmVariant &variant : *variants) {
+    for (const schedule::GemmVariant &variant : *variants) {
       std::string name = variant.config.symbolName();
       if (!recipes.contains(name)) {
         Result<nvvm::LaunchRecipe> recipe = buildGemm(kernels, variant.config, kernel, matmul);
@@ -132,13 +134,13 @@ private:
     return built;
   }
 
-  static Result<nvvm::LaunchRecipe> buildGemm(gpu::GPUModuleOp kernels, const nvvm::Fp8GemmConfig &config, func::FuncOp kernel,
-                                              qblock::MatmulAccOp matmul) {
+  Result<nvvm::LaunchRecipe> buildGemm(gpu::GPUModuleOp kernels, const machine::Fp8GemmConfig &config, func::FuncOp kernel,
+                                       qblock::MatmulAccOp matmul) {
     // Two kernels of one configuration may differ in how their operands are made.
     std::string name = config.symbolName();
     if (kernels.lookupSymbol(name))
       name += "_" + kernel.getSymName().str();
-    Result<nvvm::LaunchRecipe> recipe = nvvm::buildFp8Gemm(kernels, config, name);
+    Result<nvvm::LaunchRecipe> recipe = nvvm::buildFp8Gemm(kernels, config, *machine::findGpu(gpu.getValue()), name);
     if (!recipe)
       return recipe;
     if (auto bound = nvvm::bindGemm(*recipe, kernel, matmul); !bound) {

@@ -15,7 +15,7 @@ def LowerToNvvm : Pass<"lower-to-nvvm", "::mlir::ModuleOp"> {
   let description = [{
     A tiled matmul of per-token-group FP8 activations (1x128) with a block-scaled FP8 weight (128x128) becomes a
     `hopper.kernel` in `gpu.module @sm_90a`; what is left of the kernel is a declaration that carries its launch
-    recipe (`program.launch`, JSON): a list of them where the cost model (lowering/target/sm90/CostModel.h) has several kernels for
+    recipe (`program.launch`, JSON): a list of them where the cost model (passes/schedule/CostModel.h) has several kernels for
     different numbers of tokens. Every other kernel becomes an `llvm.func` that goes without tensor cores
     (lowering/target/sm90/simt). A kernel that has no lowering stays as it is and is marked `program.unsupported` with the reason.
 

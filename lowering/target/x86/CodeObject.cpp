@@ -6,8 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "lowering/target/x86/CodeObject.h"
-#include "lowering/target/x86/FlatImage.h"
-
+#include "dialects/machine/X86.h"
 #include "dialects/program/Program.h"
 
 #include "mlir/Conversion/ConvertToLLVM/ToLLVMPass.h"
@@ -34,20 +33,6 @@ using namespace quant::host;
 
 namespace {
 
-/// How LLVM and the runtime name an instruction set. The CPU is never detected here: what runs is decided at load time.
-struct IsaTarget {
-  StringRef name, cpu, features;
-  std::vector<std::string> requires_;
-};
-
-const IsaTarget &isaTarget(StringRef name) {
-  static const IsaTarget kTargets[] = {
-      {"avx512", "x86-64-v4", "+avx512vbmi,-prefer-256-bit",
-       {"avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd", "avx512vbmi"}},
-      {"avx2", "x86-64-v3", "", {"avx2", "fma", "f16c", "bmi2"}}};
-  return *llvm::find_if(kTargets, [&](const IsaTarget &target) { return target.name == name; });
-}
-
 LogicalResult convertToLLVM(ModuleOp module) {
   PassManager pm(module.getContext());
   pm.addPass(createSCFToControlFlowPass());
@@ -57,7 +42,8 @@ LogicalResult convertToLLVM(ModuleOp module) {
   return pm.run(module);
 }
 
-std::unique_ptr<llvm::TargetMachine> createTargetMachine(const IsaTarget &isa, std::string &error) {
+/// The CPU is never detected here: what runs is decided at load time.
+std::unique_ptr<llvm::TargetMachine> createTargetMachine(const machine::X86Unit &unit, std::string &error) {
   static const bool initialized = [] {
     llvm::InitializeNativeTarget();
     llvm::InitializeNativeTargetAsmPrinter();
@@ -69,18 +55,19 @@ std::unique_ptr<llvm::TargetMachine> createTargetMachine(const IsaTarget &isa, s
   if (!target)
     return nullptr;
   llvm::TargetOptions options;
-  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
-      triple, isa.cpu, isa.features, options, llvm::Reloc::PIC_, llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, unit.llvmCpu, unit.llvmFeatures, options,
+                                                                          llvm::Reloc::PIC_, llvm::CodeModel::Small,
+                                                                          llvm::CodeGenOptLevel::Default));
 }
 
 /// The middle end and code generation read the CPU from each function. `no-builtins` keeps loops from becoming calls.
-void setFunctionAttributes(llvm::Module &module, const IsaTarget &isa) {
+void setFunctionAttributes(llvm::Module &module, const machine::X86Unit &unit) {
   for (llvm::Function &function : module) {
     if (function.isDeclaration())
       continue;
-    function.addFnAttr("target-cpu", isa.cpu);
-    if (!isa.features.empty())
-      function.addFnAttr("target-features", isa.features);
+    function.addFnAttr("target-cpu", unit.llvmCpu);
+    if (!unit.llvmFeatures.empty())
+      function.addFnAttr("target-features", unit.llvmFeatures);
     function.addFnAttr("no-builtins");
     function.addFnAttr(llvm::Attribute::NoUnwind);
     function.addFnAttr("prefer-vector-width", "512");
@@ -117,7 +104,7 @@ bool emit(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileT
 } // namespace
 
 FailureOr<CodeObject> quant::host::compileKernels(ModuleOp module, StringRef isaName, std::string *assembly) {
-  const IsaTarget &isa = isaTarget(isaName);
+  const machine::X86Unit &unit = *machine::findX86Unit(isaName);
   SmallVector<std::string> names;
   // The program is data: only kernels are compiled.
   for (func::FuncOp function : llvm::make_early_inc_range(module.getOps<func::FuncOp>()))
@@ -132,12 +119,12 @@ FailureOr<CodeObject> quant::host::compileKernels(ModuleOp module, StringRef isa
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(module, context, "kernels");
   std::string error;
-  std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(isa, error);
+  std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(unit, error);
   if (!llvmModule || !machine)
     return module.emitError("cannot generate host code: ") << error;
   llvmModule->setTargetTriple(machine->getTargetTriple());
   llvmModule->setDataLayout(machine->createDataLayout());
-  setFunctionAttributes(*llvmModule, isa);
+  setFunctionAttributes(*llvmModule, unit);
   optimize(*llvmModule, *machine);
   if (assembly) {
     SmallVector<char> text;
@@ -147,10 +134,8 @@ FailureOr<CodeObject> quant::host::compileKernels(ModuleOp module, StringRef isa
   SmallVector<char> object;
   if (!emit(*llvmModule, *machine, llvm::CodeGenFileType::ObjectFile, object))
     return module.emitError("the host target cannot emit objects");
-  CodeObject result;
-  result.isa = isa.name.str();
-  result.requires_ = isa.requires_;
-  if (llvm::Error linked = linkFlatImage(llvm::StringRef(object.data(), object.size()), names, result))
-    return module.emitError("cannot lay out host code: ") << llvm::toString(std::move(linked));
-  return result;
+  llvm::Expected<FlatImage> image = linkFlatImage(llvm::StringRef(object.data(), object.size()), names);
+  if (!image)
+    return module.emitError("cannot lay out host code: ") << llvm::toString(image.takeError());
+  return CodeObject{std::move(*image), std::string(unit.name), unit.requiredFeatures};
 }

@@ -8,25 +8,23 @@
 #ifndef QUANT_LOWERING_TARGET_X86_CODEOBJECT_H
 #define QUANT_LOWERING_TARGET_X86_CODEOBJECT_H
 
+#include "lowering/target/x86/FlatImage.h"
+
 #include "mlir/IR/BuiltinOps.h"
 
-#include <map>
 #include <string>
 #include <vector>
 
 namespace quant::host {
 
-/// A flat, position-independent image: read-only data, then the code. docs/module-format.md.
-struct CodeObject {
+/// The code of one vector unit. docs/module-format.md.
+struct CodeObject : FlatImage {
   std::string isa;
   std::vector<std::string> requires_; // CPU features, as the runtime names them
-  std::vector<char> image;
-  uint64_t textOffset = 0, textBytes = 0;
-  std::map<std::string, uint64_t> entries;
 };
 
-/// Compiles the kernels of a module that lower-to-host has lowered for `isa`. The module is consumed: it ends as LLVM dialect.
-/// `assembly`, if given, receives the kernels as text.
+/// Compiles the kernels of a module that lower-to-host has lowered for `isa`, a unit of dialects/machine/X86.h. The module is
+/// consumed: it ends as LLVM dialect. `assembly`, if given, receives the kernels as text.
 mlir::FailureOr<CodeObject> compileKernels(mlir::ModuleOp module, llvm::StringRef isa, std::string *assembly = nullptr);
 
 } // namespace quant::host

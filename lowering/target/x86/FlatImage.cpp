@@ -14,6 +14,7 @@
 
 using namespace llvm;
 using namespace llvm::object;
+using quant::host::FlatImage;
 
 namespace {
 
@@ -23,17 +24,20 @@ class Linker {
 public:
   explicit Linker(const ELF64LEObjectFile &file) : file(file) {}
 
-  Error run(ArrayRef<std::string> entries, quant::host::CodeObject &result) {
-    layOut(result);
-    if (Error error = copySections(result))
+  Expected<FlatImage> run(ArrayRef<std::string> entries) {
+    layOut();
+    if (Error error = copySections())
       return error;
-    if (Error error = relocate(result))
+    if (Error error = relocate())
       return error;
-    return findEntries(entries, result);
+    if (Error error = findEntries(entries))
+      return error;
+    return std::move(result);
   }
 
 private:
   const ELF64LEObjectFile &file;
+  FlatImage result;
   DenseMap<uint64_t, uint64_t> offsets; // by section index
 
   static bool isLoaded(ELFSectionRef section) {
@@ -46,7 +50,7 @@ private:
   static bool isCode(ELFSectionRef section) { return section.getFlags() & ELF::SHF_EXECINSTR; }
 
   /// Data first, then code on a page of its own.
-  void layOut(quant::host::CodeObject &result) {
+  void layOut() {
     uint64_t end = 0;
     auto place = [&](bool code) {
       for (ELFSectionRef section : file.sections()) {
@@ -64,7 +68,7 @@ private:
     result.image.assign(end, 0);
   }
 
-  Error copySections(quant::host::CodeObject &result) {
+  Error copySections() {
     for (ELFSectionRef section : file.sections()) {
       auto offset = offsets.find(section.getIndex());
       if (offset == offsets.end() || section.getType() == ELF::SHT_NOBITS)
@@ -93,7 +97,7 @@ private:
     return offsets.lookup((*section)->getIndex()) + *value;
   }
 
-  Error relocate(quant::host::CodeObject &result) {
+  Error relocate() {
     for (ELFSectionRef section : file.sections()) {
       Expected<section_iterator> target = section.getRelocatedSection();
       if (!target)
@@ -101,13 +105,13 @@ private:
       if (*target == file.section_end() || !offsets.contains((*target)->getIndex()))
         continue;
       for (ELFRelocationRef relocation : section.relocations())
-        if (Error error = apply(relocation, offsets.lookup((*target)->getIndex()), result))
+        if (Error error = apply(relocation, offsets.lookup((*target)->getIndex())))
           return error;
     }
     return Error::success();
   }
 
-  Error apply(ELFRelocationRef relocation, uint64_t sectionOffset, quant::host::CodeObject &result) {
+  Error apply(ELFRelocationRef relocation, uint64_t sectionOffset) {
     uint64_t type = relocation.getType();
     if (type != ELF::R_X86_64_PC32 && type != ELF::R_X86_64_PLT32)
       return createStringError("unexpected relocation type " + Twine(type));
@@ -123,7 +127,7 @@ private:
     return Error::success();
   }
 
-  Error findEntries(ArrayRef<std::string> entries, quant::host::CodeObject &result) {
+  Error findEntries(ArrayRef<std::string> entries) {
     for (ELFSymbolRef symbol : file.symbols()) {
       Expected<StringRef> name = symbol.getName();
       if (!name)
@@ -144,12 +148,12 @@ private:
 
 } // namespace
 
-Error quant::host::linkFlatImage(StringRef object, ArrayRef<std::string> entries, CodeObject &result) {
+Expected<FlatImage> quant::host::linkFlatImage(StringRef object, ArrayRef<std::string> entries) {
   Expected<std::unique_ptr<ObjectFile>> file = ObjectFile::createELFObjectFile(MemoryBufferRef(object, "kernels"));
   if (!file)
     return file.takeError();
   auto *elf = dyn_cast<ELF64LEObjectFile>(file->get());
   if (!elf)
     return createStringError("not a 64-bit little-endian ELF object");
-  return Linker(*elf).run(entries, result);
+  return Linker(*elf).run(entries);
 }

@@ -12,6 +12,8 @@
 #ifndef QUANT_LOWERING_TARGET_X86_HOSTBUILDER_H
 #define QUANT_LOWERING_TARGET_X86_HOSTBUILDER_H
 
+#include "dialects/machine/X86.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -29,23 +31,14 @@ using mlir::VectorType;
 /// Lanes of the vectors that kernels compute with: 512 bits of f32; LLVM splits them where registers are narrower.
 inline constexpr int64_t kLanes = 16;
 
-/// What differs between instruction sets.
-struct HostIsa {
-  llvm::StringRef name;
-  /// 128-entry byte tables in two registers (vpermi2b), the fast way to decode FP8.
-  bool hasByteTables;
-  /// Rows of a matrix-vector product that fit the registers.
-  int64_t gemvRows;
-};
-
 /// An OpBuilder at a place, with the operations that kernels are made of.
 class HostBuilder {
 public:
-  HostBuilder(OpBuilder &builder, Location loc, const HostIsa &target) : builder(builder), loc(loc), target(target) {}
+  HostBuilder(OpBuilder &builder, Location loc, const machine::X86Unit &target) : builder(builder), loc(loc), target(target) {}
 
   OpBuilder &builder;
   Location loc;
-  const HostIsa &target;
+  const machine::X86Unit &target;
 
   //===--- Types and constants ---===//
   Type i8() { return builder.getI8Type(); }

@@ -30,8 +30,6 @@ using namespace quant::host;
 
 namespace {
 
-const HostIsa kIsas[] = {{"avx512", /*hasByteTables=*/true, /*gemvRows=*/8}, {"avx2", /*hasByteTables=*/false, /*gemvRows=*/4}};
-
 /// What the tiles of a weight, or of a list of rows, were cut from; nothing but tiling slices those.
 Value withoutSlices(Value tile) {
   while (isa_and_nonnull<qblock::ExtractSliceOp, tensor::ExtractSliceOp, tensor::CollapseShapeOp>(tile.getDefiningOp()))
@@ -114,9 +112,9 @@ struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
   using LowerToHostBase::LowerToHostBase;
 
   void runOnOperation() override {
-    const HostIsa *target = llvm::find_if(kIsas, [&](const HostIsa &known) { return known.name == isa.getValue(); });
-    if (target == std::end(kIsas)) {
-      getOperation().emitError("there is no instruction set '") << isa.getValue() << "': avx512 or avx2";
+    const machine::X86Unit *target = machine::findX86Unit(isa.getValue());
+    if (!target) {
+      getOperation().emitError("there is no instruction set '") << isa.getValue() << "': " << machine::x86UnitList();
       return signalPassFailure();
     }
     for (func::FuncOp kernel : llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>()))
@@ -127,7 +125,7 @@ struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
   }
 
 private:
-  LogicalResult lower(func::FuncOp kernel, const HostIsa &target) {
+  LogicalResult lower(func::FuncOp kernel, const machine::X86Unit &target) {
     Operation *op = getComputedOp(kernel);
     if (!op)
       return kernel.emitError("computes nothing that the host knows");
@@ -143,8 +141,7 @@ private:
     KernelOperands operands(b, kernel, entry->getArgument(0), entry->getArgument(1));
     KernelContext context{b, operands, entry->getArgument(2)};
     LogicalResult emitted = success();
-    b.loop(entry->getArgument(3), entry->getArgument(4), 1,
-           [&](Value block) { emitted = emitKernelBody(context, op, block); });
+    b.loop(entry->getArgument(3), entry->getArgument(4), 1, [&](Value block) { emitted = emitKernelBody(context, op, block); });
     if (failed(emitted)) {
       lowered.erase();
       return failure();

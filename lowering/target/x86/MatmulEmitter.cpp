@@ -34,16 +34,13 @@ MatmulEmitter::MatmulEmitter(KernelContext &context, const Weight &weight)
     : context(context), b(context.b), weight(weight), span(spanColumns(weight)) {}
 
 void MatmulEmitter::emit(const RowRange &range) {
-  // Results that stay in registers: 16 of the 32 wide ones, or 4 pairs of the 16 narrow ones.
-  int64_t results = b.target.gemvRows * 2, few = b.target.gemvRows;
-  if (!b.target.hasByteTables)
-    results = 4;
   auto upTo = [&](int64_t tokens) { return b.compare(arith::CmpIPredicate::sle, range.tokens, tokens); };
   std::function<void(int64_t)> dispatch = [&](int64_t tokens) {
-    if (tokens > few)
+    if (tokens > b.target.dotTokens)
       return multiplyByPanel(range);
     b.ifThen(
-        upTo(tokens), [&] { dots(range, tokens == 1 ? kStreams : results / tokens, tokens); }, [&] { dispatch(2 * tokens); });
+        upTo(tokens), [&] { dots(range, tokens == 1 ? kStreams : b.target.dotSums / tokens, tokens); },
+        [&] { dispatch(2 * tokens); });
   };
   // A block of rows may lie outside this part of the weight.
   Value smaller = b.min(range.tokens, b.sub(range.end, range.begin));

@@ -44,9 +44,8 @@ struct MatmulEmitter::Panel {
 void MatmulEmitter::multiplyByPanel(const RowRange &range) {
   Panel panel;
   panel.chunk = std::max<int64_t>(1, kChunkColumns / span) * span;
-  // 24 wide accumulators of 32 registers, or 12 narrow ones of 16.
-  panel.vectors = b.target.hasByteTables ? 2 : 1;
-  panel.tokens = b.target.hasByteTables ? 12 : 6;
+  panel.vectors = b.target.tileVectors;
+  panel.tokens = b.target.tileTokens;
   panel.inputStride = panel.chunk * 4 + kCacheLine;
   panel.decodedStride = llvm::alignTo(span, kLanes) * 4 + kCacheLine;
   panel.weights = context.allocate(kBlockRows * panel.chunk * 4);

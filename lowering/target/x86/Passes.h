@@ -8,6 +8,8 @@
 #ifndef QUANT_LOWERING_TARGET_X86_PASSES_H
 #define QUANT_LOWERING_TARGET_X86_PASSES_H
 
+#include "dialects/machine/X86.h"
+
 #include "mlir/Pass/Pass.h"
 
 namespace quant {

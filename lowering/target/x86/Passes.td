@@ -21,7 +21,8 @@ def LowerToHost : Pass<"lower-to-host", "::mlir::ModuleOp"> {
     quant-opt --lower-to-host="isa=avx2" tiled.mlir
     ```
   }];
-  let options = [Option<"isa", "isa", "std::string", /*default=*/"\"avx512\"", "avx512 or avx2">];
+  let options = [Option<"isa", "isa", "std::string", /*default=*/"std::string(machine::x86Units().front().name)",
+                        "vector unit of x86 by its name in dialects/machine/X86.cpp (default: the first there)">];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
                            "::mlir::math::MathDialect", "::mlir::vector::VectorDialect", "::mlir::func::FuncDialect"];
 }

@@ -42,14 +42,14 @@ static std::vector<uint8_t> spread(const std::vector<uint8_t> &dense, int64_t k,
   return rows;
 }
 
-GemmFamilyCase::GemmFamilyCase(const nvvm::Fp8GemmConfig &config, int64_t m)
+GemmFamilyCase::GemmFamilyCase(const machine::Fp8GemmConfig &config, int64_t m)
     : config(config), m(m), pitch((config.k + 15) / 16 * 16), problem(m, config.n, config.k, static_cast<uint64_t>(m) + 1),
       pitchedA(spread(problem.a, config.k, pitch)), pitchedB(spread(problem.b, config.k, pitch)) {
   std::mt19937_64 random(5);
   std::uniform_real_distribution<float> uniform(-2.0f, 2.0f);
   for (int64_t i = 0; i < config.n; ++i)
     bias.push_back(uniform(random));
-  bool f32 = config.outputType == nvvm::OutputType::f32;
+  bool f32 = config.outputType == machine::OutputType::f32;
   before.assign(m * config.n * (f32 ? 4 : 2), std::byte(0xff));
   for (int64_t i = 0; config.accumulate && i < m * config.n; ++i) {
     float value = uniform(random);
@@ -118,7 +118,7 @@ std::string GemmFamilyCase::run(const sim::Module &module, const nvvm::LaunchRec
 
 double GemmFamilyCase::valueOfD(const std::vector<std::byte> &bytes, int64_t index) const {
   uint32_t bits = 0;
-  if (config.outputType == nvvm::OutputType::f32) {
+  if (config.outputType == machine::OutputType::f32) {
     std::memcpy(&bits, &bytes[index * 4], 4);
   } else {
     std::memcpy(&bits, &bytes[index * 2], 2);
@@ -146,7 +146,7 @@ std::string GemmFamilyCase::checkElement(int64_t row, int64_t column) const {
   if (config.bias)
     sum += bias[column];
   // Roundings to D's type, and what f32 sums of the simulator's order may lose.
-  double ulp = config.outputType == nvvm::OutputType::f32 ? std::ldexp(1, -23) : std::ldexp(1, -8);
+  double ulp = config.outputType == machine::OutputType::f32 ? std::ldexp(1, -23) : std::ldexp(1, -8);
   double tolerance = std::abs(sum) * ulp + 1e-4 * std::sqrt(squares) + 1e-6;
   int64_t index = row * config.n + column;
   if (config.accumulate) {

@@ -9,8 +9,8 @@
 #define QUANT_TEST_TOOLS_QUANT_SIM_GEMM_FAMILY_H
 
 #include "lowering/target/sm90/Fp8Gemm.h"
-#include "tools/quant-sim/api/simulator.h"
 #include "test/gpu/Fp8Problem.h"
+#include "tools/quant-sim/api/simulator.h"
 
 #include <string>
 #include <vector>
@@ -21,7 +21,7 @@ namespace quant::test {
 /// must not use is poisoned: the bytes between two rows are NaN codes, D and the workspace NaN.
 class GemmFamilyCase {
 public:
-  GemmFamilyCase(const nvvm::Fp8GemmConfig &config, int64_t m);
+  GemmFamilyCase(const machine::Fp8GemmConfig &config, int64_t m);
 
   /// Runs the kernel. An error, the findings, or what is wrong with the result; empty if all is well.
   std::string run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads);
@@ -34,7 +34,7 @@ private:
   std::string checkResult() const;
   std::string checkElement(int64_t row, int64_t column) const;
 
-  nvvm::Fp8GemmConfig config;
+  machine::Fp8GemmConfig config;
   int64_t m, pitch;
   Fp8Problem problem;
   std::vector<uint8_t> pitchedA, pitchedB;

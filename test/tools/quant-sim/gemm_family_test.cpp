@@ -15,9 +15,9 @@
 namespace quant::test {
 namespace {
 
-using nvvm::Fp8GemmConfig;
-using nvvm::Multicast;
-using nvvm::OutputType;
+using machine::Fp8GemmConfig;
+using machine::Multicast;
+using machine::OutputType;
 
 constexpr int64_t kSms = 4;
 

@@ -17,11 +17,9 @@
 namespace quant::sim {
 
 namespace {
-/// Shared memory of a block on sm_90 (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
-constexpr uint64_t kMaxSharedBytes = 232448;
-/// Blocks of a cluster that every launch may have ("portable").
-constexpr uint64_t kMaxCluster = 8;
-constexpr uint64_t kMaxThreads = 1024, kMaxGrid = uint64_t(1) << 31;
+constexpr uint64_t kMaxSharedBytes = machine::kSm90a.sharedBytesPerBlock;
+constexpr uint64_t kMaxCluster = machine::kSm90a.blocksPerCluster;
+constexpr uint64_t kMaxThreads = machine::kSm90a.threadsPerBlock, kMaxGrid = uint64_t(1) << 31;
 /// A word of shadow is about 16 times what it stands for.
 constexpr uint64_t kShadowFactor = 16, kRowBytes = 8 * kWarpLanes;
 } // namespace

@@ -7,19 +7,18 @@
 
 #include "tools/quant-sim/device/sim_device.h"
 
+#include "dialects/machine/Gpu.h"
 #include "runtime/api/devices.h"
 #include "runtime/checkpoint/text.h"
+#include "runtime/device/common/thread_pool.h"
 #include "runtime/device/gpu/kernels.h"
 #include "runtime/device/gpu/session.h"
-#include "runtime/device/common/thread_pool.h"
 
 #include <algorithm>
 #include <cstring>
 
 namespace quant::runtime {
 
-/// Multiprocessors of an H100 SXM or H200.
-static constexpr int64_t kMultiprocessors = 132;
 static constexpr std::string_view kPtx = "ptx";
 /// Keeps an access past the end of a buffer from hitting the next one.
 static constexpr uint64_t kGap = 4096;
@@ -55,7 +54,7 @@ Result<std::unique_ptr<Session>> SimDevice::createSession(std::shared_ptr<const 
   return GpuSession::create(std::move(module), std::move(weights), options, create);
 }
 
-int64_t SimDevice::multiprocessors() const { return kMultiprocessors; }
+int64_t SimDevice::multiprocessors() const { return machine::defaultGpu().sms; }
 
 //===----------------------------------------------------------------------===//
 // Memory

@@ -8,9 +8,9 @@
 #ifndef QUANT_TOOLS_QUANT_SIM_DEVICE_SIM_DEVICE_H
 #define QUANT_TOOLS_QUANT_SIM_DEVICE_SIM_DEVICE_H
 
-#include "runtime/device/gpu/device.h"
 #include "runtime/device/common/memory.h"
 #include "runtime/device/common/session.h"
+#include "runtime/device/gpu/device.h"
 #include "tools/quant-sim/api/simulator.h"
 
 #include <deque>
@@ -18,7 +18,7 @@
 
 namespace quant::runtime {
 
-/// The PTX of a module's `sm_90a` target, run by quant_sim as a GPU of 132 multiprocessors would. A launch sees the memory of its
+/// The PTX of a module's `sm_90a` target, run by quant_sim as an H200 would. A launch sees the memory of its
 /// own operands alone, each just as long as its shape in this call, so that an access beyond is a finding; what a kernel is to
 /// write holds all ones (NaN) before. A launch has run when enqueue() returns, and a finding is its error.
 class SimDevice : public GpuDevice {

@@ -162,8 +162,11 @@ void decodeSetRegisters(Decoder &d) {
   d.count(1);
   d.instr.imm[0] = d.literal(0);
   d.instr.aligned = true;
-  if (d.instr.imm[0] < 24 || d.instr.imm[0] > 256 || d.instr.imm[0] % 8)
-    d.fail("a register count of " + std::to_string(d.instr.imm[0]) + " (24 to 256, a multiple of 8)");
+  constexpr machine::GpuArch kArch = machine::kSm90a;
+  if (int64_t count = d.instr.imm[0];
+      count < kArch.minThreadRegisters || count > kArch.maxThreadRegisters || count % kArch.registerUnit)
+    d.fail("a register count of " + std::to_string(count) + " (" + std::to_string(kArch.minThreadRegisters) + " to " +
+           std::to_string(kArch.maxThreadRegisters) + ", a multiple of " + std::to_string(kArch.registerUnit) + ")");
   d.exec(setRegisters);
 }
 

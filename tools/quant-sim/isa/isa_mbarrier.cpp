@@ -16,7 +16,7 @@ namespace quant::sim {
 
 namespace {
 
-constexpr uint64_t kMbarrierBytes = 8;
+constexpr uint64_t kMbarrierBytes = machine::kSm90a.mbarrierBytes;
 /// Limits of the object (PTX ISA, "Contents of the mbarrier object").
 constexpr uint32_t kMaxCount = (1u << 20) - 1;
 

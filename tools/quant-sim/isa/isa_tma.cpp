@@ -22,7 +22,7 @@ namespace quant::sim {
 
 namespace {
 
-constexpr uint64_t kSharedAlign = 128, kChunk = 16;
+constexpr uint64_t kSharedAlign = machine::kSm90a.tmaTileAlignment, kChunk = 16;
 constexpr int32_t kPlainStore = -1;
 
 /// The elements' type as reductions take it.

@@ -11,7 +11,7 @@ namespace quant::sim {
 
 namespace {
 /// Registers of a multiprocessor, and of a thread at most.
-constexpr uint64_t kRegisterFile = 65536, kMaxThreadRegisters = 256, kRegisterUnit = 8;
+constexpr uint64_t kMaxThreadRegisters = machine::kSm90a.maxThreadRegisters, kRegisterUnit = machine::kSm90a.registerUnit;
 
 std::string lineText(const PtxModule &module, int line) {
   std::string_view text = module.text;
@@ -28,7 +28,7 @@ Block::Block(Cluster &cluster, std::array<uint32_t, 3> id, uint32_t rank)
       threads(launch.block[0] * launch.block[1] * launch.block[2]), shared(program.dynamicShared + launch.dynamicShared),
       shadow(launch.check ? shared.size() : 0), layouts(launch.check ? shared.size() / 16 + 1 : 0, kNoLayout) {
   uint32_t count = (threads + kWarpLanes - 1) / kWarpLanes;
-  uint64_t perThread = kRegisterFile / (count * kWarpLanes) / kRegisterUnit * kRegisterUnit;
+  uint64_t perThread = machine::kSm90a.registersAtLaunch(count * kWarpLanes);
   perThread =
       std::min(perThread / program.function->minBlocksPerMultiprocessor / kRegisterUnit * kRegisterUnit, kMaxThreadRegisters);
   liveWarps = count;

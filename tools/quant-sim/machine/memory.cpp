@@ -78,8 +78,9 @@ Result<void> TensorMap::check() const {
   for (uint32_t i = 0; i < rank; ++i) {
     if (dim[i] < 1 || dim[i] > kMaxDim)
       return fail("a tensor of size " + std::to_string(dim[i]) + " in dimension " + std::to_string(i) + " (1 to 2^32)");
-    if (box[i] < 1 || box[i] > 256)
-      return fail("a box of size " + std::to_string(box[i]) + " in dimension " + std::to_string(i) + " (1 to 256)");
+    if (box[i] < 1 || box[i] > machine::kSm90a.tmaBoxSide)
+      return fail("a box of size " + std::to_string(box[i]) + " in dimension " + std::to_string(i) + " (1 to " +
+                  std::to_string(machine::kSm90a.tmaBoxSide) + ")");
     if (i > 0 && (stride[i] % 16 || stride[i] >= kMaxStride))
       return fail("a stride of " + std::to_string(stride[i]) + " bytes (a multiple of 16 below 2^40)");
   }

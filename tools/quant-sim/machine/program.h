@@ -10,6 +10,8 @@
 
 #include "tools/quant-sim/ptx/ptx.h"
 
+#include "dialects/machine/Gpu.h"
+
 #include <array>
 #include <memory>
 
@@ -31,9 +33,9 @@ enum class Step : uint8_t {
 using Exec = Step (*)(Warp &warp, const Instr &instr, uint32_t mask);
 
 constexpr uint32_t kNowhere = ~uint32_t(0);
-constexpr int kWarpLanes = 32;
+constexpr int kWarpLanes = machine::kSm90a.warpThreads;
 /// Warps of a warpgroup.
-constexpr uint32_t kGroupWarps = 4;
+constexpr uint32_t kGroupWarps = machine::kSm90a.warpgroupWarps;
 constexpr int kMaxOperands = 6;
 
 /// A decoded instruction. A slot is a row of 32 lanes' values: a register, a constant or a special register. A predicate's slot

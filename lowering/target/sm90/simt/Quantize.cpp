@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "lowering/target/sm90/simt/Quantize.h"
+#include "dialects/machine/Fp8GemmPlan.h"
 #include "lowering/target/sm90/simt/E4M3.h"
 #include "lowering/target/sm90/simt/SimtKernel.h"
 
@@ -22,10 +23,10 @@ namespace quant::nvvm {
 static constexpr int64_t kRows = 4;
 static constexpr int64_t kThreads = 256;
 /// Rows and columns of a weight's block.
-static constexpr int64_t kBlock = 128;
+static constexpr int64_t kBlock = machine::kBlockK;
 
-static int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t roundUp(int64_t a, int64_t b) { return ceilDiv(a, b) * b; }
+using machine::alignTo;
+using machine::ceilDiv;
 
 static const char *nameOf(FloatKind kind) { return kind == FloatKind::bf16 ? "bf16" : "f32"; }
 static Type typeOf(Builder &b, FloatKind kind) { return kind == FloatKind::bf16 ? Type(b.getBF16Type()) : Type(b.getF32Type()); }
@@ -131,7 +132,9 @@ private:
       quotients.push_back(divideByScale(b, value, scale));
     Value index = b.add(firstRow, row);
     b.ifThen(b.logicalAnd(inside, b.less(index, m)), [&] {
-      b.storeFloats(element, b.at(b.rowAt(codes, element, index, roundUp(config.k, 16)), element, column), quotients);
+      b.storeFloats(element,
+                    b.at(b.rowAt(codes, element, index, alignTo(config.k, machine::kSm90a.tmaAlignment)), element, column),
+                    quotients);
     });
   }
 
@@ -162,7 +165,7 @@ Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeCon
   spec.grid = SizeExpr::ceilDiv(rowTiles * SizeExpr(groups), QuantizeKernel::groupsPerBlock(config));
   spec.operands = {{"x", nameOf(config.input), false, {m, config.k}},
                    // Rows as the matmul's a has them; what lies between K and the next multiple of 16 is not defined.
-                   {"q", "f8E4M3FN", true, {m, roundUp(config.k, 16)}},
+                   {"q", "f8E4M3FN", true, {m, alignTo(config.k, machine::kSm90a.tmaAlignment)}},
                    {"scale", "f32", true, {groups, SizeExpr(kRows) * rowTiles}}};
   spec.sizes = {"M"};
   spec.config = {{"k", config.k}};

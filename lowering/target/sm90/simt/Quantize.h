@@ -18,7 +18,7 @@
 #ifndef QUANT_LOWERING_TARGET_SM90_SIMT_QUANTIZE_H
 #define QUANT_LOWERING_TARGET_SM90_SIMT_QUANTIZE_H
 
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/CompileAlone.h"
 
 namespace quant::nvvm {
 

@@ -17,11 +17,12 @@
 #include <cstdio>
 
 using namespace quant;
+using namespace quant::machine;
 using namespace quant::nvvm;
 
-namespace quant::nvvm {
+namespace quant::machine {
 static void PrintTo(const Fp8GemmConfig &config, std::ostream *out) { *out << config.symbolName(); }
-} // namespace quant::nvvm
+} // namespace quant::machine
 
 namespace {
 
@@ -122,7 +123,7 @@ protected:
   }
 
   std::string errorOf(const Fp8GemmConfig &config) {
-    auto result = buildFp8Gemm(kernels, config);
+    auto result = buildFp8Gemm(kernels, config, defaultGpu());
     return result ? "no error" : result.error().message;
   }
 
@@ -132,8 +133,8 @@ protected:
 };
 
 TEST_F(Fp8GemmBuilder, TwoKernelsShareAModule) {
-  ASSERT_TRUE(buildFp8Gemm(kernels, {256, 256}));
-  ASSERT_TRUE(buildFp8Gemm(kernels, {512, 256}, "another"));
+  ASSERT_TRUE(buildFp8Gemm(kernels, {256, 256}, defaultGpu()));
+  ASSERT_TRUE(buildFp8Gemm(kernels, {512, 256}, defaultGpu(), "another"));
   EXPECT_TRUE(mlir::succeeded(mlir::verify(*module)));
   auto ptx = compileToPtx(kernels);
   ASSERT_TRUE(ptx) << ptx.error().message;

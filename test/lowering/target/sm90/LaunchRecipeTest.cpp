@@ -5,11 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "lowering/target/sm90/Fp8Gemm.h"
 #include "lowering/target/sm90/simt/Quantize.h"
 
 #include <gtest/gtest.h>
 
 using namespace quant;
+using namespace quant::machine;
 using namespace quant::nvvm;
 
 namespace {

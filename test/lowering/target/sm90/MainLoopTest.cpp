@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 using namespace quant;
+using namespace quant::machine;
 using namespace quant::nvvm;
 
 namespace {

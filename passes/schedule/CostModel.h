@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Predicts the time of one Fp8GemmConfig at one M, and chooses by it. Arithmetic only: no GPU is asked, and equal arguments give
-// equal answers on every machine. docs/gpu-kernels.md shows the formulas, the choices and how they compare with published times.
+// Predicts the time of one Fp8GemmConfig at one M, and chooses by it. Arithmetic only, on the numbers of dialects/machine: no GPU is
+// asked, and equal arguments give equal answers on every machine. docs/gpu-kernels.md shows the formulas, the choices and how they compare with published times.
 //
 // A tile's K block of 128 takes as long as the slowest of four: the tensor cores, shared memory, the loads from L2, and one
 // warpgroup's own chain of wgmma, promotion and barriers. K blocks and an epilogue make a tile, tiles go to the multiprocessors
@@ -24,50 +24,20 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_LOWERING_TARGET_SM90_COSTMODEL_H
-#define QUANT_LOWERING_TARGET_SM90_COSTMODEL_H
+#ifndef QUANT_PASSES_SCHEDULE_COSTMODEL_H
+#define QUANT_PASSES_SCHEDULE_COSTMODEL_H
 
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "dialects/machine/Fp8GemmPlan.h"
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace quant::nvvm {
+namespace quant::schedule {
 
-/// What is asked of a GPU. "Per cycle" is at `clockHz`.
-struct GpuModel {
-  /// As --gpu names it: h100, h200, h800.
-  std::string name;
-  int64_t sms = 132;
-  /// The clock held under FP8 load; the boost clock of the data sheet is higher.
-  double clockHz = 1.755e9;
-  /// Operations (two per multiply-add) of one multiprocessor's tensor cores, e4m3.
-  double tensorFlopsPerCycle = 8192;
-  /// Shared memory of one multiprocessor, reads and writes together.
-  double sharedBytesPerCycle = 128;
-  /// L2 to all multiprocessors together: DeepGEMM's figure.
-  double l2BytesPerCycle = 6153;
-  /// L2 to one multiprocessor: 0.8 of the 64 that its port takes.
-  double loadBytesPerCycle = 51;
-  int64_t l2Bytes = int64_t(50) << 20;
-  /// The data sheet's, and the part of it that kernels reach.
-  double hbmBytesPerSecond = 3.35e12;
-  double hbmEfficiency = 0.87;
-  /// From a load's issue to its arrival when memory is busy.
-  double loadLatencySeconds = 0.8e-6;
-  /// Launch, barrier set-up, the first load and the last store: what no other work hides.
-  double launchSeconds = 1.6e-6;
-
-  /// Dense e4m3 of the data sheet, the usual denominator of "fraction of peak".
-  static constexpr double kNominalTensorFlops = 1979e12;
-};
-
-/// Every GPU there is a model of: h100 (SXM5), h200, h800 (as h100, with slower NVLink).
-const std::vector<GpuModel> &gpuModels();
-/// Errors: a name that is none of them.
-Result<GpuModel> findGpuModel(std::string_view name);
+using machine::Fp8GemmConfig;
+using machine::OutputType;
 
 /// What is to be computed; M is told apart.
 struct GemmProblem {
@@ -106,11 +76,11 @@ struct GemmCost {
 };
 
 /// The time of `config`, which checkFp8Gemm accepts, for M = `m` >= 1. Grows with M and with K.
-GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const GpuModel &gpu);
+GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const machine::Gpu &gpu);
 
 /// Every config of the family for this problem that checkFp8Gemm accepts and that has three stages or more; whatever N and K it
 /// accepts at all, there is one.
-std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem);
+std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem, const machine::Gpu &gpu = machine::defaultGpu());
 
 struct RankedConfig {
   Fp8GemmConfig config;
@@ -119,11 +89,11 @@ struct RankedConfig {
 
 /// The best `count` configs for M = `m`, fastest first; of equally fast ones the simpler. Empty: the problem has no kernel
 /// (N is no multiple of 8, say); checkFp8Gemm says why.
-std::vector<RankedConfig> rankConfigs(const GemmProblem &problem, int64_t m, const GpuModel &gpu, size_t count = 1);
+std::vector<RankedConfig> rankConfigs(const GemmProblem &problem, int64_t m, const machine::Gpu &gpu, size_t count = 1);
 
 /// One line for people: "224 tiles in 2 waves, 85 % of the SMs busy; shared memory takes 86 % of the time", and before it what
 /// asks for swapped operands, a split K or clusters.
-std::string explainConfig(const RankedConfig &choice, int64_t m, const GpuModel &gpu);
+std::string explainConfig(const RankedConfig &choice, int64_t m, const machine::Gpu &gpu);
 
 /// The kernel for M in [minM, maxM]. A kernel may serve several ranges: which tile fills the last wave goes up and down with M.
 struct GemmVariant {
@@ -147,8 +117,8 @@ struct VariantOptions {
 
 /// Ranges in ascending order that cover [minM, maxM] without gap or overlap, with at most `maxKernels` different configs chosen
 /// for the least mean square of the loss over the octaves of M. Empty: as rankConfigs.
-std::vector<GemmVariant> chooseVariants(const GemmProblem &problem, const GpuModel &gpu, const VariantOptions &options = {});
+std::vector<GemmVariant> chooseVariants(const GemmProblem &problem, const machine::Gpu &gpu, const VariantOptions &options = {});
 
-} // namespace quant::nvvm
+} // namespace quant::schedule
 
-#endif // QUANT_LOWERING_TARGET_SM90_COSTMODEL_H
+#endif // QUANT_PASSES_SCHEDULE_COSTMODEL_H

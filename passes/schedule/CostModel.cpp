@@ -5,21 +5,24 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/CostModel.h"
+#include "passes/schedule/CostModel.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
 
-namespace quant::nvvm {
+namespace quant::schedule {
+
+using machine::ceilDiv;
+using machine::Fp8GemmPlan;
+using machine::Gpu;
+using machine::kBlockK;
+using machine::Multicast;
 
 //===----------------------------------------------------------------------===//
 // The kernel's constants
 //===----------------------------------------------------------------------===//
 
-static constexpr int64_t kBlockOfK = 128;
-/// Rows of one wgmma, hence of one step of one warpgroup.
-static constexpr int64_t kWgmmaRows = 64;
 /// SASS instructions of a warpgroup per K block beside the promotion's multiply-adds: barriers, scales, descriptors, loop.
 static constexpr double kLoopInstructions = 45;
 /// Cycles from wgmma's last operation to its wait's return, and of the two barriers of a stage.
@@ -34,32 +37,6 @@ static constexpr double kNotHidden = 0.1;
 static constexpr double kReductionSeconds = 1.2e-6;
 /// Clusters start later, and their blocks wait for each other: DeepGEMM makes none where there is but one wave.
 static constexpr double kClusterSeconds = 0.5e-6;
-static constexpr int64_t kSharedBytesPerBlock = 232448;
-
-static int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-//===----------------------------------------------------------------------===//
-// GPUs
-//===----------------------------------------------------------------------===//
-
-const std::vector<GpuModel> &gpuModels() {
-  static const std::vector<GpuModel> models = [] {
-    GpuModel h100{.name = "h100"}, h800{.name = "h800"}, h200{.name = "h200"};
-    h200.hbmBytesPerSecond = 4.8e12;
-    return std::vector<GpuModel>{h100, h200, h800};
-  }();
-  return models;
-}
-
-Result<GpuModel> findGpuModel(std::string_view name) {
-  std::string known;
-  for (const GpuModel &model : gpuModels()) {
-    if (model.name == name)
-      return model;
-    known += (known.empty() ? "" : ", ") + model.name;
-  }
-  return fail("there is no model of the GPU '" + std::string(name) + "': " + known);
-}
 
 std::string_view costLimitName(CostLimit limit) {
   static constexpr std::string_view kNames[] = {"the tensor cores",    "shared memory", "L2",
@@ -73,29 +50,22 @@ std::string_view costLimitName(CostLimit limit) {
 
 namespace {
 
-/// A config at one M, seen from the tensor cores: `rows` lie on wgmma's M, `columns` on its N.
+/// A plan at one M, spread over the multiprocessors.
 struct Work {
-  Work(const Fp8GemmConfig &config, int64_t m, const GpuModel &gpu);
+  Work(const Fp8GemmPlan &plan, int64_t m, const Gpu &gpu);
 
-  int64_t rows, columns, wgmmas, steps;
-  int64_t tilesM, tilesN, kBlocks;
+  int64_t tilesM, kBlocks;
   int64_t units, waves;
   /// Multiprocessors at work in an average wave.
   double active;
 };
 
-Work::Work(const Fp8GemmConfig &config, int64_t m, const GpuModel &gpu) {
-  rows = config.swapAB ? config.blockN : config.blockM;
-  columns = config.swapAB ? config.blockM : config.blockN;
-  wgmmas = rows / kWgmmaRows;
-  // Two math warpgroups at most, which take what is more one wgmma after the other.
-  steps = ceilDiv(wgmmas, 2);
+Work::Work(const Fp8GemmPlan &plan, int64_t m, const Gpu &gpu) {
   // A cluster takes all its tiles, even those that lie beyond the edge.
-  tilesM = ceilDiv(m, config.clusterM() * config.blockM) * config.clusterM();
-  tilesN = ceilDiv(config.n, config.clusterN() * config.blockN) * config.clusterN();
-  kBlocks = ceilDiv(ceilDiv(config.k, kBlockOfK), config.splitK);
-  units = tilesM * tilesN * config.splitK;
-  int64_t usable = gpu.sms / config.cluster() * config.cluster();
+  tilesM = plan.paddedTilesM(m);
+  kBlocks = ceilDiv(plan.kBlocks(), plan.config.splitK);
+  units = tilesM * plan.paddedTilesN() * plan.config.splitK;
+  int64_t usable = gpu.sms / plan.cluster() * plan.cluster();
   waves = ceilDiv(units, usable);
   active = static_cast<double>(units) / static_cast<double>(waves);
 }
@@ -113,72 +83,62 @@ struct BlockCycles {
 
 } // namespace
 
-static int64_t outputBytes(OutputType type) { return type == OutputType::bf16 ? 2 : 4; }
-
-static int64_t stageBytes(const Fp8GemmConfig &config) {
-  return (config.blockM + config.blockN) * kBlockOfK + config.blockM * static_cast<int64_t>(sizeof(float));
-}
-
-/// About as many stages as shared memory holds beside the staging of D.
-static int64_t stagesOf(const Fp8GemmConfig &config) {
-  int64_t tileBytes = config.blockM * config.blockN * outputBytes(config.outputType);
-  return config.stages ? config.stages : (kSharedBytesPerBlock - tileBytes) / (stageBytes(config) + 16);
-}
-
-static BlockCycles cyclesPerBlock(const Fp8GemmConfig &config, const Work &work, const GpuModel &gpu) {
+static BlockCycles cyclesPerBlock(const Fp8GemmPlan &plan, const Work &work, const Gpu &gpu) {
   BlockCycles cycles;
-  double products = static_cast<double>(work.rows * work.columns * kBlockOfK);
-  cycles.tensor = 2 * products / gpu.tensorFlopsPerCycle;
+  int64_t columns = plan.wgmmaN(), rows = plan.arch.wgmmaRows;
+  cycles.tensor = 2 * static_cast<double>(plan.wgmmaM() * columns * kBlockK) / gpu.tensorFlopsPerCycle;
 
   // TMA writes a stage once; each wgmma reads its 64 rows and all columns.
-  double wgmmaBytes = static_cast<double>((kWgmmaRows + work.columns) * kBlockOfK);
-  cycles.shared =
-      (static_cast<double>(stageBytes(config)) + static_cast<double>(work.wgmmas) * wgmmaBytes) / gpu.sharedBytesPerCycle;
+  auto stageBytes = static_cast<double>(plan.loadedBytesPerStage());
+  auto wgmmaBytes = static_cast<double>((rows + columns) * kBlockK);
+  cycles.shared = (stageBytes + static_cast<double>(plan.slices()) * wgmmaBytes) / gpu.sharedBytesPerCycle;
 
-  auto loaded = static_cast<double>((config.blockM / config.clusterN() + config.blockN / config.clusterM()) * kBlockOfK);
+  auto loaded = static_cast<double>((plan.boxRowsA() + plan.boxRowsB()) * kBlockK);
   // What is under way at a time, over how long a byte is under way.
-  double inFlight = static_cast<double>(stagesOf(config) * stageBytes(config)) / (gpu.loadLatencySeconds * gpu.clockHz);
+  double inFlight = static_cast<double>(plan.stages) * stageBytes / (gpu.loadLatencySeconds * gpu.clockHz);
   cycles.l2 = loaded / std::min({gpu.loadBytesPerCycle, gpu.l2BytesPerCycle / work.active, inFlight});
 
   // One warpgroup waits, multiplies, promotes (an FMA per accumulator, with swapAB also a scale per column), arrives.
-  double accumulators = static_cast<double>(kWgmmaRows * work.columns) / 128;
-  double perColumn = config.swapAB ? 0.375 * static_cast<double>(work.columns) : 0;
-  double multiply = std::max(2.0 * static_cast<double>(kWgmmaRows * work.columns * kBlockOfK) / gpu.tensorFlopsPerCycle,
+  double accumulators = static_cast<double>(rows * columns) / static_cast<double>(plan.arch.warpgroupThreads());
+  double perColumn = plan.config.swapAB ? 0.375 * static_cast<double>(columns) : 0;
+  double multiply = std::max(2.0 * static_cast<double>(rows * columns * kBlockK) / gpu.tensorFlopsPerCycle,
                              wgmmaBytes / gpu.sharedBytesPerCycle);
-  cycles.chain = static_cast<double>(work.steps) * (multiply + kWgmmaLatency + accumulators + perColumn + kLoopInstructions) +
-                 kBarrierLatency;
+  double slice = multiply + kWgmmaLatency + accumulators + perColumn + kLoopInstructions;
+  cycles.chain = static_cast<double>(plan.slicesPerWarpgroup()) * slice + kBarrierLatency;
   return cycles;
 }
 
-static double epilogueCycles(const Fp8GemmConfig &config) {
+static double epilogueCycles(const Fp8GemmPlan &plan) {
   // A part of a split K leaves as f32; accumulation reads what it adds to.
-  int64_t bytes = config.splitK > 1 ? 4 : outputBytes(config.outputType) * (config.accumulate ? 2 : 1);
+  const Fp8GemmConfig &config = plan.config;
+  int64_t bytes = config.splitK > 1 ? 4 : plan.bytesOfD() * (config.accumulate ? 2 : 1);
   return kEpilogueCycles + static_cast<double>(config.blockM * config.blockN * bytes) / kStoreBytesPerCycle;
 }
 
 /// Bytes of HBM: every operand once; the side that is walked inside a group of tile rows again for each group, if L2 cannot keep
 /// it.
-static double hbmBytes(const Fp8GemmConfig &config, int64_t m, const Work &work, const GpuModel &gpu) {
+static double hbmBytes(const Fp8GemmPlan &plan, int64_t m, const Work &work, const Gpu &gpu) {
+  const Fp8GemmConfig &config = plan.config;
   double bytesA = static_cast<double>(m) * static_cast<double>(config.k),
          bytesB = static_cast<double>(config.n) * static_cast<double>(config.k);
-  double blocks = static_cast<double>(ceilDiv(config.k, kBlockOfK));
-  double scales = 4 * blocks * (static_cast<double>(m) + static_cast<double>(ceilDiv(config.n, 128)));
-  double bytesD = static_cast<double>(m * config.n * outputBytes(config.outputType) * (config.accumulate ? 2 : 1));
+  double scales = 4 * static_cast<double>(plan.kBlocks()) * static_cast<double>(m + plan.scaleRowsB());
+  auto bytesD = static_cast<double>(m * config.n * plan.bytesOfD() * (config.accumulate ? 2 : 1));
   double again =
-      bytesB > static_cast<double>(gpu.l2Bytes) / 2 ? static_cast<double>(ceilDiv(work.tilesM, config.tilesPerGroup()) - 1) : 0;
+      bytesB > static_cast<double>(gpu.l2Bytes) / 2 ? static_cast<double>(ceilDiv(work.tilesM, plan.tilesPerGroup) - 1) : 0;
   return bytesA + bytesB * (1 + again) + scales + bytesD;
 }
 
-static double reductionSeconds(const Fp8GemmConfig &config, const GpuModel &gpu) {
+static double reductionSeconds(const Fp8GemmConfig &config, const Gpu &gpu) {
   if (config.splitK == 1)
     return 0;
   double partial = static_cast<double>(config.blockM * config.blockN) * sizeof(float);
   return kReductionSeconds + static_cast<double>(config.splitK) * partial / (gpu.loadBytesPerCycle * gpu.clockHz);
 }
 
-GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const GpuModel &gpu) {
-  Work work(config, m, gpu);
-  BlockCycles cycles = cyclesPerBlock(config, work, gpu);
+GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const Gpu &gpu) {
+  Fp8GemmPlan plan(config, gpu);
+  Work work(plan, m, gpu);
+  BlockCycles cycles = cyclesPerBlock(plan, work, gpu);
   GemmCost cost;
   cost.units = work.units;
   cost.waves = work.waves;
@@ -187,13 +147,13 @@ GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const GpuModel &gpu
   cost.shared = blocks * cycles.shared;
   cost.l2 = blocks * cycles.l2;
   cost.chain = blocks * cycles.chain;
-  cost.epilogue = static_cast<double>(work.waves) * epilogueCycles(config) / gpu.clockHz;
+  cost.epilogue = static_cast<double>(work.waves) * epilogueCycles(plan) / gpu.clockHz;
   cost.main = blocks * cycles.largest() + cost.epilogue;
   cost.waveIdle = cost.main * (1 - work.active / static_cast<double>(gpu.sms));
-  cost.hbmBytes = hbmBytes(config, m, work, gpu);
+  cost.hbmBytes = hbmBytes(plan, m, work, gpu);
   cost.hbm = cost.hbmBytes / (gpu.hbmBytesPerSecond * gpu.hbmEfficiency);
   cost.reduction = reductionSeconds(config, gpu);
-  cost.launch = gpu.launchSeconds + (config.cluster() > 1 ? kClusterSeconds : 0);
+  cost.launch = gpu.launchSeconds + (plan.cluster() > 1 ? kClusterSeconds : 0);
   cost.flops = 2.0 * static_cast<double>(m) * static_cast<double>(config.n) * static_cast<double>(config.k);
   double longer = std::max(cost.main, cost.hbm);
   cost.limit = longer < cost.launch ? CostLimit::launch : cost.hbm > cost.main ? CostLimit::hbm : cycles.limit();
@@ -212,7 +172,7 @@ static std::string number(double value) {
 }
 
 /// Why this order of operands, this split, this cluster.
-static std::string whyThisForm(const Fp8GemmConfig &config, int64_t m, const GpuModel &gpu) {
+static std::string whyThisForm(const Fp8GemmConfig &config, int64_t m, const Gpu &gpu) {
   std::string why;
   int64_t tiles = ceilDiv(m, config.blockM) * ceilDiv(config.n, config.blockN);
   if (config.swapAB)
@@ -225,7 +185,7 @@ static std::string whyThisForm(const Fp8GemmConfig &config, int64_t m, const Gpu
   return why;
 }
 
-std::string explainConfig(const RankedConfig &choice, int64_t m, const GpuModel &gpu) {
+std::string explainConfig(const RankedConfig &choice, int64_t m, const Gpu &gpu) {
   const GemmCost &cost = choice.cost;
   std::string units = std::to_string(cost.units) + (choice.config.splitK > 1 ? " parts" : " tiles");
   std::string waves = cost.waves == 1 ? "1 wave" : std::to_string(cost.waves) + " waves";
@@ -235,4 +195,4 @@ std::string explainConfig(const RankedConfig &choice, int64_t m, const GpuModel 
          std::string(costLimitName(cost.limit)) + " takes " + number(100 * bound / cost.seconds) + " % of the time";
 }
 
-} // namespace quant::nvvm
+} // namespace quant::schedule

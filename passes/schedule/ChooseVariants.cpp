@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/CostModel.h"
+#include "passes/schedule/CostModel.h"
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,11 @@
 #include <numeric>
 #include <set>
 
-namespace quant::nvvm {
+namespace quant::schedule {
+
+using machine::checkFp8Gemm;
+using machine::Gpu;
+using machine::Multicast;
 
 //===----------------------------------------------------------------------===//
 // Candidates
@@ -22,14 +26,14 @@ namespace quant::nvvm {
 /// Fewer do not hide the latency of TMA (DeepGEMM, sm90.hpp).
 static constexpr int64_t kMinStages = 3;
 
-static bool hasStages(const Fp8GemmConfig &config) {
+static bool hasStages(const Fp8GemmConfig &config, const Gpu &gpu) {
   Fp8GemmConfig shallow = config;
   shallow.stages = kMinStages;
-  return checkFp8Gemm(shallow).has_value();
+  return checkFp8Gemm(shallow, gpu).has_value();
 }
 
 /// Tiles of tokens x weight rows, the plain form first and in it the largest first: of equal costs the earlier one wins.
-static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem) {
+static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem, const Gpu &gpu) {
   Fp8GemmConfig base;
   base.n = problem.n;
   base.k = problem.k;
@@ -42,7 +46,7 @@ static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem) {
     config.blockM = blockM;
     config.blockN = blockN;
     config.swapAB = swapAB;
-    if (hasStages(config))
+    if (hasStages(config, gpu))
       tiles.push_back(config);
   };
   for (int64_t blockM : {128, 64, 256})
@@ -54,15 +58,15 @@ static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem) {
   return tiles;
 }
 
-std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem) {
+std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem, const Gpu &gpu) {
   std::vector<Fp8GemmConfig> candidates;
-  for (const Fp8GemmConfig &tile : tileConfigs(problem))
+  for (const Fp8GemmConfig &tile : tileConfigs(problem, gpu))
     for (Multicast multicast : {Multicast::none, Multicast::a, Multicast::b})
       for (int64_t splitK : {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16}) {
         Fp8GemmConfig config = tile;
         config.multicast = multicast;
         config.splitK = splitK;
-        if ((splitK == 1 || problem.allowSplitK) && checkFp8Gemm(config))
+        if ((splitK == 1 || problem.allowSplitK) && checkFp8Gemm(config, gpu))
           candidates.push_back(config);
       }
   return candidates;
@@ -72,9 +76,9 @@ std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem) {
 // One M
 //===----------------------------------------------------------------------===//
 
-std::vector<RankedConfig> rankConfigs(const GemmProblem &problem, int64_t m, const GpuModel &gpu, size_t count) {
+std::vector<RankedConfig> rankConfigs(const GemmProblem &problem, int64_t m, const Gpu &gpu, size_t count) {
   std::vector<RankedConfig> ranked;
-  for (const Fp8GemmConfig &config : candidateConfigs(problem))
+  for (const Fp8GemmConfig &config : candidateConfigs(problem, gpu))
     ranked.push_back({config, predictCost(config, m, gpu)});
   std::stable_sort(ranked.begin(), ranked.end(),
                    [](const RankedConfig &a, const RankedConfig &b) { return a.cost.seconds < b.cost.seconds; });
@@ -105,8 +109,8 @@ namespace {
 /// What is lost with each candidate at each sample point.
 class LossTable {
 public:
-  LossTable(const GemmProblem &problem, const GpuModel &gpu, const VariantOptions &options)
-      : points(samplePoints(options.minM, options.maxM)), configs(candidateConfigs(problem)) {
+  LossTable(const GemmProblem &problem, const Gpu &gpu, const VariantOptions &options)
+      : points(samplePoints(options.minM, options.maxM)), configs(candidateConfigs(problem, gpu)) {
     for (size_t point = 0; point < points.size(); ++point) {
       int64_t next = point + 1 < points.size() ? points[point + 1] : points[point] + 1;
       octaves.push_back(std::log2(static_cast<double>(next) / static_cast<double>(points[point])));
@@ -240,7 +244,7 @@ static GemmVariant variantOf(const LossTable &table, size_t config, size_t first
   return variant;
 }
 
-std::vector<GemmVariant> chooseVariants(const GemmProblem &problem, const GpuModel &gpu, const VariantOptions &options) {
+std::vector<GemmVariant> chooseVariants(const GemmProblem &problem, const Gpu &gpu, const VariantOptions &options) {
   LossTable table(problem, gpu, options);
   if (table.configs.empty())
     return {};
@@ -254,4 +258,4 @@ std::vector<GemmVariant> chooseVariants(const GemmProblem &problem, const GpuMod
   return variants;
 }
 
-} // namespace quant::nvvm
+} // namespace quant::schedule

@@ -1,0 +1,145 @@
+//===- Fp8GemmPlan.cpp - the FP8 matmul's configurations, worked out ---------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/machine/Fp8GemmPlan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace quant::machine {
+
+std::string Fp8GemmConfig::symbolName() const {
+  std::string name = "sm90_fp8_gemm_1d2d_n" + std::to_string(n) + "_k" + std::to_string(k) + "_bm" + std::to_string(blockM) +
+                     "_bn" + std::to_string(blockN);
+  if (stages)
+    name += "_st" + std::to_string(stages);
+  if (swapAB)
+    name += "_swap";
+  if (multicast != Multicast::none)
+    name += multicast == Multicast::a ? "_mca" : "_mcb";
+  if (splitK != 1)
+    name += "_sk" + std::to_string(splitK);
+  if (bias)
+    name += "_bias";
+  if (accumulate)
+    name += "_acc";
+  return outputType == OutputType::f32 ? name + "_f32" : name;
+}
+
+//===----------------------------------------------------------------------===//
+// Plan
+//===----------------------------------------------------------------------===//
+
+/// Bytes of shared memory beside the stages, in the order in which the kernel allocates: D's staging, one flag for each
+/// warpgroup.
+static int64_t fixedSharedBytes(const Fp8GemmPlan &plan) {
+  constexpr int64_t kFlagBytes = 4;
+  const Fp8GemmConfig &config = plan.config;
+  int64_t bytes = alignTo(config.blockM * config.blockN * plan.bytesOfD(), plan.arch.tmaTileAlignment);
+  if (config.splitK > 1)
+    bytes += plan.warpgroups * kFlagBytes;
+  return alignTo(bytes, swizzleAlignment(kBlockK));
+}
+
+/// Bytes of shared memory of a stage: swizzled A and B, A's scales, a full and an empty barrier.
+static int64_t sharedBytesPerStage(const Fp8GemmPlan &plan) {
+  const Fp8GemmConfig &config = plan.config;
+  int64_t scaleBytes = alignTo(config.blockM * static_cast<int64_t>(sizeof(float)), plan.arch.tmaTileAlignment);
+  return (config.blockM + config.blockN) * kBlockK + scaleBytes + 2 * plan.arch.mbarrierBytes;
+}
+
+static int64_t bestTilesPerGroup(const Fp8GemmPlan &plan, int64_t sms) {
+  int64_t rows = plan.clusterM() * plan.config.blockM, columns = plan.clusterN() * plan.config.blockN;
+  int64_t clusters = sms / plan.cluster();
+  auto readBy = [&](int64_t group) { return group * rows + ceilDiv(clusters, group) * columns; };
+  // Of two that read the same, the larger one comes back to the weight less often.
+  return readBy(8) < readBy(16) ? 8 : 16;
+}
+
+Fp8GemmPlan::Fp8GemmPlan(const Fp8GemmConfig &config, const Gpu &gpu) : config(config), arch(gpu.arch) {
+  constexpr int64_t kMaxWarpgroups = 2;
+  warpgroups = std::min(slices(), kMaxWarpgroups);
+  int64_t fixed = fixedSharedBytes(*this), perStage = sharedBytesPerStage(*this);
+  stages = config.stages ? config.stages : (arch.sharedBytesPerBlock - fixed) / perStage;
+  sharedBytes = fixed + stages * perStage;
+  tilesPerGroup = bestTilesPerGroup(*this, gpu.sms);
+}
+
+int64_t Fp8GemmPlan::columnsOfScale() const {
+  return kBlockK % config.blockN == 0 ? config.blockN : std::gcd(config.blockN, kBlockK);
+}
+
+int64_t Fp8GemmPlan::unroll() const {
+  // Registers decide: sums and accumulators are 2 x 64 for a tile of 128 x 128, with swapAB also the columns' scales. Parts of K
+  // have no fixed length.
+  if (slicesPerWarpgroup() > 1 || wgmmaN() > (config.swapAB ? 96 : 128) || columnsOfScale() != config.blockN || config.splitK > 1)
+    return 1;
+  for (int64_t factor : {4, 3, 2})
+    if (kBlocks() % factor == 0)
+      return factor;
+  return 1;
+}
+
+int64_t Fp8GemmPlan::earlyBlocks() const { return std::min(stages, kBlocks() / config.splitK); }
+
+int64_t Fp8GemmPlan::loadedBytesPerStage() const {
+  return (config.blockM + config.blockN) * kBlockK + config.blockM * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t Fp8GemmPlan::storeSwizzle() const {
+  int64_t rowBytes = stagingColumns() * bytesOfD();
+  return rowBytes % 128 == 0 ? 128 : rowBytes % 64 == 0 ? 64 : 32;
+}
+
+//===----------------------------------------------------------------------===//
+// Limits
+//===----------------------------------------------------------------------===//
+
+/// Why there is no such tile, or null.
+static const char *refuseTile(const Fp8GemmConfig &config) {
+  if (config.swapAB) {
+    if (config.blockN != 64 && config.blockN != 128)
+      return "with swapAB blockN must be 64 or 128";
+    if (config.blockM != 8 && (config.blockM < 16 || config.blockM > 128 || config.blockM % 16))
+      return "with swapAB blockM must be 8 or a multiple of 16 up to 128";
+    if (config.blockM == 8 && config.multicast == Multicast::a)
+      return "blocks that share A load half of it each: 8 rows at least, so that blockM must be 16 or more";
+    return nullptr;
+  }
+  if (config.blockM != 64 && config.blockM != 128 && config.blockM != 256)
+    return "blockM must be 64, 128 or 256 (8 to 128 with swapAB)";
+  if (config.blockN < 16 || config.blockN > 192 || config.blockN % 16)
+    return "blockN must be a multiple of 16 from 16 to 192";
+  if (config.blockM == 256 && config.blockN > 128)
+    return "with blockM = 256 blockN must be at most 128: two slices' sums and one's products live in 232 registers";
+  return nullptr;
+}
+
+Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu) {
+  auto refuse = [&](const std::string &why) { return fail(config.symbolName() + ": " + why); };
+  if (config.n <= 0 || config.n % 8)
+    return refuse("N must be a positive multiple of 8, since TMA needs rows of bf16 D that are multiples of 16 bytes");
+  if (config.k <= 0)
+    return refuse("K must be positive");
+  if (const char *why = refuseTile(config))
+    return refuse(why);
+  // Columns, K and the index of a scale of B are i32 in the kernel.
+  constexpr int64_t kMaxDim = int64_t(1) << 24;
+  if (config.n > kMaxDim || config.k > kMaxDim)
+    return refuse("N and K must be at most " + std::to_string(kMaxDim));
+  Fp8GemmPlan plan(config, gpu);
+  if (config.splitK < 1 || config.splitK > plan.kBlocks())
+    return refuse("splitK must be from 1 to the " + std::to_string(plan.kBlocks()) + " blocks of K");
+  if (config.stages < 0)
+    return refuse("stages must not be negative");
+  if (plan.sharedBytes > gpu.arch.sharedBytesPerBlock)
+    return refuse(std::to_string(config.stages) + " stages need " + std::to_string(plan.sharedBytes) +
+                  " bytes of shared memory, a block has " + std::to_string(gpu.arch.sharedBytesPerBlock));
+  return {};
+}
+
+} // namespace quant::machine

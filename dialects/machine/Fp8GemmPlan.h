@@ -1,0 +1,151 @@
+//===- Fp8GemmPlan.h - the FP8 matmul's configurations, worked out -*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+//   D[m, n] = bf16( sum over b of  scaleA[b, m] * scaleB[n / 128, b] * sum over k in block b of A[m, k] * B[n, k] )
+//
+// A config is a choice; a plan is what follows from it on a GPU. Whoever needs a number of the kernel - the cost model that
+// chooses a config, the emitter, the launch recipe - takes it from the plan.
+//
+// The kernel is persistent and warp-specialised: one warpgroup loads by TMA, one or two math warpgroups run wgmma. A wgmma has 64
+// rows, so that a tile is cut along wgmma's M into slices of 64 rows: of D, or with swapAB of the weight. Each math warpgroup
+// computes slicesPerWarpgroup() of them, one after the other.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_DIALECTS_MACHINE_FP8GEMMPLAN_H
+#define QUANT_DIALECTS_MACHINE_FP8GEMMPLAN_H
+
+#include "dialects/machine/Gpu.h"
+
+#include <cstdint>
+#include <string>
+
+namespace quant::machine {
+
+/// K of one block: one scale of A per row, and one 128-byte swizzle row of e4m3. Also the rows of a weight's block.
+inline constexpr int64_t kBlockK = 128;
+
+/// `a / b` rounded up, and `a` rounded up to a multiple of `b`, for a >= 0 and b > 0.
+constexpr int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t alignTo(int64_t a, int64_t b) { return ceilDiv(a, b) * b; }
+
+/// The operand that a cluster of two blocks loads once and multicasts to both.
+enum class Multicast {
+  /// No cluster.
+  none,
+  /// The two blocks compute neighbouring columns of D and share A.
+  a,
+  /// The two blocks compute neighbouring rows of D and share B.
+  b,
+};
+
+/// The type of D. Sums are f32 in either case.
+enum class OutputType { bf16, f32 };
+
+/// One kernel. N and K are fixed, M is a kernel argument (any M >= 0 up to the recipe's limit; M = 0 launches nothing).
+/// checkFp8Gemm says which combinations there are.
+struct Fp8GemmConfig {
+  /// A multiple of 8: a row of D must be a multiple of 16 bytes for TMA.
+  int64_t n = 0;
+  /// Any K > 0. Rows of A and B lie roundUp(K, 16) bytes apart, as TMA wants them; the recipe's operands say so. What lies
+  /// between is never read: TMA fills the last block with zeros.
+  int64_t k = 0;
+  /// Rows of D (tokens) in a tile, with swapAB or without: 64, 128 or 256; with swapAB 8 or a multiple of 16 up to 128.
+  int64_t blockM = 128;
+  /// Columns of D (rows of the weight) in a tile: a multiple of 16 from 16 to 192, at most 128 with blockM = 256
+  /// (registers); with swapAB 64 or 128.
+  int64_t blockN = 128;
+  /// K blocks in flight; 0: as many as shared memory holds.
+  int64_t stages = 0;
+  /// Puts the weight on wgmma's M, which is always 64, and the tokens on its N, which can be as small as 8: for small M.
+  bool swapAB = false;
+  /// Anything but `none` makes clusters of two blocks.
+  Multicast multicast = Multicast::none;
+  /// Parts that K is cut into, each computed by a block of its own, where tiles alone would leave multiprocessors idle; at most
+  /// ceil(K / 128). The sum of the parts has a fixed order: results are the same in every run.
+  int64_t splitK = 1;
+  /// D = ... + bias[n], f32 [N], added before the rounding.
+  bool bias = false;
+  /// D += ...; for bf16 the sum is rounded before it is added and the result again.
+  bool accumulate = false;
+  OutputType outputType = OutputType::bf16;
+
+  /// sm90_fp8_gemm_1d2d_n7168_k2048_bm128_bn128, then what differs from the default: _st4, _swap, _mca, _sk8, _bias, _acc, _f32.
+  std::string symbolName() const;
+
+  bool operator==(const Fp8GemmConfig &) const = default;
+};
+
+/// What follows from a config: who computes what, how many stages fit, how operands lie in shared memory.
+struct Fp8GemmPlan {
+  /// Sizes follow from the GPU's architecture, the order of tiles from its number of multiprocessors.
+  explicit Fp8GemmPlan(const Fp8GemmConfig &config, const Gpu &gpu = defaultGpu());
+
+  Fp8GemmConfig config;
+  GpuArch arch;
+  /// Math warpgroups.
+  int64_t warpgroups;
+  /// K blocks in flight, and bytes of shared memory of a block: the stages, D's staging, flags and barriers.
+  int64_t stages, sharedBytes;
+  /// Rows of tiles, in a cluster that pairs them rows of pairs, that are walked together, column by column: 8 or 16, whichever
+  /// lets a wave of blocks read fewer rows of A and B, which it shares in L2 (DeepGEMM's rule).
+  int64_t tilesPerGroup;
+
+  //===--- Tiles ---===//
+  /// Tiles of a cluster along M and N, which share B and A, and blocks of a cluster.
+  int64_t clusterM() const { return config.multicast == Multicast::b ? 2 : 1; }
+  int64_t clusterN() const { return config.multicast == Multicast::a ? 2 : 1; }
+  int64_t cluster() const { return clusterM() * clusterN(); }
+  int64_t tilesN() const { return ceilDiv(config.n, config.blockN); }
+  /// Tiles along M and N, and what the last cluster has beyond the matrix.
+  int64_t paddedTilesM(int64_t m) const { return ceilDiv(m, config.blockM * clusterM()) * clusterM(); }
+  int64_t paddedTilesN() const { return ceilDiv(tilesN(), clusterN()) * clusterN(); }
+
+  //===--- The product of a tile ---===//
+  int64_t threads() const { return (warpgroups + 1) * arch.warpgroupThreads(); }
+  /// Rows of a tile on wgmma's M, columns on its N.
+  int64_t wgmmaM() const { return config.swapAB ? config.blockN : config.blockM; }
+  int64_t wgmmaN() const { return config.swapAB ? config.blockM : config.blockN; }
+  /// Slices of a tile, each of one wgmma's rows, and those of a warpgroup.
+  int64_t slices() const { return wgmmaM() / arch.wgmmaRows; }
+  int64_t slicesPerWarpgroup() const { return slices() / warpgroups; }
+  /// Columns of a tile that surely share a scale of B: all of them, or what all tiles' borders have in common with the blocks of
+  /// 128.
+  int64_t columnsOfScale() const;
+
+  //===--- K ---===//
+  int64_t kBlocks() const { return ceilDiv(config.k, kBlockK); }
+  /// Rows of B's scales.
+  int64_t scaleRowsB() const { return ceilDiv(config.n, kBlockK); }
+  /// K blocks that the main loop writes out in one iteration; they divide its length: a remainder loop would make ptxas spill.
+  int64_t unroll() const;
+  /// K blocks of the weight that are loaded while the kernels before this one still run: as many as there are stages, and as
+  /// the shortest part of K has.
+  int64_t earlyBlocks() const;
+
+  //===--- Operands ---===//
+  /// Bytes from row to row of A and B in global memory.
+  int64_t pitch() const { return alignTo(config.k, arch.tmaAlignment); }
+  /// Rows of an operand in the TMA box of one block.
+  int64_t boxRowsA() const { return config.blockM / clusterN(); }
+  int64_t boxRowsB() const { return config.blockN / clusterM(); }
+  /// Bytes that TMA writes for a stage: A, B and A's scales. In shared memory a stage takes more, for alignment and barriers.
+  int64_t loadedBytesPerStage() const;
+  int64_t bytesOfD() const { return config.outputType == OutputType::f32 ? 4 : 2; }
+  /// The part of D that one TMA store writes, a slice of the tile: swizzled rows, as long as the width allows.
+  int64_t storeRows() const { return config.swapAB ? config.blockM : arch.wgmmaRows; }
+  int64_t stagingColumns() const { return config.swapAB ? arch.wgmmaRows : config.blockN; }
+  int64_t storeSwizzle() const;
+  int64_t storeColumns() const { return storeSwizzle() / bytesOfD(); }
+};
+
+/// Nothing, or why there is no such kernel.
+Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu = defaultGpu());
+
+} // namespace quant::machine
+
+#endif // QUANT_DIALECTS_MACHINE_FP8GEMMPLAN_H

@@ -1,0 +1,64 @@
+//===- X86.cpp - the CPUs that kernels are built for -------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/machine/X86.h"
+
+#include <algorithm>
+
+namespace quant::machine {
+
+const std::vector<X86Unit> &x86Units() {
+  static const std::vector<X86Unit> units = {
+      // From Ice Lake and Zen 4 on. 32 registers of 512 bits (Intel SDM volume 1, chapter 15): 16 sums of dot products beside the
+      // tables and the decoded codes; a tile of 12 x 2 sums, 2 vectors of weights and one of x.
+      {.name = "avx512",
+       .llvmCpu = "x86-64-v4",
+       .llvmFeatures = "+avx512vbmi,-prefer-256-bit",
+       .requiredFeatures = {"avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd",
+                            "avx512vbmi"},
+       .registerBits = 512,
+       .hasByteTables = true,
+       .dotSums = 16,
+       .dotTokens = 8,
+       .tileTokens = 12,
+       .tileVectors = 2},
+      // From Haswell and Zen on. 16 registers of 256 bits (Intel SDM volume 1, chapter 14), two for a vector of 16 f32: 4 sums of
+      // dot products take 8; a tile of 6 x 1 takes 12.
+      {.name = "avx2",
+       .llvmCpu = "x86-64-v3",
+       .llvmFeatures = "",
+       .requiredFeatures = {"avx2", "fma", "f16c", "bmi2"},
+       .registerBits = 256,
+       .hasByteTables = false,
+       .dotSums = 4,
+       .dotTokens = 4,
+       .tileTokens = 6,
+       .tileVectors = 1}};
+  return units;
+}
+
+const X86Unit *findX86Unit(std::string_view name) {
+  auto found = std::ranges::find(x86Units(), name, &X86Unit::name);
+  return found == x86Units().end() ? nullptr : &*found;
+}
+
+std::vector<std::string> x86UnitNames() {
+  std::vector<std::string> names;
+  for (const X86Unit &unit : x86Units())
+    names.emplace_back(unit.name);
+  return names;
+}
+
+std::string x86UnitList() {
+  std::string list;
+  const std::vector<X86Unit> &units = x86Units();
+  for (size_t index = 0; index < units.size(); ++index)
+    list += (index == 0 ? "" : index + 1 == units.size() ? " or " : ", ") + std::string(units[index].name);
+  return list;
+}
+
+} // namespace quant::machine

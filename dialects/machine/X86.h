@@ -1,0 +1,55 @@
+//===- X86.h - the CPUs that kernels are built for -----------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// A module holds code for several vector units of x86-64, and the runtime takes the best that the CPU has. What a unit is stands
+// in one table (X86.cpp): its names, its registers, and how large the kernels' pieces are on it.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_DIALECTS_MACHINE_X86_H
+#define QUANT_DIALECTS_MACHINE_X86_H
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quant::machine {
+
+/// A vector unit. Kernels are written in vectors of 16 f32, which LLVM splits where registers are narrower.
+struct X86Unit {
+  /// As --host-isa, --isa and module files name it.
+  std::string_view name;
+  /// CPU and features as LLVM names them.
+  std::string_view llvmCpu, llvmFeatures;
+  /// What a CPU must have for it, as Linux names it in /proc/cpuinfo and the runtime asks CPUID.
+  std::vector<std::string> requiredFeatures;
+
+  /// Width of a vector register.
+  int64_t registerBits;
+  /// Tables of 128 bytes in two registers (vpermi2b): the fast way to decode FP8.
+  bool hasByteTables;
+  /// Few tokens: dot products (weight rows x tokens) that are summed at a time in vectors of 16 f32, and the tokens up to which
+  /// that is done. Powers of two.
+  int64_t dotSums, dotTokens;
+  /// Many tokens: a register tile of the panel product, in tokens (a multiple of 3: the last tiles are a third as high) and in
+  /// vectors of 16 weight rows.
+  int64_t tileTokens, tileVectors;
+};
+
+/// Every unit, the best first.
+const std::vector<X86Unit> &x86Units();
+/// Null if there is none of that name.
+const X86Unit *findX86Unit(std::string_view name);
+/// Their names, the best first.
+std::vector<std::string> x86UnitNames();
+/// "avx512 or avx2", for messages.
+std::string x86UnitList();
+
+} // namespace quant::machine
+
+#endif // QUANT_DIALECTS_MACHINE_X86_H

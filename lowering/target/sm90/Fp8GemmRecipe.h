@@ -1,0 +1,21 @@
+//===- Fp8GemmRecipe.h - how the FP8 matmul is launched ------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_LOWERING_TARGET_SM90_FP8GEMMRECIPE_H
+#define QUANT_LOWERING_TARGET_SM90_FP8GEMMRECIPE_H
+
+#include "dialects/machine/Fp8GemmPlan.h"
+#include "lowering/target/sm90/LaunchRecipe.h"
+
+namespace quant::nvvm {
+
+/// The launch of emitFp8Gemm's kernel: operands in the order of Fp8Gemm.h, parameters in that of the kernel's arguments.
+LaunchRecipe fp8GemmRecipe(const machine::Fp8GemmPlan &plan, const std::string &symbolName);
+
+} // namespace quant::nvvm
+
+#endif // QUANT_LOWERING_TARGET_SM90_FP8GEMMRECIPE_H
