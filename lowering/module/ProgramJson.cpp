@@ -12,6 +12,7 @@
 #include "dialects/qblock/QBlock.h"
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/abi/module_format.h"
+#include "runtime/abi/size_expr.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/AffineExpr.h"
@@ -26,23 +27,24 @@ static std::string text(Type type) {
   return result;
 }
 
-static Json gridJson(AffineExpr expr) {
+static abi::SizeExpr gridOf(AffineExpr expr) {
   if (auto constant = dyn_cast<AffineConstantExpr>(expr))
     return constant.getValue();
   if (auto dim = dyn_cast<AffineDimExpr>(expr))
-    return abi::kDimNames[dim.getPosition()];
+    return static_cast<abi::Dim>(dim.getPosition());
   auto binary = cast<AffineBinaryOpExpr>(expr);
-  const char *operation = expr.getKind() == AffineExprKind::Add ? "+" : expr.getKind() == AffineExprKind::Mul ? "*" : "ceildiv";
-  return Json::array({operation, gridJson(binary.getLHS()), gridJson(binary.getRHS())});
+  abi::SizeExpr lhs = gridOf(binary.getLHS()), rhs = gridOf(binary.getRHS());
+  if (expr.getKind() == AffineExprKind::Add)
+    return lhs + rhs;
+  return expr.getKind() == AffineExprKind::Mul ? lhs * rhs : abi::SizeExpr::ceilDiv(lhs, rhs);
 }
 
-static Json gridJson(AffineMap map) {
-  if (map.getNumResults() == 1)
-    return gridJson(map.getResult(0));
-  Json result = Json::array({"min"});
-  for (AffineExpr expr : map.getResults())
-    result.push_back(gridJson(expr));
-  return result;
+/// The least of the map's results.
+static abi::SizeExpr gridOf(AffineMap map) {
+  abi::SizeExpr grid = gridOf(map.getResult(0));
+  for (AffineExpr expr : map.getResults().drop_front())
+    grid = abi::SizeExpr::min(grid, gridOf(expr));
+  return grid;
 }
 
 /// The name of a leading dimension; empty where it is static.
@@ -174,7 +176,7 @@ private:
       record(result, std::move(json));
     }
     dispatches.push_back({{"kernel", dispatch.getKernel()},
-                          {"grid", gridJson(kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue())},
+                          {"grid", gridOf(kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue()).toJson()},
                           {"operands", operands},
                           {"label", dispatch.getLabel()}});
   }

@@ -18,14 +18,16 @@
 
 namespace quant::abi {
 
-/// Runs blocks [begin, end) of a dispatch's 1-D grid. `operands` are addresses in dispatch order, `dims` the run-time sizes in the
-/// order of `Dim`, `scratch` the calling worker's own memory (64-byte aligned, as long as the kernel's `scratch_bytes`).
+/// Runs blocks [begin, end) of a dispatch's 1-D grid. `operands` are addresses in dispatch order, `dims` the run-time sizes in
+/// the order of `Dim`, `scratch` the calling worker's own memory (64-byte aligned, as long as the kernel's `scratch_bytes`).
 using HostKernel = void (*)(void *const *operands, const int64_t *dims, void *scratch, int64_t begin, int64_t end);
 
-/// The run-time sizes, in the order in which kernels get them.
-enum class Dim : int { Tokens = 0, Position = 1, Outputs = 2, Context = 3 };
+/// The run-time sizes. Every call has those before M, and host kernels get them in this order. Launch recipes have two more: M,
+/// which is the one of the others that the recipe calls `rows`, and Sms, the multiprocessors to use.
+enum class Dim : uint8_t { Tokens = 0, Position = 1, Outputs = 2, Context = 3, M = 4, Sms = 5 };
 
-inline constexpr int kNumDims = 4;
+/// Sizes of a call, and all of them.
+inline constexpr int kNumDims = 4, kNumSizes = 6;
 inline constexpr std::array<std::string_view, kNumDims> kDimNames = {"tokens", "position", "outputs", "context"};
 
 /// Alignment of workspace values, caches, inputs, outputs and scratch, in bytes.

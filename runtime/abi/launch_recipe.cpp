@@ -7,8 +7,6 @@
 
 #include "runtime/abi/launch_recipe.h"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 
 namespace quant::abi {
@@ -16,40 +14,6 @@ namespace quant::abi {
 /// Far from overflow, whatever two such sizes are multiplied to.
 static constexpr int64_t kMaxSize = int64_t(1) << 31;
 static constexpr uint64_t kMaxBytes = uint64_t(1) << 40;
-
-Result<int64_t> SizeExpr::evaluate(const Sizes &sizes) const {
-  if (symbol.empty())
-    return value;
-  if (operands.empty()) {
-    auto size = sizes.find(symbol);
-    return size == sizes.end() ? fail("the recipe needs the size '" + symbol + "'") : Result<int64_t>(size->second);
-  }
-  Result<int64_t> a = operands[0].evaluate(sizes), b = operands[1].evaluate(sizes);
-  if (!a || !b)
-    return a ? b : a;
-  if (*a < 0 || *b < 0 || *a > kMaxSize || *b > kMaxSize)
-    return fail("the recipe has a size beyond 2^31: " + toJson().dump());
-  if (symbol == "*")
-    return *a * *b;
-  if (symbol == "+")
-    return *a + *b;
-  if (symbol == "min")
-    return std::min(*a, *b);
-  if (symbol == "ceildiv" && *b > 0)
-    return (*a + *b - 1) / *b;
-  return fail("the recipe has an unknown operator or divides by zero: " + toJson().dump());
-}
-
-Result<std::vector<int64_t>> evaluate(const std::vector<SizeExpr> &exprs, const Sizes &sizes) {
-  std::vector<int64_t> values;
-  for (const SizeExpr &expr : exprs) {
-    Result<int64_t> value = expr.evaluate(sizes);
-    if (!value)
-      return tl::unexpected(value.error());
-    values.push_back(*value);
-  }
-  return values;
-}
 
 /// 0: not known.
 static uint64_t bytesOfDtype(const std::string &dtype) {
@@ -81,14 +45,40 @@ Result<Extent> Operand::extent(const Sizes &sizes) const {
   return extent;
 }
 
+Result<int64_t> I32Parameter::evaluate(const Sizes &sizes) const {
+  Result<int64_t> size = value.evaluate(sizes);
+  if (size && *size > INT32_MAX)
+    return fail("the kernel takes " + value.text() + " as 32 bits, and it is " + std::to_string(*size));
+  return size;
+}
+
 Result<int64_t> LaunchRecipe::blocks(const Sizes &sizes) const {
-  for (const auto &[name, limit] : limits)
-    if (auto size = sizes.find(name); size != sizes.end() && size->second > limit)
-      return fail("the kernel is for " + name + " up to " + std::to_string(limit));
+  for (int i = 0; i < kNumSizes; ++i)
+    if (auto dim = static_cast<Dim>(i); limits[dim] && sizes[dim] && *sizes[dim] > *limits[dim])
+      return fail("the kernel is for " + std::string(nameOf(dim)) + " up to " + std::to_string(*limits[dim]));
   Result<int64_t> blocks = grid.evaluate(sizes);
   if (blocks && (*blocks < 0 || *blocks >= kMaxSize))
     return fail("a grid of " + std::to_string(*blocks) + " blocks");
   return blocks;
+}
+
+static bool dependsOn(const std::vector<SizeExpr> &exprs, Dim dim) {
+  return std::ranges::any_of(exprs, [&](const SizeExpr &expr) { return expr.dependsOn(dim); });
+}
+
+static bool dependsOn(const Parameter &parameter, Dim dim) {
+  if (const auto *map = std::get_if<TensorMapParameter>(&parameter))
+    return dependsOn(map->dim, dim) || dependsOn(map->strideBytes, dim);
+  if (const auto *narrow = std::get_if<I32Parameter>(&parameter))
+    return narrow->value.dependsOn(dim);
+  const auto *wide = std::get_if<I64Parameter>(&parameter);
+  return wide && wide->value.dependsOn(dim);
+}
+
+bool LaunchRecipe::dependsOn(Dim dim) const {
+  return (rows && *rows == dim) || grid.dependsOn(dim) ||
+         std::ranges::any_of(operands, [&](const Operand &operand) { return abi::dependsOn(operand.shape, dim); }) ||
+         std::ranges::any_of(parameters, [&](const Parameter &parameter) { return abi::dependsOn(parameter, dim); });
 }
 
 } // namespace quant::abi

@@ -14,9 +14,7 @@
 #ifndef QUANT_RUNTIME_ABI_LAUNCH_RECIPE_H
 #define QUANT_RUNTIME_ABI_LAUNCH_RECIPE_H
 
-#include "runtime/abi/result.h"
-
-#include <nlohmann/json_fwd.hpp>
+#include "runtime/abi/size_expr.h"
 
 #include <array>
 #include <cstdint>
@@ -26,35 +24,6 @@
 #include <vector>
 
 namespace quant::abi {
-
-/// Run-time sizes by name: "M", "sms", "tokens".
-using Sizes = std::map<std::string, int64_t>;
-
-/// A size that may depend on run-time sizes. Prints as the expressions of docs/module-format.md: 128, "M", ["*", 4, "M"].
-class SizeExpr {
-public:
-  SizeExpr(int64_t value) : value(value) {}
-  static SizeExpr dim(std::string name) { return SizeExpr(std::move(name), {}); }
-  friend SizeExpr operator*(const SizeExpr &a, const SizeExpr &b) { return SizeExpr("*", {a, b}); }
-  static SizeExpr ceilDiv(const SizeExpr &a, const SizeExpr &b) { return SizeExpr("ceildiv", {a, b}); }
-  static SizeExpr min(const SizeExpr &a, const SizeExpr &b) { return SizeExpr("min", {a, b}); }
-  /// Errors: what is no expression, or one more than 8 deep.
-  static Result<SizeExpr> fromJson(const nlohmann::ordered_json &json, int depth = 0);
-
-  /// Errors: a size that is missing, operands below 0 or beyond 2^31, an unknown operator, a division by zero.
-  Result<int64_t> evaluate(const Sizes &sizes) const;
-  nlohmann::ordered_json toJson() const;
-
-private:
-  SizeExpr(std::string symbol, std::vector<SizeExpr> operands) : symbol(std::move(symbol)), operands(std::move(operands)) {}
-
-  /// Empty: a constant. Without operands: the name of a dim. Else an operator of two.
-  std::string symbol;
-  int64_t value = 0;
-  std::vector<SizeExpr> operands;
-};
-
-Result<std::vector<int64_t>> evaluate(const std::vector<SizeExpr> &exprs, const Sizes &sizes);
 
 /// An operand's place in memory, for given sizes.
 struct Extent {
@@ -110,10 +79,13 @@ struct PointerParameter {
 
 /// An integer parameter of 32 or 64 bits.
 struct I32Parameter {
-  SizeExpr value = 0;
+  SizeExpr value;
+  /// Errors: those of the expression, more than 31 bits.
+  Result<int64_t> evaluate(const Sizes &sizes) const;
 };
 struct I64Parameter {
-  SizeExpr value = 0;
+  SizeExpr value;
+  Result<int64_t> evaluate(const Sizes &sizes) const { return value.evaluate(sizes); }
 };
 
 using Parameter = std::variant<TensorMapParameter, PointerParameter, I32Parameter, I64Parameter>;
@@ -123,28 +95,30 @@ struct LaunchRecipe {
   std::string kernel;
   std::array<int64_t, 3> block = {1, 1, 1};
   std::array<int64_t, 3> cluster = {1, 1, 1};
-  /// Blocks along x; may name "sms", the multiprocessors to use. 0: launch nothing (tensor maps of empty tensors do not exist).
-  SizeExpr grid = 0;
+  /// Blocks along x. 0: launch nothing (tensor maps of empty tensors do not exist).
+  SizeExpr grid;
   int64_t dynamicSharedBytes = 0;
   /// Largest value of each run-time size the kernel is right for.
   Sizes limits;
   std::vector<Operand> operands;
   /// In the order of the kernel's signature.
   std::vector<Parameter> parameters;
-  /// In a program: its name of the run-time size that is M here; empty where the recipe names no M.
-  std::string rows;
+  /// In a program: the run-time size that is M here; empty where the recipe names no M.
+  std::optional<Dim> rows;
   /// It may be launched with programmatic stream serialization, so while the kernel in front of it still runs: it touches no
   /// operand but the `early` ones before griddepcontrol.wait.
   bool programmatic = false;
   /// What the kernel was built from, for people and reports: {"n": 7168, ...}.
-  Sizes config;
+  std::map<std::string, int64_t> config;
 
   /// Errors say what is missing or malformed; what a recipe does not need to have, and unknown keys, are passed over.
-  static Result<LaunchRecipe> fromJson(const nlohmann::ordered_json &json);
+  static Result<LaunchRecipe> fromJson(const nlohmann::json &json);
   nlohmann::ordered_json toJson() const;
 
   /// Blocks along x for these sizes. Errors: those of the grid, a size beyond its limit, 2^31 blocks.
   Result<int64_t> blocks(const Sizes &sizes) const;
+  /// Whether a launch may differ where this size alone does. `rows` counts, as M.
+  bool dependsOn(Dim dim) const;
 };
 
 } // namespace quant::abi

@@ -11,37 +11,38 @@
 
 namespace quant::abi {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
+/// Keys stay in the order in which they are written.
+using OrderedJson = nlohmann::ordered_json;
 
 /// Version of the JSON.
 static constexpr int64_t kFormat = 1;
-static constexpr int kMaxDepth = 8;
 
 //===----------------------------------------------------------------------===//
 // Writing
 //===----------------------------------------------------------------------===//
 
-Json SizeExpr::toJson() const {
-  if (symbol.empty())
-    return value;
-  if (operands.empty())
-    return symbol;
-  return Json::array({symbol, operands[0].toJson(), operands[1].toJson()});
-}
-
 /// "none", or "128B".
 static std::string bytesName(int bytes) { return bytes ? std::to_string(bytes) + "B" : "none"; }
 
-static Json toJson(const std::vector<SizeExpr> &sizes) {
-  Json json = Json::array();
+static OrderedJson toJson(const Sizes &sizes) {
+  OrderedJson json = OrderedJson::object();
+  for (int i = 0; i < kNumSizes; ++i)
+    if (auto dim = static_cast<Dim>(i); sizes[dim])
+      json[std::string(nameOf(dim))] = *sizes[dim];
+  return json;
+}
+
+static OrderedJson toJson(const std::vector<SizeExpr> &sizes) {
+  OrderedJson json = OrderedJson::array();
   for (const SizeExpr &size : sizes)
     json.push_back(size.toJson());
   return json;
 }
 
-static Json toJson(const Operand &operand) {
+static OrderedJson toJson(const Operand &operand) {
   const char *access = operand.accumulated ? "readwrite" : operand.written ? "write" : "read";
-  Json json = {{"name", operand.name}, {"dtype", operand.dtype}, {"access", access}, {"shape", toJson(operand.shape)}};
+  OrderedJson json = {{"name", operand.name}, {"dtype", operand.dtype}, {"access", access}, {"shape", toJson(operand.shape)}};
   if (operand.pitchBytes)
     json["pitch_bytes"] = operand.pitchBytes;
   if (operand.scratch)
@@ -57,7 +58,7 @@ static Json toJson(const Operand &operand) {
 
 namespace {
 struct ParameterToJson {
-  Json operator()(const TensorMapParameter &map) const {
+  OrderedJson operator()(const TensorMapParameter &map) const {
     return {{"kind", "tensor_map"},
             {"operand", map.operand},
             {"data_type", map.dataType},
@@ -67,26 +68,26 @@ struct ParameterToJson {
             {"swizzle", bytesName(map.swizzleBytes)},
             {"l2_promotion", bytesName(map.l2PromotionBytes)}};
   }
-  Json operator()(const PointerParameter &pointer) const { return {{"kind", "pointer"}, {"operand", pointer.operand}}; }
-  Json operator()(const I32Parameter &scalar) const { return {{"kind", "i32"}, {"value", scalar.value.toJson()}}; }
-  Json operator()(const I64Parameter &scalar) const { return {{"kind", "i64"}, {"value", scalar.value.toJson()}}; }
+  OrderedJson operator()(const PointerParameter &pointer) const { return {{"kind", "pointer"}, {"operand", pointer.operand}}; }
+  OrderedJson operator()(const I32Parameter &scalar) const { return {{"kind", "i32"}, {"value", scalar.value.toJson()}}; }
+  OrderedJson operator()(const I64Parameter &scalar) const { return {{"kind", "i64"}, {"value", scalar.value.toJson()}}; }
 };
 } // namespace
 
-Json LaunchRecipe::toJson() const {
-  Json json = {{"format", kFormat},
-               {"kernel", kernel},
-               {"arch", "sm_90a"},
-               {"config", config},
-               {"block", block},
-               {"cluster", cluster},
-               {"grid", grid.toJson()},
-               {"dynamic_shared_bytes", dynamicSharedBytes},
-               {"limits", limits},
-               {"operands", Json::array()},
-               {"parameters", Json::array()}};
-  if (!rows.empty())
-    json["rows"] = rows;
+OrderedJson LaunchRecipe::toJson() const {
+  OrderedJson json = {{"format", kFormat},
+                      {"kernel", kernel},
+                      {"arch", "sm_90a"},
+                      {"config", config},
+                      {"block", block},
+                      {"cluster", cluster},
+                      {"grid", grid.toJson()},
+                      {"dynamic_shared_bytes", dynamicSharedBytes},
+                      {"limits", abi::toJson(limits)},
+                      {"operands", OrderedJson::array()},
+                      {"parameters", OrderedJson::array()}};
+  if (rows)
+    json["rows"] = nameOf(*rows);
   if (programmatic)
     json["programmatic"] = true;
   for (const Operand &operand : operands)
@@ -99,19 +100,6 @@ Json LaunchRecipe::toJson() const {
 //===----------------------------------------------------------------------===//
 // Reading
 //===----------------------------------------------------------------------===//
-
-Result<SizeExpr> SizeExpr::fromJson(const Json &json, int depth) {
-  if (json.is_number_integer())
-    return SizeExpr(json.get<int64_t>());
-  if (json.is_string() && !json.get_ref<const std::string &>().empty())
-    return dim(json.get<std::string>());
-  if (!json.is_array() || json.size() != 3 || !json[0].is_string() || json[0] == "" || depth > kMaxDepth)
-    return fail("the recipe has a size that is no expression: " + json.dump());
-  auto a = fromJson(json[1], depth + 1), b = fromJson(json[2], depth + 1);
-  if (!a || !b)
-    return a ? b : a;
-  return SizeExpr(json[0].get<std::string>(), {std::move(*a), std::move(*b)});
-}
 
 namespace {
 
@@ -137,7 +125,7 @@ struct RecipeReader {
   SizeExpr size(const Json &json) {
     Result<SizeExpr> size = SizeExpr::fromJson(json);
     if (!size)
-      refuse(size.error().message);
+      refuse("the recipe has a malformed size: " + size.error().message);
     return size.value_or(0);
   }
 
@@ -146,6 +134,20 @@ struct RecipeReader {
     for (const Json &value : json.get_ref<const Json::array_t &>())
       values.push_back(size(value));
     return values;
+  }
+
+  Dim dim(const std::string &name) {
+    std::optional<Dim> dim = dimFromName(name);
+    if (!dim)
+      refuse("the recipe names the unknown dim '" + name + "'");
+    return dim.value_or(Dim::Tokens);
+  }
+
+  Sizes limits(const Json &json) {
+    Sizes limits;
+    for (const auto &[name, limit] : json.get_ref<const Json::object_t &>())
+      limits[dim(name)] = integers<int64_t>(limit);
+    return limits;
   }
 
   /// What bytesName has made.
@@ -213,9 +215,10 @@ struct RecipeReader {
     recipe.cluster = integers<std::array<int64_t, 3>>(json.at("cluster"));
     recipe.grid = size(json.at("grid"));
     recipe.dynamicSharedBytes = integers<int64_t>(json.at("dynamic_shared_bytes"));
-    recipe.limits = integers<Sizes>(json.at("limits"));
-    recipe.config = integers<Sizes>(json.value("config", Json::object()));
-    recipe.rows = json.value("rows", "");
+    recipe.limits = limits(json.at("limits"));
+    recipe.config = integers<decltype(recipe.config)>(json.value("config", Json::object()));
+    if (json.contains("rows"))
+      recipe.rows = dim(json.at("rows"));
     recipe.programmatic = json.value("programmatic", false);
     for (const Json &entry : json.at("operands").get_ref<const Json::array_t &>())
       recipe.operands.push_back(operand(entry));

@@ -43,13 +43,6 @@ std::optional<DType> dtypeFromName(std::string_view name) {
   return static_cast<DType>(it - kDTypes.begin());
 }
 
-std::optional<abi::Dim> dimFromName(std::string_view name) {
-  const auto *it = std::ranges::find(abi::kDimNames, name);
-  if (it == abi::kDimNames.end())
-    return std::nullopt;
-  return static_cast<abi::Dim>(it - abi::kDimNames.begin());
-}
-
 std::string_view kindName(ValueKind kind) {
   static constexpr std::array<std::string_view, 6> kNames = {"input", "output", "weight", "weight_group", "cache", "workspace"};
   return kNames[static_cast<size_t>(kind)];
@@ -58,7 +51,7 @@ std::string_view kindName(ValueKind kind) {
 void printType(std::ostream &os, const Shape &shape, DType dtype) {
   for (const Extent &extent : shape) {
     if (extent.dim)
-      os << abi::kDimNames[static_cast<size_t>(*extent.dim)] << 'x';
+      os << abi::nameOf(*extent.dim) << 'x';
     else
       os << extent.size << 'x';
   }
@@ -104,9 +97,7 @@ static void printValue(std::ostream &os, const Value &value) {
 
 static void printDispatch(std::ostream &os, const Target &target, const Dispatch &dispatch) {
   const Kernel &kernel = target.kernels[static_cast<size_t>(dispatch.kernel)];
-  os << kernel.name << '[';
-  dispatch.grid.print(os);
-  os << "](";
+  os << kernel.name << '[' << dispatch.grid.text() << "](";
   for (size_t i = 0; i < dispatch.operands.size(); ++i) {
     static constexpr std::array<std::string_view, 3> kMarks = {"", "=", "+="};
     os << (i > 0 ? ", " : "") << kMarks[static_cast<size_t>(kernel.operands[i].access)] << '%' << dispatch.operands[i];

@@ -13,7 +13,7 @@
 #ifndef QUANT_RUNTIME_MODULE_PROGRAM_H
 #define QUANT_RUNTIME_MODULE_PROGRAM_H
 
-#include "runtime/module/grid_expr.h"
+#include "runtime/abi/size_expr.h"
 
 #include <cstddef>
 #include <iosfwd>
@@ -34,7 +34,8 @@ std::optional<DType> dtypeFromName(std::string_view name);
 /// Bits of one element.
 int bitWidth(DType dtype);
 
-std::optional<abi::Dim> dimFromName(std::string_view name);
+/// The run-time sizes of one call, in the order of `abi::Dim`.
+using Dims = std::array<int64_t, abi::kNumDims>;
 
 /// One extent of a shape: a constant, or a run-time size.
 struct Extent {
@@ -50,8 +51,8 @@ using Shape = std::vector<Extent>;
 /// "tokensx7168xf32", as MLIR writes it.
 void printType(std::ostream &os, const Shape &shape, DType dtype);
 
-/// How rows lie: one after another, or, of the scales of per-token groups, group by group, each group's rows side by side with room
-/// for a multiple of 4 of them.
+/// How rows lie: one after another, or, of the scales of per-token groups, group by group, each group's rows side by side with
+/// room for a multiple of 4 of them.
 enum class Layout : uint8_t { RowMajor, KMajor };
 
 /// Bytes of a dense row-major tensor at `dims`, the last partial byte of a sub-byte type counted whole. Errors: overflow.
@@ -79,7 +80,7 @@ Result<int64_t> byteSize(const Value &value, const Dims &dims);
 /// One kernel launch.
 struct Dispatch {
   int kernel = 0;            ///< index in Target::kernels
-  GridExpr grid;             ///< number of blocks
+  abi::SizeExpr grid;        ///< number of blocks
   std::vector<int> operands; ///< indices in Program::values
   std::string label;         ///< what it computes, for people; profiles group by it
 };
@@ -93,7 +94,12 @@ struct Limits {
   /// Every dim at its limit.
   Dims largest() const { return {tokens, context, tokens, context}; }
   /// What the dims can be in a call.
-  DimIntervals intervals() const { return {{{1, tokens}, {0, context - 1}, {0, tokens}, {1, context}}}; }
+  abi::SizeIntervals intervals() const {
+    return {{abi::Dim::Tokens, {1, tokens}},
+            {abi::Dim::Position, {0, context - 1}},
+            {abi::Dim::Outputs, {0, tokens}},
+            {abi::Dim::Context, {1, context}}};
+  }
 };
 
 /// A straight-line list of dispatches over named values.

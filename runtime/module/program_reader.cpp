@@ -41,8 +41,8 @@ Result<Shape> parseShape(const json &json) {
   for (const auto &item : json) {
     Extent extent;
     if (const auto *name = item.get_ptr<const std::string *>()) {
-      extent.dim = dimFromName(*name);
-      if (!extent.dim)
+      extent.dim = abi::dimFromName(*name);
+      if (!extent.dim || static_cast<int>(*extent.dim) >= abi::kNumDims)
         return fail("'shape' names unknown dim " + checkpoint::quote(*name));
     } else {
       const auto *size = item.get_ptr<const uint64_t *>();
@@ -133,11 +133,11 @@ static Dispatch parseDispatch(const json &json, const std::string &where, const 
     dispatch.kernel = it->second;
   else
     reader.report("the manifest has no kernel " + checkpoint::quote(kernel));
-  Result<GridExpr> grid = GridExpr::parse(reader.any("grid"));
+  Result<abi::SizeExpr> grid = abi::SizeExpr::fromJson(reader.any("grid"));
   if (grid)
     dispatch.grid = std::move(*grid);
   else
-    reader.report(grid.error().message);
+    reader.report("grid: " + grid.error().message);
   for (const auto &item : reader.array("operands")) {
     const auto *index = item.get_ptr<const uint64_t *>();
     if (!index || *index >= context.values) {

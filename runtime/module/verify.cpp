@@ -127,9 +127,9 @@ static Result<void> verifyDispatch(const Dispatch &dispatch, const Target &targe
       return tl::unexpected(operand.error().in("operand " + std::to_string(i) + " (value " +
                                                std::to_string(dispatch.operands[i]) + " " + checkpoint::quote(value.name) + ")"));
   }
-  Result<Interval> grid = dispatch.grid.bounds(target.program.limits.intervals());
+  Result<abi::Interval> grid = dispatch.grid.bounds(target.program.limits.intervals());
   if (!grid)
-    return tl::unexpected(grid.error());
+    return tl::unexpected(grid.error().in("grid"));
   if (grid->high > kMaxGridBlocks)
     return fail("grid can have " + std::to_string(grid->high) + " blocks, at most " + std::to_string(kMaxGridBlocks) +
                 " are allowed");

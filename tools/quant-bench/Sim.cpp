@@ -50,7 +50,7 @@ struct SimKernel {
 };
 
 Result<Json> SimKernel::measure(const SimOptions &options, int64_t tiles, bool check) const {
-  sim::Dims dims = {{"M", kTile * tiles}, {"sms", tiles}};
+  sim::Dims dims = {{abi::Dim::M, kTile * tiles}, {abi::Dim::Sms, tiles}};
   auto operands = recipe->operands(dims);
   if (!operands)
     return tl::unexpected(operands.error());

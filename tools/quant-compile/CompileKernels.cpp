@@ -81,8 +81,7 @@ static Json requestJson(const KernelOptions &options) {
 static Json rangeJson(const PlannedRange &range, const nvvm::LaunchRecipe &recipe) {
   Json json = Json::object();
   if (range.minM) {
-    auto limit = recipe.limits.find("M");
-    json["m"] = {range.minM, range.open && limit != recipe.limits.end() ? limit->second : range.maxM};
+    json["m"] = {range.minM, range.open ? recipe.limits[abi::Dim::M].value_or(range.maxM) : range.maxM};
   }
   json["launch"] = recipe.kernel + ".json";
   if (range.choice) {

@@ -90,7 +90,7 @@ Result<sim::Report> simulate(const Flags &flags) {
   if (!files)
     return tl::unexpected(files.error());
   const sim::Recipe &recipe = files->recipe;
-  sim::Dims dims = {{"M", flags.m}, {"sms", flags.sms}};
+  sim::Dims dims = {{abi::Dim::M, flags.m}, {abi::Dim::Sms, flags.sms}};
   auto operands = tools::readOperands(recipe, dims, flags.args);
   if (!operands)
     return tl::unexpected(operands.error());

@@ -32,7 +32,7 @@ struct RecipeBuilder {
 /// Operands in the order of Fp8Gemm.h, parameters in that of emitFp8Gemm.
 static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
   const Fp8GemmConfig &config = plan.config;
-  SizeExpr m = SizeExpr::dim("M"), paddedM = SizeExpr(4) * SizeExpr::ceilDiv(m, 4), n = config.n, k = config.k;
+  SizeExpr m = Dim::M, paddedM = SizeExpr(4) * SizeExpr::ceilDiv(m, 4), n = config.n, k = config.k;
   int64_t pitch = plan.pitch(), kBlocks = plan.kBlocks();
   bool f32 = config.outputType == OutputType::f32;
   Operand operandA = {"a", "f8E4M3FN", false, {m, k}}, operandB = {"b", "f8E4M3FN", false, {n, k}};
@@ -106,12 +106,12 @@ LaunchRecipe fp8GemmRecipe(const Fp8GemmPlan &plan, const std::string &symbolNam
   recipe.cluster = {plan.cluster(), 1, 1};
   recipe.dynamicSharedBytes = plan.sharedBytes;
   // Persistent: at most one block per multiprocessor, each walks its share of the tiles; the blocks of a cluster walk together.
-  SizeExpr cells = SizeExpr::ceilDiv(SizeExpr::dim("M"), config.blockM * plan.clusterM()) *
+  SizeExpr cells = SizeExpr::ceilDiv(Dim::M, config.blockM * plan.clusterM()) *
                    SizeExpr(plan.paddedTilesN() / plan.clusterN() * config.splitK);
-  SizeExpr sms = SizeExpr::dim("sms");
+  SizeExpr sms = Dim::Sms;
   recipe.grid = plan.cluster() == 1 ? SizeExpr::min(sms, cells) : SizeExpr(2) * SizeExpr::min(SizeExpr::ceilDiv(sms, 2), cells);
   int64_t tilesOfRow = plan.paddedTilesN() * config.splitK * plan.slices();
-  recipe.limits = {{"M", std::min(kMaxTiles / tilesOfRow * config.blockM, (int64_t(1) << 31) - plan.clusterM() * config.blockM)}};
+  recipe.limits = {{Dim::M, std::min(kMaxTiles / tilesOfRow * config.blockM, (int64_t(1) << 31) - plan.clusterM() * config.blockM)}};
   recipe.config = describe(plan);
   return std::move(to.recipe);
 }

@@ -18,6 +18,7 @@
 
 namespace quant::nvvm {
 
+using abi::Dim;
 using abi::I32Parameter;
 using abi::LaunchRecipe;
 using abi::Operand;

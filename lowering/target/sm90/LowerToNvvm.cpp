@@ -130,7 +130,7 @@ private:
       built.push_back({variant.minM, variant.maxM, recipes.at(name)});
     }
     // The last kernel is for every M beyond, too.
-    built.back().last = built.back().recipe.limits.at("M");
+    built.back().last = *built.back().recipe.limits[abi::Dim::M];
     return built;
   }
 

@@ -18,15 +18,18 @@ Result<int64_t> contextRows(const Program &program, const SessionOptions &option
 }
 
 Result<void> checkDims(const Program &program, int64_t rows, const Dims &dims) {
-  DimIntervals allowed = program.limits.intervals();
+  abi::SizeIntervals allowed = program.limits.intervals();
   int64_t tokens = dims[static_cast<size_t>(abi::Dim::Tokens)];
-  allowed[static_cast<size_t>(abi::Dim::Position)].high = rows - tokens;
-  allowed[static_cast<size_t>(abi::Dim::Outputs)].high = tokens;
-  allowed[static_cast<size_t>(abi::Dim::Context)] = {rows, rows};
-  for (size_t i = 0; i < dims.size(); ++i)
-    if (dims[i] < allowed[i].low || dims[i] > allowed[i].high)
-      return fail(std::string(abi::kDimNames[i]) + " is " + std::to_string(dims[i]) + ", not " + std::to_string(allowed[i].low) +
-                  " to " + std::to_string(allowed[i].high));
+  allowed[abi::Dim::Position]->high = rows - tokens;
+  allowed[abi::Dim::Outputs]->high = tokens;
+  allowed[abi::Dim::Context] = {rows, rows};
+  for (size_t i = 0; i < dims.size(); ++i) {
+    auto dim = static_cast<abi::Dim>(i);
+    auto [low, high] = *allowed[dim];
+    if (dims[i] < low || dims[i] > high)
+      return fail(std::string(nameOf(dim)) + " is " + std::to_string(dims[i]) + ", not " + std::to_string(low) + " to " +
+                  std::to_string(high));
+  }
   return {};
 }
 

@@ -91,9 +91,9 @@ Result<void> CudaLaunch::addArgument(const abi::Parameter &parameter, const Laun
     return {};
   }
   const auto *narrow = std::get_if<abi::I32Parameter>(&parameter);
-  const abi::SizeExpr &value = narrow ? narrow->value : std::get<abi::I64Parameter>(parameter).value;
+  Result<int64_t> value = narrow ? narrow->evaluate(plan.sizes) : std::get<abi::I64Parameter>(parameter).evaluate(plan.sizes);
   // Little-endian: an i32 parameter takes the lower half.
-  return value.evaluate(plan.sizes).map([&](int64_t size) { addScalar(static_cast<uint64_t>(size)); });
+  return value.map([&](int64_t size) { addScalar(static_cast<uint64_t>(size)); });
 }
 
 Result<void> CudaLaunch::enqueue() {

@@ -17,11 +17,11 @@ namespace quant::runtime {
 
 Result<const LaunchVariant *> GpuKernel::choose(abi::Sizes &sizes) const {
   for (const LaunchVariant &variant : variants) {
-    auto rows = sizes.find(variant.recipe.rows);
-    if (rows != sizes.end() && (rows->second < variant.lowRows || rows->second > variant.highRows))
-      continue;
-    if (rows != sizes.end())
-      sizes["M"] = rows->second;
+    if (std::optional<abi::Dim> rows = variant.recipe.rows) {
+      if (sizes[*rows] < variant.lowRows || sizes[*rows] > variant.highRows)
+        continue;
+      sizes[abi::Dim::M] = sizes[*rows];
+    }
     return &variant;
   }
   return fail("the module has no variant of it for so many rows");
@@ -37,21 +37,14 @@ Result<void> checkKernels(const Target &target) {
   return {};
 }
 
-/// Whether a recipe's sizes name a dim. An operand of that name counts, too, which costs time alone.
-static bool mentions(const nlohmann::ordered_json &json, std::string_view dim) {
-  if (json.is_string())
-    return json.get_ref<const std::string &>() == dim;
-  return json.is_structured() && std::ranges::any_of(json, [&](const auto &child) { return mentions(child, dim); });
-}
-
 static Result<GpuKernel> readKernel(const Kernel &kernel) {
   GpuKernel result{kernel.name, {}, false};
   for (const KernelVariant &variant : kernel.variants) {
-    auto json = nlohmann::ordered_json::parse(variant.recipe, nullptr, /*allow_exceptions=*/false);
+    auto json = nlohmann::json::parse(variant.recipe, nullptr, /*allow_exceptions=*/false);
     Result<abi::LaunchRecipe> recipe = abi::LaunchRecipe::fromJson(json);
     if (!recipe)
       return tl::unexpected(recipe.error());
-    result.followsPosition |= mentions(recipe->toJson(), abi::kDimNames[static_cast<size_t>(abi::Dim::Position)]);
+    result.followsPosition |= recipe->dependsOn(abi::Dim::Position);
     result.variants.push_back({std::move(*recipe), variant.lowRows, variant.highRows});
   }
   return result;

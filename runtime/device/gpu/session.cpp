@@ -166,9 +166,8 @@ Result<LaunchOperand> GpuSession::operandOf(const Dispatch &dispatch, const abi:
 }
 
 Result<void> GpuSession::prepare(const Dispatch &dispatch, const Dims &dims, Step &step) {
-  abi::Sizes sizes = {{"sms", device->multiprocessors()}};
-  for (size_t i = 0; i < dims.size(); ++i)
-    sizes.emplace(abi::kDimNames[i], dims[i]);
+  abi::Sizes sizes(dims);
+  sizes[abi::Dim::Sms] = device->multiprocessors();
   Result<const LaunchVariant *> chosen = kernels[static_cast<size_t>(dispatch.kernel)].choose(sizes);
   if (!chosen)
     return tl::unexpected(chosen.error());

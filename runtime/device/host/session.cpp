@@ -142,8 +142,9 @@ std::byte *HostSession::buffer(std::string_view name) const {
 Result<void> HostSession::run(const Dims &dims) {
   if (Result<void> checked = checkDims(program(), cacheRows, dims); !checked)
     return checked;
+  abi::Sizes sizes(dims);
   for (const Step &step : steps) {
-    Result<int64_t> blocks = step.grid->evaluate(dims);
+    Result<int64_t> blocks = step.grid->evaluate(sizes);
     if (!blocks)
       return tl::unexpected(blocks.error());
     auto start = step.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};

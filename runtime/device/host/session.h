@@ -8,10 +8,10 @@
 #ifndef QUANT_RUNTIME_DEVICE_HOST_SESSION_H
 #define QUANT_RUNTIME_DEVICE_HOST_SESSION_H
 
-#include "runtime/device/host/code_image.h"
 #include "runtime/device/common/memory.h"
-#include "runtime/device/common/thread_pool.h"
 #include "runtime/device/common/session.h"
+#include "runtime/device/common/thread_pool.h"
+#include "runtime/device/host/code_image.h"
 
 #include <deque>
 
@@ -37,7 +37,7 @@ private:
   /// A dispatch with everything looked up that does not change from call to call.
   struct Step {
     abi::HostKernel kernel;
-    const GridExpr *grid;
+    const abi::SizeExpr *grid;
     std::vector<void *> operands;
     ProfileEntry *profile; ///< null unless asked for
   };

@@ -32,9 +32,9 @@ Target target(const std::vector<KernelVariant> &variants) {
 }
 
 std::string chosen(const GpuKernel &kernel, int64_t tokens) {
-  abi::Sizes sizes = {{"tokens", tokens}};
+  abi::Sizes sizes = {{abi::Dim::Tokens, tokens}};
   Result<const LaunchVariant *> variant = kernel.choose(sizes);
-  return variant ? (*variant)->recipe.kernel + " M=" + std::to_string(sizes["M"]) : variant.error().message;
+  return variant ? (*variant)->recipe.kernel + " M=" + std::to_string(*sizes[abi::Dim::M]) : variant.error().message;
 }
 
 TEST(GpuKernels, TakesTheFirstVariantThatFits) {

@@ -21,7 +21,7 @@ static void use(const Target &target) {
   const Limits &limits = target.program.limits;
   for (const Dims &dims : {limits.largest(), Dims{1, 0, 0, 1}})
     for (const Dispatch &dispatch : target.program.dispatches)
-      if (!dispatch.grid.evaluate(dims))
+      if (!dispatch.grid.evaluate(quant::abi::Sizes(dims)))
         std::abort();
 }
 

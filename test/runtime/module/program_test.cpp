@@ -151,18 +151,20 @@ const BadJson kBadPrograms[] = {
     {"too_few_operands", "/dispatches/2/operands", "[5]", "1 operands, the kernel has 2"},
     {"swapped_operands", "/dispatches/0/operands", "[2, 0, 5]", "operand 0 (value 2 'embed.weight'): has dtype f32"},
     {"writes_weight", "/dispatches/2/operands", "[5, 2]", "a value of kind weight is read-only"},
-    {"grid_negative", "/dispatches/0/grid", "-1", "dispatch 0: grid constant -1 is negative"},
-    {"grid_dim", "/dispatches/0/grid", "\"heads\"", "dispatch 0: grid names unknown dim 'heads'"},
-    {"grid_operator", "/dispatches/0/grid", R"(["-", "tokens", 1])", "grid has unknown operator '-'"},
+    {"grid_negative", "/dispatches/0/grid", "-1", "dispatch 0: grid: constant -1 is negative"},
+    {"grid_dim", "/dispatches/0/grid", "\"heads\"", "dispatch 0: grid: unknown dim \"heads\""},
+    {"grid_recipe_dim", "/dispatches/0/grid", "\"sms\"", "dispatch 0 of kernel 'embed': grid: the size 'sms' is not known here"},
+    {"grid_operator", "/dispatches/0/grid", R"(["-", "tokens", 1])", "grid: unknown operator \"-\""},
     {"grid_operands", "/dispatches/0/grid", R"(["ceildiv", "tokens"])", "operator 'ceildiv' has 1 operands, not 2 to 2"},
-    {"grid_float", "/dispatches/0/grid", "1.5", "grid must be an integer, a dim or"},
+    {"grid_float", "/dispatches/0/grid", "1.5", "grid: found 1.5, not an integer, a dim or"},
     {"grid_overflow", "/dispatches/0/grid", R"(["*", "tokens", 4611686018427387904])",
-     "dispatch 0 of kernel 'embed': grid overflows 64 bits"},
-    {"grid_sum_overflow", "/dispatches/0/grid", R"(["+", 9223372036854775807, 1])", "grid overflows 64 bits"},
+     "dispatch 0 of kernel 'embed': grid: (tokens * 4611686018427387904) overflows 64 bits"},
+    {"grid_sum_overflow", "/dispatches/0/grid", R"(["+", 9223372036854775807, 1])",
+     "grid: (9223372036854775807 + 1) overflows 64 bits"},
     {"grid_bomb", "/dispatches/0/grid", R"(["*", "tokens", 1000000000000])", "grid can have 4000000000000 blocks"},
     {"grid_divides_by_zero", "/dispatches/0/grid", R"(["ceildiv", "tokens", "position"])", "an expression that can be zero"},
     {"grid_deep", "/dispatches/0/grid", R"(["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,1]]]]]]]]])",
-     "grid nests deeper than 8"},
+     "grid: nests deeper than 8"},
 };
 
 auto nameOf = [](const auto &info) { return std::string(info.param.what); };
@@ -229,7 +231,8 @@ TestModule toyWithGpu() {
   }
   json &mix = target["kernels"][1];
   mix.erase("launch");
-  mix["variants"] = json::parse(R"([{"m": [1, 2], "launch": {"kernel": "small"}}, {"m": [3, 4], "launch": {"kernel": "large"}}])");
+  mix["variants"] =
+      json::parse(R"([{"m": [1, 2], "launch": {"kernel": "small"}}, {"m": [3, 4], "launch": {"kernel": "large"}}])");
   target["name"] = "sm_90a";
   target["program"] = "program.sm_90a.json";
   target["objects"] = json::parse(R"([{"isa": "ptx", "section": "code.sm_90a.ptx"}])");
@@ -293,30 +296,6 @@ TEST(Module, KMajorScalesHaveRoomForFours) {
   ASSERT_FALSE(small);
   EXPECT_NE(small.error().message.find("offset 0 with 128 bytes leaves the workspace of 96"), std::string::npos)
       << small.error().message;
-}
-
-TEST(GridExpr, IsEvaluated) {
-  auto evaluate = [](const char *text, Dims dims) -> int64_t {
-    Result<GridExpr> expr = GridExpr::parse(json::parse(text));
-    return expr ? expr->evaluate(dims).value_or(-2) : -1;
-  };
-  EXPECT_EQ(evaluate("7", {1, 2, 3, 4}), 7);
-  EXPECT_EQ(evaluate("\"position\"", {1, 2, 3, 4}), 2);
-  EXPECT_EQ(evaluate(R"(["*", "tokens", ["+", "outputs", 1], 2])", {5, 0, 3, 4}), 40);
-  EXPECT_EQ(evaluate(R"(["min", "tokens", 32, "context"])", {64, 0, 0, 128}), 32);
-  EXPECT_EQ(evaluate(R"(["ceildiv", "tokens", 32])", {64, 0, 0, 0}), 2);
-  EXPECT_EQ(evaluate(R"(["ceildiv", "tokens", 32])", {65, 0, 0, 0}), 3);
-  EXPECT_EQ(evaluate(R"(["ceildiv", "outputs", 32])", {1, 0, 0, 0}), 0);
-  EXPECT_EQ(evaluate(R"(["ceildiv", 9223372036854775807, 2])", {}), 4611686018427387904);
-  EXPECT_EQ(evaluate(R"(["ceildiv", 1, "tokens"])", {0, 0, 0, 0}), -2);
-}
-
-TEST(GridExpr, HasBounds) {
-  DimIntervals dims = {{{1, 256}, {0, 99}, {0, 256}, {1, 100}}};
-  Result<Interval> bounds = GridExpr::parse(json::parse(R"(["ceildiv", ["+", "position", "tokens"], "tokens"])"))->bounds(dims);
-  ASSERT_TRUE(bounds);
-  EXPECT_EQ(bounds->low, 1);
-  EXPECT_EQ(bounds->high, 355);
 }
 
 TEST(ByteSize, RoundsSubByteTypesUp) {

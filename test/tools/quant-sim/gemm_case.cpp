@@ -70,11 +70,11 @@ GemmResult runGemm(const GemmKernel &kernel, const std::string &ptx, int64_t m, 
   }
   Fp8Problem problem(m, kernel.n, kernel.k, static_cast<uint64_t>(m) + 1);
   std::vector<uint16_t> d(m * kernel.n, 0xffff);
-  auto launch = recipe->launch({{"M", m}, {"sms", sms}}, {{"a", bytesOf(problem.a), false},
-                                                          {"scale_a", bytesOf(problem.scaleA), false},
-                                                          {"b", bytesOf(problem.b), false},
-                                                          {"scale_b", bytesOf(problem.scaleB), false},
-                                                          {"d", bytesOf(d), true}});
+  auto launch = recipe->launch({{abi::Dim::M, m}, {abi::Dim::Sms, sms}}, {{"a", bytesOf(problem.a), false},
+                                                                          {"scale_a", bytesOf(problem.scaleA), false},
+                                                                          {"b", bytesOf(problem.b), false},
+                                                                          {"scale_b", bytesOf(problem.scaleB), false},
+                                                                          {"d", bytesOf(d), true}});
   if (!launch) {
     result.error = launch.error().message;
     return result;

@@ -94,7 +94,7 @@ std::string GemmFamilyCase::run(const sim::Module &module, const nvvm::LaunchRec
   if (!parsed)
     return parsed.error().message;
   d = before;
-  sim::Dims dims = {{"M", m}, {"sms", sms}};
+  sim::Dims dims = {{abi::Dim::M, m}, {abi::Dim::Sms, sms}};
   std::vector<sim::Buffer> all = buffers(*parsed, dims);
   if (all.empty())
     return "the recipe's operands are not those of Fp8Gemm.h";

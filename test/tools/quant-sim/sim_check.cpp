@@ -91,7 +91,7 @@ Result<bool> run(const Flags &flags) {
   if (!files)
     return tl::unexpected(files.error());
   const sim::Recipe &recipe = files->recipe;
-  sim::Dims dims = {{"M", flags.m}, {"sms", flags.sms}};
+  sim::Dims dims = {{abi::Dim::M, flags.m}, {abi::Dim::Sms, flags.sms}};
   auto operands = recipe.operands(dims);
   if (!operands)
     return tl::unexpected(operands.error());

@@ -15,7 +15,7 @@
 
 namespace quant::sim {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 static constexpr int kMaxDepth = 64;
 
@@ -60,10 +60,10 @@ struct MakeArgument {
   Result<Argument> operator()(const abi::PointerParameter &parameter) const {
     return PointerArgument{static_cast<size_t>(parameter.operand), 0};
   }
-  Result<Argument> operator()(const abi::I32Parameter &parameter) const { return scalar(parameter.value); }
-  Result<Argument> operator()(const abi::I64Parameter &parameter) const { return scalar(parameter.value); }
-  Result<Argument> scalar(const abi::SizeExpr &expr) const {
-    return expr.evaluate(dims).map([](int64_t value) -> Argument { return ScalarArgument{static_cast<uint64_t>(value)}; });
+  Result<Argument> operator()(const abi::I32Parameter &parameter) const { return scalar(parameter); }
+  Result<Argument> operator()(const abi::I64Parameter &parameter) const { return scalar(parameter); }
+  Result<Argument> scalar(const auto &parameter) const {
+    return parameter.evaluate(dims).map([](int64_t value) -> Argument { return ScalarArgument{static_cast<uint64_t>(value)}; });
   }
 };
 

@@ -8,7 +8,7 @@
 //
 //   auto module = sim::Module::load(ptxText);
 //   auto recipe = sim::Recipe::parse(jsonText, "");
-//   auto launch = recipe->launch({{"M", 100}, {"sms", 132}}, buffers);
+//   auto launch = recipe->launch({{abi::Dim::M, 100}, {abi::Dim::Sms, 132}}, buffers);
 //   auto report = sim::run(**module, *launch, {});
 //   // report->findings is empty, and the buffers that the kernel writes hold what it computes.
 //
@@ -146,7 +146,7 @@ public:
 
   const std::string &kernel() const { return recipe.kernel; }
   Result<std::vector<RecipeOperand>> operands(const Dims &dims) const;
-  /// The launch for these dims ("M", "sms", ...); a buffer per operand, in the recipe's order, then those that operands point to.
+  /// The launch for these dims (M, Sms, ...); a buffer per operand, in the recipe's order, then those that operands point to.
   /// A grid of 0 blocks has grid[0] = 0.
   Result<Launch> launch(const Dims &dims, std::vector<Buffer> buffers) const;
 

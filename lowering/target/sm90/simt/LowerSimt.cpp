@@ -27,6 +27,9 @@ static std::string textOf(Type type) {
   return text;
 }
 
+/// The IR's dims are those of the ABI, in the same order.
+static Dim dimOf(program::Dim dim) { return static_cast<Dim>(dim); }
+
 /// `size` is the name of the leading dimension where that is dynamic.
 static Operand operandOf(const std::string &name, ShapedType type, program::Dim size, bool written) {
   Operand operand{name, textOf(type.getElementType()), written, {}};
@@ -38,8 +41,7 @@ static Operand operandOf(const std::string &name, ShapedType type, program::Dim 
     return operand;
   }
   for (int64_t extent : shape)
-    operand.shape.push_back(ShapedType::isDynamic(extent) ? SizeExpr::dim(program::stringifyDim(size).str())
-                                                          : SizeExpr(extent));
+    operand.shape.push_back(ShapedType::isDynamic(extent) ? SizeExpr(dimOf(size)) : SizeExpr(extent));
   if (!qblock::isKMajor(type))
     return operand;
   SizeExpr rows = 1;
@@ -93,7 +95,7 @@ static int64_t columnsOf(Value value) { return qblock::getMatrixShape(value.getT
 
 static Plan planOf(func::FuncOp kernel, Operation *op) {
   constexpr int64_t kThreads = 128, kWarps = kThreads / kWarpLanes;
-  SizeExpr rows = SizeExpr::dim(SimtOperands::rowSize(kernel).str());
+  SizeExpr rows = dimOf(program::getRowDim(kernel));
   auto perRow = [&](Value rowsOf) {
     SizeExpr count = rows;
     for (int64_t extent : qblock::getMatrixShape(rowsOf.getType()).drop_back().drop_front())
@@ -162,7 +164,7 @@ Result<LaunchRecipe> buildSimt(gpu::GPUModuleOp gpuModule, func::FuncOp kernel) 
   spec.threads = plan.threads;
   spec.grid = plan.grid;
   spec.operands = operandsOf(kernel, op);
-  spec.sizes = {"tokens", "position", "outputs"};
+  spec.sizes = {Dim::Tokens, Dim::Position, Dim::Outputs};
   return buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) {
     SimtOperands operands(b, kernel, pointers, sizes);
     SimtContext context{b, operands, gpuModule, spec.name};
@@ -218,7 +220,7 @@ Result<void> bindGemm(LaunchRecipe &recipe, func::FuncOp kernel, qblock::MatmulA
   for (Type type : kernel.getArgumentTypes())
     inputs += isa<ShapedType>(type);
   operands[4].from = {inputs};
-  recipe.rows = SimtOperands::rowSize(kernel).str();
+  recipe.rows = dimOf(program::getRowDim(kernel));
   return {};
 }
 

@@ -157,7 +157,7 @@ private:
 Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeConfig &config) {
   if (auto ok = checkQuantize(config); !ok)
     return tl::unexpected(ok.error());
-  SizeExpr m = SizeExpr::dim("M"), rowTiles = SizeExpr::ceilDiv(m, kRows);
+  SizeExpr m = Dim::M, rowTiles = SizeExpr::ceilDiv(m, kRows);
   int64_t groups = ceilDiv(config.k, kGroupColumns);
   SimtSpec spec;
   spec.name = config.symbolName();
@@ -167,7 +167,7 @@ Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeCon
                    // Rows as the matmul's a has them; what lies between K and the next multiple of 16 is not defined.
                    {"q", "f8E4M3FN", true, {m, alignTo(config.k, machine::kSm90a.tmaAlignment)}},
                    {"scale", "f32", true, {groups, SizeExpr(kRows) * rowTiles}}};
-  spec.sizes = {"M"};
+  spec.sizes = {Dim::M};
   spec.config = {{"k", config.k}};
   Result<LaunchRecipe> recipe =
       buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) -> Result<void> {
@@ -176,7 +176,7 @@ Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeCon
       });
   // Units are counted in i32, and the last block may count past the end.
   if (recipe)
-    recipe->limits = {{"M", std::min((int64_t(1) << 31) - 8, ((int64_t(1) << 31) - kThreads) / groups * kRows)}};
+    recipe->limits = {{Dim::M, std::min((int64_t(1) << 31) - 8, ((int64_t(1) << 31) - kThreads) / groups * kRows)}};
   return recipe;
 }
 

@@ -48,8 +48,8 @@ static LaunchRecipe recipeOf(const SimtSpec &spec, int64_t sharedBytes) {
   recipe.config = spec.config;
   for (size_t index = 0; index < spec.operands.size(); ++index)
     recipe.parameters.emplace_back(PointerParameter{static_cast<int>(index)});
-  for (const std::string &size : spec.sizes)
-    recipe.parameters.emplace_back(I32Parameter{SizeExpr::dim(size)});
+  for (Dim size : spec.sizes)
+    recipe.parameters.emplace_back(I32Parameter{size});
   return recipe;
 }
 

@@ -23,8 +23,8 @@ struct SimtSpec {
   /// Blocks along x.
   SizeExpr grid = 0;
   std::vector<Operand> operands;
-  /// Names of the run-time sizes that the kernel gets, each below 2^31.
-  std::vector<std::string> sizes;
+  /// The run-time sizes that the kernel gets, each below 2^31.
+  std::vector<Dim> sizes;
   std::map<std::string, int64_t> config;
 };
 

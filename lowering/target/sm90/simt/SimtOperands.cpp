@@ -115,8 +115,6 @@ SimtOperands::SimtOperands(SimtBuilder &b, func::FuncOp kernel, ArrayRef<Value> 
   results.append(pointers.begin(), pointers.end());
 }
 
-StringRef SimtOperands::rowSize(func::FuncOp kernel) { return program::stringifyDim(program::getRowDim(kernel)); }
-
 Value SimtOperands::rowCount() const {
   func::FuncOp function = kernel;
   return program::getRowDim(function) == program::Dim::Outputs ? outputs() : tokens();

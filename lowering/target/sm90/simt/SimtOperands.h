@@ -77,9 +77,8 @@ public:
   mlir::Value tokens() const { return sizes[0]; }
   mlir::Value position() const { return sizes[1]; }
   mlir::Value outputs() const { return sizes[2]; }
-  /// The run-time size that the kernel's rows are counted by, tokens or outputs, and its name.
+  /// The run-time size that the kernel's rows are counted by, tokens or outputs.
   mlir::Value rowCount() const;
-  static llvm::StringRef rowSize(mlir::func::FuncOp kernel);
 
   /// Errors of all: a value that is no view of an argument that these kernels know.
   Result<mlir::Value> address(mlir::Value value) const;

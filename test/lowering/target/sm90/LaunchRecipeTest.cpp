@@ -17,12 +17,12 @@ using namespace quant::nvvm;
 namespace {
 
 TEST(SizeExpr, EvaluatesAndPrints) {
-  SizeExpr padded = SizeExpr(4) * SizeExpr::ceilDiv(SizeExpr::dim("M"), 4);
-  EXPECT_EQ(padded.evaluate({{"M", 0}}), 0);
-  EXPECT_EQ(padded.evaluate({{"M", 1}}), 4);
-  EXPECT_EQ(padded.evaluate({{"M", 4}}), 4);
+  SizeExpr padded = SizeExpr(4) * SizeExpr::ceilDiv(SizeExpr(Dim::M), 4);
+  EXPECT_EQ(padded.evaluate({{Dim::M, 0}}), 0);
+  EXPECT_EQ(padded.evaluate({{Dim::M, 1}}), 4);
+  EXPECT_EQ(padded.evaluate({{Dim::M, 4}}), 4);
   EXPECT_EQ(padded.toJson().dump(), R"(["*",4,["ceildiv","M",4]])");
-  EXPECT_EQ(SizeExpr::min(7, SizeExpr::dim("sms")).evaluate({{"sms", 5}}), 5);
+  EXPECT_EQ(SizeExpr::min(7, Dim::Sms).evaluate({{Dim::Sms, 5}}), 5);
   EXPECT_EQ(SizeExpr(128).toJson().dump(), "128");
 }
 
@@ -38,7 +38,7 @@ protected:
 };
 
 TEST_F(Fp8GemmRecipe, GridFollowsM) {
-  auto blocks = [&](int64_t m) { return recipe.grid.evaluate({{"M", m}, {"sms", 132}}); };
+  auto blocks = [&](int64_t m) { return recipe.grid.evaluate({{Dim::M, m}, {Dim::Sms, 132}}); };
   EXPECT_EQ(blocks(0), 0);
   EXPECT_EQ(blocks(1), 5);
   EXPECT_EQ(blocks(128), 5);
@@ -74,7 +74,7 @@ TEST_F(Fp8GemmRecipe, TensorMapsAreLegal) {
     for (const Parameter &parameter : recipe.parameters)
       if (const auto *map = std::get_if<TensorMapParameter>(&parameter)) {
         int64_t elementBytes = map->dataType == "UINT8" ? 1 : map->dataType == "BFLOAT16" ? 2 : 4;
-        std::map<std::string, int64_t> dims = {{"M", m}};
+        quant::abi::Sizes dims = {{Dim::M, m}};
         EXPECT_EQ(*map->strideBytes[0].evaluate(dims) % 16, 0);
         EXPECT_GE(*map->strideBytes[0].evaluate(dims), *map->dim[0].evaluate(dims) * elementBytes);
         EXPECT_LE(map->box[0], 256);
@@ -96,7 +96,7 @@ nlohmann::ordered_json recipeOf(const Fp8GemmConfig &config) {
 void expectRoundTrip(const Result<CompiledKernel> &kernel) {
   ASSERT_TRUE(kernel) << kernel.error().message;
   auto json = kernel->recipe.toJson();
-  auto read = LaunchRecipe::fromJson(nlohmann::ordered_json::parse(json.dump()));
+  auto read = LaunchRecipe::fromJson(nlohmann::json::parse(json.dump()));
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(read->toJson().dump(), json.dump());
 }

@@ -112,7 +112,7 @@ void checkQuantized(const QuantizeConfig &config, int64_t m) {
   std::vector<uint8_t> q(static_cast<size_t>(m * pitch), 0xff);
   std::vector<float> scale(static_cast<size_t>(groups * paddedM), NAN);
   sim::Buffer input{"x", config.input == FloatKind::bf16 ? bytesOf(narrow) : bytesOf(x), false};
-  launch(*kernel, {{"M", m}}, {input, {"q", bytesOf(q), true}, {"scale", bytesOf(scale), true}});
+  launch(*kernel, {{Dim::M, m}}, {input, {"q", bytesOf(q), true}, {"scale", bytesOf(scale), true}});
   for (int64_t row = 0; row < m; ++row)
     for (int64_t group = 0; group < groups; ++group) {
       float amax = static_cast<float>(config.amaxFloor);

@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   auto recipe = sim::Recipe::parse({reinterpret_cast<const char *>(data), size}, "");
   if (!recipe)
     return 0;
-  sim::Dims dims = {{"M", 100}, {"sms", 4}};
+  sim::Dims dims = {{abi::Dim::M, 100}, {abi::Dim::Sms, 4}};
   (void)recipe->kernel();
   auto operands = recipe->operands(dims);
   if (!operands)
