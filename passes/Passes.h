@@ -8,6 +8,8 @@
 #ifndef QUANT_PASSES_PASSES_H
 #define QUANT_PASSES_PASSES_H
 
+#include "dialects/machine/X86.h"
+
 #include "mlir/Pass/Pass.h"
 
 namespace quant {

@@ -148,15 +148,44 @@ def PlanMemory : Pass<"program-plan-memory", "::mlir::ModuleOp"> {
 }
 
 //===----------------------------------------------------------------------===//
-// tile/: dispatched -> tiled
+// schedule/: dispatched -> scheduled
+//===----------------------------------------------------------------------===//
+
+def ScheduleKernels : Pass<"program-schedule", "::mlir::ModuleOp"> {
+  let summary = "writes on each kernel how it runs, and why";
+  let description = [{
+    `#program.schedule` from the machine's table (dialects/machine) and the cost model (passes/schedule/CostModel.h): the unit that
+    computes, the tile, what else the unit can be told, the reason, and what came second. A matmul on tensor cores may get
+    several, each for a range of M. A matmul or attention op that does not get the tensor cores says why, in a remark, too.
+
+    Tiling and lowering obey the attribute: edit it in the printed IR, resume, and the kernel is another one.
+
+    ```
+    quant-opt --stage=scheduled --stage-options=target=sm_90a model.mlir
+    ```
+  }];
+  let options = [Option<"target", "target", "std::string", /*default=*/"\"host\"", "host or sm_90a">,
+                 Option<"unit", "unit", "std::string", /*default=*/"std::string(machine::x86Units().front().name)",
+                        "for the host: a vector unit of dialects/machine/X86.cpp (default: the first there)">,
+                 Option<"gpu", "gpu", "std::string", /*default=*/"\"h200\"",
+                        "for sm_90a: the GPU whose figures count: h100, h200, h800; the code runs on each of them">,
+                 Option<"maxKernels", "max-kernels", "int64_t", /*default=*/"4",
+                        "different kernels of one matmul, of which the number of rows picks one">];
+  let statistics = [Statistic<"scheduled", "scheduled", "kernels that got a schedule">];
+  let dependentDialects = ["::quant::program::ProgramDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// tile/: scheduled -> tiled
 //===----------------------------------------------------------------------===//
 
 def TileMatmuls : Pass<"qblock-tile-matmuls", "::mlir::func::FuncOp"> {
-  let summary = "cuts matmul kernels into 128x128 blocks";
+  let summary = "cuts matmul kernels into the tiles of their schedule";
   let description = [{
-    An `scf.forall` over the blocks of the result, which becomes the grid, and an `scf.for` along K, one scale block at a
-    time. `block-m = 0` leaves M whole (the host: weights are read once for all tokens). A grouped matmul has a block for each
-    group and `block-n` columns, with all rows of the group.
+    An `scf.forall` over the tiles of the result, which becomes the kernel's grid (its first dimension counts fastest), and an
+    `scf.for` along K where the tile does not take all of it. Sizes are those of the kernel's `#program.schedule`, 0 leaves a
+    dimension whole; a kernel whose schedule names no tile is left alone. In a function without a schedule the options say the
+    sizes. A grouped matmul has a tile for each group and N columns, with all rows of the group.
 
     ```
     quant-opt --qblock-tile-matmuls="block-m=128 block-n=128 block-k=128" kernels.mlir
@@ -199,7 +228,8 @@ def VerifyStage : Pass<"verify-stage", "::mlir::ModuleOp"> {
     - `model`: one public function, `forward`.
     - `fused`: no matmul or attention op reads a dequantized weight; `mla_attention` and `experts` are gone.
     - `dispatched`: `forward` holds weights, caches and dispatches only, each kernel has a grid, each result a place.
-    - `tiled`: every matmul is cut into tiles: a grid where it has more than one, a loop along K likewise.
+    - `scheduled`: each kernel has a schedule.
+    - `tiled`: no `qblock.matmul` is left: each is cut into the tiles of its schedule.
     - `target`: no op of `qblock` or `deepseek` is left in a kernel that the target supports.
 
     ```

@@ -7,7 +7,6 @@
 
 #include "lowering/module/ProgramJson.h"
 
-#include "dialects/program/LaunchAttr.h"
 #include "dialects/program/Program.h"
 #include "dialects/qblock/QBlock.h"
 #include "runtime/abi/kernel_abi.h"
@@ -89,7 +88,7 @@ namespace {
 /// Numbers the values of a program and writes each one down.
 class ProgramWriter {
 public:
-  explicit ProgramWriter(func::FuncOp forward) : forward(forward) {}
+  ProgramWriter(func::FuncOp forward, ModuleOp lowered) : forward(forward), lowered(lowered) {}
 
   Json write() {
     addInputs();
@@ -111,6 +110,7 @@ public:
 
 private:
   func::FuncOp forward;
+  ModuleOp lowered;
   Json values = Json::array(), dispatches = Json::array();
   llvm::DenseMap<Value, int64_t> ordinals;
 
@@ -159,6 +159,10 @@ private:
     }
   }
 
+  AffineMap loweredGrid(StringRef kernel) {
+    return lowered.lookupSymbol<func::FuncOp>(kernel)->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue();
+  }
+
   void addDispatch(program::DispatchOp dispatch) {
     auto kernel = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(dispatch, dispatch.getKernelAttr());
     Json operands = Json::array();
@@ -176,7 +180,7 @@ private:
       record(result, std::move(json));
     }
     dispatches.push_back({{"kernel", dispatch.getKernel()},
-                          {"grid", gridOf(kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue()).toJson()},
+                          {"grid", gridOf(loweredGrid(dispatch.getKernel())).toJson()},
                           {"operands", operands},
                           {"label", dispatch.getLabel()}});
   }
@@ -184,7 +188,9 @@ private:
 
 } // namespace
 
-Json quant::programJson(ModuleOp module) { return ProgramWriter(module.lookupSymbol<func::FuncOp>("forward")).write(); }
+Json quant::programJson(ModuleOp module, ModuleOp lowered) {
+  return ProgramWriter(module.lookupSymbol<func::FuncOp>("forward"), lowered).write();
+}
 
 /// What a kernel's code was made for. A static tensor of rank 3 is a group of weights: a table of pointers.
 static Json operandJson(ShapedType type, StringRef access, std::optional<program::Dim> dim) {
@@ -210,35 +216,27 @@ static Json operandsJson(func::FuncOp kernel) {
   return operands;
 }
 
-/// The kernels of `module`: name, then what `describe` says of the lowered one, then the operands.
-static Json kernelsJson(ModuleOp module, ModuleOp lowered, function_ref<void(func::FuncOp, Json &)> describe) {
+/// What computes a kernel, and why it is not something faster where its schedule tells.
+static void addSchedule(func::FuncOp kernel, Json &json) {
+  SmallVector<program::ScheduleAttr> schedules = program::getSchedules(kernel);
+  if (schedules.empty())
+    return;
+  json["unit"] = schedules.front().getUnit().str();
+  if (schedules.size() == 1 && schedules.front().getWhy())
+    json["why"] = schedules.front().getWhy().str();
+}
+
+Json quant::kernelsJson(ModuleOp module, ModuleOp lowered, const Target &target) {
   Json kernels = Json::array();
   for (func::FuncOp kernel : module.getOps<func::FuncOp>()) {
     if (!kernel->hasAttr(program::kGridAttr))
       continue;
+    auto loweredKernel = lowered.lookupSymbol<func::FuncOp>(kernel.getSymName());
     Json json = {{"name", kernel.getSymName()}};
-    describe(lowered.lookupSymbol<func::FuncOp>(kernel.getSymName()), json);
+    json.update(target.describeKernel(loweredKernel));
+    addSchedule(loweredKernel, json);
     json["operands"] = operandsJson(kernel);
     kernels.push_back(std::move(json));
   }
   return kernels;
-}
-
-Json quant::hostKernelsJson(ModuleOp module, ModuleOp lowered) {
-  return kernelsJson(module, lowered, [](func::FuncOp kernel, Json &json) {
-    auto scratch = kernel->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr);
-    json["scratch_bytes"] = scratch ? scratch.getInt() : 0;
-  });
-}
-
-Json quant::gpuKernelsJson(ModuleOp module, ModuleOp lowered) {
-  return kernelsJson(module, lowered, [](func::FuncOp kernel, Json &json) {
-    if (auto reason = kernel->getAttrOfType<StringAttr>(program::kUnsupportedAttr)) {
-      json["unsupported"] = reason.getValue();
-      return;
-    }
-    // One recipe, or a list of them with the M that each is for.
-    Json launch = program::getLaunchJson(kernel->getAttr(program::kLaunchAttr));
-    json[launch.is_array() ? "variants" : "launch"] = launch;
-  });
 }

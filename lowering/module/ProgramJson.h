@@ -8,19 +8,21 @@
 #ifndef QUANT_LOWERING_MODULE_PROGRAMJSON_H
 #define QUANT_LOWERING_MODULE_PROGRAMJSON_H
 
+#include "lowering/target/Target.h"
+
 #include "mlir/IR/BuiltinOps.h"
 
 #include <nlohmann/json.hpp>
 
 namespace quant {
 
-/// The program of a module at the `dispatched` stage, as docs/module-format.md describes it.
-nlohmann::ordered_json programJson(mlir::ModuleOp module);
+/// The program of a module at the `dispatched` stage, as docs/module-format.md describes it. The grids are those of the kernels in
+/// `lowered`, the same module at the stage `target`.
+nlohmann::ordered_json programJson(mlir::ModuleOp module, mlir::ModuleOp lowered);
 
-/// The kernels of a module at the `dispatched` stage: names and operands. `lowered` is the same module at the `target` stage,
-/// which knows each host kernel's scratch, and each GPU kernel's launch recipes or why it has none.
-nlohmann::ordered_json hostKernelsJson(mlir::ModuleOp module, mlir::ModuleOp lowered);
-nlohmann::ordered_json gpuKernelsJson(mlir::ModuleOp module, mlir::ModuleOp lowered);
+/// The kernels of a target in the manifest: name, how each is run, operands. `module` is at the stage `dispatched`, `lowered` the
+/// same at the stage `target`, whose kernels say their schedules.
+nlohmann::ordered_json kernelsJson(mlir::ModuleOp module, mlir::ModuleOp lowered, const Target &target);
 
 } // namespace quant
 

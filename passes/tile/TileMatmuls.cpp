@@ -31,21 +31,45 @@ struct TileMatmuls : quant::impl::TileMatmulsBase<TileMatmuls> {
   using TileMatmulsBase::TileMatmulsBase;
 
   void runOnOperation() override {
-    if (blockM < 0 || blockN < 1 || blockK < 1) {
-      getOperation().emitError("block sizes must be positive (block-m may be 0)");
+    if (failed(readSizes()))
       return signalPassFailure();
-    }
+    if (sizes.empty())
+      return;
     SmallVector<Operation *> matmuls;
     getOperation().walk([&](Operation *op) {
       if (isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op))
         matmuls.push_back(op);
     });
-    for (Operation *op : matmuls)
+    for (Operation *op : matmuls) {
+      setGrid(cast<KernelOpInterface>(op));
       if (failed(tile(op)))
         return signalPassFailure();
+    }
   }
 
 private:
+  /// The tile (M, N, K), 0 for all of a dimension; empty: nothing is to be cut.
+  SmallVector<int64_t> sizes;
+
+  /// From the kernel's schedule, or where it has none from the options. Several schedules are for kernels that tile themselves.
+  LogicalResult readSizes() {
+    if (blockM < 0 || blockN < 1 || blockK < 1)
+      return getOperation().emitError("block sizes must be positive (block-m may be 0)");
+    sizes = {blockM, blockN, blockK};
+    if (SmallVector<program::ScheduleAttr> schedules = program::getSchedules(getOperation()); !schedules.empty())
+      sizes = llvm::to_vector(schedules.front().getTile());
+    return success();
+  }
+
+  /// The kernel's grid counts these tiles.
+  void setGrid(KernelOpInterface op) {
+    if (!getOperation()->hasAttr(program::kGridAttr) || sizes[1] == 0)
+      return;
+    AffineExpr rows = getAffineDimExpr(static_cast<unsigned>(program::getRowDim(getOperation())), &getContext());
+    AffineMap grid = AffineMap::get(program::kNumDims, 0, op.getGrid(rows, sizes[1]));
+    getOperation()->setAttr(program::kGridAttr, AffineMapAttr::get(grid));
+  }
+
   /// The tiles must be cuttable: a static, non-empty weight, and no scale block that ends inside a tile.
   LogicalResult check(Operation *op, Type weight) {
     ArrayRef<int64_t> shape = qblock::getMatrixShape(weight);
@@ -56,9 +80,9 @@ private:
       return op->emitError("cannot be tiled: accumulates in f32, the result is ") << result;
     auto block = dyn_cast<qblock::BlockTensorType>(weight);
     int64_t rank = shape.size();
-    for (auto [dim, tile] : {std::pair<int64_t, int64_t>(rank - 2, blockN), std::pair<int64_t, int64_t>(rank - 1, blockK)}) {
+    for (auto [dim, tile] : {std::pair<int64_t, int64_t>(rank - 2, sizes[1]), std::pair<int64_t, int64_t>(rank - 1, sizes[2])}) {
       int64_t extent = block ? block.getBlockExtent(dim) : 1;
-      if (tile < shape[dim] && extent < shape[dim] && tile % extent != 0 && extent % tile != 0)
+      if (tile > 0 && tile < shape[dim] && extent < shape[dim] && tile % extent != 0 && extent % tile != 0)
         return op->emitError("cannot be tiled: tiles of ") << tile << " cut through the blocks of " << extent << " of " << weight;
     }
     return success();
@@ -79,10 +103,10 @@ private:
       matmul = withZeroAccumulator(rewriter, cast<qblock::MatmulOp>(op));
     }
     FailureOr<Operation *> inner =
-        applyTiling(rewriter, matmul, {grouped ? 1 : blockM, blockN, 0}, scf::SCFTilingOptions::LoopType::ForallOp);
+        applyTiling(rewriter, matmul, {grouped ? 1 : sizes[0], sizes[1], 0}, scf::SCFTilingOptions::LoopType::ForallOp);
     if (failed(inner))
       return failure();
-    return applyTiling(rewriter, *inner, {0, 0, blockK}, scf::SCFTilingOptions::LoopType::ForOp);
+    return applyTiling(rewriter, *inner, {0, 0, sizes[2]}, scf::SCFTilingOptions::LoopType::ForOp);
   }
 
   /// The size of the first dimension of a tensor or block-scaled tensor.
@@ -175,6 +199,8 @@ private:
   /// Tiles `op` and returns the op inside the loops.
   static FailureOr<Operation *> applyTiling(IRRewriter &rewriter, Operation *op, ArrayRef<int64_t> sizes,
                                             scf::SCFTilingOptions::LoopType loops) {
+    if (llvm::all_of(sizes, [](int64_t size) { return size == 0; }))
+      return op;
     scf::SCFTilingOptions options;
     options.setTileSizes(getAsIndexOpFoldResult(op->getContext(), sizes));
     options.setLoopType(loops);

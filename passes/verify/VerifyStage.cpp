@@ -63,6 +63,13 @@ LogicalResult verifyDispatched(ModuleOp module) {
   return success();
 }
 
+LogicalResult verifyScheduled(ModuleOp module) {
+  for (func::FuncOp kernel : module.getOps<func::FuncOp>())
+    if (kernel->hasAttr(program::kGridAttr) && !kernel.isDeclaration() && program::getSchedules(kernel).empty())
+      return kernel.emitError("stage scheduled: kernel without a schedule");
+  return success();
+}
+
 LogicalResult verifyTiled(ModuleOp module) {
   WalkResult result = module.walk([](Operation *op) {
     if (!isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op))
@@ -95,11 +102,12 @@ struct VerifyStage : quant::impl::VerifyStageBase<VerifyStage> {
                       .Case("model", verifyModel)
                       .Case("fused", verifyFused)
                       .Case("dispatched", verifyDispatched)
+                      .Case("scheduled", verifyScheduled)
                       .Case("tiled", verifyTiled)
                       .Case("target", verifyTarget)
                       .Default(nullptr);
     if (!check) {
-      getOperation().emitError("there is no stage '") << name.getValue() << "': model, fused, dispatched, tiled or target";
+      getOperation().emitError("there is no stage '") << name.getValue() << "': model, fused, dispatched, scheduled, tiled or target";
       return signalPassFailure();
     }
     if (failed(check(getOperation())))

@@ -4,12 +4,13 @@
 // RUN: quant-opt %t/model.mlir --verify-stage=name=model --split-input-file -verify-diagnostics
 // RUN: quant-opt %t/fused.mlir --verify-stage=name=fused --split-input-file -verify-diagnostics
 // RUN: quant-opt %t/dispatched.mlir --verify-stage=name=dispatched --split-input-file -verify-diagnostics
+// RUN: quant-opt %t/scheduled.mlir --verify-stage=name=scheduled --split-input-file -verify-diagnostics
 // RUN: quant-opt %t/tiled.mlir --verify-stage=name=tiled --split-input-file -verify-diagnostics
 // RUN: quant-opt %t/target.mlir --verify-stage=name=target --split-input-file -verify-diagnostics
 
 //--- empty.mlir
 
-// NAME: error: there is no stage 'linked': model, fused, dispatched, tiled or target
+// NAME: error: there is no stage 'linked': model, fused, dispatched, scheduled, tiled or target
 
 //--- model.mlir
 
@@ -74,6 +75,13 @@ func.func @forward() attributes {program.workspace_bytes = 0 : i64} {
 }
 // expected-error @+1 {{stage dispatched: kernel without a grid}}
 func.func private @k() -> tensor<4xf32>
+
+//--- scheduled.mlir
+
+// expected-error @+1 {{stage scheduled: kernel without a schedule}}
+func.func private @k(%x: tensor<?x4xf32>) -> tensor<?x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
+  return %x : tensor<?x4xf32>
+}
 
 //--- tiled.mlir
 

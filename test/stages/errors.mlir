@@ -11,7 +11,7 @@
 // RUN: not quant-opt %t/no-forward.mlir --stage=fused 2>&1 | FileCheck %s --check-prefix=FORWARD
 // RUN: not quant-opt %t/no-kernel.mlir --stage=dispatched 2>&1 | FileCheck %s --check-prefix=KERNEL
 
-// STAGE: error: there is no stage 'linked': model, fused, dispatched, tiled or target
+// STAGE: error: there is no stage 'linked': model, fused, dispatched, scheduled, tiled or target
 // OPTION: no such option colour
 // SCALE: error: unknown scale-format 'f16': f32 or ue8m0
 // ISA: error: there is no instruction set 'sse': avx512 or avx2

@@ -2,6 +2,7 @@
 // RUN: quant-opt %s --stage=model | FileCheck %s --check-prefix=MODEL
 // RUN: quant-opt %s --stage=fused | FileCheck %s --check-prefix=FUSED
 // RUN: quant-opt %s --stage=dispatched | FileCheck %s --check-prefix=DISPATCHED
+// RUN: quant-opt %s --stage=scheduled | FileCheck %s --check-prefix=SCHEDULED
 // RUN: quant-opt %s --stage=tiled | FileCheck %s --check-prefix=TILED
 // RUN: quant-opt %s --stage=target | FileCheck %s --check-prefix=TARGET
 // RUN: quant-opt %s --stage=target --stage-options=isa=avx2 | FileCheck %s --check-prefix=AVX2
@@ -29,12 +30,19 @@
 // DISPATCHED: func.func private @matmul_f8E4M3FN_512x300
 // DISPATCHED: qblock.matmul
 
-// 512 rows in blocks of 128, 300 columns in steps of 128.
+// How each kernel runs, and why.
+// SCHEDULED: module attributes {program.stage = "scheduled"}
+// SCHEDULED: func.func private @embed_300({{.*}} program.schedule = #program.schedule<avx512>
+// SCHEDULED: func.func private @matmul_f8E4M3FN_512x300({{.*}} program.schedule = #program.schedule<avx512, {
+// SCHEDULED-SAME: tile = array<i64: 0, 128, 0>
+// SCHEDULED-SAME: why = "f32 multiply-adds{{.*}}", next = "64 weight rows{{.*}}">
+// SCHEDULED: qblock.matmul
+
+// 512 rows of the weight in tiles of 128, with all tokens and all of K.
 // TILED: module attributes {program.stage = "tiled"}
 // TILED: func.func private @matmul_f8E4M3FN_512x300
-// TILED: scf.forall (%{{.*}}) = (0) to (512) step (128)
-// TILED: scf.for %{{.*}} = %c0 to %c300 step %c128
-// TILED: qblock.extract_slice {{.*}} to !qblock.tensor<128x?xf8E4M3FN, block<128x128>, f32>
+// TILED: scf.forall (%[[N:.*]]) = (0) to (512) step (128)
+// TILED: qblock.extract_slice {{.*}}[%[[N]], 0] [128, 300] : {{.*}} to !qblock.tensor<128x300xf8E4M3FN, block<128x128>, f32>
 // TILED: qblock.matmul_acc
 // TILED-NOT: qblock.matmul{{ }}
 

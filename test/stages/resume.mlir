@@ -1,6 +1,6 @@
 // A stage's output, printed, is the next stage's input: on the way or in one go the result is the same, byte by byte.
 // RUN: quant-opt %S/mlp.mlir --stage=target -o %t.at-once.mlir
-// RUN: quant-opt %S/mlp.mlir --stage=model | quant-opt --stage=fused | quant-opt --stage=dispatched | quant-opt --stage=tiled | quant-opt --stage=target -o %t.in-steps.mlir
+// RUN: quant-opt %S/mlp.mlir --stage=model | quant-opt --stage=fused | quant-opt --stage=dispatched | quant-opt --stage=scheduled | quant-opt --stage=tiled | quant-opt --stage=target -o %t.in-steps.mlir
 // RUN: diff %t.at-once.mlir %t.in-steps.mlir
 // RUN: quant-opt %S/mlp.mlir --stage=fused | quant-opt --stage=target | diff %t.at-once.mlir -
 

@@ -1,5 +1,6 @@
 // The same MLP on its way to H100 kernels: from `fused` on it differs from mlp.mlir, since activations are quantized online.
 // RUN: quant-opt %s --stage=fused --stage-options=target=sm_90a | FileCheck %s --check-prefix=FUSED
+// RUN: quant-opt %s --stage=scheduled --stage-options=target=sm_90a | FileCheck %s --check-prefix=SCHEDULED
 // RUN: quant-opt %s --stage=tiled --stage-options=target=sm_90a | FileCheck %s --check-prefix=TILED
 // RUN: quant-opt %s --stage=target --stage-options=target=sm_90a | FileCheck %s --check-prefix=TARGET
 // RUN: quant-opt %s --stage=target --stage-options="target=sm_90a activations=bf16" | FileCheck %s --check-prefix=BF16
@@ -14,12 +15,17 @@
 // UE8M0: qblock.quantize %{{.*}} {power_of_two}
 // UE8M0: deepseek.swiglu %{{.*}} {power_of_two}
 
-// A 128x128 block of the result, 128 of K at a time, rounded to bf16 at the end.
-// TILED: func.func private @matmul_f8E4M3FN_512x320
-// TILED: scf.forall (%{{.*}}, %{{.*}}) = (0, 0) to (%{{.*}}, 512) step (128, 128)
-// TILED: scf.for %{{.*}} = %c0 to %c320 step %c128
-// TILED: qblock.matmul_acc {{.*}} : (!qblock.tensor<?x?xf8E4M3FN, block<1x128>, f32, k_major>, !qblock.tensor<128x?xf8E4M3FN, block<128x128>, f32>, tensor<?x128xf32>)
-// TILED: arith.truncf {{.*}} : tensor<?x512xf32> to tensor<?x512xbf16>
+// A schedule from the cost model, with its reason.
+// SCHEDULED: func.func private @embed_320({{.*}} program.schedule = #program.schedule<simt>
+// SCHEDULED: func.func private @matmul_f8E4M3FN_512x320({{.*}} program.schedule = #program.schedule<tensor, {block_m = [[#M:]] : i64, block_n = [[#N:]] : i64{{.*}} why = "at M = {{.*}}", next = "sm90_fp8_gemm_1d2d_n512_k320_{{.*}} us, this one {{.*}} us">
+
+// Its tiles, in the hopper dialect: what runs. The sums are rounded to bf16 at the end.
+// TILED: func.func private @matmul_f8E4M3FN_512x320({{.*}} program.launch = {
+// TILED-NOT: qblock.matmul
+// TILED: gpu.module @sm_90a
+// TILED: hopper.kernel @sm90_fp8_gemm_1d2d_n512_k320_bm[[#M:]]_bn[[#N:]]
+// TILED: hopper.for_tiles {{.*}} x 512 tile [[[#M]], [[#N]]]
+// TILED: hopper.wgmma
 
 // Matmuls on the tensor cores, the rest without.
 // TARGET: func.func private @embed_320({{.*}} program.launch = {

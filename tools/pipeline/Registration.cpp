@@ -9,9 +9,9 @@
 
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/program/Program.h"
-#include "lowering/target/x86/Passes.h"
+#include "lowering/target/Target.h"
 #include "lowering/target/sm90/Passes.h"
-#include "lowering/target/sm90/Ptx.h"
+#include "lowering/target/x86/Passes.h"
 #include "passes/Passes.h"
 #include "tools/pipeline/Stages.h"
 
@@ -43,7 +43,8 @@ void quant::registerDialects(DialectRegistry &registry) {
   registry.insert<affine::AffineDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, linalg::LinalgDialect,
                   LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,
                   vector::VectorDialect>();
-  nvvm::registerNvvmLowering(registry);
+  for (const Target *target : targets())
+    target->registerDialects(registry);
   arith::registerConvertArithToLLVMInterface(registry);
   cf::registerConvertControlFlowToLLVMInterface(registry);
   registerConvertFuncToLLVMInterface(registry);

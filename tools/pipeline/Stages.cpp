@@ -8,8 +8,6 @@
 #include "tools/pipeline/Stages.h"
 
 #include "dialects/program/Program.h"
-#include "lowering/target/x86/Passes.h"
-#include "lowering/target/sm90/Passes.h"
 #include "passes/Passes.h"
 #include "tools/pipeline/Registration.h"
 
@@ -29,7 +27,10 @@ std::optional<Stage> quant::parseStage(StringRef name) {
 
 StringRef quant::stageName(Stage stage) { return kStageNames[static_cast<size_t>(stage)]; }
 
-StringRef quant::targetName(Target target) { return target == Target::Host ? "host" : "sm_90a"; }
+StageOptions::StageOptions() {
+  for (const Target *known : targets())
+    target.getParser().addLiteralOption(known->name(), known, known->summary());
+}
 
 static void buildFused(OpPassManager &pm, const StageOptions &options) {
   OpPassManager &forward = pm.nest<func::FuncOp>();
@@ -41,16 +42,13 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
   // Before quantization, so that joined matmuls quantize their input once.
   forward.addPass(createMergeProjections());
   if (options.quantizesActivations()) {
+    MatmulTraits matmuls = options.getTarget().matmuls();
     QuantizeActivationsOptions quantize;
     quantize.scaleFormat = options.scaleFormat;
-    // The tensor cores' kernels round to bf16 once, at the end; the host stays in f32.
-    quantize.resultType = options.isHost() ? "f32" : "bf16";
-    quantize.scaleLayout = options.isHost() ? "row_major" : "k_major";
+    quantize.resultType = matmuls.resultType.str();
+    quantize.scaleLayout = matmuls.scaleLayout.str();
     forward.addPass(createQuantizeActivations(quantize));
-    if (options.isHost())
-      forward.addPass(createDequantizeActivations());
-    else
-      forward.addPass(createFuseQuantize());
+    forward.addPass(matmuls.multipliesFp8 ? createFuseQuantize() : createDequantizeActivations());
   }
   // Drops the dequantizes, casts and slices that nothing uses any more.
   forward.addPass(createCanonicalizerPass());
@@ -64,27 +62,20 @@ static void buildDispatched(OpPassManager &pm, const StageOptions &options) {
   pm.addPass(createPlanMemory(plan));
 }
 
-static void buildTiled(OpPassManager &pm, const StageOptions &options) {
-  TileMatmulsOptions tile;
-  // The host reads each weight once for all tokens; a GPU block takes 128 of them.
-  tile.blockM = options.isHost() ? 0 : 128;
-  pm.addNestedPass<func::FuncOp>(createTileMatmuls(tile));
-  pm.addNestedPass<func::FuncOp>(createCanonicalizerPass());
-  pm.addNestedPass<func::FuncOp>(createCSEPass());
+static void buildScheduled(OpPassManager &pm, const StageOptions &options) {
+  ScheduleKernelsOptions schedule;
+  schedule.target = options.getTarget().name().str();
+  schedule.unit = options.isa;
+  schedule.gpu = options.gpu;
+  schedule.maxKernels = options.maxKernels;
+  pm.addPass(createScheduleKernels(schedule));
 }
 
-static void buildTarget(OpPassManager &pm, const StageOptions &options) {
-  if (options.isHost()) {
-    LowerToHostOptions lower;
-    lower.isa = options.isa;
-    pm.addPass(createLowerToHost(lower));
-    pm.addPass(createCanonicalizerPass());
-    pm.addPass(createCSEPass());
-  } else {
-    // The kernel keeps the order of its instructions: no canonicalization behind it.
-    pm.addPass(createLowerToNvvm());
-    pm.addPass(createLowerHopperToNvvm());
-  }
+static void buildTiled(OpPassManager &pm, const StageOptions &options) {
+  pm.addNestedPass<func::FuncOp>(createTileMatmuls());
+  options.getTarget().buildTiled(pm, options.forTarget());
+  pm.addNestedPass<func::FuncOp>(createCanonicalizerPass());
+  pm.addNestedPass<func::FuncOp>(createCSEPass());
 }
 
 void quant::buildStage(OpPassManager &pm, Stage stage, const StageOptions &options) {
@@ -97,11 +88,14 @@ void quant::buildStage(OpPassManager &pm, Stage stage, const StageOptions &optio
   case Stage::Dispatched:
     buildDispatched(pm, options);
     break;
+  case Stage::Scheduled:
+    buildScheduled(pm, options);
+    break;
   case Stage::Tiled:
     buildTiled(pm, options);
     break;
   case Stage::Target:
-    buildTarget(pm, options);
+    options.getTarget().buildTarget(pm, options.forTarget());
     break;
   case Stage::Module:
     return;
@@ -155,7 +149,7 @@ struct RunStages : PassWrapper<RunStages, OperationPass<ModuleOp>> {
     std::optional<Stage> stage = parseStage(last);
     StageOptions parsed;
     if (!stage) {
-      getOperation().emitError("there is no stage '") << last << "': model, fused, dispatched, tiled or target";
+      getOperation().emitError("there is no stage '") << last << "': model, fused, dispatched, scheduled, tiled or target";
       return signalPassFailure();
     }
     FailureOr<size_t> next = nextStage(getOperation());
@@ -182,9 +176,12 @@ void quant::registerStagePipelines() {
   static std::vector<std::unique_ptr<PassPipelineRegistration<StageOptions>>> registrations;
   for (size_t index = 0; index < static_cast<size_t>(Stage::Module); ++index) {
     auto stage = static_cast<Stage>(index);
-    static constexpr const char *kDescriptions[] = {
-        "the builder's IR: checks it", "dequantize folded, projections merged, activations quantized",
-        "kernels outlined, memory planned", "matmuls in 128x128 blocks", "kernels in the target's own ops"};
+    static constexpr const char *kDescriptions[] = {"the builder's IR: checks it",
+                                                    "dequantize folded, projections merged, activations quantized",
+                                                    "kernels outlined, memory planned",
+                                                    "how each kernel runs, and why",
+                                                    "matmuls in the tiles of their schedules",
+                                                    "kernels in the target's own ops"};
     registrations.push_back(std::make_unique<PassPipelineRegistration<StageOptions>>(
         ("stage-" + stageName(stage)).str(), kDescriptions[index],
         [stage](OpPassManager &pm, const StageOptions &options) { buildStage(pm, stage, options); }));

@@ -9,6 +9,7 @@
 #define QUANT_TOOLS_PIPELINE_STAGES_H
 
 #include "dialects/machine/X86.h"
+#include "lowering/target/Target.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/Pass.h"
@@ -21,28 +22,28 @@
 namespace quant {
 
 /// The stages in the order of the data's way; `module` is a file, not IR.
-enum class Stage { Model, Fused, Dispatched, Tiled, Target, Module };
+enum class Stage { Model, Fused, Dispatched, Scheduled, Tiled, Target, Module };
 
-inline constexpr std::array<llvm::StringLiteral, 6> kStageNames = {"model", "fused", "dispatched", "tiled", "target", "module"};
+inline constexpr std::array<llvm::StringLiteral, 7> kStageNames = {"model", "fused",  "dispatched", "scheduled",
+                                                                   "tiled", "target", "module"};
 
 std::optional<Stage> parseStage(llvm::StringRef name);
 llvm::StringRef stageName(Stage stage);
-
-/// What is compiled for.
-enum class Target { Host, Sm90a };
-/// "host" or "sm_90a".
-llvm::StringRef targetName(Target target);
 
 /// The inputs of FP8 matmuls: quantized online, as they are, or the target's habit (fp8 on sm_90a, bf16 on the host).
 enum class Activations { Auto, Fp8, Bf16 };
 
 /// What the pipelines can be told; the same options for quant-opt and quant-compile.
 struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
-  Option<Target> target{
-      *this, "target", llvm::cl::desc("what to compile for"), llvm::cl::init(Target::Host),
-      llvm::cl::values(clEnumValN(Target::Host, "host", "x86-64"), clEnumValN(Target::Sm90a, "sm_90a", "H100 and H200"))};
+  StageOptions();
+
+  Option<const Target *> target{*this, "target", llvm::cl::desc("what to compile for"), llvm::cl::init(targets().front())};
   Option<std::string> isa{*this, "isa", llvm::cl::desc("for the host: a vector unit of dialects/machine/X86.cpp"),
                           llvm::cl::init(std::string(machine::x86Units().front().name))};
+  Option<std::string> gpu{*this, "gpu", llvm::cl::desc("for sm_90a: whose figures choose the tiles: h100, h200, h800"),
+                          llvm::cl::init("h200")};
+  Option<int64_t> maxKernels{*this, "max-kernels", llvm::cl::desc("for sm_90a: different kernels of one matmul at most"),
+                             llvm::cl::init(4)};
   Option<Activations> activations{*this, "activations", llvm::cl::desc("inputs of FP8 matmuls"),
                                   llvm::cl::init(Activations::Auto),
                                   llvm::cl::values(clEnumValN(Activations::Auto, "auto", "fp8 on sm_90a, bf16 on the host"),
@@ -53,8 +54,11 @@ struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
   Option<int64_t> maxTokens{*this, "max-tokens", llvm::cl::desc("tokens of one call at most; longer prompts go in chunks"),
                             llvm::cl::init(256)};
 
-  bool isHost() const { return target == Target::Host; }
-  bool quantizesActivations() const { return activations == Activations::Fp8 || (activations == Activations::Auto && !isHost()); }
+  const Target &getTarget() const { return *target.getValue(); }
+  TargetOptions forTarget() const { return {.unit = isa, .gpu = gpu}; }
+  bool quantizesActivations() const {
+    return activations == Activations::Fp8 || (activations == Activations::Auto && getTarget().matmuls().multipliesFp8);
+  }
 };
 
 /// Appends the passes of one stage, its verifier last.

@@ -8,18 +8,13 @@
 #include "tools/quant-compile/Compile.h"
 
 #include "dialects/program/Program.h"
-#include "lowering/target/x86/CodeObject.h"
-#include "lowering/module/Container.h"
-#include "lowering/module/ProgramJson.h"
-#include "lowering/target/sm90/Ptx.h"
 #include "models/builder/Builder.h"
-#include "runtime/abi/module_format.h"
 #include "runtime/checkpoint/writer.h"
+#include "tools/pipeline/ModuleStage.h"
 #include "tools/pipeline/Registration.h"
 #include "tools/pipeline/Stages.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
@@ -75,12 +70,10 @@ private:
   models::ModelConfig config;
   models::TensorTypes tensors;
   CompileReport report;
-  Json targets = Json::array();
-  std::vector<ModuleSection> sections;
+  ModuleBuilder builder;
+  Result<void> dumped;
 
-  tl::unexpected<Error> failed(const std::string &what) {
-    return fail(diagnostics.empty() ? what : what + ": " + diagnostics);
-  }
+  tl::unexpected<Error> failed(const std::string &what) { return fail(diagnostics.empty() ? what : what + ": " + diagnostics); }
 
   /// Before any work is done: the output must be writable and no part of the input.
   Result<void> checkOutput() const {
@@ -144,7 +137,7 @@ private:
   }
 
   void setStageOptions(const std::string &target, StageOptions &stages) {
-    stages.target = target == "host" ? Target::Host : Target::Sm90a;
+    stages.target = findTarget(target);
     stages.activations = options.activations == "fp8"    ? Activations::Fp8
                          : options.activations == "bf16" ? Activations::Bf16
                                                          : Activations::Auto;
@@ -163,21 +156,22 @@ private:
 
   /// Runs the stages from where `module` stands to `last`, writing each one down if asked.
   Result<void> advance(ModuleOp module, Stage last, const StageOptions &stages) {
-    std::string error;
-    auto dump = [&](Stage stage, ModuleOp reached) {
-      if (options.dumpDirectory.empty() || !error.empty())
-        return;
-      std::string suffix = stage == Stage::Target && stages.isHost() ? "." + stages.isa : "";
-      std::string name = std::to_string(static_cast<int>(stage) + 1) + "." + stageName(stage).str() + suffix + ".mlir";
-      auto written = checkpoint::writeFileAtomically(options.dumpDirectory / (targetName(stages.target).str() + "." + name), print(reached));
-      if (!written)
-        error = written.error().message;
-    };
-    if (mlir::failed(runStages(module, last, stages, {}, dump)))
+    if (mlir::failed(runStages(module, last, stages, {}, dumper(stages))))
       return failed("stage " + stageName(last).str());
-    if (!error.empty())
-      return fail(error);
-    return {};
+    return dumped;
+  }
+
+  /// Writes a module after each stage if that is asked for; what goes wrong is kept in `dumped`.
+  std::function<void(Stage, ModuleOp)> dumper(const StageOptions &stages) {
+    if (options.dumpDirectory.empty())
+      return {};
+    return [this, &stages](Stage stage, ModuleOp reached) {
+      bool isOfUnit = stage >= Stage::Scheduled && stages.getTarget().units().size() > 1;
+      std::string name = stages.getTarget().name().str() + "." + std::to_string(static_cast<int>(stage) + 1) + "." +
+                         stageName(stage).str() + (isOfUnit ? "." + stages.isa : std::string()) + ".mlir";
+      if (dumped)
+        dumped = checkpoint::writeFileAtomically(options.dumpDirectory / name, print(reached));
+    };
   }
 
   static std::string print(ModuleOp module) {
@@ -202,7 +196,7 @@ private:
     }
     if (auto reached = advance(module->get(), Stage::Dispatched, stages); !reached)
       return reached;
-    return target == "host" ? compileHost(module->get(), stages) : compileSm90a(module->get(), stages);
+    return compileDispatched(module->get(), stages);
   }
 
   Result<void> writeText(const std::string &text, const std::string &target) {
@@ -218,115 +212,54 @@ private:
 
   //===--- Targets ---===//
 
-  Result<void> compileHost(ModuleOp dispatched, StageOptions &stages) {
-    Json program = programJson(dispatched), kernels, objects = Json::array();
-    count(program);
-    OwningOpRef<ModuleOp> tiled = dispatched.clone();
-    if (auto reached = advance(*tiled, Stage::Tiled, stages); !reached)
-      return reached;
-    for (const std::string &isa : options.hostIsas) {
-      OwningOpRef<ModuleOp> module = tiled->clone();
-      stages.isa = isa;
-      if (auto reached = advance(*module, Stage::Target, stages); !reached)
-        return reached;
-      // Scratch is the largest that any instruction set needs.
-      Json lowered = hostKernelsJson(dispatched, *module);
-      for (size_t index = 0; kernels.is_array() && index < kernels.size(); ++index)
-        if (kernels[index]["scratch_bytes"] > lowered[index]["scratch_bytes"])
-          lowered[index]["scratch_bytes"] = kernels[index]["scratch_bytes"];
-      kernels = lowered;
-      FailureOr<host::CodeObject> object = host::compileKernels(*module, isa);
-      if (mlir::failed(object))
-        return failed("code for " + isa);
-      objects.push_back(addObject(*object));
-    }
-    report.kernels += kernels.size();
-    sections.push_back({"program.host.json", program.dump()});
-    targets.push_back({{"name", "host"}, {"program", "program.host.json"}, {"kernels", kernels}, {"objects", objects}});
-    return {};
+  Result<void> compileDispatched(ModuleOp dispatched, StageOptions &stages) {
+    TargetCompilation compilation{stages, {}, options.ptxas, dumper(stages)};
+    if (stages.getTarget().units().size() > 1)
+      compilation.units = options.hostIsas;
+    auto notes = buildTargetModule(dispatched, compilation, builder);
+    if (!notes)
+      return failed(notes.error().message);
+    if (!dumped)
+      return dumped;
+    report.notes.insert(report.notes.end(), notes->begin(), notes->end());
+    count(stages.getTarget().name().str());
+    return writeKernels();
   }
 
-  void count(const Json &program) {
-    report.dispatches = program["dispatches"].size();
-    report.weights = std::count_if(program["values"].begin(), program["values"].end(), [](const Json &value) {
+  void count(const std::string &target) {
+    report.dispatches = builder.program()["dispatches"].size();
+    report.weights = llvm::count_if(builder.program()["values"], [](const Json &value) {
       return value["kind"] == "weight" || value["kind"] == "weight_group";
     });
-  }
-
-  Json addObject(const host::CodeObject &object) {
-    std::string section = "code.host." + object.isa;
-    sections.push_back({section, std::string(object.image.begin(), object.image.end())});
-    return {{"isa", object.isa},
-            {"section", section},
-            {"requires", object.requires_},
-            {"text_offset", object.textOffset},
-            {"text_bytes", object.textBytes},
-            {"entries", object.entries}};
-  }
-
-  /// Kernels of the GPU: one PTX text, and one cubin where there is a ptxas.
-  Result<void> compileSm90a(ModuleOp dispatched, StageOptions &stages) {
-    Json program = programJson(dispatched);
-    OwningOpRef<ModuleOp> module = dispatched.clone();
-    if (auto reached = advance(*module, Stage::Target, stages); !reached)
-      return reached;
-    Json kernels = gpuKernelsJson(dispatched, *module), objects = Json::array();
-    count(program);
-    report.kernels += kernels.size();
-    for (const Json &kernel : kernels)
+    for (const Json &kernel : builder.kernels()) {
+      std::string name = kernel["name"];
       if (kernel.contains("unsupported")) {
-        report.unsupported.push_back({"sm_90a", kernel["name"], kernel["unsupported"]});
-        --report.kernels;
+        report.unsupported.push_back({target, name, kernel["unsupported"]});
+        continue;
       }
-    for (gpu::GPUModuleOp gpuModule : module->getOps<gpu::GPUModuleOp>()) {
-      auto ptx = nvvm::compileToPtx(gpuModule);
-      if (!ptx)
-        return tl::unexpected(ptx.error());
-      auto artifact = nvvm::assemble(std::move(ptx->ptx), {options.ptxas});
-      if (!artifact)
-        return tl::unexpected(artifact.error());
-      for (const std::string &finding : artifact->findings())
-        report.notes.push_back("ptxas: " + finding);
-      if (auto added = addGpuObjects(*artifact, kernels, objects); !added)
-        return added;
+      ++report.kernels;
+      report.units.push_back({target, name, kernel.value("unit", ""), kernel.value("why", "")});
     }
-    sections.push_back({"program.sm_90a.json", program.dump()});
-    targets.push_back({{"name", "sm_90a"}, {"program", "program.sm_90a.json"}, {"kernels", kernels}, {"objects", objects}});
-    return {};
   }
 
-  Result<void> addGpuObjects(const nvvm::GpuArtifact &artifact, const Json &kernels, Json &objects) {
-    if (artifact.cubin.empty())
-      report.notes.push_back("no ptxas found: the module holds PTX only, which the driver compiles at load");
-    else
-      addGpuObject("cubin", std::string(artifact.cubin.begin(), artifact.cubin.end()), objects);
-    addGpuObject("ptx", artifact.ptx, objects);
-    if (options.kernelDirectory.empty())
+  /// GPU kernels as files of their own, if asked.
+  Result<void> writeKernels() {
+    if (options.kernelDirectory.empty() || !builder.code("ptx"))
       return {};
-    auto write = [&](const char *name, std::string_view bytes) -> Result<void> {
+    auto write = [&](const char *name, const std::string *bytes) -> Result<void> {
+      if (!bytes)
+        return {};
       report.files.push_back((options.kernelDirectory / name).string());
-      return checkpoint::writeFileAtomically(options.kernelDirectory / name, bytes);
+      return checkpoint::writeFileAtomically(options.kernelDirectory / name, *bytes);
     };
-    auto written = write("kernels.ptx", artifact.ptx);
-    if (written && !artifact.cubin.empty())
-      written = write("kernels.cubin", std::string_view(artifact.cubin.data(), artifact.cubin.size()));
-    return written ? write("kernels.json", kernels.dump(2)) : written;
-  }
-
-  void addGpuObject(const std::string &isa, std::string bytes, Json &objects) {
-    std::string section = "code.sm_90a." + isa;
-    sections.push_back({section, std::move(bytes)});
-    objects.push_back({{"isa", isa}, {"section", section}});
+    std::string kernels = builder.kernels().dump(2);
+    return write("kernels.ptx", builder.code("ptx"))
+        .and_then([&] { return write("kernels.cubin", builder.code("cubin")); })
+        .and_then([&] { return write("kernels.json", &kernels); });
   }
 
   Result<void> writeModule() {
-    Json manifest;
-    manifest["format"] = abi::kFormatVersion;
-    manifest["producer"] = "quant-compile " QUANT_VERSION;
-    manifest["model"] = models::toJson(config);
-    manifest["targets"] = targets;
-    sections.insert(sections.begin(), {"manifest.json", manifest.dump()});
-    std::string file = layOutModule(sections);
+    std::string file = builder.finish(models::toJson(config), "quant-compile " QUANT_VERSION);
     report.fileBytes = file.size();
     return checkpoint::writeFileAtomically(options.output, file);
   }

@@ -39,11 +39,17 @@ struct UnsupportedKernel {
   std::string target, name, reason;
 };
 
+/// What computes a kernel, and why it is not something faster (empty where there is nothing to say).
+struct KernelUnit {
+  std::string target, name, unit, why;
+};
+
 /// What was done, for the summary.
 struct CompileReport {
   std::string model;
   int64_t weights = 0, dispatches = 0, kernels = 0, fileBytes = 0;
   std::vector<UnsupportedKernel> unsupported;
+  std::vector<KernelUnit> units;
   std::vector<std::string> notes;
   std::vector<std::string> files; // beside the module
   double seconds = 0;

@@ -10,6 +10,8 @@
 #include "tools/quant-compile/ExplainKernels.h"
 #include "tools/quant-compile/KernelOptions.h"
 
+#include "dialects/machine/X86.h"
+#include "lowering/target/Target.h"
 #include "tools/common/table.h"
 #include "tools/common/units.h"
 
@@ -18,6 +20,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <sys/resource.h>
 
 using namespace quant;
@@ -38,9 +41,15 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   app.add_option("input", options.input, "folder of a Hugging Face checkpoint, or a config.json")->check(CLI::ExistingPath);
   app.add_option("-o,--output", options.output,
                  "module file to write (with --stop-after: IR; - for standard output; with --kernel: a folder)");
-  app.add_option("--target", options.targets, "what to compile for: host, sm_90a (H100 and H200: FP8 matmul kernels so far)")
+  std::vector<std::string> targetNames;
+  std::string targetHelp = "what to compile for:";
+  for (const Target *target : targets()) {
+    targetHelp += (targetNames.empty() ? " " : ", ") + target->name().str() + " (" + target->summary().str() + ")";
+    targetNames.push_back(target->name().str());
+  }
+  app.add_option("--target", options.targets, targetHelp)
       ->delimiter(',')
-      ->check(CLI::IsMember({"host", "sm_90a"}))
+      ->check(CLI::IsMember(targetNames))
       ->capture_default_str();
   app.add_option("--host-isa", options.hostIsas, "instruction sets of the host code, best first")
       ->delimiter(',')
@@ -57,8 +66,8 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   app.add_option("--max-context", options.maxContext, "longest context (default: the model's own)")
       ->check(CLI::Range(1, 1 << 24));
   app.add_option("--stop-after", options.stopAfter,
-                 "print the IR after this stage and stop: model, fused, dispatched, tiled, target")
-      ->check(CLI::IsMember({"model", "fused", "dispatched", "tiled", "target"}));
+                 "print the IR after this stage and stop: model, fused, dispatched, scheduled, tiled, target")
+      ->check(CLI::IsMember({"model", "fused", "dispatched", "scheduled", "tiled", "target"}));
   app.add_option("--dump-stages-to", options.dumpDirectory, "folder for one file of IR for each stage and target");
   app.add_option("--kernels-to", options.kernelDirectory, "folder for the GPU kernels as files: PTX, cubin, launch recipes");
   app.add_option("--ptxas", options.ptxas,
@@ -66,11 +75,28 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   app.add_flag("--json", json, "print the summary as JSON");
 }
 
+/// Which unit computes how many kernels, and by reason the matmuls and attention ops that get a slower one than there is.
+static void printUnits(const CompileReport &report) {
+  std::map<std::pair<std::string, std::string>, size_t> counts;
+  std::map<std::string, std::vector<std::string>> slow;
+  for (const KernelUnit &kernel : report.units) {
+    ++counts[{kernel.target, kernel.unit}];
+    if (!kernel.why.empty())
+      slow[kernel.target + ", " + kernel.unit + ": " + kernel.why].push_back(kernel.name);
+  }
+  for (const auto &[unit, count] : counts)
+    std::fprintf(stderr, "  %s: %zu kernels on %s\n", unit.first.c_str(), count, unit.second.c_str());
+  for (const auto &[why, names] : slow)
+    std::fprintf(stderr, "  %s (%zu kernels: %s%s)\n", why.c_str(), names.size(), names.front().c_str(),
+                 names.size() > 1 ? ", ..." : "");
+}
+
 static void printSummary(const CompileReport &report, const CompileOptions &options) {
   std::fprintf(stderr, "%s: %s, %lld weights, %lld kernels, %lld dispatches, %.1f MB, compiled in %.1f s\n",
                options.output.c_str(), report.model.c_str(), static_cast<long long>(report.weights),
                static_cast<long long>(report.kernels), static_cast<long long>(report.dispatches), report.fileBytes / 1e6,
                report.seconds);
+  printUnits(report);
   for (const std::string &note : report.notes)
     std::fprintf(stderr, "  %s\n", note.c_str());
   for (const std::string &file : report.files)
@@ -94,11 +120,18 @@ static void printJson(const CompileReport &report, const CompileOptions &options
   nlohmann::ordered_json unsupported = nlohmann::ordered_json::array();
   for (const UnsupportedKernel &kernel : report.unsupported)
     unsupported.push_back({{"target", kernel.target}, {"kernel", kernel.name}, {"reason", kernel.reason}});
+  nlohmann::ordered_json units = nlohmann::ordered_json::array();
+  for (const KernelUnit &kernel : report.units) {
+    units.push_back({{"target", kernel.target}, {"kernel", kernel.name}, {"unit", kernel.unit}});
+    if (!kernel.why.empty())
+      units.back()["why"] = kernel.why;
+  }
   nlohmann::ordered_json summary = {{"output", options.output.string()}, {"model", report.model},
                                     {"weights", report.weights},         {"kernels", report.kernels},
                                     {"dispatches", report.dispatches},   {"bytes", report.fileBytes},
                                     {"seconds", report.seconds},         {"peak_memory_bytes", peakMemoryBytes()},
-                                    {"unsupported", unsupported}};
+                                    {"unsupported", unsupported},
+                                    {"units", units}};
   std::cout << summary.dump(2) << "\n";
 }
 

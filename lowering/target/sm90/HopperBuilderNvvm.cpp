@@ -14,6 +14,7 @@
 
 #include "mlir/Conversion/NVVMToLLVM/NVVMToLLVM.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 using namespace mlir;
@@ -202,6 +203,15 @@ void HopperBuilder::storeMatrices(Value shared, ArrayRef<Value> fragments, bool 
 void insertNvvmDialect(DialectRegistry &registry) {
   registry.insert<NVVM::NVVMDialect>();
   registerConvertNVVMToLLVMInterface(registry);
+}
+
+gpu::GPUModuleOp getOrCreateGpuModule(ModuleOp module) {
+  constexpr StringLiteral kName = "sm_90a";
+  if (auto known = module.lookupSymbol<gpu::GPUModuleOp>(kName))
+    return known;
+  OpBuilder builder(module.getContext());
+  builder.setInsertionPointToEnd(module.getBody());
+  return gpu::GPUModuleOp::create(builder, module.getLoc(), kName);
 }
 
 } // namespace quant::nvvm

@@ -8,14 +8,22 @@
 #ifndef QUANT_LOWERING_TARGET_SM90_NVVMSUPPORT_H
 #define QUANT_LOWERING_TARGET_SM90_NVVMSUPPORT_H
 
+#include "mlir/IR/BuiltinOps.h"
+
 namespace mlir {
 class DialectRegistry;
+namespace gpu {
+class GPUModuleOp;
 }
+} // namespace mlir
 
 namespace quant::nvvm {
 
 /// The NVVM dialect and its conversion interface.
 void insertNvvmDialect(mlir::DialectRegistry &registry);
+
+/// `gpu.module @sm_90a` of a module, which holds all its GPU kernels; made at the end where there is none.
+mlir::gpu::GPUModuleOp getOrCreateGpuModule(mlir::ModuleOp module);
 
 } // namespace quant::nvvm
 

@@ -8,6 +8,8 @@
 #ifndef QUANT_LOWERING_TARGET_SM90_PASSES_H
 #define QUANT_LOWERING_TARGET_SM90_PASSES_H
 
+#include "dialects/machine/Gpu.h"
+
 #include "mlir/Pass/Pass.h"
 
 namespace quant {

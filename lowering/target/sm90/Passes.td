@@ -10,14 +10,30 @@
 
 include "mlir/Pass/PassBase.td"
 
-def LowerToNvvm : Pass<"lower-to-nvvm", "::mlir::ModuleOp"> {
-  let summary = "turns kernels into code for sm_90a, FP8 matmuls into persistent TMA + wgmma kernels";
+def TileToHopper : Pass<"program-tile-to-hopper", "::mlir::ModuleOp"> {
+  let summary = "makes persistent TMA + wgmma kernels of matmuls that are scheduled for the tensor cores";
   let description = [{
-    A tiled matmul of per-token-group FP8 activations (1x128) with a block-scaled FP8 weight (128x128) becomes a
-    `hopper.kernel` in `gpu.module @sm_90a`; what is left of the kernel is a declaration that carries its launch
-    recipe (`program.launch`, JSON): a list of them where the cost model (passes/schedule/CostModel.h) has several kernels for
-    different numbers of tokens. Every other kernel becomes an `llvm.func` that goes without tensor cores
-    (lowering/target/sm90/simt). A kernel that has no lowering stays as it is and is marked `program.unsupported` with the reason.
+    A matmul whose `#program.schedule` names the unit `tensor` becomes a `hopper.kernel` for each of its schedules, with that tile,
+    in `gpu.module @sm_90a`: what is printed there is what runs (docs/hopper.md). What is left of the kernel is a declaration that
+    carries its launch recipe (`program.launch`), or a list of them by the number of rows. A schedule that no kernel can be built
+    of is an error.
+
+    ```
+    quant-opt --stage=tiled --stage-options=target=sm_90a model.mlir
+    ```
+  }];
+  let options = [Option<"gpu", "gpu", "std::string", /*default=*/"machine::defaultGpu().name",
+                        "GPU whose number of multiprocessors orders the tiles: h100, h200, h800; the code runs on each of them">];
+  let dependentDialects = ["::mlir::gpu::GPUDialect", "::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::scf::SCFDialect"];
+}
+
+def LowerToNvvm : Pass<"lower-to-nvvm", "::mlir::ModuleOp"> {
+  let summary = "turns kernels that go without tensor cores into code for sm_90a";
+  let description = [{
+    Every kernel that is left becomes an `llvm.func` of plain threads in `gpu.module @sm_90a` (lowering/target/sm90/simt), and a
+    declaration that carries its launch recipe (`program.launch`). A kernel that has no lowering stays as it is and is marked
+    `program.unsupported` with the reason.
 
     ```
     quant-opt --stage=target --stage-options=target=sm_90a model.mlir
@@ -25,12 +41,6 @@ def LowerToNvvm : Pass<"lower-to-nvvm", "::mlir::ModuleOp"> {
   }];
   let dependentDialects = ["::mlir::gpu::GPUDialect", "::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect",
                            "::mlir::scf::SCFDialect"];
-  let options = [
-    Option<"gpu", "gpu", "std::string", /*default=*/"\"h200\"",
-           "GPU whose figures choose the tiles of matmuls: h100, h200, h800; the code runs on each of them">,
-    Option<"maxKernels", "max-kernels", "int64_t", /*default=*/"4",
-           "different kernels of one matmul, of which the number of tokens picks one">,
-  ];
 }
 
 def LowerHopperToNvvm : Pass<"lower-hopper-to-nvvm"> {

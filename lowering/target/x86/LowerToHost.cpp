@@ -126,6 +126,9 @@ struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
 
 private:
   LogicalResult lower(func::FuncOp kernel, const machine::X86Unit &target) {
+    for (program::ScheduleAttr schedule : program::getSchedules(kernel))
+      if (schedule.getUnit() != target.name)
+        return kernel.emitError("is scheduled for ") << schedule.getUnit().getValue() << ", but this is code for " << target.name;
     Operation *op = getComputedOp(kernel);
     if (!op)
       return kernel.emitError("computes nothing that the host knows");
@@ -148,6 +151,8 @@ private:
     }
     func::ReturnOp::create(builder, op->getLoc());
     lowered->setAttr(program::kGridAttr, kernel->getAttr(program::kGridAttr));
+    if (Attribute schedule = kernel->getAttr(program::kScheduleAttr))
+      lowered->setAttr(program::kScheduleAttr, schedule);
     lowered->setAttr(program::kScratchBytesAttr, builder.getI64IntegerAttr(context.scratchBytes));
     kernel.erase();
     return success();

@@ -18,7 +18,7 @@ def LowerToHost : Pass<"lower-to-host", "::mlir::ModuleOp"> {
     `!llvm.ptr`. `isa` picks the decoding of FP8 and how many rows stay in registers; everything else is the same text.
 
     ```
-    quant-opt --lower-to-host="isa=avx2" tiled.mlir
+    quant-opt --lower-to-host tiled.mlir
     ```
   }];
   let options = [Option<"isa", "isa", "std::string", /*default=*/"std::string(machine::x86Units().front().name)",

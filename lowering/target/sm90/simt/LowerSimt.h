@@ -21,10 +21,6 @@ namespace quant::nvvm {
 /// program: tokens, position, outputs, context. Errors: an op, a type or a weight's scheme that there is no such kernel for.
 Result<LaunchRecipe> buildSimt(mlir::gpu::GPUModuleOp gpuModule, mlir::func::FuncOp kernel);
 
-/// Says which of `kernel`'s operands each operand of the FP8 matmul's recipe is (Operand::from), and calls its M what the program
-/// calls it. Errors: activations or weights that are no plain arguments.
-Result<void> bindGemm(LaunchRecipe &recipe, mlir::func::FuncOp kernel, qblock::MatmulAccOp matmul);
-
 } // namespace quant::nvvm
 
 #endif // QUANT_LOWERING_TARGET_SM90_SIMT_LOWERSIMT_H

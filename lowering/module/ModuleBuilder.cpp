@@ -1,0 +1,79 @@
+//===- ModuleBuilder.cpp - the parts of a module file ---------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/module/ModuleBuilder.h"
+
+#include "lowering/module/ProgramJson.h"
+#include "runtime/abi/module_format.h"
+
+using namespace mlir;
+using namespace quant;
+using Json = nlohmann::ordered_json;
+
+void ModuleBuilder::beginTarget(const Target &begun, ModuleOp module) {
+  target = &begun;
+  dispatched = module;
+  currentProgram = currentKernels = Json();
+  objects = Json::array();
+}
+
+/// What the kernels of one unit say over those of the units before: the larger scratch, and one more unit.
+static void joinKernels(Json &kernels, const Json &more) {
+  for (size_t index = 0; index < kernels.size(); ++index) {
+    Json &kernel = kernels[index];
+    if (kernel.contains("scratch_bytes") && kernel["scratch_bytes"] < more[index]["scratch_bytes"])
+      kernel["scratch_bytes"] = more[index]["scratch_bytes"];
+    if (kernel.contains("unit") && more[index].contains("unit"))
+      kernel["unit"] = kernel["unit"].get<std::string>() + "," + more[index]["unit"].get<std::string>();
+  }
+}
+
+Result<void> ModuleBuilder::addKernels(ModuleOp lowered) {
+  Json program = programJson(dispatched, lowered), kernels = kernelsJson(dispatched, lowered, *target);
+  if (currentKernels.is_null()) {
+    currentProgram = std::move(program);
+    currentKernels = std::move(kernels);
+    return {};
+  }
+  if (program != currentProgram)
+    return fail(target->name().str() + ": its units run kernels over different grids; give their schedules the same tiles");
+  joinKernels(currentKernels, kernels);
+  return {};
+}
+
+void ModuleBuilder::addCode(GeneratedCode code) {
+  for (CodeObject &object : code.objects) {
+    std::string section = "code." + target->name().str() + "." + object.isa;
+    Json entry = {{"isa", object.isa}, {"section", section}};
+    entry.update(object.fields);
+    objects.push_back(std::move(entry));
+    sections.push_back({section, std::move(object.bytes)});
+  }
+}
+
+void ModuleBuilder::endTarget() {
+  Json kernels = currentKernels;
+  for (Json &kernel : kernels)
+    for (const char *key : {"unit", "why"})
+      kernel.erase(key);
+  std::string section = "program." + target->name().str() + ".json";
+  sections.push_back({section, currentProgram.dump()});
+  targets.push_back({{"name", target->name()}, {"program", section}, {"kernels", kernels}, {"objects", objects}});
+}
+
+const std::string *ModuleBuilder::code(StringRef isa) const {
+  for (const ModuleSection &section : sections)
+    if (section.name == "code." + target->name().str() + "." + isa.str())
+      return &section.bytes;
+  return nullptr;
+}
+
+std::string ModuleBuilder::finish(const Json &model, const std::string &producer) {
+  Json manifest = {{"format", abi::kFormatVersion}, {"producer", producer}, {"model", model}, {"targets", targets}};
+  sections.insert(sections.begin(), {"manifest.json", manifest.dump()});
+  return layOutModule(sections);
+}

@@ -1,0 +1,177 @@
+//===- TileToHopper.cpp - matmuls to tiles of the tensor cores -------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/hopper/Fp8GemmSchedule.h"
+#include "dialects/hopper/Hopper.h"
+#include "dialects/program/LaunchAttr.h"
+#include "dialects/program/Program.h"
+#include "dialects/qblock/QBlock.h"
+#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/NvvmSupport.h"
+#include "lowering/target/sm90/Passes.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+#include <map>
+
+namespace quant {
+#define GEN_PASS_DEF_TILETOHOPPER
+#include "lowering/target/sm90/Passes.h.inc"
+} // namespace quant
+
+using namespace mlir;
+using namespace quant;
+
+//===----------------------------------------------------------------------===//
+// The operands of a matmul as a dispatch has them
+//===----------------------------------------------------------------------===//
+
+/// The operand that a value is, counted over the arguments that are no sizes.
+static Result<int> operandIndex(func::FuncOp kernel, Value value) {
+  int index = 0;
+  for (BlockArgument argument : kernel.getArguments()) {
+    if (argument == value)
+      return index;
+    index += isa<ShapedType>(argument.getType());
+  }
+  return fail("an operand of the matmul is computed in its kernel");
+}
+
+/// Appends the operands that hold the codes and the scales of a block-scaled value, part by part.
+static Result<void> addParts(func::FuncOp kernel, Value value, std::vector<int> &codes, std::vector<int> &scales) {
+  if (auto concat = value.getDefiningOp<qblock::ConcatOp>()) {
+    for (Value source : concat.getSources())
+      if (auto added = addParts(kernel, source, codes, scales); !added)
+        return added;
+    return {};
+  }
+  auto assemble = value.getDefiningOp<qblock::AssembleOp>();
+  if (!assemble)
+    return fail("an operand of the matmul is not made of codes and scales");
+  Result<int> data = operandIndex(kernel, assemble.getData()), scale = operandIndex(kernel, assemble.getScale());
+  if (!data || !scale)
+    return tl::unexpected(data ? scale.error() : data.error());
+  codes.push_back(*data);
+  scales.push_back(*scale);
+  return {};
+}
+
+/// Says which operands of the dispatch those of the recipe are: a, scale_a, b, scale_b, d (Fp8Gemm.h).
+static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel, qblock::MatmulOp matmul) {
+  constexpr size_t kOperands = 5;
+  if (recipe.operands.size() != kOperands)
+    return fail("the schedule asks for operands that the program does not have (split_k needs a workspace)");
+  auto &operands = recipe.operands;
+  auto bound = addParts(kernel, matmul.getX(), operands[0].from, operands[1].from).and_then([&] {
+    return addParts(kernel, matmul.getW(), operands[2].from, operands[3].from);
+  });
+  if (!bound)
+    return bound;
+  int inputs = 0;
+  for (Type type : kernel.getArgumentTypes())
+    inputs += isa<ShapedType>(type);
+  operands[4].from = {inputs};
+  recipe.rows = static_cast<abi::Dim>(program::getRowDim(kernel));
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Pass
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+struct TileToHopper : quant::impl::TileToHopperBase<TileToHopper> {
+  using TileToHopperBase::TileToHopperBase;
+
+  void getDependentDialects(DialectRegistry &registry) const override {
+    TileToHopperBase::getDependentDialects(registry);
+    nvvm::insertNvvmDialect(registry);
+    registry.insert<hopper::HopperDialect>();
+  }
+
+  void runOnOperation() override {
+    Result<machine::Gpu> found = machine::findGpu(gpu.getValue());
+    if (!found) {
+      getOperation().emitError(found.error().message);
+      return signalPassFailure();
+    }
+    machine = std::move(*found);
+    mlir::gpu::GPUModuleOp kernels;
+    for (func::FuncOp kernel : llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>())) {
+      SmallVector<program::ScheduleAttr> schedules = program::getSchedules(kernel);
+      if (schedules.empty() || schedules.front().getUnit() != "tensor")
+        continue;
+      if (!kernels)
+        kernels = nvvm::getOrCreateGpuModule(getOperation());
+      if (failed(tile(kernel, schedules, kernels)))
+        return signalPassFailure();
+    }
+  }
+
+private:
+  machine::Gpu machine;
+
+  LogicalResult tile(func::FuncOp kernel, ArrayRef<program::ScheduleAttr> schedules, mlir::gpu::GPUModuleOp kernels) {
+    auto matmul = dyn_cast_or_null<qblock::MatmulOp>(getComputedOp(kernel));
+    if (!matmul)
+      return kernel.emitError("the tensor cores compute matmuls only: schedule it as simt");
+    Result<std::vector<program::LaunchVariant>> variants = buildVariants(kernel, matmul, schedules, kernels);
+    if (!variants)
+      return kernel.emitError("cannot be built as its schedule says: ") << variants.error().message;
+    kernel->setAttr(program::kLaunchAttr, program::getLaunchAttr(&getContext(), *variants));
+    kernel.eraseBody();
+    return success();
+  }
+
+  Result<std::vector<program::LaunchVariant>> buildVariants(func::FuncOp kernel, qblock::MatmulOp matmul,
+                                                            ArrayRef<program::ScheduleAttr> schedules,
+                                                            mlir::gpu::GPUModuleOp kernels) {
+    ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul.getW().getType());
+    std::vector<program::LaunchVariant> built;
+    // A kernel may serve several ranges.
+    std::map<std::string, nvvm::LaunchRecipe> recipes;
+    for (program::ScheduleAttr schedule : schedules) {
+      auto config = hopper::readFp8GemmParameters({.n = shape[0], .k = shape[1]}, schedule.getParameters());
+      if (!config)
+        return tl::unexpected(config.error());
+      std::string name = config->symbolName();
+      if (!recipes.contains(name)) {
+        Result<nvvm::LaunchRecipe> recipe = build(kernels, *config, kernel, matmul);
+        if (!recipe)
+          return tl::unexpected(recipe.error());
+        recipes.emplace(name, std::move(*recipe));
+      }
+      int64_t first = schedule.getM() ? schedule.getM()[0] : 1, last = schedule.getM() ? schedule.getM()[1] : 1;
+      built.push_back({first, last, recipes.at(name)});
+    }
+    // The last kernel is for every M beyond, too.
+    built.back().last = *built.back().recipe.limits[abi::Dim::M];
+    return built;
+  }
+
+  Result<nvvm::LaunchRecipe> build(mlir::gpu::GPUModuleOp kernels, const machine::Fp8GemmConfig &config, func::FuncOp kernel,
+                                   qblock::MatmulOp matmul) {
+    // Two kernels of one configuration may differ in how their operands are made.
+    std::string name = config.symbolName();
+    if (kernels.lookupSymbol(name))
+      name += "_" + kernel.getSymName().str();
+    Result<nvvm::LaunchRecipe> recipe = nvvm::buildFp8Gemm(kernels, config, machine, name);
+    if (!recipe)
+      return recipe;
+    if (auto bound = bindOperands(*recipe, kernel, matmul); !bound) {
+      kernels.lookupSymbol(recipe->kernel)->erase();
+      return tl::unexpected(bound.error());
+    }
+    return recipe;
+  }
+};
+
+} // namespace

@@ -1,0 +1,63 @@
+//===- X86Target.cpp - the host as a target --------------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/x86/X86Target.h"
+
+#include "dialects/machine/X86.h"
+#include "dialects/program/Program.h"
+#include "lowering/target/x86/CodeObject.h"
+#include "lowering/target/x86/Passes.h"
+
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+using namespace quant;
+
+namespace {
+
+class X86Target final : public Target {
+public:
+  StringRef name() const override { return "host"; }
+  StringRef summary() const override { return "x86-64"; }
+  // It computes in f32, with activations as they are.
+  MatmulTraits matmuls() const override { return {.multipliesFp8 = false, .resultType = "f32", .scaleLayout = "row_major"}; }
+  std::vector<std::string> units() const override { return machine::x86UnitNames(); }
+
+  void buildTarget(OpPassManager &pm, const TargetOptions &options) const override {
+    LowerToHostOptions lower;
+    lower.isa = options.unit;
+    pm.addPass(createLowerToHost(lower));
+    pm.addPass(createCanonicalizerPass());
+    pm.addPass(createCSEPass());
+  }
+
+  nlohmann::ordered_json describeKernel(func::FuncOp lowered) const override {
+    auto scratch = lowered->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr);
+    return {{"scratch_bytes", scratch ? scratch.getInt() : 0}};
+  }
+
+  Result<GeneratedCode> generateCode(ModuleOp lowered, const TargetOptions &options) const override {
+    FailureOr<host::CodeObject> image = host::compileKernels(lowered, options.unit);
+    if (failed(image))
+      return fail("no code for " + options.unit);
+    CodeObject object{options.unit, std::string(image->image.begin(), image->image.end())};
+    object.fields = {{"requires", image->requires_},
+                     {"text_offset", image->textOffset},
+                     {"text_bytes", image->textBytes},
+                     {"entries", image->entries}};
+    GeneratedCode code;
+    code.objects.push_back(std::move(object));
+    return code;
+  }
+};
+
+} // namespace
+
+const Target &quant::host::x86Target() {
+  static const X86Target target;
+  return target;
+}

@@ -1,0 +1,134 @@
+//===- Sm90Scheduler.cpp - schedules of H100/H200 kernels -----------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/deepseek/DeepSeek.h"
+#include "dialects/hopper/Fp8GemmSchedule.h"
+#include "dialects/machine/Gpu.h"
+#include "passes/schedule/CostModel.h"
+#include "passes/schedule/Scheduler.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/Support/FormatVariadic.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace quant;
+
+namespace {
+
+/// Weight rows of a block of plain threads: a warp for each row of a matmul's, eight for each warp of a grouped one's.
+constexpr int64_t kTileRows = 4, kGroupedTileRows = 32;
+
+bool isFp8Block(qblock::BlockTensorType type, ArrayRef<int64_t> block) {
+  return type && isa<Float8E4M3FNType>(type.getStorageType()) && type.getScaleType().isF32() && type.getBlock() == block;
+}
+
+/// Why the tensor cores' FP8 kernel does not compute this matmul; empty if it does.
+std::string refuseGemm(qblock::MatmulOp matmul) {
+  auto x = dyn_cast<qblock::BlockTensorType>(matmul.getX().getType()),
+       w = dyn_cast<qblock::BlockTensorType>(matmul.getW().getType());
+  if (!isFp8Block(w, {128, 128}))
+    return "the weight is not f8E4M3FN in 128x128 blocks with f32 scales";
+  if (!isFp8Block(x, {1, 128}) || !x.getKMajorScales())
+    return "the activations are not f8E4M3FN in groups of 128 with k_major f32 scales";
+  if (!matmul.getType().getElementType().isBF16())
+    return "the result is not bf16";
+  ArrayRef<int64_t> shape = w.getShape();
+  if (shape[1] % machine::kSm90a.tmaAlignment)
+    return llvm::formatv(
+        "rows of {0} bytes: TMA reads rows that begin at multiples of {1} bytes, and a program's activations have "
+        "no pitch",
+        shape[1], machine::kSm90a.tmaAlignment);
+  auto checked = machine::checkFp8Gemm({.n = shape[0], .k = shape[1]});
+  return checked ? std::string() : checked.error().message;
+}
+
+/// Why an op of many multiplications has no kernel on the tensor cores; empty for ops that have few.
+std::string refuseOther(Operation *op) {
+  if (isa<qblock::GroupedMatmulOp>(op))
+    return "there is no grouped matmul for the tensor cores yet";
+  if (isa<deepseek::MlaCoreOp, deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op))
+    return "there is no attention for the tensor cores yet";
+  return {};
+}
+
+class Sm90Scheduler : public Scheduler {
+public:
+  Sm90Scheduler(machine::Gpu gpu, const SchedulerOptions &options) : gpu(std::move(gpu)), options(options) {}
+
+  FailureOr<SmallVector<program::ScheduleAttr>> schedule(func::FuncOp kernel, Operation *op) const override {
+    auto matmul = dyn_cast<qblock::MatmulOp>(op);
+    if (!matmul)
+      return SmallVector{onThreads(op, refuseOther(op))};
+    if (std::string why = refuseGemm(matmul); !why.empty())
+      return SmallVector{onThreads(op, why)};
+    return onTensorCores(matmul);
+  }
+
+private:
+  machine::Gpu gpu;
+  SchedulerOptions options;
+
+  /// A kernel of plain threads; `why` where the tensor cores would be faster.
+  static program::ScheduleAttr onThreads(Operation *op, const std::string &why) {
+    Builder builder(op->getContext());
+    SmallVector<NamedAttribute> parameters;
+    if (isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op)) {
+      int64_t rows = isa<qblock::MatmulOp>(op) ? kTileRows : kGroupedTileRows;
+      parameters.push_back(builder.getNamedAttr("tile", builder.getDenseI64ArrayAttr({0, rows, 0})));
+    }
+    return program::ScheduleAttr::get(op->getContext(), builder.getStringAttr("simt"), {}, builder.getDictionaryAttr(parameters),
+                                      why.empty() ? StringAttr() : builder.getStringAttr("no tensor cores: " + why), {});
+  }
+
+  FailureOr<SmallVector<program::ScheduleAttr>> onTensorCores(qblock::MatmulOp matmul) const {
+    ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul.getW().getType());
+    // K in one piece: then what a token's row is does not depend on how many come with it.
+    schedule::GemmProblem problem{.n = shape[0], .k = shape[1], .allowSplitK = false};
+    schedule::VariantOptions limits;
+    limits.maxM = options.maxTokens;
+    limits.maxKernels = static_cast<size_t>(std::max<int64_t>(1, options.maxKernels));
+    std::vector<schedule::GemmVariant> variants = schedule::chooseVariants(problem, gpu, limits);
+    if (variants.empty())
+      return matmul.emitError("no tile of the FP8 matmul fits ") << shape[0] << " x " << shape[1];
+    return llvm::map_to_vector(variants, [&](const schedule::GemmVariant &variant) {
+      return attributeOf(matmul, problem, variant, variants.size() == 1);
+    });
+  }
+
+  program::ScheduleAttr attributeOf(qblock::MatmulOp matmul, const schedule::GemmProblem &problem,
+                                    const schedule::GemmVariant &variant, bool isOnly) const {
+    Builder builder(matmul.getContext());
+    // The middle of the range, in octaves.
+    auto m = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(variant.minM) * static_cast<double>(variant.maxM))));
+    schedule::RankedConfig choice{variant.config, schedule::predictCost(variant.config, m, gpu)};
+    auto range = isOnly ? DenseI64ArrayAttr() : builder.getDenseI64ArrayAttr({variant.minM, variant.maxM});
+    std::string why = llvm::formatv("at M = {0}: {1}", m, schedule::explainConfig(choice, m, gpu));
+    return program::ScheduleAttr::get(matmul.getContext(), builder.getStringAttr("tensor"), range,
+                                      hopper::getFp8GemmParameters(builder, variant.config), builder.getStringAttr(why),
+                                      builder.getStringAttr(secondBest(problem, choice, m)));
+  }
+
+  /// The best config of another form at M, and how much longer it takes.
+  std::string secondBest(const schedule::GemmProblem &problem, const schedule::RankedConfig &choice, int64_t m) const {
+    for (const schedule::RankedConfig &other : schedule::rankConfigs(problem, m, gpu, 2))
+      if (!(other.config == choice.config))
+        return llvm::formatv("{0}: {1:f1} us, this one {2:f1} us", other.config.symbolName(), other.cost.seconds * 1e6,
+                             choice.cost.seconds * 1e6);
+    return "there is no other";
+  }
+};
+
+} // namespace
+
+SchedulerResult quant::createSm90Scheduler(const SchedulerOptions &options, function_ref<InFlightDiagnostic()> emitError) {
+  Result<machine::Gpu> gpu = machine::findGpu(options.gpu);
+  if (!gpu)
+    return emitError() << gpu.error().message;
+  return std::unique_ptr<Scheduler>(std::make_unique<Sm90Scheduler>(std::move(*gpu), options));
+}
