@@ -49,13 +49,13 @@ sim::Launch launchOf(const std::string &kernel, uint32_t threads, std::vector<si
   return launch;
 }
 
-sim::Report runLaunch(const CudaFile &file, const sim::Launch &launch) {
+sim::Report runLaunch(const CudaFile &file, const sim::Launch &launch, const sim::Options &options) {
   auto module = sim::Module::load(file.ptx);
   if (!module) {
     ADD_FAILURE() << module.error().message;
     return {};
   }
-  auto report = sim::run(**module, launch, {});
+  auto report = sim::run(**module, launch, options);
   EXPECT_TRUE(report) << report.error().message;
   return report ? *report : sim::Report();
 }

@@ -40,7 +40,7 @@ sim::Buffer bufferOf(std::vector<T> &data) {
 sim::Launch launchOf(const std::string &kernel, uint32_t threads, std::vector<sim::Buffer> buffers);
 
 /// Runs it; an error fails the test.
-sim::Report runLaunch(const CudaFile &file, const sim::Launch &launch);
+sim::Report runLaunch(const CudaFile &file, const sim::Launch &launch, const sim::Options &options = {});
 
 void expectClean(const sim::Report &report);
 /// Fails, with all findings, unless there is one of that kind at that line (0: at any).

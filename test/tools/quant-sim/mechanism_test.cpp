@@ -27,19 +27,25 @@ const CudaFile &kernels() {
 // TMA
 //===----------------------------------------------------------------------===//
 
-/// What a box at `at` holds; `tensor` is what the map describes.
-std::vector<uint8_t> loadBox(const std::string &kernel, std::vector<uint8_t> &tensor, const sim::TensorMap &map,
-                             std::vector<int> at) {
-  uint64_t bytes = map.boxBytes();
-  std::vector<uint8_t> box(bytes, 0xee);
+/// A load of a box of `tensor`, which the map describes, at `at` into `box`.
+sim::Launch boxLaunch(const std::string &kernel, std::vector<uint8_t> &tensor, std::vector<uint8_t> &box,
+                      const sim::TensorMap &map, const std::vector<int> &at) {
+  box.assign(map.boxBytes(), 0xee);
   sim::Launch launch;
   launch.kernel = kernel;
   launch.block[0] = 128;
   launch.buffers = {bufferOf(tensor), bufferOf(box)};
-  launch.arguments = {sim::TensorMapArgument{0, map}, sim::PointerArgument{1, 0}, sim::ScalarArgument{bytes}};
+  launch.arguments = {sim::TensorMapArgument{0, map}, sim::PointerArgument{1, 0}, sim::ScalarArgument{map.boxBytes()}};
   for (int coordinate : at)
     launch.arguments.push_back(sim::ScalarArgument{static_cast<uint32_t>(coordinate)});
-  expectClean(runLaunch(kernels(), launch));
+  return launch;
+}
+
+/// What a box at `at` holds.
+std::vector<uint8_t> loadBox(const std::string &kernel, std::vector<uint8_t> &tensor, const sim::TensorMap &map,
+                             std::vector<int> at) {
+  std::vector<uint8_t> box;
+  expectClean(runLaunch(kernels(), boxLaunch(kernel, tensor, box, map, at)));
   return box;
 }
 
@@ -364,6 +370,35 @@ TEST(Atomics, EveryOperation) {
   std::sort(old.begin(), old.end());
   for (int t = 0; t < 64; ++t)
     EXPECT_EQ(old[t], t);
+}
+
+//===----------------------------------------------------------------------===//
+// What works on hardware, and strict reports
+//===----------------------------------------------------------------------===//
+
+TEST(Strict, MbarrierInitBehindABarrierAlone) {
+  CudaFile file = kernels();
+  file.edit("box2d", "fence.mbarrier_init.release.cluster;", "");
+  std::vector<uint8_t> tensor = pattern(64 * 64), box;
+  sim::Launch launch = boxLaunch("box2d", tensor, box, mapOf(1, 64, 64, 64, 64), {0, 0});
+  expectClean(runLaunch(file, launch));
+  EXPECT_EQ(box, tensor);
+  expectFinding(runLaunch(file, launch, {.strict = true}), FindingKind::MissingProxyFence, 0);
+}
+
+/// Every thread of four warps stores to one place.
+sim::Report storeTogether(const std::string &value, bool strict) {
+  CudaFile file("mechanism_kernels");
+  file.ptx = ".version 8.6\n.target sm_90a\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 %r<3>;\n"
+             ".shared .align 8 .b32 word;\nmov.u32 %r1, %tid.x;\nshr.u32 %r1, %r1, 5;\nmov.u32 %r2, 7;\nst.shared.b32 [word], " +
+             value + ";\nret;\n}\n";
+  return runLaunch(file, launchOf("k", 128, {}), {.strict = strict});
+}
+
+TEST(Strict, WarpsThatStoreTheSame) {
+  expectClean(storeTogether("%r2", false));
+  expectFinding(storeTogether("%r2", true), FindingKind::Race, 0);
+  expectFinding(storeTogether("%r1", false), FindingKind::Race, 0);
 }
 
 //===----------------------------------------------------------------------===//

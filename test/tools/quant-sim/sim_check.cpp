@@ -9,7 +9,7 @@
 // sim-check KERNEL.ptx --recipe KERNEL.json --reference=fp8_gemm --m 100
 //
 // Fills the recipe's operands, runs the kernel in the simulator and compares what it writes with a sum in f64. Lit tests use it
-// as %sim-check, hardware-proven.sh for kernels of others.
+// as %sim-check.
 //
 //===----------------------------------------------------------------------===//
 

@@ -83,8 +83,10 @@ std::string kernelText(const Format &f, int swizzle) {
               ";\nshr.u32 %r6, %r6, 4;\ncvt.u64.u32 %rd" + std::to_string(3 + operand) + ", %r6;\nor.b64 %rd" +
               std::to_string(3 + operand) + ", %rd" + std::to_string(3 + operand) + ", " +
               std::to_string(static_cast<int64_t>(high)) + ";\n";
+    // scale-d: a predicate, or a literal.
+    std::string scaleD = swizzle == 64 ? std::to_string(step != 0) : "%p3";
     text += "setp.ne.u32 %p3, " + std::to_string(step) + ", 0;\nwgmma.mma_async.sync.aligned.m64n64k" + std::to_string(f.k) +
-            "." + f.accumulator + "." + f.element + "." + f.element + " " + registers(32) + ", %rd3, %rd4, %p3" + f.scales +
+            "." + f.accumulator + "." + f.element + "." + f.element + " " + registers(32) + ", %rd3, %rd4, " + scaleD + f.scales +
             ";\n";
   }
   text += "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\nld.param.u64 %rd5, [out];\n"

@@ -32,12 +32,13 @@ bool isAligned(Warp &warp, const Instr &instr, uint64_t address, uint64_t align,
   return false;
 }
 
-/// The mbarrier at that offset of `block`, for the async proxy to count on.
+/// The mbarrier at that offset of `block`, for the async proxy to count on. That it sees an initialisation which a barrier alone
+/// stands behind is no manual's word, but Triton's kernels rely on it.
 static Mbarrier *barrierOf(Warp &warp, const Instr &instr, Block &block, uint64_t offset, int lane) {
   if (!isAligned(warp, instr, offset, 8, lane, "the mbarrier's address"))
     return nullptr;
   Mbarrier *barrier = block.mbarrierAt(warp, instr, offset, lane);
-  if (barrier && block.launch.check && !barrier->initFenced && warp.known.fenced.get(barrier->initChannel) < barrier->initClock)
+  if (barrier && block.launch.strict && !barrier->initFenced && warp.known.fenced.get(barrier->initChannel) < barrier->initClock)
     warp.report(FindingKind::MissingProxyFence, instr,
                 "the async proxy may not see the initialisation of the mbarrier at " + block.sharedName(offset) + " in " +
                     block.siteName(barrier->initPc) + ": neither fence.mbarrier_init nor fence.proxy.async lies between",

@@ -43,6 +43,14 @@ Step load(Warp &warp, const Instr &instr, uint32_t mask) {
   return Step::Next;
 }
 
+/// Whether the values that a lane stores are there already.
+bool changesNothing(const std::byte *host, Warp &warp, const Instr &instr, int width, int lane) {
+  for (int i = 0; i < instr.count; ++i)
+    if (std::memcmp(host + i * width, &warp.row(warp.listed(instr, i))[lane], width) != 0)
+      return false;
+  return true;
+}
+
 Step store(Warp &warp, const Instr &instr, uint32_t mask) {
   int width = elementBytes(instr), bytes = width * instr.count;
   warp.block.progress();
@@ -52,7 +60,8 @@ Step store(Warp &warp, const Instr &instr, uint32_t mask) {
     if (!to)
       return Step::Stop;
     if (to.block)
-      to.block->writeShared(warp, instr, to.offset, bytes, warp.access(instr), lane);
+      to.block->writeShared(warp, instr, to.offset, bytes, warp.access(instr), lane,
+                            changesNothing(to.host, warp, instr, width, lane));
     for (int i = 0; i < instr.count; ++i)
       std::memcpy(to.host + i * width, &warp.row(warp.listed(instr, i))[lane], width);
   }

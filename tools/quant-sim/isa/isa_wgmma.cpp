@@ -19,10 +19,12 @@ namespace quant::sim {
 
 namespace {
 
+/// scale-d where it is the literal 1 or 0 instead of a predicate.
+enum ScaleD : int32_t { kAdd = -1, kOverwrite = -2 };
 /// Instr::imm of a wgmma.
 enum Field { kScaleA = 0, kTransposeA = 1, kScaleB = 2, kTransposeB = 3 };
 /// op[0]: number of accumulator registers in the list (A's follow, if they are registers); op[1], op[2]: descriptors of A (-1: in
-/// registers) and B; op[3]: scale-d's predicate, -1: always 1; op[4]: type of the accumulators; op[5]: element type of B.
+/// registers) and B; op[3]: scale-d's predicate or a ScaleD; op[4]: type of the accumulators; op[5]: element type of B.
 
 struct Issue {
   Warp &warp;
@@ -207,7 +209,7 @@ Step multiply(Warp &warp, const Instr &instr, uint32_t mask) {
               instr,
               {.element = instr.type, .elementB = static_cast<Type>(instr.op[5]), .n = instr.count},
               static_cast<Type>(instr.op[4]) == Type::S32,
-              instr.op[3] < 0 || (warp.predicate(instr.op[3]) >> lane & 1),
+              instr.op[3] < 0 ? instr.op[3] == kAdd : (warp.predicate(instr.op[3]) >> lane & 1) != 0,
               {},
               {},
               {}};
@@ -279,7 +281,7 @@ bool isSupported(Type d, Type a, Type b) {
 void decodeScales(Decoder &d, Type type, Type element) {
   size_t next = 4;
   if (d.operand(3).kind == Operand::Kind::Integer)
-    d.fail("scale-d must be a predicate");
+    d.instr.op[3] = d.literal(3) ? kAdd : kOverwrite;
   else
     d.readPredicate(3, 3);
   d.instr.imm[kScaleA] = d.instr.imm[kScaleB] = 1;

@@ -121,7 +121,8 @@ void Block::readShared(Warp &warp, const Instr &instr, uint64_t address, uint64_
   });
 }
 
-void Block::writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, const Access &access, int lane) {
+void Block::writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, const Access &access, int lane,
+                        bool changesNothing) {
   progress();
   if (!launch.check)
     return;
@@ -131,7 +132,8 @@ void Block::writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64
   for (uint64_t chunk = address / 16; chunk < (address + bytes + 15) / 16; ++chunk)
     layouts[chunk] = kNoLayout;
   shadow.write(address, bytes, access, warp.known, [&](Conflict conflict, const Access &earlier, bool writes, uint64_t at) {
-    if (warp.reportAgain(kindOf(conflict, true), instr))
+    bool isSameStore = writes && !earlier.async && earlier.pc == access.pc && changesNothing && !launch.strict;
+    if (isSameStore || warp.reportAgain(kindOf(conflict, true), instr))
       return;
     warp.report(kindOf(conflict, true), instr, describe(*this, conflict, earlier, writes, at, true), 1u << lane);
   });

@@ -220,9 +220,11 @@ public:
   /// Notes that a warp of another block touches this block's shared memory; false after a finding that ends the run.
   bool touchRemotely(Warp &warp, const Instr &instr, const Access &access, int lane);
 
-  // Checks of shared memory; `access` says in whose name.
+  // Checks of shared memory; `access` says in whose name. Warps that all execute one store of one value, so that it changes
+  // nothing after the first, race in strict alone.
   void readShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, const Access &access, int lane);
-  void writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, const Access &access, int lane);
+  void writeShared(Warp &warp, const Instr &instr, uint64_t address, uint64_t bytes, const Access &access, int lane,
+                   bool changesNothing = false);
 
   // mbarrier.cpp
   Mbarrier *mbarrier(Warp &warp, const Instr &instr, Space space, uint64_t address, int lane);
