@@ -1,4 +1,4 @@
-//===- QBlock.cpp - block-scaled tensors: type, verifiers, folders --------===//
+//===- QBlock.cpp - block-scaled tensors: verifiers, folders --------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -11,7 +11,6 @@
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/Interfaces/ViewLikeInterface.h"
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace quant::qblock;
@@ -22,17 +21,11 @@ using namespace quant::qblock;
 #define GET_ATTRDEF_CLASSES
 #include "dialects/qblock/QBlockAttrs.cpp.inc"
 
-#define GET_TYPEDEF_CLASSES
-#include "dialects/qblock/QBlockTypes.cpp.inc"
-
 #define GET_OP_CLASSES
 #include "dialects/qblock/QBlockOps.cpp.inc"
 
 void QBlockDialect::initialize() {
-  addTypes<
-#define GET_TYPEDEF_LIST
-#include "dialects/qblock/QBlockTypes.cpp.inc"
-      >();
+  registerTypes();
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "dialects/qblock/QBlockAttrs.cpp.inc"
@@ -53,133 +46,6 @@ ArrayRef<int64_t> quant::qblock::getMatrixShape(Type type) {
   if (auto block = dyn_cast<BlockTensorType>(type))
     return block.getShape();
   return cast<RankedTensorType>(type).getShape();
-}
-
-static void addParts(Value source, Weight &weight) {
-  if (auto concat = source.getDefiningOp<ConcatOp>()) {
-    for (Value part : concat.getSources())
-      addParts(part, weight);
-    return;
-  }
-  ArrayRef<int64_t> shape = getMatrixShape(source.getType());
-  WeightPart part{source, {}, {}, weight.rows, shape[shape.size() - 2]};
-  if (auto assemble = source.getDefiningOp<AssembleOp>()) {
-    part.data = assemble.getData();
-    part.scale = assemble.getScale();
-    part.zero = assemble.getZero();
-  }
-  weight.rows += part.rows;
-  weight.parts.push_back(part);
-}
-
-Weight quant::qblock::describeWeight(Value value) {
-  Weight weight;
-  ArrayRef<int64_t> shape = getMatrixShape(value.getType());
-  if (shape.size() == 3)
-    weight.groups = shape[0];
-  weight.columns = shape.back();
-  if (auto type = dyn_cast<BlockTensorType>(value.getType())) {
-    weight.storage = type.getStorageType();
-    weight.scaleType = type.getScaleType();
-    weight.zeroType = type.getZeroType();
-    weight.blockRows = type.getBlockExtent(shape.size() - 2);
-    weight.blockColumns = type.getBlockExtent(shape.size() - 1);
-  } else {
-    weight.storage = cast<RankedTensorType>(value.getType()).getElementType();
-  }
-  addParts(value, weight);
-  return weight;
-}
-
-//===----------------------------------------------------------------------===//
-// !qblock.tensor
-//===----------------------------------------------------------------------===//
-
-int64_t BlockTensorType::getBlockExtent(int64_t dim) const {
-  return ShapedType::isDynamic(getBlock()[dim]) ? getShape()[dim] : getBlock()[dim];
-}
-
-SmallVector<int64_t> BlockTensorType::getScaleShape() const {
-  SmallVector<int64_t> scales;
-  for (auto [size, extent] : llvm::zip_equal(getShape(), getBlock())) {
-    if (ShapedType::isDynamic(extent))
-      scales.push_back(1);
-    else
-      scales.push_back(ShapedType::isDynamic(size) && extent != 1 ? ShapedType::kDynamic
-                       : extent == 1                              ? size
-                                                                  : llvm::divideCeil(size, extent));
-  }
-  return scales;
-}
-
-RankedTensorType BlockTensorType::getDataTensorType() const { return RankedTensorType::get(getShape(), getStorageType()); }
-RankedTensorType BlockTensorType::getScaleTensorType() const {
-  Attribute layout = getKMajorScales() ? ScaleLayoutAttr::get(getContext(), ScaleLayout::KMajor) : ScaleLayoutAttr();
-  return RankedTensorType::get(getScaleShape(), getScaleType(), layout);
-}
-RankedTensorType BlockTensorType::getZeroTensorType() const {
-  return hasZeroPoint() ? RankedTensorType::get(getScaleShape(), getZeroType()) : RankedTensorType();
-}
-
-BlockTensorType BlockTensorType::cloneWithShape(ArrayRef<int64_t> shape) const {
-  return BlockTensorType::get(shape, getStorageType(), getBlock(), getScaleType(), getZeroType(), getKMajorScales());
-}
-
-LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type storage,
-                                 ArrayRef<int64_t> block, Type scale, Type zero, bool kMajorScales) {
-  if (shape.empty())
-    return emitError() << "a block-scaled tensor needs at least one dimension";
-  if (!isa<Float8E4M3FNType, Float8E5M2Type>(storage) && !storage.isSignlessInteger(8) && !storage.isSignlessInteger(4))
-    return emitError() << "storage must be f8E4M3FN, f8E5M2, i8 or i4, not " << storage;
-  if (!isa<Float32Type, Float16Type, BFloat16Type, Float8E8M0FNUType>(scale))
-    return emitError() << "scale must be f32, f16, bf16 or f8E8M0FNU, not " << scale;
-  if (block.size() != shape.size())
-    return emitError() << "block has " << block.size() << " extents, the shape has " << shape.size() << " dimensions";
-  for (int64_t extent : block)
-    if (!ShapedType::isDynamic(extent) && extent < 1)
-      return emitError() << "block extent must be positive or '?', not " << extent;
-  if (zero && !isa<IntegerType>(storage))
-    return emitError() << "a zero point needs integer storage, not " << storage;
-  if (zero && !zero.isSignlessInteger(8) && !zero.isSignlessInteger(4))
-    return emitError() << "zero point must be i8 or i4, not " << zero;
-  bool perRow = shape.size() >= 2 && llvm::all_of(block.drop_back(), [](int64_t extent) { return extent == 1; });
-  if (kMajorScales && (zero || !perRow || !scale.isF32()))
-    return emitError() << "k_major scales must be f32, one for each group of a row";
-  return success();
-}
-
-Type BlockTensorType::parse(AsmParser &parser) {
-  SmallVector<int64_t> shape, block;
-  Type storage, scale, zero;
-  llvm::SMLoc loc = parser.getCurrentLocation();
-  if (parser.parseLess() || parser.parseDimensionList(shape) || parser.parseType(storage) || parser.parseComma() ||
-      parser.parseKeyword("block") || parser.parseLess() ||
-      parser.parseDimensionList(block, /*allowDynamic=*/true, /*withTrailingX=*/false) || parser.parseGreater() ||
-      parser.parseComma() || parser.parseType(scale))
-    return {};
-  bool kMajorScales = false;
-  if (succeeded(parser.parseOptionalComma())) {
-    kMajorScales = succeeded(parser.parseOptionalKeyword(stringifyScaleLayout(ScaleLayout::KMajor)));
-    if (!kMajorScales && (parser.parseKeyword("zero") || parser.parseType(zero)))
-      return {};
-  }
-  if (parser.parseGreater())
-    return {};
-  auto emitError = [&] { return parser.emitError(loc); };
-  return BlockTensorType::getChecked(emitError, parser.getContext(), shape, storage, block, scale, zero, kMajorScales);
-}
-
-void BlockTensorType::print(AsmPrinter &printer) const {
-  printer << "<";
-  printer.printDimensionList(getShape());
-  printer << "x" << getStorageType() << ", block<";
-  printer.printDimensionList(getBlock());
-  printer << ">, " << getScaleType();
-  if (hasZeroPoint())
-    printer << ", zero " << getZeroType();
-  if (getKMajorScales())
-    printer << ", " << stringifyScaleLayout(ScaleLayout::KMajor);
-  printer << ">";
 }
 
 //===----------------------------------------------------------------------===//
@@ -470,28 +336,3 @@ LogicalResult GroupedMatmulAccOp::verify() {
   }
   return success();
 }
-
-//===----------------------------------------------------------------------===//
-// Kernels and their grids
-//===----------------------------------------------------------------------===//
-
-Type DequantizeOp::getNamedType() { return getSource().getType(); }
-
-/// A block for each tile of a weight's rows, of each group's where there are groups.
-static AffineExpr gridOfWeight(Type weight, int64_t tileRows) {
-  ArrayRef<int64_t> shape = getMatrixShape(weight);
-  int64_t groups = shape.size() == 3 ? shape[0] : 1;
-  return getAffineConstantExpr(groups * llvm::divideCeil(shape[shape.size() - 2], tileRows), weight.getContext());
-}
-
-#define QUANT_MATMUL_KERNEL(OP)                                                                                                  \
-  AffineExpr OP::getGrid(AffineExpr, int64_t tileRows) { return gridOfWeight(getW().getType(), tileRows); }                      \
-  Type OP::getNamedType() { return getW().getType(); }                                                                           \
-  SmallVector<OpOperand *> OP::getWeightOperands() { return {&getWMutable()}; }
-
-QUANT_MATMUL_KERNEL(MatmulOp)
-QUANT_MATMUL_KERNEL(MatmulAccOp)
-QUANT_MATMUL_KERNEL(GroupedMatmulOp)
-QUANT_MATMUL_KERNEL(GroupedMatmulAccOp)
-
-#undef QUANT_MATMUL_KERNEL

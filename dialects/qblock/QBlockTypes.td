@@ -28,6 +28,7 @@ def QBlock_Dialect : Dialect {
   }];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
+  let extraClassDeclaration = "void registerTypes();";
 }
 
 //===----------------------------------------------------------------------===//

@@ -1,0 +1,114 @@
+//===- QBlockTypes.cpp - the type of block-scaled tensors -----------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/qblock/QBlock.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace quant::qblock;
+
+#define GET_TYPEDEF_CLASSES
+#include "dialects/qblock/QBlockTypes.cpp.inc"
+
+void QBlockDialect::registerTypes() {
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/qblock/QBlockTypes.cpp.inc"
+      >();
+}
+
+int64_t BlockTensorType::getBlockExtent(int64_t dim) const {
+  return ShapedType::isDynamic(getBlock()[dim]) ? getShape()[dim] : getBlock()[dim];
+}
+
+SmallVector<int64_t> BlockTensorType::getScaleShape() const {
+  SmallVector<int64_t> scales;
+  for (auto [size, extent] : llvm::zip_equal(getShape(), getBlock())) {
+    if (ShapedType::isDynamic(extent))
+      scales.push_back(1);
+    else
+      scales.push_back(ShapedType::isDynamic(size) && extent != 1 ? ShapedType::kDynamic
+                       : extent == 1                              ? size
+                                                                  : llvm::divideCeil(size, extent));
+  }
+  return scales;
+}
+
+RankedTensorType BlockTensorType::getDataTensorType() const { return RankedTensorType::get(getShape(), getStorageType()); }
+RankedTensorType BlockTensorType::getScaleTensorType() const {
+  Attribute layout = getKMajorScales() ? ScaleLayoutAttr::get(getContext(), ScaleLayout::KMajor) : ScaleLayoutAttr();
+  return RankedTensorType::get(getScaleShape(), getScaleType(), layout);
+}
+RankedTensorType BlockTensorType::getZeroTensorType() const {
+  return hasZeroPoint() ? RankedTensorType::get(getScaleShape(), getZeroType()) : RankedTensorType();
+}
+
+BlockTensorType BlockTensorType::cloneWithShape(ArrayRef<int64_t> shape) const {
+  return BlockTensorType::get(shape, getStorageType(), getBlock(), getScaleType(), getZeroType(), getKMajorScales());
+}
+
+LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type storage,
+                                 ArrayRef<int64_t> block, Type scale, Type zero, bool kMajorScales) {
+  if (shape.empty())
+    return emitError() << "a block-scaled tensor needs at least one dimension";
+  if (!isa<Float8E4M3FNType, Float8E5M2Type>(storage) && !storage.isSignlessInteger(8) && !storage.isSignlessInteger(4))
+    return emitError() << "storage must be f8E4M3FN, f8E5M2, i8 or i4, not " << storage;
+  if (!isa<Float32Type, Float16Type, BFloat16Type, Float8E8M0FNUType>(scale))
+    return emitError() << "scale must be f32, f16, bf16 or f8E8M0FNU, not " << scale;
+  if (block.size() != shape.size())
+    return emitError() << "block has " << block.size() << " extents, the shape has " << shape.size() << " dimensions";
+  for (int64_t extent : block)
+    if (!ShapedType::isDynamic(extent) && extent < 1)
+      return emitError() << "block extent must be positive or '?', not " << extent;
+  if (zero && !isa<IntegerType>(storage))
+    return emitError() << "a zero point needs integer storage, not " << storage;
+  if (zero && !zero.isSignlessInteger(8) && !zero.isSignlessInteger(4))
+    return emitError() << "zero point must be i8 or i4, not " << zero;
+  bool perRow = shape.size() >= 2 && llvm::all_of(block.drop_back(), [](int64_t extent) { return extent == 1; });
+  if (kMajorScales && (zero || !perRow || !scale.isF32()))
+    return emitError() << "k_major scales must be f32, one for each group of a row";
+  return success();
+}
+
+Type BlockTensorType::parse(AsmParser &parser) {
+  SmallVector<int64_t> shape, block;
+  Type storage, scale, zero;
+  llvm::SMLoc loc = parser.getCurrentLocation();
+  if (parser.parseLess() || parser.parseDimensionList(shape) || parser.parseType(storage) || parser.parseComma() ||
+      parser.parseKeyword("block") || parser.parseLess() ||
+      parser.parseDimensionList(block, /*allowDynamic=*/true, /*withTrailingX=*/false) || parser.parseGreater() ||
+      parser.parseComma() || parser.parseType(scale))
+    return {};
+  bool kMajorScales = false;
+  if (succeeded(parser.parseOptionalComma())) {
+    kMajorScales = succeeded(parser.parseOptionalKeyword(stringifyScaleLayout(ScaleLayout::KMajor)));
+    if (!kMajorScales && (parser.parseKeyword("zero") || parser.parseType(zero)))
+      return {};
+  }
+  if (parser.parseGreater())
+    return {};
+  auto emitError = [&] { return parser.emitError(loc); };
+  return BlockTensorType::getChecked(emitError, parser.getContext(), shape, storage, block, scale, zero, kMajorScales);
+}
+
+void BlockTensorType::print(AsmPrinter &printer) const {
+  printer << "<";
+  printer.printDimensionList(getShape());
+  printer << "x" << getStorageType() << ", block<";
+  printer.printDimensionList(getBlock());
+  printer << ">, " << getScaleType();
+  if (hasZeroPoint())
+    printer << ", zero " << getZeroType();
+  if (getKMajorScales())
+    printer << ", " << stringifyScaleLayout(ScaleLayout::KMajor);
+  printer << ">";
+}
+
