@@ -10,6 +10,7 @@
 #include "models/config_fields.h"
 #include "runtime/checkpoint/json_file.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -47,7 +48,7 @@ static Result<T> valueIn(const NameTable<T, N> &table, std::string_view text) {
       return value;
     known += (known.empty() ? "" : ", ") + std::string(valueName);
   }
-  return fail("\"" + std::string(text) + "\" is not supported, only " + known);
+  return fail(fmt::format("\"{}\" is not supported, only {}", text, known));
 }
 
 std::string_view models::name(ScoreFunc value) { return nameIn(kScoreFuncs, value); }
@@ -120,10 +121,8 @@ static constexpr uint64_t kMaxConfigBytes = 16 << 20;
 Result<ModelConfig> models::loadConfig(const std::filesystem::path &fileOrDir) {
   std::error_code ignored;
   auto file = std::filesystem::is_directory(fileOrDir, ignored) ? fileOrDir / "config.json" : fileOrDir;
-  auto json = checkpoint::readJsonFile(file, kMaxConfigBytes);
-  if (!json)
-    return tl::unexpected(json.error());
-  auto config = parseConfig(*json);
+  QUANT_TRY_ASSIGN(auto json, checkpoint::readJsonFile(file, kMaxConfigBytes));
+  auto config = parseConfig(json);
   if (!config)
     return tl::unexpected(config.error().in(file.string()));
   return config;

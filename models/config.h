@@ -16,7 +16,7 @@
 #ifndef QUANT_MODELS_CONFIG_H
 #define QUANT_MODELS_CONFIG_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <nlohmann/json_fwd.hpp>
 

@@ -9,6 +9,8 @@
 #include "models/json_fields.h"
 #include "models/text.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 using namespace quant;
@@ -91,8 +93,7 @@ static void readDeepSeekRest(JsonFields &fields, ModelConfig &config) {
 }
 
 static Result<ModelConfig> parseDeepSeek(const json &object) {
-  if (auto known = checkDeepSeekKeys(object); !known)
-    return tl::unexpected(known.error());
+  QUANT_TRY(checkDeepSeekKeys(object));
   JsonFields fields(object);
   ModelConfig config;
   config.ropeFactor = 40; // ModelArgs' default
@@ -106,10 +107,8 @@ static Result<ModelConfig> parseDeepSeek(const json &object) {
   if (!fields.find("mscale_all_dim"))
     config.mscaleAllDim = config.mscale; // MLA.softmax_scale uses mscale, and cos and sin get no factor
   readDeepSeekRest(fields, config);
-  if (auto read = fields.finish(); !read)
-    return tl::unexpected(read.error());
-  if (auto valid = validateConfig(config, FieldNames{}); !valid)
-    return tl::unexpected(valid.error());
+  QUANT_TRY(fields.finish());
+  QUANT_TRY(validateConfig(config, FieldNames{}));
   return config;
 }
 
@@ -189,7 +188,7 @@ static Result<void> readRope(JsonFields &fields, ModelConfig &config, FieldNames
   names.ropeObject = scaling ? "rope_scaling" : "rope_parameters";
   const json &object = scaling ? *scaling : *parameters;
   if (!object.is_object())
-    return fail(std::string(names.ropeObject) + ": " + shortText(object) + " is not an object");
+    return fail(fmt::format("{}: {} is not an object", names.ropeObject, shortText(object)));
   JsonFields rope(object, std::string(names.ropeObject) + ".");
   readRopeObject(rope, config);
   return rope.finish();
@@ -253,14 +252,10 @@ static Result<ModelConfig> parseHuggingFace(const json &object) {
   readHuggingFaceNumbers(fields, config);
   readHuggingFaceGate(fields, config);
   refuseUnsupported(fields, config);
-  if (auto read = readRope(fields, config, names); !read)
-    return tl::unexpected(read.error());
-  if (auto read = readStorage(fields, config); !read)
-    return tl::unexpected(read.error());
-  if (auto read = fields.finish(); !read)
-    return tl::unexpected(read.error());
-  if (auto valid = validateConfig(config, names); !valid)
-    return tl::unexpected(valid.error());
+  QUANT_TRY(readRope(fields, config, names));
+  QUANT_TRY(readStorage(fields, config));
+  QUANT_TRY(fields.finish());
+  QUANT_TRY(validateConfig(config, names));
   return config;
 }
 

@@ -31,8 +31,7 @@ static Result<void> checkRanges(const NumberField<T> (&fields)[N], const ModelCo
 }
 
 static Result<void> checkRanges(const ModelConfig &config, const FieldNames &names) {
-  if (auto checked = checkRanges(kIntFields, config, names); !checked)
-    return checked;
+  QUANT_TRY(checkRanges(kIntFields, config, names));
   return checkRanges(kRealFields, config, names);
 }
 
@@ -179,8 +178,7 @@ static Result<void> checkProducts(const ModelConfig &config, const FieldNames &n
 Result<void> models::validateConfig(const ModelConfig &config, const FieldNames &names) {
   const Rule rules[] = {checkRanges, checkLayers, checkExperts, checkGate, checkRope, checkStorage, checkProducts};
   for (Rule rule : rules)
-    if (auto checked = rule(config, names); !checked)
-      return checked;
+    QUANT_TRY(rule(config, names));
   return {};
 }
 

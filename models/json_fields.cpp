@@ -7,6 +7,8 @@
 
 #include "models/json_fields.h"
 
+#include <fmt/core.h>
+
 #include <cmath>
 #include <cstdint>
 
@@ -19,7 +21,9 @@ std::string models::shortText(const json &value) {
   return text.size() <= 60 ? text : text.substr(0, 57) + "...";
 }
 
-static std::string wrongType(const json &value, const char *needed) { return shortText(value) + " is not " + needed; }
+static std::string wrongType(const json &value, const char *needed) {
+  return fmt::format("{} is not {}", shortText(value), needed);
+}
 
 const json *JsonFields::find(std::string_view key) const {
   if (failed())

@@ -12,7 +12,7 @@
 #ifndef QUANT_MODELS_JSON_FIELDS_H
 #define QUANT_MODELS_JSON_FIELDS_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <nlohmann/json.hpp>
 

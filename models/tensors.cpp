@@ -7,6 +7,8 @@
 
 #include "models/tensors.h"
 
+#include <fmt/core.h>
+
 using namespace quant;
 using namespace quant::models;
 using checkpoint::DType;
@@ -90,7 +92,7 @@ void Inventory::experts(const std::string &module) {
   if (config.hasGateBias())
     add(module + ".gate.e_score_correction_bias", DType::F32, {config.nRoutedExperts}, TensorRole::GateBias);
   for (expert = 0; expert < config.nRoutedExperts; ++expert)
-    feedForward(module + ".experts." + std::to_string(expert), config.moeInterDim);
+    feedForward(fmt::format("{}.experts.{}", module, expert), config.moeInterDim);
   expert = -1;
   if (config.nSharedExperts > 0)
     feedForward(module + ".shared_experts", config.nSharedExperts * config.moeInterDim);
@@ -119,7 +121,7 @@ void Inventory::mtpExtras(const std::string &module) {
 std::vector<TensorSpec> Inventory::list() {
   embedding("model.embed_tokens");
   for (layer = 0; layer < config.nLayers + config.nMtpLayers; ++layer) {
-    std::string module = "model.layers." + std::to_string(layer);
+    std::string module = fmt::format("model.layers.{}", layer);
     decoderLayer(module);
     if (layer >= config.nLayers)
       mtpExtras(module);

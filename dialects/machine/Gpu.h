@@ -13,7 +13,7 @@
 #ifndef QUANT_DIALECTS_MACHINE_GPU_H
 #define QUANT_DIALECTS_MACHINE_GPU_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstdint>
 #include <string>

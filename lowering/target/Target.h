@@ -14,7 +14,7 @@
 #define QUANT_LOWERING_TARGET_TARGET_H
 
 #include "dialects/machine/Gpu.h"
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"

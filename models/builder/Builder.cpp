@@ -17,6 +17,8 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 
+#include <fmt/core.h>
+
 using namespace mlir;
 using namespace quant;
 using namespace quant::models;
@@ -55,8 +57,8 @@ public:
     auto rows = [&](int64_t columns) { return RankedTensorType::get({ShapedType::kDynamic, columns}, builder.getF32Type()); };
     auto ids = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
     Type index = builder.getIndexType();
-    auto forward = func::FuncOp::create(builder, "forward",
-                                        builder.getFunctionType({ids, index, index}, {rows(config.vocabSize)}));
+    auto forward =
+        func::FuncOp::create(builder, "forward", builder.getFunctionType({ids, index, index}, {rows(config.vocabSize)}));
     using program::Dim;
     for (auto [argument, dim] : llvm::enumerate(ArrayRef{Dim::Tokens, Dim::Position, Dim::Outputs}))
       forward.setArgAttr(argument, program::kDimAttr, builder.getAttr<program::DimAttr>(dim));
@@ -84,9 +86,7 @@ private:
   /// What is built next belongs to this part of the model; kernels and profiles show the name.
   void at(const std::string &name) { builder.setLoc(NameLoc::get(builder.getStringAttr(name))); }
 
-  RankedTensorType rows(int64_t columns) {
-    return RankedTensorType::get({ShapedType::kDynamic, columns}, builder.getF32Type());
-  }
+  RankedTensorType rows(int64_t columns) { return RankedTensorType::get({ShapedType::kDynamic, columns}, builder.getF32Type()); }
   void complain(const std::string &message) {
     if (error.empty())
       error = message;
@@ -121,15 +121,17 @@ private:
     }
     Type element = elementType(found->second.dtype);
     if (ArrayRef(found->second.shape) != shape)
-      complain("tensor '" + name + "' has shape " + shapeText(found->second.shape) + ", the configuration says " +
-               shapeText(shape));
+      complain(fmt::format("tensor '{}' has shape {}, the configuration says {}", name, shapeText(found->second.shape),
+                           shapeText(shape)));
     if (!element)
-      complain("tensor '" + name + "' is of type " + std::string(checkpoint::safetensorsName(found->second.dtype)) +
-               ", which the compiler does not read");
+      complain(fmt::format("tensor '{}' is of type {}, which the compiler does not read", name,
+                           checkpoint::safetensorsName(found->second.dtype)));
     return RankedTensorType::get(shape, element ? element : builder.getF32Type());
   }
 
-  Value vector(const std::string &name, int64_t size) { return program::WeightOp::create(builder, typeOf(name, {size}), name, ArrayAttr()); }
+  Value vector(const std::string &name, int64_t size) {
+    return program::WeightOp::create(builder, typeOf(name, {size}), name, ArrayAttr());
+  }
 
   /// The scales of a block-scaled weight: one for each block, rounded up.
   SmallVector<int64_t> scaleShape(int64_t out, int64_t in) {
@@ -218,11 +220,12 @@ private:
   }
 
   Value emitLayer(int64_t layer, Value hidden) {
-    std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    std::string prefix = fmt::format("model.layers.{}.", layer);
     Value normed = norm(prefix + "input_layernorm", hidden, config.dim, config.rmsNormEps);
     hidden = addResidual(prefix + "attention_residual", emitAttention(layer, prefix + "self_attn.", normed), hidden);
     normed = norm(prefix + "post_attention_layernorm", hidden, config.dim, config.rmsNormEps);
-    Value ffn = config.isMoeLayer(layer) ? emitExperts(prefix + "mlp.", normed) : emitMlp(prefix + "mlp.", normed, config.interDim);
+    Value ffn =
+        config.isMoeLayer(layer) ? emitExperts(prefix + "mlp.", normed) : emitMlp(prefix + "mlp.", normed, config.interDim);
     return addResidual(prefix + "mlp_residual", ffn, hidden);
   }
 
@@ -242,7 +245,7 @@ private:
     Value gamma = vector(prefix + "kv_a_layernorm.weight", latent);
     Value kvB = weight(prefix + "kv_b_proj", heads * (nope + v), latent);
     auto cacheType = MemRefType::get({ShapedType::kDynamic, latent + ropeDim}, builder.getF32Type());
-    Value cache = program::CacheOp::create(builder, cacheType, "kv." + std::to_string(layer));
+    Value cache = program::CacheOp::create(builder, cacheType, fmt::format("kv.{}", layer));
     Value attended = deepseek::MlaAttentionOp::create(builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, position, heads,
                                                       nope, ropeDim, v, llvm::APFloat(kLatentNormEps),
                                                       llvm::APFloat(softmaxScale(config)), config.ropeInterleave);
@@ -264,10 +267,10 @@ private:
     Value bias = config.hasGateBias() ? vector(prefix + "gate.e_score_correction_bias", config.nRoutedExperts) : Value();
     auto ids = RankedTensorType::get({ShapedType::kDynamic, topK}, builder.getI32Type());
     bool sigmoid = config.scoreFunc == ScoreFunc::Sigmoid, sums = config.groupScore() == GroupScore::SumOfTop2;
-    auto gate = deepseek::MoeGateOp::create(builder, ids, rows(topK), logits, bias, topK, config.nExpertGroups,
-                                            config.nLimitedGroups, sigmoid ? deepseek::ScoreFunc::Sigmoid : deepseek::ScoreFunc::Softmax,
-                                            sums ? deepseek::GroupScore::Top2Sum : deepseek::GroupScore::Max, config.normTopkProb,
-                                            llvm::APFloat(config.routeScale));
+    auto gate = deepseek::MoeGateOp::create(
+        builder, ids, rows(topK), logits, bias, topK, config.nExpertGroups, config.nLimitedGroups,
+        sigmoid ? deepseek::ScoreFunc::Sigmoid : deepseek::ScoreFunc::Softmax,
+        sums ? deepseek::GroupScore::Top2Sum : deepseek::GroupScore::Max, config.normTopkProb, llvm::APFloat(config.routeScale));
     at(prefix + "experts");
     std::string experts = prefix + "experts.";
     Value gateWeights = expertWeights(experts, "gate_proj", inner, config.dim),

@@ -7,6 +7,8 @@
 
 #include "runtime/abi/launch_recipe.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 namespace quant::abi {
@@ -25,11 +27,9 @@ static uint64_t bytesOfDtype(const std::string &dtype) {
 Result<Extent> Operand::extent(const Sizes &sizes) const {
   uint64_t elementBytes = bytesOfDtype(dtype);
   if (elementBytes == 0)
-    return fail("operand '" + name + "' has dtype " + dtype + ", which the runtime does not know");
-  Result<std::vector<int64_t>> evaluated = abi::evaluate(shape, sizes);
-  if (!evaluated)
-    return tl::unexpected(evaluated.error());
-  Extent extent{std::move(*evaluated), elementBytes};
+    return fail(fmt::format("operand '{}' has dtype {}, which the runtime does not know", name, dtype));
+  QUANT_TRY_ASSIGN(std::vector<int64_t> evaluated, abi::evaluate(shape, sizes));
+  Extent extent{std::move(evaluated), elementBytes};
   for (int64_t size : extent.shape) {
     if (size < 0 || size > kMaxSize || (size && extent.bytes > kMaxBytes / static_cast<uint64_t>(size)))
       return fail("operand '" + name + "' is larger than 1 TiB");
@@ -39,8 +39,7 @@ Result<Extent> Operand::extent(const Sizes &sizes) const {
     return extent;
   uint64_t row = elementBytes * static_cast<uint64_t>(extent.shape.back());
   if (pitchBytes < 0 || pitchBytes > kMaxSize || static_cast<uint64_t>(pitchBytes) < row)
-    return fail("operand '" + name + "' has a pitch of " + std::to_string(pitchBytes) + " bytes for rows of " +
-                std::to_string(row));
+    return fail(fmt::format("operand '{}' has a pitch of {} bytes for rows of {}", name, pitchBytes, row));
   extent.bytes = extent.bytes / row * static_cast<uint64_t>(pitchBytes);
   return extent;
 }
@@ -48,17 +47,17 @@ Result<Extent> Operand::extent(const Sizes &sizes) const {
 Result<int64_t> I32Parameter::evaluate(const Sizes &sizes) const {
   Result<int64_t> size = value.evaluate(sizes);
   if (size && *size > INT32_MAX)
-    return fail("the kernel takes " + value.text() + " as 32 bits, and it is " + std::to_string(*size));
+    return fail(fmt::format("the kernel takes {} as 32 bits, and it is {}", value.text(), *size));
   return size;
 }
 
 Result<int64_t> LaunchRecipe::blocks(const Sizes &sizes) const {
   for (int i = 0; i < kNumSizes; ++i)
     if (auto dim = static_cast<Dim>(i); limits[dim] && sizes[dim] && *sizes[dim] > *limits[dim])
-      return fail("the kernel is for " + std::string(nameOf(dim)) + " up to " + std::to_string(*limits[dim]));
+      return fail(fmt::format("the kernel is for {} up to {}", nameOf(dim), *limits[dim]));
   Result<int64_t> blocks = grid.evaluate(sizes);
   if (blocks && (*blocks < 0 || *blocks >= kMaxSize))
-    return fail("a grid of " + std::to_string(*blocks) + " blocks");
+    return fail(fmt::format("a grid of {} blocks", *blocks));
   return blocks;
 }
 

@@ -7,6 +7,7 @@
 
 #include "runtime/abi/launch_recipe.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 namespace quant::abi {
@@ -23,7 +24,7 @@ static constexpr int64_t kFormat = 1;
 //===----------------------------------------------------------------------===//
 
 /// "none", or "128B".
-static std::string bytesName(int bytes) { return bytes ? std::to_string(bytes) + "B" : "none"; }
+static std::string bytesName(int bytes) { return bytes ? fmt::format("{}B", bytes) : "none"; }
 
 static OrderedJson toJson(const Sizes &sizes) {
   OrderedJson json = OrderedJson::object();
@@ -163,8 +164,7 @@ struct RecipeReader {
   int operandOf(const Json &json) {
     auto index = integers<int64_t>(json.at("operand"));
     if (index < 0 || index >= std::ssize(recipe.operands))
-      refuse("the recipe has a parameter of operand " + std::to_string(index) + ", but " +
-             std::to_string(recipe.operands.size()) + " operands");
+      refuse(fmt::format("the recipe has a parameter of operand {}, but {} operands", index, recipe.operands.size()));
     return static_cast<int>(index);
   }
 
@@ -173,7 +173,7 @@ struct RecipeReader {
     Operand operand{json.at("name"), json.at("dtype"), access != "read", sizes(json.at("shape"))};
     operand.accumulated = access == "readwrite";
     if (access != "read" && access != "write" && access != "readwrite")
-      refuse("operand '" + operand.name + "' has access '" + access + "', which is none of read, write, readwrite");
+      refuse(fmt::format("operand '{}' has access '{}', which is none of read, write, readwrite", operand.name, access));
     operand.pitchBytes = integers<int64_t>(json.value("pitch_bytes", Json(0)));
     operand.scratch = json.value("scratch", false);
     operand.zeroed = json.value("initial", "") == "zero";
@@ -210,7 +210,7 @@ struct RecipeReader {
   void read(const Json &json) {
     recipe.kernel = json.at("kernel");
     if (auto format = integers<int64_t>(json.value("format", Json(kFormat))); format != kFormat)
-      refuse("the recipe has format " + std::to_string(format) + "; this program reads " + std::to_string(kFormat));
+      refuse(fmt::format("the recipe has format {}; this program reads {}", format, kFormat));
     recipe.block = integers<std::array<int64_t, 3>>(json.at("block"));
     recipe.cluster = integers<std::array<int64_t, 3>>(json.at("cluster"));
     recipe.grid = size(json.at("grid"));

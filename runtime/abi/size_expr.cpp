@@ -7,6 +7,7 @@
 
 #include "runtime/abi/size_expr.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -72,7 +73,7 @@ Result<SizeExpr> SizeExpr::fromJson(const json &json, int depth) {
   if (!json.is_array() || json.empty() || !json[0].is_string())
     return fail("found " + shown(json) + ", not an integer, a dim or [operator, operands...]");
   if (depth == kMaxDepth)
-    return fail("nests deeper than " + std::to_string(kMaxDepth));
+    return fail(fmt::format("nests deeper than {}", kMaxDepth));
   return operatorFromJson(json, depth);
 }
 
@@ -82,14 +83,11 @@ Result<SizeExpr> SizeExpr::operatorFromJson(const json &json, int depth) {
     return fail("unknown operator " + shown(json[0]));
   size_t count = json.size() - 1;
   if (count < 2 || count > op->maxOperands)
-    return fail("operator '" + std::string(op->name) + "' has " + std::to_string(count) + " operands, not 2 to " +
-                std::to_string(op->maxOperands));
+    return fail(fmt::format("operator '{}' has {} operands, not 2 to {}", op->name, count, op->maxOperands));
   SizeExpr expr(op->kind, {});
   for (size_t i = 1; i <= count; ++i) {
-    Result<SizeExpr> operand = fromJson(json[i], depth + 1);
-    if (!operand)
-      return operand;
-    expr.operands.push_back(std::move(*operand));
+    QUANT_TRY_ASSIGN(SizeExpr operand, fromJson(json[i], depth + 1));
+    expr.operands.push_back(std::move(operand));
   }
   return expr;
 }
@@ -152,10 +150,8 @@ Result<Interval> SizeExpr::bounds(const SizeIntervals &sizes) const {
     return sizes[dim] ? Result<Interval>(*sizes[dim]) : fail("the size '" + std::string(nameOf(dim)) + "' is not known here");
   Result<Interval> result = operands[0].bounds(sizes);
   for (size_t i = 1; i < operands.size() && result; ++i) {
-    Result<Interval> next = operands[i].bounds(sizes);
-    if (!next)
-      return next;
-    result = combine(*result, *next);
+    QUANT_TRY_ASSIGN(Interval next, operands[i].bounds(sizes));
+    result = combine(*result, next);
   }
   return result;
 }
@@ -176,10 +172,8 @@ bool SizeExpr::dependsOn(Dim size) const {
 Result<std::vector<int64_t>> evaluate(const std::vector<SizeExpr> &exprs, const Sizes &sizes) {
   std::vector<int64_t> values;
   for (const SizeExpr &expr : exprs) {
-    Result<int64_t> value = expr.evaluate(sizes);
-    if (!value)
-      return tl::unexpected(value.error());
-    values.push_back(*value);
+    QUANT_TRY_ASSIGN(int64_t value, expr.evaluate(sizes));
+    values.push_back(value);
   }
   return values;
 }

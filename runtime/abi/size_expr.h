@@ -14,7 +14,7 @@
 #define QUANT_RUNTIME_ABI_SIZE_EXPR_H
 
 #include "runtime/abi/kernel_abi.h"
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <nlohmann/json_fwd.hpp>
 

@@ -7,6 +7,8 @@
 
 #include "runtime/api/inference.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 namespace quant::runtime {
@@ -24,7 +26,7 @@ Result<Inference> Inference::create(std::unique_ptr<Session> session, int64_t ma
   if (!hasValue(program, "tokens", ValueKind::Input, DType::I32, {tokens}))
     return fail("the program has no input 'tokens' of type tokensxi32");
   if (!hasValue(program, "logits", ValueKind::Output, DType::F32, {outputs, vocab}))
-    return fail("the program has no output 'logits' of type outputsx" + std::to_string(vocab.size) + "xf32");
+    return fail(fmt::format("the program has no output 'logits' of type outputsx{}xf32", vocab.size));
   Inference inference;
   inference.maxChunk = maxChunk == 0 ? program.limits.tokens : maxChunk;
   inference.tokenInput = reinterpret_cast<int32_t *>(session->buffer("tokens"));
@@ -37,8 +39,7 @@ Result<void> Inference::checkTokens(std::span<const int32_t> tokens) const {
   int64_t vocab = session->program().limits.vocab;
   for (size_t i = 0; i < tokens.size(); ++i)
     if (tokens[i] < 0 || tokens[i] >= vocab)
-      return fail("token " + std::to_string(i) + " is id " + std::to_string(tokens[i]) + ", the vocabulary has 0 to " +
-                  std::to_string(vocab - 1));
+      return fail(fmt::format("token {} is id {}, the vocabulary has 0 to {}", i, tokens[i], vocab - 1));
   return {};
 }
 
@@ -46,8 +47,7 @@ Result<void> Inference::checkRoom(int64_t count) const {
   int64_t rows = session->context();
   if (count <= rows - nextPosition)
     return {};
-  return fail(std::to_string(count) + " tokens at position " + std::to_string(nextPosition) + " overflow the context of " +
-              std::to_string(rows) + " rows");
+  return fail(fmt::format("{} tokens at position {} overflow the context of {} rows", count, nextPosition, rows));
 }
 
 Result<void> Inference::forward(std::span<const int32_t> tokens, int64_t outputs, float *logits) {
@@ -57,8 +57,7 @@ Result<void> Inference::forward(std::span<const int32_t> tokens, int64_t outputs
     int64_t chunk = std::min(maxChunk, count - begin);
     int64_t chunkOutputs = std::clamp<int64_t>(begin + chunk - (count - outputs), 0, chunk);
     std::copy_n(tokens.begin() + begin, chunk, tokenInput);
-    if (Result<void> ran = session->run({chunk, nextPosition, chunkOutputs, session->context()}); !ran)
-      return ran;
+    QUANT_TRY(session->run({chunk, nextPosition, chunkOutputs, session->context()}));
     logits = std::copy_n(logitsOutput, chunkOutputs * vocab, logits);
     nextPosition += chunk;
   }

@@ -12,6 +12,8 @@
 #include "runtime/api/sampler.h"
 #include "runtime/device/common/thread_pool.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <iomanip>
 #include <sstream>
@@ -62,7 +64,7 @@ static std::string listTargets(const Module &module) {
   std::string list;
   for (const Target &target : module.targets)
     for (const CodeObject &object : target.objects)
-      list += target.name + "/" + object.isa + "\n";
+      list += fmt::format("{}/{}\n", target.name, object.isa);
   return list;
 }
 
@@ -97,19 +99,19 @@ const char *quant_module_program(const quant_module *module) { return module->pr
 
 int64_t quant_module_vocab(const quant_module *module) { return module->target ? module->target->program.limits.vocab : 0; }
 int64_t quant_module_max_tokens(const quant_module *module) { return module->target ? module->target->program.limits.tokens : 0; }
-int64_t quant_module_max_context(const quant_module *module) { return module->target ? module->target->program.limits.context : 0; }
+int64_t quant_module_max_context(const quant_module *module) {
+  return module->target ? module->target->program.limits.context : 0;
+}
 
 /// Errors: which option is out of range.
 static Result<void> checkOptions(const quant_session_options &options, const Limits &limits) {
   auto check = [](const char *name, int64_t value, int64_t max) -> Result<void> {
     if (value >= 0 && value <= max)
       return {};
-    return fail(std::string(name) + " is " + std::to_string(value) + ", not 0 (the default) to " + std::to_string(max));
+    return fail(fmt::format("{} is {}, not 0 (the default) to {}", name, value, max));
   };
-  if (Result<void> threads = check("threads", options.threads, ThreadPool::kMaxThreads); !threads)
-    return threads;
-  if (Result<void> context = check("context", options.context, limits.context); !context)
-    return context;
+  QUANT_TRY(check("threads", options.threads, ThreadPool::kMaxThreads));
+  QUANT_TRY(check("context", options.context, limits.context));
   return check("max_chunk", options.max_chunk, limits.tokens);
 }
 
@@ -117,7 +119,7 @@ static Result<void> checkOptions(const quant_session_options &options, const Lim
 static std::string missingTarget(const std::string &target) {
   if (target == kHostTarget)
     return ": the module has no code for CPUs (target 'host')";
-  return ": the module has no code of target '" + target + "'; compile it with --target=" + target;
+  return fmt::format(": the module has no code of target '{}'; compile it with --target={}", target, target);
 }
 
 quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
@@ -164,10 +166,10 @@ quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_
       return failed(QUANT_INVALID_ARGUMENT, "quant_forward: null session");
     if (count < 1 || !tokens)
       return failed(QUANT_INVALID_ARGUMENT,
-                    "no tokens: a forward pass needs at least 1, got " + std::to_string(tokens ? count : 0));
+                    fmt::format("no tokens: a forward pass needs at least 1, got {}", tokens ? count : 0));
     if (outputs < 0 || outputs > count || (outputs > 0 && !logits))
-      return failed(QUANT_INVALID_ARGUMENT, "logits of " + std::to_string(outputs) + " positions asked for, with " +
-                                                std::to_string(count) + " tokens" + (logits ? "" : " and no memory for them"));
+      return failed(QUANT_INVALID_ARGUMENT, fmt::format("logits of {} positions asked for, with {} tokens{}", outputs, count,
+                                                        logits ? "" : " and no memory for them"));
     if (Result<void> room = session->inference.checkRoom(count); !room)
       return failed(QUANT_CONTEXT_FULL, room.error().message);
     std::span<const int32_t> ids(tokens, static_cast<size_t>(count));
@@ -186,8 +188,7 @@ quant_status quant_session_reset(quant_session *session, int64_t position) {
       return failed(QUANT_INVALID_ARGUMENT, "quant_session_reset: null session");
     int64_t current = session->inference.position();
     if (position < 0 || position > current)
-      return failed(QUANT_INVALID_ARGUMENT,
-                    "cannot go back to position " + std::to_string(position) + " from " + std::to_string(current));
+      return failed(QUANT_INVALID_ARGUMENT, fmt::format("cannot go back to position {} from {}", position, current));
     session->inference.reset(position);
     return QUANT_OK;
   });
@@ -229,7 +230,7 @@ void quant_sampler_free(quant_sampler *sampler) { delete sampler; }
 quant_status quant_sample(quant_sampler *sampler, const float *logits, int64_t vocab, int32_t *token) {
   return guarded([&] {
     if (!sampler || !logits || !token || vocab < 1 || vocab > INT32_MAX)
-      return failed(QUANT_INVALID_ARGUMENT, "quant_sample: null argument or vocab of " + std::to_string(vocab));
+      return failed(QUANT_INVALID_ARGUMENT, fmt::format("quant_sample: null argument or vocab of {}", vocab));
     Result<int32_t> sampled = sampler->sampler.sample({logits, static_cast<size_t>(vocab)});
     if (!sampled)
       return failed(QUANT_INVALID_ARGUMENT, sampled.error().message);

@@ -7,6 +7,8 @@
 
 #include "runtime/api/sampler.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -40,9 +42,9 @@ uint64_t Random::next() {
 
 Result<Sampler> Sampler::create(double temperature, double topP, uint64_t seed) {
   if (!std::isfinite(temperature) || temperature < 0)
-    return fail("temperature is " + std::to_string(temperature) + ", not a finite number of at least 0");
+    return fail(fmt::format("temperature is {:f}, not a finite number of at least 0", temperature));
   if (!(topP > 0 && topP <= 1))
-    return fail("top_p is " + std::to_string(topP) + ", not above 0 and at most 1");
+    return fail(fmt::format("top_p is {:f}, not above 0 and at most 1", topP));
   return Sampler(temperature, topP, seed);
 }
 
@@ -51,8 +53,7 @@ static Result<int32_t> likeliest(std::span<const float> logits) {
   int32_t best = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i]) || logits[i] == INFINITY)
-      return fail("logit " + std::to_string(i) + " is " + std::to_string(logits[i]) +
-                  ": the weights or the model's numbers are out of range");
+      return fail(fmt::format("logit {} is {:f}: the weights or the model's numbers are out of range", i, logits[i]));
     if (logits[i] > logits[static_cast<size_t>(best)])
       best = static_cast<int32_t>(i);
   }

@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_API_SAMPLER_H
 #define QUANT_RUNTIME_API_SAMPLER_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <array>
 #include <cstdint>

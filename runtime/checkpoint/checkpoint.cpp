@@ -8,7 +8,9 @@
 #include "runtime/checkpoint/checkpoint.h"
 
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -29,10 +31,8 @@ static bool hasEntry(const fs::path &path) {
 }
 
 static Result<WeightMap> readIndex(const fs::path &path) {
-  auto text = readFile(path, maxHeaderBytes);
-  if (!text)
-    return tl::unexpected(text.error());
-  auto weights = parseIndex(*text);
+  QUANT_TRY_ASSIGN(auto text, readFile(path, maxHeaderBytes));
+  auto weights = parseIndex(text);
   if (!weights)
     return tl::unexpected(weights.error().in(printable(path.native())));
   return weights;
@@ -43,35 +43,28 @@ Result<Checkpoint> Checkpoint::open(const fs::path &dir) {
   if (::stat(dir.c_str(), &status) != 0)
     return tl::unexpected(errnoError(dir, "open", errno));
   if (!S_ISDIR(status.st_mode))
-    return fail(printable(dir.native()) + ": is " + describeFileType(status.st_mode) + ", not the folder of a checkpoint");
+    return fail(
+        fmt::format("{}: is {}, not the folder of a checkpoint", printable(dir.native()), describeFileType(status.st_mode)));
   bool hasIndex = hasEntry(dir / indexFileName), hasSingle = hasEntry(dir / singleFileName);
   if (!hasIndex && !hasSingle)
-    return fail(printable(dir.native()) + ": holds neither " + std::string(singleFileName) + " nor " +
-                std::string(indexFileName));
+    return fail(fmt::format("{}: holds neither {} nor {}", printable(dir.native()), singleFileName, indexFileName));
   Checkpoint checkpoint;
   checkpoint.folder = dir;
   if (!hasIndex) {
-    auto file = SafetensorsFile::open(dir / singleFileName);
-    if (!file)
-      return tl::unexpected(file.error());
-    checkpoint.shards.push_back(std::move(*file));
+    QUANT_TRY_ASSIGN(auto file, SafetensorsFile::open(dir / singleFileName));
+    checkpoint.shards.push_back(std::move(file));
     checkpoint.sortTensors();
     return checkpoint;
   }
-  auto weights = readIndex(dir / indexFileName);
-  if (!weights)
-    return tl::unexpected(weights.error());
-  bool namesSingle = std::ranges::any_of(*weights, [](const auto &entry) { return entry.second == singleFileName; });
+  QUANT_TRY_ASSIGN(auto weights, readIndex(dir / indexFileName));
+  bool namesSingle = std::ranges::any_of(weights, [](const auto &entry) { return entry.second == singleFileName; });
   if (hasSingle && !namesSingle)
-    return fail(printable(dir.native()) + ": holds both " + std::string(singleFileName) + " and an " +
-                std::string(indexFileName) + " that does not name it; remove the one that is stale");
-  if (auto opened = checkpoint.openShards(*weights); !opened)
-    return tl::unexpected(opened.error());
+    return fail(fmt::format("{}: holds both {} and an {} that does not name it; remove the one that is stale",
+                            printable(dir.native()), singleFileName, indexFileName));
+  QUANT_TRY(checkpoint.openShards(weights));
   checkpoint.sortTensors();
-  if (auto unique = checkpoint.checkUnique(); !unique)
-    return tl::unexpected(unique.error());
-  if (auto matches = checkpoint.checkIndex(*weights); !matches)
-    return tl::unexpected(matches.error());
+  QUANT_TRY(checkpoint.checkUnique());
+  QUANT_TRY(checkpoint.checkIndex(weights));
   return checkpoint;
 }
 
@@ -83,12 +76,10 @@ Result<void> Checkpoint::openShards(const WeightMap &weights) {
   shards.reserve(files.size());
   for (const auto &[name, tensor] : files) {
     if (!hasEntry(folder / name))
-      return fail(printable(folder.native()) + ": shard " + quote(name) + ", which the index names for tensor " + quote(tensor) +
-                  ", is missing; download it");
-    auto file = SafetensorsFile::open(folder / name);
-    if (!file)
-      return tl::unexpected(file.error());
-    shards.push_back(std::move(*file));
+      return fail(fmt::format("{}: shard {}, which the index names for tensor {}, is missing; download it",
+                              printable(folder.native()), quote(name), quote(tensor)));
+    QUANT_TRY_ASSIGN(auto file, SafetensorsFile::open(folder / name));
+    shards.push_back(std::move(file));
   }
   return {};
 }
@@ -103,8 +94,8 @@ void Checkpoint::sortTensors() {
 Result<void> Checkpoint::checkUnique() const {
   auto twin = std::ranges::adjacent_find(sorted, [](const Tensor &a, const Tensor &b) { return a.info->name == b.info->name; });
   if (twin != sorted.end())
-    return fail(printable(folder.native()) + ": tensor " + quote(twin->info->name) + " is in two shards, " +
-                fileName(*twin[0].file) + " and " + fileName(*twin[1].file));
+    return fail(fmt::format("{}: tensor {} is in two shards, {} and {}", printable(folder.native()), quote(twin->info->name),
+                            fileName(*twin[0].file), fileName(*twin[1].file)));
   return {};
 }
 
@@ -113,16 +104,16 @@ Result<void> Checkpoint::checkIndex(const WeightMap &weights) const {
   for (const auto &[name, shard] : weights) {
     const Tensor *tensor = find(name);
     if (!tensor)
-      return fail(index + ": tensor " + quote(name) + " is not in " + quote(shard) + " nor in any other shard");
+      return fail(fmt::format("{}: tensor {} is not in {} nor in any other shard", index, quote(name), quote(shard)));
     if (tensor->file->path().filename() != shard)
-      return fail(index + ": tensor " + quote(name) + " is in " + fileName(*tensor->file) + ", not in " + quote(shard));
+      return fail(fmt::format("{}: tensor {} is in {}, not in {}", index, quote(name), fileName(*tensor->file), quote(shard)));
   }
   if (weights.size() == sorted.size())
     return {};
   for (const Tensor &tensor : sorted)
     if (!weights.contains(tensor.info->name))
-      return fail(index + ": tensor " + quote(tensor.info->name) + " of " + fileName(*tensor.file) +
-                  " is not in the index, which is stale; download it again");
+      return fail(fmt::format("{}: tensor {} of {} is not in the index, which is stale; download it again", index,
+                              quote(tensor.info->name), fileName(*tensor.file)));
   return {};
 }
 
@@ -136,14 +127,13 @@ Result<nlohmann::json> Checkpoint::config() const {
   fs::path path = folder / "config.json";
   auto json = readJsonFile(path, maxConfigBytes);
   if (json && !json->is_object())
-    return fail(printable(path.native()) + ": must be an object, found " + json->type_name());
+    return fail(fmt::format("{}: must be an object, found {}", printable(path.native()), json->type_name()));
   return json;
 }
 
 Result<void> Checkpoint::verifyUnchanged() const {
   for (const SafetensorsFile &file : shards)
-    if (auto same = file.verifyUnchanged(); !same)
-      return same;
+    QUANT_TRY(file.verifyUnchanged());
   return {};
 }
 

@@ -8,9 +8,9 @@
 #ifndef QUANT_RUNTIME_CHECKPOINT_CHECKPOINT_H
 #define QUANT_RUNTIME_CHECKPOINT_CHECKPOINT_H
 
-#include "runtime/abi/result.h"
 #include "runtime/checkpoint/index.h"
 #include "runtime/checkpoint/safetensors.h"
+#include "runtime/support/result.h"
 
 #include <nlohmann/json.hpp>
 

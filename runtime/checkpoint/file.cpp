@@ -7,7 +7,9 @@
 
 #include "runtime/checkpoint/file.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -70,7 +72,7 @@ Result<OpenFile> openRegularFile(const fs::path &path) {
   if (::fstat(file.fd.get(), &file.status) != 0)
     return failErrno(path, "stat");
   if (!S_ISREG(file.status.st_mode))
-    return fail(printable(path.native()) + ": is " + describeFileType(file.status.st_mode) + ", not a regular file");
+    return fail(fmt::format("{}: is {}, not a regular file", printable(path.native()), describeFileType(file.status.st_mode)));
   return file;
 }
 
@@ -82,7 +84,7 @@ Result<void> readAt(const OpenFile &file, const fs::path &path, std::span<std::b
     if (count < 0)
       return failErrno(path, "read");
     if (count == 0)
-      return fail(printable(path.native()) + ": ends at byte " + std::to_string(offset) + ": it shrank while it was read");
+      return fail(fmt::format("{}: ends at byte {}: it shrank while it was read", printable(path.native()), offset));
     out = out.subspan(static_cast<size_t>(count));
     offset += static_cast<uint64_t>(count);
   }
@@ -90,15 +92,11 @@ Result<void> readAt(const OpenFile &file, const fs::path &path, std::span<std::b
 }
 
 Result<std::string> readFile(const fs::path &path, uint64_t maxBytes) {
-  auto file = openRegularFile(path);
-  if (!file)
-    return tl::unexpected(file.error());
-  if (file->size() > maxBytes)
-    return fail(printable(path.native()) + ": has " + std::to_string(file->size()) + " bytes, more than the " +
-                std::to_string(maxBytes) + " allowed");
-  std::string text(file->size(), '\0');
-  if (auto read = readAt(*file, path, std::as_writable_bytes(std::span(text)), 0); !read)
-    return tl::unexpected(read.error());
+  QUANT_TRY_ASSIGN(auto file, openRegularFile(path));
+  if (file.size() > maxBytes)
+    return fail(fmt::format("{}: has {} bytes, more than the {} allowed", printable(path.native()), file.size(), maxBytes));
+  std::string text(file.size(), '\0');
+  QUANT_TRY(readAt(file, path, std::as_writable_bytes(std::span(text)), 0));
   return text;
 }
 
@@ -129,8 +127,7 @@ bool isBeingWritten(const fs::path &temporary) {
 static Result<std::pair<fs::path, FileDescriptor>> openTemporary(const fs::path &path) {
   static std::atomic<uint64_t> counter = 0;
   for (int attempt = 0; attempt < 100; ++attempt) {
-    std::string name =
-        "." + path.filename().native() + "." + std::to_string(::getpid()) + "-" + std::to_string(counter++) + ".tmp";
+    std::string name = fmt::format(".{}.{}-{}.tmp", path.filename().native(), ::getpid(), counter++);
     fs::path temporary = path.parent_path() / name;
     FileDescriptor fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (fd) {
@@ -149,14 +146,13 @@ Result<AtomicFile> AtomicFile::create(const fs::path &path) {
   struct stat status;
   if (::lstat(path.c_str(), &status) == 0) {
     if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
-      return fail(printable(path.native()) + ": is " + describeFileType(status.st_mode) + " and will not be replaced by a file");
+      return fail(fmt::format("{}: is {} and will not be replaced by a file", printable(path.native()),
+                              describeFileType(status.st_mode)));
   } else if (errno != ENOENT) {
     return failErrno(path, "stat");
   }
-  auto temporary = openTemporary(path);
-  if (!temporary)
-    return tl::unexpected(temporary.error());
-  return AtomicFile(path, std::move(temporary->first), std::move(temporary->second));
+  QUANT_TRY_ASSIGN(auto temporary, openTemporary(path));
+  return AtomicFile(path, std::move(temporary.first), std::move(temporary.second));
 }
 
 namespace {
@@ -198,7 +194,7 @@ Result<void> AtomicFile::reserve(uint64_t bytes) {
     result = ::fallocate(fd.get(), 0, 0, static_cast<off_t>(bytes));
   while (result != 0 && errno == EINTR);
   if (result != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-    return failErrno(path, "reserve " + std::to_string(bytes) + " bytes");
+    return failErrno(path, fmt::format("reserve {} bytes", bytes));
   return {};
 }
 
@@ -212,7 +208,7 @@ Result<void> AtomicFile::writeAt(std::span<const std::byte> bytes, uint64_t offs
     if (count < 0 && errno == EINTR)
       continue;
     if (count < 0)
-      return failErrno(path, "write " + std::to_string(bytes.size()) + " bytes at byte " + std::to_string(offset));
+      return failErrno(path, fmt::format("write {} bytes at byte {}", bytes.size(), offset));
 #ifdef SYNC_FILE_RANGE_WRITE
     // Has the disk begin now, or commit() would wait for all of it. A hint: what goes wrong shows at commit().
     if (count >= kFlushBytes)

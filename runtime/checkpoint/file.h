@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_CHECKPOINT_FILE_H
 #define QUANT_RUNTIME_CHECKPOINT_FILE_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <sys/stat.h>
 

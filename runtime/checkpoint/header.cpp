@@ -9,6 +9,8 @@
 
 #include "runtime/checkpoint/header_sax.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <numeric>
 #include <tuple>
@@ -30,7 +32,7 @@ static std::string printShape(std::span<const int64_t> shape) {
 
 Result<uint64_t> byteSize(DType dtype, std::span<const int64_t> shape) {
   if (shape.size() > maxRank)
-    return fail("has " + std::to_string(shape.size()) + " dimensions, more than " + std::to_string(maxRank));
+    return fail(fmt::format("has {} dimensions, more than {}", shape.size(), maxRank));
   uint64_t bits = static_cast<uint64_t>(bitWidth(dtype));
   bool isEmpty = false, overflows = false;
   for (int64_t dim : shape) {
@@ -40,11 +42,11 @@ Result<uint64_t> byteSize(DType dtype, std::span<const int64_t> shape) {
     overflows |= __builtin_mul_overflow(bits, static_cast<uint64_t>(std::max<int64_t>(dim, 1)), &bits);
   }
   if (overflows)
-    return fail("shape " + printShape(shape) + " of " + std::string(safetensorsName(dtype)) + " overflows 64 bits");
+    return fail(fmt::format("shape {} of {} overflows 64 bits", printShape(shape), safetensorsName(dtype)));
   if (isEmpty)
     return 0;
   if (bits % 8 != 0)
-    return fail("shape " + printShape(shape) + " of " + std::string(safetensorsName(dtype)) + " does not fill whole bytes");
+    return fail(fmt::format("shape {} of {} does not fill whole bytes", printShape(shape), safetensorsName(dtype)));
   return bits / 8;
 }
 
@@ -72,60 +74,56 @@ static Result<void> checkCoverage(const std::vector<TensorInfo> &tensors, uint64
   const TensorInfo *previous = nullptr;
   for (const TensorInfo &tensor : tensors) {
     if (tensor.begin < covered)
-      return fail("tensor " + quote(tensor.name) + " at byte " + std::to_string(tensor.begin) + " of the data overlaps tensor " +
-                  quote(previous->name) + ", which ends at " + std::to_string(covered));
+      return fail(fmt::format("tensor {} at byte {} of the data overlaps tensor {}, which ends at {}", quote(tensor.name),
+                              tensor.begin, quote(previous->name), covered));
     if (tensor.begin > covered)
-      return fail("bytes " + std::to_string(covered) + " to " + std::to_string(tensor.begin) + " of the data, before tensor " +
-                  quote(tensor.name) + ", belong to no tensor");
+      return fail(fmt::format("bytes {} to {} of the data, before tensor {}, belong to no tensor", covered, tensor.begin,
+                              quote(tensor.name)));
     covered = tensor.end;
     previous = &tensor;
   }
   if (covered > dataBytes)
-    return fail("truncated: tensor " + quote(previous->name) + " ends at byte " + std::to_string(covered) +
-                " of the data, but the file holds " + std::to_string(dataBytes) + "; download it again");
+    return fail(fmt::format("truncated: tensor {} ends at byte {} of the data, but the file holds {}; download it again",
+                            quote(previous->name), covered, dataBytes));
   if (covered < dataBytes)
-    return fail(std::to_string(dataBytes - covered) + " bytes follow the last tensor");
+    return fail(fmt::format("{} bytes follow the last tensor", dataBytes - covered));
   return {};
 }
 
 Result<uint64_t> parseHeaderLength(std::span<const std::byte> prefix, uint64_t fileSize) {
   if (fileSize < 8 || prefix.size() < 8)
-    return fail("too short for a safetensors file: " + std::to_string(fileSize) + " bytes, the header's length alone takes 8");
+    return fail(fmt::format("too short for a safetensors file: {} bytes, the header's length alone takes 8", fileSize));
   uint64_t length = 0;
   for (int i = 7; i >= 0; --i)
     length = length << 8 | std::to_integer<uint64_t>(prefix[i]);
   if (length > maxHeaderBytes)
-    return fail("header length " + std::to_string(length) + " is beyond the format's limit of " + std::to_string(maxHeaderBytes) +
-                "; is this a safetensors file?");
+    return fail(
+        fmt::format("header length {} is beyond the format's limit of {}; is this a safetensors file?", length, maxHeaderBytes));
   if (length > fileSize - 8)
-    return fail("truncated: header length " + std::to_string(length) + " reaches beyond the file of " + std::to_string(fileSize) +
-                " bytes; download it again");
+    return fail(
+        fmt::format("truncated: header length {} reaches beyond the file of {} bytes; download it again", length, fileSize));
   return length;
 }
 
 Result<Header> parseHeader(std::span<const std::byte> prefix, uint64_t fileSize) {
-  auto length = parseHeaderLength(prefix, fileSize);
-  if (!length)
-    return tl::unexpected(length.error());
-  if (prefix.size() - 8 < *length)
-    return fail("header needs " + std::to_string(*length + 8) + " bytes, only " + std::to_string(prefix.size()) + " were read");
-  std::string_view text(reinterpret_cast<const char *>(prefix.data()) + 8, *length);
+  QUANT_TRY_ASSIGN(auto length, parseHeaderLength(prefix, fileSize));
+  if (prefix.size() - 8 < length)
+    return fail(fmt::format("header needs {} bytes, only {} were read", length + 8, prefix.size()));
+  std::string_view text(reinterpret_cast<const char *>(prefix.data()) + 8, length);
   if (!text.starts_with('{'))
     return fail(text.empty() ? "header is empty; the smallest is {}"
                              : "header must begin with '{', found " + quote(text.substr(0, 1)) + "; is this a safetensors file?");
   Header header;
-  header.dataBegin = 8 + *length;
+  header.dataBegin = 8 + length;
   try {
     HeaderHandler handler(header);
     if (auto parsed = parseSax(text, handler); !parsed)
       return tl::unexpected(parsed.error().in("header"));
     sortByPosition(header.tensors);
-    if (auto named = indexNames(header); !named)
-      return tl::unexpected(named.error());
-    if (auto covered = checkCoverage(header.tensors, fileSize - header.dataBegin); !covered)
-      return tl::unexpected(covered.error());
+    QUANT_TRY(indexNames(header));
+    QUANT_TRY(checkCoverage(header.tensors, fileSize - header.dataBegin));
   } catch (const std::bad_alloc &) {
-    return fail("out of memory while reading a header of " + std::to_string(*length) + " bytes");
+    return fail(fmt::format("out of memory while reading a header of {} bytes", length));
   }
   return header;
 }

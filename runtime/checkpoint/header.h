@@ -8,8 +8,8 @@
 #ifndef QUANT_RUNTIME_CHECKPOINT_HEADER_H
 #define QUANT_RUNTIME_CHECKPOINT_HEADER_H
 
-#include "runtime/abi/result.h"
 #include "runtime/checkpoint/dtype.h"
+#include "runtime/support/result.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -7,6 +7,8 @@
 
 #include "runtime/checkpoint/header_sax.h"
 
+#include <fmt/core.h>
+
 #include <limits>
 
 namespace quant::checkpoint {
@@ -22,15 +24,15 @@ bool HeaderHandler::unexpected(const std::string &found) {
   case State::Shape:
     return failTensor("shape must be an array of dimensions, found " + found);
   case State::ShapeItem:
-    return failTensor("shape[" + std::to_string(tensor.shape.size()) + "] must be a non-negative integer, found " + found);
+    return failTensor(fmt::format("shape[{}] must be a non-negative integer, found {}", tensor.shape.size(), found));
   case State::Offsets:
     return failTensor("data_offsets must be an array [begin, end], found " + found);
   case State::OffsetItem:
-    return failTensor("data_offsets[" + std::to_string(offsetCount) + "] must be a non-negative integer, found " + found);
+    return failTensor(fmt::format("data_offsets[{}] must be a non-negative integer, found {}", offsetCount, found));
   case State::Metadata:
     return fail("__metadata__ must be an object of strings, found " + found);
   case State::MetadataValue:
-    return fail("__metadata__ " + quote(metadataKey) + " must be a string, found " + found);
+    return fail(fmt::format("__metadata__ {} must be a string, found {}", quote(metadataKey), found));
   case State::Root:
   case State::TensorKey:
   case State::MetadataKey:
@@ -47,9 +49,9 @@ bool HeaderHandler::number_integer(int64_t value) {
 bool HeaderHandler::number_unsigned(uint64_t value) {
   if (state == State::ShapeItem) {
     if (tensor.shape.size() == maxRank)
-      return failTensor("has more than " + std::to_string(maxRank) + " dimensions");
+      return failTensor(fmt::format("has more than {} dimensions", maxRank));
     if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max()))
-      return failTensor("shape[" + std::to_string(tensor.shape.size()) + "] = " + std::to_string(value) + " is beyond 2^63 - 1");
+      return failTensor(fmt::format("shape[{}] = {} is beyond 2^63 - 1", tensor.shape.size(), value));
     tensor.shape.push_back(static_cast<int64_t>(value));
     return true;
   }
@@ -59,7 +61,7 @@ bool HeaderHandler::number_unsigned(uint64_t value) {
     (offsetCount++ == 0 ? tensor.begin : tensor.end) = value;
     return true;
   }
-  return unexpected("a number (" + std::to_string(value) + ")");
+  return unexpected(fmt::format("a number ({})", value));
 }
 
 bool HeaderHandler::string(std::string &value) {
@@ -153,7 +155,7 @@ bool HeaderHandler::start_array(size_t) {
 
 bool HeaderHandler::end_array() {
   if (state == State::OffsetItem && offsetCount != 2)
-    return failTensor("data_offsets must be [begin, end], found " + std::to_string(offsetCount) + " numbers");
+    return failTensor(fmt::format("data_offsets must be [begin, end], found {} numbers", offsetCount));
   state = State::TensorKey;
   return true;
 }
@@ -162,14 +164,13 @@ bool HeaderHandler::finishTensor() {
   if (!hasDType || !hasShape || !hasOffsets)
     return failTensor(std::string(!hasDType ? "dtype" : !hasShape ? "shape" : "data_offsets") + " is missing");
   if (tensor.end < tensor.begin)
-    return failTensor("data_offsets [" + std::to_string(tensor.begin) + ", " + std::to_string(tensor.end) +
-                      "] end before they begin");
+    return failTensor(fmt::format("data_offsets [{}, {}] end before they begin", tensor.begin, tensor.end));
   auto bytes = byteSize(tensor.dtype, tensor.shape);
   if (!bytes)
     return failTensor(bytes.error().message);
   if (*bytes != tensor.bytes())
-    return failTensor("dtype and shape make " + std::to_string(*bytes) + " bytes, data_offsets [" + std::to_string(tensor.begin) +
-                      ", " + std::to_string(tensor.end) + "] hold " + std::to_string(tensor.bytes()));
+    return failTensor(fmt::format("dtype and shape make {} bytes, data_offsets [{}, {}] hold {}", *bytes, tensor.begin,
+                                  tensor.end, tensor.bytes()));
   header.tensors.push_back(std::move(tensor));
   offsetCount = 0;
   hasDType = hasShape = hasOffsets = false;

@@ -11,6 +11,8 @@
 #include "runtime/checkpoint/header.h"
 #include "runtime/checkpoint/json_sax.h"
 
+#include <fmt/core.h>
+
 namespace quant::checkpoint {
 
 /// Fills a Header's metadata and tensors straight from the parser's events: no DOM, whatever the number of tensors. Checks all
@@ -51,7 +53,7 @@ private:
   bool unexpected(const std::string &found);
   bool tensorKey(const std::string &name);
   bool finishTensor();
-  bool failTensor(const std::string &text) { return fail("tensor " + quote(tensor.name) + ": " + text); }
+  bool failTensor(const std::string &text) { return fail(fmt::format("tensor {}: {}", quote(tensor.name), text)); }
 
   Header &header;
   State state = State::Start;

@@ -8,7 +8,9 @@
 #include "runtime/checkpoint/index.h"
 
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 namespace quant::checkpoint {
 
@@ -31,15 +33,12 @@ static Result<void> checkMetadata(const Json &index) {
 }
 
 Result<WeightMap> parseIndex(std::string_view text) {
-  auto index = parseJsonStrict(text);
-  if (!index)
-    return tl::unexpected(index.error());
-  if (!index->is_object())
-    return fail("index must be an object, found " + std::string(index->type_name()));
-  if (auto checked = checkMetadata(*index); !checked)
-    return tl::unexpected(checked.error());
-  auto map = index->find("weight_map");
-  if (map == index->end())
+  QUANT_TRY_ASSIGN(auto index, parseJsonStrict(text));
+  if (!index.is_object())
+    return fail("index must be an object, found " + std::string(index.type_name()));
+  QUANT_TRY(checkMetadata(index));
+  auto map = index.find("weight_map");
+  if (map == index.end())
     return fail("weight_map is missing");
   if (!map->is_object())
     return fail("weight_map must be an object from tensor to file, found " + std::string(map->type_name()));
@@ -48,11 +47,11 @@ Result<WeightMap> parseIndex(std::string_view text) {
   WeightMap weights;
   for (auto &[tensor, file] : map->get_ref<Json::object_t &>()) {
     if (!file.is_string())
-      return fail("weight_map: tensor " + quote(tensor) + " must name a file, found " + file.type_name());
+      return fail(fmt::format("weight_map: tensor {} must name a file, found {}", quote(tensor), file.type_name()));
     auto &name = file.get_ref<std::string &>();
     if (!isPlainFileName(name))
-      return fail("weight_map: tensor " + quote(tensor) + " is in " + quote(name) +
-                  ", which is not the plain name of a file in the checkpoint's folder");
+      return fail(fmt::format("weight_map: tensor {} is in {}, which is not the plain name of a file in the checkpoint's folder",
+                              quote(tensor), quote(name)));
     weights.emplace_hint(weights.end(), tensor, std::move(name));
   }
   return weights;

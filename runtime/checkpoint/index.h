@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_CHECKPOINT_INDEX_H
 #define QUANT_RUNTIME_CHECKPOINT_INDEX_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <map>
 #include <string>

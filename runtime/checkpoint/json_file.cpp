@@ -10,6 +10,8 @@
 #include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/json_sax.h"
 
+#include <fmt/core.h>
+
 #include <vector>
 
 namespace quant::checkpoint {
@@ -59,7 +61,7 @@ private:
 
   bool open(Json empty) {
     if (containers.size() >= limits.maxDepth)
-      return fail("nested deeper than " + std::to_string(limits.maxDepth) + " levels");
+      return fail(fmt::format("nested deeper than {} levels", limits.maxDepth));
     containers.push_back(add(std::move(empty)));
     return true;
   }
@@ -80,16 +82,13 @@ private:
 Result<Json> parseJsonStrict(std::string_view text, const JsonLimits &limits) {
   Json root;
   DomBuilder builder(root, limits);
-  if (auto parsed = parseSax(text, builder); !parsed)
-    return tl::unexpected(parsed.error());
+  QUANT_TRY(parseSax(text, builder));
   return root;
 }
 
 Result<Json> readJsonFile(const std::filesystem::path &path, uint64_t maxBytes, const JsonLimits &limits) {
-  auto text = readFile(path, maxBytes);
-  if (!text)
-    return tl::unexpected(text.error());
-  auto json = parseJsonStrict(*text, limits);
+  QUANT_TRY_ASSIGN(auto text, readFile(path, maxBytes));
+  auto json = parseJsonStrict(text, limits);
   if (!json)
     return tl::unexpected(json.error().in(printable(path.native())));
   return json;

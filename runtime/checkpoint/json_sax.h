@@ -8,9 +8,10 @@
 #ifndef QUANT_RUNTIME_CHECKPOINT_JSON_SAX_H
 #define QUANT_RUNTIME_CHECKPOINT_JSON_SAX_H
 
-#include "runtime/abi/result.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/result.h"
+#include "runtime/support/text.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -97,12 +98,12 @@ Result<void> parseSax(std::string_view text, Handler &handler) {
     if (nlohmann::json::sax_parse(begin, end, &handler))
       return {};
   } catch (const std::bad_alloc &) {
-    return quant::fail("out of memory while parsing " + std::to_string(text.size()) + " bytes of JSON");
+    return quant::fail(fmt::format("out of memory while parsing {} bytes of JSON", text.size()));
   } catch (const std::exception &exception) {
     return quant::fail(std::string("cannot be parsed: ") + printable(exception.what()));
   }
   auto consumed = static_cast<size_t>(reached - text.data());
-  return quant::fail(lineAndColumn(text, consumed == 0 ? 0 : consumed - 1) + ": " + handler.error());
+  return quant::fail(fmt::format("{}: {}", lineAndColumn(text, consumed == 0 ? 0 : consumed - 1), handler.error()));
 }
 
 } // namespace quant::checkpoint

@@ -7,7 +7,7 @@
 
 #include "runtime/checkpoint/lost_pages.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
 #include <atomic>
 #include <csignal>

@@ -7,7 +7,9 @@
 
 #include "runtime/checkpoint/safetensors.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <sys/mman.h>
 
@@ -20,14 +22,12 @@ namespace quant::checkpoint {
 /// Reads the header with pread, not through the mapping: a file that shrinks meanwhile is then an error, not a SIGBUS.
 static Result<Header> readHeader(const OpenFile &file, const std::filesystem::path &path) {
   std::vector<std::byte> prefix(std::min<uint64_t>(file.size(), 8));
-  if (auto read = readAt(file, path, prefix, 0); !read)
-    return tl::unexpected(read.error());
+  QUANT_TRY(readAt(file, path, prefix, 0));
   auto length = parseHeaderLength(prefix, file.size());
   if (!length)
     return tl::unexpected(length.error().in(printable(path.native())));
   prefix.resize(8 + *length);
-  if (auto read = readAt(file, path, std::span(prefix).subspan(8), 8); !read)
-    return tl::unexpected(read.error());
+  QUANT_TRY(readAt(file, path, std::span(prefix).subspan(8), 8));
   auto header = parseHeader(prefix, file.size());
   if (!header)
     return tl::unexpected(header.error().in(printable(path.native())));
@@ -35,17 +35,13 @@ static Result<Header> readHeader(const OpenFile &file, const std::filesystem::pa
 }
 
 Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path &path) {
-  auto file = openRegularFile(path);
-  if (!file)
-    return tl::unexpected(file.error());
-  auto header = readHeader(*file, path);
-  if (!header)
-    return tl::unexpected(header.error());
-  void *address = ::mmap(nullptr, file->size(), PROT_READ, MAP_PRIVATE, file->fd.get(), 0);
+  QUANT_TRY_ASSIGN(auto file, openRegularFile(path));
+  QUANT_TRY_ASSIGN(auto header, readHeader(file, path));
+  void *address = ::mmap(nullptr, file.size(), PROT_READ, MAP_PRIVATE, file.fd.get(), 0);
   if (address == MAP_FAILED)
     return tl::unexpected(errnoError(path, "map", errno));
-  std::span mapping(static_cast<const std::byte *>(address), file->size());
-  return SafetensorsFile(path, std::move(*file), std::move(*header), mapping);
+  std::span mapping(static_cast<const std::byte *>(address), file.size());
+  return SafetensorsFile(path, std::move(file), std::move(header), mapping);
 }
 
 SafetensorsFile::SafetensorsFile(SafetensorsFile &&other) noexcept
@@ -64,8 +60,8 @@ Result<void> SafetensorsFile::verifyUnchanged() const {
     return tl::unexpected(errnoError(filePath, "stat", errno));
   const timespec &before = file.status.st_mtim;
   if (now.st_size != file.status.st_size)
-    return fail(printable(filePath.native()) + ": changed while it was open: it had " + std::to_string(file.status.st_size) +
-                " bytes and now has " + std::to_string(now.st_size));
+    return fail(fmt::format("{}: changed while it was open: it had {} bytes and now has {}", printable(filePath.native()),
+                            file.status.st_size, now.st_size));
   if (now.st_mtim.tv_sec != before.tv_sec || now.st_mtim.tv_nsec != before.tv_nsec)
     return fail(printable(filePath.native()) + ": was written to while it was open");
   return {};

@@ -8,10 +8,10 @@
 #ifndef QUANT_RUNTIME_CHECKPOINT_SAFETENSORS_H
 #define QUANT_RUNTIME_CHECKPOINT_SAFETENSORS_H
 
-#include "runtime/abi/result.h"
 #include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/header.h"
 #include "runtime/checkpoint/lost_pages.h"
+#include "runtime/support/result.h"
 
 #include <cstddef>
 #include <filesystem>
@@ -27,8 +27,8 @@ namespace quant::checkpoint {
 /// TensorInfo and every span valid, destroying it unmaps the data.
 ///
 /// The file must not be changed while it is open: a truncated one raises SIGBUS at the next touch of a lost page (see
-/// exitOnLostPages()), an overwritten one shows new bytes. Replacing it by rename, as our writer does, is safe: the mapping keeps the old file.
-/// verifyUnchanged() tells after the fact.
+/// exitOnLostPages()), an overwritten one shows new bytes. Replacing it by rename, as our writer does, is safe: the mapping keeps
+/// the old file. verifyUnchanged() tells after the fact.
 class SafetensorsFile {
 public:
   /// Opens a regular file, through symlinks. Errors begin with the path.

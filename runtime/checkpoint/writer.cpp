@@ -7,8 +7,9 @@
 
 #include "runtime/checkpoint/writer.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <atomic>
@@ -63,18 +64,15 @@ static Result<std::string> printHeader(const std::vector<TensorInfo> &tensors,
                                        const std::map<std::string, std::string> &metadata) {
   std::string text = "{";
   if (!metadata.empty()) {
-    auto json = jsonMetadata(metadata);
-    if (!json)
-      return json;
-    text += "\"__metadata__\":" + *json;
+    QUANT_TRY_ASSIGN(auto json, jsonMetadata(metadata));
+    text += "\"__metadata__\":" + json;
   }
   for (const TensorInfo &tensor : tensors) {
     auto name = jsonString(tensor.name);
     if (!name)
       return tl::unexpected(name.error().in("tensor name"));
-    text += (text.size() > 1 ? "," : "") + *name + ":{\"dtype\":\"" + std::string(safetensorsName(tensor.dtype)) +
-            "\",\"shape\":" + Json(tensor.shape).dump() + ",\"data_offsets\":[" + std::to_string(tensor.begin) + "," +
-            std::to_string(tensor.end) + "]}";
+    text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":{},\"data_offsets\":[{},{}]}}", text.size() > 1 ? "," : "", *name,
+                        safetensorsName(tensor.dtype), Json(tensor.shape).dump(), tensor.begin, tensor.end);
   }
   text += '}';
   text.append((8 - text.size() % 8) % 8, ' ');
@@ -98,18 +96,14 @@ Result<SafetensorsWriter> SafetensorsWriter::create(const std::filesystem::path 
   auto header = parseHeader(std::as_bytes(std::span(*text)), fileSize);
   if (!header)
     return tl::unexpected(header.error().in(where));
-  auto file = AtomicFile::create(path);
-  if (!file)
-    return tl::unexpected(file.error());
-  if (auto reserved = file->reserve(fileSize); !reserved)
-    return tl::unexpected(reserved.error());
-  if (auto put = file->writeAt(std::as_bytes(std::span(*text)), 0); !put)
-    return tl::unexpected(put.error());
-  return SafetensorsWriter(path, std::move(*file), std::move(*header));
+  QUANT_TRY_ASSIGN(auto file, AtomicFile::create(path));
+  QUANT_TRY(file.reserve(fileSize));
+  QUANT_TRY(file.writeAt(std::as_bytes(std::span(*text)), 0));
+  return SafetensorsWriter(path, std::move(file), std::move(*header));
 }
 
 Result<void> SafetensorsWriter::append(std::string_view name, std::span<const std::byte> bytes) {
-  auto context = [&] { return printable(path.native()) + ": tensor " + quote(name); };
+  auto context = [&] { return fmt::format("{}: tensor {}", printable(path.native()), quote(name)); };
   if (!file.isOpen())
     return fail(context() + ": bytes come after the file was finished");
   const TensorInfo *tensor = header.find(name);
@@ -117,26 +111,22 @@ Result<void> SafetensorsWriter::append(std::string_view name, std::span<const st
     return fail(context() + " was not declared");
   uint64_t &done = written[static_cast<size_t>(tensor - header.tensors.data())];
   if (bytes.size() > tensor->bytes() - done)
-    return fail(context() + " takes " + std::to_string(tensor->bytes()) + " bytes, given " + std::to_string(done) + " and then " +
-                std::to_string(bytes.size()));
-  if (auto put = file.writeAt(bytes, header.dataBegin + tensor->begin + done); !put)
-    return put;
+    return fail(fmt::format("{} takes {} bytes, given {} and then {}", context(), tensor->bytes(), done, bytes.size()));
+  QUANT_TRY(file.writeAt(bytes, header.dataBegin + tensor->begin + done));
   done += bytes.size();
   return {};
 }
 
 Result<void> SafetensorsWriter::writeAt(std::string_view name, uint64_t offset, std::span<const std::byte> bytes) {
-  auto context = [&] { return printable(path.native()) + ": tensor " + quote(name); };
+  auto context = [&] { return fmt::format("{}: tensor {}", printable(path.native()), quote(name)); };
   if (!file.isOpen())
     return fail(context() + ": bytes come after the file was finished");
   const TensorInfo *tensor = header.find(name);
   if (!tensor)
     return fail(context() + " was not declared");
   if (offset > tensor->bytes() || bytes.size() > tensor->bytes() - offset)
-    return fail(context() + " takes " + std::to_string(tensor->bytes()) + " bytes, given " + std::to_string(bytes.size()) +
-                " at byte " + std::to_string(offset));
-  if (auto put = file.writeAt(bytes, header.dataBegin + tensor->begin + offset); !put)
-    return put;
+    return fail(fmt::format("{} takes {} bytes, given {} at byte {}", context(), tensor->bytes(), bytes.size(), offset));
+  QUANT_TRY(file.writeAt(bytes, header.dataBegin + tensor->begin + offset));
   std::atomic_ref(written[static_cast<size_t>(tensor - header.tensors.data())]) += bytes.size();
   return {};
 }
@@ -146,20 +136,16 @@ Result<void> SafetensorsWriter::finish() {
     return fail(printable(path.native()) + ": is finished already");
   for (size_t i = 0; i < written.size(); ++i)
     if (written[i] != header.tensors[i].bytes())
-      return fail(printable(path.native()) + ": tensor " + quote(header.tensors[i].name) + " takes " +
-                  std::to_string(header.tensors[i].bytes()) + " bytes, given only " + std::to_string(written[i]));
+      return fail(fmt::format("{}: tensor {} takes {} bytes, given only {}", printable(path.native()),
+                              quote(header.tensors[i].name), header.tensors[i].bytes(), written[i]));
   return file.commit();
 }
 
 Result<void> writeFileAtomically(const std::filesystem::path &path, std::span<const std::byte> bytes) {
-  auto file = AtomicFile::create(path);
-  if (!file)
-    return tl::unexpected(file.error());
-  if (auto reserved = file->reserve(bytes.size()); !reserved)
-    return reserved;
-  if (auto put = file->writeAt(bytes, 0); !put)
-    return put;
-  return file->commit();
+  QUANT_TRY_ASSIGN(auto file, AtomicFile::create(path));
+  QUANT_TRY(file.reserve(bytes.size()));
+  QUANT_TRY(file.writeAt(bytes, 0));
+  return file.commit();
 }
 
 Result<void> writeFileAtomically(const std::filesystem::path &path, std::string_view text) {
@@ -170,8 +156,8 @@ Result<void> writeIndex(const std::filesystem::path &dir, const WeightMap &weigh
   std::filesystem::path path = dir / indexFileName;
   for (const auto &[tensor, file] : weights)
     if (!isPlainFileName(file))
-      return fail(printable(path.native()) + ": tensor " + quote(tensor) + " is in " + quote(file) +
-                  ", which is not a plain file name");
+      return fail(fmt::format("{}: tensor {} is in {}, which is not a plain file name", printable(path.native()), quote(tensor),
+                              quote(file)));
   std::string text;
   try {
     text = Json{{"metadata", {{"total_size", totalSize}}}, {"weight_map", weights}}.dump(2) + "\n";

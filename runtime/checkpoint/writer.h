@@ -8,10 +8,10 @@
 #ifndef QUANT_RUNTIME_CHECKPOINT_WRITER_H
 #define QUANT_RUNTIME_CHECKPOINT_WRITER_H
 
-#include "runtime/abi/result.h"
 #include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/header.h"
 #include "runtime/checkpoint/index.h"
+#include "runtime/support/result.h"
 
 #include <cstddef>
 #include <cstdint>

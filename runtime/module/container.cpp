@@ -6,9 +6,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/module/container.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
 #include "runtime/abi/module_format.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>
@@ -22,20 +24,18 @@ static bool allZero(Bytes bytes) {
 static Result<abi::ModuleHeader> parseHeader(Bytes file) {
   abi::ModuleHeader header;
   if (file.size() < sizeof header)
-    return fail("the file has " + std::to_string(file.size()) + " bytes, too few for a module's header of 64");
+    return fail(fmt::format("the file has {} bytes, too few for a module's header of 64", file.size()));
   std::memcpy(&header, file.data(), sizeof header);
   if (std::memcmp(header.magic, abi::kMagic, sizeof header.magic) != 0)
     return fail("not a module: the file does not begin with 'QMOD'");
   if (header.version != abi::kContainerVersion)
-    return fail("container version " + std::to_string(header.version) + ", this runtime reads version " +
-                std::to_string(abi::kContainerVersion));
+    return fail(fmt::format("container version {}, this runtime reads version {}", header.version, abi::kContainerVersion));
   if (header.fileBytes != file.size())
-    return fail("the header says " + std::to_string(header.fileBytes) + " bytes, the file has " + std::to_string(file.size()) +
-                ": truncated or damaged");
+    return fail(fmt::format("the header says {} bytes, the file has {}: truncated or damaged", header.fileBytes, file.size()));
   if (header.zero != 0 || !allZero(std::as_bytes(std::span(header.reserved))))
     return fail("reserved header fields are not zero");
   if (header.sectionCount > abi::kMaxSections)
-    return fail(std::to_string(header.sectionCount) + " sections, at most " + std::to_string(abi::kMaxSections) + " are allowed");
+    return fail(fmt::format("{} sections, at most {} are allowed", header.sectionCount, abi::kMaxSections));
   if (sizeof header + header.sectionCount * sizeof(abi::SectionEntry) > file.size())
     return fail("the section table does not fit the file");
   return header;
@@ -44,13 +44,11 @@ static Result<abi::ModuleHeader> parseHeader(Bytes file) {
 /// The section of one table entry; `end` is where the one before it ended, and is moved on.
 static Result<Bytes> parseSection(Bytes file, const abi::SectionEntry &entry, size_t &end) {
   if (entry.offset % abi::kSectionAlignment != 0)
-    return fail("offset " + std::to_string(entry.offset) + " is not a multiple of " + std::to_string(abi::kSectionAlignment));
+    return fail(fmt::format("offset {} is not a multiple of {}", entry.offset, abi::kSectionAlignment));
   if (entry.offset > file.size() || entry.bytes > file.size() - entry.offset)
-    return fail("offset " + std::to_string(entry.offset) + " with " + std::to_string(entry.bytes) + " bytes leaves the file of " +
-                std::to_string(file.size()));
+    return fail(fmt::format("offset {} with {} bytes leaves the file of {}", entry.offset, entry.bytes, file.size()));
   if (entry.offset < end)
-    return fail("offset " + std::to_string(entry.offset) + " overlaps what comes before it, which ends at " +
-                std::to_string(end));
+    return fail(fmt::format("offset {} overlaps what comes before it, which ends at {}", entry.offset, end));
   if (!allZero(file.subspan(end, entry.offset - end)))
     return fail("the padding before it is not zero");
   Bytes section = file.subspan(entry.offset, entry.bytes);
@@ -61,20 +59,18 @@ static Result<Bytes> parseSection(Bytes file, const abi::SectionEntry &entry, si
 }
 
 Result<Sections> parseContainer(Bytes file) {
-  Result<abi::ModuleHeader> header = parseHeader(file);
-  if (!header)
-    return tl::unexpected(header.error());
-  Bytes table = file.subspan(sizeof *header, header->sectionCount * sizeof(abi::SectionEntry));
-  if (abi::fnv1a(table.data(), table.size()) != header->tableFnv1a)
+  QUANT_TRY_ASSIGN(abi::ModuleHeader header, parseHeader(file));
+  Bytes table = file.subspan(sizeof header, header.sectionCount * sizeof(abi::SectionEntry));
+  if (abi::fnv1a(table.data(), table.size()) != header.tableFnv1a)
     return fail("the section table does not have the hash that the header says: the file is damaged");
 
   Sections sections;
-  size_t end = sizeof *header + table.size();
-  for (uint32_t i = 0; i < header->sectionCount; ++i) {
+  size_t end = sizeof header + table.size();
+  for (uint32_t i = 0; i < header.sectionCount; ++i) {
     abi::SectionEntry entry;
     std::memcpy(&entry, table.data() + i * sizeof entry, sizeof entry);
     std::string name(entry.name, strnlen(entry.name, sizeof entry.name));
-    std::string where = "section " + std::to_string(i) + " " + checkpoint::quote(name);
+    std::string where = fmt::format("section {} {}", i, quote(name));
     if (name.empty() || name.size() == sizeof entry.name)
       return fail(where + ": the name is empty or not NUL-terminated");
     Result<Bytes> section = parseSection(file, entry, end);
@@ -84,7 +80,7 @@ Result<Sections> parseContainer(Bytes file) {
       return fail(where + ": the name stands twice in the section table");
   }
   if (end != file.size())
-    return fail("the last section ends at " + std::to_string(end) + ", the file at " + std::to_string(file.size()));
+    return fail(fmt::format("the last section ends at {}, the file at {}", end, file.size()));
   return sections;
 }
 

@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_MODULE_CONTAINER_H
 #define QUANT_RUNTIME_MODULE_CONTAINER_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstddef>
 #include <map>

@@ -6,9 +6,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/abi/module_format.h"
-#include "runtime/checkpoint/text.h"
 #include "runtime/module/module_parts.h"
 #include "runtime/module/object_reader.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>
@@ -28,7 +30,7 @@ static Access parseAccess(ObjectReader &reader) {
   const auto *it = std::ranges::find(kNames, name);
   if (it != kNames.end())
     return static_cast<Access>(it - kNames.begin());
-  reader.report("'access' is " + checkpoint::quote(name) + ", not read, write or readwrite");
+  reader.report("'access' is " + quote(name) + ", not read, write or readwrite");
   return Access::Read;
 }
 
@@ -39,7 +41,7 @@ static KernelOperand parseKernelOperand(const json &json, const std::string &whe
   if (std::optional<DType> known = dtypeFromName(dtype))
     operand.dtype = *known;
   else
-    reader.report("unknown dtype " + checkpoint::quote(dtype));
+    reader.report("unknown dtype " + quote(dtype));
   operand.access = parseAccess(reader);
   if (reader.has("count"))
     operand.count = reader.integer("count", 1, INT32_MAX);
@@ -90,7 +92,7 @@ static void parseLaunches(ObjectReader &reader, Kernel &kernel, std::optional<Er
   }
   const auto &variants = reader.array("variants");
   for (size_t i = 0; i < variants.size() && !error; ++i)
-    kernel.variants.push_back(parseVariant(variants[i], reader.where() + ": variant " + std::to_string(i), error));
+    kernel.variants.push_back(parseVariant(variants[i], fmt::format("{}: variant {}", reader.where(), i), error));
   if (variants.empty())
     reader.report("'variants' is empty");
 }
@@ -105,9 +107,9 @@ static Kernel parseKernel(const json &json, const std::string &where, bool isHos
     parseLaunches(reader, kernel, error);
   const auto &operands = reader.array("operands");
   if (operands.size() > kMaxOperands)
-    reader.report(std::to_string(operands.size()) + " operands, at most " + std::to_string(kMaxOperands) + " are allowed");
+    reader.report(fmt::format("{} operands, at most {} are allowed", operands.size(), kMaxOperands));
   for (size_t i = 0; i < operands.size() && !error; ++i)
-    kernel.operands.push_back(parseKernelOperand(operands[i], where + ": operand " + std::to_string(i), error));
+    kernel.operands.push_back(parseKernelOperand(operands[i], fmt::format("{}: operand {}", where, i), error));
   reader.finish();
   return kernel;
 }
@@ -131,7 +133,7 @@ static CodeObject parseObject(const json &json, const std::string &where, bool i
   if (auto section = sections.find(object.section); section != sections.end())
     object.image = section->second;
   else
-    reader.report("there is no section " + checkpoint::quote(object.section));
+    reader.report("there is no section " + quote(object.section));
   if (!isHost) {
     reader.finish();
     return object;
@@ -140,8 +142,7 @@ static CodeObject parseObject(const json &json, const std::string &where, bool i
   auto imageBytes = static_cast<int64_t>(object.image.size());
   object.textOffset = reader.integer("text_offset", 0, imageBytes);
   if (object.textOffset % static_cast<int64_t>(abi::kSectionAlignment) != 0)
-    reader.report("'text_offset' " + std::to_string(object.textOffset) + " is not a multiple of " +
-                  std::to_string(abi::kSectionAlignment));
+    reader.report(fmt::format("'text_offset' {} is not a multiple of {}", object.textOffset, abi::kSectionAlignment));
   object.textBytes = reader.integer("text_bytes", 1, std::max<int64_t>(1, imageBytes - object.textOffset));
   parseEntries(reader, kernels, object, error);
   reader.finish();
@@ -153,7 +154,7 @@ static void checkUnique(const std::vector<std::string> &names, const std::string
   std::set<std::string_view> seen;
   for (const std::string &name : names)
     if (name.empty() || !seen.insert(name).second)
-      return reader.report(what + " " + checkpoint::quote(name) + " is empty or stands twice");
+      return reader.report(fmt::format("{} {} is empty or stands twice", what, quote(name)));
 }
 
 /// What can be listed of a target that this runtime does not run.
@@ -163,7 +164,7 @@ static Target parseOtherTarget(ObjectReader &reader, std::string name, std::opti
   const json &objects = reader.array("objects");
   for (size_t i = 0; i < objects.size() && !error; ++i) {
     CodeObject object;
-    object.isa = ObjectReader(objects[i], reader.where() + ": object " + std::to_string(i), error).text("isa");
+    object.isa = ObjectReader(objects[i], fmt::format("{}: object {}", reader.where(), i), error).text("isa");
     target.objects.push_back(std::move(object));
   }
   return target;
@@ -179,7 +180,7 @@ static Target parseTarget(const json &json, const std::string &where, const Sect
   std::vector<std::string> names;
   const auto &kernels = reader.array("kernels");
   for (size_t i = 0; i < kernels.size() && !error; ++i) {
-    target.kernels.push_back(parseKernel(kernels[i], where + ": kernel " + std::to_string(i), isHost, error));
+    target.kernels.push_back(parseKernel(kernels[i], fmt::format("{}: kernel {}", where, i), isHost, error));
     names.push_back(target.kernels.back().name);
   }
   checkUnique(names, "kernel", reader);
@@ -187,7 +188,7 @@ static Target parseTarget(const json &json, const std::string &where, const Sect
   const auto &objects = reader.array("objects");
   for (size_t i = 0; i < objects.size() && !error; ++i) {
     target.objects.push_back(
-        parseObject(objects[i], where + ": object " + std::to_string(i), isHost, target.kernels, sections, error));
+        parseObject(objects[i], fmt::format("{}: object {}", where, i), isHost, target.kernels, sections, error));
     names.push_back(target.objects.back().isa);
   }
   checkUnique(names, "isa", reader);
@@ -206,19 +207,17 @@ static Target parseTarget(const json &json, const std::string &where, const Sect
 }
 
 Result<Module> parseManifest(const Sections &sections) {
-  Result<json> manifest = parseJsonSection(sections, "manifest.json");
-  if (!manifest)
-    return tl::unexpected(manifest.error());
+  QUANT_TRY_ASSIGN(json manifest, parseJsonSection(sections, "manifest.json"));
   std::optional<Error> error;
   Module module;
-  ObjectReader reader(*manifest, "manifest.json", error);
+  ObjectReader reader(manifest, "manifest.json", error);
   reader.integer("format", abi::kFormatVersion, abi::kFormatVersion);
   module.producer = reader.text("producer");
   module.modelConfig = reader.any("model").dump(-1, ' ', false, json::error_handler_t::replace);
   const json &targets = reader.array("targets");
   std::vector<std::string> names;
   for (size_t i = 0; i < targets.size() && !error; ++i) {
-    module.targets.push_back(parseTarget(targets[i], "manifest.json: target " + std::to_string(i), sections, error));
+    module.targets.push_back(parseTarget(targets[i], fmt::format("manifest.json: target {}", i), sections, error));
     names.push_back(module.targets.back().name);
   }
   checkUnique(names, "target", reader);

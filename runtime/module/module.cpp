@@ -9,6 +9,8 @@
 #include "runtime/checkpoint/file.h"
 #include "runtime/module/module_parts.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <sys/mman.h>
@@ -30,7 +32,7 @@ Result<Module> parseModule(Bytes bytes, const std::string &name) {
   module->path = name;
   for (const Target &target : module->targets)
     if (Result<void> verified = verifyTarget(target); !verified)
-      return tl::unexpected(verified.error().in(name + ": program of target '" + target.name + "'"));
+      return tl::unexpected(verified.error().in(fmt::format("{}: program of target '{}'", name, target.name)));
   return module;
 }
 
@@ -51,25 +53,21 @@ struct FileMapping {
 } // namespace
 
 static Result<std::shared_ptr<FileMapping>> mapFile(const std::string &path) {
-  Result<checkpoint::OpenFile> file = checkpoint::openRegularFile(path);
-  if (!file)
-    return tl::unexpected(file.error());
-  if (file->size() == 0)
+  QUANT_TRY_ASSIGN(checkpoint::OpenFile file, checkpoint::openRegularFile(path));
+  if (file.size() == 0)
     return fail(path + ": the file is empty");
-  auto mapping = std::make_shared<FileMapping>(file->fd.get(), file->size());
+  auto mapping = std::make_shared<FileMapping>(file.fd.get(), file.size());
   if (mapping->data == MAP_FAILED)
     return tl::unexpected(checkpoint::errnoError(path, "map", errno));
   return mapping;
 }
 
 Result<Module> openModule(const std::string &path) {
-  Result<std::shared_ptr<FileMapping>> mapping = mapFile(path);
-  if (!mapping)
-    return tl::unexpected(mapping.error());
-  const FileMapping &file = **mapping;
+  QUANT_TRY_ASSIGN(std::shared_ptr<FileMapping> mapping, mapFile(path));
+  const FileMapping &file = *mapping;
   Result<Module> module = parseModule(Bytes(static_cast<const std::byte *>(file.data), file.bytes), path);
   if (module)
-    module->storage = *mapping;
+    module->storage = mapping;
   return module;
 }
 

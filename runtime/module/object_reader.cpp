@@ -6,7 +6,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/module/object_reader.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 
@@ -49,8 +51,8 @@ int64_t ObjectReader::integer(const char *key, int64_t min, int64_t max) {
   int64_t number = !fits ? min : asUnsigned ? static_cast<int64_t>(*asUnsigned) : *asSigned;
   if (fits && number >= min && number <= max)
     return number;
-  report("'" + std::string(key) + "' is " + (value.is_number() ? value.dump() : value.type_name()) + ", not an integer from " +
-         std::to_string(min) + " to " + std::to_string(max));
+  report(fmt::format("'{}' is {}, not an integer from {} to {}", key, value.is_number() ? value.dump() : value.type_name(), min,
+                     max));
   return min;
 }
 
@@ -58,7 +60,7 @@ std::string ObjectReader::text(const char *key) {
   const auto *value = any(key).get_ptr<const std::string *>();
   if (value && value->size() <= kMaxTextBytes)
     return *value;
-  report("'" + std::string(key) + "' is not a string of at most " + std::to_string(kMaxTextBytes) + " bytes");
+  report(fmt::format("'{}' is not a string of at most {} bytes", key, kMaxTextBytes));
   return {};
 }
 
@@ -67,8 +69,7 @@ std::vector<std::string> ObjectReader::texts(const char *key) {
   for (const json &item : array(key)) {
     const auto *value = item.get_ptr<const std::string *>();
     if (!value || value->size() > kMaxTextBytes) {
-      report("'" + std::string(key) + "' holds something other than strings of at most " + std::to_string(kMaxTextBytes) +
-             " bytes");
+      report(fmt::format("'{}' holds something other than strings of at most {} bytes", key, kMaxTextBytes));
       return {};
     }
     result.push_back(*value);
@@ -87,7 +88,7 @@ const json &ObjectReader::array(const char *key) {
 void ObjectReader::finish() {
   for (auto it = object->begin(); it != object->end(); ++it)
     if (std::ranges::find(known, it.key()) == known.end())
-      return report("unknown key " + checkpoint::quote(it.key()));
+      return report("unknown key " + quote(it.key()));
 }
 
 } // namespace quant::runtime

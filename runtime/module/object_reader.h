@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_MODULE_OBJECT_READER_H
 #define QUANT_RUNTIME_MODULE_OBJECT_READER_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <nlohmann/json.hpp>
 

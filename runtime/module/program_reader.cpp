@@ -7,9 +7,11 @@
 
 #include "runtime/abi/module_format.h"
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/checkpoint/text.h"
 #include "runtime/module/module_parts.h"
 #include "runtime/module/object_reader.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>
@@ -26,7 +28,7 @@ static constexpr int64_t kMaxGroup = 65536;
 Result<json> parseJsonSection(const Sections &sections, const std::string &name) {
   auto section = sections.find(name);
   if (section == sections.end())
-    return fail("there is no section " + checkpoint::quote(name));
+    return fail("there is no section " + quote(name));
   Bytes bytes = section->second;
   Result<json> parsed = checkpoint::parseJsonStrict({reinterpret_cast<const char *>(bytes.data()), bytes.size()});
   if (!parsed)
@@ -36,14 +38,14 @@ Result<json> parseJsonSection(const Sections &sections, const std::string &name)
 
 Result<Shape> parseShape(const json &json) {
   if (!json.is_array() || json.size() > kMaxRank)
-    return fail("'shape' is not an array of at most " + std::to_string(kMaxRank) + " extents");
+    return fail(fmt::format("'shape' is not an array of at most {} extents", kMaxRank));
   Shape shape;
   for (const auto &item : json) {
     Extent extent;
     if (const auto *name = item.get_ptr<const std::string *>()) {
       extent.dim = abi::dimFromName(*name);
       if (!extent.dim || static_cast<int>(*extent.dim) >= abi::kNumDims)
-        return fail("'shape' names unknown dim " + checkpoint::quote(*name));
+        return fail("'shape' names unknown dim " + quote(*name));
     } else {
       const auto *size = item.get_ptr<const uint64_t *>();
       if (!size || *size == 0 || *size > static_cast<uint64_t>(INT64_MAX))
@@ -62,7 +64,7 @@ static ValueKind parseKind(ObjectReader &reader) {
        {ValueKind::Input, ValueKind::Output, ValueKind::Weight, ValueKind::WeightGroup, ValueKind::Cache, ValueKind::Workspace})
     if (name == kindName(kind))
       return kind;
-  reader.report("unknown kind " + checkpoint::quote(name));
+  reader.report("unknown kind " + quote(name));
   return ValueKind::Workspace;
 }
 
@@ -72,7 +74,7 @@ Layout parseLayout(ObjectReader &reader) {
     return Layout::RowMajor;
   std::string layout = reader.text("layout");
   if (layout != "k_major")
-    reader.report("unknown layout " + checkpoint::quote(layout));
+    reader.report("unknown layout " + quote(layout));
   return Layout::KMajor;
 }
 
@@ -81,7 +83,7 @@ static bool parseRole(ObjectReader &reader) {
     return false;
   std::string role = reader.text("role");
   if (role != "scale")
-    reader.report("unknown role " + checkpoint::quote(role));
+    reader.report("unknown role " + quote(role));
   return true;
 }
 
@@ -94,7 +96,7 @@ static Value parseValue(const json &json, const std::string &where, std::optiona
   if (std::optional<DType> known = dtypeFromName(dtype))
     value.dtype = *known;
   else
-    reader.report("unknown dtype " + checkpoint::quote(dtype));
+    reader.report("unknown dtype " + quote(dtype));
   Result<Shape> shape = parseShape(reader.any("shape"));
   if (shape)
     value.shape = std::move(*shape);
@@ -132,7 +134,7 @@ static Dispatch parseDispatch(const json &json, const std::string &where, const 
   if (auto it = context.kernels.find(kernel); it != context.kernels.end())
     dispatch.kernel = it->second;
   else
-    reader.report("the manifest has no kernel " + checkpoint::quote(kernel));
+    reader.report("the manifest has no kernel " + quote(kernel));
   Result<abi::SizeExpr> grid = abi::SizeExpr::fromJson(reader.any("grid"));
   if (grid)
     dispatch.grid = std::move(*grid);
@@ -141,9 +143,8 @@ static Dispatch parseDispatch(const json &json, const std::string &where, const 
   for (const auto &item : reader.array("operands")) {
     const auto *index = item.get_ptr<const uint64_t *>();
     if (!index || *index >= context.values) {
-      reader.report("operand " + std::to_string(dispatch.operands.size()) + " is value " +
-                    (item.is_number() ? item.dump() : item.type_name()) + ", there are " + std::to_string(context.values) +
-                    " values");
+      reader.report(fmt::format("operand {} is value {}, there are {} values", dispatch.operands.size(),
+                                item.is_number() ? item.dump() : item.type_name(), context.values));
       break;
     }
     dispatch.operands.push_back(static_cast<int>(*index));
@@ -165,12 +166,10 @@ static Limits parseLimits(const json &json, const std::string &where, std::optio
 }
 
 Result<Program> parseProgram(const Sections &sections, const std::string &name, const std::vector<Kernel> &kernels) {
-  Result<json> document = parseJsonSection(sections, name);
-  if (!document)
-    return tl::unexpected(document.error());
+  QUANT_TRY_ASSIGN(json document, parseJsonSection(sections, name));
   std::optional<Error> error;
   Program program;
-  ObjectReader reader(*document, name, error);
+  ObjectReader reader(document, name, error);
   reader.integer("format", abi::kFormatVersion, abi::kFormatVersion);
   if (!std::ranges::equal(reader.texts("dims"), abi::kDimNames))
     reader.report("'dims' is not [\"tokens\", \"position\", \"outputs\", \"context\"]");
@@ -178,14 +177,14 @@ Result<Program> parseProgram(const Sections &sections, const std::string &name, 
   program.workspaceBytes = reader.integer("workspace_bytes", 0, INT64_MAX);
   const json &values = reader.array("values");
   for (size_t i = 0; i < values.size() && !error; ++i)
-    program.values.push_back(parseValue(values[i], name + ": value " + std::to_string(i), error));
+    program.values.push_back(parseValue(values[i], fmt::format("{}: value {}", name, i), error));
 
   DispatchContext context = {.kernels = {}, .values = values.size()};
   for (const Kernel &kernel : kernels)
     context.kernels.emplace(kernel.name, static_cast<int>(context.kernels.size()));
   const json &dispatches = reader.array("dispatches");
   for (size_t i = 0; i < dispatches.size() && !error; ++i)
-    program.dispatches.push_back(parseDispatch(dispatches[i], name + ": dispatch " + std::to_string(i), context, error));
+    program.dispatches.push_back(parseDispatch(dispatches[i], fmt::format("{}: dispatch {}", name, i), context, error));
   reader.finish();
   if (error)
     return tl::unexpected(*error);

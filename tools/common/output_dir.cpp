@@ -9,7 +9,7 @@
 
 #include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/index.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/units.h"
 
 #include <algorithm>
@@ -70,7 +70,7 @@ Result<void> tools::checkRoom(const fs::path &dir, uint64_t bytes, const std::st
 static Result<void> checkNotWritten(const fs::path &dir, const std::vector<fs::path> &entries, const std::string &flag) {
   for (const fs::path &entry : entries)
     if (isTemporary(entry) && checkpoint::isBeingWritten(entry))
-      return fail(dir.string() + ": another process is writing to it (" + checkpoint::quote(entry.filename().native()) +
+      return fail(dir.string() + ": another process is writing to it (" + quote(entry.filename().native()) +
                   "); choose another " + flag);
   return {};
 }

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_COMMON_OUTPUT_DIR_H
 #define QUANT_TOOLS_COMMON_OUTPUT_DIR_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstdint>
 #include <filesystem>

@@ -12,9 +12,9 @@
 #ifndef QUANT_TOOLS_QUANT_BENCH_COMPILEDMATMUL_H
 #define QUANT_TOOLS_QUANT_BENCH_COMPILEDMATMUL_H
 
-#include "runtime/abi/result.h"
-#include "runtime/device/host/code_image.h"
 #include "runtime/device/common/thread_pool.h"
+#include "runtime/device/host/code_image.h"
+#include "runtime/support/result.h"
 
 #include <string>
 

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_BENCH_SIM_H
 #define QUANT_TOOLS_QUANT_BENCH_SIM_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstdint>
 #include <nlohmann/json.hpp>

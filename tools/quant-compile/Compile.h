@@ -9,7 +9,7 @@
 #define QUANT_TOOLS_QUANT_COMPILE_COMPILE_H
 
 #include "dialects/machine/X86.h"
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstdint>
 #include <filesystem>

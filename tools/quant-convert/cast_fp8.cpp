@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/text.h"
-#include "tools/quant-convert/schemes/cast_kernels.h"
+#include "runtime/support/text.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/run_plan.h"
+#include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/scales.h"
 #include "tools/quant-convert/schemes/side_files.h"
 #include "tools/quant-convert/schemes/weight_choice.h"
@@ -21,7 +21,6 @@
 using namespace quant;
 using namespace quant::convert;
 using checkpoint::Checkpoint;
-using checkpoint::quote;
 
 namespace {
 
@@ -76,7 +75,7 @@ static Result<WeightSet> chooseWeights(const Inputs &inputs, const CastFp8Option
     return tl::unexpected(ignored.error());
   for (const std::string &weight : *weights)
     if (!inputs.input.find(weight))
-      return fail(checkpoint::printable(options.input) + ": tensor " + quote(weight) + ", which is to be cast according to " +
+      return fail(printable(options.input) + ": tensor " + quote(weight) + ", which is to be cast according to " +
                   (options.weightsList.empty() ? options.reference : options.weightsList) +
                   ", is in no shard; leave it out with --ignore");
   return weights;

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_COMMAND_H
 #define QUANT_TOOLS_QUANT_CONVERT_COMMAND_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <functional>
 #include <vector>

@@ -8,8 +8,8 @@
 #include "tools/quant-convert/check/compare.h"
 
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/checkpoint/text.h"
 #include "runtime/checkpoint/writer.h"
+#include "runtime/support/text.h"
 #include "tools/common/parallel.h"
 #include "tools/common/progress.h"
 #include "tools/common/tensor_name.h"
@@ -25,8 +25,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
-using checkpoint::quote;
 using nlohmann::json;
 
 //===----------------------------------------------------------------------===//

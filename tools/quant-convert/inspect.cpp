@@ -8,7 +8,7 @@
 #include "tools/quant-convert/check/inspect.h"
 
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/tensor_name.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/schemes/dequantize.h"
@@ -23,7 +23,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
 using nlohmann::json;
 using tools::TensorSource;
 
@@ -170,7 +169,7 @@ static Result<void> runInspect(const InspectOptions &options) {
     return {};
   const Problem &first = *std::ranges::find_if(inspection.problems, &Problem::error);
   return fail(printable(options.path) + ": the checkpoint is broken: " + (first.tensor.empty() ? "" : "tensor ") +
-              (first.tensor.empty() ? "" : checkpoint::quote(first.tensor) + " ") + first.message +
+              (first.tensor.empty() ? "" : quote(first.tensor) + " ") + first.message +
               (errors > 1 ? "; and " + std::to_string(errors - 1) + " more" : ""));
 }
 

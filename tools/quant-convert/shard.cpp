@@ -5,12 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
+#include "tools/quant-convert/run_plan.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/schemes/parallel_layout.h"
-#include "tools/quant-convert/run_plan.h"
 #include "tools/quant-convert/schemes/scales.h"
 #include "tools/quant-convert/schemes/side_files.h"
 
@@ -71,8 +71,8 @@ static Result<void> readConfig(const Checkpoint &input, const ShardOptions &opti
     result.quantize.scaleFmt = models::ScaleFmt::UE8M0;
   auto experts = integerIn(**config, "n_routed_experts");
   if (experts && *experts != options.experts)
-    return fail(checkpoint::printable((input.dir() / "config.json").native()) + ": n_routed_experts is " +
-                std::to_string(*experts) + ", --n-experts says " + std::to_string(options.experts));
+    return fail(printable((input.dir() / "config.json").native()) + ": n_routed_experts is " + std::to_string(*experts) +
+                ", --n-experts says " + std::to_string(options.experts));
   return {};
 }
 
@@ -165,7 +165,7 @@ static Result<void> checkPair(const Checkpoint &input, const Tensor &tensor, Sha
 static Result<void> addTensor(const Checkpoint &input, const Tensor &tensor, bool requantize, ShardPlan &plan) {
   auto placed = place(tensor.info->name, plan.layout);
   if (!placed)
-    return tl::unexpected(placed.error().in(checkpoint::printable(tensor.file->path().native())));
+    return tl::unexpected(placed.error().in(printable(tensor.file->path().native())));
   if (!*placed) {
     ++plan.dropped;
     return {};

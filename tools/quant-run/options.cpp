@@ -8,7 +8,7 @@
 #include "tools/quant-run/options.h"
 
 #include "runtime/api/quant.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
 #include <CLI/CLI.hpp>
 
@@ -100,7 +100,7 @@ static Result<std::vector<int32_t>> parseTokens(std::string_view text) {
     int32_t token = 0;
     auto [rest, error] = std::from_chars(word.data(), word.data() + word.size(), token);
     if (error != std::errc() || rest != word.data() + word.size())
-      return fail("token " + std::to_string(tokens.size()) + ": " + checkpoint::quote(word) + " is not an integer of 32 bits");
+      return fail("token " + std::to_string(tokens.size()) + ": " + quote(word) + " is not an integer of 32 bits");
     tokens.push_back(token);
     begin = text.find_first_not_of(kSeparators, end);
   }
@@ -117,7 +117,7 @@ Result<std::vector<int32_t>> readTokens(const std::string &argument) {
     return parseTokens(argument);
   std::ifstream file(argument.substr(1));
   if (!file)
-    return fail("cannot read " + checkpoint::quote(argument.substr(1)));
+    return fail("cannot read " + quote(argument.substr(1)));
   return parseTokens(std::string(Chars(file), Chars()));
 }
 

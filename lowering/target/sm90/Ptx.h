@@ -8,7 +8,7 @@
 #ifndef QUANT_LOWERING_TARGET_SM90_PTX_H
 #define QUANT_LOWERING_TARGET_SM90_PTX_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstdint>
 #include <optional>
@@ -61,8 +61,8 @@ struct PtxText {
   std::string ptx, ir;
 };
 
-/// PTX for sm_90a of all kernels (hopper.kernel, and llvm.func with nvvm.kernel) in the module, which is left as it is. Runs in process, needs no
-/// CUDA toolkit. The PTX version is 8.0, the first with wgmma, so that every driver since CUDA 12.0 takes it.
+/// PTX for sm_90a of all kernels (hopper.kernel, and llvm.func with nvvm.kernel) in the module, which is left as it is. Runs in
+/// process, needs no CUDA toolkit. The PTX version is 8.0, the first with wgmma, so that every driver since CUDA 12.0 takes it.
 /// With `irName` each instruction's .loc names its op's line in a file of that name, whose text comes along: what the module
 /// looks like in the hopper dialect.
 Result<PtxText> compileToPtx(mlir::gpu::GPUModuleOp gpuModule, const std::string &irName = {});

@@ -7,6 +7,8 @@
 
 #include "runtime/device/common/memory.h"
 
+#include <fmt/core.h>
+
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
@@ -20,7 +22,7 @@ Result<Memory> Memory::allocate(int64_t bytes, const char *what) {
   auto length = static_cast<size_t>(bytes);
   void *base = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED)
-    return fail("cannot reserve " + std::to_string(bytes) + " bytes for the " + what + ": " + std::strerror(errno));
+    return fail(fmt::format("cannot reserve {} bytes for the {}: {}", bytes, what, std::strerror(errno)));
   memory.base = static_cast<std::byte *>(base);
   memory.length = length;
   return memory;

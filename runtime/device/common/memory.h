@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_DEVICE_COMMON_MEMORY_H
 #define QUANT_RUNTIME_DEVICE_COMMON_MEMORY_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -7,7 +7,7 @@
 
 #include "runtime/device/common/scales.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
 #include <atomic>
 #include <bit>
@@ -99,12 +99,12 @@ static std::string blockText(const std::vector<int64_t> &shape, size_t index) {
 static Error badScale(const Checkpoint::Tensor &tensor) {
   size_t index = firstBad(tensor);
   if (index == kNone)
-    return {checkpoint::printable(tensor.file->path().native()) + ": was written to while its scales were checked"};
+    return {printable(tensor.file->path().native()) + ": was written to while its scales were checked"};
   double value = valueAt(tensor, index);
   char text[32];
   std::snprintf(text, sizeof text, "%.9g", value);
-  return {"tensor " + checkpoint::quote(tensor.info->name) + " in " + checkpoint::printable(tensor.file->path().native()) +
-          ": the scale of block " + blockText(tensor.info->shape, index) + " is " + (std::isnan(value) ? "NaN" : text) +
+  return {"tensor " + quote(tensor.info->name) + " in " + printable(tensor.file->path().native()) + ": the scale of block " +
+          blockText(tensor.info->shape, index) + " is " + (std::isnan(value) ? "NaN" : text) +
           ", scales are finite and not negative; is the file damaged?"};
 }
 

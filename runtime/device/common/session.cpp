@@ -7,13 +7,14 @@
 
 #include "runtime/device/common/session.h"
 
+#include <fmt/core.h>
+
 namespace quant::runtime {
 
 Result<int64_t> contextRows(const Program &program, const SessionOptions &options) {
   int64_t limit = program.limits.context, rows = options.context == 0 ? limit : options.context;
   if (rows < 1 || rows > limit)
-    return fail("context of " + std::to_string(options.context) + " rows asked for, the module allows 1 to " +
-                std::to_string(limit));
+    return fail(fmt::format("context of {} rows asked for, the module allows 1 to {}", options.context, limit));
   return rows;
 }
 
@@ -27,8 +28,7 @@ Result<void> checkDims(const Program &program, int64_t rows, const Dims &dims) {
     auto dim = static_cast<abi::Dim>(i);
     auto [low, high] = *allowed[dim];
     if (dims[i] < low || dims[i] > high)
-      return fail(std::string(nameOf(dim)) + " is " + std::to_string(dims[i]) + ", not " + std::to_string(low) + " to " +
-                  std::to_string(high));
+      return fail(fmt::format("{} is {}, not {} to {}", nameOf(dim), dims[i], low, high));
   }
   return {};
 }

@@ -7,6 +7,8 @@
 
 #include "runtime/device/common/thread_pool.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <chrono>
 #include <immintrin.h>
@@ -56,14 +58,14 @@ static bool hasUnclaimed(uint64_t ticket) { return static_cast<uint32_t>(ticket)
 
 Result<std::unique_ptr<ThreadPool>> ThreadPool::create(int threads) {
   if (threads < 1 || threads > kMaxThreads)
-    return fail(std::to_string(threads) + " threads asked for, not 1 to " + std::to_string(kMaxThreads));
+    return fail(fmt::format("{} threads asked for, not 1 to {}", threads, kMaxThreads));
   std::unique_ptr<ThreadPool> pool(new ThreadPool);
   pool->workers.reserve(static_cast<size_t>(threads) - 1);
   try {
     for (int worker = 1; worker < threads; ++worker)
       pool->workers.emplace_back([raw = pool.get(), worker] { raw->workerLoop(worker); });
   } catch (const std::system_error &error) {
-    return fail("cannot start " + std::to_string(threads) + " threads: " + error.what());
+    return fail(fmt::format("cannot start {} threads: {}", threads, error.what()));
   }
   return pool;
 }

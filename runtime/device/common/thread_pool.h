@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_DEVICE_COMMON_THREAD_POOL_H
 #define QUANT_RUNTIME_DEVICE_COMMON_THREAD_POOL_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <atomic>
 #include <cstdint>

@@ -7,7 +7,9 @@
 
 #include "runtime/device/common/weights.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <sstream>
@@ -25,7 +27,7 @@ static std::string typeText(const Shape &shape, DType dtype) {
 static std::string typeText(const checkpoint::TensorInfo &info) {
   std::string text;
   for (int64_t extent : info.shape)
-    text += std::to_string(extent) + "x";
+    text += fmt::format("{}x", extent);
   return text + std::string(mlirName(info.dtype));
 }
 
@@ -38,20 +40,20 @@ static std::string scaleHint(const std::string &name, const Checkpoint &checkpoi
     if (!name.ends_with(suffix))
       continue;
     std::string weight = name.substr(0, name.size() - suffix.size());
-    std::string hint = "; it holds the scales of " + checkpoint::quote(weight) +
-                       ", which DeepSeek names '*.weight_scale_inv' and " + "compressed-tensors '*.weight_scale'";
+    std::string hint = "; it holds the scales of " + quote(weight) + ", which DeepSeek names '*.weight_scale_inv' and " +
+                       "compressed-tensors '*.weight_scale'";
     for (std::string_view other : kScaleSuffixes)
       if (checkpoint.find(weight + std::string(other)))
-        return hint + ": the checkpoint has " + checkpoint::quote(weight + std::string(other));
+        return fmt::format("{}: the checkpoint has {}", hint, quote(weight + std::string(other)));
     return hint + (checkpoint.find(weight) ? ": the checkpoint has the weight without any" : "");
   }
   return "";
 }
 
 static Error missingError(const std::vector<std::string> &names, const Checkpoint &checkpoint) {
-  std::string text = "tensor " + checkpoint::quote(names[0]);
+  std::string text = "tensor " + quote(names[0]);
   for (size_t i = 1; i < names.size(); ++i)
-    text += " or " + checkpoint::quote(names[i]);
+    text += " or " + quote(names[i]);
   return {text + " is not in checkpoint " + checkpoint.dir().string() + scaleHint(names[0], checkpoint)};
 }
 
@@ -66,8 +68,8 @@ static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::stri
   const checkpoint::TensorInfo &info = *tensor->info;
   bool sameShape = std::ranges::equal(info.shape, value.shape, {}, {}, &Extent::size);
   if (!sameShape || mlirName(info.dtype) != mlirName(value.dtype))
-    return fail("tensor " + checkpoint::quote(info.name) + " in " + tensor->file->path().string() + " is " + typeText(info) +
-                ", the module expects " + typeText(value.shape, value.dtype) + "; was it compiled for another checkpoint?");
+    return fail(fmt::format("tensor {} in {} is {}, the module expects {}; was it compiled for another checkpoint?",
+                            quote(info.name), tensor->file->path().string(), typeText(info), typeText(value.shape, value.dtype)));
   return tensor;
 }
 
@@ -81,10 +83,8 @@ Result<std::vector<const Checkpoint::Tensor *>> findWeights(const Value &value, 
     if (group)
       for (std::string &name : names)
         name.replace(name.find("{}"), 2, std::to_string(i));
-    Result<const Checkpoint::Tensor *> tensor = findTensor(names, value, checkpoint);
-    if (!tensor)
-      return tl::unexpected(tensor.error());
-    result.push_back(*tensor);
+    QUANT_TRY_ASSIGN(const auto *tensor, findTensor(names, value, checkpoint));
+    result.push_back(tensor);
   }
   return result;
 }

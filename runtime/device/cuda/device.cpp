@@ -7,10 +7,12 @@
 
 #include "runtime/device/cuda/device.h"
 
-#include "runtime/checkpoint/text.h"
 #include "runtime/device/cuda/launch.h"
 #include "runtime/device/gpu/kernels.h"
 #include "runtime/device/gpu/session.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -20,8 +22,7 @@ namespace quant::runtime {
 using namespace cuda;
 
 Result<void> CudaDevice::check(const Target &target, const std::string &isa) {
-  if (Result<void> checked = checkKernels(target); !checked)
-    return checked;
+  QUANT_TRY(checkKernels(target));
   std::string names;
   bool has = false;
   for (const CodeObject &object : target.objects) {
@@ -29,18 +30,14 @@ Result<void> CudaDevice::check(const Target &target, const std::string &isa) {
     has |= isa.empty() || object.isa == isa;
   }
   if (!has)
-    return fail("the module has no sm_90a code of isa " + checkpoint::quote(isa) + ", it has " + names);
+    return fail(fmt::format("the module has no sm_90a code of isa {}, it has {}", quote(isa), names));
   return Gpu::find().map([](const Gpu &) {});
 }
 
 Result<std::unique_ptr<GpuDevice>> CudaDevice::create(const Target &target, const SessionOptions &options) {
-  Result<Gpu> gpu = check(target, options.isa).and_then(Gpu::find);
-  if (!gpu)
-    return tl::unexpected(gpu.error());
-  std::unique_ptr<CudaDevice> device(new CudaDevice(*gpu));
-  Result<void> ready = device->open().and_then([&] { return device->loadCode(target, options.isa); });
-  if (!ready)
-    return tl::unexpected(ready.error());
+  QUANT_TRY_ASSIGN(Gpu gpu, check(target, options.isa).and_then(Gpu::find));
+  std::unique_ptr<CudaDevice> device(new CudaDevice(gpu));
+  QUANT_TRY(device->open().and_then([&] { return device->loadCode(target, options.isa); }));
   return device;
 }
 
@@ -59,8 +56,7 @@ CudaDevice::~CudaDevice() {
 Result<void> CudaDevice::enter() { return driver.contextSetCurrent(context); }
 
 Result<void> CudaDevice::open() {
-  if (Result<void> retained = driver.primaryContextRetain(&context, gpu.device); !retained)
-    return retained;
+  QUANT_TRY(driver.primaryContextRetain(&context, gpu.device));
   contextUse = {gpu.device, driver.primaryContextRelease};
   Stream created = nullptr;
   Result<void> made = enter().and_then([&] { return driver.streamCreate(&created, kNonBlocking); });
@@ -84,7 +80,7 @@ Result<void> CudaDevice::loadObject(const CodeObject &object) {
     log[sizeof log - 1] = '\0';
     std::string text = log;
     text.erase(text.find_last_not_of(" \n\t") + 1);
-    return fail(object.section + ": " + done.error().message + (text.empty() ? "" : ": " + text));
+    return fail(fmt::format("{}: {}{}", object.section, done.error().message, text.empty() ? "" : ": " + text));
   }
   module = {loaded, driver.moduleUnload};
   code = &object;
@@ -108,14 +104,14 @@ Result<Function> CudaDevice::functionOf(const abi::LaunchRecipe &recipe) {
   LoadedFunction &known = functions[recipe.kernel];
   if (!known.function)
     if (Result<void> found = driver.moduleGetFunction(&known.function, module.get(), recipe.kernel.c_str()); !found)
-      return tl::unexpected(found.error().in("function " + checkpoint::quote(recipe.kernel) + " of " + code->section));
+      return tl::unexpected(found.error().in(fmt::format("function {} of {}", quote(recipe.kernel), code->section)));
   // Recipes of one function may differ in it, and launches that are prepared keep what they need.
   if (recipe.dynamicSharedBytes <= known.dynamicSharedBytes)
     return known.function;
   Result<void> allowed =
       driver.functionSetAttribute(known.function, kMaxDynamicShared, static_cast<int>(recipe.dynamicSharedBytes));
   if (!allowed)
-    return tl::unexpected(allowed.error().in(std::to_string(recipe.dynamicSharedBytes) + " bytes of shared memory"));
+    return tl::unexpected(allowed.error().in(fmt::format("{} bytes of shared memory", recipe.dynamicSharedBytes)));
   known.dynamicSharedBytes = recipe.dynamicSharedBytes;
   return known.function;
 }
@@ -155,8 +151,7 @@ Result<Address> CudaDevice::allocateBytes(uint64_t bytes) {
 Result<void> CudaDevice::reserve(const MemoryNeeds &asked) {
   needs = asked;
   size_t freeBytes = 0, total = 0;
-  if (Result<void> known = driver.memoryGetInfo(&freeBytes, &total); !known)
-    return known;
+  QUANT_TRY(driver.memoryGetInfo(&freeBytes, &total));
   if (freeBytes < needs.total())
     return tl::unexpected(tooSmall(freeBytes));
   if (needs.constants == 0)
@@ -170,9 +165,8 @@ Result<Region> CudaDevice::allocate(uint64_t bytes, const std::string &name) {
     return Region{};
   Result<Address> address = allocateBytes(bytes);
   if (!address)
-    return tl::unexpected(address.error().in(checkpoint::quote(name)));
-  if (Result<void> zeroed = driver.setBytesAsync(*address, 0, bytes, stream.get()); !zeroed)
-    return tl::unexpected(zeroed.error());
+    return tl::unexpected(address.error().in(quote(name)));
+  QUANT_TRY(driver.setBytesAsync(*address, 0, bytes, stream.get()));
   return Region{*address, bytes};
 }
 
@@ -182,8 +176,7 @@ Result<Region> CudaDevice::constant(std::span<const std::span<const std::byte>> 
   for (std::span<const std::byte> part : parts) {
     if (constantBytes + region.bytes + part.size() > constants.bytes)
       return fail("more constants than reserve() was told of");
-    if (Result<void> copied = driver.copyToDevice(region.address + region.bytes, part.data(), part.size()); !copied)
-      return tl::unexpected(copied.error());
+    QUANT_TRY(driver.copyToDevice(region.address + region.bytes, part.data(), part.size()));
     region.bytes += part.size();
   }
   constantBytes += gpuAligned(region.bytes);

@@ -7,6 +7,8 @@
 
 #include "runtime/device/cuda/driver.h"
 
+#include <fmt/core.h>
+
 #include <dlfcn.h>
 
 namespace quant::runtime::cuda {
@@ -21,7 +23,7 @@ Result<void> checked(const char *call, Status status) {
     return {};
   const char *name = nullptr;
   instance().getErrorName.status(status, &name);
-  return fail(std::string(call) + " failed: " + (name ? name : "CUresult " + std::to_string(status)));
+  return fail(fmt::format("{} failed: {}", call, name ? name : fmt::format("CUresult {}", status)));
 }
 
 static constexpr char kNeeds[] = "the device 'cuda' needs an H100 or H200 and NVIDIA's driver for it, of CUDA 12.0 or later";
@@ -30,7 +32,7 @@ template <typename... Arguments>
 static Result<void> lookUp(void *library, Call<Arguments...> &call) {
   call.function = reinterpret_cast<Status (*)(Arguments...)>(::dlsym(library, call.name));
   if (!call.function)
-    return fail("the CUDA driver is too old: libcuda.so.1 has no " + std::string(call.name) + "; " + kNeeds);
+    return fail(fmt::format("the CUDA driver is too old: libcuda.so.1 has no {}; {}", call.name, kNeeds));
   return {};
 }
 
@@ -45,14 +47,12 @@ static Result<void> lookUpAll(void *library, Calls &...calls) {
 Result<void> Driver::load() {
   void *library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    return fail("no CUDA driver (" + std::string(::dlerror()) + "); " + kNeeds);
-  Result<void> found =
-      lookUpAll(library, init, getErrorName, deviceGetCount, deviceGet, deviceGetName, deviceGetAttribute, primaryContextRetain,
-                primaryContextRelease, contextSetCurrent, streamCreate, streamSynchronize, streamDestroy, contextSynchronize,
-                memoryGetInfo, memoryAllocate, memoryFree, copyToDevice, copyToDeviceAsync, copyToHostAsync, setBytesAsync,
-                moduleLoad, moduleUnload, moduleGetFunction, functionSetAttribute, tensorMapEncodeTiled, launchKernel);
-  if (!found)
-    return found;
+    return fail(fmt::format("no CUDA driver ({}); {}", ::dlerror(), kNeeds));
+  QUANT_TRY(lookUpAll(library, init, getErrorName, deviceGetCount, deviceGet, deviceGetName, deviceGetAttribute,
+                      primaryContextRetain, primaryContextRelease, contextSetCurrent, streamCreate, streamSynchronize,
+                      streamDestroy, contextSynchronize, memoryGetInfo, memoryAllocate, memoryFree, copyToDevice,
+                      copyToDeviceAsync, copyToHostAsync, setBytesAsync, moduleLoad, moduleUnload, moduleGetFunction,
+                      functionSetAttribute, tensorMapEncodeTiled, launchKernel));
   int gpus = 0;
   if (Result<void> started = init(0).and_then([&] { return deviceGetCount(&gpus); }); !started)
     return tl::unexpected(started.error().in("the CUDA driver does not start"));

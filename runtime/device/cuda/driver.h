@@ -14,7 +14,7 @@
 #ifndef QUANT_RUNTIME_DEVICE_CUDA_DRIVER_H
 #define QUANT_RUNTIME_DEVICE_CUDA_DRIVER_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstddef>
 #include <cstdint>

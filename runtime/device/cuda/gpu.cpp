@@ -7,27 +7,25 @@
 
 #include "runtime/device/cuda/gpu.h"
 
+#include <fmt/core.h>
+
 namespace quant::runtime::cuda {
 
 Result<Gpu> Gpu::find() {
-  Result<const Driver *> driver = Driver::get();
-  if (!driver)
-    return tl::unexpected(driver.error());
-  const Driver &cuda = **driver;
+  QUANT_TRY_ASSIGN(const auto *driver, Driver::get());
+  const Driver &cuda = *driver;
   Gpu gpu = {&cuda, 0, 0};
   int major = 0, minor = 0;
   char name[256] = "";
-  Result<void> asked =
-      cuda.deviceGet(&gpu.device, 0)
-          .and_then([&] { return cuda.deviceGetName(name, sizeof name - 1, gpu.device); })
-          .and_then([&] { return cuda.deviceGetAttribute(&major, kCapabilityMajor, gpu.device); })
-          .and_then([&] { return cuda.deviceGetAttribute(&minor, kCapabilityMinor, gpu.device); })
-          .and_then([&] { return cuda.deviceGetAttribute(&gpu.multiprocessors, kMultiprocessorCount, gpu.device); });
-  if (!asked)
-    return tl::unexpected(asked.error());
+  QUANT_TRY(cuda.deviceGet(&gpu.device, 0)
+                .and_then([&] { return cuda.deviceGetName(name, sizeof name - 1, gpu.device); })
+                .and_then([&] { return cuda.deviceGetAttribute(&major, kCapabilityMajor, gpu.device); })
+                .and_then([&] { return cuda.deviceGetAttribute(&minor, kCapabilityMinor, gpu.device); })
+                .and_then([&] { return cuda.deviceGetAttribute(&gpu.multiprocessors, kMultiprocessorCount, gpu.device); }));
   if (major != 9 || minor != 0)
-    return fail("the GPU is " + std::string(name) + " of compute capability " + std::to_string(major) + "." +
-                std::to_string(minor) + ", sm_90a code runs on 9.0 (H100, H200); CUDA_VISIBLE_DEVICES chooses another GPU");
+    return fail(fmt::format("the GPU is {} of compute capability {}.{}, sm_90a code runs on 9.0 (H100, H200); "
+                            "CUDA_VISIBLE_DEVICES chooses another GPU",
+                            name, major, minor));
   return gpu;
 }
 

@@ -7,7 +7,9 @@
 
 #include "runtime/device/cuda/launch.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>
@@ -26,16 +28,13 @@ static int l2PromotionOf(int bytes) { return bytes ? std::countr_zero(static_cas
 
 Result<std::unique_ptr<PreparedLaunch>> CudaLaunch::create(const Driver &driver, Function function, Stream stream,
                                                            const LaunchPlan &plan) {
-  Result<int64_t> blocks = plan.recipe.blocks(plan.sizes);
-  if (!blocks)
-    return tl::unexpected(blocks.error());
+  QUANT_TRY_ASSIGN(int64_t blocks, plan.recipe.blocks(plan.sizes));
   std::unique_ptr<CudaLaunch> launch(new CudaLaunch(driver, function));
-  launch->configure(plan.recipe, *blocks, stream);
-  if (*blocks == 0) // Tensor maps of empty tensors do not exist.
+  launch->configure(plan.recipe, blocks, stream);
+  if (blocks == 0) // Tensor maps of empty tensors do not exist.
     return launch;
   for (const abi::Parameter &parameter : plan.recipe.parameters)
-    if (Result<void> added = launch->addArgument(parameter, plan); !added)
-      return tl::unexpected(added.error());
+    QUANT_TRY(launch->addArgument(parameter, plan));
   for (Argument &argument : launch->arguments)
     launch->addresses.push_back(&argument);
   return launch;
@@ -62,22 +61,20 @@ void CudaLaunch::configure(const abi::LaunchRecipe &recipe, int64_t blocks, Stre
 
 Result<void> CudaLaunch::addTensorMap(const abi::TensorMapParameter &parameter, const LaunchPlan &plan) {
   const LaunchOperand &operand = plan.operands[static_cast<size_t>(parameter.operand)];
-  std::string where = "the tensor map of " + checkpoint::quote(operand.name);
+  std::string where = "the tensor map of " + quote(operand.name);
   auto type = std::ranges::find(kDataTypes, parameter.dataType);
   if (type == std::end(kDataTypes))
-    return fail(where + " has data type " + checkpoint::quote(parameter.dataType) + ", which the runtime does not know");
-  Result<std::vector<int64_t>> dims = abi::evaluate(parameter.dim, plan.sizes);
-  Result<std::vector<int64_t>> strides = abi::evaluate(parameter.strideBytes, plan.sizes);
-  if (!dims || !strides)
-    return tl::unexpected(dims ? strides.error() : dims.error());
+    return fail(fmt::format("{} has data type {}, which the runtime does not know", where, quote(parameter.dataType)));
+  QUANT_TRY_ASSIGN(std::vector<int64_t> dims, abi::evaluate(parameter.dim, plan.sizes));
+  QUANT_TRY_ASSIGN(std::vector<int64_t> strides, abi::evaluate(parameter.strideBytes, plan.sizes));
   std::array<uint64_t, 5> dim = {}, stride = {};
   std::array<uint32_t, 5> box = {}, elementStride = {1, 1, 1, 1, 1};
-  std::ranges::copy(*dims, dim.begin()); // at most 5, as the recipe's reader knows
-  std::ranges::copy(*strides, stride.begin());
+  std::ranges::copy(dims, dim.begin()); // at most 5, as the recipe's reader knows
+  std::ranges::copy(strides, stride.begin());
   std::ranges::copy(parameter.box, box.begin());
   TensorMap &map = arguments.emplace_back().map;
   Result<void> encoded = driver.tensorMapEncodeTiled(
-      &map, static_cast<int>(type - kDataTypes), static_cast<uint32_t>(dims->size()),
+      &map, static_cast<int>(type - kDataTypes), static_cast<uint32_t>(dims.size()),
       reinterpret_cast<void *>(operand.region.address), dim.data(), stride.data(), box.data(), elementStride.data(),
       /*interleave=*/0, swizzleOf(parameter.swizzleBytes), l2PromotionOf(parameter.l2PromotionBytes), /*fill=*/0);
   return encoded ? encoded : tl::unexpected(encoded.error().in(where));

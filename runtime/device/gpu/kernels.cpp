@@ -7,8 +7,9 @@
 
 #include "runtime/device/gpu/kernels.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -31,7 +32,7 @@ Result<void> checkKernels(const Target &target) {
   std::string missing;
   for (const Kernel &kernel : target.kernels)
     if (!kernel.unsupported.empty())
-      missing += (missing.empty() ? "" : "; ") + kernel.name + " (" + kernel.unsupported + ")";
+      missing += fmt::format("{}{} ({})", missing.empty() ? "" : "; ", kernel.name, kernel.unsupported);
   if (!missing.empty())
     return fail("there is no sm_90a code for " + missing);
   return {};
@@ -41,11 +42,9 @@ static Result<GpuKernel> readKernel(const Kernel &kernel) {
   GpuKernel result{kernel.name, {}, false};
   for (const KernelVariant &variant : kernel.variants) {
     auto json = nlohmann::json::parse(variant.recipe, nullptr, /*allow_exceptions=*/false);
-    Result<abi::LaunchRecipe> recipe = abi::LaunchRecipe::fromJson(json);
-    if (!recipe)
-      return tl::unexpected(recipe.error());
-    result.followsPosition |= recipe->dependsOn(abi::Dim::Position);
-    result.variants.push_back({std::move(*recipe), variant.lowRows, variant.highRows});
+    QUANT_TRY_ASSIGN(abi::LaunchRecipe recipe, abi::LaunchRecipe::fromJson(json));
+    result.followsPosition |= recipe.dependsOn(abi::Dim::Position);
+    result.variants.push_back({std::move(recipe), variant.lowRows, variant.highRows});
   }
   return result;
 }
@@ -55,7 +54,7 @@ Result<std::vector<GpuKernel>> readKernels(const Target &target) {
   for (const Kernel &kernel : target.kernels) {
     Result<GpuKernel> read = readKernel(kernel);
     if (!read)
-      return tl::unexpected(read.error().in("kernel " + checkpoint::quote(kernel.name)));
+      return tl::unexpected(read.error().in("kernel " + quote(kernel.name)));
     kernels.push_back(std::move(*read));
   }
   return kernels;
@@ -64,7 +63,7 @@ Result<std::vector<GpuKernel>> readKernels(const Target &target) {
 Result<std::vector<int>> valuesOf(const abi::Operand &operand, const Dispatch &dispatch) {
   auto count = static_cast<int>(dispatch.operands.size());
   if (operand.from.empty() || std::ranges::any_of(operand.from, [&](int from) { return from < 0 || from >= count; }))
-    return fail("the launch recipe does not say which operand of the dispatch its " + checkpoint::quote(operand.name) + " is");
+    return fail("the launch recipe does not say which operand of the dispatch its " + quote(operand.name) + " is");
   std::vector<int> values;
   for (int from : operand.from)
     values.push_back(dispatch.operands[static_cast<size_t>(from)]);

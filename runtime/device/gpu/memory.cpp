@@ -7,8 +7,10 @@
 
 #include "runtime/device/gpu/memory.h"
 
-#include "runtime/checkpoint/text.h"
 #include "runtime/device/common/weights.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <set>
@@ -27,8 +29,8 @@ GpuMemory::GpuMemory(const Program &program, int64_t cacheRows) : program(progra
 Result<void> GpuMemory::use(const std::vector<int> &values) {
   for (int index : values)
     if (values.size() > 1 && value(index).kind != ValueKind::Weight)
-      return fail("the launch recipe joins " + std::string(kindName(value(index).kind)) + " " +
-                  checkpoint::quote(value(index).name) + ", which is no weight");
+      return fail(fmt::format("the launch recipe joins {} {}, which is no weight", kindName(value(index).kind),
+                              quote(value(index).name)));
   places[values];
   return {};
 }
@@ -44,7 +46,7 @@ Result<void> GpuMemory::findWeights(const Checkpoint &checkpoint) {
       continue;
     Result<Tensors> found = runtime::findWeights(value, checkpoint);
     if (!found)
-      return tl::unexpected(found.error().in("value " + std::to_string(i)));
+      return tl::unexpected(found.error().in(fmt::format("value {}", i)));
     weights[static_cast<int>(i)] = std::move(*found);
   }
   return {};
@@ -74,8 +76,8 @@ Result<Region> GpuMemory::constant(GpuDevice &device, const Tensors &parts) {
     bytes.push_back(tensor->data);
   Result<Region> region = device.constant(bytes);
   if (!region)
-    return tl::unexpected(region.error().in("tensor " + checkpoint::quote(parts[0]->info->name) + " in " +
-                                            checkpoint::printable(parts[0]->file->path().native())));
+    return tl::unexpected(region.error().in(
+        fmt::format("tensor {} in {}", quote(parts[0]->info->name), printable(parts[0]->file->path().native()))));
   return constants[parts] = *region;
 }
 
@@ -83,17 +85,12 @@ Result<GpuMemory::Place> GpuMemory::placeGroup(GpuDevice &device, int index) {
   Place place;
   std::vector<uint64_t> &table = tables.emplace_back();
   for (const Checkpoint::Tensor *tensor : weights.at(index)) {
-    Result<Region> region = constant(device, {tensor});
-    if (!region)
-      return tl::unexpected(region.error());
-    place.pointees.push_back(*region);
-    table.push_back(region->address);
+    QUANT_TRY_ASSIGN(Region region, constant(device, {tensor}));
+    place.pointees.push_back(region);
+    table.push_back(region.address);
   }
   std::span<const std::byte> bytes = std::as_bytes(std::span(table));
-  Result<Region> region = device.constant({&bytes, 1});
-  if (!region)
-    return tl::unexpected(region.error());
-  place.region = *region;
+  QUANT_TRY_ASSIGN(place.region, device.constant({&bytes, 1}));
   return place;
 }
 
@@ -149,17 +146,10 @@ Result<GpuMemory::Place> GpuMemory::placeValues(GpuDevice &device, const std::ve
 }
 
 Result<void> GpuMemory::place(GpuDevice &device) {
-  if (Result<void> reserved = device.reserve(needs()); !reserved)
-    return reserved;
-  Result<Region> allocated = device.allocate(static_cast<uint64_t>(program.workspaceBytes), "workspace");
-  if (!allocated)
-    return tl::unexpected(allocated.error());
-  arena = *allocated;
+  QUANT_TRY(device.reserve(needs()));
+  QUANT_TRY_ASSIGN(arena, device.allocate(static_cast<uint64_t>(program.workspaceBytes), "workspace"));
   for (auto &[values, place] : places) {
-    Result<Place> found = placeValues(device, values);
-    if (!found)
-      return tl::unexpected(found.error());
-    place = std::move(*found);
+    QUANT_TRY_ASSIGN(place, placeValues(device, values));
   }
   return {};
 }

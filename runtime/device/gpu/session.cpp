@@ -7,8 +7,10 @@
 
 #include "runtime/device/gpu/session.h"
 
-#include "runtime/checkpoint/text.h"
 #include "runtime/device/common/scales.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <chrono>
 
@@ -29,49 +31,33 @@ Result<std::unique_ptr<Session>> GpuSession::create(std::shared_ptr<const Module
   session->target = session->module->find(kSm90aTarget);
   if (!session->target)
     return fail(session->module->path + ": the module has no code for GPUs (target 'sm_90a')");
-  Result<int64_t> rows = contextRows(session->program(), options);
-  if (!rows)
-    return tl::unexpected(rows.error());
-  session->cacheRows = *rows;
+  QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
   session->threadCount = options.threads == 0 ? availableCpus() : options.threads;
   session->profiles = options.profile;
   if (Result<void> bound = session->bind(makeDevice, options); !bound)
     return tl::unexpected(bound.error().in(session->module->path));
-  if (Result<void> found = session->memory->findWeights(*session->weights); !found)
-    return tl::unexpected(found.error());
-  if (Result<void> checked = session->checkWeightScales(); !checked)
-    return tl::unexpected(checked.error());
-  if (Result<void> placed = session->memory->place(*session->device); !placed)
-    return tl::unexpected(placed.error());
-  if (Result<void> allocated = session->allocateExchanges(); !allocated)
-    return tl::unexpected(allocated.error());
+  QUANT_TRY(session->memory->findWeights(*session->weights));
+  QUANT_TRY(session->checkWeightScales());
+  QUANT_TRY(session->memory->place(*session->device));
+  QUANT_TRY(session->allocateExchanges());
   // No launch may find weights that are still under way: the first may read them before it waits for what is in front of it.
-  if (Result<void> arrived = session->device->synchronize(); !arrived)
-    return tl::unexpected(arrived.error());
+  QUANT_TRY(session->device->synchronize());
   return session;
 }
 
 /// Everything that the weights have no part in.
 Result<void> GpuSession::bind(const MakeDevice &makeDevice, const SessionOptions &options) {
-  if (Result<void> checked = checkKernels(*target); !checked)
-    return checked;
-  Result<std::vector<GpuKernel>> read = readKernels(*target);
-  if (!read)
-    return tl::unexpected(read.error());
-  kernels = std::move(*read);
+  QUANT_TRY(checkKernels(*target));
+  QUANT_TRY_ASSIGN(kernels, readKernels(*target));
   memory = std::make_unique<GpuMemory>(program(), cacheRows);
-  if (Result<void> used = useOperands(); !used)
-    return used;
-  Result<std::unique_ptr<GpuDevice>> made = makeDevice(*target, options);
-  if (!made)
-    return tl::unexpected(made.error());
-  device = std::move(*made);
+  QUANT_TRY(useOperands());
+  QUANT_TRY_ASSIGN(device, makeDevice(*target, options));
   steps.resize(program().dispatches.size());
   return device->enter();
 }
 
 static Error inDispatch(const Error &error, const GpuKernel &kernel, const Dispatch &dispatch) {
-  return error.in("kernel " + checkpoint::quote(kernel.name) + " (" + dispatch.label + ")");
+  return error.in(fmt::format("kernel {} ({})", quote(kernel.name), dispatch.label));
 }
 
 /// Of every variant: which of them run depends on the calls.
@@ -88,10 +74,8 @@ Result<void> GpuSession::useOperands() {
 }
 
 Result<void> GpuSession::checkWeightScales() const {
-  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(threadCount);
-  if (!pool)
-    return tl::unexpected(pool.error());
-  return checkScales(memory->scales(), **pool);
+  QUANT_TRY_ASSIGN(std::unique_ptr<ThreadPool> pool, ThreadPool::create(threadCount));
+  return checkScales(memory->scales(), *pool);
 }
 
 //===----------------------------------------------------------------------===//
@@ -105,10 +89,8 @@ Result<void> GpuSession::allocateExchanges() {
       continue;
     auto index = static_cast<int>(i);
     auto bytes = static_cast<int64_t>(memory->of({index}).region.bytes);
-    Result<Memory> host = Memory::allocate(bytes, value.name.c_str());
-    if (!host)
-      return tl::unexpected(host.error());
-    exchanges.push_back({index, std::move(*host)});
+    QUANT_TRY_ASSIGN(Memory host, Memory::allocate(bytes, value.name.c_str()));
+    exchanges.push_back({index, std::move(host)});
   }
   return {};
 }
@@ -126,14 +108,12 @@ Result<void> GpuSession::exchange(ValueKind kind, const Dims &dims) {
     const Value &value = program().values[static_cast<size_t>(exchange.value)];
     if (value.kind != kind)
       continue;
-    Result<int64_t> bytes = byteSize(value, dims);
-    if (!bytes)
-      return tl::unexpected(bytes.error());
-    Region region = {memory->of({exchange.value}).region.address, static_cast<uint64_t>(*bytes)};
+    QUANT_TRY_ASSIGN(int64_t bytes, byteSize(value, dims));
+    Region region = {memory->of({exchange.value}).region.address, static_cast<uint64_t>(bytes)};
     Result<void> copied =
         kind == ValueKind::Input ? device->write(region, exchange.host.data()) : device->read(exchange.host.data(), region);
     if (!copied)
-      return tl::unexpected(copied.error().in(std::string(kindName(kind)) + " " + checkpoint::quote(value.name)));
+      return tl::unexpected(copied.error().in(fmt::format("{} {}", kindName(kind), quote(value.name))));
   }
   return {};
 }
@@ -144,22 +124,18 @@ Result<void> GpuSession::exchange(ValueKind kind, const Dims &dims) {
 
 Result<LaunchOperand> GpuSession::operandOf(const Dispatch &dispatch, const abi::Operand &operand, const abi::Sizes &sizes,
                                             const Dims &dims) {
-  Result<abi::Extent> extent = operand.extent(sizes);
-  if (!extent)
-    return tl::unexpected(extent.error());
+  QUANT_TRY_ASSIGN(abi::Extent extent, operand.extent(sizes));
   std::vector<int> values = *valuesOf(operand, dispatch); // useOperands() has asked for it before
   const Value &value = program().values[static_cast<size_t>(values[0])];
   const GpuMemory::Place &place = memory->of(values);
   Region region = place.region;
   if (value.kind != ValueKind::Weight && value.kind != ValueKind::WeightGroup) {
-    Result<int64_t> bytes = byteSize(value, dims);
-    if (!bytes)
-      return tl::unexpected(bytes.error());
-    region.bytes = static_cast<uint64_t>(*bytes);
+    QUANT_TRY_ASSIGN(int64_t bytes, byteSize(value, dims));
+    region.bytes = static_cast<uint64_t>(bytes);
   }
-  if (extent->bytes != region.bytes)
-    return fail("the launch recipe's " + checkpoint::quote(operand.name) + " has " + std::to_string(extent->bytes) +
-                " bytes, the program's " + checkpoint::quote(value.name) + " has " + std::to_string(region.bytes));
+  if (extent.bytes != region.bytes)
+    return fail(fmt::format("the launch recipe's {} has {} bytes, the program's {} has {}", quote(operand.name), extent.bytes,
+                            quote(value.name), region.bytes));
   const Kernel &kernel = target->kernels[static_cast<size_t>(dispatch.kernel)];
   bool overwritten = kernel.operands[static_cast<size_t>(operand.from[0])].access == Access::Write;
   return LaunchOperand{value.name, region, operand.written, overwritten, operand.early, place.pointees};
@@ -168,21 +144,15 @@ Result<LaunchOperand> GpuSession::operandOf(const Dispatch &dispatch, const abi:
 Result<void> GpuSession::prepare(const Dispatch &dispatch, const Dims &dims, Step &step) {
   abi::Sizes sizes(dims);
   sizes[abi::Dim::Sms] = device->multiprocessors();
-  Result<const LaunchVariant *> chosen = kernels[static_cast<size_t>(dispatch.kernel)].choose(sizes);
-  if (!chosen)
-    return tl::unexpected(chosen.error());
-  LaunchPlan plan{(*chosen)->recipe, std::move(sizes), {}};
+  QUANT_TRY_ASSIGN(const auto *chosen, kernels[static_cast<size_t>(dispatch.kernel)].choose(sizes));
+  LaunchPlan plan{chosen->recipe, std::move(sizes), {}};
   for (const abi::Operand &operand : plan.recipe.operands) {
-    Result<LaunchOperand> resolved = operandOf(dispatch, operand, plan.sizes, dims);
-    if (!resolved)
-      return tl::unexpected(resolved.error());
-    plan.operands.push_back(std::move(*resolved));
+    QUANT_TRY_ASSIGN(LaunchOperand resolved, operandOf(dispatch, operand, plan.sizes, dims));
+    plan.operands.push_back(std::move(resolved));
   }
-  Result<std::unique_ptr<PreparedLaunch>> launch = device->prepare(plan);
-  if (!launch)
-    return tl::unexpected(launch.error());
+  QUANT_TRY_ASSIGN(std::unique_ptr<PreparedLaunch> launch, device->prepare(plan));
   step.dims = dims;
-  step.launch = std::move(*launch);
+  step.launch = std::move(launch);
   return {};
 }
 
@@ -202,8 +172,7 @@ Result<void> GpuSession::runDispatch(size_t index, const Dims &dims) {
   if (!kernels[static_cast<size_t>(dispatch.kernel)].followsPosition)
     known[static_cast<size_t>(abi::Dim::Position)] = dims[static_cast<size_t>(abi::Dim::Position)];
   if (!step.launch || known != dims)
-    if (Result<void> prepared = prepare(dispatch, dims, step); !prepared)
-      return prepared;
+    QUANT_TRY(prepare(dispatch, dims, step));
   if (!profiles)
     return afterLaunches(step.launch->enqueue());
   return step.launch->enqueue().and_then([&] { return device->synchronize(); });

@@ -7,9 +7,11 @@
 
 #include "runtime/device/host/session.h"
 
-#include "runtime/checkpoint/text.h"
 #include "runtime/device/common/scales.h"
 #include "runtime/device/common/weights.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>
@@ -28,59 +30,37 @@ Result<std::unique_ptr<Session>> HostSession::create(std::shared_ptr<const Modul
   session->target = session->module->find(kHostTarget);
   if (!session->target)
     return fail(session->module->path + ": the module has no code for CPUs (target 'host')");
-  Result<int64_t> rows = contextRows(session->program(), options);
-  if (!rows)
-    return tl::unexpected(rows.error());
-  session->cacheRows = *rows;
+  QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
   // CPU features before threads: see CpuFeatures::host().
   if (Result<void> selected = session->selectCode(options.isa); !selected)
     return tl::unexpected(selected.error().in(session->module->path));
-  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(options.threads == 0 ? availableCpus() : options.threads);
-  if (!pool)
-    return tl::unexpected(pool.error());
-  session->pool = std::move(*pool);
-  if (Result<void> allocated = session->allocate(); !allocated)
-    return tl::unexpected(allocated.error());
-  if (Result<void> resolved = session->resolveValues(); !resolved)
-    return tl::unexpected(resolved.error());
+  QUANT_TRY_ASSIGN(session->pool, ThreadPool::create(options.threads == 0 ? availableCpus() : options.threads));
+  QUANT_TRY(session->allocate());
+  QUANT_TRY(session->resolveValues());
   session->resolveSteps(options.profile);
   return session;
 }
 
 Result<void> HostSession::selectCode(const std::string &isa) {
-  Result<const CodeObject *> selected = selectObject(*target, isa, CpuFeatures::host());
-  if (!selected)
-    return tl::unexpected(selected.error());
-  object = *selected;
-  Result<CodeImage> loaded = CodeImage::load(*object);
-  if (!loaded)
-    return tl::unexpected(loaded.error());
-  code = std::move(*loaded);
+  QUANT_TRY_ASSIGN(object, selectObject(*target, isa, CpuFeatures::host()));
+  QUANT_TRY_ASSIGN(code, CodeImage::load(*object));
   return {};
 }
 
 Result<void> HostSession::allocate() {
   for (const Kernel &kernel : target->kernels)
     scratchStride = std::max(scratchStride, alignUp(kernel.scratchBytes, abi::kBufferAlignment));
-  Result<Memory> arena = Memory::allocate(program().workspaceBytes, "workspace");
-  Result<Memory> perWorker = Memory::allocate(scratchStride * threads(), "workers' scratch");
-  if (!arena)
-    return tl::unexpected(arena.error());
-  if (!perWorker)
-    return tl::unexpected(perWorker.error());
-  workspace = std::move(*arena);
-  scratch = std::move(*perWorker);
+  QUANT_TRY_ASSIGN(workspace, Memory::allocate(program().workspaceBytes, "workspace"));
+  QUANT_TRY_ASSIGN(scratch, Memory::allocate(scratchStride * threads(), "workers' scratch"));
   return {};
 }
 
 Result<void *> HostSession::resolveWeight(const Value &value) {
-  Result<std::vector<const Checkpoint::Tensor *>> tensors = findWeights(value, *weights);
-  if (!tensors)
-    return tl::unexpected(tensors.error());
+  QUANT_TRY_ASSIGN(std::vector<const Checkpoint::Tensor *> tensors, findWeights(value, *weights));
   if (value.isScale)
-    scales.insert(scales.end(), tensors->begin(), tensors->end());
+    scales.insert(scales.end(), tensors.begin(), tensors.end());
   std::vector<const std::byte *> table;
-  for (const Checkpoint::Tensor *tensor : *tensors)
+  for (const Checkpoint::Tensor *tensor : tensors)
     table.push_back(tensor->data.data());
   // Kernels take void *const * for all operands; that weights are only read was verified with the module.
   if (value.kind == ValueKind::Weight)
@@ -95,10 +75,8 @@ Result<void *> HostSession::resolveValue(const Value &value) {
     return resolveWeight(value);
   Dims sizes = program().limits.largest();
   sizes[static_cast<size_t>(abi::Dim::Context)] = cacheRows;
-  Result<Memory> memory = Memory::allocate(*byteSize(value, sizes), value.name.c_str());
-  if (!memory)
-    return tl::unexpected(memory.error());
-  return buffers.emplace_back(std::move(*memory)).data();
+  QUANT_TRY_ASSIGN(Memory memory, Memory::allocate(*byteSize(value, sizes), value.name.c_str()));
+  return buffers.emplace_back(std::move(memory)).data();
 }
 
 Result<void> HostSession::resolveValues() {
@@ -106,7 +84,7 @@ Result<void> HostSession::resolveValues() {
   for (size_t i = 0; i < values.size(); ++i) {
     Result<void *> address = resolveValue(values[i]);
     if (!address)
-      return tl::unexpected(address.error().in("value " + std::to_string(i)));
+      return tl::unexpected(address.error().in(fmt::format("value {}", i)));
     addresses.push_back(*address);
   }
   return checkScales(scales, *pool);
@@ -140,15 +118,12 @@ std::byte *HostSession::buffer(std::string_view name) const {
 }
 
 Result<void> HostSession::run(const Dims &dims) {
-  if (Result<void> checked = checkDims(program(), cacheRows, dims); !checked)
-    return checked;
+  QUANT_TRY(checkDims(program(), cacheRows, dims));
   abi::Sizes sizes(dims);
   for (const Step &step : steps) {
-    Result<int64_t> blocks = step.grid->evaluate(sizes);
-    if (!blocks)
-      return tl::unexpected(blocks.error());
+    QUANT_TRY_ASSIGN(int64_t blocks, step.grid->evaluate(sizes));
     auto start = step.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
-    pool->run(*blocks, [&](int worker, int64_t begin, int64_t end) {
+    pool->run(blocks, [&](int worker, int64_t begin, int64_t end) {
       call(step.kernel, step.operands, dims, scratch.data() + worker * scratchStride, begin, end);
     });
     if (step.profile) {

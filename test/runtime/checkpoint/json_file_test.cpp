@@ -6,7 +6,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/checkpoint/text.h"
 
 #include "test_files.h"
 
@@ -88,24 +87,6 @@ TEST(Json, ErrorsStayPrintable) {
   EXPECT_LT(error.size(), 400u);
   EXPECT_NE(error.find("... (1000000 bytes)' is given twice"), error.npos) << error;
   EXPECT_ERROR(parseJsonStrict("{\"\\u001b[2J\":1,\"\\u001b[2J\":2}"), "key '\\x1B[2J' is given twice");
-}
-
-TEST(Text, PrintableIsUtf8WithoutControls) {
-  EXPECT_EQ(printable("a\x7F\x1B\n"), "a\\x7F\\x1B\\x0A");
-  EXPECT_EQ(printable("\u00e9\u07ff\u0800\ud7ff\ue000\U00010000\U0010ffff"),
-            "\u00e9\u07ff\u0800\ud7ff\ue000\U00010000\U0010ffff");
-  EXPECT_EQ(printable("\xC2\x9B[2J"), "\\xC2\\x9B[2J"); // U+009B is CSI
-  for (const char *bad : {"\x80", "\xFF", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80",
-                          "\xC3", "\xE2\x82", "\xF5\x80\x80\x80"}) {
-    std::string expected;
-    for (const char *c = bad; *c; ++c) {
-      char text[8];
-      std::snprintf(text, sizeof text, "\\x%02X", static_cast<unsigned char>(*c));
-      expected += text;
-    }
-    EXPECT_EQ(printable(bad), expected);
-  }
-  EXPECT_EQ(printable(std::string(199, 'a') + "\u00e9"), std::string(199, 'a') + "... (201 bytes)");
 }
 
 TEST(JsonFile, ReadsAFile) {

@@ -8,7 +8,7 @@
 #ifndef QUANT_TEST_RUNTIME_CHECKPOINT_TEST_FILES_H
 #define QUANT_TEST_RUNTIME_CHECKPOINT_TEST_FILES_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <gtest/gtest.h>
 

@@ -5,10 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/parallel.h"
-#include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/check/inspect.h"
+#include "tools/quant-convert/schemes/dequantize.h"
 
 #include <algorithm>
 #include <cmath>
@@ -92,7 +92,7 @@ static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSour
   if (said[0] == stored[0] && said[1] > 0 && (said[1] - 1) / 8 + 1 == stored[1])
     return;
   inspection.report(true, "wrong_weight_shape", shape.info->name,
-                    "does not say the shape of " + checkpoint::quote(packed.info->name) + ", which holds " +
+                    "does not say the shape of " + quote(packed.info->name) + ", which holds " +
                         shapeText(std::array{stored[0], stored[1] * 8}) + " codes" +
                         (isPair ? ": it says " + shapeText(said) : ""));
 }
@@ -104,16 +104,15 @@ static void checkPair(const TensorSource &source, const TensorSource::Tensor &sc
   const auto *weight = source.find(weightName);
   if (!weight)
     return inspection.report(true, "orphan_scale", name,
-                             "is a scale without its weight " + checkpoint::quote(weightName) + "; was the weight renamed?");
+                             "is a scale without its weight " + quote(weightName) + "; was the weight renamed?");
   if (isPackedInt4(*weight->info))
     return checkPacked(*weight, scale, inspection);
   if (!isFp8(weight->info->dtype) && weight->info->dtype != checkpoint::DType::I8)
     return inspection.report(true, "orphan_scale", name,
-                             "is the scale of " + checkpoint::quote(weightName) + ", which is " +
+                             "is the scale of " + quote(weightName) + ", which is " +
                                  std::string(safetensorsName(weight->info->dtype)) + " and needs none; remove it");
   if (findScale(source, *weight) != &scale)
-    return inspection.report(true, "orphan_scale", name,
-                             "is a second scale of " + checkpoint::quote(weightName) + "; remove one");
+    return inspection.report(true, "orphan_scale", name, "is a second scale of " + quote(weightName) + "; remove one");
   if (auto values = TensorValues::create(*weight, &scale, inspection.block); !values)
     inspection.report(true, "misshaped_scale", weightName, values.error().message);
 }

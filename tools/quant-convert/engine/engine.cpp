@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/engine/engine.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/parallel.h"
 #include "tools/common/progress.h"
 #include "tools/quant-convert/engine/run_state.h"
@@ -21,8 +21,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
-using checkpoint::quote;
 using checkpoint::SafetensorsWriter;
 namespace fs = std::filesystem;
 

@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/engine/plan.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
 #include <cerrno>
 #include <cstdio>

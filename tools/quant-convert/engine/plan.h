@@ -13,9 +13,9 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_ENGINE_PLAN_H
 #define QUANT_TOOLS_QUANT_CONVERT_ENGINE_PLAN_H
 
-#include "runtime/abi/result.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/writer.h"
+#include "runtime/support/result.h"
 
 #include <cstddef>
 #include <cstdint>

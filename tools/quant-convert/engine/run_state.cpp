@@ -8,7 +8,7 @@
 #include "tools/quant-convert/engine/run_state.h"
 
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/output_dir.h"
 
 #include <cerrno>
@@ -18,7 +18,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
@@ -62,8 +61,7 @@ Result<void> RunState::read(const std::string &flag) {
     return fail(state.error().message + wayOut);
   try {
     if (state->at("fingerprint").get<std::string>() != fingerprint)
-      return fail(printable(dir.native()) + ": holds an unfinished run of " +
-                  checkpoint::quote(state->at("command").get<std::string>()) +
+      return fail(printable(dir.native()) + ": holds an unfinished run of " + quote(state->at("command").get<std::string>()) +
                   " with other inputs or options; finish it with those" + wayOut);
     for (const auto &[file, stamp] : state->at("done").items())
       done[file] = {stamp.at(0).get<uint64_t>(), stamp.at(1).get<int64_t>(), stamp.at(2).get<int64_t>()};

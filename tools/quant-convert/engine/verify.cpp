@@ -9,7 +9,7 @@
 
 #include "tools/quant-convert/engine/steps.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/tensor_source.h"
 
 #include <algorithm>
@@ -17,8 +17,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
-using checkpoint::quote;
 using checkpoint::SafetensorsFile;
 
 namespace {

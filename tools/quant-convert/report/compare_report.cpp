@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/table.h"
 #include "tools/common/units.h"
 #include "tools/quant-convert/check/compare.h"
@@ -21,7 +21,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
 using checkpoint::safetensorsName;
 using nlohmann::json;
 using tools::Table;

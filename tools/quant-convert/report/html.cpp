@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/report/html.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
 using namespace quant;
 using namespace quant::convert;
@@ -78,7 +78,7 @@ for (const button of document.querySelectorAll(".legend button")) button.onclick
 
 std::string convert::escapeHtml(std::string_view text) {
   std::string out;
-  for (char character : checkpoint::printable(text))
+  for (char character : printable(text))
     switch (character) {
     case '&':
       out += "&amp;";

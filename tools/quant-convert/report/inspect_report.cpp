@@ -5,11 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/table.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/check/inspect.h"
+#include "tools/quant-convert/schemes/dequantize.h"
 
 #include <nlohmann/json.hpp>
 
@@ -18,7 +18,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
 using checkpoint::safetensorsName;
 using nlohmann::json;
 using tools::humanBytes;

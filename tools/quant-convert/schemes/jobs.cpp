@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/schemes/jobs.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/scales.h"

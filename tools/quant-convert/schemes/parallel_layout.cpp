@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/schemes/parallel_layout.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
 #include <algorithm>
 #include <array>
@@ -17,7 +17,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::quote;
 
 namespace {
 

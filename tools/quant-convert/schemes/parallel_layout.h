@@ -24,7 +24,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_SCHEMES_PARALLEL_LAYOUT_H
 #define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_PARALLEL_LAYOUT_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <cstdint>
 #include <optional>

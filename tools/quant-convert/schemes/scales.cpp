@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/schemes/scales.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/common/parallel.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/schemes/cast_kernels.h"
@@ -22,10 +22,9 @@
 using namespace quant;
 using namespace quant::convert;
 using checkpoint::DType;
-using checkpoint::quote;
 
 std::string convert::describe(const Tensor &tensor) {
-  return checkpoint::printable(tensor.file->path().native()) + ": tensor " + checkpoint::quote(tensor.info->name);
+  return printable(tensor.file->path().native()) + ": tensor " + quote(tensor.info->name);
 }
 
 static constexpr std::string_view kScaleSuffix = "_scale_inv";

@@ -7,14 +7,13 @@
 
 #include "tools/quant-convert/schemes/side_files.h"
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 
 #include <algorithm>
 #include <array>
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
 using nlohmann::json;
 namespace fs = std::filesystem;
 

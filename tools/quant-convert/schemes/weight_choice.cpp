@@ -9,7 +9,7 @@
 
 #include "models/tensors.h"
 #include "runtime/checkpoint/file.h"
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
 #include "tools/quant-convert/schemes/scales.h"
 
 #include <regex>
@@ -17,8 +17,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::printable;
-using checkpoint::quote;
 
 static constexpr uint64_t kMaxListBytes = 256 << 20;
 /// The matcher of the standard library recurses; names of real tensors are a tenth of this.

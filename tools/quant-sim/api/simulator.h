@@ -20,7 +20,7 @@
 #define QUANT_TOOLS_QUANT_SIM_API_SIMULATOR_H
 
 #include "runtime/abi/launch_recipe.h"
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 #include "tools/quant-sim/machine/finding.h"
 #include "tools/quant-sim/machine/memory.h"
 

@@ -9,10 +9,10 @@
 
 #include "dialects/machine/Gpu.h"
 #include "runtime/api/devices.h"
-#include "runtime/checkpoint/text.h"
 #include "runtime/device/common/thread_pool.h"
 #include "runtime/device/gpu/kernels.h"
 #include "runtime/device/gpu/session.h"
+#include "runtime/support/text.h"
 
 #include <algorithm>
 #include <cstring>
@@ -27,7 +27,7 @@ Result<void> SimDevice::check(const Target &target, const std::string &isa) {
   if (Result<void> checked = checkKernels(target); !checked)
     return checked;
   if (!isa.empty() && isa != kPtx)
-    return fail("the simulator runs isa 'ptx', not " + checkpoint::quote(isa));
+    return fail("the simulator runs isa 'ptx', not " + quote(isa));
   if (std::ranges::find(target.objects, kPtx, &CodeObject::isa) == target.objects.end())
     return fail("the module has no PTX, which the simulator runs");
   return {};

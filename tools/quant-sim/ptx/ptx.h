@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_SIM_PTX_PTX_H
 #define QUANT_TOOLS_QUANT_SIM_PTX_PTX_H
 
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include <array>
 #include <cstdint>

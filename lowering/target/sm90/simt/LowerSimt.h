@@ -10,7 +10,7 @@
 
 #include "dialects/qblock/QBlock.h"
 #include "lowering/target/sm90/LaunchRecipe.h"
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"

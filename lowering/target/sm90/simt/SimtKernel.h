@@ -10,7 +10,7 @@
 
 #include "lowering/target/sm90/LaunchRecipe.h"
 #include "lowering/target/sm90/simt/SimtBuilder.h"
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 

@@ -5,11 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/text.h"
+#include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 
-namespace quant::checkpoint {
+namespace quant {
 
 static constexpr size_t maxPrinted = 200;
 
@@ -51,7 +53,7 @@ std::string printable(std::string_view text) {
     out += digits[byte & 15];
   }
   if (kept < text.size())
-    out += "... (" + std::to_string(text.size()) + " bytes)";
+    out += fmt::format("... ({} bytes)", text.size());
   return out;
 }
 
@@ -61,7 +63,7 @@ std::string lineAndColumn(std::string_view text, size_t offset) {
   std::string_view before = text.substr(0, offset);
   auto line = 1 + std::ranges::count(before, '\n');
   size_t lineStart = before.rfind('\n') + 1; // npos + 1 == 0
-  return "line " + std::to_string(line) + ", column " + std::to_string(before.size() - lineStart + 1);
+  return fmt::format("line {}, column {}", line, before.size() - lineStart + 1);
 }
 
-} // namespace quant::checkpoint
+} // namespace quant

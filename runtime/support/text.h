@@ -5,13 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_RUNTIME_CHECKPOINT_TEXT_H
-#define QUANT_RUNTIME_CHECKPOINT_TEXT_H
+#ifndef QUANT_RUNTIME_SUPPORT_TEXT_H
+#define QUANT_RUNTIME_SUPPORT_TEXT_H
 
 #include <string>
 #include <string_view>
 
-namespace quant::checkpoint {
+namespace quant {
 
 /// `text` fit for a terminal and a log: control characters and what is not UTF-8 as \xNN, and all but the first 200 bytes cut
 /// off. A name in a hostile file can be 100 MB of escape sequences.
@@ -23,6 +23,6 @@ std::string quote(std::string_view text);
 /// "line 3, column 14" of the byte at `offset`; lines and columns count from 1, columns in bytes.
 std::string lineAndColumn(std::string_view text, size_t offset);
 
-} // namespace quant::checkpoint
+} // namespace quant
 
-#endif // QUANT_RUNTIME_CHECKPOINT_TEXT_H
+#endif // QUANT_RUNTIME_SUPPORT_TEXT_H
