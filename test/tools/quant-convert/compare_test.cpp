@@ -251,6 +251,27 @@ TEST(Compare, DoesNotDependOnThreads) {
   EXPECT_NEAR(one.sqnr(), 40, 0.1);
 }
 
+/// The data of a page, as its script reads it.
+json dataOf(const std::string &page) {
+  constexpr std::string_view begin = R"(<script id="data" type="application/json">)";
+  size_t from = page.find(begin) + begin.size();
+  return json::parse(page.substr(from, page.find("</script>", from) - from));
+}
+
+/// Whether `data` has the keys of `sample`, in lists in their first elements. `where` names the place.
+void expectKeys(const json &data, const json &sample, const std::string &where) {
+  if (sample.is_array() && !sample.empty() && !data.empty())
+    return expectKeys(data[0], sample[0], where + "[0]");
+  if (!sample.is_object() || where == "page.sqnr")
+    return;
+  ASSERT_TRUE(data.is_object()) << where;
+  for (const auto &[key, value] : sample.items()) {
+    ASSERT_TRUE(data.contains(key)) << where << "." << key;
+    expectKeys(data[key], value, where + "." + key);
+  }
+  EXPECT_EQ(data.size(), sample.size()) << where;
+}
+
 TEST(Compare, HtmlStandsAlone) {
   TestDir dir;
   writeTensors(dir / "a", {floats("model.layers.0.mlp.up_proj.weight", {2}, {0, 1}), floats("<b>&\"", {1}, {1})});
@@ -261,10 +282,15 @@ TEST(Compare, HtmlStandsAlone) {
   EXPECT_TRUE(contains(outcome.out, "the report is in " + page)) << outcome.out;
   std::string html = readAll(page);
   EXPECT_EQ(html.rfind("<!DOCTYPE html>", 0), 0u);
-  EXPECT_TRUE(contains(html, "&lt;b&gt;&amp;&quot;"));
   EXPECT_FALSE(contains(html, "<b>&"));
-  for (const char *outside : {"http:", "https:", "src=", "@import", "url("})
+  for (const char *outside : {"http:", "https:", "src=", "href=", "@import", "url("})
     EXPECT_FALSE(contains(html, outside)) << outside;
+  json data = dataOf(html);
+  EXPECT_EQ(data["worst"][0]["name"], "<b>&\"");
+  EXPECT_EQ(data["worst"][0]["sqnr"], 0.0);
+  EXPECT_EQ(data["groups"].size(), 2u);
+  EXPECT_EQ(data["sqnr"]["mlp.up_proj"], json({0.0}));
+  expectKeys(data, dataOf(readAll(QUANT_REPORT_PAGE)), "page");
   EXPECT_EQ(runConvert(dir, "compare " + (dir / "a").string() + " " + (dir / "b").string() + " --html /nowhere/x.html").code, 1);
 }
 
