@@ -7,6 +7,7 @@
 
 #include "runtime/device/common/scales.h"
 
+#include "runtime/support/narrow.h"
 #include "runtime/support/text.h"
 
 #include <atomic>
@@ -65,22 +66,14 @@ static size_t firstBad(const Checkpoint::Tensor &tensor) {
   }
 }
 
-static double halfValue(uint16_t bits) {
-  int exponent = bits >> 10 & 0x1f, mantissa = bits & 0x3ff;
-  double magnitude = exponent == 0x1f ? (mantissa ? NAN : INFINITY)
-                     : exponent == 0  ? std::ldexp(mantissa, -24)
-                                      : std::ldexp(mantissa | 0x400, exponent - 25);
-  return bits & 0x8000 ? -magnitude : magnitude;
-}
-
 static double valueAt(const Checkpoint::Tensor &tensor, size_t index) {
   switch (tensor.info->dtype) {
   case checkpoint::DType::F32:
     return std::bit_cast<float>(bitsAt<uint32_t>(tensor.data, index));
   case checkpoint::DType::F16:
-    return halfValue(bitsAt<uint16_t>(tensor.data, index));
+    return fromF16(bitsAt<uint16_t>(tensor.data, index));
   case checkpoint::DType::BF16:
-    return std::bit_cast<float>(static_cast<uint32_t>(bitsAt<uint16_t>(tensor.data, index)) << 16);
+    return fromBf16(bitsAt<uint16_t>(tensor.data, index));
   default: // F8_E8M0, whose 0xFF alone is bad
     return NAN;
   }

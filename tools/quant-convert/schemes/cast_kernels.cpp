@@ -11,6 +11,8 @@
 
 #include "tools/quant-convert/schemes/cast_kernels.h"
 
+#include "runtime/support/narrow.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -35,22 +37,13 @@ namespace {
 struct BF16 {
   using Bits = Bits16;
   static constexpr uint32_t kMagnitude = 0x7FFF;
-  QUANT_INLINE float value(uint32_t bits) { return std::bit_cast<float>(bits << 16); }
+  QUANT_INLINE float value(uint32_t bits) { return fromBf16(static_cast<uint16_t>(bits)); }
 };
 
 struct F16 {
   using Bits = Bits16;
   static constexpr uint32_t kMagnitude = 0x7FFF;
-  QUANT_INLINE float value(uint32_t bits) {
-    constexpr uint32_t infinity = 0x7C00;
-    uint32_t magnitude = bits & kMagnitude, shifted = magnitude << 13;
-    // 2^-14 is the smallest normal number; below it the mantissa counts steps, which a float at 2^-14 has, too.
-    float normal = std::bit_cast<float>(shifted + (112u << 23));
-    float subnormal = std::bit_cast<float>(shifted | (113u << 23)) - 0x1p-14f;
-    float finite = (magnitude & infinity) != 0 ? normal : subnormal;
-    uint32_t result = magnitude >= infinity ? shifted | 0x7F800000 : std::bit_cast<uint32_t>(finite);
-    return std::bit_cast<float>(result | (bits & 0x8000) << 16);
-  }
+  QUANT_INLINE float value(uint32_t bits) { return fromF16(static_cast<uint16_t>(bits)); }
 };
 
 struct F32 {
@@ -80,11 +73,6 @@ QUANT_INLINE float decode(uint32_t code) {
   float subnormal = std::bit_cast<float>(shifted | (121u << 23)) - 0x1p-6f;
   float magnitude = (code & 0x78) != 0 ? normal : subnormal;
   return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | (code & 0x80) << 24);
-}
-
-QUANT_INLINE uint16_t toBf16(float value) {
-  uint32_t bits = std::bit_cast<uint32_t>(value);
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
 //===----------------------------------------------------------------------===//
@@ -119,7 +107,7 @@ QUANT_INLINE void quantizeRowImpl(const std::byte *row, int64_t columns, int64_t
 
 /// Whether the largest code of a block times its scale is finite in the output's type.
 QUANT_INLINE bool isFiniteProduct(uint8_t largest, float product, bool isBf16) {
-  float stored = isBf16 ? std::bit_cast<float>(uint32_t(toBf16(product)) << 16) : product;
+  float stored = isBf16 ? fromBf16(toBf16(product)) : product;
   return largest < 0x7F && std::isfinite(stored);
 }
 

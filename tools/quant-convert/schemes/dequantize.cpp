@@ -7,6 +7,8 @@
 
 #include "tools/quant-convert/schemes/dequantize.h"
 
+#include "runtime/support/narrow.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -111,37 +113,10 @@ Result<ScaleGrid> convert::scaleGrid(std::span<const int64_t> weight, std::span<
 
 namespace {
 
-using Codes = std::array<float, 256>;
-
-/// A format of one sign, `exponentBits` and the rest of fraction bits. FNUZ: no negative zero, whose code is NaN.
-Codes fp8Codes(int exponentBits, int bias, bool fnuz, bool hasInfinity) {
-  Codes codes;
-  int fractionBits = 7 - exponentBits, fractions = 1 << fractionBits, lastExponent = (1 << exponentBits) - 1;
-  for (int code = 0; code < 256; ++code) {
-    int exponent = (code & 0x7F) >> fractionBits, fraction = code & (fractions - 1);
-    float value = exponent == 0 ? std::ldexp(float(fraction), 1 - bias - fractionBits)
-                                : std::ldexp(float(fractions + fraction), exponent - bias - fractionBits);
-    if (fnuz ? code == 0x80 : hasInfinity ? exponent == lastExponent && fraction : (code & 0x7F) == 0x7F)
-      value = std::numeric_limits<float>::quiet_NaN();
-    else if (hasInfinity && exponent == lastExponent)
-      value = std::numeric_limits<float>::infinity();
-    codes[size_t(code)] = code & 0x80 ? -value : value;
-  }
-  return codes;
-}
-
-Codes ue8m0Codes() {
-  Codes codes;
-  for (int code = 0; code < 255; ++code)
-    codes[size_t(code)] = std::ldexp(1.0f, code - 127);
-  codes[255] = std::numeric_limits<float>::quiet_NaN();
-  return codes;
-}
-
 /// The values of a dtype of one byte, null for another.
-const Codes *codesOf(DType dtype) {
-  static const Codes e4m3fn = fp8Codes(4, 7, false, false), e5m2 = fp8Codes(5, 15, false, true),
-                     e4m3fnuz = fp8Codes(4, 8, true, false), e5m2fnuz = fp8Codes(5, 16, true, false), ue8m0 = ue8m0Codes();
+const CodeValues *codesOf(DType dtype) {
+  static const CodeValues e4m3fn = valuesOf(kE4M3FN), e5m2 = valuesOf(kE5M2), e4m3fnuz = valuesOf(kE4M3FNUZ),
+                          e5m2fnuz = valuesOf(kE5M2FNUZ);
   switch (dtype) {
   case DType::F8E4M3FN:
     return &e4m3fn;
@@ -152,19 +127,10 @@ const Codes *codesOf(DType dtype) {
   case DType::F8E5M2FNUZ:
     return &e5m2fnuz;
   case DType::F8E8M0FNU:
-    return &ue8m0;
+    return &e8m0Values();
   default:
     return nullptr;
   }
-}
-
-float fromBf16(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
-
-float fromF16(uint16_t bits) {
-  uint32_t magnitude = uint32_t(bits & 0x7FFF) << 13, sign = uint32_t(bits & 0x8000) << 16;
-  // The exponent moves from a bias of 15 to 127, which a product does for subnormals, too.
-  uint32_t finite = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
-  return std::bit_cast<float>(sign | ((bits & 0x7C00) == 0x7C00 ? magnitude | 0x7F800000u : finite));
 }
 
 /// Elements of type T, at any alignment, each through `convert`.
@@ -187,7 +153,7 @@ bool isOneNumber(DType dtype) { return checkpoint::bitWidth(dtype) >= 8 && dtype
 } // namespace
 
 void convert::decode(DType dtype, std::span<const std::byte> bytes, std::span<double> out) {
-  if (const Codes *codes = codesOf(dtype))
+  if (const CodeValues *codes = codesOf(dtype))
     return decodeAs<uint8_t>(bytes.data(), out, [codes](uint8_t code) { return (*codes)[code]; });
   switch (dtype) {
   case DType::BF16:
@@ -266,7 +232,7 @@ Result<TensorValues> TensorValues::create(const TensorSource::Tensor &tensor, co
 void TensorValues::read(uint64_t begin, std::span<double> out) const {
   if (scales.empty())
     return decode(dtype, bytes(begin, out.size()), out);
-  const Codes *codes = codesOf(dtype);
+  const CodeValues *codes = codesOf(dtype);
   size_t scaleBytes = size_t(checkpoint::bitWidth(scaleDtype)) / 8;
   while (!out.empty()) {
     uint64_t row = begin / columns, column = begin % columns, edge = uint64_t(grid.blockCols);

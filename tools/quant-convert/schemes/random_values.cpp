@@ -7,6 +7,8 @@
 
 #include "tools/quant-convert/schemes/random_values.h"
 
+#include "runtime/support/narrow.h"
+
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -40,15 +42,7 @@ struct NormalTables {
 };
 } // namespace
 
-/// The e4m3 code of |value| <= 448, round to nearest even.
-static uint8_t toFp8(float value) {
-  float magnitude = std::abs(value);
-  int exponent = std::max(std::ilogb(magnitude), -6); // below 2^-6 lie the subnormals, steps of 2^-9
-  int steps = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 3 - exponent)));
-  // steps is 8 .. 16 (or 0 .. 8); 16 carries into the exponent by itself.
-  int code = ((exponent + 6) << 3) + steps;
-  return static_cast<uint8_t>(code | (std::signbit(value) ? 0x80 : 0));
-}
+static uint8_t toFp8(float value) { return static_cast<uint8_t>(encodeFloat(value, kE4M3FN)); }
 
 /// The upper half of the quantiles by Newton's method, each from the one before it: the normal's tail is convex there, so
 /// the steps approach from one side.
@@ -130,12 +124,6 @@ float RandomValues::scale(uint64_t index) const {
   if ((bits & 63) == 0)
     exponent -= 20;
   return std::exp2(scaleFmt == models::ScaleFmt::UE8M0 ? std::nearbyint(exponent) : exponent);
-}
-
-/// bf16, round to nearest even; no NaN comes here.
-static uint16_t toBf16(float value) {
-  uint32_t bits = std::bit_cast<uint32_t>(value);
-  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
 }
 
 /// Sets each T of `out` to element(16 random bits, its position); `word(i)` has the bits of four elements.

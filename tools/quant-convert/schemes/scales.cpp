@@ -7,6 +7,7 @@
 
 #include "tools/quant-convert/schemes/scales.h"
 
+#include "runtime/support/narrow.h"
 #include "runtime/support/text.h"
 #include "tools/common/parallel.h"
 #include "tools/common/tensor_source.h"
@@ -33,14 +34,7 @@ static constexpr std::string_view kScaleSuffix = "_scale_inv";
 // The rule
 //===----------------------------------------------------------------------===//
 
-/// The power of two at or above a positive float.
-static float powerOfTwoAbove(float value) {
-  if (value <= 0x1p-127f)
-    return 0x1p-127f;
-  int exponent;
-  float mantissa = std::frexp(value, &exponent); // in [0.5, 1)
-  return std::ldexp(1.0f, mantissa == 0.5f ? exponent - 1 : exponent);
-}
+static float powerOfTwoAbove(float value) { return decodeE8M0(encodeE8M0Up(value)); }
 
 float convert::blockScale(float amax, models::ScaleFmt format) {
   if (amax == 0)

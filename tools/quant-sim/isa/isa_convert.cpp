@@ -98,6 +98,8 @@ uint64_t integerToInteger(int64_t value, const Conversion &c) {
   return isSigned(c.from) && value < 0 ? 0 : std::min(static_cast<uint64_t>(value), most);
 }
 
+constexpr FloatFormat kTF32 = {8, 10, 127, Specials::Infinities};
+
 uint64_t toFloatBits(double value, const Conversion &c) {
   if (c.relu && value < 0)
     value = 0;
@@ -107,7 +109,7 @@ uint64_t toFloatBits(double value, const Conversion &c) {
   if (c.to == Type::F64)
     return toBits(value);
   if (c.to == Type::TF32)
-    return uint64_t(encode(value, {8, 10, true}, c.rounding, false)) << 13;
+    return uint64_t(encode(value, kTF32, c.rounding, false)) << 13;
   if (narrow)
     return encode(value, formatOf(c.to), c.rounding, c.saturate);
   float result = static_cast<float>(value);

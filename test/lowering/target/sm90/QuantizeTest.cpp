@@ -5,17 +5,19 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Bit for bit against a reference that divides and searches the nearest code.
+// Bit for bit against a reference that divides and takes the nearest code.
 //
 //===----------------------------------------------------------------------===//
 
 #include "lowering/target/sm90/simt/Quantize.h"
+#include "runtime/support/narrow.h"
 #include "tools/quant-sim/api/simulator.h"
 
 #include <gtest/gtest.h>
 
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 namespace quant::nvvm {
@@ -25,31 +27,8 @@ namespace {
 // Formats
 //===----------------------------------------------------------------------===//
 
-float decodeE4M3(uint8_t code) {
-  int exponent = code >> 3 & 15, fraction = code & 7;
-  float value = exponent ? std::ldexp(1.0f + fraction / 8.0f, exponent - 7) : std::ldexp(fraction / 8.0f, -6);
-  return code & 0x80 ? -value : value;
-}
-
-/// The nearest code, the even one of two as near, at most 448.
-uint8_t encodeE4M3(float value) {
-  if (std::isnan(value))
-    return 0x7F;
-  double magnitude = std::min<double>(std::abs(value), 448.0);
-  uint8_t best = 0;
-  for (uint8_t code = 1; code < 0x7F; ++code) {
-    double now = std::abs(decodeE4M3(code) - magnitude), before = std::abs(decodeE4M3(best) - magnitude);
-    if (now < before || (now == before && code % 2 == 0))
-      best = code;
-  }
-  return best | (std::signbit(value) ? 0x80 : 0);
-}
-
-uint16_t toBf16(float value) {
-  auto bits = std::bit_cast<uint32_t>(value);
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-float fromBf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+float decodeE4M3(uint8_t code) { return static_cast<float>(decodeFloat(code, kE4M3FN)); }
+uint8_t encodeE4M3(float value) { return static_cast<uint8_t>(encodeFloat(value, kE4M3FN)); }
 
 int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -140,6 +119,26 @@ TEST(Quantize, MatchesTheReference) {
   checkQuantized({.k = 2048, .amaxFloor = 1.0}, 130);
 }
 
+/// Codes and the midpoints between them, with the floats next to each, in groups whose scale is 1: what the kernel makes of them
+/// is what runtime/support/narrow.h has.
+TEST(Quantize, RoundsAtEveryMidpoint) {
+  std::vector<float> x;
+  for (uint8_t code = 0; code < 0x7E; ++code) {
+    float value = decodeE4M3(code), middle = (value + decodeE4M3(code + 1)) / 2;
+    for (float magnitude : {value, middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 448.0f)})
+      x.insert(x.end(), {magnitude, -magnitude});
+  }
+  x.insert(x.end(), {448.0f, -448.0f});
+  auto k = static_cast<int64_t>(x.size()), groups = ceilDiv(k, 128), pitch = ceilDiv(k, 16) * 16;
+  auto kernel = compileQuantize({.k = k, .input = FloatKind::f32, .amaxFloor = 448});
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  std::vector<uint8_t> q(static_cast<size_t>(pitch), 0xff);
+  std::vector<float> scale(static_cast<size_t>(groups * 4), NAN);
+  launch(*kernel, {{Dim::M, 1}}, {{"x", bytesOf(x), false}, {"q", bytesOf(q), true}, {"scale", bytesOf(scale), true}});
+  for (size_t i = 0; i < x.size(); ++i)
+    EXPECT_EQ(int(q[i]), int(x[i] == 0 ? 0 : encodeE4M3(x[i]))) << x[i]; // the division loses the sign of -0
+}
+
 TEST(Quantize, RefusesConfigs) {
   EXPECT_EQ(compileQuantize({.k = 0}).error().message, "sm90_fp8_quantize_bf16_k0: K must be 1 to 16777216");
   EXPECT_EQ(compileQuantize({.k = 128, .amaxFloor = -1}).error().message,
@@ -178,6 +177,20 @@ void checkDequantized(const DequantizeConfig &config) {
       else
         ASSERT_EQ(wide[at], want) << "row " << row << ", column " << column;
     }
+}
+
+/// Every code but the NaNs by itself, exactly as runtime/support/narrow.h has it; the NaNs are NaN.
+TEST(Dequantize, EveryCode) {
+  auto kernel = compileDequantize({.n = 2, .k = 128, .output = FloatKind::f32});
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  std::vector<uint8_t> q(256);
+  std::iota(q.begin(), q.end(), 0);
+  std::vector<float> scale = {1}, x(256, -1);
+  launch(*kernel, {}, {{"q", bytesOf(q), false}, {"scale", bytesOf(scale), false}, {"x", bytesOf(x), true}});
+  for (size_t code = 0; code < q.size(); ++code) {
+    double value = decodeFloat(static_cast<uint32_t>(code), kE4M3FN);
+    EXPECT_TRUE(std::isnan(value) ? std::isnan(x[code]) : x[code] == value) << code << " is " << x[code];
+  }
 }
 
 TEST(Dequantize, MatchesTheReference) {

@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/support/narrow.h"
 #include "tools/quant-bench/CompiledMatmul.h"
 
 #include <gtest/gtest.h>
@@ -36,38 +37,24 @@ uint64_t seed() {
   return value;
 }
 
-/// A small floating-point format by its definition: fields of bits, IEEE infinities or not.
-double smallFloat(uint32_t bits, int exponentBits, int fractionBits, bool ieee) {
-  int bias = (1 << (exponentBits - 1)) - 1, sign = bits >> (exponentBits + fractionBits) & 1;
-  int exponent = bits >> fractionBits & ((1 << exponentBits) - 1), fraction = bits & ((1 << fractionBits) - 1);
-  int highest = (1 << exponentBits) - 1;
-  double magnitude = exponent == 0 ? std::ldexp(fraction, 1 - bias - fractionBits)
-                                   : std::ldexp(fraction + (1 << fractionBits), exponent - bias - fractionBits);
-  if (ieee && exponent == highest)
-    magnitude = fraction ? std::nan("") : INFINITY;
-  if (!ieee && exponent == highest && fraction == (1 << fractionBits) - 1)
-    magnitude = std::nan("");
-  return sign ? -magnitude : magnitude;
-}
-
 /// Element `index` of an array of `type`.
 double element(const std::vector<std::byte> &data, const std::string &type, size_t index) {
   auto byte = [&](size_t at) { return std::to_integer<uint32_t>(data[at]); };
   uint32_t half = type == "bf16" || type == "f16" ? byte(2 * index) | byte(2 * index + 1) << 8 : 0;
   if (type == "f8E4M3FN")
-    return smallFloat(byte(index), 4, 3, false);
+    return decodeFloat(byte(index), kE4M3FN);
   if (type == "f8E5M2")
-    return smallFloat(byte(index), 5, 2, true);
+    return decodeFloat(byte(index), kE5M2);
   if (type == "bf16")
-    return smallFloat(half, 8, 7, true);
+    return decodeFloat(half, kBF16);
   if (type == "f16")
-    return smallFloat(half, 5, 10, true);
+    return decodeFloat(half, kF16);
   if (type == "f8E8M0FNU")
-    return std::ldexp(1.0, static_cast<int>(byte(index)) - 127);
+    return decodeE8M0(static_cast<uint8_t>(byte(index)));
   if (type == "i8")
     return static_cast<int8_t>(byte(index));
   if (type == "i4")
-    return static_cast<int8_t>((byte(index / 2) >> (4 * (index % 2))) << 4) >> 4;
+    return fromI4(nibbleAt(data, index, NibbleOrder::LowFirst));
   float value;
   std::memcpy(&value, &data[4 * index], 4);
   return value;
@@ -235,15 +222,33 @@ TEST_F(Matmul, NanCodes) {
     }
 }
 
-/// One column of x picks one code of each row: every code by itself, exact.
+/// One column of x picks one code of each row: what the generated decoders make of every code by itself, exactly as
+/// runtime/support/narrow.h has it. Of i4 a byte is two codes.
 TEST_F(Matmul, EveryCodeAlone) {
-  for (const char *storage : {"f8E4M3FN", "f8E5M2", "i8"}) {
+  for (const char *storage : {"f8E4M3FN", "f8E5M2", "i8", "i4"}) {
     Problem problem(make(256, 64, storage, "f32", 256, 64), random);
+    int64_t rowBytes = problem.spec.dataBytes() / 256;
     std::fill(problem.data.begin(), problem.data.end(), std::byte{0});
     float one = 1.0f;
     std::memcpy(problem.scale.data(), &one, 4);
     for (int64_t row = 0; row < 256; ++row)
-      problem.data[static_cast<size_t>(row * 64 + row % 64)] = static_cast<std::byte>(row);
+      problem.data[static_cast<size_t>(row * rowBytes + row % rowBytes)] = static_cast<std::byte>(row);
+    check(problem);
+  }
+}
+
+/// Every code that a scale can have, in each format of one or two bytes: 2^16 blocks of f16 and bf16 would be a large weight, so
+/// those take every 97th.
+TEST_F(Matmul, EveryScaleAlone) {
+  for (const char *scale : {"f8E8M0FNU", "bf16", "f16"}) {
+    Problem problem(make(680, 16, "i8", scale, 1, 16), random);
+    std::fill(problem.data.begin(), problem.data.end(), std::byte{0});
+    bool isByte = problem.spec.scaleBytes() == 680;
+    for (size_t row = 0; row < 680; ++row) {
+      problem.data[row * 16 + row % 16] = std::byte{1};
+      auto code = static_cast<uint16_t>(isByte ? row % 251 : row * 97 % 0x7C00); // with x no infinity
+      std::memcpy(&problem.scale[row * (isByte ? 1 : 2)], &code, isByte ? 1 : 2);
+    }
     check(problem);
   }
 }
