@@ -205,17 +205,18 @@ def TileMatmuls : Pass<"qblock-tile-matmuls", "::mlir::func::FuncOp"> {
 def DecomposeOps : Pass<"deepseek-decompose", "::mlir::func::FuncOp"> {
   let summary = "rewrites the model's ops to their definitions in upstream dialects";
   let description = [{
-    Each op of `deepseek` becomes the formula of its description, element by element (`tensor.generate`, `scf.for`, `arith`,
-    `math`); no stage uses it. It is the readable reference: test/reference/test_decompositions.py runs what it makes and
-    compares with NumPy. `mla_attention` and `experts` have passes of their own that rewrite them to smaller ops first.
-    Block-scaled operands are dequantized, quantized results are left to `qblock.quantize`.
+    Each op of `deepseek`, and `qblock.quantize` and `dequantize` of f8E4M3FN, becomes what its description says, row by row and
+    element by element, in upstream dialects; no stage uses it. Ops with a row program are written out from that very text, which
+    all targets map to their code: test/reference/test_decompositions.py runs what is made here and compares with NumPy.
+    `mla_attention` and `experts` have passes of their own that rewrite them to smaller ops first.
 
     ```
     quant-opt --deepseek-decompose-mla --deepseek-decompose-experts --deepseek-decompose attention.mlir
     ```
   }];
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
-                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect"];
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::bufferization::BufferizationDialect", "::mlir::vector::VectorDialect"];
 }
 
 //===----------------------------------------------------------------------===//

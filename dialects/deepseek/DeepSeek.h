@@ -9,6 +9,7 @@
 #define QUANT_DIALECTS_DEEPSEEK_DEEPSEEK_H
 
 #include "dialects/qblock/QBlock.h"
+#include "dialects/rows/RowOps.h"
 
 #include "dialects/deepseek/DeepSeekDialect.h.inc"
 #include "dialects/deepseek/DeepSeekEnums.h.inc"

@@ -13,6 +13,7 @@ include "mlir/IR/OpBase.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 include "dialects/kernel/KernelInterfaces.td"
 include "dialects/qblock/QBlockTypes.td"
+include "dialects/rows/RowOps.td"
 
 //===----------------------------------------------------------------------===//
 // Dialect
@@ -35,6 +36,10 @@ def DeepSeek_Dialect : Dialect {
 class DeepSeek_Op<string mnemonic, list<Trait> traits = []> : Op<DeepSeek_Dialect, mnemonic, traits> {
   let hasVerifier = 1;
 }
+
+/// An op that becomes a kernel and has a row program: buildRow says what it computes (RowPrograms.cpp).
+class DeepSeek_RowOp<string mnemonic, list<string> rowMethods = [], list<Trait> traits = [Pure, KernelOpInterface]>
+    : DeepSeek_Op<mnemonic, !listconcat(traits, [DeclareOpInterfaceMethods<Rows_RowOpInterface, rowMethods>])>;
 
 def DeepSeek_ScoreFunc : I32EnumAttr<"ScoreFunc", "how gate logits become scores", [
     I32EnumAttrCase<"Softmax", 0, "softmax">, I32EnumAttrCase<"Sigmoid", 1, "sigmoid">]> {
@@ -74,7 +79,7 @@ def DeepSeek_Size : ConfinedAttr<I64Attr, [IntPositive, IntMaxValue<1048576>]>;
 // Embedding, norm, rope, activation
 //===----------------------------------------------------------------------===//
 
-def DeepSeek_EmbedOp : DeepSeek_Op<"embed", [Pure, KernelOpInterface]> {
+def DeepSeek_EmbedOp : DeepSeek_RowOp<"embed"> {
   let summary = "the embeddings of token ids";
   let description = [{
     `y[t, :] = table[ids[t], :]` in f32.
@@ -88,7 +93,7 @@ def DeepSeek_EmbedOp : DeepSeek_Op<"embed", [Pure, KernelOpInterface]> {
   let assemblyFormat = "$ids `,` $table attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_RmsNormOp : DeepSeek_Op<"rms_norm", [Pure, KernelOpInterface, QuantizingOpInterface]> {
+def DeepSeek_RmsNormOp : DeepSeek_RowOp<"rms_norm", [], [Pure, KernelOpInterface, QuantizingOpInterface]> {
   let summary = "root-mean-square norm of each row, and its quantized form where asked";
   let description = [{
     `y[t, i] = gamma[i] * x[t, i] / sqrt(mean_i(x[t, i]^2) + eps)`. `qblock-fuse-quantize` adds the second result: y quantized
@@ -109,7 +114,7 @@ def DeepSeek_RmsNormOp : DeepSeek_Op<"rms_norm", [Pure, KernelOpInterface, Quant
   let assemblyFormat = "$x `,` $gamma attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_RopeTableOp : DeepSeek_Op<"rope_table", [Pure, KernelOpInterface]> {
+def DeepSeek_RopeTableOp : DeepSeek_RowOp<"rope_table"> {
   let summary = "cosines and sines of this call's positions";
   let description = [{
     Row t holds `factor * cos(p * f[i])` for the R/2 inverse frequencies, then `factor * sin(p * f[i])`, with
@@ -124,7 +129,7 @@ def DeepSeek_RopeTableOp : DeepSeek_Op<"rope_table", [Pure, KernelOpInterface]> 
   let assemblyFormat = "$ids `,` $position attr-dict `:` functional-type($ids, results)";
 }
 
-def DeepSeek_SwigluOp : DeepSeek_Op<"swiglu", [Pure, KernelOpInterface, QuantizingOpInterface]> {
+def DeepSeek_SwigluOp : DeepSeek_RowOp<"swiglu", ["getIndependentColumns"], [Pure, KernelOpInterface, QuantizingOpInterface]> {
   let summary = "silu(gate) * up, and its quantized form where asked";
   let description = [{
     `y = gate / (1 + exp(-gate)) * up`, element by element. The second result is y quantized, as for `deepseek.rms_norm`.
@@ -143,7 +148,8 @@ def DeepSeek_SwigluOp : DeepSeek_Op<"swiglu", [Pure, KernelOpInterface, Quantizi
   let assemblyFormat = "$gate `,` $up attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_LastTokensOp : DeepSeek_Op<"last_tokens", [Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getResultDim"]>]> {
+def DeepSeek_LastTokensOp : DeepSeek_RowOp<"last_tokens", ["getRowSource"], [
+    Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getResultDim"]>]> {
   let summary = "the rows of the last tokens, those that get logits";
   let description = [{
     ```mlir
@@ -199,7 +205,8 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [
   }];
 }
 
-def DeepSeek_LatentAppendOp : DeepSeek_Op<"latent_append", [MemoryEffects<[MemWrite]>, DeclareOpInterfaceMethods<KernelOpInterface, ["writesTo"]>]> {
+def DeepSeek_LatentAppendOp : DeepSeek_RowOp<"latent_append", [], [
+    MemoryEffects<[MemWrite]>, DeclareOpInterfaceMethods<KernelOpInterface, ["writesTo"]>]> {
   let summary = "writes this call's latents and rope keys into the cache";
   let description = [{
     `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`.
@@ -272,7 +279,7 @@ def DeepSeek_MlaExpandOp : DeepSeek_MlaOp<"mla_expand", [Pure, DeepSeek_PerHeadK
 // Mixture of experts
 //===----------------------------------------------------------------------===//
 
-def DeepSeek_MoeGateOp : DeepSeek_Op<"moe_gate", [Pure, KernelOpInterface]> {
+def DeepSeek_MoeGateOp : DeepSeek_RowOp<"moe_gate"> {
   let summary = "picks the experts of each token";
   let description = [{
     With E experts in G groups of which L are taken, and `s = score_func(logits)`, `b = s + bias` (for the selection only):
@@ -329,7 +336,7 @@ def DeepSeek_MoeDispatchOp : DeepSeek_Op<"moe_dispatch", [Pure, DeclareOpInterfa
   let assemblyFormat = "$ids attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_MoeCombineOp : DeepSeek_Op<"moe_combine", [Pure, KernelOpInterface]> {
+def DeepSeek_MoeCombineOp : DeepSeek_RowOp<"moe_combine", ["getRowSource"]> {
   let summary = "sums each token's expert outputs by their weights";
   let description = [{
     `y[t] = sum_j weights[t, j] * x[place of (t, j) in rows]`, always in the order of j, so that results do not depend on

@@ -9,6 +9,7 @@
 #define QUANT_DIALECTS_QBLOCK_QBLOCK_H
 
 #include "dialects/kernel/KernelInterfaces.h"
+#include "dialects/rows/RowOps.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"

@@ -10,6 +10,7 @@
 
 include "dialects/kernel/KernelInterfaces.td"
 include "dialects/qblock/QBlockTypes.td"
+include "dialects/rows/RowOps.td"
 include "mlir/IR/EnumAttr.td"
 include "mlir/Interfaces/DestinationStyleOpInterface.td"
 include "mlir/Interfaces/InferTypeOpInterface.td"
@@ -78,7 +79,8 @@ def QBlock_StorageOp : QBlock_Op<"storage", [Pure, ViewOpInterface]> {
   let hasFolder = 1;
 }
 
-def QBlock_QuantizeOp : QBlock_Op<"quantize", [Pure, KernelOpInterface]> {
+def QBlock_QuantizeOp : QBlock_Op<"quantize", [
+    Pure, KernelOpInterface, DeclareOpInterfaceMethods<Rows_RowOpInterface, ["getIndependentColumns"]>]> {
   let summary = "quantizes a floating-point tensor, one scale for each block";
   let description = [{
     For each block: `amax = max(|x|, amax_floor)`, `scale = amax / largest code` (448 for E4M3), `code = round(x / scale)`,
@@ -97,7 +99,8 @@ def QBlock_QuantizeOp : QBlock_Op<"quantize", [Pure, KernelOpInterface]> {
 }
 
 def QBlock_DequantizeOp : QBlock_Op<"dequantize", [
-    Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getNamedType"]>]> {
+    Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getNamedType"]>,
+    DeclareOpInterfaceMethods<Rows_RowOpInterface, ["getIndependentColumns"]>]> {
   let summary = "the floating-point values of a block-scaled tensor";
   let description = [{
     `value = scale * (code - zero)` in f32, then rounded to the result's element type. E4M3's NaN codes (0x7F, 0xFF) give NaN.

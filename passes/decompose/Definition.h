@@ -14,48 +14,22 @@
 #define QUANT_PASSES_DECOMPOSE_DEFINITION_H
 
 #include "dialects/deepseek/DeepSeek.h"
+#include "dialects/rows/KernelBuilder.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/PatternMatch.h"
 
 namespace quant {
 
-/// Emits at the rewriter's place.
-class Definition : public mlir::ImplicitLocOpBuilder {
+/// Emits at the rewriter's place; sizes are of type index.
+class Definition : public rows::KernelBuilder {
 public:
-  using Value = mlir::Value;
-  using ValueRange = mlir::ValueRange;
+  Definition(mlir::Operation *op, mlir::PatternRewriter &rewriter) : KernelBuilder(op->getLoc(), rewriter) {}
 
-  Definition(mlir::Operation *op, mlir::PatternRewriter &rewriter) : ImplicitLocOpBuilder(op->getLoc(), rewriter) {}
-
-  //===--- Constants ---===//
-  Value index(int64_t value);
-  Value f32(double value);
-
-  //===--- Index arithmetic ---===//
-  Value add(Value a, Value b);
-  Value sub(Value a, Value b);
-  Value mul(Value a, int64_t b);
-  Value div(Value a, int64_t b);
-  Value rem(Value a, int64_t b);
-
-  //===--- Floating-point arithmetic ---===//
-  Value addF(Value a, Value b);
-  Value subF(Value a, Value b);
-  Value mulF(Value a, Value b);
-  Value divF(Value a, Value b);
-  Value exp(Value a);
-
-  //===--- Choice ---===//
-  Value less(Value a, Value b);
-  Value equal(Value a, Value b);
-  Value greaterF(Value a, Value b);
-  Value both(Value a, Value b);
-  Value either(Value a, Value b);
-  Value select(Value condition, Value then, Value otherwise);
+  Type sizeType() override { return getIndexType(); }
+  Value both(Value a, Value b) { return bitAnd(a, b); }
+  Value either(Value a, Value b) { return bitOr(a, b); }
   /// 1 where the condition holds, as an index.
-  Value count(Value condition);
+  Value count(Value condition) { return select(condition, size(1), size(0)); }
 
   //===--- Tensors ---===//
   Value dim(Value tensor, int64_t dimension);
@@ -76,7 +50,6 @@ public:
   Value max(Value n, Term term);
   /// Sum of indices.
   Value sumIndex(Value n, Term term);
-  void forEach(Value n, llvm::function_ref<void(Value i)> body);
 
 private:
   Value fold(Value n, Value init, llvm::function_ref<Value(Value i, Value acc)> step);
@@ -99,11 +72,11 @@ private:
   Define define;
 };
 
-/// Embedding, norm, activation: RowOps.cpp.
+/// Row ops, by their row programs: RowMapping.cpp.
 void addRowDefinitions(mlir::RewritePatternSet &patterns);
-/// Rope, latent cache, attention: AttentionOps.cpp.
+/// Latent attention: AttentionOps.cpp.
 void addAttentionDefinitions(mlir::RewritePatternSet &patterns);
-/// Gate, dispatch, combine: MoeOps.cpp.
+/// Dispatch: MoeOps.cpp.
 void addMoeDefinitions(mlir::RewritePatternSet &patterns);
 
 } // namespace quant

@@ -39,6 +39,7 @@ using namespace mlir;
 
 void quant::registerDialects(DialectRegistry &registry) {
   registerKernelInterfaces(registry);
+  rows::registerArithRows(registry);
   registry.insert<qblock::QBlockDialect, deepseek::DeepSeekDialect, program::ProgramDialect>();
   registry.insert<affine::AffineDialect, arith::ArithDialect, cf::ControlFlowDialect, func::FuncDialect, linalg::LinalgDialect,
                   LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,

@@ -57,15 +57,15 @@ private:
   /// Every tile of this block, or `only` the "first" or the "rest"; carries the ring's slot.
   Value forEachTile(Value slot, TileBody body, StringRef only = {});
   Tile tileOf(Block &block);
-  Value firstSlot() { return b.create<FirstSlotOp>(SlotType::get(b.getContext())); }
+  Value firstSlot() { return FirstSlotOp::create(b, SlotType::get(b.getContext())); }
   Value firstBlock(Value part);
-  Value endBlock(Value part) { return config.splitK == 1 ? b.constI32(plan.kBlocks()) : firstBlock(b.add(part, 1)); }
+  Value endBlock(Value part) { return config.splitK == 1 ? b.int32(plan.kBlocks()) : firstBlock(b.add(part, 1)); }
   using BlockBody = function_ref<SmallVector<Value>(Value blockK, ValueRange carried)>;
   SmallVector<Value> forEachBlock(Value begin, Value end, ValueRange init, int64_t unroll, BlockBody body);
   /// What an operand's loads are told: its rows, if a cluster shares it.
   Value sharedRows(Multicast operand, Value rows) { return config.multicast == operand ? rows : Value(); }
   Value lastStart(Value size, int64_t tile) {
-    Value tiles = b.divUnsigned(b.add(size, tile - 1), b.constI32(tile));
+    Value tiles = b.div(b.add(size, tile - 1), b.int32(tile));
     return b.mul(b.add(tiles, -1), tile);
   }
 
@@ -110,10 +110,10 @@ static void inBlock(HopperBuilder &b, Region &region, TypeRange arguments, funct
 }
 
 KernelOp Emitter::emit(StringRef name) {
-  auto kernel = b.create<KernelOp>(name, plan.cluster());
+  auto kernel = KernelOp::create(b, name, plan.cluster());
   inBlock(b, kernel.getBody(), {}, [&](Block &body) {
     addArguments(body);
-    b.create<LaunchDependentsOp>();
+    LaunchDependentsOp::create(b);
     allocate();
     emitRoles();
   });
@@ -147,17 +147,17 @@ RingType Emitter::ringType() {
 }
 
 void Emitter::allocate() {
-  staging = b.create<AllocOp>(tileType({plan.slices(), plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle()));
+  staging = AllocOp::create(b, tileType({plan.slices(), plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle()));
   if (config.splitK > 1)
-    flags = b.create<AllocOp>(tileType({plan.warpgroups, 1, 1}, b.getI32Type()));
-  ring = b.create<RingOp>(ringType(), plan.warpgroups * plan.arch.warpgroupWarps * plan.cluster());
+    flags = AllocOp::create(b, tileType({plan.warpgroups, 1, 1}, b.getI32Type()));
+  ring = RingOp::create(b, ringType(), plan.warpgroups * plan.arch.warpgroupWarps * plan.cluster());
 }
 
 void Emitter::emitRoles() {
   SmallVector<int64_t> registers;
   if (plan.warpgroups > 1)
     registers = {kMathRegisters, kProducerRegisters};
-  auto roles = b.create<WarpRolesOp>(ArrayRef<int64_t>{plan.warpgroups, 1}, registers, /*rolesCount=*/2);
+  auto roles = WarpRolesOp::create(b, ArrayRef<int64_t>{plan.warpgroups, 1}, registers, /*rolesCount=*/2);
   inBlock(b, roles.getRoles()[0], b.getI32Type(), [&](Block &body) { emitMath(body.getArgument(0)); });
   inBlock(b, roles.getRoles()[1], b.getI32Type(), [&](Block &) { emitProducer(); });
 }
@@ -173,7 +173,7 @@ Emitter::Tile Emitter::tileOf(Block &block) {
   if (config.multicast == Multicast::b)
     tile.loadM = b.minUnsigned(tile.m0, lastStart(m, config.blockM));
   if (config.multicast == Multicast::a)
-    tile.loadN = b.minUnsigned(tile.n0, b.constI32((plan.tilesN() - 1) * config.blockN));
+    tile.loadN = b.minUnsigned(tile.n0, b.int32((plan.tilesN() - 1) * config.blockN));
   return tile;
 }
 
@@ -183,21 +183,21 @@ Value Emitter::forEachTile(Value slot, TileBody body, StringRef only) {
     pairs = b.getStringAttr(config.multicast == Multicast::b ? "rows" : "columns");
   if (!only.empty())
     which = b.getStringAttr(only);
-  auto loop = b.create<ForTilesOp>(TypeRange(slot.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
+  auto loop = ForTilesOp::create(b, TypeRange(slot.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
                                    plan.tilesPerGroup, config.splitK, pairs, which, slot);
   SmallVector<Type> arguments(4, b.getI32Type());
   arguments.push_back(slot.getType());
-  inBlock(b, loop.getBody(), arguments, [&](Block &block) { b.create<YieldOp>(body(tileOf(block), block.getArgument(4))); });
+  inBlock(b, loop.getBody(), arguments, [&](Block &block) { YieldOp::create(b, body(tileOf(block), block.getArgument(4))); });
   return loop.getResult(0);
 }
 
 /// Where part p begins: at p * blocks / parts.
 Value Emitter::firstBlock(Value part) {
-  return config.splitK == 1 ? b.constI32(0) : b.divUnsigned(b.mul(part, plan.kBlocks()), b.constI32(config.splitK));
+  return config.splitK == 1 ? b.int32(0) : b.div(b.mul(part, plan.kBlocks()), b.int32(config.splitK));
 }
 
 SmallVector<Value> Emitter::forEachBlock(Value begin, Value end, ValueRange init, int64_t unroll, BlockBody body) {
-  SmallVector<Value> results = b.forLoop(begin, end, b.constI32(1), init, body);
+  SmallVector<Value> results = b.loop(begin, end, b.int32(1), init, body);
   if (unroll > 1)
     results.front().getDefiningOp()->setAttr("hopper.unroll", b.getI64IntegerAttr(unroll));
   return results;
@@ -220,14 +220,14 @@ void Emitter::emitProducer() {
   auto loadTile = [&](const Tile &tile, Value slot) {
     return loadBlocks(Load::all, tile, firstBlock(tile.part), endBlock(tile.part), slot);
   };
-  auto one = b.create<OneThreadOp>();
+  auto one = OneThreadOp::create(b);
   inBlock(b, one.getBody(), {}, [&](Block &) {
     forEachTile(firstSlot(), loadEarly, "first");
-    b.create<WaitPrerequisitesOp>();
+    WaitPrerequisitesOp::create(b);
     Value next = forEachTile(firstSlot(), loadFirst, "first");
     Value end = forEachTile(next, loadTile, "rest");
     if (plan.cluster() > 1)
-      b.create<DrainOp>(ring, end);
+      DrainOp::create(b, ring, end);
   });
 }
 
@@ -240,16 +240,16 @@ Value Emitter::loadBlocks(Load what, const Tile &tile, Value begin, Value end, V
 
 Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
   auto produce =
-      b.create<ProduceOp>(slot.getType(), ring, slot, /*begin=*/what == Load::weight, /*finish=*/what == Load::activations);
+      ProduceOp::create(b, slot.getType(), ring, slot, /*begin=*/what == Load::weight, /*finish=*/what == Load::activations);
   ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
   inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
     Value k0 = b.mul(blockK, kBlockK);
     if (what != Load::weight) {
-      b.create<TmaLoadOp>(mapA, tile.loadM, k0, stage.getArgument(0), sharedRows(Multicast::a, m));
-      b.create<TmaLoadOp>(mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicast=*/Value());
+      TmaLoadOp::create(b, mapA, tile.loadM, k0, stage.getArgument(0), sharedRows(Multicast::a, m));
+      TmaLoadOp::create(b, mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicast=*/Value());
     }
     if (what != Load::activations)
-      b.create<TmaLoadOp>(mapB, tile.loadN, k0, stage.getArgument(1), sharedRows(Multicast::b, b.constI32(config.n)));
+      TmaLoadOp::create(b, mapB, tile.loadN, k0, stage.getArgument(1), sharedRows(Multicast::b, b.int32(config.n)));
   });
   return produce.getNext();
 }
@@ -260,14 +260,14 @@ Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
 
 void Emitter::emitMath(Value warpgroup) {
   // Before D is written, which a kernel before may still read, and the workspace, which it may still use.
-  b.create<WaitPrerequisitesOp>();
+  WaitPrerequisitesOp::create(b);
   forEachTile(firstSlot(), [&](const Tile &tile, Value slot) {
     SmallVector<Value> end = multiplyTile(warpgroup, tile, slot);
     for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index)
       storeSlice(warpgroup, index, tile, end[1 + index]);
     return end[0];
   });
-  b.create<WaitStoresOp>();
+  WaitStoresOp::create(b);
 }
 
 /// Which rows of B's scales the tile's columns meet: one to three.
@@ -278,7 +278,7 @@ Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile) {
   rows.starts.push_back(b.mul(row, plan.kBlocks()));
   // The last tile may end before the others, which then do not exist.
   for (int64_t next = 1; next <= last; ++next)
-    rows.starts.push_back(b.mul(b.minUnsigned(b.add(row, next), b.constI32(plan.scaleRowsB() - 1)), plan.kBlocks()));
+    rows.starts.push_back(b.mul(b.minUnsigned(b.add(row, next), b.int32(plan.scaleRowsB() - 1)), plan.kBlocks()));
   for (int64_t column = 0; column < config.blockN; column += share) {
     SmallVector<ScaleRows::Candidate> &candidates = rows.candidates.emplace_back();
     for (int64_t next = 0; next <= last; ++next) {
@@ -287,7 +287,7 @@ Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile) {
       if (column >= border)
         candidates.assign({{static_cast<size_t>(next), Value()}});
       else if (column + kBlockK - share >= border)
-        candidates.push_back({static_cast<size_t>(next), b.below(b.constI32(border - 1 - column), intoBlock)});
+        candidates.push_back({static_cast<size_t>(next), b.below(b.int32(border - 1 - column), intoBlock)});
     }
   }
   return rows;
@@ -297,7 +297,7 @@ Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile) {
 SmallVector<Value> Emitter::blockScales(const ScaleRows &rows, Value blockK) {
   SmallVector<Value> loaded, scales;
   for (Value start : rows.starts)
-    loaded.push_back(b.create<LoadBlockScaleOp>(b.getF32Type(), scaleB, b.add(start, blockK)));
+    loaded.push_back(LoadBlockScaleOp::create(b, b.getF32Type(), scaleB, b.add(start, blockK)));
   for (ArrayRef<ScaleRows::Candidate> candidates : rows.candidates) {
     Value scale;
     for (auto [row, reaches] : candidates)
@@ -312,7 +312,7 @@ SmallVector<Value> Emitter::multiplyTile(Value warpgroup, const Tile &tile, Valu
   ScaleRows rows = scaleRowsOf(tile);
   SmallVector<Value> init = {slot};
   for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index)
-    init.push_back(b.create<ZeroOp>(fragmentType()));
+    init.push_back(ZeroOp::create(b, fragmentType()));
   return forEachBlock(firstBlock(tile.part), endBlock(tile.part), init, plan.unroll(), [&](Value blockK, ValueRange carried) {
     // On its way while the stage is multiplied (ptxas sinks it behind the wait, however it is written).
     SmallVector<Value> scalesB = blockScales(rows, blockK);
@@ -330,10 +330,10 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
   llvm::append_range(types, results);
   auto promote = [&](Value products, Value sum, Value scalesA) -> Value {
     if (config.swapAB)
-      return b.create<PromoteOp>(fragmentType(), products, sum, scalesB[0], scalesA);
-    return b.create<PromoteOp>(fragmentType(), products, sum, scalesA, scalesB);
+      return PromoteOp::create(b, fragmentType(), products, sum, scalesB[0], scalesA);
+    return PromoteOp::create(b, fragmentType(), products, sum, scalesA, scalesB);
   };
-  auto consume = b.create<ConsumeOp>(types, ring, slot);
+  auto consume = ConsumeOp::create(b, types, ring, slot);
   ArrayRef<TileType> tiles = type.getTiles();
   inBlock(b, consume.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
     Value tileM = stage.getArgument(config.swapAB ? 1 : 0), tileN = stage.getArgument(config.swapAB ? 0 : 1);
@@ -348,18 +348,18 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
       // Read A's scales before the stage is let go: afterwards TMA may overwrite them.
       Value scales;
       if (config.swapAB)
-        scales = b.create<LoadColumnScalesOp>(scalesType, stage.getArgument(2));
+        scales = LoadColumnScalesOp::create(b, scalesType, stage.getArgument(2));
       else
-        scales = b.create<LoadRowScalesOp>(scalesType, stage.getArgument(2), b.mul(slice, plan.arch.wgmmaRows));
-      Value mine = b.create<TileAtOp>(sliceType, tileM, slice);
-      Value acc = b.create<WgmmaOp>(accumulatorType, mine, tileN, /*over=*/products);
-      products = b.create<WgmmaWaitOp>(fragmentType(), acc);
+        scales = LoadRowScalesOp::create(b, scalesType, stage.getArgument(2), b.mul(slice, plan.arch.wgmmaRows));
+      Value mine = TileAtOp::create(b, sliceType, tileM, slice);
+      Value acc = WgmmaOp::create(b, accumulatorType, mine, tileN, /*over=*/products);
+      products = WgmmaWaitOp::create(b, fragmentType(), acc);
       bool isLast = index + 1 == plan.slicesPerWarpgroup();
       yields.push_back(isLast ? products : promote(products, sums[index], scales));
       if (isLast)
         yields.push_back(scales);
     }
-    b.create<YieldOp>(yields);
+    YieldOp::create(b, yields);
   });
   SmallVector<Value> next(consume.getResults().drop_back());
   next.back() = promote(next.back(), sums.back(), consume.getResults().back());
@@ -375,10 +375,10 @@ void Emitter::storeSlice(Value warpgroup, int64_t index, const Tile &tile, Value
   if (config.splitK == 1)
     return storeSum(slice, tile, sum, /*follows=*/index > 0);
   auto flagType = tileType({1, 1}, b.getI32Type());
-  Value flag = b.create<TileAtOp>(flagType, flags, warpgroup);
+  Value flag = TileAtOp::create(b, flagType, flags, warpgroup);
   Value fragment = b.add(b.mul(tile.number, plan.slices()), slice);
   auto combine =
-      b.create<CombinePartsOp>(b.getI1Type(), fragmentType(), sum, workspace, counters, fragment, tile.part, config.splitK, flag);
+      CombinePartsOp::create(b, b.getI1Type(), fragmentType(), sum, workspace, counters, fragment, tile.part, config.splitK, flag);
   b.ifThen(combine.getLast(), [&] { storeSum(slice, tile, combine.getTotal(), /*follows=*/false); });
 }
 
@@ -386,10 +386,10 @@ void Emitter::storeSum(Value slice, const Tile &tile, Value sum, bool follows) {
   Value first = b.mul(slice, plan.arch.wgmmaRows);
   Value row = config.swapAB ? tile.m0 : b.add(tile.m0, first), column = config.swapAB ? b.add(tile.n0, first) : tile.n0;
   if (config.bias)
-    sum = b.create<AddBiasOp>(fragmentType(), sum, bias, column, config.n, /*rows=*/config.swapAB);
+    sum = AddBiasOp::create(b, fragmentType(), sum, bias, column, config.n, /*rows=*/config.swapAB);
   auto mineType = tileType({plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle());
-  Value mine = b.create<TileAtOp>(mineType, staging, slice);
-  b.create<StoreTileOp>(sum, mine, mapD, row, column, /*transposed=*/config.swapAB, /*add=*/config.accumulate, follows);
+  Value mine = TileAtOp::create(b, mineType, staging, slice);
+  StoreTileOp::create(b, sum, mine, mapD, row, column, /*transposed=*/config.swapAB, /*add=*/config.accumulate, follows);
 }
 
 KernelOp emitFp8Gemm(HopperBuilder &builder, const Fp8GemmPlan &plan, StringRef name) {

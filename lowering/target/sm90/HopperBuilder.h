@@ -13,8 +13,7 @@
 #ifndef QUANT_LOWERING_TARGET_SM90_HOPPERBUILDER_H
 #define QUANT_LOWERING_TARGET_SM90_HOPPERBUILDER_H
 
-#include "mlir/IR/ImplicitLocOpBuilder.h"
-#include "llvm/ADT/SmallVector.h"
+#include "dialects/rows/KernelBuilder.h"
 
 namespace quant::nvvm {
 
@@ -24,30 +23,22 @@ struct TensorMapArg {
 };
 
 /// Emits at the insertion point. Integers are i32, pointers to shared memory are !llvm.ptr<3>.
-class HopperBuilder : public mlir::ImplicitLocOpBuilder {
+class HopperBuilder : public rows::KernelBuilder {
 public:
-  using Value = mlir::Value;
-  using ImplicitLocOpBuilder::ImplicitLocOpBuilder;
+  using KernelBuilder::KernelBuilder;
 
   //===--- Scalars (HopperBuilder.cpp) ------------------------------------===//
 
-  Value constI32(int64_t value);
-  Value add(Value a, Value b);
-  Value add(Value a, int64_t b) { return add(a, constI32(b)); }
-  Value sub(Value a, Value b);
-  Value mul(Value a, Value b);
-  Value mul(Value a, int64_t b) { return mul(a, constI32(b)); }
-  Value mulF32(Value a, Value b);
-  Value divUnsigned(Value a, Value b);
+  mlir::Type sizeType() override { return getI32Type(); }
   Value minUnsigned(Value a, Value b);
-  Value shiftRight(Value a, int64_t bits);
-  Value bitAnd(Value a, int64_t mask);
   Value bitXor(Value a, Value b);
-  Value equal(Value a, Value b);
   /// a < b, unsigned.
   Value below(Value a, Value b);
-  Value select(Value condition, Value whenTrue, Value whenFalse);
-  Value extendToI32(Value bit);
+  // LLVM's own: the math dialect's become calls into libdevice.
+  Value fma(Value a, Value b, Value c) override;
+  Value sqrt(Value a) override;
+  Value roundEven(Value a) override;
+  Value abs(Value a) override;
 
   //===--- Memory (HopperBuilder.cpp) -------------------------------------===//
 
@@ -72,20 +63,9 @@ public:
 
   //===--- Vectors of f32 (HopperBuilder.cpp) -----------------------------===//
 
-  Value zeroVector(int64_t size);
-  Value packVector(mlir::ArrayRef<Value> elements);
-  Value extract(Value vector, int64_t index);
-  Value fma(Value a, Value b, Value c);
+  Value zeroVector(int64_t size) { return number(0.0, size); }
   /// Two f32 rounded to nearest even bf16; `low` lands in bits 0-15.
   Value packBf16(Value low, Value high);
-
-  //===--- Control flow (HopperBuilder.cpp) -------------------------------===//
-
-  void ifThen(Value condition, mlir::function_ref<void()> body);
-  void ifThenElse(Value condition, mlir::function_ref<void()> then, mlir::function_ref<void()> otherwise);
-  using LoopBody = mlir::function_ref<llvm::SmallVector<Value>(Value index, mlir::ValueRange carried)>;
-  /// for (index = begin; index < end; index += step), carrying values; returns their final ones.
-  llvm::SmallVector<Value> forLoop(Value begin, Value end, Value step, mlir::ValueRange init, LoopBody body);
 
   //===--- Threads and registers (HopperBuilderNvvm.cpp) ------------------===//
 

@@ -27,43 +27,43 @@ static constexpr int64_t kSharedCluster = 7;
 // Threads and registers
 //===----------------------------------------------------------------------===//
 
-Value HopperBuilder::threadIndex() { return create<NVVM::ThreadIdXOp>(getI32Type()); }
-Value HopperBuilder::blockIndex() { return create<NVVM::BlockIdXOp>(getI32Type()); }
-Value HopperBuilder::gridSize() { return create<NVVM::GridDimXOp>(getI32Type()); }
+Value HopperBuilder::threadIndex() { return NVVM::ThreadIdXOp::create(*this, getI32Type()); }
+Value HopperBuilder::blockIndex() { return NVVM::BlockIdXOp::create(*this, getI32Type()); }
+Value HopperBuilder::gridSize() { return NVVM::GridDimXOp::create(*this, getI32Type()); }
 
 Value HopperBuilder::broadcastFromLane0(Value value) {
-  return create<NVVM::ShflOp>(getI32Type(), constI32(-1), value, constI32(0), constI32(31), NVVM::ShflKind::idx, UnitAttr());
+  return NVVM::ShflOp::create(*this, getI32Type(), int32(-1), value, int32(0), int32(31), NVVM::ShflKind::idx, UnitAttr());
 }
 
-Value HopperBuilder::electOneLane() { return create<NVVM::ElectSyncOp>(getI1Type(), Value()); }
+Value HopperBuilder::electOneLane() { return NVVM::ElectSyncOp::create(*this, getI1Type(), Value()); }
 
 void HopperBuilder::decreaseRegisters(int64_t registers) {
-  create<NVVM::SetMaxRegisterOp>(static_cast<uint32_t>(registers), NVVM::SetMaxRegisterAction::decrease);
+  NVVM::SetMaxRegisterOp::create(*this, static_cast<uint32_t>(registers), NVVM::SetMaxRegisterAction::decrease);
 }
 
 void HopperBuilder::increaseRegisters(int64_t registers) {
-  create<NVVM::SetMaxRegisterOp>(static_cast<uint32_t>(registers), NVVM::SetMaxRegisterAction::increase);
+  NVVM::SetMaxRegisterOp::create(*this, static_cast<uint32_t>(registers), NVVM::SetMaxRegisterAction::increase);
 }
 
-void HopperBuilder::syncBlock() { create<NVVM::BarrierOp>(); }
+void HopperBuilder::syncBlock() { NVVM::BarrierOp::create(*this); }
 
 void HopperBuilder::syncThreads(Value id, int64_t threads) {
-  create<NVVM::BarrierOp>(Type(), id, constI32(threads), NVVM::BarrierReductionAttr(), Value());
+  NVVM::BarrierOp::create(*this, Type(), id, int32(threads), NVVM::BarrierReductionAttr(), Value());
 }
 
-void HopperBuilder::launchDependents() { create<NVVM::GriddepcontrolOp>(NVVM::GridDepActionKind::launch_dependents); }
+void HopperBuilder::launchDependents() { NVVM::GriddepcontrolOp::create(*this, NVVM::GridDepActionKind::launch_dependents); }
 // Not nvvm.griddepcontrol: to LLVM that touches no memory, and so orders none.
 void HopperBuilder::waitPrerequisites() { inlineAsm(Type(), "griddepcontrol.wait;", "~{memory}", {}); }
 
-Value HopperBuilder::clusterRank() { return create<NVVM::BlockInClusterIdXOp>(getI32Type()); }
+Value HopperBuilder::clusterRank() { return NVVM::BlockInClusterIdXOp::create(*this, getI32Type()); }
 
 void HopperBuilder::syncCluster(bool relaxed) {
   // Not the aligned forms: the roles' warps come here one by one.
   if (relaxed)
-    create<NVVM::ClusterArriveRelaxedOp>(UnitAttr());
+    NVVM::ClusterArriveRelaxedOp::create(*this, UnitAttr());
   else
-    create<NVVM::ClusterArriveOp>(UnitAttr());
-  create<NVVM::ClusterWaitOp>(UnitAttr());
+    NVVM::ClusterArriveOp::create(*this, UnitAttr());
+  NVVM::ClusterWaitOp::create(*this, UnitAttr());
 }
 
 Value HopperBuilder::countUp(Value counter) {
@@ -75,18 +75,18 @@ Value HopperBuilder::countUp(Value counter) {
 //===----------------------------------------------------------------------===//
 
 void HopperBuilder::initBarrier(Value barrier, int64_t arrivals) {
-  create<NVVM::MBarrierInitOp>(barrier, constI32(arrivals), Value());
+  NVVM::MBarrierInitOp::create(*this, barrier, int32(arrivals), Value());
 }
 
-void HopperBuilder::fenceBarrierInit() { create<NVVM::FenceMbarrierInitOp>(); }
+void HopperBuilder::fenceBarrierInit() { NVVM::FenceMbarrierInitOp::create(*this); }
 
 void HopperBuilder::waitBarrier(Value barrier, Value parity) {
   constexpr int64_t kSuspendHintNs = 10'000'000;
-  create<NVVM::MBarrierTryWaitParityOp>(barrier, parity, constI32(kSuspendHintNs));
+  NVVM::MBarrierTryWaitParityOp::create(*this, barrier, parity, int32(kSuspendHintNs));
 }
 
 void HopperBuilder::arriveAndExpect(Value barrier, int64_t bytes) {
-  create<NVVM::MBarrierArriveExpectTxOp>(Type(), barrier, constI32(bytes), NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
+  NVVM::MBarrierArriveExpectTxOp::create(*this, Type(), barrier, int32(bytes), NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
 }
 
 void HopperBuilder::arriveIf(Value predicate, Value barrier) {
@@ -117,29 +117,29 @@ void HopperBuilder::prefetchTensorMap(TensorMapArg map) {
 void HopperBuilder::tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks) {
   // A block's own shared memory lies inside the shared::cluster window, so the cluster form is right without a cluster. The
   // shared::cta form would need PTX 8.6, that is a driver of CUDA 12.8; this one loads on every CUDA 12 driver.
-  Value destination = create<LLVM::AddrSpaceCastOp>(LLVM::LLVMPointerType::get(getContext(), kSharedCluster), shared);
-  Value mask = blocks ? create<LLVM::ConstantOp>(getI16IntegerAttr(static_cast<int16_t>(blocks))).getResult() : Value();
-  create<NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp>(
+  Value destination = LLVM::AddrSpaceCastOp::create(*this, LLVM::LLVMPointerType::get(getContext(), kSharedCluster), shared);
+  Value mask = blocks ? LLVM::ConstantOp::create(*this, getI16IntegerAttr(static_cast<int16_t>(blocks))).getResult() : Value();
+  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(*this, 
       destination, map.pointer, ValueRange{inner, outer}, barrier, /*im2colOffsets=*/ValueRange(), mask, /*l2CacheHint=*/Value(),
       NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
 }
 
 void HopperBuilder::tmaStore(TensorMapArg map, Value shared, Value inner, Value outer) {
-  create<NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp>(map.pointer, shared, ValueRange{inner, outer}, /*l2CacheHint=*/Value(),
+  NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(*this, map.pointer, shared, ValueRange{inner, outer}, /*l2CacheHint=*/Value(),
                                                      NVVM::TMAStoreMode::TILE, /*predicate=*/Value());
 }
 
 void HopperBuilder::tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Value outer) {
-  create<NVVM::CpAsyncBulkTensorReduceOp>(map.pointer, shared, NVVM::TMAReduxKind::ADD, NVVM::TMAStoreMode::TILE,
+  NVVM::CpAsyncBulkTensorReduceOp::create(*this, map.pointer, shared, NVVM::TMAReduxKind::ADD, NVVM::TMAStoreMode::TILE,
                                           ValueRange{inner, outer}, /*l2CacheHint=*/Value());
 }
 
-void HopperBuilder::commitStores() { create<NVVM::CpAsyncBulkCommitGroupOp>(); }
+void HopperBuilder::commitStores() { NVVM::CpAsyncBulkCommitGroupOp::create(*this); }
 
-void HopperBuilder::waitStoresRead() { create<NVVM::CpAsyncBulkWaitGroupOp>(getI32IntegerAttr(0), getUnitAttr()); }
+void HopperBuilder::waitStoresRead() { NVVM::CpAsyncBulkWaitGroupOp::create(*this, getI32IntegerAttr(0), getUnitAttr()); }
 
 void HopperBuilder::fenceSharedForAsync() {
-  create<NVVM::FenceProxyOp>(NVVM::ProxyKind::async_shared,
+  NVVM::FenceProxyOp::create(*this, NVVM::ProxyKind::async_shared,
                              NVVM::SharedSpaceAttr::get(getContext(), NVVM::SharedSpace::shared_cta));
 }
 
@@ -152,26 +152,26 @@ static LLVM::LLVMStructType accumulatorType(MLIRContext *context, int64_t n) {
   return LLVM::LLVMStructType::getLiteral(context, SmallVector<Type>(n / 2, Float32Type::get(context)));
 }
 
-void HopperBuilder::wgmmaFence() { create<NVVM::WgmmaFenceAlignedOp>(); }
+void HopperBuilder::wgmmaFence() { NVVM::WgmmaFenceAlignedOp::create(*this); }
 
 Value HopperBuilder::wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n, Value over) {
   auto type = accumulatorType(getContext(), n);
   // Starting from zero is the instruction's scale-d flag on undefined registers; real zeros would cost a move each and spill.
   auto scaleOut = acc ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero;
   if (!acc) {
-    acc = create<LLVM::UndefOp>(type);
+    acc = LLVM::UndefOp::create(*this, type);
     for (int64_t i = 0; over && i < n / 2; ++i)
-      acc = create<LLVM::InsertValueOp>(acc, extract(over, i), i);
+      acc = LLVM::InsertValueOp::create(*this, acc, extract(over, i), i);
   }
   auto shape = NVVM::MMAShapeAttr::get(getContext(), 64, n, 32);
-  return create<NVVM::WgmmaMmaAsyncOp>(TypeRange(type), acc, descriptorA, descriptorB, shape, NVVM::WGMMATypes::e4m3,
+  return NVVM::WgmmaMmaAsyncOp::create(*this, TypeRange(type), acc, descriptorA, descriptorB, shape, NVVM::WGMMATypes::e4m3,
                                        NVVM::WGMMATypes::e4m3, NVVM::WGMMATypes::f32, scaleOut, NVVM::WGMMAScaleIn::one,
                                        NVVM::WGMMAScaleIn::one, NVVM::MMALayout::row, NVVM::MMALayout::col,
                                        NVVM::MMAIntOverflowAttr())
       .getResult();
 }
 
-void HopperBuilder::wgmmaCommit() { create<NVVM::WgmmaGroupSyncAlignedOp>(); }
+void HopperBuilder::wgmmaCommit() { NVVM::WgmmaGroupSyncAlignedOp::create(*this); }
 
 SmallVector<Value> HopperBuilder::wgmmaWait(Value acc, int64_t n) {
   // nvvm.wgmma.wait.group has no data dependence on the accumulators, so LLVM may read them before it. Tying every register
@@ -179,20 +179,20 @@ SmallVector<Value> HopperBuilder::wgmmaWait(Value acc, int64_t n) {
   SmallVector<Value> inFlight;
   std::string constraints, ties;
   for (int64_t i = 0; i < n / 2; ++i) {
-    inFlight.push_back(create<LLVM::ExtractValueOp>(acc, i));
+    inFlight.push_back(LLVM::ExtractValueOp::create(*this, acc, i));
     constraints += i ? ",=f" : "=f";
     ties += "," + std::to_string(i);
   }
   Value done = inlineAsm(accumulatorType(getContext(), n), "wgmma.wait_group.sync.aligned 0;", constraints + ties, inFlight);
   SmallVector<Value> finished;
   for (int64_t i = 0; i < n / 2; ++i)
-    finished.push_back(create<LLVM::ExtractValueOp>(done, i));
+    finished.push_back(LLVM::ExtractValueOp::create(*this, done, i));
   return finished;
 }
 
 void HopperBuilder::storeMatrices(Value shared, ArrayRef<Value> fragments, bool transposed) {
   auto shape = NVVM::LdStMatrixShapeAttr::get(getContext(), 8, 8);
-  create<NVVM::StMatrixOp>(shared, fragments, transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row, shape,
+  NVVM::StMatrixOp::create(*this, shared, fragments, transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row, shape,
                            NVVM::LdStMatrixEltType::B16);
 }
 

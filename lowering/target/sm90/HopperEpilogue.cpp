@@ -59,7 +59,7 @@ private:
   /// registers.
   Value address(Value row, int64_t rowsBelow, Value chunk, int64_t first, Value bytes = {}) {
     int64_t chunks = tile.getSwizzle() / kChunkBytes;
-    Value swizzled = b.bitXor(b.bitXor(chunk, b.constI32(first % chunks)), swizzleOf(row));
+    Value swizzled = b.bitXor(b.bitXor(chunk, b.int32(first % chunks)), swizzleOf(row));
     Value inPanel = b.add(b.mul(row, tile.getSwizzle()), b.mul(swizzled, kChunkBytes));
     Value address = b.add(base, bytes ? b.add(inPanel, bytes) : inPanel);
     return b.offset(b.sharedPointer(address), first / chunks * tile.getPanelBytes() + rowsBelow * tile.getSwizzle());
@@ -94,7 +94,7 @@ private:
   void values() {
     Value half = b.mul(b.bitAnd(kernel.lane, 1), 2 * kF32Bytes), chunk = b.bitAnd(b.shiftRight(kernel.lane, 1), 1);
     for (int64_t i = 0; i < fragmentColumns() / 2; i += 2) {
-      Value pair = b.packVector({b.extract(sum, i), b.extract(sum, i + 1)});
+      Value pair = b.pack({b.extract(sum, i), b.extract(sum, i + 1)});
       b.store(pair, address(kernel.fragmentRow(b), i % 4 / 2 * 8, chunk, i / 4 * 2, half), 2 * kF32Bytes);
     }
   }
@@ -170,7 +170,7 @@ struct LowerAddBias : HopperPattern<AddBiasOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(AddBiasOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     SmallVector<Value> values = op.getRows() ? ofRows(op, adaptor, b) : ofColumns(op, adaptor, b);
-    rewriter.replaceOpWithNewOp<LLVM::FAddOp>(op, adaptor.getSum(), b.packVector(values));
+    rewriter.replaceOpWithNewOp<LLVM::FAddOp>(op, adaptor.getSum(), b.pack(values));
     return success();
   }
 
@@ -179,7 +179,7 @@ struct LowerAddBias : HopperPattern<AddBiasOp> {
     Value first = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentColumn(b));
     for (int64_t column = 0; column < op.getSum().getType().getColumns(); column += 8) {
       // Columns beyond the matrix take the last pair: they are not stored.
-      Value at = b.minUnsigned(b.add(first, column), b.constI32(op.getSize() - 2));
+      Value at = b.minUnsigned(b.add(first, column), b.int32(op.getSize() - 2));
       Value pair = b.loadConstant(VectorType::get(2, b.getF32Type()), b.offsetF32(adaptor.getBias(), at), 2 * kF32Bytes);
       Value left = b.extract(pair, 0), right = b.extract(pair, 1);
       values.append({left, right, left, right});
@@ -191,7 +191,7 @@ struct LowerAddBias : HopperPattern<AddBiasOp> {
     Value row = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentRow(b));
     SmallVector<Value> two;
     for (int64_t below : {0, 8}) {
-      Value at = b.minUnsigned(b.add(row, below), b.constI32(op.getSize() - 1));
+      Value at = b.minUnsigned(b.add(row, below), b.int32(op.getSize() - 1));
       two.push_back(b.loadConstant(b.getF32Type(), b.offsetF32(adaptor.getBias(), at), kF32Bytes));
     }
     SmallVector<Value> values;
@@ -219,9 +219,9 @@ struct LowerCombineParts : HopperPattern<CombinePartsOp> {
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(branch.thenBlock());
-      b.create<scf::YieldOp>(total(op, adaptor, kernel, firstPart, b));
+      scf::YieldOp::create(b, total(op, adaptor, kernel, firstPart, b));
       b.setInsertionPointToStart(branch.elseBlock());
-      b.create<scf::YieldOp>(adaptor.getSum());
+      scf::YieldOp::create(b, adaptor.getSum());
     }
     rewriter.replaceOp(op, {last, branch.getResult(0)});
     return success();
@@ -240,7 +240,7 @@ private:
   static void leave(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
     Value at = addressOf(op, adaptor, kernel, part, b), sum = adaptor.getSum();
     for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4) {
-      Value quad = b.packVector({b.extract(sum, i), b.extract(sum, i + 1), b.extract(sum, i + 2), b.extract(sum, i + 3)});
+      Value quad = b.pack({b.extract(sum, i), b.extract(sum, i + 1), b.extract(sum, i + 2), b.extract(sum, i + 3)});
       b.store(quad, b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes);
     }
   }
@@ -252,20 +252,20 @@ private:
     kernel.syncWarpgroup(b);
     b.ifThen(kernel.isStoreThread(b), [&] {
       Value counter = b.offsetBy(adaptor.getCounters(), b.getI32Type(), adaptor.getFragment());
-      Value last = b.equal(b.countUp(counter), b.constI32(op.getParts() - 1));
+      Value last = b.equal(b.countUp(counter), b.int32(op.getParts() - 1));
       // Ready for the next launch.
-      b.ifThen(last, [&] { b.store(b.constI32(0), counter, 4); });
-      b.store(b.extendToI32(last), b.sharedPointer(adaptor.getFlag()), 4);
+      b.ifThen(last, [&] { b.store(b.int32(0), counter, 4); });
+      b.store(b.zeroExtend(b.i32(), last), b.sharedPointer(adaptor.getFlag()), 4);
     });
     kernel.syncWarpgroup(b);
-    return b.equal(b.load(b.getI32Type(), b.sharedPointer(adaptor.getFlag()), 4), b.constI32(1));
+    return b.equal(b.load(b.getI32Type(), b.sharedPointer(adaptor.getFlag()), 4), b.int32(1));
   }
 
   /// All parts in their order, also this warpgroup's own: the result must not depend on who came last.
   static Value total(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value firstPart, HopperBuilder &b) {
     int64_t values = op.getSum().getType().getValues();
-    auto end = b.forLoop(
-        b.constI32(0), b.constI32(op.getParts()), b.constI32(1), b.zeroVector(values), [&](Value part, ValueRange carried) {
+    auto end = b.loop(
+        b.int32(0), b.int32(op.getParts()), b.int32(1), b.zeroVector(values), [&](Value part, ValueRange carried) {
           Value at = addressOf(op, adaptor, kernel, b.add(firstPart, part), b);
           SmallVector<Value> elements;
           for (int64_t i = 0; i < values; i += 4) {
@@ -273,7 +273,7 @@ private:
             for (int64_t j = 0; j < 4; ++j)
               elements.push_back(b.extract(quad, j));
           }
-          Value sum = b.create<LLVM::FAddOp>(carried[0], b.packVector(elements));
+          Value sum = LLVM::FAddOp::create(b, carried[0], b.pack(elements));
           return SmallVector<Value>{sum};
         });
     return end[0];

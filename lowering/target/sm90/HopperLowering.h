@@ -32,7 +32,7 @@ struct KernelContext {
   Value warpInGroup(HopperBuilder &b) const { return b.bitAnd(warp, hopper::kSm90a.warpgroupWarps - 1); }
   /// True in one thread of the warpgroup, always the same: bulk store groups belong to a thread.
   Value isStoreThread(HopperBuilder &b) const {
-    return b.equal(b.bitAnd(thread, hopper::kSm90a.warpgroupThreads() - 1), b.constI32(0));
+    return b.equal(b.bitAnd(thread, hopper::kSm90a.warpgroupThreads() - 1), b.int32(0));
   }
   /// All threads of the warpgroup meet at its own named barrier; 0 is the block's.
   void syncWarpgroup(HopperBuilder &b) const { b.syncThreads(b.add(warpgroup, 1), hopper::kSm90a.warpgroupThreads()); }
@@ -95,7 +95,7 @@ protected:
 struct SlotValue {
   mlir::Value stage, phase;
   static SlotValue unpack(HopperBuilder &b, mlir::Value slot) { return {b.extract(slot, 0), b.extract(slot, 1)}; }
-  mlir::Value pack(HopperBuilder &b) const { return b.packVector({stage, phase}); }
+  mlir::Value pack(HopperBuilder &b) const { return b.pack({stage, phase}); }
 };
 
 /// Kernel, roles and the scheduler (LowerHopperToNvvm.cpp).

@@ -27,7 +27,7 @@ static Value inUnits(Value address, HopperBuilder &b) {
   constexpr int64_t kUnit = int64_t(1) << kDescriptorShift;
   APInt constant;
   if (matchPattern(address, m_ConstantInt(&constant)) && constant.getSExtValue() % kUnit == 0)
-    return b.constI32(constant.getSExtValue() / kUnit);
+    return b.int32(constant.getSExtValue() / kUnit);
   if (auto sum = address.getDefiningOp<arith::AddIOp>())
     return b.add(inUnits(sum.getLhs(), b), inUnits(sum.getRhs(), b));
   if (auto product = address.getDefiningOp<arith::MulIOp>())
@@ -61,7 +61,7 @@ struct LowerWgmmaWait : HopperPattern<WgmmaWaitOp> {
   LogicalResult lower(WgmmaWaitOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     // Waiting for all: accumulators in flight over a loop's back edge make ptxas serialise the wgmmas (C7514). The other math
     // warpgroup keeps the tensor core busy while this one promotes.
-    rewriter.replaceOp(op, b.packVector(b.wgmmaWait(adaptor.getAccumulator(), op.getType().getColumns())));
+    rewriter.replaceOp(op, b.pack(b.wgmmaWait(adaptor.getAccumulator(), op.getType().getColumns())));
     return success();
   }
 };
@@ -79,7 +79,7 @@ struct LowerLoadRowScales : HopperPattern<LoadRowScalesOp> {
   LogicalResult lower(LoadRowScalesOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     Value row = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentRow(b));
     Value top = b.sharedPointer(b.add(adaptor.getTile(), b.mul(row, kF32Bytes)));
-    rewriter.replaceOp(op, b.packVector({b.loadF32(top), b.loadF32(b.offset(top, 8 * kF32Bytes))}));
+    rewriter.replaceOp(op, b.pack({b.loadF32(top), b.loadF32(b.offset(top, 8 * kF32Bytes))}));
     return success();
   }
 };
@@ -94,7 +94,7 @@ struct LowerLoadColumnScales : HopperPattern<LoadColumnScalesOp> {
       Value pair = b.load(VectorType::get(2, b.getF32Type()), b.offset(first, column * kF32Bytes), 2 * kF32Bytes);
       scales.append({b.extract(pair, 0), b.extract(pair, 1)});
     }
-    rewriter.replaceOp(op, b.packVector(scales));
+    rewriter.replaceOp(op, b.pack(scales));
     return success();
   }
 };
@@ -123,7 +123,7 @@ struct LowerPromote : HopperPattern<PromoteOp> {
       scaleByColumn(op, adaptor, b, perValue);
     else
       scaleByShare(op, adaptor, b, perValue);
-    rewriter.replaceOp(op, b.fma(b.packVector(perValue), adaptor.getProducts(), adaptor.getSum()));
+    rewriter.replaceOp(op, b.fma(b.pack(perValue), adaptor.getProducts(), adaptor.getSum()));
     return success();
   }
 
@@ -137,7 +137,7 @@ struct LowerPromote : HopperPattern<PromoteOp> {
   static void scaleByShare(PromoteOp op, Adaptor adaptor, HopperBuilder &b, SmallVector<Value> &perValue) {
     int64_t valuesOfShare = op.getType().getValues() / static_cast<int64_t>(op.getColumns().size());
     for (Value column : adaptor.getColumns()) {
-      Value top = b.mulF32(rowScale(op, adaptor, b, 0), column), bottom = b.mulF32(rowScale(op, adaptor, b, 1), column);
+      Value top = b.mul(rowScale(op, adaptor, b, 0), column), bottom = b.mul(rowScale(op, adaptor, b, 1), column);
       for (int64_t i = 0; i < valuesOfShare; i += 4)
         perValue.append({top, top, bottom, bottom});
     }
@@ -146,7 +146,7 @@ struct LowerPromote : HopperPattern<PromoteOp> {
   static void scaleByColumn(PromoteOp op, Adaptor adaptor, HopperBuilder &b, SmallVector<Value> &perValue) {
     for (int64_t i = 0; i < op.getType().getValues(); ++i) {
       Value column = b.extract(adaptor.getColumns()[0], i / 4 * 2 + i % 2);
-      perValue.push_back(b.mulF32(rowScale(op, adaptor, b, i % 4 / 2), column));
+      perValue.push_back(b.mul(rowScale(op, adaptor, b, i % 4 / 2), column));
     }
   }
 };

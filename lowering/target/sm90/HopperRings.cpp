@@ -46,8 +46,8 @@ void emitBarrierSetup(const KernelContext &kernel, HopperBuilder &b) {
     Ring at = {ring.first, ring.second};
     for (int64_t stage = 0; stage < at.type.getStages(); ++stage) {
       // Full: the producer arrives once, the bytes do the rest.
-      b.initBarrier(at.full(b, b.constI32(stage)), 1);
-      b.initBarrier(at.empty(b, b.constI32(stage)), arrivals);
+      b.initBarrier(at.full(b, b.int32(stage)), 1);
+      b.initBarrier(at.empty(b, b.int32(stage)), arrivals);
     }
   }
   b.fenceBarrierInit();
@@ -55,13 +55,13 @@ void emitBarrierSetup(const KernelContext &kernel, HopperBuilder &b) {
 
 /// The opposite parity: in the first round the stage is free and the wait falls through.
 static void waitUntilEmpty(HopperBuilder &b, const Ring &ring, SlotValue at) {
-  b.waitBarrier(ring.empty(b, at.stage), b.bitXor(at.phase, b.constI32(1)));
+  b.waitBarrier(ring.empty(b, at.stage), b.bitXor(at.phase, b.int32(1)));
 }
 
 static SlotValue advance(HopperBuilder &b, SlotValue at, int64_t stages) {
   Value next = b.add(at.stage, 1);
-  Value wraps = b.equal(next, b.constI32(stages));
-  return {b.select(wraps, b.constI32(0), next), b.bitXor(at.phase, b.extendToI32(wraps))};
+  Value wraps = b.equal(next, b.int32(stages));
+  return {b.select(wraps, b.int32(0), next), b.bitXor(at.phase, b.zeroExtend(b.i32(), wraps))};
 }
 
 namespace {
@@ -96,7 +96,7 @@ struct LowerTileAt : HopperPattern<TileAtOp> {
 struct LowerFirstSlot : HopperPattern<FirstSlotOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(FirstSlotOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    rewriter.replaceOp(op, SlotValue{b.constI32(0), b.constI32(0)}.pack(b));
+    rewriter.replaceOp(op, SlotValue{b.int32(0), b.int32(0)}.pack(b));
     return success();
   }
 };
@@ -176,11 +176,11 @@ struct LowerConsume : HopperPattern<ConsumeOp> {
     const KernelContext &kernel = lowering.contextOf(op);
     int64_t blocks = ring.type.getBlocks();
     if (blocks == 1)
-      return b.arriveIf(b.equal(kernel.lane, b.constI32(0)), ring.empty(b, stage));
+      return b.arriveIf(b.equal(kernel.lane, b.int32(0)), ring.empty(b, stage));
     // Lane i tells block i, whose multicast writes here too.
-    Value shared = b.mapToBlock(kernel.shared, b.minUnsigned(kernel.lane, b.constI32(blocks - 1)));
+    Value shared = b.mapToBlock(kernel.shared, b.minUnsigned(kernel.lane, b.int32(blocks - 1)));
     int64_t empty = lowering.sharedOffsets.lookup(op.getRing().getDefiningOp()) + ring.type.getEmptyOffset();
-    b.arriveRemoteIf(b.below(kernel.lane, b.constI32(blocks)), b.add(shared, b.mul(stage, kBarrierBytes)), empty);
+    b.arriveRemoteIf(b.below(kernel.lane, b.int32(blocks)), b.add(shared, b.mul(stage, kBarrierBytes)), empty);
   }
 };
 } // namespace

@@ -15,6 +15,7 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/SCF/Transforms/Patterns.h"
 #include "mlir/Dialect/SCF/Utils/Utils.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 namespace quant {
 #define GEN_PASS_DEF_LOWERHOPPERTONVVM
@@ -93,7 +94,7 @@ static LLVM::LLVMFuncOp createFunction(KernelOp op, HopperBuilder &b, const Type
   if (op.getCluster() > 1)
     attributes.push_back(
         b.getNamedAttr("nvvm.cluster_dim", b.getDenseI32ArrayAttr({static_cast<int32_t>(op.getCluster()), 1, 1})));
-  return b.create<LLVM::LLVMFuncOp>(op.getSymName(), type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C,
+  return LLVM::LLVMFuncOp::create(b, op.getSymName(), type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C,
                                     SymbolRefAttr(), attributes, argumentAttrs);
 }
 
@@ -131,7 +132,7 @@ struct LowerKernel : HopperPattern<KernelOp> {
     kernel.warp = b.broadcastFromLane0(b.shiftRight(kernel.thread, 5));
     kernel.warpgroup = b.shiftRight(kernel.warp, 2);
     b.setInsertionPointToEnd(&entry);
-    b.create<LLVM::ReturnOp>(ValueRange());
+    LLVM::ReturnOp::create(b, ValueRange());
     lowering.kernels[function] = kernel;
     rewriter.eraseOp(op);
     return success();
@@ -147,7 +148,7 @@ struct LowerWarpRoles : HopperPattern<WarpRolesOp> {
   LogicalResult lower(WarpRolesOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     const KernelContext &kernel = lowering.contextOf(op);
     int64_t lastWarpgroup = kernel.threads / kSm90a.warpgroupThreads() - 1;
-    Value isSetupWarp = b.equal(kernel.warp, b.constI32(lastWarpgroup * kSm90a.warpgroupWarps));
+    Value isSetupWarp = b.equal(kernel.warp, b.int32(lastWarpgroup * kSm90a.warpgroupWarps));
     b.ifThen(isSetupWarp, [&] { b.ifThen(b.electOneLane(), [&] { emitBarrierSetup(kernel, b); }); });
     kernel.cluster > 1 ? b.syncCluster(/*relaxed=*/true) : b.syncBlock();
     emitRole(op, 0, 0, kernel, b, rewriter);
@@ -166,8 +167,8 @@ private:
     if (index + 1 == op.getWarpgroups().size())
       return emitBody(op, index, first, kernel, b, rewriter);
     int64_t end = first + op.getWarpgroups()[index];
-    b.ifThenElse(
-        b.below(kernel.warpgroup, b.constI32(end)), [&] { emitBody(op, index, first, kernel, b, rewriter); },
+    b.ifThen(
+        b.below(kernel.warpgroup, b.int32(end)), [&] { emitBody(op, index, first, kernel, b, rewriter); },
         [&] { emitRole(op, index + 1, end, kernel, b, rewriter); });
   }
 
@@ -177,7 +178,7 @@ private:
       int64_t registers = op.getRegisters()[index];
       registers < kSm90a.registersPerSm / kernel.threads ? b.decreaseRegisters(registers) : b.increaseRegisters(registers);
     }
-    Value inRole = b.sub(kernel.warpgroup, b.constI32(first));
+    Value inRole = b.sub(kernel.warpgroup, b.int32(first));
     rewriter.inlineBlockBefore(&op.getRoles()[index].front(), b.getInsertionBlock(), b.getInsertionPoint(), inRole);
   }
 };
@@ -185,7 +186,7 @@ private:
 struct LowerOneThread : HopperPattern<OneThreadOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(OneThreadOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value isFirstWarp = b.equal(lowering.contextOf(op).warpInGroup(b), b.constI32(0));
+    Value isFirstWarp = b.equal(lowering.contextOf(op).warpInGroup(b), b.int32(0));
     b.ifThen(isFirstWarp, [&] {
       b.ifThen(b.electOneLane(),
                [&] { rewriter.inlineBlockBefore(&op.getBody().front(), b.getInsertionBlock(), b.getInsertionPoint()); });
@@ -215,7 +216,7 @@ struct LowerForTiles : HopperPattern<ForTilesOp> {
 
   LogicalResult lower(ForTilesOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     Shape shape = shapeOf(op, lowering.contextOf(op).cluster);
-    Value tilesM = b.divUnsigned(b.add(adaptor.getM(), op.getTile()[0] - 1), b.constI32(op.getTile()[0]));
+    Value tilesM = b.div(b.add(adaptor.getM(), op.getTile()[0] - 1), b.int32(op.getTile()[0]));
     // The blocks of a cluster walk together: what follows counts the tiles of clusters.
     Value cellsM = ceilDiv(b, tilesM, shape.clusterM);
     Value count = b.mul(cellsM, shape.cellsN * op.getParts());
@@ -225,7 +226,7 @@ struct LowerForTiles : HopperPattern<ForTilesOp> {
       end = b.minUnsigned(count, b.add(begin, 1));
     else if (op.getOnly())
       begin = b.add(begin, step);
-    auto loop = b.create<scf::ForOp>(begin, end, step, adaptor.getInit());
+    auto loop = scf::ForOp::create(b, begin, end, step, adaptor.getInit());
     if (adaptor.getInit().empty())
       rewriter.eraseOp(loop.getBody()->getTerminator());
     if (failed(rewriter.convertRegionTypes(&op.getBody(), *getTypeConverter())))
@@ -256,7 +257,7 @@ private:
     return shape;
   }
 
-  static Value divideBy(HopperBuilder &b, Value a, int64_t by) { return by == 1 ? a : b.divUnsigned(a, b.constI32(by)); }
+  static Value divideBy(HopperBuilder &b, Value a, int64_t by) { return by == 1 ? a : b.div(a, b.int32(by)); }
   static Value ceilDiv(HopperBuilder &b, Value a, int64_t by) { return divideBy(b, by == 1 ? a : b.add(a, by - 1), by); }
 
   /// First row, first column, number and part of the tile that this block computes of cell `index`.
@@ -267,8 +268,8 @@ private:
     Value group = divideBy(b, cell, cellsOfGroup);
     Value inGroup = b.sub(cell, b.mul(group, cellsOfGroup));
     Value firstM = b.mul(group, op.getGroup());
-    Value groupM = b.minUnsigned(b.sub(cellsM, firstM), b.constI32(op.getGroup()));
-    Value indexN = b.divUnsigned(inGroup, groupM);
+    Value groupM = b.minUnsigned(b.sub(cellsM, firstM), b.int32(op.getGroup()));
+    Value indexN = b.div(inGroup, groupM);
     Value indexM = b.add(firstM, b.sub(inGroup, b.mul(indexN, groupM)));
     if (shape.clusterM > 1)
       indexM = b.add(b.mul(indexM, shape.clusterM), b.clusterRank());

@@ -40,7 +40,7 @@ def LowerToNvvm : Pass<"lower-to-nvvm", "::mlir::ModuleOp"> {
     ```
   }];
   let dependentDialects = ["::mlir::gpu::GPUDialect", "::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect",
-                           "::mlir::scf::SCFDialect"];
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect"];
 }
 
 def LowerHopperToNvvm : Pass<"lower-hopper-to-nvvm"> {
@@ -53,7 +53,8 @@ def LowerHopperToNvvm : Pass<"lower-hopper-to-nvvm"> {
     quant-opt --lower-hopper-to-nvvm kernel.mlir
     ```
   }];
-  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::vector::VectorDialect"];
 }
 
 #endif // QUANT_LOWERING_NVVM_PASSES

@@ -31,9 +31,6 @@ llvm::SmallVector<Value> decode64Shuffled(HostBuilder &b, Type storage, Value ad
 /// Four vectors of 16 in the order of decode64Shuffled().
 llvm::SmallVector<Value> shuffle64(HostBuilder &b, llvm::ArrayRef<Value> vectors);
 
-/// f32 to E4M3 codes (i8): to nearest, ties to even, saturating at 448; NaN stays NaN.
-Value encodeE4M3(HostBuilder &b, Value vector);
-
 } // namespace quant::host
 
 #endif // QUANT_LOWERING_TARGET_X86_DECODE_H

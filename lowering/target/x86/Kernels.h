@@ -13,15 +13,20 @@
 #define QUANT_LOWERING_TARGET_X86_KERNELS_H
 
 #include "dialects/deepseek/DeepSeek.h"
-#include "lowering/target/x86/KernelOperands.h"
+#include "lowering/common/KernelOperands.h"
+#include "lowering/target/x86/HostBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 namespace quant::host {
 
+/// Of operands, by address.
+using qblock::Weight, qblock::WeightPart, rows::Rows;
+
 /// What every emitter gets.
 struct KernelContext {
   HostBuilder &b;
+  mlir::Operation *op;
   const KernelOperands &operands;
   Value scratch;
   /// Bytes of scratch that the kernel needs; emitters raise it.
@@ -46,26 +51,17 @@ mlir::LogicalResult emitGroupedMatmul(KernelContext &context, const GroupedOpera
 mlir::LogicalResult emitMlaExpand(KernelContext &context, deepseek::MlaExpandOp op, Value head);
 mlir::LogicalResult emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head);
 
-//===--- RowKernels.cpp; one row, or one token, a block ---===//
-mlir::LogicalResult emitEmbed(KernelContext &context, deepseek::EmbedOp op, Value token);
-mlir::LogicalResult emitRmsNorm(KernelContext &context, deepseek::RmsNormOp op, Value token);
-mlir::LogicalResult emitSwiglu(KernelContext &context, deepseek::SwigluOp op, Value token);
-mlir::LogicalResult emitAdd(KernelContext &context, mlir::arith::AddFOp op, Value token);
-mlir::LogicalResult emitLastTokens(KernelContext &context, deepseek::LastTokensOp op, Value output);
-mlir::LogicalResult emitQuantize(KernelContext &context, qblock::QuantizeOp op, Value token);
-mlir::LogicalResult emitDequantize(KernelContext &context, qblock::DequantizeOp op, Value token);
-/// dst[0 .. columns) = gamma * src / rms(src).
-void emitNormRow(HostBuilder &b, const Rows &source, Value sourceRow, const Rows &gamma, int64_t columns, double eps, Value target);
+/// The error for an operand whose address KernelOperands cannot tell.
+mlir::LogicalResult unsupportedOperand(mlir::Operation *op);
+
+//===--- RowMapping.cpp; one row, or one token, a block ---===//
+mlir::LogicalResult emitRowOp(KernelContext &context, rows::RowOpInterface op, Value token);
 
 //===--- AttentionKernels.cpp ---===//
-mlir::LogicalResult emitRopeTable(KernelContext &context, deepseek::RopeTableOp op, Value token);
-mlir::LogicalResult emitLatentAppend(KernelContext &context, deepseek::LatentAppendOp op, Value token);
 mlir::LogicalResult emitMlaCore(KernelContext &context, deepseek::MlaCoreOp op, Value tokenAndHead);
 
-//===--- MoeKernels.cpp ---===//
-mlir::LogicalResult emitMoeGate(KernelContext &context, deepseek::MoeGateOp op, Value token);
+//===--- DispatchKernel.cpp ---===//
 mlir::LogicalResult emitMoeDispatch(KernelContext &context, deepseek::MoeDispatchOp op, Value block);
-mlir::LogicalResult emitMoeCombine(KernelContext &context, deepseek::MoeCombineOp op, Value token);
 
 } // namespace quant::host
 

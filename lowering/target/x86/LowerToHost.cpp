@@ -8,6 +8,7 @@
 #include "dialects/program/Program.h"
 #include "lowering/target/x86/Kernels.h"
 #include "lowering/target/x86/Passes.h"
+#include "runtime/abi/kernel_abi.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -70,21 +71,11 @@ LogicalResult emitKernelBody(KernelContext &context, Operation *op, Value block)
       })
       .Case([&](qblock::MatmulAccOp matmul) { return emitTiledMatmul(context, matmul, block); })
       .Case([&](qblock::GroupedMatmulAccOp matmul) { return emitTiledGroupedMatmul(context, matmul, block); })
-      .Case([&](qblock::QuantizeOp quantize) { return emitQuantize(context, quantize, block); })
-      .Case([&](qblock::DequantizeOp dequantize) { return emitDequantize(context, dequantize, block); })
-      .Case([&](arith::AddFOp add) { return emitAdd(context, add, block); })
-      .Case([&](deepseek::EmbedOp embed) { return emitEmbed(context, embed, block); })
-      .Case([&](deepseek::RmsNormOp norm) { return emitRmsNorm(context, norm, block); })
-      .Case([&](deepseek::SwigluOp swiglu) { return emitSwiglu(context, swiglu, block); })
-      .Case([&](deepseek::LastTokensOp last) { return emitLastTokens(context, last, block); })
-      .Case([&](deepseek::RopeTableOp rope) { return emitRopeTable(context, rope, block); })
-      .Case([&](deepseek::LatentAppendOp append) { return emitLatentAppend(context, append, block); })
+      .Case([&](rows::RowOpInterface row) { return emitRowOp(context, row, block); })
       .Case([&](deepseek::MlaAbsorbOp absorb) { return emitMlaAbsorb(context, absorb, block); })
       .Case([&](deepseek::MlaCoreOp core) { return emitMlaCore(context, core, block); })
       .Case([&](deepseek::MlaExpandOp expand) { return emitMlaExpand(context, expand, block); })
-      .Case([&](deepseek::MoeGateOp gate) { return emitMoeGate(context, gate, block); })
       .Case([&](deepseek::MoeDispatchOp dispatch) { return emitMoeDispatch(context, dispatch, block); })
-      .Case([&](deepseek::MoeCombineOp combine) { return emitMoeCombine(context, combine, block); })
       .Default([](Operation *other) { return other->emitError("the host has no kernel for this op"); });
 }
 
@@ -106,6 +97,17 @@ LogicalResult checkTypes(func::FuncOp kernel, Operation *op) {
     if (!cast<ShapedType>(type).getElementType().isF32())
       return op->emitError("the host computes f32 results, not ") << type;
   return success();
+}
+
+/// Loads the addresses of the operand table, and the call's sizes.
+KernelOperands loadOperands(HostBuilder &b, func::FuncOp kernel, Operation *op, Value table, Value dims) {
+  int64_t count = llvm::count_if(kernel.getArgumentTypes(), [](Type type) { return !type.isIndex(); }) + kernel.getNumResults();
+  SmallVector<Value> addresses, sizes;
+  for (int64_t operand = 0; operand < count; ++operand)
+    addresses.push_back(b.load(b.ptr(), b.at(table, operand, 8)));
+  for (int64_t dim = 0; dim < abi::kNumDims; ++dim)
+    sizes.push_back(b.load(b.i64(), b.at(dims, dim, 8)));
+  return KernelOperands(kernel, op, addresses, sizes);
 }
 
 struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
@@ -134,26 +136,25 @@ private:
       return kernel.emitError("computes nothing that the host knows");
     if (failed(checkTypes(kernel, op)))
       return failure();
-    OpBuilder builder(kernel);
-    HostBuilder b(builder, op->getLoc(), target);
+    HostBuilder b(OpBuilder(kernel), op->getLoc(), target);
     Type address = b.ptr(), index = b.i64();
-    auto type = builder.getFunctionType({address, address, address, index, index}, {});
-    auto lowered = func::FuncOp::create(builder, kernel.getLoc(), kernel.getSymName(), type);
+    auto type = b.getFunctionType({address, address, address, index, index}, {});
+    auto lowered = func::FuncOp::create(b, kernel.getLoc(), kernel.getSymName(), type);
     Block *entry = lowered.addEntryBlock();
-    builder.setInsertionPointToStart(entry);
-    KernelOperands operands(b, kernel, entry->getArgument(0), entry->getArgument(1));
-    KernelContext context{b, operands, entry->getArgument(2)};
+    b.setInsertionPointToStart(entry);
+    KernelOperands operands = loadOperands(b, kernel, op, entry->getArgument(0), entry->getArgument(1));
+    KernelContext context{b, op, operands, entry->getArgument(2)};
     LogicalResult emitted = success();
     b.loop(entry->getArgument(3), entry->getArgument(4), 1, [&](Value block) { emitted = emitKernelBody(context, op, block); });
     if (failed(emitted)) {
       lowered.erase();
       return failure();
     }
-    func::ReturnOp::create(builder, op->getLoc());
+    func::ReturnOp::create(b);
     lowered->setAttr(program::kGridAttr, kernel->getAttr(program::kGridAttr));
     if (Attribute schedule = kernel->getAttr(program::kScheduleAttr))
       lowered->setAttr(program::kScheduleAttr, schedule);
-    lowered->setAttr(program::kScratchBytesAttr, builder.getI64IntegerAttr(context.scratchBytes));
+    lowered->setAttr(program::kScratchBytesAttr, b.getI64IntegerAttr(context.scratchBytes));
     kernel.erase();
     return success();
   }

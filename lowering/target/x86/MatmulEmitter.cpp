@@ -73,7 +73,7 @@ Value MatmulEmitter::loadZero(const RowRange &range, Value rowScale, Value colum
   if (!weight.zeroType)
     return {};
   Value index = b.add(rowScale, b.div(column, weight.blockColumns));
-  return arith::SIToFPOp::create(b.builder, b.loc, b.f32(), b.load(b.i8(), b.at(range.zero, index, 1)));
+  return arith::SIToFPOp::create(b, b.f32(), b.load(b.i8(), b.at(range.zero, index, 1)));
 }
 
 void MatmulEmitter::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled) {
@@ -81,9 +81,9 @@ void MatmulEmitter::forPieces(Value source, int64_t columns, Value scale, Value 
   auto address = [&] { return b.at(source, storageBytes(weight.storage, offset), 1); };
   auto piece = [&](int64_t first, int64_t lanes, Value value) {
     if (zero)
-      value = b.subF(value, b.splat(zero, lanes));
+      value = b.sub(value, b.splat(zero, lanes));
     if (scale)
-      value = b.mulF(value, b.splat(scale, lanes));
+      value = b.mul(value, b.splat(scale, lanes));
     body(first, lanes, value);
   };
   for (; offset + 64 <= columns; offset += 64)
@@ -104,9 +104,9 @@ void MatmulEmitter::decodeRow(const RowRange &range, Value row, Value target) {
               [&](int64_t offset, int64_t lanes, Value value) { b.store(value, b.at(target, b.add(column, offset), 4)); });
   };
   int64_t whole = weight.columns / span * span;
-  b.loop(b.cst(0), b.cst(whole), span, [&](Value column) { decodeSpan(column, span); });
+  b.loop(b.size(0), b.size(whole), span, [&](Value column) { decodeSpan(column, span); });
   if (whole < weight.columns)
-    decodeSpan(b.cst(whole), weight.columns - whole);
+    decodeSpan(b.size(whole), weight.columns - whole);
   if (int64_t rest = llvm::alignTo(weight.columns, kLanes) - weight.columns)
     b.store(b.splatF32(rest, 0.0f), b.at(target, weight.columns, 4));
 }
@@ -119,7 +119,7 @@ Value MatmulEmitter::widen(Value vector) {
   SmallVector<int64_t> mask;
   for (int64_t lane = 0; lane < kLanes; ++lane)
     mask.push_back(std::min(lane, lanes));
-  return vector::ShuffleOp::create(b.builder, b.loc, vector, b.splatF32(lanes, 0.0f), mask);
+  return vector::ShuffleOp::create(b, vector, b.splatF32(lanes, 0.0f), mask);
 }
 
 //===----------------------------------------------------------------------===//
@@ -135,12 +135,12 @@ struct MatmulEmitter::DotRows {
 /// long stream through the file: processors fetch a few long streams faster than one, or many short ones. Where the rows or the
 /// tokens do not fill a group, the last one stands in and is stored twice.
 void MatmulEmitter::dots(const RowRange &range, int64_t rows, int64_t tokens) {
-  Value last = b.sub(range.end, b.cst(1)), lastToken = b.sub(range.tokens, b.cst(1));
+  Value last = b.sub(range.end, b.size(1)), lastToken = b.sub(range.tokens, b.size(1));
   Value stride = b.div(b.add(b.sub(range.end, range.begin), rows - 1), rows);
   SmallVector<Value> tokenIndices;
   DotRows group;
   for (int64_t t = 0; t < tokens; ++t) {
-    tokenIndices.push_back(tokens == 1 ? b.cst(0) : b.min(b.cst(t), lastToken));
+    tokenIndices.push_back(tokens == 1 ? b.size(0) : b.min(b.size(t), lastToken));
     group.inputs.push_back(range.xAddress(tokenIndices.back()));
   }
   if (hasShuffledDecode(b, weight.storage))
@@ -156,10 +156,10 @@ void MatmulEmitter::dots(const RowRange &range, int64_t rows, int64_t tokens) {
     }
     SmallVector<Value> acc(rows * tokens, b.splatF32(kLanes, 0.0f));
     int64_t whole = weight.columns / span * span;
-    acc = b.loop(b.cst(0), b.cst(whole), span, acc,
+    acc = b.loop(b.size(0), b.size(whole), span, acc,
                  [&](Value column, ValueRange carried) { return dotSpan(range, group, column, span, carried); });
     if (whole < weight.columns)
-      acc = dotSpan(range, group, b.cst(whole), weight.columns - whole, acc);
+      acc = dotSpan(range, group, b.size(whole), weight.columns - whole, acc);
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t t = 0; t < tokens; ++t)
         b.store(b.sumLanes(acc[r * tokens + t]), range.outAddress(tokenIndices[t], rowIndices[r]));
@@ -187,9 +187,9 @@ void MatmulEmitter::shuffleInputs(MutableArrayRef<Value> inputs) {
         b.store(b.load(b.vecF32(lanes), b.at(from, offset, 4)), b.at(to, offset, 4));
       }
     };
-    b.loop(b.cst(0), b.cst(whole), span, [&](Value column) { copySpan(column, span); });
+    b.loop(b.size(0), b.size(whole), span, [&](Value column) { copySpan(column, span); });
     if (whole < weight.columns)
-      copySpan(b.cst(whole), weight.columns - whole);
+      copySpan(b.size(whole), weight.columns - whole);
     input = target;
   }
 }

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "lowering/target/x86/Decode.h"
 #include "lowering/target/x86/MatmulEmitter.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -17,8 +18,8 @@ namespace {
 
 constexpr int64_t kBlockRows = MatmulEmitter::kBlockRows;
 
-LogicalResult checkWeight(Operation *op, const FailureOr<Weight> &weight) {
-  if (failed(weight))
+LogicalResult checkWeight(Operation *op, const Result<Weight> &weight) {
+  if (!weight || !isDecodable(weight->storage))
     return op->emitError("the weight is of a type or a form that the host cannot read");
   if (weight->storage.getIntOrFloatBitWidth() < 8 && weight->columns % 2 != 0)
     return op->emitError("rows of ") << weight->columns << " 4-bit codes do not start on a byte";
@@ -33,7 +34,7 @@ struct PickedPart {
 PickedPart pickPart(HostBuilder &b, const Weight &weight, Value index) {
   PickedPart picked;
   for (auto [number, part] : llvm::enumerate(weight.parts)) {
-    PickedPart other{part.data, part.scale, part.zero, b.cst(part.firstRow), b.cst(part.rows)};
+    PickedPart other{part.data, part.scale, part.zero, b.size(part.firstRow), b.size(part.rows)};
     if (number == 0) {
       picked = other;
       continue;
@@ -56,9 +57,9 @@ bool blocksKeepScaleRows(const Weight &weight) {
 void forParts(HostBuilder &b, const Weight &weight, Value first,
               function_ref<void(const PickedPart &part, Value begin, Value end)> body) {
   Value limit = b.min(b.add(first, kBlockRows), weight.rows);
-  b.loop(b.cst(0), b.cst(weight.parts.size()), 1, [&](Value index) {
+  b.loop(b.size(0), b.size(weight.parts.size()), 1, [&](Value index) {
     PickedPart part = pickPart(b, weight, index);
-    Value begin = b.max(b.sub(first, part.firstRow), b.cst(0));
+    Value begin = b.max(b.sub(first, part.firstRow), b.size(0));
     body(part, begin, b.min(b.sub(limit, part.firstRow), part.rows));
   });
 }
@@ -68,19 +69,19 @@ void forParts(HostBuilder &b, const Weight &weight, Value first,
 LogicalResult quant::host::emitMatmul(KernelContext &context, Value xValue, Value wValue, Value block) {
   HostBuilder &b = context.b;
   Operation *op = block.getParentBlock()->getParentOp();
-  FailureOr<Weight> weight = context.operands.weight(wValue);
-  FailureOr<Rows> x = context.operands.rows(xValue);
+  Result<Weight> weight = context.operands.weight(wValue);
+  Result<Rows> x = context.operands.rows(xValue);
   if (failed(checkWeight(op, weight)))
     return failure();
-  if (failed(x) || !x->element.isF32())
+  if (!x || !x->element.isF32())
     return op->emitError("the host multiplies f32 activations only");
   Rows out = context.operands.resultRows(0);
   MatmulEmitter emitter(context, *weight);
   bool oneScaleRow = blocksKeepScaleRows(*weight);
   forParts(b, *weight, b.mul(block, kBlockRows), [&](const PickedPart &part, Value begin, Value end) {
-    auto xAddress = [&](Value m) { return x->row(b, m); };
-    auto outAddress = [&](Value m, Value row) { return b.at(out.row(b, m), b.add(row, part.firstRow), 4); };
-    emitter.emit({part.data, part.scale, part.zero, begin, end, context.operands.resultRowCount(), xAddress, outAddress, oneScaleRow});
+    auto xAddress = [&](Value m) { return b.rowAddress(*x, m); };
+    auto outAddress = [&](Value m, Value row) { return b.at(b.rowAddress(out, m), b.add(row, part.firstRow), 4); };
+    emitter.emit({part.data, part.scale, part.zero, begin, end, context.operands.rowCount(), xAddress, outAddress, oneScaleRow});
   });
   return success();
 }
@@ -88,28 +89,28 @@ LogicalResult quant::host::emitMatmul(KernelContext &context, Value xValue, Valu
 LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, const GroupedOperands &operands, Value block) {
   HostBuilder &b = context.b;
   Operation *op = block.getParentBlock()->getParentOp();
-  FailureOr<Weight> weight = context.operands.weight(operands.w);
-  FailureOr<Rows> x = context.operands.rows(operands.x);
+  Result<Weight> weight = context.operands.weight(operands.w);
+  Result<Rows> x = context.operands.rows(operands.x);
   if (failed(checkWeight(op, weight)))
     return failure();
-  if (failed(x) || !x->element.isF32())
+  if (!x || !x->element.isF32())
     return op->emitError("the host multiplies f32 activations only");
   Rows out = context.operands.resultRows(0);
   MatmulEmitter emitter(context, *weight);
   bool oneScaleRow = blocksKeepScaleRows(*weight);
   // Neighbouring blocks belong to different groups: few groups have rows, and so the work spreads over the threads.
-  Value group = b.rem(block, weight->groups), offsets = b.at(context.operands.address(operands.offsets), group, 4);
+  Value group = b.rem(block, weight->groups), offsets = b.at(*context.operands.address(operands.offsets), group, 4);
   Value first = b.loadIndex(offsets), rows = b.sub(b.loadIndex(b.at(offsets, 1, 4)), first);
-  Value gather = operands.rows ? context.operands.address(operands.rows) : Value();
+  Value gather = operands.rows ? *context.operands.address(operands.rows) : Value();
   auto xAddress = [&](Value m) {
     Value row = b.add(first, m);
-    return x->row(b, gather ? b.div(b.loadIndex(b.at(gather, row, 4)), operands.topK) : row);
+    return b.rowAddress(*x, gather ? b.div(b.loadIndex(b.at(gather, row, 4)), operands.topK) : row);
   };
   auto tableEntry = [&](Value table) { return table ? b.load(b.ptr(), b.at(table, group, 8)) : Value(); };
   b.ifThen(b.compare(arith::CmpIPredicate::sgt, rows, 0), [&] {
     forParts(b, *weight, b.mul(b.div(block, weight->groups), kBlockRows), [&](const PickedPart &part, Value begin, Value end) {
       auto outAddress = [&](Value m, Value row) {
-        return b.at(out.row(b, b.add(first, m)), b.add(row, part.firstRow), 4);
+        return b.at(b.rowAddress(out, b.add(first, m)), b.add(row, part.firstRow), 4);
       };
       emitter.emit({tableEntry(part.data), tableEntry(part.scale), tableEntry(part.zero), begin, end, rows, xAddress, outAddress,
                     oneScaleRow});
@@ -120,18 +121,18 @@ LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, const Group
 
 LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaExpandOp op, Value head) {
   HostBuilder &b = context.b;
-  FailureOr<Weight> weight = context.operands.weight(op.getKvB());
-  FailureOr<Rows> x = context.operands.rows(op.getX());
+  Result<Weight> weight = context.operands.weight(op.getKvB());
+  Result<Rows> x = context.operands.rows(op.getX());
   if (failed(checkWeight(op, weight)))
     return failure();
-  if (failed(x) || weight->parts.size() != 1)
+  if (!x || weight->parts.size() != 1)
     return op.emitError("x must be f32 rows and kv_b one tensor");
   const WeightPart &part = weight->parts[0];
   Rows out = context.operands.resultRows(0);
   int64_t vDim = op.getVDim(), nope = op.getNopeDim();
   Value begin = b.add(b.mul(head, nope + vDim), nope), end = b.add(begin, vDim);
-  auto xAddress = [&](Value m) { return b.at(x->row(b, m), b.mul(head, weight->columns), 4); };
-  auto outAddress = [&](Value m, Value row) { return b.at(out.row(b, m), b.add(b.mul(head, vDim), b.sub(row, begin)), 4); };
+  auto xAddress = [&](Value m) { return b.at(b.rowAddress(*x, m), b.mul(head, weight->columns), 4); };
+  auto outAddress = [&](Value m, Value row) { return b.at(b.rowAddress(out, m), b.add(b.mul(head, vDim), b.sub(row, begin)), 4); };
   bool oneScaleRow = blocksKeepScaleRows(*weight) && nope % kBlockRows == 0 && vDim % kBlockRows == 0;
   MatmulEmitter emitter(context, *weight);
   b.loop(begin, end, kBlockRows, [&](Value first) {
@@ -144,11 +145,11 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
 /// The head's key rows are decoded once into scratch; each token then sums them, weighted by its query.
 LogicalResult quant::host::emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head) {
   HostBuilder &b = context.b;
-  FailureOr<Weight> weight = context.operands.weight(op.getKvB());
-  FailureOr<Rows> q = context.operands.rows(op.getQ());
+  Result<Weight> weight = context.operands.weight(op.getKvB());
+  Result<Rows> q = context.operands.rows(op.getQ());
   if (failed(checkWeight(op, weight)))
     return failure();
-  if (failed(q) || weight->parts.size() != 1)
+  if (!q || weight->parts.size() != 1)
     return op.emitError("q must be f32 rows and kv_b one tensor");
   const WeightPart &part = weight->parts[0];
   Rows out = context.operands.resultRows(0);
@@ -157,12 +158,12 @@ LogicalResult quant::host::emitMlaAbsorb(KernelContext &context, deepseek::MlaAb
   Value firstRow = b.mul(head, nope + op.getVDim());
   MatmulEmitter emitter(context, *weight);
   RowRange range{part.data, part.scale, part.zero, {}, {}, {}, {}, {}};
-  b.loop(b.cst(0), b.cst(nope), 1, [&](Value d) { emitter.decodeRow(range, b.add(firstRow, d), b.at(panel, b.mul(d, padded), 4)); });
-  b.loop(b.cst(0), context.operands.tokens(), 1, [&](Value token) {
-    Value query = b.at(q->row(b, token), b.mul(head, nope + op.getRopeDim()), 4);
-    Value target = b.at(out.row(b, token), b.mul(head, latent), 4);
+  b.loop(b.size(0), b.size(nope), 1, [&](Value d) { emitter.decodeRow(range, b.add(firstRow, d), b.at(panel, b.mul(d, padded), 4)); });
+  b.loop(b.size(0), context.operands.tokens(), 1, [&](Value token) {
+    Value query = b.at(b.rowAddress(*q, token), b.mul(head, nope + op.getRopeDim()), 4);
+    Value target = b.at(b.rowAddress(out, token), b.mul(head, latent), 4);
     b.chunks(latent, [&](Value column, int64_t lanes) {
-      SmallVector<Value> acc = b.loop(b.cst(0), b.cst(nope), 1, {b.splatF32(lanes, 0.0f)}, [&](Value d, ValueRange carried) {
+      SmallVector<Value> acc = b.loop(b.size(0), b.size(nope), 1, {b.splatF32(lanes, 0.0f)}, [&](Value d, ValueRange carried) {
         Value keys = b.load(b.vecF32(lanes), b.at(panel, b.add(b.mul(d, padded), column), 4));
         return SmallVector<Value>{b.fma(b.splat(b.load(b.f32(), b.at(query, d, 4)), lanes), keys, carried[0])};
       });

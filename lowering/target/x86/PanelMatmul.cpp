@@ -52,12 +52,12 @@ void MatmulEmitter::multiplyByPanel(const RowRange &range) {
   panel.inputs = context.allocate(panel.tokens * panel.inputStride);
   panel.decoded = context.allocate(kLanes * panel.decodedStride);
   panel.sums = context.allocate(panel.tokens * panel.tileRows() * 4);
-  b.loop(b.cst(0), b.cst(weight.columns), panel.chunk, [&](Value firstColumn) {
-    Value columns = b.min(b.sub(b.cst(weight.columns), firstColumn), panel.chunk);
+  b.loop(b.size(0), b.size(weight.columns), panel.chunk, [&](Value firstColumn) {
+    Value columns = b.min(b.sub(b.size(weight.columns), firstColumn), panel.chunk);
     decodePanel(range, panel, firstColumn, columns);
     int64_t rest = panel.tokens / 3;
     Value whole = b.mul(b.div(range.tokens, panel.tokens), panel.tokens);
-    b.loop(b.cst(0), whole, panel.tokens,
+    b.loop(b.size(0), whole, panel.tokens,
            [&](Value token) { multiplyTile(range, panel, token, panel.tokens, firstColumn, columns); });
     b.loop(whole, range.tokens, rest, [&](Value token) { multiplyTile(range, panel, token, rest, firstColumn, columns); });
   });
@@ -75,15 +75,15 @@ void MatmulEmitter::decodePanel(const RowRange &range, const Panel &panel, Value
     b.loop(firstColumn, b.min(end, whole), span, [&](Value column) { decodeTile(range, panel, row, firstColumn, column, span); });
     if (whole < weight.columns)
       b.ifThen(b.compare(arith::CmpIPredicate::sgt, end, whole),
-               [&] { decodeTile(range, panel, row, firstColumn, b.cst(whole), weight.columns - whole); });
+               [&] { decodeTile(range, panel, row, firstColumn, b.size(whole), weight.columns - whole); });
   });
 }
 
 /// One span of 16 rows from `row` on. Past the range's end the last row stands in; its results are not stored.
 void MatmulEmitter::decodeTile(const RowRange &range, const Panel &panel, Value row, Value firstColumn, Value column,
                                int64_t columns) {
-  b.loop(b.cst(0), b.cst(kLanes), 1, [&](Value lane) {
-    Value weightRow = b.min(b.add(row, lane), b.sub(range.end, b.cst(1)));
+  b.loop(b.size(0), b.size(kLanes), 1, [&](Value lane) {
+    Value weightRow = b.min(b.add(row, lane), b.sub(range.end, b.size(1)));
     Value source = b.at(rowData(range, weightRow), storageOffset(column), 1), scales = rowScale(weightRow);
     Value target = b.at(panel.decoded, lane, panel.decodedStride);
     // The next chunk's columns come while this one is multiplied.
@@ -98,7 +98,7 @@ void MatmulEmitter::decodeTile(const RowRange &range, const Panel &panel, Value 
   Value target = b.at(b.at(panel.weights, tile, panel.tileBytes()), b.rem(local, panel.tileRows()), 4);
   Value first = b.at(target, b.sub(column, firstColumn), panel.tileRows() * 4);
   int64_t whole = columns / kLanes * kLanes;
-  b.loop(b.cst(0), b.cst(whole), kLanes, [&](Value offset) {
+  b.loop(b.size(0), b.size(whole), kLanes, [&](Value offset) {
     transpose(b.at(panel.decoded, offset, 4), panel.decodedStride, b.at(first, offset, panel.tileRows() * 4),
               panel.tileRows() * 4, kLanes);
   });
@@ -114,7 +114,7 @@ void MatmulEmitter::transpose(Value source, int64_t stride, Value target, int64_
     SmallVector<int64_t> mask(kLanes);
     for (int64_t i = 0; i < kLanes; ++i)
       mask[i] = lane(i);
-    return vector::ShuffleOp::create(b.builder, b.loc, x, y, mask).getResult();
+    return vector::ShuffleOp::create(b, x, y, mask).getResult();
   };
   // Of each 128-bit part, pairs of `width` lanes from the lower (half 0) or upper (1) half of x and y in turn.
   auto unpack = [&](Value x, Value y, int64_t width, int64_t half) {
@@ -154,18 +154,18 @@ void MatmulEmitter::multiplyTile(const RowRange &range, const Panel &panel, Valu
                                  Value columns) {
   SmallVector<Value> indices;
   for (int64_t t = 0; t < tokens; ++t)
-    indices.push_back(b.min(b.add(firstToken, t), b.sub(range.tokens, b.cst(1))));
+    indices.push_back(b.min(b.add(firstToken, t), b.sub(range.tokens, b.size(1))));
   for (int64_t t = 0; t < tokens; ++t) {
     Value source = b.at(range.xAddress(indices[t]), firstColumn, 4), target = b.at(panel.inputs, t * panel.inputStride, 1);
     Value whole = b.mul(b.div(columns, kLanes), kLanes);
-    b.loop(b.cst(0), whole, kLanes,
+    b.loop(b.size(0), whole, kLanes,
            [&](Value column) { b.store(b.load(b.vecF32(), b.at(source, column, 4)), b.at(target, column, 4)); });
     b.loop(whole, columns, 1, [&](Value column) { b.store(b.load(b.f32(), b.at(source, column, 4)), b.at(target, column, 4)); });
   }
   Value isFirst = b.compare(arith::CmpIPredicate::eq, firstColumn, 0);
   b.loop(range.begin, range.end, panel.tileRows(), [&](Value row) {
     Value weights = b.at(panel.weights, b.div(b.sub(row, range.begin), panel.tileRows()), panel.tileBytes());
-    b.loop(b.cst(0), columns, kSumColumns,
+    b.loop(b.size(0), columns, kSumColumns,
            [&](Value column) { microKernel(panel, tokens, weights, column, b.min(b.add(column, kSumColumns), columns)); });
     addToResults(range, panel, indices, row, isFirst);
   });
@@ -189,14 +189,14 @@ void MatmulEmitter::microKernel(const Panel &panel, int64_t tokens, Value weight
   Value isFirst = b.compare(arith::CmpIPredicate::eq, firstColumn, 0);
   for (auto [index, sum] : llvm::enumerate(acc)) {
     Value address = b.at(panel.sums, index * kLanes, 4);
-    b.store(b.addF(sum, b.select(isFirst, zero, b.load(b.vecF32(), address))), address);
+    b.store(b.add(sum, b.select(isFirst, zero, b.load(b.vecF32(), address))), address);
   }
 }
 
 /// Adds a chunk's sums to the results; rows past the range's end are left alone.
 void MatmulEmitter::addToResults(const RowRange &range, const Panel &panel, ArrayRef<Value> tokens, Value row, Value isFirst) {
-  Value steps = arith::IndexCastOp::create(b.builder, b.loc, b.vec(kLanes, b.i64()),
-                                           vector::StepOp::create(b.builder, b.loc, b.vec(kLanes, b.builder.getIndexType())));
+  Value steps = arith::IndexCastOp::create(b, b.vec(kLanes, b.i64()),
+                                           vector::StepOp::create(b, b.vec(kLanes, b.getIndexType())));
   Value zero = b.splatF32(kLanes, 0.0f);
   SmallVector<Value> masks, sums, addresses;
   for (int64_t v = 0; v < panel.vectors; ++v) {
@@ -206,10 +206,10 @@ void MatmulEmitter::addToResults(const RowRange &range, const Panel &panel, Arra
   for (int64_t index = 0, count = tokens.size() * panel.vectors; index < count; ++index) {
     int64_t v = index % panel.vectors;
     addresses.push_back(range.outAddress(tokens[index / panel.vectors], b.add(row, v * kLanes)));
-    Value before = LLVM::MaskedLoadOp::create(b.builder, b.loc, b.vecF32(), addresses.back(), masks[v], zero, 4);
-    sums.push_back(b.addF(b.load(b.vecF32(), b.at(panel.sums, index * kLanes, 4)), b.select(isFirst, zero, before)));
+    Value before = LLVM::MaskedLoadOp::create(b, b.vecF32(), addresses.back(), masks[v], zero, 4);
+    sums.push_back(b.add(b.load(b.vecF32(), b.at(panel.sums, index * kLanes, 4)), b.select(isFirst, zero, before)));
   }
   // After all loads: a token that stands in for others must not be added to twice.
   for (auto [index, sum] : llvm::enumerate(sums))
-    LLVM::MaskedStoreOp::create(b.builder, b.loc, sum, addresses[index], masks[index % panel.vectors], 4);
+    LLVM::MaskedStoreOp::create(b, sum, addresses[index], masks[index % panel.vectors], 4);
 }

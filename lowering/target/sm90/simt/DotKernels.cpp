@@ -11,23 +11,28 @@
 //===----------------------------------------------------------------------===//
 
 #include "lowering/target/sm90/simt/SimtKernels.h"
+#include "lowering/target/sm90/simt/SimtWeight.h"
 
 using namespace mlir;
 
 namespace quant::nvvm {
 
+using rows::Rows;
+
 namespace {
 
-/// The activations of a matmul, quantized or not, whose columns begin at `firstColumn` of each row.
+/// The activations of a matmul, quantized or not.
 struct Activations {
-  Rows rows;
-  std::optional<Quantized> quantized;
+  rows::Rows rows;
+  std::optional<rows::Quantized> quantized;
 };
 
-Result<Activations> activationsOf(const SimtOperands &operands, Value x) {
+Result<Activations> activationsOf(const KernelOperands &operands, Value x) {
   if (!isa<qblock::BlockTensorType>(x.getType()))
     return operands.rows(x).map([](Rows rows) { return Activations{rows, std::nullopt}; });
-  return operands.quantized(x).map([](Quantized quantized) { return Activations{quantized.codes, quantized}; });
+  if (auto known = checkQuantized(cast<qblock::BlockTensorType>(x.getType())); !known)
+    return tl::unexpected(known.error());
+  return operands.quantized(x).map([](rows::Quantized quantized) { return Activations{quantized.codes, quantized}; });
 }
 
 /// Products of one row of a weight with rows of x.
@@ -40,25 +45,27 @@ public:
   using RowOf = function_ref<XRow(Value m)>;
   using Store = function_ref<void(Value m, Value sum)>;
 
-  DotEmitter(SimtBuilder &b, const Activations &x, const Weight &weight) : b(b), x(x), weight(weight) {}
+  /// `xRows` is the number of rows that x has.
+  DotEmitter(SimtBuilder &b, const Activations &x, const SimtWeight &weight, Value xRows) : b(b), x(x), weight(weight), xRows(xRows) {}
 
   /// Stores sum over k of x[rowOf(m), k] * w[row, k] for all m in [0, count), four at a time. `row` counts in the part.
   void emit(const WeightPart &part, Value row, Value count, RowOf rowOf, Store store) {
     constexpr int64_t kTile = 4;
     Rows codes = weight.rowsOf(part);
-    Value address = codes.row(b, row);
-    Value whole = b.mul(b.divideBy(count, kTile), kTile);
+    Value address = b.rowAddress(codes, row);
+    Value whole = b.mul(b.div(count, kTile), kTile);
     auto tile = [&](int64_t size) {
       return [&, size](Value first) { emitTile(part, codes, row, address, first, size, rowOf, store); };
     };
-    b.loop(b.constI32(0), whole, kTile, tile(kTile));
+    b.loop(b.int32(0), whole, kTile, tile(kTile));
     b.loop(whole, count, 1, tile(1));
   }
 
 private:
   SimtBuilder &b;
   const Activations &x;
-  const Weight &weight;
+  const SimtWeight &weight;
+  Value xRows;
 
   /// Groups of 128 columns in one round of the loop: their loads are in flight together.
   static int64_t unrollOf(int64_t groups) {
@@ -77,24 +84,24 @@ private:
       xRows.push_back(rowOf(b.add(first, m)));
     Rows activations = x.rows;
     activations.columns = weight.columns;
-    SmallVector<Value> sums(size, b.constF32(0.0));
+    SmallVector<Value> sums(size, b.number(0.0));
     int64_t groups = (weight.columns + kWarpColumns - 1) / kWarpColumns, unroll = unrollOf(groups);
-    sums = b.loop(b.constI32(0), b.constI32(groups), unroll, sums, [&](Value firstGroup, ValueRange carried) {
+    sums = b.loop(b.int32(0), b.int32(groups), unroll, sums, [&](Value firstGroup, ValueRange carried) {
       SmallVector<Value> next(carried.begin(), carried.end());
       SmallVector<Quad> weights;
       for (int64_t step = 0; step < unroll; ++step)
-        weights.push_back(codes.load(b, address, columnOf(b.add(firstGroup, step))));
+        weights.push_back(b.loadQuad(codes, address, columnOf(b.add(firstGroup, step))));
       for (int64_t step = 0; step < unroll; ++step) {
         Value group = b.add(firstGroup, step), column = columnOf(group);
         Value scale = weight.scaleAt(b, part, row, column);
         for (auto [xRow, sum] : llvm::zip_equal(xRows, next))
-          sum = accumulate(weights[step], scale, activations.load(b, xRow.address, column), scaleOf(xRow, group), sum);
+          sum = accumulate(weights[step], scale, b.loadQuad(activations, xRow.address, column), scaleOf(xRow, group), sum);
       }
       return next;
     });
     for (auto [m, sum] : llvm::enumerate(sums)) {
       Value total = b.sumWarp(sum);
-      b.ifThen(b.equal(b.lane, b.constI32(0)), [&] { store(b.add(first, static_cast<int64_t>(m)), total); });
+      b.ifThen(b.equal(b.lane, b.int32(0)), [&] { store(b.add(first, static_cast<int64_t>(m)), total); });
     }
   }
 
@@ -102,13 +109,13 @@ private:
   Value scaleOf(const XRow &row, Value group) {
     if (!x.quantized)
       return {};
-    return b.loadScale(x.quantized->scaleType, x.quantized->scaleAddress(b, row.index, group));
+    return b.loadScale(x.quantized->scales.element, b.scaleAddress(*x.quantized, row.index, group, xRows));
   }
 
   /// Products of codes are summed before they are scaled, as on the tensor cores.
   Value accumulate(ArrayRef<Value> weights, Value weightScale, ArrayRef<Value> values, Value xScale, Value sum) {
-    Value scale = weightScale && xScale ? b.mulF32(weightScale, xScale) : weightScale ? weightScale : xScale;
-    Value partial = scale ? b.constF32(0.0) : sum;
+    Value scale = weightScale && xScale ? b.mul(weightScale, xScale) : weightScale ? weightScale : xScale;
+    Value partial = scale ? b.number(0.0) : sum;
     for (auto [weight, value] : llvm::zip_equal(weights, values))
       partial = b.fma(weight, value, partial);
     return scale ? b.fma(partial, scale, sum) : partial;
@@ -117,7 +124,7 @@ private:
 
 /// Stores one number at a column of a row.
 void storeAt(SimtBuilder &b, const Rows &out, Value row, Value column, Value value) {
-  b.storeFloats(out.element, b.at(out.row(b, row), out.element, column), value);
+  b.storeFloats(out.element, b.at(b.rowAddress(out, row), out.element, column), value);
 }
 
 } // namespace
@@ -125,16 +132,17 @@ void storeAt(SimtBuilder &b, const Rows &out, Value row, Value column, Value val
 Result<void> emitMatmul(SimtContext &context, Value xValue, Value wValue) {
   SimtBuilder &b = context.b;
   Result<Activations> x = activationsOf(context.operands, xValue);
-  Result<Weight> weight = context.operands.weight(wValue);
+  Result<SimtWeight> weight = SimtWeight::of(context.operands, wValue);
   if (!x || !weight)
     return tl::unexpected(x ? weight.error() : x.error());
   Rows out = context.operands.resultRows(0);
+  Value xRows = b.mul(context.operands.rowCount(), x->rows.perToken);
   Value row = b.add(b.mul(b.block, b.warps()), b.warp);
   b.ifThen(b.less(row, weight->rows), [&] {
     auto [part, rowInPart] = weight->partOf(b, row);
-    DotEmitter(b, *x, *weight)
+    DotEmitter(b, *x, *weight, xRows)
         .emit(
-            part, rowInPart, context.operands.rowCount(), [&](Value m) { return DotEmitter::XRow{x->rows.row(b, m), m}; },
+            part, rowInPart, context.operands.rowCount(), [&](Value m) { return DotEmitter::XRow{b.rowAddress(x->rows, m), m}; },
             [&](Value m, Value sum) { storeAt(b, out, m, row, sum); });
   });
   return {};
@@ -144,7 +152,7 @@ Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp 
   SimtBuilder &b = context.b;
   auto whole = [&](Value operand) { return qblock::getWholeOperand(op, operand); };
   Result<Activations> x = activationsOf(context.operands, whole(op.getX()));
-  Result<Weight> weight = context.operands.weight(whole(op.getW()));
+  Result<SimtWeight> weight = SimtWeight::of(context.operands, whole(op.getW()));
   Result<Value> offsets = context.operands.address(whole(op.getOffsets()));
   if (!x || !weight || !offsets)
     return tl::unexpected(!x ? x.error() : !weight ? weight.error() : offsets.error());
@@ -156,26 +164,27 @@ Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp 
     gather = *rows;
   }
   Rows out = context.operands.resultRows(0);
+  Value xRows = b.mul(context.operands.rowCount(), x->rows.perToken);
   int64_t blocksOfGroup = (weight->rows + kGroupedBlockRows - 1) / kGroupedBlockRows;
-  Value group = b.divideBy(b.block, blocksOfGroup), firstRow = b.mul(b.remainder(b.block, blocksOfGroup), kGroupedBlockRows);
+  Value group = b.div(b.block, blocksOfGroup), firstRow = b.mul(b.rem(b.block, blocksOfGroup), kGroupedBlockRows);
   Value bounds = b.at(*offsets, b.getI32Type(), group);
   Value first = b.loadI32(bounds), count = b.sub(b.loadI32(b.at(bounds, b.getI32Type(), 1)), first);
   auto rowOf = [&](Value m) {
     Value row = b.add(first, m);
     if (gather)
-      row = b.divideBy(b.loadI32(b.at(gather, b.getI32Type(), row)), op.getTopK());
-    return DotEmitter::XRow{x->rows.row(b, row), row};
+      row = b.div(b.loadI32(b.at(gather, b.getI32Type(), row)), op.getTopK());
+    return DotEmitter::XRow{b.rowAddress(x->rows, row), row};
   };
   // Most experts have no token.
-  b.ifThen(b.less(b.constI32(0), count), [&] {
-    Value end = b.minSigned(b.add(firstRow, kGroupedBlockRows), b.constI32(weight->rows));
+  b.ifThen(b.less(b.int32(0), count), [&] {
+    Value end = b.min(b.add(firstRow, kGroupedBlockRows), b.int32(weight->rows));
     b.loop(b.add(firstRow, b.warp), end, b.warps(), [&](Value row) {
       auto [part, rowInPart] = weight->partOf(b, row);
       auto ofGroup = [&](Value table) { return b.loadPointer(b.at(table, b.getI64Type(), group)); };
       part.data = ofGroup(part.data);
       if (part.scale)
         part.scale = ofGroup(part.scale);
-      DotEmitter(b, *x, *weight).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
+      DotEmitter(b, *x, *weight, xRows).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
         storeAt(b, out, b.add(first, m), row, sum);
       });
     });
@@ -186,22 +195,23 @@ Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp 
 Result<void> emitMlaExpand(SimtContext &context, deepseek::MlaExpandOp op) {
   SimtBuilder &b = context.b;
   Result<Activations> x = activationsOf(context.operands, op.getX());
-  Result<Weight> weight = context.operands.weight(op.getKvB());
+  Result<SimtWeight> weight = SimtWeight::of(context.operands, op.getKvB());
   if (!x || !weight)
     return tl::unexpected(x ? weight.error() : x.error());
   if (x->quantized || weight->parts.size() != 1)
     return fail("mla_expand takes floating-point rows and one tensor for kv_b");
   Rows out = context.operands.resultRows(0);
+  Value xRows = b.mul(context.operands.rowCount(), x->rows.perToken);
   int64_t valueDim = op.getVDim(), nope = op.getNopeDim(), latent = weight->columns;
   // Value row v of head h is row h * (nope + valueDim) + nope + v of kv_b, and column h * valueDim + v of the result.
   Value column = b.add(b.mul(b.block, b.warps()), b.warp);
   b.ifThen(b.less(column, static_cast<int64_t>(op.getHeads()) * valueDim), [&] {
-    Value head = b.divideBy(column, valueDim);
-    Value row = b.add(b.add(b.mul(head, nope + valueDim), nope), b.remainder(column, valueDim));
-    DotEmitter(b, *x, *weight)
+    Value head = b.div(column, valueDim);
+    Value row = b.add(b.add(b.mul(head, nope + valueDim), nope), b.rem(column, valueDim));
+    DotEmitter(b, *x, *weight, xRows)
         .emit(
             weight->parts[0], row, context.operands.tokens(),
-            [&](Value m) { return DotEmitter::XRow{b.at(x->rows.row(b, m), x->rows.element, b.mul(head, latent)), m}; },
+            [&](Value m) { return DotEmitter::XRow{b.at(b.rowAddress(x->rows, m), x->rows.element, b.mul(head, latent)), m}; },
             [&](Value m, Value sum) { storeAt(b, out, m, column, sum); });
   });
   return {};

@@ -21,12 +21,6 @@ namespace quant::nvvm {
 // Operands as the recipe names them
 //===----------------------------------------------------------------------===//
 
-static std::string textOf(Type type) {
-  std::string text;
-  llvm::raw_string_ostream(text) << type;
-  return text;
-}
-
 /// The IR's dims are those of the ABI, in the same order.
 static Dim dimOf(program::Dim dim) { return static_cast<Dim>(dim); }
 
@@ -84,24 +78,9 @@ struct Plan {
 };
 } // namespace
 
-/// Threads of a block that goes over rows of so many columns: a warp for each 128 of them, but a power of two. (LLVM loads what
-/// three warps have left in shared memory as four words, one of which nobody has written.)
-static int64_t threadsForColumns(int64_t columns) {
-  auto warps = static_cast<uint64_t>((columns + kWarpColumns - 1) / kWarpColumns);
-  return std::min<int64_t>(static_cast<int64_t>(llvm::PowerOf2Ceil(warps)), 8) * kWarpLanes;
-}
-
-static int64_t columnsOf(Value value) { return qblock::getMatrixShape(value.getType()).back(); }
-
 static Plan planOf(func::FuncOp kernel, Operation *op) {
   constexpr int64_t kThreads = 128, kWarps = kThreads / kWarpLanes;
   SizeExpr rows = dimOf(program::getRowDim(kernel));
-  auto perRow = [&](Value rowsOf) {
-    SizeExpr count = rows;
-    for (int64_t extent : qblock::getMatrixShape(rowsOf.getType()).drop_back().drop_front())
-      count = count * SizeExpr(extent);
-    return Plan{threadsForColumns(columnsOf(rowsOf)), count};
-  };
   auto perWeightRow = [&](int64_t count) { return Plan{kThreads, (count + kWarps - 1) / kWarps}; };
   return llvm::TypeSwitch<Operation *, Plan>(op)
       .Case([&](qblock::MatmulAccOp matmul) {
@@ -115,14 +94,15 @@ static Plan planOf(func::FuncOp kernel, Operation *op) {
           [&](deepseek::MlaExpandOp expand) { return perWeightRow(static_cast<int64_t>(expand.getHeads() * expand.getVDim())); })
       .Case<deepseek::MlaAbsorbOp, deepseek::MlaCoreOp>(
           [&](auto mla) { return Plan{kThreads, rows * SizeExpr(static_cast<int64_t>(mla.getHeads()))}; })
-      .Case([&](deepseek::RopeTableOp) { return Plan{kWarpLanes, rows}; })
-      .Case([&](deepseek::LatentAppendOp append) { return Plan{threadsForColumns(columnsOf(append.getKvA())), rows}; })
-      .Case([&](deepseek::MoeGateOp) { return Plan{kWarpLanes, rows}; })
+      .Case([&](rows::RowOpInterface row) {
+        auto [threads, grid] = rowGrid(row, rows);
+        return Plan{threads, grid};
+      })
       .Case([&](deepseek::MoeDispatchOp dispatch) {
         int64_t experts = cast<RankedTensorType>(dispatch.getOffsets().getType()).getDimSize(0) - 1;
         return Plan{std::min<int64_t>((experts + kWarpLanes - 1) / kWarpLanes * kWarpLanes, 1024), 1};
       })
-      .Default([&](Operation *row) { return perRow(row->getResult(0)); });
+      .Default([&](Operation *) { return Plan{kThreads, rows}; });
 }
 
 //===----------------------------------------------------------------------===//
@@ -136,21 +116,11 @@ static Result<void> emit(SimtContext &context, Operation *op) {
                           qblock::getWholeOperand(matmul, matmul.getW()));
       })
       .Case([&](qblock::GroupedMatmulAccOp matmul) { return emitGroupedMatmul(context, matmul); })
-      .Case([&](qblock::QuantizeOp quantize) { return emitQuantize(context, quantize); })
-      .Case([&](qblock::DequantizeOp dequantize) { return emitDequantize(context, dequantize); })
-      .Case([&](arith::AddFOp add) { return emitAdd(context, add); })
-      .Case([&](deepseek::EmbedOp embed) { return emitEmbed(context, embed); })
-      .Case([&](deepseek::RmsNormOp norm) { return emitRmsNorm(context, norm); })
-      .Case([&](deepseek::SwigluOp swiglu) { return emitSwiglu(context, swiglu); })
-      .Case([&](deepseek::LastTokensOp last) { return emitLastTokens(context, last); })
-      .Case([&](deepseek::RopeTableOp rope) { return emitRopeTable(context, rope); })
-      .Case([&](deepseek::LatentAppendOp append) { return emitLatentAppend(context, append); })
+      .Case([&](rows::RowOpInterface row) { return emitRowOp(context, row); })
       .Case([&](deepseek::MlaAbsorbOp absorb) { return emitMlaAbsorb(context, absorb); })
       .Case([&](deepseek::MlaCoreOp core) { return emitMlaCore(context, core); })
       .Case([&](deepseek::MlaExpandOp expand) { return emitMlaExpand(context, expand); })
-      .Case([&](deepseek::MoeGateOp gate) { return emitMoeGate(context, gate); })
       .Case([&](deepseek::MoeDispatchOp dispatch) { return emitMoeDispatch(context, dispatch); })
-      .Case([&](deepseek::MoeCombineOp combine) { return emitMoeCombine(context, combine); })
       .Default([](Operation *other) { return fail("there is no kernel for " + other->getName().getStringRef().str()); });
 }
 
@@ -166,8 +136,8 @@ Result<LaunchRecipe> buildSimt(gpu::GPUModuleOp gpuModule, func::FuncOp kernel) 
   spec.operands = operandsOf(kernel, op);
   spec.sizes = {Dim::Tokens, Dim::Position, Dim::Outputs};
   return buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) {
-    SimtOperands operands(b, kernel, pointers, sizes);
-    SimtContext context{b, operands, gpuModule, spec.name};
+    KernelOperands operands(kernel, op, pointers, sizes);
+    SimtContext context{b, operands};
     return emit(context, op);
   });
 }

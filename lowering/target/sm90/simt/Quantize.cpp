@@ -5,28 +5,24 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Both are limited by memory. A thread handles the same columns of four rows: four independent loads of up to 16 bytes, enough in
-// flight with all threads of a multiprocessor to cover the latency, and in quantize the four rows' scales are one 16-byte store.
+// The row programs of qblock.quantize and qblock.dequantize, laid out as the same ops are in modules.
 //
 //===----------------------------------------------------------------------===//
 
 #include "lowering/target/sm90/simt/Quantize.h"
+
 #include "dialects/machine/Fp8GemmPlan.h"
-#include "lowering/target/sm90/simt/E4M3.h"
-#include "lowering/target/sm90/simt/SimtKernel.h"
+#include "dialects/qblock/QBlock.h"
+#include "dialects/qblock/RowPrograms.h"
+#include "lowering/target/sm90/simt/RowMapping.h"
 
 using namespace mlir;
 
 namespace quant::nvvm {
 
-/// Rows that a thread handles: of a K block, their scales lie side by side.
-static constexpr int64_t kRows = 4;
-static constexpr int64_t kThreads = 256;
-/// Rows and columns of a weight's block.
+/// Columns of a group, rows and columns of a weight's block.
 static constexpr int64_t kBlock = machine::kBlockK;
-
-using machine::alignTo;
-using machine::ceilDiv;
+static constexpr int64_t kMultiple = qblock::kKMajorRowMultiple;
 
 static const char *nameOf(FloatKind kind) { return kind == FloatKind::bf16 ? "bf16" : "f32"; }
 static Type typeOf(Builder &b, FloatKind kind) { return kind == FloatKind::bf16 ? Type(b.getBF16Type()) : Type(b.getF32Type()); }
@@ -56,127 +52,40 @@ Result<void> checkDequantize(const DequantizeConfig &config) {
   return {};
 }
 
-/// `count` columns of a row from `column` on, which is a multiple of `count` and below `columns`; zeros beyond.
-static SmallVector<Value> loadColumns(SimtBuilder &b, Type element, Value row, Value column, int64_t count, int64_t columns) {
-  if (columns % count == 0)
-    return b.loadFloats(element, b.at(row, element, column), count);
-  SmallVector<Value> values;
-  for (int64_t index = 0; index < count; ++index) {
-    Value at = b.add(column, index), inside = b.less(at, columns);
-    Value value = b.loadFloat(element, b.at(row, element, b.minSigned(at, b.constI32(columns - 1))));
-    values.push_back(b.select(inside, value, b.constF32(0.0)));
-  }
-  return values;
+/// Rows as far apart as the recipe's operand has them.
+static rows::Rows rowsOf(SimtBuilder &b, Value pointer, Type element, int64_t columns, int64_t pitch) {
+  return {pointer, element, columns, pitch};
 }
-
-//===----------------------------------------------------------------------===//
-// Quantize
-//===----------------------------------------------------------------------===//
-
-namespace {
-
-/// A group of 128 columns of four rows belongs to 16 or 32 neighbouring lanes.
-class QuantizeKernel {
-public:
-  QuantizeKernel(SimtBuilder &b, const QuantizeConfig &config, ArrayRef<Value> pointers, Value m)
-      : b(b), config(config), x(pointers[0]), codes(pointers[1]), scales(pointers[2]), m(m) {}
-
-  static int64_t columnsPerLane(const QuantizeConfig &config) { return config.input == FloatKind::bf16 ? 8 : 4; }
-  static int64_t groupsPerBlock(const QuantizeConfig &config) { return kThreads * columnsPerLane(config) / kGroupColumns; }
-
-  void emit() {
-    int64_t width = columnsPerLane(config), lanes = kGroupColumns / width, groups = ceilDiv(config.k, kGroupColumns);
-    Value unit = b.add(b.mul(b.block, groupsPerBlock(config)), b.shiftRight(b.thread, lanes == 16 ? 4 : 5));
-    Value rowTiles = b.divideBy(b.add(m, kRows - 1), kRows);
-    firstRow = b.mul(b.divideBy(unit, groups), kRows);
-    Value group = b.remainder(unit, groups);
-    laneInGroup = b.bitAnd(b.thread, lanes - 1);
-    column = b.add(b.mul(group, kGroupColumns), b.mul(laneInGroup, width));
-    // Units beyond the last do the last rows again, so that all lanes take part in the reduction, and store nothing.
-    isUnit = b.less(firstRow, b.mul(rowTiles, kRows));
-    Value inside = b.less(column, config.k);
-    SmallVector<SmallVector<Value>> values;
-    for (int64_t row = 0; row < kRows; ++row)
-      values.push_back(loadRow(row, inside));
-    SmallVector<GroupScale> groupScales;
-    for (int64_t row = 0; row < kRows; ++row) {
-      Value amax = b.maxWarp(largestMagnitude(b, values[row], config.amaxFloor), lanes);
-      groupScales.push_back(groupScale(b, amax, config.powerOfTwo));
-    }
-    for (int64_t row = 0; row < kRows; ++row)
-      storeRow(row, inside, values[row], groupScales[row]);
-    storeScales(group, groupScales);
-  }
-
-private:
-  SimtBuilder &b;
-  const QuantizeConfig &config;
-  Value x, codes, scales, m, firstRow, column, laneInGroup, isUnit;
-
-  SmallVector<Value> loadRow(int64_t row, Value inside) {
-    Type element = typeOf(b, config.input);
-    int64_t width = columnsPerLane(config);
-    Value index = b.minSigned(b.add(firstRow, row), b.sub(m, b.constI32(1)));
-    // A lane beyond the last column reads the row's first ones.
-    Value at = b.select(inside, column, b.constI32(0));
-    SmallVector<Value> values = loadColumns(b, element, b.rowAt(x, element, index, config.k), at, width, config.k);
-    for (Value &value : values)
-      value = b.select(inside, value, b.constF32(0.0));
-    return values;
-  }
-
-  void storeRow(int64_t row, Value inside, ArrayRef<Value> values, const GroupScale &scale) {
-    Type element = b.getType<Float8E4M3FNType>();
-    SmallVector<Value> quotients;
-    for (Value value : values)
-      quotients.push_back(divideByScale(b, value, scale));
-    Value index = b.add(firstRow, row);
-    b.ifThen(b.logicalAnd(inside, b.less(index, m)), [&] {
-      b.storeFloats(element,
-                    b.at(b.rowAt(codes, element, index, alignTo(config.k, machine::kSm90a.tmaAlignment)), element, column),
-                    quotients);
-    });
-  }
-
-  /// The rows beyond the last have places for their scales, too.
-  void storeScales(Value group, ArrayRef<GroupScale> groupScales) {
-    SmallVector<Value> values;
-    for (const GroupScale &scale : groupScales)
-      values.push_back(scale.scale);
-    b.ifThen(b.logicalAnd(isUnit, b.equal(laneInGroup, b.constI32(0))), [&] {
-      Value stride = b.create<arith::ExtSIOp>(b.getI64Type(), b.mul(b.divideBy(b.add(m, kRows - 1), kRows), kRows));
-      Value wideGroup = b.create<arith::ExtSIOp>(b.getI64Type(), group);
-      Value ofGroup = b.at(scales, b.getF32Type(), b.mul(wideGroup, stride));
-      b.storeFloats(b.getF32Type(), b.at(ofGroup, b.getF32Type(), firstRow), values);
-    });
-  }
-};
-
-} // namespace
 
 Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeConfig &config) {
   if (auto ok = checkQuantize(config); !ok)
     return tl::unexpected(ok.error());
-  SizeExpr m = Dim::M, rowTiles = SizeExpr::ceilDiv(m, kRows);
-  int64_t groups = ceilDiv(config.k, kGroupColumns);
+  SizeExpr m = Dim::M;
+  int64_t groups = llvm::divideCeil(config.k, kBlock), pitch = llvm::alignTo(config.k, machine::kSm90a.tmaAlignment);
+  int64_t laneColumns = PieceRows::columnsPerLane(config.input == FloatKind::bf16 ? 16 : 32);
   SimtSpec spec;
   spec.name = config.symbolName();
-  spec.threads = kThreads;
-  spec.grid = SizeExpr::ceilDiv(rowTiles * SizeExpr(groups), QuantizeKernel::groupsPerBlock(config));
+  spec.threads = PieceRows::kThreads;
+  spec.grid = PieceRows::grid(m, config.k, laneColumns);
   spec.operands = {{"x", nameOf(config.input), false, {m, config.k}},
                    // Rows as the matmul's a has them; what lies between K and the next multiple of 16 is not defined.
-                   {"q", "f8E4M3FN", true, {m, alignTo(config.k, machine::kSm90a.tmaAlignment)}},
-                   {"scale", "f32", true, {groups, SizeExpr(kRows) * rowTiles}}};
+                   {"q", "f8E4M3FN", true, {m, pitch}},
+                   {"scale", "f32", true, {groups, SizeExpr(kMultiple) * SizeExpr::ceilDiv(m, kMultiple)}}};
   spec.sizes = {Dim::M};
   spec.config = {{"k", config.k}};
   Result<LaunchRecipe> recipe =
       buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) -> Result<void> {
-        QuantizeKernel(b, config, pointers, sizes[0]).emit();
+        rows::Rows x = rowsOf(b, pointers[0], typeOf(b, config.input), config.k, config.k);
+        rows::Quantized target{rowsOf(b, pointers[1], b.getType<Float8E4M3FNType>(), config.k, pitch),
+                               rowsOf(b, pointers[2], b.f32(), groups, groups), 1, kBlock, /*kMajor=*/true};
+        PieceRows program(b, /*operands=*/nullptr, sizes[0], config.k, laneColumns);
+        qblock::quantizeRow(program, {target, config.amaxFloor, config.powerOfTwo},
+                            [&](rows::Column column) { return program.load(x, column); });
         return {};
       });
   // Units are counted in i32, and the last block may count past the end.
   if (recipe)
-    recipe->limits = {{Dim::M, std::min((int64_t(1) << 31) - 8, ((int64_t(1) << 31) - kThreads) / groups * kRows)}};
+    recipe->limits = {{Dim::M, std::min((int64_t(1) << 31) - 8, ((int64_t(1) << 31) - PieceRows::kThreads) / groups * PieceRows::kRows)}};
   return recipe;
 }
 
@@ -184,60 +93,27 @@ Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeCon
 // Dequantize
 //===----------------------------------------------------------------------===//
 
-/// Columns of a thread: 16 bytes of bf16.
-static constexpr int64_t kDequantizeColumns = 8;
-
-static void emitDequantize(SimtBuilder &b, const DequantizeConfig &config, ArrayRef<Value> pointers) {
-  Type code = b.getType<Float8E4M3FNType>(), scaleType = b.getF32Type(), result = typeOf(b, config.output);
-  int64_t chunks = ceilDiv(config.k, kDequantizeColumns), scaleColumns = ceilDiv(config.k, kBlock);
-  Value unit = b.add(b.mul(b.block, kThreads), b.thread);
-  Value firstRow = b.mul(b.divideBy(unit, chunks), kRows), column = b.mul(b.remainder(unit, chunks), kDequantizeColumns);
-  b.ifThen(b.less(firstRow, config.n), [&] {
-    // Four rows that begin at a multiple of four lie in one block.
-    Value scaleIndex = b.add(b.mul(b.divideBy(firstRow, kBlock), scaleColumns), b.divideBy(column, kBlock));
-    Value scale = b.loadFloat(scaleType, b.at(pointers[1], scaleType, scaleIndex));
-    SmallVector<SmallVector<Value>> values;
-    for (int64_t row = 0; row < kRows; ++row) {
-      Value index = b.minSigned(b.add(firstRow, row), b.constI32(config.n - 1));
-      values.push_back(loadColumns(b, code, b.rowAt(pointers[0], code, index, config.k), column, kDequantizeColumns, config.k));
-    }
-    for (int64_t row = 0; row < kRows; ++row) {
-      for (Value &value : values[row])
-        value = b.mulF32(value, scale);
-      Value index = b.add(firstRow, row);
-      b.ifThen(b.less(index, config.n), [&] {
-        Value target = b.rowAt(pointers[2], result, index, config.k);
-        if (config.k % kDequantizeColumns == 0) {
-          // At most 16 bytes in one store.
-          for (int64_t first = 0, width = config.output == FloatKind::bf16 ? 8 : 4; first < kDequantizeColumns; first += width)
-            b.storeFloats(result, b.at(target, result, b.add(column, first)), ArrayRef(values[row]).slice(first, width));
-          return;
-        }
-        for (int64_t offset = 0; offset < kDequantizeColumns; ++offset) {
-          Value at = b.add(column, offset);
-          b.ifThen(b.less(at, config.k), [&] { b.storeFloats(result, b.at(target, result, at), values[row][offset]); });
-        }
-      });
-    }
-  });
-}
-
 Result<LaunchRecipe> buildDequantize(gpu::GPUModuleOp gpuModule, const DequantizeConfig &config) {
   if (auto ok = checkDequantize(config); !ok)
     return tl::unexpected(ok.error());
-  int64_t units = ceilDiv(config.n, kRows) * ceilDiv(config.k, kDequantizeColumns);
-  if (units > (int64_t(1) << 31) - kThreads)
+  constexpr int64_t kLaneColumns = 8;
+  int64_t blockRows = llvm::divideCeil(config.n, kBlock), blockColumns = llvm::divideCeil(config.k, kBlock);
+  int64_t units = llvm::divideCeil(config.n, PieceRows::kRows) * blockColumns;
+  if (units > (int64_t(1) << 31) - PieceRows::kThreads)
     return fail(config.symbolName() + ": the weight has more elements than the kernel can count");
   SimtSpec spec;
   spec.name = config.symbolName();
-  spec.threads = kThreads;
-  spec.grid = ceilDiv(units, kThreads);
+  spec.threads = PieceRows::kThreads;
+  spec.grid = PieceRows::grid(config.n, config.k, kLaneColumns);
   spec.operands = {{"q", "f8E4M3FN", false, {config.n, config.k}},
-                   {"scale", "f32", false, {ceilDiv(config.n, kBlock), ceilDiv(config.k, kBlock)}},
+                   {"scale", "f32", false, {blockRows, blockColumns}},
                    {"x", nameOf(config.output), true, {config.n, config.k}}};
   spec.config = {{"n", config.n}, {"k", config.k}};
   return buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value>) -> Result<void> {
-    emitDequantize(b, config, pointers);
+    rows::Quantized source{rowsOf(b, pointers[0], b.getType<Float8E4M3FNType>(), config.k, config.k),
+                           rowsOf(b, pointers[1], b.f32(), blockColumns, blockColumns), kBlock, kBlock, /*kMajor=*/false};
+    PieceRows program(b, /*operands=*/nullptr, b.int32(config.n), config.k, kLaneColumns);
+    qblock::dequantizeRow(program, source, rowsOf(b, pointers[2], typeOf(b, config.output), config.k, config.k));
     return {};
   });
 }

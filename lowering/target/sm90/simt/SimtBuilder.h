@@ -13,9 +13,8 @@
 #ifndef QUANT_LOWERING_TARGET_SM90_SIMT_SIMTBUILDER_H
 #define QUANT_LOWERING_TARGET_SM90_SIMT_SIMTBUILDER_H
 
+#include "dialects/rows/RowBuilder.h"
 #include "lowering/target/sm90/HopperBuilder.h"
-
-#include "mlir/Dialect/Arith/IR/Arith.h"
 
 namespace quant::nvvm {
 
@@ -29,9 +28,6 @@ using Quad = llvm::SmallVector<mlir::Value, kQuad>;
 
 class SimtBuilder : public HopperBuilder {
 public:
-  using IntPredicate = mlir::arith::CmpIPredicate;
-  using FloatPredicate = mlir::arith::CmpFPredicate;
-
   /// For a kernel of `threads` threads in a block, a multiple of 32.
   SimtBuilder(mlir::Location loc, mlir::MLIRContext *context, int64_t threads) : HopperBuilder(loc, context), threads(threads) {}
 
@@ -45,38 +41,9 @@ public:
   void begin();
   Value thread, lane, warp, block;
 
-  //===--- Integers -------------------------------------------------------===//
-
-  Value constI64(int64_t value);
-  Value minSigned(Value a, Value b);
-  Value divideBy(Value a, int64_t b) { return divUnsigned(a, constI32(b)); }
-  Value remainder(Value a, int64_t b);
-  Value shiftLeft(Value a, int64_t bits);
-  Value bitOr(Value a, Value b);
-  Value logicalAnd(Value a, Value b);
-  Value logicalOr(Value a, Value b);
-  Value compare(IntPredicate predicate, Value a, Value b);
-  Value less(Value a, Value b) { return compare(IntPredicate::slt, a, b); }
-  Value less(Value a, int64_t b) { return less(a, constI32(b)); }
-
-  //===--- Floats ---------------------------------------------------------===//
-
-  Value constF32(double value);
-  Value addF(Value a, Value b);
-  Value subF(Value a, Value b);
-  /// Rounded to nearest.
-  Value divF(Value a, Value b);
-  /// The other operand where one is NaN.
-  Value maxF(Value a, Value b);
-  Value absF(Value a);
-  Value negF(Value a);
-  Value sqrt(Value a);
   /// e^a within 2^-21, 0 and infinity out of range, NaN of NaN.
-  Value exp(Value a);
-  Value compare(FloatPredicate predicate, Value a, Value b);
-  Value bitsOf(Value f32);
-  Value f32OfBits(Value i32);
-  Value reciprocal(Value a) { return divF(constF32(1.0), a); }
+  Value exp(Value a) override;
+  Value reciprocal(Value a) { return div(number(1.0), a); }
 
   //===--- Memory ---------------------------------------------------------===//
 
@@ -91,10 +58,29 @@ public:
   /// `count` neighbouring elements as f32; the address must be a multiple of their size together.
   llvm::SmallVector<Value> loadFloats(mlir::Type element, Value pointer, int64_t count);
   Value loadFloat(mlir::Type element, Value pointer) { return loadFloats(element, pointer, 1).front(); }
-  /// Rounds f32 values to an element type (f32, bf16, f16, f8E4M3FN) and stores them; alignment as loadFloats.
-  void storeFloats(mlir::Type element, Value pointer, mlir::ArrayRef<Value> values);
+  /// The same as one vector, or as a scalar; more than 16 bytes in several loads.
+  Value loadLanes(mlir::Type element, Value pointer, int64_t count);
+  /// Rounds f32 to an element type (f32, bf16, f16, f8E4M3FN) and stores it; alignment and pieces as loadLanes.
+  void storeLanes(mlir::Type element, Value pointer, Value values);
+  void storeFloats(mlir::Type element, Value pointer, mlir::ArrayRef<Value> values) { storeLanes(element, pointer, pack(values)); }
+  /// A table of f64 in global memory; returns its address.
+  Value globalTable(mlir::ArrayRef<double> values);
   /// One block scale (f32, f16, bf16, f8E8M0FNU) as f32.
   Value loadScale(mlir::Type element, Value pointer);
+  void storeScale(mlir::Type element, Value pointer, Value scale);
+
+  /// The address of a row's first column.
+  Value rowAddress(const rows::Rows &rows, Value row);
+  /// Columns of the row at an address as f32; zeros beyond the last.
+  Value loadColumns(const rows::Rows &rows, Value rowAddress, const rows::Column &column);
+  /// Stores those of the columns that there are.
+  void storeColumns(const rows::Rows &rows, Value rowAddress, const rows::Column &column, Value value);
+  /// Four columns as scalars, of which those beyond the row are 0.
+  Quad loadQuad(const rows::Rows &rows, Value rowAddress, Value column);
+  /// `value` where the columns are such as there are, otherwise `beyond`.
+  Value inside(const rows::Column &column, Value value, Value beyond);
+  /// The address of the scale of a row (i32) in a group; `rowCount` places scales that lie group by group.
+  Value scaleAddress(const rows::Quantized &quantized, Value row, Value group, Value rowCount);
   /// Fresh shared memory of the block.
   Value allocateShared(int64_t bytes);
 
@@ -114,10 +100,6 @@ public:
 
   //===--- Loops ----------------------------------------------------------===//
 
-  using Body = mlir::function_ref<void(Value)>;
-  /// for (index = begin; index < end; index += step)
-  void loop(Value begin, Value end, int64_t step, Body body);
-  llvm::SmallVector<Value> loop(Value begin, Value end, int64_t step, mlir::ValueRange init, LoopBody body);
   /// Deals the groups of 128 columns to the warps of the block. `body` gets the group and the lane's first column of four, which
   /// may lie beyond the last.
   void forGroups(int64_t columns, mlir::function_ref<void(Value group, Value column)> body);
@@ -129,8 +111,9 @@ private:
 
   Value intrinsic(mlir::Type result, mlir::StringRef name, mlir::ValueRange operands);
   Value decodePair(mlir::Type element, Value codes);
-  llvm::SmallVector<Value> decodeBytes(mlir::Type element, Value pointer, int64_t count);
+  Value decodeBytes(mlir::Type element, Value pointer, int64_t count);
   Value encodePairE4M3(Value low, Value high);
+  Value encodeE4M3(Value values);
 };
 
 } // namespace quant::nvvm

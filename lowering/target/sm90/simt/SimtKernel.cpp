@@ -34,7 +34,7 @@ static LLVM::LLVMFuncOp createFunction(SimtBuilder &builder, const SimtSpec &spe
                                         // Without it ptxas aims at 32 registers a thread, and spills to get there.
                                         builder.getNamedAttr("nvvm.minctasm", builder.getI32IntegerAttr(1))};
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types);
-  return builder.create<LLVM::LLVMFuncOp>(spec.name, type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C,
+  return LLVM::LLVMFuncOp::create(builder, spec.name, type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C,
                                           SymbolRefAttr(), kernel, attributes);
 }
 
@@ -70,7 +70,7 @@ Result<LaunchRecipe> buildSimtKernel(gpu::GPUModuleOp gpuModule, const SimtSpec 
     function.erase();
     return tl::unexpected(emitted.error());
   }
-  builder.create<LLVM::ReturnOp>(ValueRange());
+  LLVM::ReturnOp::create(builder, ValueRange());
   return recipeOf(spec, builder.sharedBytes());
 }
 

@@ -13,35 +13,24 @@
 #define QUANT_LOWERING_TARGET_SM90_SIMT_SIMTKERNELS_H
 
 #include "dialects/deepseek/DeepSeek.h"
-#include "lowering/target/sm90/simt/SimtOperands.h"
+#include "lowering/common/KernelOperands.h"
+#include "lowering/target/sm90/simt/SimtKernel.h"
 
 namespace quant::nvvm {
 
 struct SimtContext {
   SimtBuilder &b;
-  const SimtOperands &operands;
-  mlir::gpu::GPUModuleOp gpuModule;
-  /// For symbols of the kernel's own.
-  std::string name;
+  const KernelOperands &operands;
 };
 
-//===--- RowKernels.cpp: a block for each row ----------------------------------===//
-Result<void> emitEmbed(SimtContext &context, deepseek::EmbedOp op);
-Result<void> emitRmsNorm(SimtContext &context, deepseek::RmsNormOp op);
-Result<void> emitSwiglu(SimtContext &context, deepseek::SwigluOp op);
-Result<void> emitAdd(SimtContext &context, mlir::arith::AddFOp op);
-Result<void> emitLastTokens(SimtContext &context, deepseek::LastTokensOp op);
-Result<void> emitQuantize(SimtContext &context, qblock::QuantizeOp op);
-Result<void> emitDequantize(SimtContext &context, qblock::DequantizeOp op);
+//===--- RowMapping.cpp: LowerSimt.cpp says which of its layouts ---------------===//
+Result<void> emitRowOp(SimtContext &context, rows::RowOpInterface op);
+/// Error: activations that are not quantized as the kernels know.
+Result<void> checkQuantized(qblock::BlockTensorType type);
+/// Threads and blocks of a row op with so many rows for each unit of `rows`.
+std::pair<int64_t, SizeExpr> rowGrid(rows::RowOpInterface op, const SizeExpr &rows);
 
-/// 1 / sqrt(mean of squares + eps) of a row, in all threads of the block.
-mlir::Value emitInverseNorm(SimtBuilder &b, const Rows &x, mlir::Value row, int64_t columns, double eps);
-
-//===--- AttentionKernels.cpp --------------------------------------------------===//
-/// A block for each token.
-Result<void> emitRopeTable(SimtContext &context, deepseek::RopeTableOp op);
-Result<void> emitLatentAppend(SimtContext &context, deepseek::LatentAppendOp op);
-/// A block for each token and head.
+//===--- AttentionKernels.cpp: a block for each token and head -----------------===//
 Result<void> emitMlaAbsorb(SimtContext &context, deepseek::MlaAbsorbOp op);
 Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op);
 
@@ -52,13 +41,8 @@ Result<void> emitMatmul(SimtContext &context, mlir::Value x, mlir::Value w);
 Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp op);
 Result<void> emitMlaExpand(SimtContext &context, deepseek::MlaExpandOp op);
 
-//===--- MoeKernels.cpp --------------------------------------------------------===//
-/// A warp for each token.
-Result<void> emitMoeGate(SimtContext &context, deepseek::MoeGateOp op);
-/// One block.
+//===--- DispatchKernel.cpp: one block ------------------------------------------===//
 Result<void> emitMoeDispatch(SimtContext &context, deepseek::MoeDispatchOp op);
-/// A block for each token.
-Result<void> emitMoeCombine(SimtContext &context, deepseek::MoeCombineOp op);
 
 } // namespace quant::nvvm
 

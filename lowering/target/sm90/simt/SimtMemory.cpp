@@ -7,6 +7,10 @@
 
 #include "lowering/target/sm90/simt/SimtBuilder.h"
 
+#include "dialects/qblock/QBlock.h"
+#include "dialects/rows/NarrowFloats.h"
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
@@ -25,19 +29,19 @@ static Type memoryType(Builder &builder, Type element) {
 //===----------------------------------------------------------------------===//
 
 Value SimtBuilder::at(Value pointer, Type element, Value index) {
-  return create<LLVM::GEPOp>(pointer.getType(), memoryType(*this, element), pointer, ArrayRef<LLVM::GEPArg>{index});
+  return LLVM::GEPOp::create(*this, pointer.getType(), memoryType(*this, element), pointer, ArrayRef<LLVM::GEPArg>{index});
 }
 
 Value SimtBuilder::at(Value pointer, Type element, int64_t index) {
   if (index == 0)
     return pointer;
-  return create<LLVM::GEPOp>(pointer.getType(), memoryType(*this, element), pointer,
+  return LLVM::GEPOp::create(*this, pointer.getType(), memoryType(*this, element), pointer,
                              ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(index)});
 }
 
 Value SimtBuilder::rowAt(Value base, Type element, Value row, int64_t stride) {
-  Value wide = create<arith::ExtSIOp>(getI64Type(), row);
-  return at(base, element, mul(wide, constI64(stride)));
+  Value wide = arith::ExtSIOp::create(*this, getI64Type(), row);
+  return at(base, element, mul(wide, integer(getI64Type(), stride)));
 }
 
 Value SimtBuilder::allocateShared(int64_t bytes) {
@@ -50,39 +54,42 @@ Value SimtBuilder::allocateShared(int64_t bytes) {
 // Loads
 //===----------------------------------------------------------------------===//
 
-Value SimtBuilder::loadI32(Value pointer) { return create<LLVM::LoadOp>(getI32Type(), pointer, 4); }
+Value SimtBuilder::loadI32(Value pointer) { return LLVM::LoadOp::create(*this, getI32Type(), pointer, 4); }
 
 Value SimtBuilder::loadPointer(Value pointer) {
-  return create<LLVM::LoadOp>(LLVM::LLVMPointerType::get(getContext(), 1), pointer, 8);
+  return LLVM::LoadOp::create(*this, LLVM::LLVMPointerType::get(getContext(), 1), pointer, 8);
 }
+
+/// Elements that 16 bytes hold: what one load or store takes at most.
+static int64_t elementsOf16Bytes(Type element) { return 16 / bytesOf(element); }
 
 Value SimtBuilder::decodePair(Type element, Value codes) {
   StringRef name = isa<Float8E5M2Type>(element) ? "llvm.nvvm.e5m2x2.to.f16x2.rn" : "llvm.nvvm.e4m3x2.to.f16x2.rn";
-  Value halves = intrinsic(VectorType::get(2, getF16Type()), name, codes);
-  return create<LLVM::FPExtOp>(VectorType::get(2, getF32Type()), halves);
+  return convert(f32(), intrinsic(VectorType::get(2, getF16Type()), name, codes));
 }
 
-SmallVector<Value> SimtBuilder::decodeBytes(Type element, Value pointer, int64_t count) {
-  SmallVector<Value> values;
-  if (count == 1) {
-    Value code = create<LLVM::ZExtOp>(getI16Type(), create<LLVM::LoadOp>(getI8Type(), pointer, 1));
-    return {extract(decodePair(element, code), 0)};
-  }
-  Value codes = create<LLVM::LoadOp>(VectorType::get(count / 2, getI16Type()), pointer, count);
-  for (int64_t pair = 0; pair < count / 2; ++pair) {
-    Value decoded = decodePair(element, extract(codes, pair));
-    values.append({extract(decoded, 0), extract(decoded, 1)});
-  }
-  return values;
+Value SimtBuilder::decodeBytes(Type element, Value pointer, int64_t count) {
+  if (count == 1)
+    return extract(decodePair(element, zeroExtend(getI16Type(), load(i8(), pointer, 1))), 0);
+  Value codes = load(VectorType::get(count / 2, getI16Type()), pointer, count);
+  SmallVector<Value> pairs;
+  for (int64_t pair = 0; pair < count / 2; ++pair)
+    pairs.push_back(decodePair(element, extract(codes, pair)));
+  return pack(pairs);
+}
+
+Value SimtBuilder::loadLanes(Type element, Value pointer, int64_t count) {
+  if (isa<Float8E4M3FNType, Float8E5M2Type>(element))
+    return decodeBytes(element, pointer, count);
+  int64_t whole = std::min(count, elementsOf16Bytes(element));
+  SmallVector<Value> parts;
+  for (int64_t first = 0; first < count; first += whole)
+    parts.push_back(convert(f32(), load(lanesOf(element, whole), at(pointer, element, first), bytesOf(element) * whole)));
+  return pack(parts);
 }
 
 SmallVector<Value> SimtBuilder::loadFloats(Type element, Value pointer, int64_t count) {
-  if (isa<Float8E4M3FNType, Float8E5M2Type>(element))
-    return decodeBytes(element, pointer, count);
-  int64_t bytes = bytesOf(element) * count;
-  Value loaded = create<LLVM::LoadOp>(VectorType::get(count, element), pointer, bytes);
-  if (!element.isF32())
-    loaded = create<LLVM::FPExtOp>(VectorType::get(count, getF32Type()), loaded);
+  Value loaded = loadLanes(element, pointer, count);
   SmallVector<Value> values;
   for (int64_t index = 0; index < count; ++index)
     values.push_back(extract(loaded, index));
@@ -92,39 +99,129 @@ SmallVector<Value> SimtBuilder::loadFloats(Type element, Value pointer, int64_t 
 Value SimtBuilder::loadScale(Type element, Value pointer) {
   if (!isa<Float8E8M0FNUType>(element))
     return loadFloat(element, pointer);
-  // The exponent of a power of two. 0 is 2^-127, an f32 without its leading one; 255 is NaN.
-  Value exponent = create<LLVM::ZExtOp>(getI32Type(), create<LLVM::LoadOp>(getI8Type(), pointer, 1));
-  Value bits = select(equal(exponent, constI32(0)), constI32(0x400000), shiftLeft(exponent, 23));
-  return f32OfBits(select(equal(exponent, constI32(255)), constI32(0x7FC00000), bits));
+  return rows::decodeE8M0(*this, load(i8(), pointer, 1));
 }
 
 //===----------------------------------------------------------------------===//
 // Stores
 //===----------------------------------------------------------------------===//
 
-void SimtBuilder::store(Value value, Value pointer) { create<LLVM::StoreOp>(value, pointer, bytesOf(value.getType())); }
+void SimtBuilder::store(Value value, Value pointer) { LLVM::StoreOp::create(*this, value, pointer, bytesOf(value.getType())); }
 
 Value SimtBuilder::encodePairE4M3(Value low, Value high) {
   // Round to nearest even, saturating at 448; NaN gives 0x7F.
   return intrinsic(getI16Type(), "llvm.nvvm.ff.to.e4m3x2.rn", {high, low});
 }
 
-void SimtBuilder::storeFloats(Type element, Value pointer, ArrayRef<Value> values) {
-  int64_t count = static_cast<int64_t>(values.size());
-  Value packed;
-  if (isa<Float8E4M3FNType>(element)) {
-    if (count == 1)
-      return store(create<LLVM::TruncOp>(getI8Type(), encodePairE4M3(values[0], constF32(0.0))), pointer);
-    SmallVector<Value> pairs;
-    for (int64_t index = 0; index < count; index += 2)
-      pairs.push_back(encodePairE4M3(values[index], values[index + 1]));
-    packed = packVector(pairs);
-  } else {
-    packed = packVector(values);
-    if (!element.isF32())
-      packed = create<LLVM::FPTruncOp>(VectorType::get(count, element), packed);
+Value SimtBuilder::encodeE4M3(Value values) {
+  int64_t count = laneCount(values.getType());
+  if (count == 1)
+    return convert(i8(), encodePairE4M3(values, number(0.0)));
+  SmallVector<Value> pairs;
+  for (int64_t index = 0; index < count; index += 2)
+    pairs.push_back(encodePairE4M3(extract(values, index), extract(values, index + 1)));
+  return pack(pairs);
+}
+
+void SimtBuilder::storeLanes(Type element, Value pointer, Value values) {
+  int64_t count = laneCount(values.getType()), whole = std::min(count, elementsOf16Bytes(element));
+  for (int64_t first = 0; first < count; first += whole) {
+    Value part = extract(values, first, whole);
+    Value packed = isa<Float8E4M3FNType>(element) ? encodeE4M3(part) : convert(element, part);
+    LLVM::StoreOp::create(*this, packed, at(pointer, element, first), bytesOf(element) * whole);
   }
-  create<LLVM::StoreOp>(packed, pointer, bytesOf(element) * count);
+}
+
+Value SimtBuilder::globalTable(ArrayRef<double> values) {
+  auto function = getInsertionBlock()->getParent()->getParentOfType<LLVM::LLVMFuncOp>();
+  auto gpuModule = function->getParentOfType<gpu::GPUModuleOp>();
+  std::string name = (function.getName() + "_constants").str();
+  while (gpuModule.lookupSymbol(name))
+    name += "_";
+  {
+    OpBuilder::InsertionGuard guard(*this);
+    setInsertionPointToStart(gpuModule.getBody());
+    auto type = LLVM::LLVMArrayType::get(getF64Type(), values.size());
+    auto attribute = DenseElementsAttr::get(RankedTensorType::get(values.size(), getF64Type()), values);
+    LLVM::GlobalOp::create(*this, type, /*isConstant=*/true, LLVM::Linkage::Internal, name, attribute, /*alignment=*/8,
+                           /*addrSpace=*/1);
+  }
+  return LLVM::AddressOfOp::create(*this, LLVM::LLVMPointerType::get(getContext(), 1), name);
+}
+
+//===----------------------------------------------------------------------===//
+// Rows
+//===----------------------------------------------------------------------===//
+
+Value SimtBuilder::rowAddress(const rows::Rows &rows, Value row) {
+  Value first = at(rows.base, rows.element, rows.offset);
+  return rows.isList ? first : rowAt(first, rows.element, row, rows.stride);
+}
+
+/// Whether neighbouring columns from a multiple of `lanes` on can be loaded at once.
+static bool areAligned(const rows::Rows &rows, const rows::Column &column) {
+  int64_t lanes = column.lanes;
+  return column.count % lanes == 0 && rows.offset % lanes == 0 && (rows.isList || rows.stride % lanes == 0);
+}
+
+Value SimtBuilder::inside(const rows::Column &column, Value value, Value beyond) {
+  if (!column.mayExceed)
+    return value;
+  if (column.count % column.lanes == 0)
+    return select(less(column.first.value, column.count), value, beyond);
+  SmallVector<Value> lanes;
+  for (int64_t lane = 0; lane < column.lanes; ++lane)
+    lanes.push_back(select(less(add(column.first.value, lane), column.count), extract(value, lane),
+                               extract(beyond, lane)));
+  return pack(lanes);
+}
+
+Value SimtBuilder::loadColumns(const rows::Rows &rows, Value rowAddress, const rows::Column &column) {
+  int64_t lanes = column.lanes;
+  auto loadAt = [&](Value first, int64_t count, int64_t limit) {
+    Value place = column.mayExceed ? min(first, limit - count) : first;
+    return loadLanes(rows.element, at(rowAddress, rows.element, place), count);
+  };
+  SmallVector<Value> parts;
+  if (areAligned(rows, column))
+    parts.push_back(loadAt(column.first.value, lanes, column.count));
+  else
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      parts.push_back(loadAt(add(column.first.value, lane), 1, column.count));
+  return inside(column, pack(parts), number(0.0, lanes));
+}
+
+void SimtBuilder::storeColumns(const rows::Rows &rows, Value rowAddress, const rows::Column &column, Value value) {
+  auto storeAt = [&](Value first, Value part) {
+    auto emit = [&] { storeLanes(rows.element, at(rowAddress, rows.element, first), part); };
+    return column.mayExceed ? ifThen(less(first, column.count), emit) : emit();
+  };
+  if (areAligned(rows, column))
+    return storeAt(column.first.value, value);
+  for (int64_t lane = 0; lane < column.lanes; ++lane)
+    storeAt(add(column.first.value, lane), extract(value, lane));
+}
+
+Value SimtBuilder::scaleAddress(const rows::Quantized &quantized, Value row, Value group, Value rowCount) {
+  const rows::Rows &scales = quantized.scales;
+  if (!quantized.kMajor)
+    return at(rowAddress(scales, row), scales.element, group);
+  constexpr int64_t kMultiple = qblock::kKMajorRowMultiple;
+  auto wide = [&](Value value) { return convert(getI64Type(), value); };
+  Value padded = mul(div(add(rowCount, kMultiple - 1), kMultiple), kMultiple);
+  return at(scales.base, scales.element, add(mul(wide(group), wide(padded)), wide(row)));
+}
+
+void SimtBuilder::storeScale(Type element, Value pointer, Value scale) {
+  store(element.isF32() ? scale : rows::encodeE8M0(*this, scale), pointer);
+}
+
+Quad SimtBuilder::loadQuad(const rows::Rows &rows, Value rowAddress, Value column) {
+  Value loaded = loadColumns(rows, rowAddress, {{*this, column}, kQuad, rows.columns, rows.columns % kWarpColumns != 0});
+  Quad values;
+  for (int64_t index = 0; index < kQuad; ++index)
+    values.push_back(extract(loaded, index));
+  return values;
 }
 
 } // namespace quant::nvvm

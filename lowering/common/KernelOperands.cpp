@@ -1,0 +1,120 @@
+//===- KernelOperands.cpp - where a kernel's operands lie -----------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/common/KernelOperands.h"
+
+#include "dialects/program/Program.h"
+
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
+using namespace mlir;
+using namespace quant;
+
+std::string quant::textOf(Type type) {
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return text;
+}
+
+KernelOperands::KernelOperands(func::FuncOp kernel, Operation *op, ArrayRef<Value> addresses, ArrayRef<Value> sizes)
+    : kernel(kernel), sizes(sizes) {
+  for (BlockArgument argument : kernel.getArguments())
+    if (!argument.getType().isIndex()) {
+      known[argument] = addresses.front();
+      addresses = addresses.drop_front();
+    }
+  results.append(addresses.begin(), addresses.end());
+  unsigned index = 0;
+  for (Value result : op->getResults()) {
+    if (isa<qblock::BlockTensorType>(result.getType())) {
+      quantizedResults[result] = index;
+      index += 2;
+    } else if (index < results.size()) {
+      known[result] = results[index++];
+    }
+  }
+}
+
+Value KernelOperands::rowCount() const {
+  func::FuncOp function = kernel;
+  return program::getRowDim(function) == program::Dim::Outputs ? outputs() : tokens();
+}
+
+/// A value that is in memory as another has it: casts, and dimensions joined.
+static Value throughViews(Value value) {
+  while (isa_and_nonnull<arith::ExtFOp, tensor::CollapseShapeOp>(value.getDefiningOp()))
+    value = value.getDefiningOp()->getOperand(0);
+  return value;
+}
+
+Result<Value> KernelOperands::address(Value value) const {
+  auto found = known.find(throughViews(value));
+  if (found != known.end())
+    return found->second;
+  return fail("an operand is no view of the kernel's arguments: " + textOf(value.getType()));
+}
+
+Result<rows::Rows> KernelOperands::rows(Value tensor) const {
+  tensor = throughViews(tensor);
+  if (auto slice = tensor.getDefiningOp<tensor::ExtractSliceOp>()) {
+    Result<rows::Rows> source = rows(slice.getSource());
+    int64_t offset = slice.getStaticOffsets().back(), size = slice.getStaticSizes().back();
+    if (!source)
+      return source;
+    if (ShapedType::isDynamic(offset) || ShapedType::isDynamic(size) || !slice.hasUnitStride())
+      return fail("an operand is a slice that is not one of columns: " + textOf(slice.getType()));
+    return source->slice(offset, size);
+  }
+  Result<Value> base = address(tensor);
+  if (!base)
+    return tl::unexpected(base.error());
+  auto type = cast<ShapedType>(tensor.getType());
+  if (!isa<FloatType, IntegerType>(type.getElementType()) || llvm::any_of(type.getShape().drop_front(), ShapedType::isDynamic))
+    return fail("an operand has a type that kernels do not take: " + textOf(type));
+  return rows::wholeRows(type, *base);
+}
+
+rows::Rows KernelOperands::resultRows(unsigned index) const {
+  func::FuncOp function = kernel;
+  return rows::wholeRows(cast<ShapedType>(function.getFunctionType().getResult(index)), results[index]);
+}
+
+Result<rows::Quantized> KernelOperands::quantized(Value tensor) const {
+  auto type = cast<qblock::BlockTensorType>(tensor.getType());
+  rows::Quantized quantized;
+  quantized.blockRows = type.getBlockExtent(type.getRank() - 2);
+  quantized.blockColumns = type.getBlockExtent(type.getRank() - 1);
+  quantized.kMajor = type.getKMajorScales();
+  if (auto result = quantizedResults.find(tensor); result != quantizedResults.end()) {
+    quantized.codes = resultRows(result->second);
+    quantized.scales = resultRows(result->second + 1);
+    return quantized;
+  }
+  auto assemble = tensor.getDefiningOp<qblock::AssembleOp>();
+  if (!assemble)
+    return fail("a quantized operand is not made of codes and scales: " + textOf(type));
+  Result<rows::Rows> codes = rows(assemble.getData()), scales = rows(assemble.getScale());
+  if (!codes || !scales)
+    return tl::unexpected(codes ? scales.error() : codes.error());
+  quantized.codes = *codes;
+  quantized.scales = *scales;
+  return quantized;
+}
+
+Result<qblock::Weight> KernelOperands::weight(Value value) const {
+  qblock::Weight weight = qblock::describeWeight(value);
+  for (qblock::WeightPart &part : weight.parts)
+    for (Value *tensor : {&part.data, &part.scale, &part.zero}) {
+      if (!*tensor)
+        continue;
+      Result<Value> found = address(*tensor);
+      if (!found)
+        return tl::unexpected(found.error());
+      *tensor = *found;
+    }
+  return weight;
+}

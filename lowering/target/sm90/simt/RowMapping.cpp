@@ -1,0 +1,385 @@
+//===- RowMapping.cpp - row programs on the threads of a block ------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/sm90/simt/RowMapping.h"
+#include "lowering/target/sm90/simt/SimtKernels.h"
+
+#include "dialects/rows/NarrowFloats.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "llvm/Support/ErrorHandling.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <limits>
+
+using namespace mlir;
+
+namespace quant::nvvm {
+
+using rows::Num;
+
+//===----------------------------------------------------------------------===//
+// A row for each block: memory
+//===----------------------------------------------------------------------===//
+
+Num BlockRows::divide(const Num &value, const Num &scale) {
+  Num inverse = 1.0 / scale, quotient = value * inverse;
+  return rows::fma(rows::fma(-quotient, scale, value), inverse, quotient);
+}
+
+int64_t BlockRows::threadsFor(int64_t columns) {
+  // A power of two: LLVM loads what three warps have left in shared memory as four words, one of which nobody has written.
+  auto warps = llvm::PowerOf2Ceil(static_cast<uint64_t>(llvm::divideCeil(columns, kWarpColumns)));
+  return std::min<int64_t>(static_cast<int64_t>(warps), 8) * kWarpLanes;
+}
+
+Num BlockRows::load(const Rows &rows, const Column &column) {
+  isUsed |= rows.isScratch;
+  return num(gpu.loadColumns(rows, gpu.rowAddress(rows, rowOf(rows).value), column));
+}
+
+void BlockRows::store(const Rows &rows, const Column &column, const Num &value) {
+  isUsed |= rows.isScratch;
+  isStored |= rows.isScratch;
+  gpu.storeColumns(rows, gpu.rowAddress(rows, rowOf(rows).value), column, gpu.spread(value.value, column.lanes));
+}
+
+Num BlockRows::at(const Rows &rows, const Num &column) {
+  if (rows.isScratch && isStored)
+    settle();
+  isUsed |= rows.isScratch;
+  Value address = gpu.at(gpu.rowAddress(rows, rowOf(rows).value), rows.element, column.value);
+  return num(rows.element.isInteger(32) ? gpu.loadI32(address) : gpu.loadFloat(rows.element, address));
+}
+
+void BlockRows::put(const Rows &rows, const Num &column, const Num &value) {
+  isUsed |= rows.isScratch;
+  isStored |= rows.isScratch;
+  gpu.storeLanes(rows.element, gpu.at(gpu.rowAddress(rows, rowOf(rows).value), rows.element, column.value), value.value);
+}
+
+Num BlockRows::loadScale(const Quantized &quantized, const Group &group) {
+  Value scaleRow = gpu.div(rowIndex, quantized.blockRows);
+  return num(gpu.loadScale(quantized.scales.element, gpu.scaleAddress(quantized, scaleRow, group.index.value, rowCount(quantized))));
+}
+
+void BlockRows::storeScale(const Quantized &quantized, const Group &group, const Num &scale) {
+  Value address = gpu.scaleAddress(quantized, rowIndex, group.index.value, rowCount(quantized));
+  gpu.ifThen(gpu.equal(gpu.lane, 0), [&] { gpu.storeScale(quantized.scales.element, address, scale.value); });
+}
+
+Value BlockRows::rowCount(const Quantized &quantized) { return gpu.mul(operands->rowCount(), quantized.codes.perToken); }
+
+//===----------------------------------------------------------------------===//
+// A row for each block: columns
+//===----------------------------------------------------------------------===//
+
+void BlockRows::settle() {
+  if (!isUsed || isParallel)
+    return;
+  gpu.syncBlock();
+  isUsed = isStored = false;
+}
+
+void BlockRows::inParallel(function_ref<void()> body) {
+  settle();
+  bool outer = std::exchange(isParallel, true);
+  body();
+  isParallel = outer;
+}
+
+void BlockRows::forGroups(int64_t count, int64_t, Body<const Group &> body) {
+  inParallel([&] {
+    gpu.forGroups(count, [&](Value group, Value column) { body({num(group), num(column), count}); });
+  });
+}
+
+void BlockRows::forColumns(const Group &group, Body<Column> body) { body(columnOf(group)); }
+
+void BlockRows::forColumns(int64_t count, Body<Column> body) {
+  forGroups(count, kGroupColumns, [&](const Group &group) { body(columnOf(group)); });
+}
+
+void BlockRows::forEach(const Num &begin, const Num &end, Body<Num> body) {
+  inParallel([&] {
+    gpu.loop(gpu.add(begin.value, gpu.thread), end.value, gpu.threads, [&](Value index) { body(num(index)); });
+  });
+}
+
+void BlockRows::forConstants(ArrayRef<double> values, function_ref<void(Column, Num)> body) {
+  Value table = gpu.globalTable(values);
+  auto count = static_cast<int64_t>(values.size());
+  forEach(size(0), size(count), [&](Num index) {
+    Value value = gpu.load(gpu.getF64Type(), gpu.at(table, gpu.getF64Type(), index.value), 8);
+    body({index, 1, count, false}, num(value));
+  });
+}
+
+void BlockRows::once(function_ref<void()> body) {
+  inParallel([&] { gpu.ifThen(gpu.equal(gpu.thread, 0), body); });
+}
+
+rows::Rows BlockRows::scratch(int64_t count, Type element) {
+  constexpr int64_t kWords = 4;
+  int64_t padded = llvm::alignTo(count, kWords);
+  Rows list = rows::listAt(gpu.allocateShared(padded * 4), element, count);
+  list.isScratch = true;
+  // All words of the last 16 bytes are written: LLVM may load three as four.
+  if (padded != count)
+    once([&] {
+      for (int64_t word = count; word < padded; ++word)
+        put(list, size(word), num(gpu.constant(element, 0)));
+    });
+  return list;
+}
+
+//===----------------------------------------------------------------------===//
+// A row for each block: reductions
+//===----------------------------------------------------------------------===//
+
+Value BlockRows::reduceLanes(SimtBuilder &b, Value vector, SimtBuilder::Combine combine) {
+  Value result = b.extract(vector, 0);
+  for (int64_t lane = 1; lane < SimtBuilder::laneCount(vector.getType()); ++lane)
+    result = combine(result, b.extract(vector, lane));
+  return result;
+}
+
+SmallVector<Value> BlockRows::reduceBlock(ValueRange values, Combine combine) {
+  SmallVector<Value> result(values);
+  for (int64_t mask = kWarpLanes / 2; mask > 0; mask /= 2)
+    result = combine(result, llvm::map_to_vector(result, [&](Value value) { return gpu.shuffleXor(value, mask); }));
+  if (gpu.warps() == 1)
+    return result;
+  // Each warp's result to shared memory, and all of them back. In a loop they may still be read from the round before.
+  if (isa_and_nonnull<scf::ForOp>(gpu.getInsertionBlock()->getParentOp()))
+    gpu.syncBlock();
+  SmallVector<Value> slots;
+  for (size_t list = 0; list < result.size(); ++list)
+    slots.push_back(gpu.allocateShared(gpu.warps() * 4));
+  auto slot = [&](size_t list, Value warp) { return gpu.at(slots[list], result[list].getType(), warp); };
+  gpu.ifThen(gpu.equal(gpu.lane, 0), [&] {
+    for (size_t list = 0; list < result.size(); ++list)
+      gpu.store(result[list], slot(list, gpu.warp));
+  });
+  gpu.syncBlock();
+  auto resultOf = [&](int64_t warp) {
+    SmallVector<Value> loaded;
+    for (size_t list = 0; list < result.size(); ++list)
+      loaded.push_back(gpu.load(result[list].getType(), slot(list, gpu.int32(warp)), 4));
+    return loaded;
+  };
+  SmallVector<Value> all = resultOf(0);
+  for (int64_t warp = 1; warp < gpu.warps(); ++warp)
+    all = combine(all, resultOf(warp));
+  return all;
+}
+
+Num BlockRows::reduce(int64_t count, const Num &init, Fold fold, SimtBuilder::Combine combine) {
+  settle();
+  bool outer = std::exchange(isParallel, true);
+  Value start = gpu.spread(init.value, kQuad);
+  Value sums = gpu.forGroups(count, start, [&](Value group, Value first, ValueRange carried) {
+    Column column = columnOf({num(group), num(first), count});
+    Value next = gpu.spread(fold(column, num(carried[0])).value, kQuad);
+    return SmallVector<Value>{gpu.inside(column, next, carried[0])};
+  })[0];
+  isParallel = outer;
+  Value own = reduceLanes(gpu, sums, combine);
+  return num(reduceBlock(own, [&](ValueRange a, ValueRange b) { return SmallVector<Value>{combine(a[0], b[0])}; })[0]);
+}
+
+Num BlockRows::sum(int64_t count, Fold fold) {
+  return reduce(count, constant(0.0), fold, [&](Value a, Value b) { return gpu.add(a, b); });
+}
+
+Num BlockRows::max(int64_t count, const Num &least, Fold fold) {
+  return reduce(count, least, fold, [&](Value a, Value b) { return gpu.max(a, b); });
+}
+
+Num BlockRows::max(const Group &group, const Num &least, Fold fold) {
+  Column column = columnOf(group);
+  Value start = gpu.spread(least.value, kQuad);
+  Value largest = gpu.inside(column, fold(column, num(start)).value, start);
+  return num(gpu.maxWarp(reduceLanes(gpu, largest, [&](Value a, Value b) { return gpu.max(a, b); })));
+}
+
+Num BlockRows::argmax(const Rows &list) {
+  Value lowest = gpu.number(-std::numeric_limits<double>::infinity());
+  auto better = [&](ValueRange one, ValueRange other) {
+    Value isEqual = gpu.equal(other[0], one[0]);
+    Value wins = gpu.bitOr(gpu.greater(other[0], one[0]), gpu.bitAnd(isEqual, gpu.less(other[1], one[1])));
+    return SmallVector<Value>{gpu.select(wins, other[0], one[0]), gpu.select(wins, other[1], one[1])};
+  };
+  settle();
+  bool outer = std::exchange(isParallel, true);
+  // A thread without a number bids an index that loses against every other.
+  SmallVector<Value> init = {lowest, gpu.int32(std::numeric_limits<int32_t>::max())};
+  SmallVector<Value> best = gpu.loop(gpu.thread, gpu.int32(list.columns), gpu.threads, init, [&](Value index, ValueRange carried) {
+    Value candidate[] = {at(list, num(index)).value, index};
+    return better(carried, candidate);
+  });
+  isParallel = outer;
+  // Where no score is a number: any index that there is.
+  return num(gpu.min(reduceBlock(best, better)[1], list.columns - 1));
+}
+
+//===----------------------------------------------------------------------===//
+// Four rows for a piece of a warp
+//===----------------------------------------------------------------------===//
+
+static int64_t groupsOf(int64_t columns) { return llvm::divideCeil(columns, kWarpColumns); }
+
+SizeExpr PieceRows::grid(const SizeExpr &rows, int64_t columns, int64_t laneColumns) {
+  return SizeExpr::ceilDiv(SizeExpr::ceilDiv(rows, kRows) * SizeExpr(groupsOf(columns)), groupsPerBlock(laneColumns));
+}
+
+PieceRows::PieceRows(SimtBuilder &b, const KernelOperands *operands, Value rowCount, int64_t columns, int64_t laneColumns)
+    : BlockRows(b, operands), laneColumns(laneColumns), rowLimit(rowCount) {
+  int64_t groups = groupsOf(columns), lanes = kGroupColumns / laneColumns;
+  Value unit = b.add(b.mul(b.block, groupsPerBlock(laneColumns)), b.shiftRight(b.thread, llvm::Log2_64(lanes)));
+  firstRow = b.mul(b.div(unit, groups), kRows);
+  group = b.rem(unit, groups);
+  laneInGroup = b.bitAnd(b.thread, lanes - 1);
+  column = b.add(b.mul(group, kGroupColumns), b.mul(laneInGroup, laneColumns));
+}
+
+// Pieces beyond the last row do that row again, so that all lanes take part in the reductions, and store nothing.
+Value PieceRows::rowInRange(int64_t index) { return gpu.min(gpu.add(firstRow, index), gpu.sub(rowLimit, 1)); }
+
+Num PieceRows::load(const Rows &rows, const Column &column) {
+  SmallVector<Value> values;
+  for (int64_t row = 0; row < kRows; ++row)
+    values.push_back(gpu.loadColumns(rows, gpu.rowAddress(rows, rowInRange(row)), column));
+  return num(gpu.pack(values));
+}
+
+void PieceRows::store(const Rows &rows, const Column &column, const Num &value) {
+  for (int64_t row = 0; row < kRows; ++row) {
+    Value index = gpu.add(firstRow, row), part = gpu.extract(value.value, row * laneColumns, laneColumns);
+    gpu.ifThen(gpu.less(index, rowLimit), [&] { gpu.storeColumns(rows, gpu.rowAddress(rows, index), column, part); });
+  }
+}
+
+Num PieceRows::loadScale(const Quantized &quantized, const Group &group) {
+  auto scaleOf = [&](int64_t row) {
+    Value scaleRow = gpu.div(rowInRange(row), quantized.blockRows);
+    return gpu.loadScale(quantized.scales.element, gpu.scaleAddress(quantized, scaleRow, group.index.value, rowLimit));
+  };
+  // Four rows that begin at a multiple of four lie in one block.
+  if (quantized.blockRows % kRows == 0)
+    return num(gpu.spread(scaleOf(0), kRows));
+  return num(gpu.pack({scaleOf(0), scaleOf(1), scaleOf(2), scaleOf(3)}));
+}
+
+void PieceRows::storeScale(const Quantized &quantized, const Group &group, const Num &scale) {
+  auto addressOf = [&](Value row) { return gpu.scaleAddress(quantized, row, group.index.value, rowLimit); };
+  gpu.ifThen(gpu.bitAnd(gpu.equal(laneInGroup, 0), gpu.less(firstRow, rowLimit)), [&] {
+    // The rows beyond the last have places for their scales, too.
+    if (quantized.kMajor)
+      return gpu.storeLanes(quantized.scales.element, addressOf(firstRow), scale.value);
+    for (int64_t row = 0; row < kRows; ++row) {
+      Value index = gpu.add(firstRow, row);
+      gpu.ifThen(gpu.less(index, rowLimit), [&] { gpu.storeScale(quantized.scales.element, addressOf(index), gpu.extract(scale.value, row)); });
+    }
+  });
+}
+
+void PieceRows::forGroups(int64_t count, int64_t, Body<const Group &> body) { body({num(group), num(column), count}); }
+
+void PieceRows::forColumns(const Group &group, Body<Column> body) {
+  body({group.first, laneColumns, group.columns, group.columns % kGroupColumns != 0});
+}
+
+void PieceRows::forColumns(int64_t count, Body<Column> body) {
+  forGroups(count, kGroupColumns, [&](const Group &group) { forColumns(group, body); });
+}
+
+Num PieceRows::max(const Group &group, const Num &least, Fold fold) {
+  auto larger = [&](Value a, Value b) { return gpu.max(a, b); };
+  Value start = gpu.spread(least.value, kRows * laneColumns);
+  SmallVector<Value> largest;
+  forColumns(group, [&](Column column) {
+    Value values = fold(column, num(start)).value;
+    for (int64_t row = 0; row < kRows; ++row) {
+      auto ofRow = [&](Value vector) { return gpu.extract(vector, row * laneColumns, laneColumns); };
+      Value own = reduceLanes(gpu, gpu.inside(column, ofRow(values), ofRow(start)), larger);
+      largest.push_back(gpu.maxWarp(own, kGroupColumns / laneColumns));
+    }
+  });
+  return num(gpu.pack(largest));
+}
+
+Num PieceRows::row() { llvm::report_fatal_error("a program of independent columns names its row"); }
+Num PieceRows::sum(int64_t, Fold) { llvm::report_fatal_error("a program of independent columns sums its row"); }
+
+//===----------------------------------------------------------------------===//
+// Kernels
+//===----------------------------------------------------------------------===//
+
+static bool isPiecewise(rows::RowOpInterface op) { return op.getIndependentColumns() == kWarpColumns; }
+
+/// Bits of the widest element of the op's operands that have rows.
+static int64_t widestInputBits(rows::RowOpInterface op) {
+  int64_t bits = 8;
+  for (Value operand : op->getOperands()) {
+    while (auto extend = operand.getDefiningOp<arith::ExtFOp>())
+      operand = extend.getIn();
+    if (auto type = dyn_cast<ShapedType>(operand.getType()))
+      bits = std::max<int64_t>(bits, type.getElementTypeBitWidth());
+  }
+  return bits;
+}
+
+std::pair<int64_t, SizeExpr> rowGrid(rows::RowOpInterface op, const SizeExpr &rows) {
+  SizeExpr count = rows * SizeExpr(rows::rowsPerToken(op));
+  int64_t columns = rows::widestRow(op);
+  if (isPiecewise(op))
+    return {PieceRows::kThreads, PieceRows::grid(count, columns, PieceRows::columnsPerLane(widestInputBits(op)))};
+  return {BlockRows::threadsFor(columns), count};
+}
+
+Result<void> checkQuantized(qblock::BlockTensorType type) {
+  bool perRow = llvm::all_of(type.getBlock().drop_back(), [](int64_t extent) { return extent == 1; });
+  if (!perRow || type.getBlock().back() != kWarpColumns || !isa<Float8E4M3FNType>(type.getStorageType()) ||
+      !isa<Float32Type, Float8E8M0FNUType>(type.getScaleType()))
+    return fail("activations are quantized to f8E4M3FN in groups of 128 with f32 or f8E8M0FNU scales, not to " + textOf(type));
+  return {};
+}
+
+/// Whether the kernels know how a value is stored.
+static Result<void> checkOperand(const KernelOperands &operands, Value value) {
+  if (isa<ShapedType>(value.getType())) {
+    auto found = operands.rows(value);
+    return found ? Result<void>() : tl::unexpected(found.error());
+  }
+  auto type = dyn_cast<qblock::BlockTensorType>(value.getType());
+  if (!type)
+    return {};
+  if (auto known = checkQuantized(type); !known)
+    return known;
+  auto found = operands.quantized(value);
+  return found ? Result<void>() : tl::unexpected(found.error());
+}
+
+Result<void> emitRowOp(SimtContext &context, rows::RowOpInterface op) {
+  const KernelOperands &operands = context.operands;
+  for (Value value : llvm::concat<Value>(llvm::to_vector(op->getOperands()), llvm::to_vector(op->getResults())))
+    if (auto ok = checkOperand(operands, value); !ok)
+      return ok;
+  SimtBuilder &b = context.b;
+  if (isPiecewise(op)) {
+    Value count = b.mul(operands.rowCount(), rows::rowsPerToken(op));
+    PieceRows rows(b, &operands, count, rows::widestRow(op), PieceRows::columnsPerLane(widestInputBits(op)));
+    op.buildRow(rows);
+  } else {
+    BlockRows rows(b, &operands);
+    op.buildRow(rows);
+  }
+  return {};
+}
+
+} // namespace quant::nvvm

@@ -1,0 +1,33 @@
+//===- SimtWeight.h - weights as kernels without tensor cores read them -*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_LOWERING_TARGET_SM90_SIMT_SIMTWEIGHT_H
+#define QUANT_LOWERING_TARGET_SM90_SIMT_SIMTWEIGHT_H
+
+#include "lowering/common/KernelOperands.h"
+#include "lowering/target/sm90/simt/SimtBuilder.h"
+
+namespace quant::nvvm {
+
+using qblock::WeightPart;
+
+/// A weight whose parts are addresses; of pointer tables if it is grouped.
+struct SimtWeight : qblock::Weight {
+  /// Errors: as KernelOperands::weight, a scheme that the kernels do not know.
+  static Result<SimtWeight> of(const KernelOperands &operands, mlir::Value weight);
+
+  /// The part that holds a row, chosen at run time, with the row counted from its first.
+  std::pair<WeightPart, mlir::Value> partOf(SimtBuilder &b, mlir::Value row) const;
+  /// The rows of a part, decoded but not scaled.
+  rows::Rows rowsOf(const WeightPart &part) const;
+  /// The scale of a part's row and column; null where the weight has none.
+  mlir::Value scaleAt(SimtBuilder &b, const WeightPart &part, mlir::Value row, mlir::Value column) const;
+};
+
+} // namespace quant::nvvm
+
+#endif // QUANT_LOWERING_TARGET_SM90_SIMT_SIMTWEIGHT_H

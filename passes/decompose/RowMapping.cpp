@@ -1,0 +1,219 @@
+//===- RowMapping.cpp - row programs in upstream dialects -----------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Row by row and column by column: nothing here is parallel or wide, so that what NumPy checks is the program itself. Results are
+// memrefs while they are written.
+//
+//===----------------------------------------------------------------------===//
+
+#include "dialects/rows/NarrowFloats.h"
+#include "dialects/rows/RowBuilder.h"
+#include "passes/decompose/Definition.h"
+
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
+using namespace mlir;
+using namespace quant;
+using namespace quant::rows;
+
+namespace {
+
+/// Codes and scales of a block-scaled value; of any other, itself and null.
+using Parts = std::pair<Value, Value>;
+
+/// Memory for the results of an op, and the parts of its block-scaled operands.
+class Buffers {
+public:
+  Buffers(Definition &d, rows::RowOpInterface op) : d(d) {
+    for (Value operand : op->getOperands())
+      if (isa<qblock::BlockTensorType>(operand.getType())) {
+        auto storage = qblock::StorageOp::create(d, operand);
+        parts[operand] = {storage.getData(), storage.getScale()};
+      }
+    Value counted = op.getRowSource();
+    leading = counted.getType().isIndex() ? counted : d.dim(of(counted).first, 0);
+    for (Value result : op->getResults())
+      if (auto block = dyn_cast<qblock::BlockTensorType>(result.getType()))
+        parts[result] = {allocate(block.getDataTensorType()), allocate(block.getScaleTensorType())};
+      else
+        parts[result] = {allocate(cast<RankedTensorType>(result.getType())), Value()};
+  }
+
+  Parts of(Value value) const { return parts.contains(value) ? parts.lookup(value) : Parts(value, Value()); }
+  /// The size of the leading dimension that counts the op's rows.
+  Value leadingSize() const { return leading; }
+
+  /// What is in a result's memory, as the op's result.
+  Value finish(Value result) {
+    auto [data, scales] = of(result);
+    if (!scales)
+      return tensorOf(data);
+    return qblock::AssembleOp::create(d, result.getType(), tensorOf(data), tensorOf(scales), Value());
+  }
+
+private:
+  Definition &d;
+  Value leading;
+  llvm::DenseMap<Value, Parts> parts;
+
+  Value allocate(RankedTensorType type) {
+    SmallVector<Value> sizes(type.getNumDynamicDims(), leading);
+    return memref::AllocOp::create(d, MemRefType::get(type.getShape(), type.getElementType()), sizes);
+  }
+
+  Value tensorOf(Value buffer) {
+    auto type = cast<MemRefType>(buffer.getType());
+    auto tensor = RankedTensorType::get(type.getShape(), type.getElementType());
+    return bufferization::ToTensorOp::create(d, tensor, buffer, /*restrict=*/true, /*writable=*/true);
+  }
+};
+
+class DefinitionRows final : public RowBuilder {
+public:
+  DefinitionRows(Definition &d, const Buffers &buffers, Value row) : RowBuilder(d), d(d), buffers(buffers), rowIndex(row) {}
+
+  Num row() override { return num(rowIndex); }
+  Num tokens(Value tensor) override { return num(d.dim(tensor, 0)); }
+  Num position(Value operand) override { return num(operand); }
+  Num outputs(Value operand) override { return num(operand); }
+
+  Rows rows(Value tensor) override {
+    return wholeRows(cast<ShapedType>(tensor.getType()), buffers.of(tensor).first);
+  }
+
+  Quantized quantized(Value tensor) override {
+    auto type = cast<qblock::BlockTensorType>(tensor.getType());
+    auto [data, scales] = buffers.of(tensor);
+    auto whole = [](Value value) { return wholeRows(cast<ShapedType>(value.getType()), value); };
+    return {whole(data), whole(scales), type.getBlockExtent(type.getRank() - 2), type.getBlockExtent(type.getRank() - 1), false};
+  }
+
+  Num load(const Rows &rows, const Column &column) override { return at(rows, column.first); }
+  void store(const Rows &rows, const Column &column, const Num &value) override { put(rows, column.first, value); }
+
+  Num at(const Rows &rows, const Num &column) override {
+    SmallVector<Value> indices = indicesOf(rows, column);
+    Value element = isa<MemRefType>(rows.base.getType()) ? memref::LoadOp::create(d, rows.base, indices).getResult()
+                                                         : tensor::ExtractOp::create(d, rows.base, indices).getResult();
+    if (isa<Float8E4M3FNType>(rows.element))
+      return num(decodeE4M3(d, d.bitcast(d.i8(), element)));
+    if (isa<Float8E8M0FNUType>(rows.element))
+      return num(decodeE8M0(d, d.bitcast(d.i8(), element)));
+    if (rows.element.isInteger(32))
+      return num(d.convert(d.sizeType(), element));
+    return num(d.convert(d.f32(), element));
+  }
+
+  void put(const Rows &rows, const Num &column, const Num &value) override {
+    Value element;
+    if (isa<Float8E4M3FNType>(rows.element))
+      element = d.bitcast(rows.element, encodeE4M3(d, value.value));
+    else if (isa<Float8E8M0FNUType>(rows.element))
+      element = d.bitcast(rows.element, encodeE8M0(d, value.value));
+    else
+      element = d.convert(rows.element, value.value);
+    memref::StoreOp::create(d, element, rows.base, indicesOf(rows, column));
+  }
+
+  Num loadScale(const Quantized &quantized, const Group &group) override {
+    return at(quantized.scales.ofRow(row() / quantized.blockRows), group.index);
+  }
+  void storeScale(const Quantized &quantized, const Group &group, const Num &scale) override {
+    put(quantized.scales, group.index, scale);
+  }
+
+  void forColumns(int64_t columns, Body<Column> body) override { forColumns({size(0), size(0), columns}, body); }
+  Num sum(int64_t columns, Fold fold) override { return reduce({size(0), size(0), columns}, constant(0.0), fold); }
+  Num max(int64_t columns, const Num &least, Fold fold) override { return reduce({size(0), size(0), columns}, least, fold); }
+  Num max(const Group &group, const Num &least, Fold fold) override { return reduce(group, least, fold); }
+
+  void forColumns(const Group &group, Body<Column> body) override {
+    forEach(group.first, group.first + group.columns, [&](Num index) { body({index, 1, group.columns, false}); });
+  }
+
+  void forGroups(int64_t columns, int64_t width, Body<const Group &> body) override {
+    int64_t whole = columns / width;
+    forEach(size(0), size(whole), [&](Num index) { body({index, index * width, width}); });
+    if (columns % width)
+      body({size(whole), size(whole * width), columns % width});
+  }
+
+  using RowBuilder::forEach;
+  void forEach(const Num &begin, const Num &end, Body<Num> body) override { loop(begin, end, body); }
+
+  void forConstants(ArrayRef<double> values, function_ref<void(Column, Num)> body) override {
+    int64_t columns = values.size();
+    auto type = RankedTensorType::get({columns}, d.getF64Type());
+    Value table = arith::ConstantOp::create(d, DenseElementsAttr::get(type, values));
+    forColumns(columns, [&](Column column) { body(column, num(tensor::ExtractOp::create(d, table, column.first.value))); });
+  }
+
+  using RowBuilder::scratch;
+  Rows scratch(int64_t columns, Type element) override {
+    auto type = MemRefType::get({columns}, element);
+    return wholeRows(type, memref::AllocaOp::create(d, type));
+  }
+
+private:
+  Definition &d;
+  const Buffers &buffers;
+  Value rowIndex;
+
+  Num reduce(const Group &group, const Num &init, Fold fold) {
+    return loop(group.first, group.first + group.columns, init, [&](Num index, ArrayRef<Num> sum) {
+      return SmallVector<Num>{fold({index, 1, group.columns, false}, sum[0])};
+    })[0];
+  }
+
+  SmallVector<Value> indicesOf(const Rows &rows, const Num &column) {
+    Value last = (column + rows.offset).value;
+    int64_t rank = cast<ShapedType>(rows.base.getType()).getRank();
+    if (rank == 1)
+      return {last};
+    if (rows.isList)
+      return {(column / rows.columns).value, (column % rows.columns).value};
+    Num row = rowOf(rows);
+    if (rank == 2)
+      return {row.value, last};
+    return {(row / rows.perToken).value, (row % rows.perToken).value, last};
+  }
+};
+
+struct DefineRowOp : OpInterfaceRewritePattern<rows::RowOpInterface> {
+  using OpInterfaceRewritePattern::OpInterfaceRewritePattern;
+
+  LogicalResult matchAndRewrite(rows::RowOpInterface op, PatternRewriter &rewriter) const override {
+    if (!rows::rowOpOf(op))
+      return rewriter.notifyMatchFailure(op, "a number, not rows");
+    for (Type type : llvm::concat<Type>(llvm::to_vector(op->getOperandTypes()), llvm::to_vector(op->getResultTypes())))
+      if (auto block = dyn_cast<qblock::BlockTensorType>(type); block && !isKnown(block))
+        return rewriter.notifyMatchFailure(op, "row programs quantize to f8E4M3FN, and here scales lie row by row");
+    Definition d(op, rewriter);
+    Buffers buffers(d, op);
+    Value rows = d.mul(buffers.leadingSize(), rows::rowsPerToken(op));
+    d.loop(d.size(0), rows, 1, [&](Value row) {
+      DefinitionRows program(d, buffers, row);
+      op.buildRow(program);
+    });
+    SmallVector<Value> values;
+    for (Value result : op->getResults())
+      values.push_back(buffers.finish(result));
+    rewriter.replaceOp(op, values);
+    return success();
+  }
+
+private:
+  static bool isKnown(qblock::BlockTensorType type) {
+    return type.getRank() > 1 && isa<Float8E4M3FNType>(type.getStorageType()) && !type.getKMajorScales();
+  }
+};
+
+} // namespace
+
+void quant::addRowDefinitions(RewritePatternSet &patterns) { patterns.add<DefineRowOp>(patterns.getContext()); }
