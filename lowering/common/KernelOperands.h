@@ -15,7 +15,7 @@
 #include "dialects/qblock/QBlock.h"
 #include "dialects/rows/RowBuilder.h"
 #include "dialects/rows/RowOps.h"
-#include "runtime/abi/result.h"
+#include "runtime/support/result.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
