@@ -44,9 +44,6 @@ bool isKMajor(mlir::Type scales);
 /// The shape of a matrix operand in either form, floating point or block-scaled.
 llvm::ArrayRef<int64_t> getMatrixShape(mlir::Type type);
 
-/// What an operand of a tiled matmul was cut from, outside of the loops that surround `tile`.
-mlir::Value getWholeOperand(mlir::Operation *tile, mlir::Value operand);
-
 /// Rows [firstRow, firstRow + rows) of a weight: one tensor of codes or values. Scales and zero points are null where there are
 /// none.
 struct WeightPart {

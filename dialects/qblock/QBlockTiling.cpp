@@ -148,17 +148,3 @@ LogicalResult GroupedMatmulAccOp::getResultTilePosition(OpBuilder &builder, unsi
   resultSizes = {owned.count, sizes[1]};
   return success();
 }
-
-//===----------------------------------------------------------------------===//
-// Back from a tile
-//===----------------------------------------------------------------------===//
-
-Value quant::qblock::getWholeOperand(Operation *tile, Value operand) {
-  Operation *loops = tile;
-  while (loops->getParentOp() && isa<LoopLikeOpInterface>(loops->getParentOp()))
-    loops = loops->getParentOp();
-  auto isCut = [&](Operation *op) { return isa_and_nonnull<ExtractSliceOp, tensor::ExtractSliceOp>(op) && loops->isAncestor(op); };
-  while (isCut(operand.getDefiningOp()))
-    operand = operand.getDefiningOp()->getOperand(0);
-  return operand;
-}

@@ -8,6 +8,9 @@
 // HOST: scf.forall (%{{.*}}) = (0) to (512) step (64)
 // HOST: qblock.extract_slice {{.*}} [64, 300]
 
+// RUN: quant-opt %t.host.mlir --stage=target | FileCheck %s --check-prefix=CODE
+// CODE: func.func @matmul_f8E4M3FN_512x300({{.*}} tile = array<i64: 0, 64, 0>
+
 // On sm_90a: another tile, and with it another kernel.
 // RUN: quant-opt %S/walk-sm90a.mlir --stage=scheduled --stage-options=target=sm_90a | sed 's/{block_m = 64 : i64, block_n = 16 : i64}/{block_m = 16 : i64, block_n = 128 : i64, swap_ab}/' > %t.gpu.mlir
 // RUN: quant-opt %t.gpu.mlir --stage=tiled --stage-options=target=sm_90a | FileCheck %s --check-prefix=GPU

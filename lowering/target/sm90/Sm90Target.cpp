@@ -12,6 +12,7 @@
 #include "dialects/program/Program.h"
 #include "lowering/target/sm90/Passes.h"
 #include "lowering/target/sm90/Ptx.h"
+#include "lowering/target/sm90/simt/LowerSimt.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 
@@ -28,7 +29,10 @@ public:
   MatmulTraits matmuls() const override { return {.multipliesFp8 = true, .resultType = "bf16", .scaleLayout = "k_major"}; }
   std::vector<std::string> units() const override { return {std::string(name())}; }
 
-  void registerDialects(DialectRegistry &registry) const override { nvvm::registerNvvmLowering(registry); }
+  void registerDialects(DialectRegistry &registry) const override {
+    nvvm::registerNvvmLowering(registry);
+    nvvm::registerSimtKernels(registry);
+  }
 
   void buildTiled(OpPassManager &pm, const TargetOptions &options) const override {
     TileToHopperOptions tile;

@@ -13,6 +13,7 @@
 #define QUANT_LOWERING_TARGET_X86_KERNELS_H
 
 #include "dialects/deepseek/DeepSeek.h"
+#include "dialects/program/Program.h"
 #include "lowering/common/KernelOperands.h"
 #include "lowering/target/x86/HostBuilder.h"
 
@@ -29,8 +30,20 @@ struct KernelContext {
   mlir::Operation *op;
   const KernelOperands &operands;
   Value scratch;
+  /// Null where the kernel has none: then the unit's own figures count.
+  program::ScheduleAttr schedule;
   /// Bytes of scratch that the kernel needs; emitters raise it.
   int64_t scratchBytes = 0;
+
+  /// A parameter of the schedule.
+  int64_t parameter(llvm::StringRef name, int64_t otherwise) const {
+    return schedule ? schedule.getInteger(name, otherwise) : otherwise;
+  }
+  /// Weight rows of a matmul's tile at most.
+  int64_t tileRows() const {
+    bool isTiled = schedule && !schedule.getTile().empty() && schedule.getTile()[1] > 0;
+    return isTiled ? schedule.getTile()[1] : kDefaultTileRows;
+  }
 
   /// The address of `bytes` more bytes of scratch, 64-byte aligned.
   Value allocate(int64_t bytes) {
@@ -40,14 +53,18 @@ struct KernelContext {
   }
 };
 
-//===--- MatmulKernels.cpp; `block` counts blocks of 128 weight rows ---===//
-mlir::LogicalResult emitMatmul(KernelContext &context, Value x, Value w, Value block);
-/// The whole operands of a tiled grouped matmul; `rows` is null where x is not gathered.
-struct GroupedOperands {
-  Value x, w, offsets, rows;
-  int64_t topK;
-};
-mlir::LogicalResult emitGroupedMatmul(KernelContext &context, const GroupedOperands &operands, Value block);
+} // namespace quant::host
+
+#include "lowering/target/x86/HostKernels.h.inc"
+
+namespace quant::host {
+
+/// Gives the ops that have an emitter below their HostKernelInterface.
+void registerHostKernels(mlir::DialectRegistry &registry);
+
+//===--- MatmulKernels.cpp; `block` counts tiles ---===//
+mlir::LogicalResult emitMatmul(KernelContext &context, qblock::MatmulAccOp op, Value block);
+mlir::LogicalResult emitGroupedMatmul(KernelContext &context, qblock::GroupedMatmulAccOp op, Value block);
 mlir::LogicalResult emitMlaExpand(KernelContext &context, deepseek::MlaExpandOp op, Value head);
 mlir::LogicalResult emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head);
 

@@ -18,7 +18,6 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 namespace quant {
 #define GEN_PASS_DEF_LOWERTOHOST
@@ -31,52 +30,61 @@ using namespace quant::host;
 
 namespace {
 
-/// What the tiles of a weight, or of a list of rows, were cut from; nothing but tiling slices those.
-Value withoutSlices(Value tile) {
-  while (isa_and_nonnull<qblock::ExtractSliceOp, tensor::ExtractSliceOp, tensor::CollapseShapeOp>(tile.getDefiningOp()))
-    tile = tile.getDefiningOp()->getOperand(0);
-  return tile;
-}
-
-/// A tiled matmul: the grid's step must be the block of weight rows that the kernels work on.
-LogicalResult emitTiledMatmul(KernelContext &context, qblock::MatmulAccOp op, Value block) {
-  auto grid = op->getParentOfType<scf::ForallOp>();
-  SmallVector<OpFoldResult> steps = grid ? grid.getMixedStep() : SmallVector<OpFoldResult>();
-  if (grid && (steps.size() != 1 || getConstantIntValue(steps[0]) != 128))
-    return op.emitError("the host takes tiles of 128 weight rows and all of M");
-  return emitMatmul(context, qblock::getWholeOperand(op, op.getX()), withoutSlices(op.getW()), block);
-}
-
-/// A tiled grouped matmul: a block for each group and 128 rows of its weight.
-LogicalResult emitTiledGroupedMatmul(KernelContext &context, qblock::GroupedMatmulAccOp op, Value block) {
-  GroupedOperands operands{qblock::getWholeOperand(op, op.getX()), withoutSlices(op.getW()), withoutSlices(op.getOffsets()),
-                           op.getRows() ? withoutSlices(op.getRows()) : Value(), static_cast<int64_t>(op.getTopK())};
-  // Dimensions of one tile have left the grid.
-  ArrayRef<int64_t> weight = qblock::getMatrixShape(operands.w.getType());
-  SmallVector<int64_t> wanted;
-  if (weight[0] > 1)
-    wanted.push_back(1);
-  if (weight[1] > 128)
-    wanted.push_back(128);
-  auto grid = op->getParentOfType<scf::ForallOp>();
-  if (getConstantIntValues(grid ? grid.getMixedStep() : SmallVector<OpFoldResult>()) != wanted)
-    return op.emitError("the host takes tiles of one group and 128 weight rows");
-  return emitGroupedMatmul(context, operands, block);
-}
-
 LogicalResult emitKernelBody(KernelContext &context, Operation *op, Value block) {
-  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
-      .Case<qblock::MatmulOp, qblock::GroupedMatmulOp>([&](Operation *matmul) {
-        return matmul->emitError("not tiled: --qblock-tile-matmuls makes the grid that the host needs");
-      })
-      .Case([&](qblock::MatmulAccOp matmul) { return emitTiledMatmul(context, matmul, block); })
-      .Case([&](qblock::GroupedMatmulAccOp matmul) { return emitTiledGroupedMatmul(context, matmul, block); })
-      .Case([&](rows::RowOpInterface row) { return emitRowOp(context, row, block); })
-      .Case([&](deepseek::MlaAbsorbOp absorb) { return emitMlaAbsorb(context, absorb, block); })
-      .Case([&](deepseek::MlaCoreOp core) { return emitMlaCore(context, core, block); })
-      .Case([&](deepseek::MlaExpandOp expand) { return emitMlaExpand(context, expand, block); })
-      .Case([&](deepseek::MoeDispatchOp dispatch) { return emitMoeDispatch(context, dispatch, block); })
-      .Default([](Operation *other) { return other->emitError("the host has no kernel for this op"); });
+  if (auto row = dyn_cast<rows::RowOpInterface>(op))
+    return emitRowOp(context, row, block);
+  if (auto kernel = dyn_cast<HostKernelInterface>(op))
+    return kernel.emitBlock(context, block);
+  return op->emitError("the host has no kernel for this op");
+}
+
+/// An op as its emitter takes it.
+template <typename Op, LogicalResult (*emit)(KernelContext &, Op, Value)>
+struct Emitter : HostKernelInterface::ExternalModel<Emitter<Op, emit>, Op> {
+  LogicalResult emitBlock(Operation *op, KernelContext &context, Value block) const { return emit(context, cast<Op>(op), block); }
+};
+
+template <typename Op, LogicalResult (*emit)(KernelContext &, Op, Value)>
+void attach(MLIRContext *context) {
+  Op::template attachInterface<Emitter<Op, emit>>(*context);
+}
+
+template <typename Op>
+LogicalResult refuseWhole(KernelContext &, Op matmul, Value) {
+  return matmul.emitError("not tiled: --qblock-tile-matmuls makes the grid that the host needs");
+}
+
+/// A parameter of a schedule: least and largest value.
+struct Parameter {
+  StringRef name;
+  int64_t least, largest;
+};
+constexpr Parameter kParameters[] = {
+    {"dot_tokens", 1, 64}, {"dot_sums", 1, 64}, {"panel_columns", 1, 4096}, {"tile_tokens", 3, 24}, {"tile_vectors", 1, 4}};
+
+/// What the schedule asks for must be what the unit can do, and nothing beside it.
+LogicalResult checkSchedule(func::FuncOp kernel, const machine::X86Unit &unit) {
+  SmallVector<program::ScheduleAttr> schedules = program::getSchedules(kernel);
+  if (schedules.size() > 1)
+    return kernel.emitError("the host takes one schedule for all M, not ") << schedules.size();
+  if (schedules.empty())
+    return success();
+  if (schedules.front().getUnit() != unit.name)
+    return kernel.emitError("is scheduled for ")
+           << schedules.front().getUnit().getValue() << ", but this is code for " << unit.name;
+  for (NamedAttribute parameter : schedules.front().getParameters()) {
+    if (parameter.getName() == "tile")
+      continue;
+    const Parameter *known =
+        llvm::find_if(kParameters, [&](const Parameter &known) { return known.name == parameter.getName(); });
+    if (known == std::end(kParameters))
+      return kernel.emitError("the host's schedules have no parameter '") << parameter.getName().getValue() << "'";
+    auto value = dyn_cast<IntegerAttr>(parameter.getValue());
+    if (!value || value.getInt() < known->least || value.getInt() > known->largest)
+      return kernel.emitError() << known->name << " must be an integer from " << known->least << " to " << known->largest
+                                << ", not " << parameter.getValue();
+  }
+  return success();
 }
 
 /// Kernels store f32, but for those whose op says otherwise: codes and scales, expert ids, places.
@@ -128,9 +136,8 @@ struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
 
 private:
   LogicalResult lower(func::FuncOp kernel, const machine::X86Unit &target) {
-    for (program::ScheduleAttr schedule : program::getSchedules(kernel))
-      if (schedule.getUnit() != target.name)
-        return kernel.emitError("is scheduled for ") << schedule.getUnit().getValue() << ", but this is code for " << target.name;
+    if (failed(checkSchedule(kernel, target)))
+      return failure();
     Operation *op = getComputedOp(kernel);
     if (!op)
       return kernel.emitError("computes nothing that the host knows");
@@ -143,7 +150,9 @@ private:
     Block *entry = lowered.addEntryBlock();
     b.setInsertionPointToStart(entry);
     KernelOperands operands = loadOperands(b, kernel, op, entry->getArgument(0), entry->getArgument(1));
-    KernelContext context{b, op, operands, entry->getArgument(2)};
+    SmallVector<program::ScheduleAttr> schedules = program::getSchedules(kernel);
+    KernelContext context{b, op, operands, entry->getArgument(2),
+                          schedules.empty() ? program::ScheduleAttr() : schedules.front()};
     LogicalResult emitted = success();
     b.loop(entry->getArgument(3), entry->getArgument(4), 1, [&](Value block) { emitted = emitKernelBody(context, op, block); });
     if (failed(emitted)) {
@@ -168,3 +177,20 @@ private:
 };
 
 } // namespace
+
+#include "lowering/target/x86/HostKernels.cpp.inc"
+
+void quant::host::registerHostKernels(DialectRegistry &registry) {
+  registry.addExtension(+[](MLIRContext *context, qblock::QBlockDialect *) {
+    attach<qblock::MatmulOp, refuseWhole>(context);
+    attach<qblock::GroupedMatmulOp, refuseWhole>(context);
+    attach<qblock::MatmulAccOp, emitMatmul>(context);
+    attach<qblock::GroupedMatmulAccOp, emitGroupedMatmul>(context);
+  });
+  registry.addExtension(+[](MLIRContext *context, deepseek::DeepSeekDialect *) {
+    attach<deepseek::MlaAbsorbOp, emitMlaAbsorb>(context);
+    attach<deepseek::MlaCoreOp, emitMlaCore>(context);
+    attach<deepseek::MlaExpandOp, emitMlaExpand>(context);
+    attach<deepseek::MoeDispatchOp, emitMoeDispatch>(context);
+  });
+}

@@ -36,10 +36,10 @@ MatmulEmitter::MatmulEmitter(KernelContext &context, const Weight &weight)
 void MatmulEmitter::emit(const RowRange &range) {
   auto upTo = [&](int64_t tokens) { return b.compare(arith::CmpIPredicate::sle, range.tokens, tokens); };
   std::function<void(int64_t)> dispatch = [&](int64_t tokens) {
-    if (tokens > b.target.dotTokens)
+    if (tokens > context.parameter("dot_tokens", b.target.dotTokens))
       return multiplyByPanel(range);
     b.ifThen(
-        upTo(tokens), [&] { dots(range, tokens == 1 ? kStreams : b.target.dotSums / tokens, tokens); },
+        upTo(tokens), [&] { dots(range, tokens == 1 ? kStreams : context.parameter("dot_sums", b.target.dotSums) / tokens, tokens); },
         [&] { dispatch(2 * tokens); });
   };
   // A block of rows may lie outside this part of the weight.

@@ -12,7 +12,7 @@
 
 namespace quant::host {
 
-/// The rows [begin, end) of one weight tensor, 128 at most, against all rows of x.
+/// The rows [begin, end) of one weight tensor, KernelContext::tileRows() at most, against all rows of x.
 struct RowRange {
   Value data, scale, zero; // addresses of the tensor's first row
   Value begin, end;
@@ -29,8 +29,6 @@ struct RowRange {
 ///   with tiles of x in the first.
 class MatmulEmitter {
 public:
-  static constexpr int64_t kBlockRows = 128;
-
   MatmulEmitter(KernelContext &context, const Weight &weight);
 
   void emit(const RowRange &range);

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "lowering/common/Tiles.h"
 #include "lowering/target/x86/Decode.h"
 #include "lowering/target/x86/MatmulEmitter.h"
 
@@ -16,7 +17,8 @@ using namespace quant::host;
 
 namespace {
 
-constexpr int64_t kBlockRows = MatmulEmitter::kBlockRows;
+/// Weight rows of a head that are multiplied at a time.
+constexpr int64_t kHeadRows = 128;
 
 LogicalResult checkWeight(Operation *op, const Result<Weight> &weight) {
   if (!weight || !isDecodable(weight->storage))
@@ -47,16 +49,15 @@ PickedPart pickPart(HostBuilder &b, const Weight &weight, Value index) {
   return picked;
 }
 
-/// Whether no block of scales ends inside a block of 128 rows, in any part.
-bool blocksKeepScaleRows(const Weight &weight) {
-  return weight.blockRows % kBlockRows == 0 &&
-         llvm::all_of(weight.parts, [](const WeightPart &part) { return part.firstRow % kBlockRows == 0; });
+/// Whether no block of scales ends inside a tile of so many rows, in any part.
+bool blocksKeepScaleRows(const Weight &weight, int64_t rows) {
+  return weight.blockRows % rows == 0 &&
+         llvm::all_of(weight.parts, [&](const WeightPart &part) { return part.firstRow % rows == 0; });
 }
 
-/// Runs `body` on the part of rows [first, first + 128) that lies in each part of the weight; begin and end count its own rows.
-void forParts(HostBuilder &b, const Weight &weight, Value first,
+/// Runs `body` on the part of rows [first, limit) that lies in each part of the weight; begin and end count its own rows.
+void forParts(HostBuilder &b, const Weight &weight, Value first, Value limit,
               function_ref<void(const PickedPart &part, Value begin, Value end)> body) {
-  Value limit = b.min(b.add(first, kBlockRows), weight.rows);
   b.loop(b.size(0), b.size(weight.parts.size()), 1, [&](Value index) {
     PickedPart part = pickPart(b, weight, index);
     Value begin = b.max(b.sub(first, part.firstRow), b.size(0));
@@ -64,55 +65,85 @@ void forParts(HostBuilder &b, const Weight &weight, Value first,
   });
 }
 
-} // namespace
+/// Where the tile of a block lies in each of a matmul's operands, and the operands whole.
+struct MatmulTile {
+  Tile x, w, out;
+  Rows xRows, outRows;
+  Weight weight;
+};
 
-LogicalResult quant::host::emitMatmul(KernelContext &context, Value xValue, Value wValue, Value block) {
-  HostBuilder &b = context.b;
-  Operation *op = block.getParentBlock()->getParentOp();
-  Result<Weight> weight = context.operands.weight(wValue);
-  Result<Rows> x = context.operands.rows(xValue);
+/// Errors: operands that the host cannot read, a tile that is cut along K.
+template <typename Op>
+FailureOr<MatmulTile> findTile(KernelContext &context, Op op, Tiles &tiles) {
+  Result<Tile> x = tiles.of(op.getX()), w = tiles.of(op.getW()), out = tiles.of(op.getAcc());
+  for (const Result<Tile> *tile : {&x, &w, &out})
+    if (!*tile)
+      return op.emitError("the host cannot find its tile: ") << tile->error().message;
+  Result<Weight> weight = context.operands.weight(w->source);
+  Result<Rows> xRows = context.operands.rows(x->source);
   if (failed(checkWeight(op, weight)))
     return failure();
-  if (!x || !x->element.isF32())
-    return op->emitError("the host multiplies f32 activations only");
-  Rows out = context.operands.resultRows(0);
-  MatmulEmitter emitter(context, *weight);
-  bool oneScaleRow = blocksKeepScaleRows(*weight);
-  forParts(b, *weight, b.mul(block, kBlockRows), [&](const PickedPart &part, Value begin, Value end) {
-    auto xAddress = [&](Value m) { return b.rowAddress(*x, m); };
-    auto outAddress = [&](Value m, Value row) { return b.at(b.rowAddress(out, m), b.add(row, part.firstRow), 4); };
-    emitter.emit({part.data, part.scale, part.zero, begin, end, context.operands.rowCount(), xAddress, outAddress, oneScaleRow});
+  if (!xRows || !xRows->element.isF32())
+    return op.emitError("the host multiplies f32 activations only");
+  if (w->staticSizes.back() != weight->columns || x->staticSizes.back() != weight->columns)
+    return op.emitError("the host takes tiles of all of K, ") << weight->columns << " columns";
+  if (!isZeroAccumulator(op.getAcc()))
+    return op.emitError("the host starts its sums at zero");
+  return MatmulTile{*x, *w, *out, *xRows, context.operands.resultRows(0), *weight};
+}
+
+} // namespace
+
+LogicalResult quant::host::emitMatmul(KernelContext &context, qblock::MatmulAccOp op, Value block) {
+  HostBuilder &b = context.b;
+  auto load = [&](Value list, Value index) { return b.loadIndex(b.at(list, index, 4)); };
+  Tiles tiles(b, context.operands, load, op, block);
+  FailureOr<MatmulTile> tile = findTile(context, op, tiles);
+  if (failed(tile))
+    return failure();
+  const auto &[x, w, out, xRows, outRows, weight] = *tile;
+  MatmulEmitter emitter(context, weight);
+  bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
+  Value firstRow = w.offsets[0], firstToken = x.offsets[0];
+  forParts(b, weight, firstRow, b.add(firstRow, w.sizes[0]), [&](const PickedPart &part, Value begin, Value end) {
+    auto xAddress = [&](Value m) { return b.rowAddress(xRows, b.add(firstToken, m)); };
+    auto outAddress = [&](Value m, Value row) {
+      return b.at(b.rowAddress(outRows, b.add(firstToken, m)), b.add(row, part.firstRow), 4);
+    };
+    emitter.emit({part.data, part.scale, part.zero, begin, end, x.sizes[0], xAddress, outAddress, oneScaleRow});
   });
   return success();
 }
 
-LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, const GroupedOperands &operands, Value block) {
+LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::GroupedMatmulAccOp op, Value block) {
   HostBuilder &b = context.b;
-  Operation *op = block.getParentBlock()->getParentOp();
-  Result<Weight> weight = context.operands.weight(operands.w);
-  Result<Rows> x = context.operands.rows(operands.x);
-  if (failed(checkWeight(op, weight)))
+  auto load = [&](Value list, Value index) { return b.loadIndex(b.at(list, index, 4)); };
+  Tiles tiles(b, context.operands, load, op, block);
+  FailureOr<MatmulTile> tile = findTile(context, op, tiles);
+  if (failed(tile))
     return failure();
-  if (!x || !x->element.isF32())
-    return op->emitError("the host multiplies f32 activations only");
-  Rows out = context.operands.resultRows(0);
-  MatmulEmitter emitter(context, *weight);
-  bool oneScaleRow = blocksKeepScaleRows(*weight);
-  // Neighbouring blocks belong to different groups: few groups have rows, and so the work spreads over the threads.
-  Value group = b.rem(block, weight->groups), offsets = b.at(*context.operands.address(operands.offsets), group, 4);
-  Value first = b.loadIndex(offsets), rows = b.sub(b.loadIndex(b.at(offsets, 1, 4)), first);
-  Value gather = operands.rows ? *context.operands.address(operands.rows) : Value();
+  Result<Tile> list = op.getRows() ? tiles.of(op.getRows()) : Result<Tile>(Tile());
+  Result<Value> gather = op.getRows() && list ? context.operands.address(list->source) : Result<Value>(Value());
+  if (!list || !gather)
+    return unsupportedOperand(op);
+  const auto &[x, w, out, xRows, outRows, weight] = *tile;
+  if (w.staticSizes[0] != 1)
+    return op.emitError("the host takes tiles of one group");
+  MatmulEmitter emitter(context, weight);
+  bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
+  Value group = w.offsets[0], firstRow = w.offsets[1], first = out.offsets[0], count = out.sizes[0];
   auto xAddress = [&](Value m) {
-    Value row = b.add(first, m);
-    return b.rowAddress(*x, gather ? b.div(b.loadIndex(b.at(gather, row, 4)), operands.topK) : row);
+    if (!*gather)
+      return b.rowAddress(xRows, b.add(x.offsets[0], m));
+    return b.rowAddress(xRows, b.div(load(*gather, b.add(list->offsets[0], m)), op.getTopK()));
   };
   auto tableEntry = [&](Value table) { return table ? b.load(b.ptr(), b.at(table, group, 8)) : Value(); };
-  b.ifThen(b.compare(arith::CmpIPredicate::sgt, rows, 0), [&] {
-    forParts(b, *weight, b.mul(b.div(block, weight->groups), kBlockRows), [&](const PickedPart &part, Value begin, Value end) {
+  b.ifThen(b.compare(arith::CmpIPredicate::sgt, count, 0), [&] {
+    forParts(b, weight, firstRow, b.add(firstRow, w.sizes[1]), [&](const PickedPart &part, Value begin, Value end) {
       auto outAddress = [&](Value m, Value row) {
-        return b.at(b.rowAddress(out, b.add(first, m)), b.add(row, part.firstRow), 4);
+        return b.at(b.rowAddress(outRows, b.add(first, m)), b.add(row, part.firstRow), 4);
       };
-      emitter.emit({tableEntry(part.data), tableEntry(part.scale), tableEntry(part.zero), begin, end, rows, xAddress, outAddress,
+      emitter.emit({tableEntry(part.data), tableEntry(part.scale), tableEntry(part.zero), begin, end, count, xAddress, outAddress,
                     oneScaleRow});
     });
   });
@@ -132,12 +163,14 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
   int64_t vDim = op.getVDim(), nope = op.getNopeDim();
   Value begin = b.add(b.mul(head, nope + vDim), nope), end = b.add(begin, vDim);
   auto xAddress = [&](Value m) { return b.at(b.rowAddress(*x, m), b.mul(head, weight->columns), 4); };
-  auto outAddress = [&](Value m, Value row) { return b.at(b.rowAddress(out, m), b.add(b.mul(head, vDim), b.sub(row, begin)), 4); };
-  bool oneScaleRow = blocksKeepScaleRows(*weight) && nope % kBlockRows == 0 && vDim % kBlockRows == 0;
+  auto outAddress = [&](Value m, Value row) {
+    return b.at(b.rowAddress(out, m), b.add(b.mul(head, vDim), b.sub(row, begin)), 4);
+  };
+  bool oneScaleRow = blocksKeepScaleRows(*weight, kHeadRows) && nope % kHeadRows == 0 && vDim % kHeadRows == 0;
   MatmulEmitter emitter(context, *weight);
-  b.loop(begin, end, kBlockRows, [&](Value first) {
-    emitter.emit({part.data, part.scale, part.zero, first, b.min(b.add(first, kBlockRows), end), context.operands.tokens(), xAddress,
-                  outAddress, oneScaleRow});
+  b.loop(begin, end, kHeadRows, [&](Value first) {
+    emitter.emit({part.data, part.scale, part.zero, first, b.min(b.add(first, kHeadRows), end), context.operands.tokens(),
+                  xAddress, outAddress, oneScaleRow});
   });
   return success();
 }
@@ -158,7 +191,8 @@ LogicalResult quant::host::emitMlaAbsorb(KernelContext &context, deepseek::MlaAb
   Value firstRow = b.mul(head, nope + op.getVDim());
   MatmulEmitter emitter(context, *weight);
   RowRange range{part.data, part.scale, part.zero, {}, {}, {}, {}, {}};
-  b.loop(b.size(0), b.size(nope), 1, [&](Value d) { emitter.decodeRow(range, b.add(firstRow, d), b.at(panel, b.mul(d, padded), 4)); });
+  b.loop(b.size(0), b.size(nope), 1,
+         [&](Value d) { emitter.decodeRow(range, b.add(firstRow, d), b.at(panel, b.mul(d, padded), 4)); });
   b.loop(b.size(0), context.operands.tokens(), 1, [&](Value token) {
     Value query = b.at(b.rowAddress(*q, token), b.mul(head, nope + op.getRopeDim()), 4);
     Value target = b.at(b.rowAddress(out, token), b.mul(head, latent), 4);

@@ -43,12 +43,12 @@ struct MatmulEmitter::Panel {
 
 void MatmulEmitter::multiplyByPanel(const RowRange &range) {
   Panel panel;
-  panel.chunk = std::max<int64_t>(1, kChunkColumns / span) * span;
-  panel.vectors = b.target.tileVectors;
-  panel.tokens = b.target.tileTokens;
+  panel.chunk = std::max<int64_t>(1, context.parameter("panel_columns", kChunkColumns) / span) * span;
+  panel.vectors = context.parameter("tile_vectors", b.target.tileVectors);
+  panel.tokens = context.parameter("tile_tokens", b.target.tileTokens);
   panel.inputStride = panel.chunk * 4 + kCacheLine;
   panel.decodedStride = llvm::alignTo(span, kLanes) * 4 + kCacheLine;
-  panel.weights = context.allocate(kBlockRows * panel.chunk * 4);
+  panel.weights = context.allocate(llvm::alignTo(context.tileRows(), panel.tileRows()) * panel.chunk * 4);
   panel.inputs = context.allocate(panel.tokens * panel.inputStride);
   panel.decoded = context.allocate(kLanes * panel.decodedStride);
   panel.sums = context.allocate(panel.tokens * panel.tileRows() * 4);

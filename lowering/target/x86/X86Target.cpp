@@ -10,6 +10,7 @@
 #include "dialects/machine/X86.h"
 #include "dialects/program/Program.h"
 #include "lowering/target/x86/CodeObject.h"
+#include "lowering/target/x86/Kernels.h"
 #include "lowering/target/x86/Passes.h"
 
 #include "mlir/Transforms/Passes.h"
@@ -26,6 +27,8 @@ public:
   // It computes in f32, with activations as they are.
   MatmulTraits matmuls() const override { return {.multipliesFp8 = false, .resultType = "f32", .scaleLayout = "row_major"}; }
   std::vector<std::string> units() const override { return machine::x86UnitNames(); }
+
+  void registerDialects(DialectRegistry &registry) const override { host::registerHostKernels(registry); }
 
   void buildTarget(OpPassManager &pm, const TargetOptions &options) const override {
     LowerToHostOptions lower;

@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "lowering/common/Tiles.h"
 #include "lowering/target/sm90/simt/SimtKernels.h"
 #include "lowering/target/sm90/simt/SimtWeight.h"
 
@@ -46,7 +47,8 @@ public:
   using Store = function_ref<void(Value m, Value sum)>;
 
   /// `xRows` is the number of rows that x has.
-  DotEmitter(SimtBuilder &b, const Activations &x, const SimtWeight &weight, Value xRows) : b(b), x(x), weight(weight), xRows(xRows) {}
+  DotEmitter(SimtBuilder &b, const Activations &x, const SimtWeight &weight, Value xRows)
+      : b(b), x(x), weight(weight), xRows(xRows) {}
 
   /// Stores sum over k of x[rowOf(m), k] * w[row, k] for all m in [0, count), four at a time. `row` counts in the part.
   void emit(const WeightPart &part, Value row, Value count, RowOf rowOf, Store store) {
@@ -127,65 +129,88 @@ void storeAt(SimtBuilder &b, const Rows &out, Value row, Value column, Value val
   b.storeFloats(out.element, b.at(b.rowAddress(out, row), out.element, column), value);
 }
 
+/// Where the tile of a block lies in each of a matmul's operands, and the operands whole.
+struct MatmulTile {
+  Tile x, w, out;
+  Activations activations;
+  SimtWeight weight;
+  Rows outRows;
+};
+
+/// Errors: operands that these kernels do not read, a tile that is cut along K.
+template <typename Op>
+Result<MatmulTile> findTile(SimtContext &context, Op op, Tiles &tiles) {
+  Result<Tile> x = tiles.of(op.getX()), w = tiles.of(op.getW()), out = tiles.of(op.getAcc());
+  for (const Result<Tile> *tile : {&x, &w, &out})
+    if (!*tile)
+      return tl::unexpected(tile->error());
+  Result<Activations> activations = activationsOf(context.operands, x->source);
+  Result<SimtWeight> weight = SimtWeight::of(context.operands, w->source);
+  if (!activations || !weight)
+    return tl::unexpected(activations ? weight.error() : activations.error());
+  if (w->staticSizes.back() != weight->columns || x->staticSizes.back() != weight->columns)
+    return fail("plain threads take tiles of all of K, " + std::to_string(weight->columns) + " columns");
+  if (!isZeroAccumulator(op.getAcc()))
+    return fail("plain threads start their sums at zero");
+  return MatmulTile{*x, *w, *out, *activations, *weight, context.operands.resultRows(0)};
+}
+
 } // namespace
 
-Result<void> emitMatmul(SimtContext &context, Value xValue, Value wValue) {
+Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op) {
   SimtBuilder &b = context.b;
-  Result<Activations> x = activationsOf(context.operands, xValue);
-  Result<SimtWeight> weight = SimtWeight::of(context.operands, wValue);
-  if (!x || !weight)
-    return tl::unexpected(x ? weight.error() : x.error());
-  Rows out = context.operands.resultRows(0);
-  Value xRows = b.mul(context.operands.rowCount(), x->rows.perToken);
-  Value row = b.add(b.mul(b.block, b.warps()), b.warp);
-  b.ifThen(b.less(row, weight->rows), [&] {
-    auto [part, rowInPart] = weight->partOf(b, row);
-    DotEmitter(b, *x, *weight, xRows)
-        .emit(
-            part, rowInPart, context.operands.rowCount(), [&](Value m) { return DotEmitter::XRow{b.rowAddress(x->rows, m), m}; },
-            [&](Value m, Value sum) { storeAt(b, out, m, row, sum); });
+  auto load = [&](Value list, Value index) { return b.loadI32(b.at(list, b.getI32Type(), index)); };
+  Tiles tiles(b, context.operands, load, op, b.block);
+  Result<MatmulTile> tile = findTile(context, op, tiles);
+  if (!tile)
+    return tl::unexpected(tile.error());
+  const auto &[x, w, out, activations, weight, outRows] = *tile;
+  Value xRows = b.mul(context.operands.rowCount(), activations.rows.perToken);
+  Value firstToken = x.offsets[0], end = b.add(w.offsets[0], w.sizes[0]);
+  b.loop(b.add(w.offsets[0], b.warp), end, b.warps(), [&](Value row) {
+    auto [part, rowInPart] = weight.partOf(b, row);
+    auto rowOf = [&](Value m) {
+      Value token = b.add(firstToken, m);
+      return DotEmitter::XRow{b.rowAddress(activations.rows, token), token};
+    };
+    DotEmitter(b, activations, weight, xRows).emit(part, rowInPart, x.sizes[0], rowOf, [&](Value m, Value sum) {
+      storeAt(b, outRows, b.add(firstToken, m), row, sum);
+    });
   });
   return {};
 }
 
 Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp op) {
   SimtBuilder &b = context.b;
-  auto whole = [&](Value operand) { return qblock::getWholeOperand(op, operand); };
-  Result<Activations> x = activationsOf(context.operands, whole(op.getX()));
-  Result<SimtWeight> weight = SimtWeight::of(context.operands, whole(op.getW()));
-  Result<Value> offsets = context.operands.address(whole(op.getOffsets()));
-  if (!x || !weight || !offsets)
-    return tl::unexpected(!x ? x.error() : !weight ? weight.error() : offsets.error());
-  Value gather;
-  if (op.getRows()) {
-    Result<Value> rows = context.operands.address(whole(op.getRows()));
-    if (!rows)
-      return tl::unexpected(rows.error());
-    gather = *rows;
-  }
-  Rows out = context.operands.resultRows(0);
-  Value xRows = b.mul(context.operands.rowCount(), x->rows.perToken);
-  int64_t blocksOfGroup = (weight->rows + kGroupedBlockRows - 1) / kGroupedBlockRows;
-  Value group = b.div(b.block, blocksOfGroup), firstRow = b.mul(b.rem(b.block, blocksOfGroup), kGroupedBlockRows);
-  Value bounds = b.at(*offsets, b.getI32Type(), group);
-  Value first = b.loadI32(bounds), count = b.sub(b.loadI32(b.at(bounds, b.getI32Type(), 1)), first);
+  auto load = [&](Value list, Value index) { return b.loadI32(b.at(list, b.getI32Type(), index)); };
+  Tiles tiles(b, context.operands, load, op, b.block);
+  Result<MatmulTile> tile = findTile(context, op, tiles);
+  if (!tile)
+    return tl::unexpected(tile.error());
+  Result<Tile> list = op.getRows() ? tiles.of(op.getRows()) : Result<Tile>(Tile());
+  Result<Value> gather = op.getRows() && list ? context.operands.address(list->source) : Result<Value>(Value());
+  if (!list || !gather)
+    return tl::unexpected(list ? gather.error() : list.error());
+  const auto &[x, w, out, activations, weight, outRows] = *tile;
+  if (w.staticSizes[0] != 1)
+    return fail("plain threads take tiles of one group");
+  Value xRows = b.mul(context.operands.rowCount(), activations.rows.perToken);
+  Value group = w.offsets[0], first = out.offsets[0], count = out.sizes[0];
   auto rowOf = [&](Value m) {
-    Value row = b.add(first, m);
-    if (gather)
-      row = b.div(b.loadI32(b.at(gather, b.getI32Type(), row)), op.getTopK());
-    return DotEmitter::XRow{b.rowAddress(x->rows, row), row};
+    Value row = *gather ? b.div(load(*gather, b.add(list->offsets[0], m)), op.getTopK()) : b.add(x.offsets[0], m);
+    return DotEmitter::XRow{b.rowAddress(activations.rows, row), row};
   };
   // Most experts have no token.
   b.ifThen(b.less(b.int32(0), count), [&] {
-    Value end = b.min(b.add(firstRow, kGroupedBlockRows), b.int32(weight->rows));
-    b.loop(b.add(firstRow, b.warp), end, b.warps(), [&](Value row) {
-      auto [part, rowInPart] = weight->partOf(b, row);
+    Value end = b.add(w.offsets[1], w.sizes[1]);
+    b.loop(b.add(w.offsets[1], b.warp), end, b.warps(), [&](Value row) {
+      auto [part, rowInPart] = weight.partOf(b, row);
       auto ofGroup = [&](Value table) { return b.loadPointer(b.at(table, b.getI64Type(), group)); };
       part.data = ofGroup(part.data);
       if (part.scale)
         part.scale = ofGroup(part.scale);
-      DotEmitter(b, *x, *weight, xRows).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
-        storeAt(b, out, b.add(first, m), row, sum);
+      DotEmitter(b, activations, weight, xRows).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
+        storeAt(b, outRows, b.add(first, m), row, sum);
       });
     });
   });

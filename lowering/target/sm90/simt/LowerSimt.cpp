@@ -10,7 +10,6 @@
 #include "dialects/program/Program.h"
 #include "lowering/target/sm90/simt/SimtKernels.h"
 
-#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -71,75 +70,87 @@ static std::vector<Operand> operandsOf(func::FuncOp kernel, KernelOpInterface op
 // Grids
 //===----------------------------------------------------------------------===//
 
-namespace {
-struct Plan {
-  int64_t threads;
-  SizeExpr grid;
-};
-} // namespace
+static constexpr int64_t kThreads = 128;
 
-static Plan planOf(func::FuncOp kernel, Operation *op) {
-  constexpr int64_t kThreads = 128, kWarps = kThreads / kWarpLanes;
-  SizeExpr rows = dimOf(program::getRowDim(kernel));
-  auto perWeightRow = [&](int64_t count) { return Plan{kThreads, (count + kWarps - 1) / kWarps}; };
-  return llvm::TypeSwitch<Operation *, Plan>(op)
-      .Case([&](qblock::MatmulAccOp matmul) {
-        return perWeightRow(qblock::getMatrixShape(qblock::getWholeOperand(matmul, matmul.getW()).getType())[0]);
-      })
-      .Case([&](qblock::GroupedMatmulAccOp matmul) {
-        ArrayRef<int64_t> w = qblock::getMatrixShape(qblock::getWholeOperand(matmul, matmul.getW()).getType());
-        return Plan{kThreads, w[0] * ((w[1] + kGroupedBlockRows - 1) / kGroupedBlockRows)};
-      })
-      .Case(
-          [&](deepseek::MlaExpandOp expand) { return perWeightRow(static_cast<int64_t>(expand.getHeads() * expand.getVDim())); })
-      .Case<deepseek::MlaAbsorbOp, deepseek::MlaCoreOp>(
-          [&](auto mla) { return Plan{kThreads, rows * SizeExpr(static_cast<int64_t>(mla.getHeads()))}; })
-      .Case([&](rows::RowOpInterface row) {
-        auto [threads, grid] = rowGrid(row, rows);
-        return Plan{threads, grid};
-      })
-      .Case([&](deepseek::MoeDispatchOp dispatch) {
-        int64_t experts = cast<RankedTensorType>(dispatch.getOffsets().getType()).getDimSize(0) - 1;
-        return Plan{std::min<int64_t>((experts + kWarpLanes - 1) / kWarpLanes * kWarpLanes, 1024), 1};
-      })
-      .Default([&](Operation *) { return Plan{kThreads, rows}; });
+/// A block for each tile of a matmul.
+template <typename Op>
+SimtGrid perTile(Op, func::FuncOp kernel, const SizeExpr &) {
+  return {kThreads, kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue().getSingleConstantResult()};
+}
+
+/// A block for each row and head.
+template <typename Op>
+SimtGrid perHead(Op mla, func::FuncOp, const SizeExpr &rows) {
+  return {kThreads, rows * SizeExpr(static_cast<int64_t>(mla.getHeads()))};
+}
+
+/// A warp for each value of a head.
+static SimtGrid perValue(deepseek::MlaExpandOp expand, func::FuncOp, const SizeExpr &) {
+  return {kThreads, llvm::divideCeil(static_cast<int64_t>(expand.getHeads() * expand.getVDim()), kThreads / kWarpLanes)};
+}
+
+/// One block, with a thread for each expert as far as there are so many.
+static SimtGrid perExpert(deepseek::MoeDispatchOp dispatch, func::FuncOp, const SizeExpr &) {
+  int64_t experts = cast<RankedTensorType>(dispatch.getOffsets().getType()).getDimSize(0) - 1;
+  return {std::min<int64_t>(llvm::alignTo(experts, kWarpLanes), 1024), 1};
 }
 
 //===----------------------------------------------------------------------===//
 // Kernels
 //===----------------------------------------------------------------------===//
 
-static Result<void> emit(SimtContext &context, Operation *op) {
-  return llvm::TypeSwitch<Operation *, Result<void>>(op)
-      .Case([&](qblock::MatmulAccOp matmul) {
-        return emitMatmul(context, qblock::getWholeOperand(matmul, matmul.getX()),
-                          qblock::getWholeOperand(matmul, matmul.getW()));
-      })
-      .Case([&](qblock::GroupedMatmulAccOp matmul) { return emitGroupedMatmul(context, matmul); })
-      .Case([&](rows::RowOpInterface row) { return emitRowOp(context, row); })
-      .Case([&](deepseek::MlaAbsorbOp absorb) { return emitMlaAbsorb(context, absorb); })
-      .Case([&](deepseek::MlaCoreOp core) { return emitMlaCore(context, core); })
-      .Case([&](deepseek::MlaExpandOp expand) { return emitMlaExpand(context, expand); })
-      .Case([&](deepseek::MoeDispatchOp dispatch) { return emitMoeDispatch(context, dispatch); })
-      .Default([](Operation *other) { return fail("there is no kernel for " + other->getName().getStringRef().str()); });
+namespace {
+
+/// An op's grid and emitter.
+template <typename Op, SimtGrid (*grid)(Op, func::FuncOp, const SizeExpr &), Result<void> (*emit)(SimtContext &, Op)>
+struct Emitter : SimtKernelInterface::ExternalModel<Emitter<Op, grid, emit>, Op> {
+  SimtGrid getGrid(Operation *op, func::FuncOp kernel, const SizeExpr &rows) const { return grid(cast<Op>(op), kernel, rows); }
+  Result<void> emitBlock(Operation *op, SimtContext &context) const { return emit(context, cast<Op>(op)); }
+};
+
+} // namespace
+
+template <typename Op, SimtGrid (*grid)(Op, func::FuncOp, const SizeExpr &), Result<void> (*emit)(SimtContext &, Op)>
+static void attach(MLIRContext *context) {
+  Op::template attachInterface<Emitter<Op, grid, emit>>(*context);
+}
+
+void registerSimtKernels(DialectRegistry &registry) {
+  registry.addExtension(+[](MLIRContext *context, qblock::QBlockDialect *) {
+    attach<qblock::MatmulAccOp, perTile, emitMatmul>(context);
+    attach<qblock::GroupedMatmulAccOp, perTile, emitGroupedMatmul>(context);
+  });
+  registry.addExtension(+[](MLIRContext *context, deepseek::DeepSeekDialect *) {
+    attach<deepseek::MlaAbsorbOp, perHead, emitMlaAbsorb>(context);
+    attach<deepseek::MlaCoreOp, perHead, emitMlaCore>(context);
+    attach<deepseek::MlaExpandOp, perValue, emitMlaExpand>(context);
+    attach<deepseek::MoeDispatchOp, perExpert, emitMoeDispatch>(context);
+  });
 }
 
 Result<LaunchRecipe> buildSimt(gpu::GPUModuleOp gpuModule, func::FuncOp kernel) {
   auto op = dyn_cast_or_null<KernelOpInterface>(getComputedOp(kernel));
   if (!op)
     return fail("the kernel computes nothing that has a lowering");
-  Plan plan = planOf(kernel, op);
+  auto row = dyn_cast<rows::RowOpInterface>(op.getOperation());
+  auto own = dyn_cast<SimtKernelInterface>(op.getOperation());
+  if (!row && !own)
+    return fail("there is no kernel for " + op->getName().getStringRef().str());
+  SizeExpr rows = dimOf(program::getRowDim(kernel));
+  SimtGrid grid = row ? rowGrid(row, rows) : own.getGrid(kernel, rows);
   SimtSpec spec;
   spec.name = kernel.getSymName().str();
-  spec.threads = plan.threads;
-  spec.grid = plan.grid;
+  spec.threads = grid.threads;
+  spec.grid = grid.blocks;
   spec.operands = operandsOf(kernel, op);
   spec.sizes = {Dim::Tokens, Dim::Position, Dim::Outputs};
   return buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) {
     KernelOperands operands(kernel, op, pointers, sizes);
     SimtContext context{b, operands};
-    return emit(context, op);
+    return row ? emitRowOp(context, row) : own.emitBlock(context);
   });
 }
 
 } // namespace quant::nvvm
+
+#include "lowering/target/sm90/simt/SimtKernels.cpp.inc"

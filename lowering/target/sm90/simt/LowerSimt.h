@@ -21,6 +21,9 @@ namespace quant::nvvm {
 /// program: tokens, position, outputs, context. Errors: an op, a type or a weight's scheme that there is no such kernel for.
 Result<LaunchRecipe> buildSimt(mlir::gpu::GPUModuleOp gpuModule, mlir::func::FuncOp kernel);
 
+/// Gives the ops that are no row programs their SimtKernelInterface.
+void registerSimtKernels(mlir::DialectRegistry &registry);
+
 } // namespace quant::nvvm
 
 #endif // QUANT_LOWERING_TARGET_SM90_SIMT_LOWERSIMT_H

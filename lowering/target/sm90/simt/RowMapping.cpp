@@ -334,7 +334,7 @@ static int64_t widestInputBits(rows::RowOpInterface op) {
   return bits;
 }
 
-std::pair<int64_t, SizeExpr> rowGrid(rows::RowOpInterface op, const SizeExpr &rows) {
+SimtGrid rowGrid(rows::RowOpInterface op, const SizeExpr &rows) {
   SizeExpr count = rows * SizeExpr(rows::rowsPerToken(op));
   int64_t columns = rows::widestRow(op);
   if (isPiecewise(op))

@@ -23,21 +23,31 @@ struct SimtContext {
   const KernelOperands &operands;
 };
 
+/// Threads of a block, and the number of blocks.
+struct SimtGrid {
+  int64_t threads;
+  SizeExpr blocks;
+};
+
+} // namespace quant::nvvm
+
+#include "lowering/target/sm90/simt/SimtKernels.h.inc"
+
+namespace quant::nvvm {
+
 //===--- RowMapping.cpp: LowerSimt.cpp says which of its layouts ---------------===//
 Result<void> emitRowOp(SimtContext &context, rows::RowOpInterface op);
 /// Error: activations that are not quantized as the kernels know.
 Result<void> checkQuantized(qblock::BlockTensorType type);
 /// Threads and blocks of a row op with so many rows for each unit of `rows`.
-std::pair<int64_t, SizeExpr> rowGrid(rows::RowOpInterface op, const SizeExpr &rows);
+SimtGrid rowGrid(rows::RowOpInterface op, const SizeExpr &rows);
 
 //===--- AttentionKernels.cpp: a block for each token and head -----------------===//
 Result<void> emitMlaAbsorb(SimtContext &context, deepseek::MlaAbsorbOp op);
 Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op);
 
-//===--- DotKernels.cpp: a warp for each row of a weight -----------------------===//
-/// Rows of a weight that a block of a grouped matmul goes over.
-inline constexpr int64_t kGroupedBlockRows = 32;
-Result<void> emitMatmul(SimtContext &context, mlir::Value x, mlir::Value w);
+//===--- DotKernels.cpp: a warp for each row of a weight's tile ----------------===//
+Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op);
 Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp op);
 Result<void> emitMlaExpand(SimtContext &context, deepseek::MlaExpandOp op);
 

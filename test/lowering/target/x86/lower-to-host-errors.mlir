@@ -1,8 +1,11 @@
 // RUN: split-file %s %t
 // RUN: quant-opt %t/forms.mlir --lower-to-host --split-input-file -verify-diagnostics
 // RUN: not quant-opt %t/tiles.mlir --lower-to-host=isa=sse 2>&1 | FileCheck %s --check-prefix=ISA
-// RUN: not quant-opt %t/tiles.mlir --qblock-tile-matmuls=block-n=64 --canonicalize --lower-to-host 2>&1 | FileCheck %s --check-prefix=TILES
-// RUN: not quant-opt %t/grouped.mlir --qblock-tile-matmuls=block-n=64 --canonicalize --lower-to-host 2>&1 | FileCheck %s --check-prefix=GROUPED
+// RUN: not quant-opt %t/tiles.mlir --qblock-tile-matmuls=block-k=128 --canonicalize --lower-to-host 2>&1 | FileCheck %s --check-prefix=TILES
+// RUN: not quant-opt %t/grouped.mlir --qblock-tile-matmuls=block-k=128 --canonicalize --lower-to-host 2>&1 | FileCheck %s --check-prefix=GROUPED
+
+// RUN: sed 's/dot_tokens/dot_token/' %t/parameters.mlir | not quant-opt --lower-to-host 2>&1 | FileCheck %s --check-prefix=PARAMETER
+// RUN: sed 's/8 : i64/65 : i64/' %t/parameters.mlir | not quant-opt --lower-to-host 2>&1 | FileCheck %s --check-prefix=VALUE
 
 // ISA: error: there is no instruction set 'sse': avx512 or avx2
 
@@ -144,15 +147,25 @@ func.func private @k(%x: tensor<4x?xf32>) -> tensor<4x?xf32> attributes {program
 
 //--- tiles.mlir
 #blocks = affine_map<(tokens, position, outputs, context) -> (3)>
-// TILES: error: the host takes tiles of 128 weight rows and all of M
+// Tiles of any weight rows, but of all of K.
+// TILES: error: the host cannot find its tile: a loop cuts it along K, of which a tile takes all
 func.func private @k(%x: tensor<?x256xf32>, %w: tensor<300x256xf32>) -> tensor<?x300xf32> attributes {program.grid = #blocks} {
   %y = qblock.matmul %x, %w : (tensor<?x256xf32>, tensor<300x256xf32>) -> tensor<?x300xf32>
   return %y : tensor<?x300xf32>
 }
 
 //--- grouped.mlir
-// GROUPED: error: the host takes tiles of one group and 128 weight rows
+// GROUPED: error: the host cannot find its tile: a loop cuts it along K, of which a tile takes all
 func.func private @k(%x: tensor<?x2x256xf32>, %w: tensor<4x300x256xf32>, %o: tensor<5xi32>) -> tensor<?x2x300xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (12)>} {
   %y = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x256xf32>, tensor<4x300x256xf32>, tensor<5xi32>) -> tensor<?x2x300xf32>
   return %y : tensor<?x2x300xf32>
+}
+
+//--- parameters.mlir
+// PARAMETER: error: the host's schedules have no parameter 'dot_token'
+// VALUE: error: dot_tokens must be an integer from 1 to 64, not 65 : i64
+func.func private @k(%x: tensor<?x4xf32>) -> tensor<?x4xf32> attributes {
+    program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>, program.schedule = #program.schedule<avx512, {dot_tokens = 8 : i64}>} {
+  %y = arith.addf %x, %x : tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
 }

@@ -1,5 +1,5 @@
-// RUN: quant-opt %s --qblock-tile-matmuls --canonicalize --lower-to-host | FileCheck %s --check-prefixes=CHECK,AVX512
-// RUN: quant-opt %s --qblock-tile-matmuls --canonicalize --lower-to-host=isa=avx2 | FileCheck %s --check-prefixes=CHECK,AVX2
+// RUN: quant-opt %s --qblock-tile-matmuls=block-k=4096 --canonicalize --lower-to-host | FileCheck %s --check-prefixes=CHECK,AVX512
+// RUN: quant-opt %s --qblock-tile-matmuls=block-k=4096 --canonicalize --lower-to-host=isa=avx2 | FileCheck %s --check-prefixes=CHECK,AVX2
 
 #rows = affine_map<(tokens, position, outputs, context) -> (tokens)>
 #blocks = affine_map<(tokens, position, outputs, context) -> (3)>

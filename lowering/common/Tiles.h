@@ -1,0 +1,62 @@
+//===- Tiles.h - the tiles of a kernel's body ----------------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The stage `tiled` cuts a matmul by slices of its operands inside an scf.forall. Here a block of the grid finds its tile: the
+// loop's indices follow from the block's number, and the offsets and sizes of slices are computed as the IR says.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_LOWERING_COMMON_TILES_H
+#define QUANT_LOWERING_COMMON_TILES_H
+
+#include "lowering/common/KernelOperands.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+
+namespace quant {
+
+/// A rectangle of an operand: what it is cut from, and in sizes of the kernel where. A dimension that is not cut has offset 0.
+struct Tile {
+  mlir::Value source;
+  llvm::SmallVector<mlir::Value> offsets, sizes;
+  /// Of each dimension the size where that is a constant, else kDynamic.
+  llvm::SmallVector<int64_t> staticSizes;
+};
+
+class Tiles {
+public:
+  using Value = mlir::Value;
+  /// Element `index` of a list of i32 as a size.
+  using LoadIndex = llvm::function_ref<Value(Value list, Value index)>;
+
+  /// For the op `tiled` in the kernel's body, computed by block number `block` of the grid. The first dimension of the
+  /// surrounding scf.forall counts fastest. `load` must outlive this.
+  Tiles(rows::KernelBuilder &b, const KernelOperands &operands, LoadIndex load, mlir::Operation *tiled, Value block);
+
+  /// Errors: an operand or a size that is computed in a way that kernels do not know.
+  Result<Tile> of(Value operand);
+
+private:
+  rows::KernelBuilder &b;
+  const KernelOperands &operands;
+  LoadIndex load;
+  llvm::DenseMap<Value, Value> known;
+
+  Result<Value> size(mlir::OpFoldResult value);
+  Result<Value> size(Value value);
+  Result<Value> sizeOf(mlir::Operation *op);
+  Result<Value> apply(mlir::AffineExpr expr, mlir::ValueRange operands, unsigned dims);
+  Result<Value> rowsOf(Value tensor, int64_t dim);
+  Result<Tile> cut(Value source, mlir::ArrayRef<mlir::OpFoldResult> offsets, mlir::ArrayRef<mlir::OpFoldResult> sizes);
+};
+
+/// Whether the accumulator of a tiled matmul begins at zero.
+bool isZeroAccumulator(mlir::Value accumulator);
+
+} // namespace quant
+
+#endif // QUANT_LOWERING_COMMON_TILES_H
