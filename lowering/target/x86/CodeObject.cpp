@@ -14,6 +14,7 @@
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Threading.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
@@ -33,12 +34,14 @@ using namespace quant::host;
 
 namespace {
 
+/// The modules in `module`.
 LogicalResult convertToLLVM(ModuleOp module) {
   PassManager pm(module.getContext());
-  pm.addPass(createSCFToControlFlowPass());
-  pm.addPass(createConvertVectorToLLVMPass());
-  pm.addPass(createConvertToLLVMPass());
-  pm.addPass(createReconcileUnrealizedCastsPass());
+  OpPassManager &shard = pm.nest<ModuleOp>();
+  shard.addPass(createSCFToControlFlowPass());
+  shard.addPass(createConvertVectorToLLVMPass());
+  shard.addPass(createConvertToLLVMPass());
+  shard.addPass(createReconcileUnrealizedCastsPass());
   return pm.run(module);
 }
 
@@ -74,7 +77,13 @@ void setFunctionAttributes(llvm::Module &module, const machine::X86Unit &unit) {
   }
 }
 
-void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
+/// What the kernels share is long, and written as it should run: full unrolling, value numbering over all of it and the like cost
+/// more time than all of the rest and gain nothing.
+constexpr StringLiteral kShortPipeline =
+    "function(simplifycfg,early-cse<memssa>,instcombine<no-verify-fixpoint>,loop-simplify,lcssa,loop-mssa(loop-rotate,licm),"
+    "simplifycfg,instcombine<no-verify-fixpoint>)";
+
+void optimize(llvm::Module &module, llvm::TargetMachine &machine, bool isShared) {
   llvm::PipelineTuningOptions tuning;
   // Kernels are written in vectors; what is left scalar is short.
   tuning.LoopVectorization = false;
@@ -89,7 +98,11 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   passes.registerFunctionAnalyses(functions);
   passes.registerLoopAnalyses(loops);
   passes.crossRegisterProxies(loops, functions, callGraph, modules);
-  passes.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
+  if (!isShared)
+    return (void)passes.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
+  llvm::ModulePassManager pipeline;
+  llvm::cantFail(passes.parsePassPipeline(pipeline, kShortPipeline));
+  pipeline.run(module, modules);
 }
 
 bool emit(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type, SmallVectorImpl<char> &out) {
@@ -101,40 +114,90 @@ bool emit(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileT
   return true;
 }
 
+//===----------------------------------------------------------------------===//
+// Shards
+//===----------------------------------------------------------------------===//
+
+/// A part of the kernels that becomes an object of its own, so that threads can work side by side: what kernels share, function
+/// by function, and the kernels.
+struct Shard {
+  ModuleOp module;
+  bool isShared;
+  std::unique_ptr<llvm::LLVMContext> context = std::make_unique<llvm::LLVMContext>();
+  std::unique_ptr<llvm::Module> llvmModule = nullptr;
+  /// The object, and the text if it is wanted.
+  SmallVector<char> object = {}, assembly = {};
+  std::string error = {};
+};
+
+/// Moves functions into modules of their own, which lie in `module`; declares in each what it calls.
+std::vector<Shard> splitIntoShards(ModuleOp module) {
+  OpBuilder builder(module.getBodyRegion());
+  builder.setInsertionPointToEnd(module.getBody());
+  auto kernels = ModuleOp::create(builder, module.getLoc());
+  std::vector<Shard> shards;
+  for (func::FuncOp function : llvm::make_early_inc_range(module.getOps<func::FuncOp>())) {
+    if (!function.isPrivate()) {
+      function->moveBefore(kernels.getBody(), kernels.getBody()->end());
+      continue;
+    }
+    builder.setInsertionPointToEnd(kernels.getBody());
+    builder.insert(function.cloneWithoutRegions());
+    builder.setInsertionPointToEnd(module.getBody());
+    auto own = ModuleOp::create(builder, function.getLoc());
+    function->moveBefore(own.getBody(), own.getBody()->end());
+    function.setPublic();
+    shards.push_back({own, /*isShared=*/true});
+  }
+  // Last, as it has the least work.
+  shards.push_back({kernels, /*isShared=*/false});
+  return shards;
+}
+
+void compileShard(Shard &shard, const machine::X86Unit &unit, bool wantsAssembly) {
+  std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(unit, shard.error);
+  if (!machine)
+    return;
+  llvm::Module &module = *shard.llvmModule;
+  module.setTargetTriple(machine->getTargetTriple());
+  module.setDataLayout(machine->createDataLayout());
+  setFunctionAttributes(module, unit);
+  optimize(module, *machine, shard.isShared);
+  if (wantsAssembly)
+    emit(*llvm::CloneModule(module), *machine, llvm::CodeGenFileType::AssemblyFile, shard.assembly);
+  if (!emit(module, *machine, llvm::CodeGenFileType::ObjectFile, shard.object))
+    shard.error = "the host target cannot emit objects";
+}
+
 } // namespace
 
 FailureOr<CodeObject> quant::host::compileKernels(ModuleOp module, StringRef isaName, std::string *assembly) {
   const machine::X86Unit &unit = *machine::findX86Unit(isaName);
   SmallVector<std::string> names;
-  // The program is data: only kernels are compiled.
+  // The program is data: only kernels are compiled, and what they share.
   for (func::FuncOp function : llvm::make_early_inc_range(module.getOps<func::FuncOp>()))
     if (function->hasAttr(program::kScratchBytesAttr))
       names.push_back(function.getSymName().str());
-    else
+    else if (!function.isPrivate())
       function.erase();
   registerBuiltinDialectTranslation(*module.getContext());
   registerLLVMDialectTranslation(*module.getContext());
+  std::vector<Shard> shards = splitIntoShards(module);
   if (failed(convertToLLVM(module)))
     return module.emitError("kernels cannot be converted to the llvm dialect");
-  llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(module, context, "kernels");
-  std::string error;
-  std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(unit, error);
-  if (!llvmModule || !machine)
-    return module.emitError("cannot generate host code: ") << error;
-  llvmModule->setTargetTriple(machine->getTargetTriple());
-  llvmModule->setDataLayout(machine->createDataLayout());
-  setFunctionAttributes(*llvmModule, unit);
-  optimize(*llvmModule, *machine);
-  if (assembly) {
-    SmallVector<char> text;
-    emit(*llvm::CloneModule(*llvmModule), *machine, llvm::CodeGenFileType::AssemblyFile, text);
-    assembly->assign(text.begin(), text.end());
+  for (Shard &shard : shards)
+    if (!(shard.llvmModule = translateModuleToLLVMIR(shard.module, *shard.context, "kernels")))
+      return module.emitError("kernels cannot be translated to LLVM's IR");
+  parallelForEach(module.getContext(), shards, [&](Shard &shard) { compileShard(shard, unit, assembly != nullptr); });
+  SmallVector<StringRef> objects;
+  for (Shard &shard : shards) {
+    if (!shard.error.empty())
+      return module.emitError("cannot generate host code: ") << shard.error;
+    objects.emplace_back(shard.object.data(), shard.object.size());
+    if (assembly)
+      assembly->append(shard.assembly.begin(), shard.assembly.end());
   }
-  SmallVector<char> object;
-  if (!emit(*llvmModule, *machine, llvm::CodeGenFileType::ObjectFile, object))
-    return module.emitError("the host target cannot emit objects");
-  llvm::Expected<FlatImage> image = linkFlatImage(llvm::StringRef(object.data(), object.size()), names);
+  llvm::Expected<FlatImage> image = linkFlatImage(objects, names);
   if (!image)
     return module.emitError("cannot lay out host code: ") << llvm::toString(image.takeError());
   return CodeObject{std::move(*image), std::string(unit.name), unit.requiredFeatures};

@@ -22,9 +22,7 @@ bool quant::host::isDecodable(Type storage) {
          storage.isInteger(4);
 }
 
-int64_t quant::host::storageBytes(Type storage, int64_t count) {
-  return (count * storage.getIntOrFloatBitWidth() + 7) / 8;
-}
+int64_t quant::host::storageBytes(Type storage, int64_t count) { return (count * storage.getIntOrFloatBitWidth() + 7) / 8; }
 
 //===----------------------------------------------------------------------===//
 // Any instruction set
@@ -89,8 +87,7 @@ static Value bf16Table(HostBuilder &b, const llvm::fltSemantics &semantics, int 
 }
 
 static Value lookUp(HostBuilder &b, Value table0, Value codes, Value table1) {
-  return LLVM::CallIntrinsicOp::create(b, b.vec(64, b.i8()),
-                                       b.getStringAttr("llvm.x86.avx512.vpermi2var.qi.512"),
+  return LLVM::CallIntrinsicOp::create(b, b.vec(64, b.i8()), b.getStringAttr("llvm.x86.avx512.vpermi2var.qi.512"),
                                        ValueRange{table0, codes, table1})
       .getResult(0);
 }
@@ -121,11 +118,11 @@ static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value co
   return result;
 }
 
-/// The column that lane `lane` of vector `vector` holds: of part lane / 4, the even (vector 0, 2) or odd codes of the lower (0, 1) or
-/// upper half.
+/// The column that lane `lane` of vector `vector` holds: of part lane / 4, the even (vector 0, 2) or odd codes of the lower (0,
+/// 1) or upper half.
 static int64_t columnOf64(int64_t vector, int64_t lane) { return lane / 4 * 16 + vector / 2 * 8 + lane % 4 * 2 + vector % 2; }
 
-bool quant::host::hasShuffledDecode(HostBuilder &b, Type storage) {
+bool quant::host::hasDecode64(HostBuilder &b, Type storage) {
   return b.target.hasByteTables && isa<Float8E4M3FNType, Float8E5M2Type>(storage);
 }
 
@@ -150,17 +147,11 @@ SmallVector<Value> quant::host::shuffle64(HostBuilder &b, ArrayRef<Value> vector
 }
 
 SmallVector<Value> quant::host::decode64(HostBuilder &b, Type storage, Value address) {
-  if (hasShuffledDecode(b, storage)) {
-    SmallVector<int64_t> order(64);
-    // The codes are shuffled first, so that the vectors come out in order.
-    for (int64_t vector = 0; vector < 4; ++vector)
-      for (int64_t lane = 0; lane < kLanes; ++lane)
-        order[columnOf64(vector, lane)] = vector * kLanes + lane;
-    Value raw = b.load(b.vec(64, b.i8()), address);
-    return decode64ByTable(b, storage, vector::ShuffleOp::create(b, raw, raw, order));
-  }
-  SmallVector<Value> result;
-  for (int64_t quarter = 0; quarter < 4; ++quarter)
-    result.push_back(decode(b, storage, b.at(address, storageBytes(storage, kLanes * quarter), 1), kLanes));
-  return result;
+  SmallVector<int64_t> order(64);
+  // The codes are shuffled first, so that the vectors come out in order.
+  for (int64_t vector = 0; vector < 4; ++vector)
+    for (int64_t lane = 0; lane < kLanes; ++lane)
+      order[columnOf64(vector, lane)] = vector * kLanes + lane;
+  Value raw = b.load(b.vec(64, b.i8()), address);
+  return decode64ByTable(b, storage, vector::ShuffleOp::create(b, raw, raw, order));
 }

@@ -22,11 +22,11 @@ int64_t storageBytes(Type storage, int64_t count);
 /// 0xFF are NaN.
 Value decode(HostBuilder &b, Type storage, Value address, int64_t lanes);
 
-/// 64 consecutive elements as four vectors of 16; the instruction set's fast way.
+/// Whether there is a fast way for 64 elements at a time.
+bool hasDecode64(HostBuilder &b, Type storage);
+/// 64 consecutive elements as four vectors of 16.
 llvm::SmallVector<Value> decode64(HostBuilder &b, Type storage, Value address);
-
-/// Whether decoding 64 elements in another order saves work: then shuffle64() brings what meets them into that order.
-bool hasShuffledDecode(HostBuilder &b, Type storage);
+/// The same in another order, which saves work: shuffle64() brings what meets them into that order.
 llvm::SmallVector<Value> decode64Shuffled(HostBuilder &b, Type storage, Value address);
 /// Four vectors of 16 in the order of decode64Shuffled().
 llvm::SmallVector<Value> shuffle64(HostBuilder &b, llvm::ArrayRef<Value> vectors);

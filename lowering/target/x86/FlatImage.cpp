@@ -1,4 +1,4 @@
-//===- FlatImage.cpp - an object file without relocations -----------------===//
+//===- FlatImage.cpp - object files without relocations -------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -8,6 +8,7 @@
 #include "lowering/target/x86/FlatImage.h"
 
 #include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/StringMap.h"
 #include "llvm/Object/ELFObjectFile.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/MathExtras.h"
@@ -22,23 +23,34 @@ constexpr uint64_t kPage = 4096;
 
 class Linker {
 public:
-  explicit Linker(const ELF64LEObjectFile &file) : file(file) {}
+  Error add(StringRef object) {
+    Expected<std::unique_ptr<ObjectFile>> file = ObjectFile::createELFObjectFile(MemoryBufferRef(object, "kernels"));
+    if (!file)
+      return file.takeError();
+    if (!isa<ELF64LEObjectFile>(**file))
+      return createStringError("not a 64-bit little-endian ELF object");
+    files.push_back(std::move(*file));
+    return Error::success();
+  }
 
   Expected<FlatImage> run(ArrayRef<std::string> entries) {
     layOut();
-    if (Error error = copySections())
+    if (Error error = findSymbols())
       return error;
-    if (Error error = relocate())
-      return error;
+    for (const std::unique_ptr<ObjectFile> &file : files)
+      if (Error error = joinErrors(copySections(*file), relocate(*file)))
+        return error;
     if (Error error = findEntries(entries))
       return error;
     return std::move(result);
   }
 
 private:
-  const ELF64LEObjectFile &file;
   FlatImage result;
-  DenseMap<uint64_t, uint64_t> offsets; // by section index
+  std::vector<std::unique_ptr<ObjectFile>> files;
+  /// Where sections and global symbols lie in the image.
+  DenseMap<SectionRef, uint64_t> offsets;
+  StringMap<uint64_t> symbols;
 
   static bool isLoaded(ELFSectionRef section) {
     Expected<StringRef> name = section.getName();
@@ -53,13 +65,14 @@ private:
   void layOut() {
     uint64_t end = 0;
     auto place = [&](bool code) {
-      for (ELFSectionRef section : file.sections()) {
-        if (!isLoaded(section) || isCode(section) != code)
-          continue;
-        end = alignTo(end, std::max<uint64_t>(section.getAlignment().value(), 1));
-        offsets[section.getIndex()] = end;
-        end += section.getSize();
-      }
+      for (const std::unique_ptr<ObjectFile> &file : files)
+        for (ELFSectionRef section : file->sections()) {
+          if (!isLoaded(section) || isCode(section) != code)
+            continue;
+          end = alignTo(end, std::max<uint64_t>(section.getAlignment().value(), 1));
+          offsets[section] = end;
+          end += section.getSize();
+        }
     };
     place(/*code=*/false);
     result.textOffset = end = alignTo(end, kPage);
@@ -68,9 +81,27 @@ private:
     result.image.assign(end, 0);
   }
 
-  Error copySections() {
+  Error findSymbols() {
+    for (const std::unique_ptr<ObjectFile> &file : files)
+      for (ELFSymbolRef symbol : file->symbols()) {
+        Expected<section_iterator> section = symbol.getSection();
+        if (!section)
+          return section.takeError();
+        if (symbol.getBinding() != ELF::STB_GLOBAL || *section == file->section_end())
+          continue;
+        Expected<StringRef> name = symbol.getName();
+        Expected<uint64_t> value = symbol.getValue();
+        if (!name || !value)
+          return joinErrors(name.takeError(), value.takeError());
+        if (!symbols.try_emplace(*name, offsets.lookup(**section) + *value).second)
+          return createStringError("the symbol '" + *name + "' is defined twice");
+      }
+    return Error::success();
+  }
+
+  Error copySections(const ObjectFile &file) {
     for (ELFSectionRef section : file.sections()) {
-      auto offset = offsets.find(section.getIndex());
+      auto offset = offsets.find(section);
       if (offset == offsets.end() || section.getType() == ELF::SHT_NOBITS)
         continue;
       Expected<StringRef> contents = section.getContents();
@@ -81,31 +112,35 @@ private:
     return Error::success();
   }
 
-  /// The place of a symbol in the image.
+  /// The place of a symbol in the image; of one without a section, in whichever object defines it.
   Expected<uint64_t> addressOf(SymbolRef symbol) {
     Expected<section_iterator> section = symbol.getSection();
     if (!section)
       return section.takeError();
-    Expected<StringRef> name = symbol.getName();
-    if (!name)
-      return name.takeError();
-    if (*section == file.section_end())
-      return createStringError("the code needs the external symbol '" + *name + "'");
+    if (*section == symbol.getObject()->section_end()) {
+      Expected<StringRef> name = symbol.getName();
+      if (!name)
+        return name.takeError();
+      auto defined = symbols.find(*name);
+      if (defined == symbols.end())
+        return createStringError("the code needs the external symbol '" + *name + "'");
+      return defined->second;
+    }
     Expected<uint64_t> value = symbol.getValue();
     if (!value)
       return value.takeError();
-    return offsets.lookup((*section)->getIndex()) + *value;
+    return offsets.lookup(**section) + *value;
   }
 
-  Error relocate() {
+  Error relocate(const ObjectFile &file) {
     for (ELFSectionRef section : file.sections()) {
       Expected<section_iterator> target = section.getRelocatedSection();
       if (!target)
         return target.takeError();
-      if (*target == file.section_end() || !offsets.contains((*target)->getIndex()))
+      if (*target == file.section_end() || !offsets.contains(**target))
         continue;
       for (ELFRelocationRef relocation : section.relocations())
-        if (Error error = apply(relocation, offsets.lookup((*target)->getIndex())))
+        if (Error error = apply(relocation, offsets.lookup(**target)))
           return error;
     }
     return Error::success();
@@ -128,32 +163,22 @@ private:
   }
 
   Error findEntries(ArrayRef<std::string> entries) {
-    for (ELFSymbolRef symbol : file.symbols()) {
-      Expected<StringRef> name = symbol.getName();
-      if (!name)
-        return name.takeError();
-      if (!is_contained(entries, *name))
-        continue;
-      Expected<uint64_t> address = addressOf(symbol);
-      if (!address)
-        return address.takeError();
-      result.entries[name->str()] = *address;
-    }
-    for (const std::string &entry : entries)
-      if (!result.entries.count(entry))
+    for (const std::string &entry : entries) {
+      auto symbol = symbols.find(entry);
+      if (symbol == symbols.end())
         return createStringError("kernel '" + entry + "' is not in the code");
+      result.entries[entry] = symbol->second;
+    }
     return Error::success();
   }
 };
 
 } // namespace
 
-Expected<FlatImage> quant::host::linkFlatImage(StringRef object, ArrayRef<std::string> entries) {
-  Expected<std::unique_ptr<ObjectFile>> file = ObjectFile::createELFObjectFile(MemoryBufferRef(object, "kernels"));
-  if (!file)
-    return file.takeError();
-  auto *elf = dyn_cast<ELF64LEObjectFile>(file->get());
-  if (!elf)
-    return createStringError("not a 64-bit little-endian ELF object");
-  return Linker(*elf).run(entries);
+Expected<FlatImage> quant::host::linkFlatImage(ArrayRef<StringRef> objects, ArrayRef<std::string> entries) {
+  Linker linker;
+  for (StringRef object : objects)
+    if (Error error = linker.add(object))
+      return error;
+  return linker.run(entries);
 }

@@ -1,4 +1,4 @@
-//===- FlatImage.h - an object file without relocations -----------*- C++ -*-===//
+//===- FlatImage.h - object files without relocations -------------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -27,10 +27,10 @@ struct FlatImage {
   std::map<std::string, uint64_t> entries;
 };
 
-/// Lays out the sections of an ELF object for x86-64 in one image and applies its relocations, so that loading needs no linker.
-/// Only PC-relative relocations and no external symbols can be: everything else is an error, and so is an entry that is not
-/// there.
-llvm::Expected<FlatImage> linkFlatImage(llvm::StringRef object, llvm::ArrayRef<std::string> entries);
+/// Lays out the sections of ELF objects for x86-64 in one image, in their order, and applies their relocations, so that loading
+/// needs no linker. Objects may use each other's global symbols. Only PC-relative relocations and no external symbols can be:
+/// everything else is an error, and so are an entry that is not there and a global symbol that two objects define.
+llvm::Expected<FlatImage> linkFlatImage(llvm::ArrayRef<llvm::StringRef> objects, llvm::ArrayRef<std::string> entries);
 
 } // namespace quant::host
 

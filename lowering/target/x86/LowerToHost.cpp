@@ -172,7 +172,9 @@ private:
   LogicalResult expandMath() {
     RewritePatternSet patterns(&getContext());
     populateMathPolynomialApproximationPatterns(patterns, [](StringRef name) { return name == math::ExpOp::getOperationName(); });
-    return applyPatternsGreedily(getOperation(), std::move(patterns));
+    SmallVector<Operation *> exponentials;
+    getOperation().walk([&](math::ExpOp exp) { exponentials.push_back(exp); });
+    return applyOpPatternsGreedily(exponentials, std::move(patterns));
   }
 };
 

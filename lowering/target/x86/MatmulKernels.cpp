@@ -7,7 +7,7 @@
 
 #include "lowering/common/Tiles.h"
 #include "lowering/target/x86/Decode.h"
-#include "lowering/target/x86/MatmulEmitter.h"
+#include "lowering/target/x86/MatmulFunction.h"
 
 #include "llvm/ADT/STLExtras.h"
 
@@ -32,6 +32,25 @@ LogicalResult checkWeight(Operation *op, const Result<Weight> &weight) {
 struct PickedPart {
   Value data, scale, zero, firstRow, rows;
 };
+
+WeightData dataOf(HostBuilder &b, const Weight &weight, Value data, Value scale, Value zero) {
+  return {data, scale, zero, b.size(weight.columns), b.size(weight.scaleType ? weight.scaleColumns() : 0)};
+}
+
+/// Bytes from row to row.
+Value strideOf(HostBuilder &b, const Rows &rows) { return b.size(rows.stride * bytesOf(rows.element)); }
+
+/// What the schedule says, for what it does not the unit's own.
+MatmulSizes sizesOf(const KernelContext &context) {
+  MatmulSizes sizes(context.b.target);
+  sizes.rows = context.tileRows();
+  sizes.dotTokens = context.parameter("dot_tokens", sizes.dotTokens);
+  sizes.dotSums = context.parameter("dot_sums", sizes.dotSums);
+  sizes.panelColumns = context.parameter("panel_columns", sizes.panelColumns);
+  sizes.tileTokens = context.parameter("tile_tokens", sizes.tileTokens);
+  sizes.tileVectors = context.parameter("tile_vectors", sizes.tileVectors);
+  return sizes;
+}
 
 PickedPart pickPart(HostBuilder &b, const Weight &weight, Value index) {
   PickedPart picked;
@@ -102,15 +121,13 @@ LogicalResult quant::host::emitMatmul(KernelContext &context, qblock::MatmulAccO
   if (failed(tile))
     return failure();
   const auto &[x, w, out, xRows, outRows, weight] = *tile;
-  MatmulEmitter emitter(context, weight);
   bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
   Value firstRow = w.offsets[0], firstToken = x.offsets[0];
+  RangeInput input{b.rowAddress(xRows, firstToken), strideOf(b, xRows), {}, b.size(0)};
   forParts(b, weight, firstRow, b.add(firstRow, w.sizes[0]), [&](const PickedPart &part, Value begin, Value end) {
-    auto xAddress = [&](Value m) { return b.rowAddress(xRows, b.add(firstToken, m)); };
-    auto outAddress = [&](Value m, Value row) {
-      return b.at(b.rowAddress(outRows, b.add(firstToken, m)), b.add(row, part.firstRow), 4);
-    };
-    emitter.emit({part.data, part.scale, part.zero, begin, end, x.sizes[0], xAddress, outAddress, oneScaleRow});
+    RangeOutput output{b.at(b.rowAddress(outRows, firstToken), part.firstRow, 4), strideOf(b, outRows)};
+    callMatmul(context, WeightForm(weight), sizesOf(context), weight.columns,
+               {dataOf(b, weight, part.data, part.scale, part.zero), begin, end, oneScaleRow, x.sizes[0], input, output, {}});
   });
   return success();
 }
@@ -129,22 +146,26 @@ LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::Gro
   const auto &[x, w, out, xRows, outRows, weight] = *tile;
   if (w.staticSizes[0] != 1)
     return op.emitError("the host takes tiles of one group");
-  MatmulEmitter emitter(context, weight);
   bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
   Value group = w.offsets[0], firstRow = w.offsets[1], first = out.offsets[0], count = out.sizes[0];
-  auto xAddress = [&](Value m) {
-    if (!*gather)
-      return b.rowAddress(xRows, b.add(x.offsets[0], m));
-    return b.rowAddress(xRows, b.div(load(*gather, b.add(list->offsets[0], m)), op.getTopK()));
-  };
+  RangeInput input{b.rowAddress(xRows, *gather ? b.size(0) : x.offsets[0]), strideOf(b, xRows), {}, b.size(0)};
+  if (*gather) {
+    input.gather = b.at(*gather, list->offsets[0], 4);
+    input.topK = b.size(op.getTopK());
+  }
   auto tableEntry = [&](Value table) { return table ? b.load(b.ptr(), b.at(table, group, 8)) : Value(); };
   b.ifThen(b.compare(arith::CmpIPredicate::sgt, count, 0), [&] {
     forParts(b, weight, firstRow, b.add(firstRow, w.sizes[1]), [&](const PickedPart &part, Value begin, Value end) {
-      auto outAddress = [&](Value m, Value row) {
-        return b.at(b.rowAddress(outRows, b.add(first, m)), b.add(row, part.firstRow), 4);
-      };
-      emitter.emit({tableEntry(part.data), tableEntry(part.scale), tableEntry(part.zero), begin, end, count, xAddress, outAddress,
-                    oneScaleRow});
+      RangeOutput output{b.at(b.rowAddress(outRows, first), part.firstRow, 4), strideOf(b, outRows)};
+      callMatmul(context, WeightForm(weight), sizesOf(context), weight.columns,
+                 {dataOf(b, weight, tableEntry(part.data), tableEntry(part.scale), tableEntry(part.zero)),
+                  begin,
+                  end,
+                  oneScaleRow,
+                  count,
+                  input,
+                  output,
+                  {}});
     });
   });
   return success();
@@ -162,15 +183,22 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
   Rows out = context.operands.resultRows(0);
   int64_t vDim = op.getVDim(), nope = op.getNopeDim();
   Value begin = b.add(b.mul(head, nope + vDim), nope), end = b.add(begin, vDim);
-  auto xAddress = [&](Value m) { return b.at(b.rowAddress(*x, m), b.mul(head, weight->columns), 4); };
-  auto outAddress = [&](Value m, Value row) {
-    return b.at(b.rowAddress(out, m), b.add(b.mul(head, vDim), b.sub(row, begin)), 4);
-  };
+  RangeInput input{b.at(b.rowAddress(*x, b.size(0)), b.mul(head, weight->columns), 4), strideOf(b, *x), {}, b.size(0)};
+  // Row `begin` of the weight is the head's first result.
+  RangeOutput output{b.at(b.rowAddress(out, b.size(0)), b.sub(b.mul(head, vDim), begin), 4), strideOf(b, out)};
   bool oneScaleRow = blocksKeepScaleRows(*weight, kHeadRows) && nope % kHeadRows == 0 && vDim % kHeadRows == 0;
-  MatmulEmitter emitter(context, *weight);
+  MatmulSizes sizes = sizesOf(context);
+  sizes.rows = kHeadRows;
   b.loop(begin, end, kHeadRows, [&](Value first) {
-    emitter.emit({part.data, part.scale, part.zero, first, b.min(b.add(first, kHeadRows), end), context.operands.tokens(),
-                  xAddress, outAddress, oneScaleRow});
+    callMatmul(context, WeightForm(*weight), sizes, weight->columns,
+               {dataOf(b, *weight, part.data, part.scale, part.zero),
+                first,
+                b.min(b.add(first, kHeadRows), end),
+                oneScaleRow,
+                context.operands.tokens(),
+                input,
+                output,
+                {}});
   });
   return success();
 }
@@ -189,10 +217,9 @@ LogicalResult quant::host::emitMlaAbsorb(KernelContext &context, deepseek::MlaAb
   int64_t nope = op.getNopeDim(), latent = weight->columns, padded = (latent + kLanes - 1) / kLanes * kLanes;
   Value panel = context.allocate(nope * padded * 4);
   Value firstRow = b.mul(head, nope + op.getVDim());
-  MatmulEmitter emitter(context, *weight);
-  RowRange range{part.data, part.scale, part.zero, {}, {}, {}, {}, {}};
-  b.loop(b.size(0), b.size(nope), 1,
-         [&](Value d) { emitter.decodeRow(range, b.add(firstRow, d), b.at(panel, b.mul(d, padded), 4)); });
+  WeightForm form(*weight);
+  WeightReader reader(b, form, dataOf(b, *weight, part.data, part.scale, part.zero));
+  b.loop(b.size(0), b.size(nope), 1, [&](Value d) { reader.decodeRow(b.add(firstRow, d), b.at(panel, b.mul(d, padded), 4)); });
   b.loop(b.size(0), context.operands.tokens(), 1, [&](Value token) {
     Value query = b.at(b.rowAddress(*q, token), b.mul(head, nope + op.getRopeDim()), 4);
     Value target = b.at(b.rowAddress(out, token), b.mul(head, latent), 4);

@@ -34,8 +34,9 @@ public:
     LowerToHostOptions lower;
     lower.isa = options.unit;
     pm.addPass(createLowerToHost(lower));
-    pm.addPass(createCanonicalizerPass());
-    pm.addPass(createCSEPass());
+    pm.addNestedPass<func::FuncOp>(createCSEPass());
+    pm.addNestedPass<func::FuncOp>(createCanonicalizerPass());
+    pm.addNestedPass<func::FuncOp>(createCSEPass());
   }
 
   nlohmann::ordered_json describeKernel(func::FuncOp lowered) const override {

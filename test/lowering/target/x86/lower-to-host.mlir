@@ -18,8 +18,11 @@ func.func private @add(%x: tensor<?x40xf32> {program.dim = #program.dim<tokens>}
   return %y : tensor<?x40xf32>
 }
 
-// FP8 is decoded by byte tables where the CPU has them, by way of f16 elsewhere.
-// CHECK-LABEL: func.func @matmul_f8
+// A kernel calls the product of its block's rows, which it shares with all kernels whose weights are stored alike. FP8 is decoded by
+// byte tables where the CPU has them, by way of f16 elsewhere.
+// CHECK-LABEL: func.func @matmul_f8(
+// CHECK: call @multiply_rows_f8E4M3FN_f32_128x128_aligned
+// CHECK: func.func private @multiply_rows_f8E4M3FN_f32_128x128_aligned(
 // AVX512: arith.constant dense<{{.*}}> : vector<64xi8>
 // AVX512: llvm.call_intrinsic "llvm.x86.avx512.vpermi2var.qi.512"
 // AVX2-NOT: vpermi2var
@@ -31,6 +34,17 @@ func.func private @matmul_f8(%x: tensor<?x256xf32> {program.dim = #program.dim<t
   %w = qblock.assemble %d, %s : (tensor<300x256xf8E4M3FN>, tensor<3x2xf32>) -> !qblock.tensor<300x256xf8E4M3FN, block<128x128>, f32>
   %y = qblock.matmul %x, %w : (tensor<?x256xf32>, !qblock.tensor<300x256xf8E4M3FN, block<128x128>, f32>) -> tensor<?x300xf32>
   return %y : tensor<?x300xf32>
+}
+
+// A weight of other sizes, but of the same form: the same function.
+// CHECK-LABEL: func.func @matmul_f8_again
+// CHECK: call @multiply_rows_f8E4M3FN_f32_128x128_aligned
+// CHECK-NOT: func.func private
+func.func private @matmul_f8_again(%x: tensor<?x512xf32> {program.dim = #program.dim<tokens>}, %d: tensor<200x512xf8E4M3FN>, %s: tensor<2x4xf32>)
+    -> (tensor<?x200xf32> {program.dim = #program.dim<tokens>}) attributes {program.grid = #blocks} {
+  %w = qblock.assemble %d, %s : (tensor<200x512xf8E4M3FN>, tensor<2x4xf32>) -> !qblock.tensor<200x512xf8E4M3FN, block<128x128>, f32>
+  %y = qblock.matmul %x, %w : (tensor<?x512xf32>, !qblock.tensor<200x512xf8E4M3FN, block<128x128>, f32>) -> tensor<?x200xf32>
+  return %y : tensor<?x200xf32>
 }
 
 // INT4 with zero points: nibbles are sign-extended, the zero point is taken off each code.

@@ -1,0 +1,139 @@
+//===- DotMatmul.cpp - few rows of x, straight from the weight ---------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/x86/DotMatmul.h"
+
+#include "lowering/target/x86/Decode.h"
+
+#include "llvm/ADT/STLExtras.h"
+
+using namespace mlir;
+using namespace quant::host;
+
+/// How far ahead of its use a weight is fetched to the first-level cache and to the second.
+static constexpr int64_t kNearBytes = 512, kFarBytes = 2048;
+/// Weight rows at a time for one row of x.
+static constexpr int64_t kStreams = 4;
+
+DotMatmul::DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range)
+    : RangeMatmul(b, form, sizes, range), isShuffled(hasDecode64(b, form.storage)) {}
+
+int64_t DotMatmul::scratchBytes(const MatmulSizes &sizes, int64_t columns) { return sizes.dotTokens * columns * 4; }
+
+/// Weight rows whose products are computed together.
+struct DotMatmul::Rows {
+  SmallVector<Value> indices, data, scales;
+};
+
+/// `count` rows, `stride` apart; where the range ends before, its last one stands in.
+DotMatmul::Rows DotMatmul::rowsFrom(Value first, Value stride, int64_t count) {
+  Rows rows;
+  Value last = b.sub(range.end, b.size(1));
+  for (int64_t r = 0; r < count; ++r) {
+    rows.indices.push_back(b.min(b.add(first, b.mul(stride, r)), last));
+    rows.data.push_back(rowData(rows.indices[r]));
+    rows.scales.push_back(r > 0 && range.oneScaleRow ? rows.scales[0] : rowScale(rows.indices[r]));
+  }
+  return rows;
+}
+
+/// Some rows x `tokens` at a time. The weight rows of a group lie far apart, so that each is part of a long stream through the
+/// file: processors fetch a few long streams faster than one, or many short ones. Where the rows or the tokens do not fill a
+/// group, the last one stands in and is stored twice.
+void DotMatmul::emit(int64_t tokens) {
+  int64_t count = tokens == 1 ? kStreams : std::max<int64_t>(1, sizes.dotSums / tokens);
+  Value lastToken = b.sub(range.tokens, b.size(1));
+  SmallVector<Value> tokenIndices, sources;
+  for (int64_t t = 0; t < tokens; ++t) {
+    tokenIndices.push_back(tokens == 1 ? b.size(0) : b.min(b.size(t), lastToken));
+    sources.push_back(inputRow(tokenIndices.back()));
+  }
+  Value inputs = isShuffled || tokens > 1 ? copyInputs(sources) : sources.front();
+  Value stride = b.div(b.add(b.sub(range.end, range.begin), count - 1), count);
+  b.loop(range.begin, b.add(range.begin, stride), 1, [&](Value first) {
+    Rows rows = rowsFrom(first, stride, count);
+    SmallVector<Value> acc(count * tokens, b.splatF32(kLanes, 0.0f));
+    acc = b.loop(b.size(0), whole, form.span, acc,
+                 [&](Value column, ValueRange carried) { return dotSpan(rows, inputs, tokens, column, form.span, carried); });
+    if (form.rest)
+      acc = dotSpan(rows, inputs, tokens, whole, form.rest, acc);
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t t = 0; t < tokens; ++t)
+        b.store(b.sumLanes(acc[r * tokens + t]), outputAddress(tokenIndices[t], rows.indices[r]));
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Rows of x
+//===----------------------------------------------------------------------===//
+
+/// Copies rows of x to scratch, once here instead of in every weight row: a span of one row behind that of the other, so that one
+/// address serves all, and each span in the order in which weights are decoded.
+Value DotMatmul::copyInputs(ArrayRef<Value> rows) {
+  forSpans([&](Value column, int64_t columns) {
+    Value target = b.at(range.scratch, column, 4 * static_cast<int64_t>(rows.size()));
+    for (auto [index, row] : llvm::enumerate(rows))
+      copySpan(b.at(row, column, 4), b.at(target, index * columns, 4), columns);
+  });
+  return range.scratch;
+}
+
+void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
+  int64_t offset = 0;
+  for (; offset + 64 <= columns; offset += 64) {
+    SmallVector<Value> vectors;
+    for (int64_t vector = 0; vector < 4; ++vector)
+      vectors.push_back(b.load(b.vecF32(), b.at(source, offset + vector * kLanes, 4)));
+    for (auto [vector, value] : llvm::enumerate(isShuffled ? shuffle64(b, vectors) : vectors))
+      b.store(value, b.at(target, offset + vector * kLanes, 4));
+  }
+  for (int64_t lanes; offset < columns; offset += lanes) {
+    lanes = std::min(kLanes, columns - offset);
+    b.store(b.load(b.vecF32(lanes), b.at(source, offset, 4)), b.at(target, offset, 4));
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+/// One token: each span's products are summed and then scaled ("promotion"). More: the weights are scaled, once for all tokens.
+SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
+                                      ValueRange acc) {
+  SmallVector<Value> result, inputs;
+  for (int64_t t = 0; t < tokens; ++t)
+    inputs.push_back(b.at(b.at(input, column, 4 * tokens), t * columns, 4));
+  for (auto [r, data] : llvm::enumerate(rows.data)) {
+    Value source = b.at(data, storageOffset(column), 1);
+    for (int64_t line = 0; line < storageBytes(form.storage, columns); line += kCacheLine) {
+      b.prefetch(b.at(source, kNearBytes + line, 1), 3);
+      b.prefetch(b.at(source, kFarBytes + line, 1), 2);
+    }
+    Value scale = loadScale(rows.scales[r], column), zero = loadZero(rows.scales[r], column);
+    if (tokens > 1 || !scale) {
+      llvm::append_range(result,
+                         spanProducts(source, columns, scale, zero, inputs, llvm::to_vector(acc.slice(r * tokens, tokens))));
+      continue;
+    }
+    SmallVector<Value> products = spanProducts(source, columns, {}, zero, inputs, {b.splatF32(kLanes, 0.0f)});
+    result.push_back(b.fma(products[0], b.splat(scale, kLanes), acc[r]));
+  }
+  return result;
+}
+
+/// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane.
+SmallVector<Value> DotMatmul::spanProducts(Value source, int64_t columns, Value scale, Value zero, ArrayRef<Value> inputs,
+                                           SmallVector<Value> acc) {
+  forPieces(
+      source, columns, scale, zero,
+      [&](int64_t offset, int64_t lanes, Value value) {
+        for (auto [input, sum] : llvm::zip_equal(inputs, acc))
+          sum = b.fma(widen(value), widen(b.load(b.vecF32(lanes), b.at(input, offset, 4))), sum);
+      },
+      isShuffled);
+  return acc;
+}

@@ -1,0 +1,42 @@
+//===- DotMatmul.h - few rows of x, straight from the weight -----*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_LOWERING_TARGET_X86_DOTMATMUL_H
+#define QUANT_LOWERING_TARGET_X86_DOTMATMUL_H
+
+#include "lowering/target/x86/RangeMatmul.h"
+
+namespace quant::host {
+
+/// Dot products: weight rows are decoded in registers, once for all rows of x. With one row of x the limit is memory bandwidth.
+class DotMatmul : public RangeMatmul {
+public:
+  DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range);
+
+  /// All results of the range, for `tokens` rows of x at most.
+  void emit(int64_t tokens);
+
+  /// Bytes of scratch that emit() may need, for weights of so many columns.
+  static int64_t scratchBytes(const MatmulSizes &sizes, int64_t columns);
+
+private:
+  struct Rows;
+  Value copyInputs(llvm::ArrayRef<Value> rows);
+  void copySpan(Value source, Value target, int64_t columns);
+  Rows rowsFrom(Value first, Value stride, int64_t count);
+  llvm::SmallVector<Value> dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
+                                   mlir::ValueRange acc);
+  llvm::SmallVector<Value> spanProducts(Value source, int64_t columns, Value scale, Value zero, llvm::ArrayRef<Value> inputs,
+                                        llvm::SmallVector<Value> acc);
+
+  /// Whether the weight's codes are decoded in another order.
+  bool isShuffled;
+};
+
+} // namespace quant::host
+
+#endif // QUANT_LOWERING_TARGET_X86_DOTMATMUL_H

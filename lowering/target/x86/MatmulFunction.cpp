@@ -1,0 +1,99 @@
+//===- MatmulFunction.cpp - products that kernels share ----------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/x86/MatmulFunction.h"
+
+#include "lowering/target/x86/DotMatmul.h"
+#include "lowering/target/x86/PanelMatmul.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+
+#include <functional>
+
+using namespace mlir;
+using namespace quant::host;
+
+//===----------------------------------------------------------------------===//
+// The call
+//===----------------------------------------------------------------------===//
+
+/// The members of a range in the order of the function's arguments, addresses first.
+static SmallVector<Value *> addressesOf(RowRange &range) {
+  return {&range.weight.data,  &range.weight.scale, &range.weight.zero, &range.input.x,
+          &range.input.gather, &range.output.data,  &range.scratch};
+}
+static SmallVector<Value *> sizesOf(RowRange &range) {
+  return {&range.weight.columns, &range.weight.scaleColumns, &range.begin,      &range.end,
+          &range.tokens,         &range.input.stride,        &range.input.topK, &range.output.stride};
+}
+
+static FunctionType functionType(HostBuilder &b) {
+  RowRange range;
+  SmallVector<Type> arguments(addressesOf(range).size(), b.ptr());
+  arguments.append(sizesOf(range).size(), b.i64());
+  return b.getFunctionType(arguments, {});
+}
+
+//===----------------------------------------------------------------------===//
+// The function
+//===----------------------------------------------------------------------===//
+
+static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range) {
+  auto upTo = [&](int64_t tokens) { return b.compare(arith::CmpIPredicate::sle, range.tokens, tokens); };
+  std::function<void(int64_t)> choose = [&](int64_t tokens) {
+    if (tokens > sizes.dotTokens)
+      return PanelMatmul(b, form, sizes, range).emit();
+    b.ifThen(upTo(tokens), [&] { DotMatmul(b, form, sizes, range).emit(tokens); }, [&] { choose(2 * tokens); });
+  };
+  // A block of rows may lie outside this part of the weight.
+  Value smaller = b.min(range.tokens, b.sub(range.end, range.begin));
+  b.ifThen(b.compare(arith::CmpIPredicate::sgt, smaller, 0), [&] { choose(1); });
+}
+
+static func::FuncOp createFunction(HostBuilder &caller, StringRef name, const WeightForm &form, const MatmulSizes &sizes,
+                                   bool oneScaleRow) {
+  OpBuilder builder(caller.getContext());
+  Operation *around = caller.getInsertionBlock()->getParentOp();
+  builder.setInsertionPointAfter(isa<func::FuncOp>(around) ? around : around->getParentOfType<func::FuncOp>());
+  auto function = func::FuncOp::create(builder, caller.getLoc(), name, functionType(caller));
+  function.setPrivate();
+  Block *entry = function.addEntryBlock();
+  builder.setInsertionPointToStart(entry);
+  HostBuilder b(builder, caller.getLoc(), caller.target);
+  RowRange range;
+  range.oneScaleRow = oneScaleRow;
+  SmallVector<Value *> members = addressesOf(range);
+  llvm::append_range(members, sizesOf(range));
+  for (auto [member, argument] : llvm::zip_equal(members, entry->getArguments()))
+    *member = argument;
+  emitBody(b, form, sizes, range);
+  func::ReturnOp::create(b);
+  return function;
+}
+
+void quant::host::callMatmul(KernelContext &context, const WeightForm &form, const MatmulSizes &sizes, int64_t columns,
+                             RowRange range) {
+  HostBuilder &b = context.b;
+  bool oneScaleRow = range.oneScaleRow && form.scaleType;
+  std::string name = "multiply_rows_" + form.name() + (oneScaleRow ? "_aligned" : "") + sizes.suffix(b.target);
+  auto module = b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
+  auto function = module.lookupSymbol<func::FuncOp>(name);
+  if (!function)
+    function = createFunction(b, name, form, sizes, oneScaleRow);
+  range.scratch = context.allocate(std::max(PanelMatmul::scratchBytes(sizes, form), DotMatmul::scratchBytes(sizes, columns)));
+  Value null;
+  SmallVector<Value> arguments;
+  for (Value *address : addressesOf(range)) {
+    if (!*address && !null)
+      null = LLVM::ZeroOp::create(b, b.ptr());
+    arguments.push_back(*address ? *address : null);
+  }
+  for (Value *size : sizesOf(range))
+    arguments.push_back(*size);
+  func::CallOp::create(b, function, arguments);
+}

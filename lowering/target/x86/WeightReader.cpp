@@ -1,0 +1,114 @@
+//===- WeightReader.cpp - rows of a weight, decoded --------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "lowering/target/x86/WeightReader.h"
+
+#include "lowering/target/x86/Decode.h"
+
+#include "llvm/Support/raw_ostream.h"
+
+#include <numeric>
+
+using namespace mlir;
+using namespace quant;
+using namespace quant::host;
+
+/// Columns of a span at most: enough straight code to hide the latencies of decoding.
+static constexpr int64_t kMaxSpan = 128;
+
+static int64_t spanColumns(const Weight &weight) {
+  if (!weight.scaleType || weight.blockColumns >= weight.columns)
+    return std::min(kMaxSpan, weight.columns);
+  return weight.blockColumns <= kMaxSpan ? weight.blockColumns : std::gcd(weight.blockColumns, kMaxSpan);
+}
+
+WeightForm::WeightForm(const Weight &weight)
+    : storage(weight.storage), scaleType(weight.scaleType), zeroType(weight.zeroType),
+      blockRows(weight.scaleType ? weight.blockRows : 1),
+      blockColumns(weight.scaleType && weight.blockColumns < weight.columns ? weight.blockColumns : 0), span(spanColumns(weight)),
+      rest(weight.columns % span) {}
+
+std::string WeightForm::name() const {
+  std::string name;
+  llvm::raw_string_ostream out(name);
+  out << storage;
+  for (Type type : {scaleType, zeroType})
+    if (type)
+      out << "_" << type;
+  if (scaleType)
+    out << "_" << blockRows << "x" << (blockColumns ? std::to_string(blockColumns) : "K");
+  if (span != kMaxSpan && span != blockColumns)
+    out << "_span" << span;
+  if (rest)
+    out << "_rest" << rest;
+  return name;
+}
+
+WeightReader::WeightReader(HostBuilder &b, const WeightForm &form, const WeightData &weight) : b(b), form(form), weight(weight) {
+  whole = b.sub(weight.columns, b.size(form.rest));
+  rowBytes = storageOffset(weight.columns);
+}
+
+Value WeightReader::storageOffset(Value elements) {
+  unsigned bits = form.storage.getIntOrFloatBitWidth();
+  return bits < 8 ? b.div(elements, 8 / bits) : b.mul(elements, bits / 8);
+}
+
+Value WeightReader::rowData(Value row) { return b.at(weight.data, b.mul(row, rowBytes), 1); }
+
+Value WeightReader::rowScale(Value row) { return b.mul(b.div(row, form.blockRows), weight.scaleColumns); }
+
+Value WeightReader::scaleIndex(Value rowScale, Value column) {
+  return form.blockColumns ? b.add(rowScale, b.div(column, form.blockColumns)) : rowScale;
+}
+
+Value WeightReader::loadScale(Value rowScale, Value column) {
+  if (!form.scaleType)
+    return {};
+  return b.loadScalarAsF32(form.scaleType, b.at(weight.scale, scaleIndex(rowScale, column), bytesOf(form.scaleType)));
+}
+
+Value WeightReader::loadZero(Value rowScale, Value column) {
+  if (!form.zeroType)
+    return {};
+  return arith::SIToFPOp::create(b, b.f32(), b.load(b.i8(), b.at(weight.zero, scaleIndex(rowScale, column), 1)));
+}
+
+void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled) {
+  int64_t offset = 0;
+  auto address = [&] { return b.at(source, storageBytes(form.storage, offset), 1); };
+  auto piece = [&](int64_t first, int64_t lanes, Value value) {
+    if (zero)
+      value = b.sub(value, b.splat(zero, lanes));
+    if (scale)
+      value = b.mul(value, b.splat(scale, lanes));
+    body(first, lanes, value);
+  };
+  for (; hasDecode64(b, form.storage) && offset + 64 <= columns; offset += 64)
+    for (auto [quarter, value] : llvm::enumerate((shuffled ? decode64Shuffled : decode64)(b, form.storage, address())))
+      piece(offset + kLanes * quarter, kLanes, value);
+  while (offset < columns) {
+    int64_t lanes = std::min(kLanes, columns - offset);
+    piece(offset, lanes, decode(b, form.storage, address(), lanes));
+    offset += lanes;
+  }
+}
+
+void WeightReader::forSpans(function_ref<void(Value column, int64_t columns)> body) {
+  b.loop(b.size(0), whole, form.span, [&](Value column) { body(column, form.span); });
+  if (form.rest)
+    body(whole, form.rest);
+}
+
+void WeightReader::decodeRow(Value row, Value target) {
+  Value data = rowData(row), scales = rowScale(row);
+  forSpans([&](Value column, int64_t columns) {
+    Value scale = loadScale(scales, column), zero = loadZero(scales, column);
+    forPieces(b.at(data, storageOffset(column), 1), columns, scale, zero,
+              [&](int64_t offset, int64_t lanes, Value value) { b.store(value, b.at(target, b.add(column, offset), 4)); });
+  });
+}
