@@ -97,6 +97,9 @@ RULES = (
     Rule(("tools/quant-convert/schemes",),
          ("tools/quant-convert/schemes", "tools/quant-convert/engine", "tools/common", "models", "runtime/abi", "runtime/checkpoint",
           "nlohmann", *BASE), ("models/builder",)),
+    Rule(("tools/quant-convert/check",),
+         ("tools/quant-convert/check", "tools/quant-convert/schemes", "tools/common", "models", "runtime/abi", "runtime/checkpoint",
+          "nlohmann", *BASE), ("models/builder",)),
     # What runs without the compiler.
     Rule(("tools/quant-run", "tools/quant-convert", "tools/common"),
          ("tools/quant-run", "tools/quant-convert", "tools/quant-sim", "tools/common", "models", "runtime", "nlohmann", "CLI", *BASE,

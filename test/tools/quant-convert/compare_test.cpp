@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/check/compare.h"
+#include "tools/quant-convert/report/compare_report.h"
 
 #include "test_tensors.h"
 

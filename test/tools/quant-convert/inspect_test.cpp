@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/check/inspect.h"
+#include "tools/quant-convert/report/inspect_report.h"
 
 #include "test_tensors.h"
 

@@ -59,23 +59,6 @@ double medianSqnr(std::vector<const TensorComparison *> tensors);
 /// Those of each kind, in the order of the kinds' names, the worst first.
 std::vector<std::pair<std::string, std::vector<const TensorComparison *>>> byKind(const Comparison &comparison);
 
-/// "31.5 dB", "identical", "-inf dB", "NaN/Inf" when one side has some that the other lacks.
-std::string sqnrText(const Metrics &metrics);
-/// Three digits: "0.0123", "1.2e-05".
-std::string errorText(double error);
-/// The element's indices in a tensor of that shape.
-std::vector<int64_t> elementIndices(uint64_t element, std::span<const int64_t> shape);
-std::string indicesText(const std::vector<int64_t> &indices); ///< "[3, 17]"
-
-/// For machines; the keys are a promise (compare_test.cpp).
-nlohmann::json comparisonJson(const Comparison &comparison, size_t worst);
-
-/// For people.
-std::string comparisonText(const Comparison &comparison, size_t worst);
-
-/// One HTML page that needs nothing else.
-std::string comparisonHtml(const Comparison &comparison, size_t worst);
-
 } // namespace quant::convert
 
 #endif // QUANT_TOOLS_QUANT_CONVERT_CHECK_COMPARE_H

@@ -92,12 +92,6 @@ void checkScales(const tools::TensorSource &source, Inspection &inspection, unsi
 /// Reads every byte: FP8 codes that are NaN, blocks of zeros, NaN and Inf in float tensors. Draws a progress bar.
 void checkValues(const tools::TensorSource &source, Inspection &inspection, unsigned threads);
 
-/// For machines; the keys are a promise (inspect_test.cpp). With `list`, every tensor.
-nlohmann::json inspectionJson(const Inspection &inspection, const tools::TensorSource &source, bool list);
-
-/// For people.
-std::string inspectionText(const Inspection &inspection, const tools::TensorSource &source, bool list);
-
 } // namespace quant::convert
 
 #endif // QUANT_TOOLS_QUANT_CONVERT_CHECK_INSPECT_H

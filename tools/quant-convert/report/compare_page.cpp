@@ -7,7 +7,7 @@
 
 #include "runtime/support/text.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/check/compare.h"
+#include "tools/quant-convert/report/compare_report.h"
 #include "tools/quant-convert/report/page.h"
 
 #include <nlohmann/json.hpp>

@@ -8,7 +8,7 @@
 #include "runtime/support/text.h"
 #include "tools/common/table.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/check/compare.h"
+#include "tools/quant-convert/report/compare_report.h"
 
 #include <nlohmann/json.hpp>
 
@@ -28,45 +28,6 @@ using tools::Table;
 //===----------------------------------------------------------------------===//
 // Figures
 //===----------------------------------------------------------------------===//
-
-static bool isWorse(const TensorComparison *a, const TensorComparison *b) {
-  auto rank = [](const TensorComparison *tensor) { return std::tuple(tensor->metrics.mismatched == 0, tensor->metrics.sqnr()); };
-  return rank(a) != rank(b) ? rank(a) < rank(b) : a->name < b->name;
-}
-
-std::vector<const TensorComparison *> Comparison::worstFirst() const {
-  std::vector<const TensorComparison *> order;
-  for (const TensorComparison &tensor : tensors)
-    order.push_back(&tensor);
-  std::ranges::sort(order, isWorse);
-  return order;
-}
-
-uint64_t Comparison::values() const {
-  uint64_t sum = 0;
-  for (const TensorComparison &tensor : tensors)
-    sum += tensor.metrics.elements;
-  return sum;
-}
-
-double convert::medianSqnr(std::vector<const TensorComparison *> tensors) {
-  std::vector<double> sqnr;
-  for (const TensorComparison *tensor : tensors)
-    if (!tensor->metrics.identical())
-      sqnr.push_back(tensor->metrics.sqnr());
-  if (sqnr.empty())
-    return std::nan("");
-  auto middle = sqnr.begin() + std::ptrdiff_t(sqnr.size() / 2);
-  std::ranges::nth_element(sqnr, middle);
-  return *middle;
-}
-
-std::vector<std::pair<std::string, std::vector<const TensorComparison *>>> convert::byKind(const Comparison &comparison) {
-  std::map<std::string, std::vector<const TensorComparison *>> kinds;
-  for (const TensorComparison *tensor : comparison.worstFirst())
-    kinds[tensor->kind].push_back(tensor);
-  return {kinds.begin(), kinds.end()};
-}
 
 static std::string format(const char *form, double value) {
   char text[64];

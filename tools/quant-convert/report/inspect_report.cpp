@@ -8,7 +8,7 @@
 #include "runtime/support/text.h"
 #include "tools/common/table.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/check/inspect.h"
+#include "tools/quant-convert/report/inspect_report.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
 #include <nlohmann/json.hpp>

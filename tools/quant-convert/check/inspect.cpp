@@ -1,0 +1,133 @@
+//===- inspect.cpp - what is in a checkpoint ------------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/check/inspect.h"
+
+#include "runtime/checkpoint/json_file.h"
+#include "runtime/support/text.h"
+#include "tools/common/tensor_name.h"
+#include "tools/quant-convert/schemes/dequantize.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <tuple>
+
+using namespace quant;
+using namespace quant::convert;
+using nlohmann::json;
+using tools::TensorSource;
+
+uint64_t Inspection::errors() const { return uint64_t(std::ranges::count_if(problems, &Problem::error)); }
+
+//===----------------------------------------------------------------------===//
+// Configuration
+//===----------------------------------------------------------------------===//
+
+/// Whether the configuration claims to be one that we know: then what is wrong with it is an error.
+static bool isOurs(const json &config) {
+  auto type = config.find("model_type");
+  bool deepSeek = type != config.end() && (*type == "deepseek_v3" || *type == "deepseek_v2");
+  auto quantization = config.find("quantization_config");
+  if (!deepSeek || quantization == config.end() || !quantization->is_object())
+    return deepSeek;
+  return quantization->value("quant_method", json("fp8")) == "fp8";
+}
+
+static void readConfig(const TensorSource &source, Inspection &inspection) {
+  std::filesystem::path path = source.configPath();
+  std::error_code ignored;
+  if (std::filesystem::symlink_status(path, ignored).type() == std::filesystem::file_type::not_found) {
+    inspection.configNote = "no config.json";
+    return;
+  }
+  auto raw = checkpoint::readJsonFile(path, 16u << 20);
+  if (!raw || !raw->is_object()) {
+    inspection.configNote = "config.json cannot be read";
+    inspection.report(true, "config", "", raw ? printable(path.native()) + ": is no JSON object" : raw.error().message);
+    return;
+  }
+  inspection.block = tools::weightBlock(*raw);
+  auto config = models::loadConfig(path);
+  if (config && source.isSingleFile()) {
+    inspection.configNote = "one file of a checkpoint, not checked against its config.json";
+  } else if (config) {
+    inspection.config = *config;
+    inspection.totals = models::totals(*config);
+  } else {
+    inspection.configNote = "config.json is not one that is known here";
+    inspection.report(isOurs(*raw), "config", "", config.error().message + "; tensors are not checked against it");
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Counting
+//===----------------------------------------------------------------------===//
+
+static void countLayers(const TensorSource &source, Inspection &inspection) {
+  struct Layer {
+    bool mtp = false;
+    int64_t experts = 0;
+  };
+  std::map<int64_t, Layer> layers;
+  for (const auto &tensor : source.tensors()) {
+    std::string_view name = tensor.info->name;
+    int64_t number = tools::numberAfter(name, "layers");
+    if (number < 0)
+      continue;
+    Layer &layer = layers[number];
+    layer.experts = std::max(layer.experts, tools::numberAfter(name, "experts") + 1);
+    layer.mtp |= name.find(".eh_proj.") != name.npos || (inspection.config && number >= inspection.config->nLayers);
+  }
+  for (const auto &[number, layer] : layers) {
+    auto &list = layer.mtp ? inspection.layers.mtp : layer.experts ? inspection.layers.moe : inspection.layers.dense;
+    list.push_back(number);
+    inspection.layers.routedExperts = std::max(inspection.layers.routedExperts, layer.experts);
+  }
+}
+
+static void countTensors(const TensorSource &source, Inspection &inspection) {
+  std::map<std::tuple<std::string, checkpoint::DType, std::vector<int64_t>>, TensorKind> kinds;
+  for (const auto &tensor : source.tensors()) {
+    const checkpoint::TensorInfo &info = *tensor.info;
+    uint64_t elements = info.bytes() * 8 / uint64_t(checkpoint::bitWidth(info.dtype));
+    DTypeTotals &dtype = inspection.dtypes[info.dtype];
+    ++dtype.tensors;
+    dtype.elements += elements;
+    dtype.bytes += info.bytes();
+    ++inspection.tensors;
+    inspection.bytes += info.bytes();
+    if (!weightOfScale(info.name, source).empty())
+      continue;
+    if (!packedWeightOf(info.name, source))
+      inspection.stored += storedElements(info);
+    std::string name = tools::nameOfKind(info.name);
+    TensorKind &kind = kinds[{name, info.dtype, info.shape}];
+    if (kind.tensors++ == 0)
+      kind = {name, info.dtype, info.shape, std::nullopt, 1, 0};
+    kind.bytes += info.bytes();
+    if (const auto *scale = findScale(source, tensor)) {
+      kind.scaleShape = scale->info->shape;
+      kind.bytes += scale->info->bytes();
+    }
+  }
+  for (auto &[key, kind] : kinds)
+    inspection.kinds.push_back(std::move(kind));
+}
+
+Inspection convert::inspectSource(const TensorSource &source, unsigned threads) {
+  Inspection inspection;
+  inspection.path = source.path();
+  inspection.files = source.files();
+  readConfig(source, inspection);
+  countTensors(source, inspection);
+  countLayers(source, inspection);
+  checkScales(source, inspection, threads);
+  if (inspection.config)
+    checkInventory(source, inspection);
+  return inspection;
+}
