@@ -185,3 +185,14 @@ bool quant::isZeroAccumulator(Value accumulator) {
   auto fill = accumulator.getDefiningOp<linalg::FillOp>();
   return fill && matchPattern(fill.getInputs().front(), m_AnyZeroFloat());
 }
+
+Result<MatmulTiles> quant::findMatmulTiles(Tiles &tiles, Value x, Value w, Value accumulator) {
+  Result<Tile> xTile = tiles.of(x), wTile = tiles.of(w), outTile = tiles.of(accumulator);
+  for (const Result<Tile> *tile : {&xTile, &wTile, &outTile})
+    if (!*tile)
+      return tl::unexpected(tile->error());
+  int64_t columns = qblock::getMatrixShape(wTile->source.getType()).back();
+  if (wTile->staticSizes.back() != columns || xTile->staticSizes.back() != columns)
+    return fail("tiles must take all of K, " + std::to_string(columns) + " columns");
+  return MatmulTiles{*xTile, *wTile, *outTile};
+}

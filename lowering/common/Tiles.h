@@ -54,6 +54,14 @@ private:
   Result<Tile> cut(Value source, mlir::ArrayRef<mlir::OpFoldResult> offsets, mlir::ArrayRef<mlir::OpFoldResult> sizes);
 };
 
+/// The tile of a matmul in each of its operands.
+struct MatmulTiles {
+  Tile x, w, out;
+};
+
+/// The tiles of a `matmul_acc` or `grouped_matmul_acc`. Errors: as Tiles::of; a tile that is cut along K.
+Result<MatmulTiles> findMatmulTiles(Tiles &tiles, mlir::Value x, mlir::Value w, mlir::Value accumulator);
+
 /// Whether the accumulator of a tiled matmul begins at zero.
 bool isZeroAccumulator(mlir::Value accumulator);
 

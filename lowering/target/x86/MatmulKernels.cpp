@@ -85,30 +85,26 @@ void forParts(HostBuilder &b, const Weight &weight, Value first, Value limit,
 }
 
 /// Where the tile of a block lies in each of a matmul's operands, and the operands whole.
-struct MatmulTile {
-  Tile x, w, out;
+struct HostMatmul : MatmulTiles {
   Rows xRows, outRows;
   Weight weight;
 };
 
-/// Errors: operands that the host cannot read, a tile that is cut along K.
+/// Errors: those of the tiles; operands that the host cannot read.
 template <typename Op>
-FailureOr<MatmulTile> findTile(KernelContext &context, Op op, Tiles &tiles) {
-  Result<Tile> x = tiles.of(op.getX()), w = tiles.of(op.getW()), out = tiles.of(op.getAcc());
-  for (const Result<Tile> *tile : {&x, &w, &out})
-    if (!*tile)
-      return op.emitError("the host cannot find its tile: ") << tile->error().message;
-  Result<Weight> weight = context.operands.weight(w->source);
-  Result<Rows> xRows = context.operands.rows(x->source);
+FailureOr<HostMatmul> findOperands(KernelContext &context, Op op, Tiles &tiles) {
+  Result<MatmulTiles> found = findMatmulTiles(tiles, op.getX(), op.getW(), op.getAcc());
+  if (!found)
+    return op.emitError("the host cannot find its tile: ") << found.error().message;
+  Result<Weight> weight = context.operands.weight(found->w.source);
+  Result<Rows> xRows = context.operands.rows(found->x.source);
   if (failed(checkWeight(op, weight)))
     return failure();
   if (!xRows || !xRows->element.isF32())
     return op.emitError("the host multiplies f32 activations only");
-  if (w->staticSizes.back() != weight->columns || x->staticSizes.back() != weight->columns)
-    return op.emitError("the host takes tiles of all of K, ") << weight->columns << " columns";
   if (!isZeroAccumulator(op.getAcc()))
     return op.emitError("the host starts its sums at zero");
-  return MatmulTile{*x, *w, *out, *xRows, context.operands.resultRows(0), *weight};
+  return HostMatmul{*found, *xRows, context.operands.resultRows(0), *weight};
 }
 
 } // namespace
@@ -117,10 +113,12 @@ LogicalResult quant::host::emitMatmul(KernelContext &context, qblock::MatmulAccO
   HostBuilder &b = context.b;
   auto load = [&](Value list, Value index) { return b.loadIndex(b.at(list, index, 4)); };
   Tiles tiles(b, context.operands, load, op, block);
-  FailureOr<MatmulTile> tile = findTile(context, op, tiles);
-  if (failed(tile))
+  FailureOr<HostMatmul> matmul = findOperands(context, op, tiles);
+  if (failed(matmul))
     return failure();
-  const auto &[x, w, out, xRows, outRows, weight] = *tile;
+  const auto &[x, w, out] = static_cast<const MatmulTiles &>(*matmul);
+  const Rows &xRows = matmul->xRows, &outRows = matmul->outRows;
+  const Weight &weight = matmul->weight;
   bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
   Value firstRow = w.offsets[0], firstToken = x.offsets[0];
   RangeInput input{b.rowAddress(xRows, firstToken), strideOf(b, xRows), {}, b.size(0)};
@@ -136,14 +134,16 @@ LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::Gro
   HostBuilder &b = context.b;
   auto load = [&](Value list, Value index) { return b.loadIndex(b.at(list, index, 4)); };
   Tiles tiles(b, context.operands, load, op, block);
-  FailureOr<MatmulTile> tile = findTile(context, op, tiles);
-  if (failed(tile))
+  FailureOr<HostMatmul> matmul = findOperands(context, op, tiles);
+  if (failed(matmul))
     return failure();
   Result<Tile> list = op.getRows() ? tiles.of(op.getRows()) : Result<Tile>(Tile());
   Result<Value> gather = op.getRows() && list ? context.operands.address(list->source) : Result<Value>(Value());
   if (!list || !gather)
     return unsupportedOperand(op);
-  const auto &[x, w, out, xRows, outRows, weight] = *tile;
+  const auto &[x, w, out] = static_cast<const MatmulTiles &>(*matmul);
+  const Rows &xRows = matmul->xRows, &outRows = matmul->outRows;
+  const Weight &weight = matmul->weight;
   if (w.staticSizes[0] != 1)
     return op.emitError("the host takes tiles of one group");
   bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());

@@ -130,29 +130,25 @@ void storeAt(SimtBuilder &b, const Rows &out, Value row, Value column, Value val
 }
 
 /// Where the tile of a block lies in each of a matmul's operands, and the operands whole.
-struct MatmulTile {
-  Tile x, w, out;
+struct SimtMatmul : MatmulTiles {
   Activations activations;
   SimtWeight weight;
   Rows outRows;
 };
 
-/// Errors: operands that these kernels do not read, a tile that is cut along K.
+/// Errors: those of the tiles; operands that these kernels do not read.
 template <typename Op>
-Result<MatmulTile> findTile(SimtContext &context, Op op, Tiles &tiles) {
-  Result<Tile> x = tiles.of(op.getX()), w = tiles.of(op.getW()), out = tiles.of(op.getAcc());
-  for (const Result<Tile> *tile : {&x, &w, &out})
-    if (!*tile)
-      return tl::unexpected(tile->error());
-  Result<Activations> activations = activationsOf(context.operands, x->source);
-  Result<SimtWeight> weight = SimtWeight::of(context.operands, w->source);
+Result<SimtMatmul> findOperands(SimtContext &context, Op op, Tiles &tiles) {
+  Result<MatmulTiles> found = findMatmulTiles(tiles, op.getX(), op.getW(), op.getAcc());
+  if (!found)
+    return tl::unexpected(found.error());
+  Result<Activations> activations = activationsOf(context.operands, found->x.source);
+  Result<SimtWeight> weight = SimtWeight::of(context.operands, found->w.source);
   if (!activations || !weight)
     return tl::unexpected(activations ? weight.error() : activations.error());
-  if (w->staticSizes.back() != weight->columns || x->staticSizes.back() != weight->columns)
-    return fail("plain threads take tiles of all of K, " + std::to_string(weight->columns) + " columns");
   if (!isZeroAccumulator(op.getAcc()))
     return fail("plain threads start their sums at zero");
-  return MatmulTile{*x, *w, *out, *activations, *weight, context.operands.resultRows(0)};
+  return SimtMatmul{*found, *activations, *weight, context.operands.resultRows(0)};
 }
 
 } // namespace
@@ -161,10 +157,13 @@ Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op) {
   SimtBuilder &b = context.b;
   auto load = [&](Value list, Value index) { return b.loadI32(b.at(list, b.getI32Type(), index)); };
   Tiles tiles(b, context.operands, load, op, b.block);
-  Result<MatmulTile> tile = findTile(context, op, tiles);
-  if (!tile)
-    return tl::unexpected(tile.error());
-  const auto &[x, w, out, activations, weight, outRows] = *tile;
+  Result<SimtMatmul> matmul = findOperands(context, op, tiles);
+  if (!matmul)
+    return tl::unexpected(matmul.error());
+  const auto &[x, w, out] = static_cast<const MatmulTiles &>(*matmul);
+  const Activations &activations = matmul->activations;
+  const SimtWeight &weight = matmul->weight;
+  const Rows &outRows = matmul->outRows;
   Value xRows = b.mul(context.operands.rowCount(), activations.rows.perToken);
   Value firstToken = x.offsets[0], end = b.add(w.offsets[0], w.sizes[0]);
   b.loop(b.add(w.offsets[0], b.warp), end, b.warps(), [&](Value row) {
@@ -184,14 +183,17 @@ Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp 
   SimtBuilder &b = context.b;
   auto load = [&](Value list, Value index) { return b.loadI32(b.at(list, b.getI32Type(), index)); };
   Tiles tiles(b, context.operands, load, op, b.block);
-  Result<MatmulTile> tile = findTile(context, op, tiles);
-  if (!tile)
-    return tl::unexpected(tile.error());
+  Result<SimtMatmul> matmul = findOperands(context, op, tiles);
+  if (!matmul)
+    return tl::unexpected(matmul.error());
   Result<Tile> list = op.getRows() ? tiles.of(op.getRows()) : Result<Tile>(Tile());
   Result<Value> gather = op.getRows() && list ? context.operands.address(list->source) : Result<Value>(Value());
   if (!list || !gather)
     return tl::unexpected(list ? gather.error() : list.error());
-  const auto &[x, w, out, activations, weight, outRows] = *tile;
+  const auto &[x, w, out] = static_cast<const MatmulTiles &>(*matmul);
+  const Activations &activations = matmul->activations;
+  const SimtWeight &weight = matmul->weight;
+  const Rows &outRows = matmul->outRows;
   if (w.staticSizes[0] != 1)
     return fail("plain threads take tiles of one group");
   Value xRows = b.mul(context.operands.rowCount(), activations.rows.perToken);
