@@ -15,14 +15,10 @@
 
 namespace quant::runtime {
 
-static Result<void> checkHost(const Target &target, const std::string &isa) {
-  return selectObject(target, isa, CpuFeatures::host()).map([](const CodeObject *) {});
-}
-
 /// A deque, so that pointers to devices stay good.
 static std::deque<Device> &devices() {
-  static std::deque<Device> all = {{"host", std::string(kHostTarget), checkHost, HostSession::create},
-                                   {"cuda", std::string(kSm90aTarget), CudaDevice::check, CudaDevice::createSession}};
+  static std::deque<Device> all = {{"host", std::string(kHostTarget), HostSession::create},
+                                   {"cuda", std::string(kSm90aTarget), CudaDevice::createSession}};
   return all;
 }
 

@@ -20,9 +20,6 @@ namespace quant::runtime {
 struct Device {
   std::string name;   ///< what quant_session_options::device says: "sim"
   std::string target; ///< the module's target that it runs: "sm_90a"
-  /// Whether the device runs a module's code, that of `isa` where it is not empty. Asked before the weights are looked at, so
-  /// that a wrong machine is not reported as a wrong checkpoint.
-  Result<void> (*check)(const Target &target, const std::string &isa) = nullptr;
   SessionFactory create = nullptr;
 };
 

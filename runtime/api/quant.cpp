@@ -141,15 +141,15 @@ quant_status quant_session_create(const quant_module *module, const char *weight
                             .context = chosen.context,
                             .isa = chosen.isa ? chosen.isa : "",
                             .profile = chosen.profile != 0};
-    if (Result<void> runs = device->check(*target, asked.isa); !runs)
-      return failed(QUANT_INVALID_MODULE, runs.error().in(path).message);
+    Result<std::unique_ptr<Session>> created = device->create(module->module, *target, asked);
+    if (!created)
+      return failed(QUANT_INVALID_MODULE, created.error().in(path).message);
     Result<checkpoint::Checkpoint> opened = checkpoint::Checkpoint::open(weights);
     if (!opened)
       return failed(QUANT_INVALID_WEIGHTS, opened.error().message);
-    auto tensors = std::make_shared<const checkpoint::Checkpoint>(std::move(*opened));
-    Result<std::unique_ptr<Session>> created = device->create(module->module, std::move(tensors), asked);
-    if (!created)
-      return failed(QUANT_INVALID_WEIGHTS, created.error().message);
+    Result<void> loaded = (*created)->load(std::make_shared<const checkpoint::Checkpoint>(std::move(*opened)));
+    if (!loaded)
+      return failed(QUANT_INVALID_WEIGHTS, loaded.error().message);
     Result<Inference> inference = Inference::create(std::move(*created), chosen.max_chunk);
     if (!inference)
       return failed(QUANT_INVALID_MODULE, inference.error().in(path).message);

@@ -57,12 +57,17 @@ static KernelOperand parseKernelOperand(const json &json, const std::string &whe
   return operand;
 }
 
-/// A launch recipe, whose text only the device reads.
-static std::string parseRecipe(ObjectReader &reader) {
-  const json &recipe = reader.any("launch");
-  if (!recipe.is_object())
+static abi::LaunchRecipe parseRecipe(ObjectReader &reader) {
+  const json &json = reader.any("launch");
+  if (!json.is_object()) {
     reader.report("'launch' is not an object");
-  return recipe.dump(-1, ' ', false, json::error_handler_t::replace);
+    return {};
+  }
+  Result<abi::LaunchRecipe> recipe = abi::LaunchRecipe::fromJson(json);
+  if (recipe)
+    return std::move(*recipe);
+  reader.report(recipe.error().message);
+  return {};
 }
 
 static KernelVariant parseVariant(const json &json, const std::string &where, std::optional<Error> &error) {

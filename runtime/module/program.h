@@ -13,7 +13,7 @@
 #ifndef QUANT_RUNTIME_MODULE_PROGRAM_H
 #define QUANT_RUNTIME_MODULE_PROGRAM_H
 
-#include "runtime/abi/size_expr.h"
+#include "runtime/abi/launch_recipe.h"
 
 #include <cstddef>
 #include <iosfwd>
@@ -124,7 +124,7 @@ struct KernelOperand {
 /// One of the ways to launch a GPU kernel.
 struct KernelVariant {
   int64_t lowRows = 0, highRows = INT64_MAX; ///< what the recipe's M must lie in, both ends included
-  std::string recipe;                        ///< the launch recipe's JSON
+  abi::LaunchRecipe recipe;
 };
 
 struct Kernel {

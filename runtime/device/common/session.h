@@ -30,10 +30,15 @@ struct ProfileEntry {
 };
 using Profile = std::map<std::string, ProfileEntry, std::less<>>;
 
-/// A program with its weights and its memory on a device. Calls on one session must not overlap.
+/// A program with its weights and its memory on a device. It is made without the weights, so that a wrong machine is not reported
+/// as a wrong checkpoint, and load() brings them. Calls on one session must not overlap.
 class Session {
 public:
   virtual ~Session() = default;
+
+  /// Takes the weights and checks their block scales; to be called once, before run(). Errors: weights that are not the module's,
+  /// or that the device has no room for.
+  virtual Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) = 0;
 
   /// Runs all dispatches. Errors: a dim out of the program's limits, `context` not this session's, or tokens beyond it (the
   /// memory is as before then); what the device finds wrong.
@@ -52,9 +57,9 @@ public:
   virtual const Profile &profile() const = 0;
 };
 
-/// What makes a session of a device. Errors: the module has no code for it, or the weights are not the module's.
-using SessionFactory = Result<std::unique_ptr<Session>> (*)(std::shared_ptr<const Module> module,
-                                                            std::shared_ptr<const checkpoint::Checkpoint> weights,
+/// What makes a session of a device; `target` is the module's. Errors: the machine does not run the target, the target has no
+/// code for a kernel or for SessionOptions::isa, or memory is short.
+using SessionFactory = Result<std::unique_ptr<Session>> (*)(std::shared_ptr<const Module> module, const Target &target,
                                                             const SessionOptions &options);
 
 /// The rows of the KV caches that the options ask for. Errors: more than the program allows.

@@ -8,7 +8,6 @@
 #include "runtime/device/cuda/device.h"
 
 #include "runtime/device/cuda/launch.h"
-#include "runtime/device/gpu/kernels.h"
 #include "runtime/device/gpu/session.h"
 #include "runtime/support/text.h"
 
@@ -21,8 +20,8 @@ namespace quant::runtime {
 
 using namespace cuda;
 
-Result<void> CudaDevice::check(const Target &target, const std::string &isa) {
-  QUANT_TRY(checkKernels(target));
+/// Errors: the target has no code of that isa.
+static Result<void> checkIsa(const Target &target, const std::string &isa) {
   std::string names;
   bool has = false;
   for (const CodeObject &object : target.objects) {
@@ -30,21 +29,21 @@ Result<void> CudaDevice::check(const Target &target, const std::string &isa) {
     has |= isa.empty() || object.isa == isa;
   }
   if (!has)
-    return fail(fmt::format("the module has no sm_90a code of isa {}, it has {}", quote(isa), names));
-  return Gpu::find().map([](const Gpu &) {});
+    return fail(fmt::format("the module has no {} code of isa {}, it has {}", target.name, quote(isa), names));
+  return {};
 }
 
 Result<std::unique_ptr<GpuDevice>> CudaDevice::create(const Target &target, const SessionOptions &options) {
-  QUANT_TRY_ASSIGN(Gpu gpu, check(target, options.isa).and_then(Gpu::find));
+  QUANT_TRY(checkIsa(target, options.isa));
+  QUANT_TRY_ASSIGN(Gpu gpu, Gpu::find());
   std::unique_ptr<CudaDevice> device(new CudaDevice(gpu));
   QUANT_TRY(device->open().and_then([&] { return device->loadCode(target, options.isa); }));
   return device;
 }
 
-Result<std::unique_ptr<Session>> CudaDevice::createSession(std::shared_ptr<const Module> module,
-                                                           std::shared_ptr<const checkpoint::Checkpoint> weights,
+Result<std::unique_ptr<Session>> CudaDevice::createSession(std::shared_ptr<const Module> module, const Target &target,
                                                            const SessionOptions &options) {
-  return GpuSession::create(std::move(module), std::move(weights), options, create);
+  return GpuSession::create(std::move(module), target, options, create);
 }
 
 /// Memory, code and stream belong to the context, which another thread may not have entered.

@@ -20,15 +20,11 @@ namespace quant::runtime {
 /// of test/gpu/SimCuda.cpp alone, on no GPU yet.
 class CudaDevice : public GpuDevice {
 public:
-  /// Errors: kernels that the target has no code for; an `isa` that it does not have; no driver, no GPU, or another than H100 or
-  /// H200.
-  static Result<void> check(const Target &target, const std::string &isa);
-  /// Loads the first code that the driver takes: cubin as it is, PTX through its compiler. Errors: as check(); what the driver
-  /// says against the code.
+  /// Loads the first code that the driver takes: cubin as it is, PTX through its compiler. Errors: SessionOptions::isa is none
+  /// that the target has; no driver, no GPU, or another than H100 or H200; what the driver says against the code.
   static Result<std::unique_ptr<GpuDevice>> create(const Target &target, const SessionOptions &options);
   /// A GpuSession on such a device.
-  static Result<std::unique_ptr<Session>> createSession(std::shared_ptr<const Module> module,
-                                                        std::shared_ptr<const checkpoint::Checkpoint> weights,
+  static Result<std::unique_ptr<Session>> createSession(std::shared_ptr<const Module> module, const Target &target,
                                                         const SessionOptions &options);
   ~CudaDevice() override;
 

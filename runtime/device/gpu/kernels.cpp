@@ -10,23 +10,10 @@
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 
 namespace quant::runtime {
-
-Result<const LaunchVariant *> GpuKernel::choose(abi::Sizes &sizes) const {
-  for (const LaunchVariant &variant : variants) {
-    if (std::optional<abi::Dim> rows = variant.recipe.rows) {
-      if (sizes[*rows] < variant.lowRows || sizes[*rows] > variant.highRows)
-        continue;
-      sizes[abi::Dim::M] = sizes[*rows];
-    }
-    return &variant;
-  }
-  return fail("the module has no variant of it for so many rows");
-}
 
 Result<void> checkKernels(const Target &target) {
   std::string missing;
@@ -34,30 +21,24 @@ Result<void> checkKernels(const Target &target) {
     if (!kernel.unsupported.empty())
       missing += fmt::format("{}{} ({})", missing.empty() ? "" : "; ", kernel.name, kernel.unsupported);
   if (!missing.empty())
-    return fail("there is no sm_90a code for " + missing);
+    return fail(fmt::format("there is no {} code for {}", target.name, missing));
   return {};
 }
 
-static Result<GpuKernel> readKernel(const Kernel &kernel) {
-  GpuKernel result{kernel.name, {}, false};
+Result<const abi::LaunchRecipe *> chooseRecipe(const Kernel &kernel, abi::Sizes &sizes) {
   for (const KernelVariant &variant : kernel.variants) {
-    auto json = nlohmann::json::parse(variant.recipe, nullptr, /*allow_exceptions=*/false);
-    QUANT_TRY_ASSIGN(abi::LaunchRecipe recipe, abi::LaunchRecipe::fromJson(json));
-    result.followsPosition |= recipe.dependsOn(abi::Dim::Position);
-    result.variants.push_back({std::move(recipe), variant.lowRows, variant.highRows});
+    if (std::optional<abi::Dim> rows = variant.recipe.rows) {
+      if (sizes[*rows] < variant.lowRows || sizes[*rows] > variant.highRows)
+        continue;
+      sizes[abi::Dim::M] = sizes[*rows];
+    }
+    return &variant.recipe;
   }
-  return result;
+  return fail("the module has no variant of it for so many rows");
 }
 
-Result<std::vector<GpuKernel>> readKernels(const Target &target) {
-  std::vector<GpuKernel> kernels;
-  for (const Kernel &kernel : target.kernels) {
-    Result<GpuKernel> read = readKernel(kernel);
-    if (!read)
-      return tl::unexpected(read.error().in("kernel " + quote(kernel.name)));
-    kernels.push_back(std::move(*read));
-  }
-  return kernels;
+bool followsPosition(const Kernel &kernel) {
+  return std::ranges::any_of(kernel.variants, [](const auto &variant) { return variant.recipe.dependsOn(abi::Dim::Position); });
 }
 
 Result<std::vector<int>> valuesOf(const abi::Operand &operand, const Dispatch &dispatch) {

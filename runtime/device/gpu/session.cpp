@@ -22,54 +22,46 @@ using checkpoint::Checkpoint;
 // Creation
 //===----------------------------------------------------------------------===//
 
-Result<std::unique_ptr<Session>> GpuSession::create(std::shared_ptr<const Module> module,
-                                                    std::shared_ptr<const Checkpoint> weights, const SessionOptions &options,
-                                                    const MakeDevice &makeDevice) {
+Result<std::unique_ptr<Session>> GpuSession::create(std::shared_ptr<const Module> module, const Target &target,
+                                                    const SessionOptions &options, const MakeDevice &makeDevice) {
   std::unique_ptr<GpuSession> session(new GpuSession);
   session->module = std::move(module);
-  session->weights = std::move(weights);
-  session->target = session->module->find(kSm90aTarget);
-  if (!session->target)
-    return fail(session->module->path + ": the module has no code for GPUs (target 'sm_90a')");
+  session->target = &target;
   QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
   session->threadCount = options.threads == 0 ? availableCpus() : options.threads;
   session->profiles = options.profile;
-  if (Result<void> bound = session->bind(makeDevice, options); !bound)
-    return tl::unexpected(bound.error().in(session->module->path));
-  QUANT_TRY(session->memory->findWeights(*session->weights));
-  QUANT_TRY(session->checkWeightScales());
-  QUANT_TRY(session->memory->place(*session->device));
-  QUANT_TRY(session->allocateExchanges());
-  // No launch may find weights that are still under way: the first may read them before it waits for what is in front of it.
-  QUANT_TRY(session->device->synchronize());
+  QUANT_TRY(checkKernels(target));
+  session->memory = std::make_unique<GpuMemory>(session->program(), session->cacheRows);
+  QUANT_TRY(session->useOperands());
+  QUANT_TRY_ASSIGN(session->device, makeDevice(target, options));
+  for (const Dispatch &dispatch : session->program().dispatches)
+    session->steps.emplace_back().followsPosition = followsPosition(session->kernelOf(dispatch));
   return session;
 }
 
-/// Everything that the weights have no part in.
-Result<void> GpuSession::bind(const MakeDevice &makeDevice, const SessionOptions &options) {
-  QUANT_TRY(checkKernels(*target));
-  QUANT_TRY_ASSIGN(kernels, readKernels(*target));
-  memory = std::make_unique<GpuMemory>(program(), cacheRows);
-  QUANT_TRY(useOperands());
-  QUANT_TRY_ASSIGN(device, makeDevice(*target, options));
-  steps.resize(program().dispatches.size());
-  return device->enter();
+Result<void> GpuSession::load(std::shared_ptr<const Checkpoint> loaded) {
+  weights = std::move(loaded);
+  QUANT_TRY(device->enter());
+  QUANT_TRY(memory->findWeights(*weights));
+  QUANT_TRY(checkWeightScales());
+  QUANT_TRY(memory->place(*device));
+  QUANT_TRY(allocateExchanges());
+  // No launch may find weights that are still under way: the first may read them before it waits for what is in front of it.
+  return device->synchronize();
 }
 
-static Error inDispatch(const Error &error, const GpuKernel &kernel, const Dispatch &dispatch) {
+static Error inDispatch(const Error &error, const Kernel &kernel, const Dispatch &dispatch) {
   return error.in(fmt::format("kernel {} ({})", quote(kernel.name), dispatch.label));
 }
 
 /// Of every variant: which of them run depends on the calls.
 Result<void> GpuSession::useOperands() {
-  for (const Dispatch &dispatch : program().dispatches) {
-    const GpuKernel &kernel = kernels[static_cast<size_t>(dispatch.kernel)];
-    for (const LaunchVariant &variant : kernel.variants)
+  for (const Dispatch &dispatch : program().dispatches)
+    for (const KernelVariant &variant : kernelOf(dispatch).variants)
       for (const abi::Operand &operand : variant.recipe.operands)
         if (Result<void> used = valuesOf(operand, dispatch).and_then([&](const auto &values) { return memory->use(values); });
             !used)
-          return tl::unexpected(inDispatch(used.error(), kernel, dispatch));
-  }
+          return tl::unexpected(inDispatch(used.error(), kernelOf(dispatch), dispatch));
   return {};
 }
 
@@ -136,16 +128,15 @@ Result<LaunchOperand> GpuSession::operandOf(const Dispatch &dispatch, const abi:
   if (extent.bytes != region.bytes)
     return fail(fmt::format("the launch recipe's {} has {} bytes, the program's {} has {}", quote(operand.name), extent.bytes,
                             quote(value.name), region.bytes));
-  const Kernel &kernel = target->kernels[static_cast<size_t>(dispatch.kernel)];
-  bool overwritten = kernel.operands[static_cast<size_t>(operand.from[0])].access == Access::Write;
+  bool overwritten = kernelOf(dispatch).operands[static_cast<size_t>(operand.from[0])].access == Access::Write;
   return LaunchOperand{value.name, region, operand.written, overwritten, operand.early, place.pointees};
 }
 
 Result<void> GpuSession::prepare(const Dispatch &dispatch, const Dims &dims, Step &step) {
   abi::Sizes sizes(dims);
   sizes[abi::Dim::Sms] = device->multiprocessors();
-  QUANT_TRY_ASSIGN(const auto *chosen, kernels[static_cast<size_t>(dispatch.kernel)].choose(sizes));
-  LaunchPlan plan{chosen->recipe, std::move(sizes), {}};
+  QUANT_TRY_ASSIGN(const abi::LaunchRecipe *recipe, chooseRecipe(kernelOf(dispatch), sizes));
+  LaunchPlan plan{*recipe, std::move(sizes), {}};
   for (const abi::Operand &operand : plan.recipe.operands) {
     QUANT_TRY_ASSIGN(LaunchOperand resolved, operandOf(dispatch, operand, plan.sizes, dims));
     plan.operands.push_back(std::move(resolved));
@@ -169,7 +160,7 @@ Result<void> GpuSession::runDispatch(size_t index, const Dims &dims) {
   const Dispatch &dispatch = program().dispatches[index];
   Step &step = steps[index];
   Dims known = step.dims;
-  if (!kernels[static_cast<size_t>(dispatch.kernel)].followsPosition)
+  if (!step.followsPosition)
     known[static_cast<size_t>(abi::Dim::Position)] = dims[static_cast<size_t>(abi::Dim::Position)];
   if (!step.launch || known != dims)
     QUANT_TRY(prepare(dispatch, dims, step));
@@ -181,7 +172,7 @@ Result<void> GpuSession::runDispatch(size_t index, const Dims &dims) {
 Result<void> GpuSession::runDispatches(const Dims &dims) {
   for (size_t i = 0; i < program().dispatches.size(); ++i) {
     const Dispatch &dispatch = program().dispatches[i];
-    const GpuKernel &kernel = kernels[static_cast<size_t>(dispatch.kernel)];
+    const Kernel &kernel = kernelOf(dispatch);
     auto start = std::chrono::steady_clock::now();
     if (Result<void> ran = runDispatch(i, dims); !ran)
       return tl::unexpected(inDispatch(ran.error(), kernel, dispatch));

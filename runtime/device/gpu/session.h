@@ -23,11 +23,12 @@ class GpuSession : public Session {
 public:
   using MakeDevice = std::function<Result<std::unique_ptr<GpuDevice>>(const Target &target, const SessionOptions &options)>;
 
-  /// Resolves every operand and brings the weights to the device. Their block scales are read and checked. Errors: kernels that
-  /// the target has no code for; those of `makeDevice` and its device; weights that are not the module's.
-  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Module> module,
-                                                 std::shared_ptr<const checkpoint::Checkpoint> weights,
+  /// Errors: kernels that the target has no code for, or whose recipes do not say what their operands are; those of `makeDevice`.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Module> module, const Target &target,
                                                  const SessionOptions &options, const MakeDevice &makeDevice);
+
+  /// Brings the weights to the device.
+  Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) override;
 
   /// Errors in a dispatch name kernel and label. A device may tell of a kernel's failure only when all have run; with
   /// SessionOptions::profile each is waited for, and named.
@@ -47,12 +48,13 @@ private:
   };
   /// A dispatch, and its launch of last time with the dims of then.
   struct Step {
+    bool followsPosition = false; ///< runtime::followsPosition of its kernel
     Dims dims = {};
     std::unique_ptr<PreparedLaunch> launch;
   };
 
   GpuSession() = default;
-  Result<void> bind(const MakeDevice &makeDevice, const SessionOptions &options);
+  const Kernel &kernelOf(const Dispatch &dispatch) const { return target->kernels[static_cast<size_t>(dispatch.kernel)]; }
   Result<void> useOperands();
   Result<void> checkWeightScales() const;
   Result<void> allocateExchanges();
@@ -70,7 +72,6 @@ private:
   int64_t cacheRows = 0;
   int threadCount = 1;
   bool profiles = false;
-  std::vector<GpuKernel> kernels;
   std::unique_ptr<GpuMemory> memory;
   std::vector<Exchange> exchanges;
   std::unique_ptr<GpuDevice> device;

@@ -22,23 +22,25 @@ using checkpoint::Checkpoint;
 
 static int64_t alignUp(int64_t bytes, int64_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
 
-Result<std::unique_ptr<Session>> HostSession::create(std::shared_ptr<const Module> module,
-                                                     std::shared_ptr<const Checkpoint> weights, const SessionOptions &options) {
+Result<std::unique_ptr<Session>> HostSession::create(std::shared_ptr<const Module> module, const Target &target,
+                                                     const SessionOptions &options) {
   std::unique_ptr<HostSession> session(new HostSession);
   session->module = std::move(module);
-  session->weights = std::move(weights);
-  session->target = session->module->find(kHostTarget);
-  if (!session->target)
-    return fail(session->module->path + ": the module has no code for CPUs (target 'host')");
+  session->target = &target;
+  session->profiles = options.profile;
   QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
   // CPU features before threads: see CpuFeatures::host().
-  if (Result<void> selected = session->selectCode(options.isa); !selected)
-    return tl::unexpected(selected.error().in(session->module->path));
+  QUANT_TRY(session->selectCode(options.isa));
   QUANT_TRY_ASSIGN(session->pool, ThreadPool::create(options.threads == 0 ? availableCpus() : options.threads));
   QUANT_TRY(session->allocate());
-  QUANT_TRY(session->resolveValues());
-  session->resolveSteps(options.profile);
   return session;
+}
+
+Result<void> HostSession::load(std::shared_ptr<const Checkpoint> loaded) {
+  weights = std::move(loaded);
+  QUANT_TRY(resolveValues());
+  resolveSteps();
+  return {};
 }
 
 Result<void> HostSession::selectCode(const std::string &isa) {
@@ -90,13 +92,13 @@ Result<void> HostSession::resolveValues() {
   return checkScales(scales, *pool);
 }
 
-void HostSession::resolveSteps(bool profile) {
+void HostSession::resolveSteps() {
   for (const Dispatch &dispatch : program().dispatches) {
     auto kernel = static_cast<size_t>(dispatch.kernel);
     Step step = {.kernel = code.kernel(object->entries[kernel]), .grid = &dispatch.grid, .operands = {}, .profile = nullptr};
     for (int operand : dispatch.operands)
       step.operands.push_back(addresses[static_cast<size_t>(operand)]);
-    if (profile)
+    if (profiles)
       step.profile = &profileEntries[dispatch.label.empty() ? target->kernels[kernel].name : dispatch.label];
     steps.push_back(std::move(step));
   }

@@ -20,11 +20,12 @@ namespace quant::runtime {
 /// A module's `host` program with its weights, its memory and its threads.
 class HostSession : public Session {
 public:
-  /// Resolves every operand. Nothing is read of the weights but their headers and the block scales, which are checked.
-  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Module> module,
-                                                 std::shared_ptr<const checkpoint::Checkpoint> weights,
+  /// Errors: the CPU runs none of the target's code; memory or threads that cannot be had.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Module> module, const Target &target,
                                                  const SessionOptions &options);
 
+  /// Resolves every operand. Nothing is read of the weights but their headers and the block scales.
+  Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) override;
   Result<void> run(const Dims &dims) override;
   std::byte *buffer(std::string_view name) const override;
   const Program &program() const override { return target->program; }
@@ -48,13 +49,14 @@ private:
   Result<void> resolveValues();
   Result<void *> resolveValue(const Value &value);
   Result<void *> resolveWeight(const Value &value);
-  void resolveSteps(bool profile);
+  void resolveSteps();
 
   std::shared_ptr<const Module> module;
   std::shared_ptr<const checkpoint::Checkpoint> weights;
   const Target *target = nullptr;
   const CodeObject *object = nullptr;
   int64_t cacheRows = 0;
+  bool profiles = false;
   CodeImage code;
   Memory workspace;
   Memory scratch; ///< one part per worker

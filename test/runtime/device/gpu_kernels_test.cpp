@@ -8,63 +8,47 @@
 #include "runtime/device/gpu/kernels.h"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 namespace quant::runtime::test {
 namespace {
 
-nlohmann::json recipe(const std::string &function) {
-  return {{"kernel", function},
-          {"block", {32, 1, 1}},
-          {"cluster", {1, 1, 1}},
-          {"grid", "tokens"},
-          {"dynamic_shared_bytes", 0},
-          {"limits", nlohmann::json::object()},
-          {"rows", "tokens"},
-          {"operands", nlohmann::json::array()},
-          {"parameters", nlohmann::json::array()}};
+abi::LaunchRecipe recipe(const std::string &function) {
+  abi::LaunchRecipe recipe;
+  recipe.kernel = function;
+  recipe.grid = abi::Dim::Tokens;
+  recipe.rows = abi::Dim::Tokens;
+  return recipe;
 }
 
-Target target(const std::vector<KernelVariant> &variants) {
-  Target target;
-  target.kernels.push_back({.name = "norm", .operands = {}, .variants = variants, .unsupported = ""});
-  return target;
+Kernel kernel(const std::vector<KernelVariant> &variants) {
+  return {.name = "norm", .operands = {}, .variants = variants, .unsupported = ""};
 }
 
-std::string chosen(const GpuKernel &kernel, int64_t tokens) {
+std::string chosen(const Kernel &kernel, int64_t tokens) {
   abi::Sizes sizes = {{abi::Dim::Tokens, tokens}};
-  Result<const LaunchVariant *> variant = kernel.choose(sizes);
-  return variant ? (*variant)->recipe.kernel + " M=" + std::to_string(*sizes[abi::Dim::M]) : variant.error().message;
+  Result<const abi::LaunchRecipe *> recipe = chooseRecipe(kernel, sizes);
+  return recipe ? (*recipe)->kernel + " M=" + std::to_string(*sizes[abi::Dim::M]) : recipe.error().message;
 }
 
 TEST(GpuKernels, TakesTheFirstVariantThatFits) {
-  Result<std::vector<GpuKernel>> kernels =
-      readKernels(target({{1, 8, recipe("small").dump()}, {1, 64, recipe("large").dump()}, {70, 99, recipe("rest").dump()}}));
-  ASSERT_TRUE(kernels) << kernels.error().message;
-  EXPECT_EQ(chosen(kernels->front(), 8), "small M=8");
-  EXPECT_EQ(chosen(kernels->front(), 9), "large M=9");
-  EXPECT_EQ(chosen(kernels->front(), 70), "rest M=70");
-  EXPECT_EQ(chosen(kernels->front(), 65), "the module has no variant of it for so many rows");
+  Kernel norm = kernel({{1, 8, recipe("small")}, {1, 64, recipe("large")}, {70, 99, recipe("rest")}});
+  EXPECT_EQ(chosen(norm, 8), "small M=8");
+  EXPECT_EQ(chosen(norm, 9), "large M=9");
+  EXPECT_EQ(chosen(norm, 70), "rest M=70");
+  EXPECT_EQ(chosen(norm, 65), "the module has no variant of it for so many rows");
 }
 
 TEST(GpuKernels, KnowsWhatFollowsThePosition) {
-  nlohmann::json follows = recipe("rope");
-  follows["parameters"].push_back({{"kind", "i32"}, {"value", {"+", 1, "position"}}});
-  Result<std::vector<GpuKernel>> kernels = readKernels(target({{1, 8, recipe("rope").dump()}, {9, 64, follows.dump()}}));
-  ASSERT_TRUE(kernels) << kernels.error().message;
-  EXPECT_TRUE(kernels->front().followsPosition);
-  EXPECT_FALSE(readKernels(target({{1, 8, recipe("rope").dump()}}))->front().followsPosition);
-}
-
-TEST(GpuKernels, RefusesRecipes) {
-  Result<std::vector<GpuKernel>> kernels = readKernels(target({{1, 8, R"({"kernel": "norm"})"}}));
-  ASSERT_FALSE(kernels);
-  EXPECT_TRUE(kernels.error().message.starts_with("kernel 'norm': the recipe is malformed: ")) << kernels.error().message;
+  abi::LaunchRecipe follows = recipe("rope");
+  follows.parameters.emplace_back(abi::I32Parameter{abi::SizeExpr(1) + abi::Dim::Position});
+  EXPECT_TRUE(followsPosition(kernel({{1, 8, recipe("rope")}, {9, 64, follows}})));
+  EXPECT_FALSE(followsPosition(kernel({{1, 8, recipe("rope")}})));
 }
 
 TEST(GpuKernels, NamesAllThatHaveNoCode) {
-  Target lacking = target({});
-  lacking.kernels[0].unsupported = "too odd";
+  Target lacking;
+  lacking.name = "sm_90a";
+  lacking.kernels.push_back({.name = "norm", .operands = {}, .variants = {}, .unsupported = "too odd"});
   lacking.kernels.push_back({.name = "gate", .operands = {}, .variants = {}, .unsupported = "not today"});
   Result<void> checked = checkKernels(lacking);
   ASSERT_FALSE(checked);

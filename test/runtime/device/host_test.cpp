@@ -85,7 +85,9 @@ TEST(HostSession, RefusesDims) {
   ToyModel toy;
   auto module = std::make_shared<const Module>(openModule(toy.module()).value());
   auto weights = std::make_shared<const checkpoint::Checkpoint>(checkpoint::Checkpoint::open(toy.weights()).value());
-  auto session = HostSession::create(module, weights, {.threads = 1, .context = 8, .isa = {}}).value();
+  const Target &target = *module->find("host");
+  auto session = HostSession::create(module, target, {.threads = 1, .context = 8, .isa = {}}).value();
+  ASSERT_TRUE(session->load(weights));
   EXPECT_TRUE(session->run({4, 4, 4, 8}));
   EXPECT_EQ(session->run({0, 0, 0, 8}).error().message, "tokens is 0, not 1 to 4");
   EXPECT_EQ(session->run({5, 0, 0, 8}).error().message, "tokens is 5, not 1 to 4");
@@ -93,7 +95,7 @@ TEST(HostSession, RefusesDims) {
   EXPECT_EQ(session->run({2, 0, 3, 8}).error().message, "outputs is 3, not 0 to 2");
   EXPECT_EQ(session->run({2, 0, 0, 32}).error().message, "context is 32, not 8 to 8");
   EXPECT_EQ(session->buffer("hidden"), nullptr);
-  EXPECT_FALSE(HostSession::create(module, weights, {.threads = 1, .context = 33, .isa = {}}));
+  EXPECT_FALSE(HostSession::create(module, target, {.threads = 1, .context = 33, .isa = {}}));
 }
 
 } // namespace

@@ -221,18 +221,22 @@ TEST(Module, ListsOtherTargets) {
   EXPECT_EQ(module->find("gfx90a")->objects[0].isa, "hsaco");
 }
 
+json recipeOf(const json &kernel) {
+  return {{"kernel", kernel},         {"block", {32, 1, 1}},       {"cluster", {1, 1, 1}},      {"grid", "tokens"},
+          {"limits", json::object()}, {"dynamic_shared_bytes", 0}, {"operands", json::array()}, {"parameters", json::array()}};
+}
+
 /// The toy with a second target, whose kernels have launch recipes, and a layout.
 TestModule toyWithGpu() {
   TestModule toy = toyModule();
   json target = toy.manifest["targets"][0];
   for (json &kernel : target["kernels"]) {
     kernel.erase("scratch_bytes");
-    kernel["launch"] = {{"kernel", kernel["name"]}};
+    kernel["launch"] = recipeOf(kernel["name"]);
   }
   json &mix = target["kernels"][1];
   mix.erase("launch");
-  mix["variants"] =
-      json::parse(R"([{"m": [1, 2], "launch": {"kernel": "small"}}, {"m": [3, 4], "launch": {"kernel": "large"}}])");
+  mix["variants"] = {{{"m", {1, 2}}, {"launch", recipeOf("small")}}, {{"m", {3, 4}}, {"launch", recipeOf("large")}}};
   target["name"] = "sm_90a";
   target["program"] = "program.sm_90a.json";
   target["objects"] = json::parse(R"([{"isa": "ptx", "section": "code.sm_90a.ptx"}])");
@@ -247,7 +251,8 @@ TEST(Module, ReadsGpuKernels) {
   ASSERT_TRUE(module) << module.error().message;
   const Target &gpu = *module->find("sm_90a");
   ASSERT_EQ(gpu.kernels[0].variants.size(), 1u);
-  EXPECT_EQ(gpu.kernels[0].variants[0].recipe, R"({"kernel":"embed"})");
+  EXPECT_EQ(gpu.kernels[0].variants[0].recipe.kernel, "embed");
+  EXPECT_EQ(gpu.kernels[0].variants[0].recipe.grid.text(), "tokens");
   EXPECT_EQ(gpu.kernels[0].variants[0].highRows, INT64_MAX);
   ASSERT_EQ(gpu.kernels[1].variants.size(), 2u);
   EXPECT_EQ(gpu.kernels[1].variants[1].lowRows, 3);
@@ -268,6 +273,8 @@ TEST_P(BadGpuKernel, IsRefused) {
 constexpr BadJson kBadGpuKernels[] = {
     {"NoLaunch", "/kernels/0/launch", "null", "target 1: kernel 0: 'launch' is missing"},
     {"LaunchIsText", "/kernels/0/launch", "\"x\"", "kernel 0: 'launch' is not an object"},
+    {"LaunchMalformed", "/kernels/0/launch/grid", "\"rows\"",
+     "target 1: kernel 0: the recipe has a malformed size: unknown dim \"rows\""},
     {"NoVariants", "/kernels/1/variants", "[]", "kernel 1: 'variants' is empty"},
     {"VariantWithoutRange", "/kernels/1/variants/0/m", "[1]", "variant 0: 'm' is not a range [low, high]"},
     {"RangeBackwards", "/kernels/1/variants/0/m", "[2, 1]", "variant 0: 'm' is not a range [low, high]"},

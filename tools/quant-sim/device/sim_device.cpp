@@ -10,7 +10,6 @@
 #include "dialects/machine/Gpu.h"
 #include "runtime/api/devices.h"
 #include "runtime/device/common/thread_pool.h"
-#include "runtime/device/gpu/kernels.h"
 #include "runtime/device/gpu/session.h"
 #include "runtime/support/text.h"
 
@@ -23,21 +22,14 @@ static constexpr std::string_view kPtx = "ptx";
 /// Keeps an access past the end of a buffer from hitting the next one.
 static constexpr uint64_t kGap = 4096;
 
-Result<void> SimDevice::check(const Target &target, const std::string &isa) {
-  if (Result<void> checked = checkKernels(target); !checked)
-    return checked;
-  if (!isa.empty() && isa != kPtx)
-    return fail("the simulator runs isa 'ptx', not " + quote(isa));
-  if (std::ranges::find(target.objects, kPtx, &CodeObject::isa) == target.objects.end())
-    return fail("the module has no PTX, which the simulator runs");
-  return {};
-}
-
 Result<std::unique_ptr<GpuDevice>> SimDevice::create(const Target &target, const SessionOptions &options) {
-  if (Result<void> checked = check(target, options.isa); !checked)
-    return tl::unexpected(checked.error());
+  if (!options.isa.empty() && options.isa != kPtx)
+    return fail("the simulator runs isa 'ptx', not " + quote(options.isa));
+  auto code = std::ranges::find(target.objects, kPtx, &CodeObject::isa);
+  if (code == target.objects.end())
+    return fail("the module has no PTX, which the simulator runs");
   std::unique_ptr<SimDevice> device(new SimDevice);
-  device->code = &*std::ranges::find(target.objects, kPtx, &CodeObject::isa);
+  device->code = &*code;
   Result<std::unique_ptr<sim::Module>> loaded =
       sim::Module::load({reinterpret_cast<const char *>(device->code->image.data()), device->code->image.size()});
   if (!loaded)
@@ -48,10 +40,9 @@ Result<std::unique_ptr<GpuDevice>> SimDevice::create(const Target &target, const
   return device;
 }
 
-Result<std::unique_ptr<Session>> SimDevice::createSession(std::shared_ptr<const Module> module,
-                                                          std::shared_ptr<const checkpoint::Checkpoint> weights,
+Result<std::unique_ptr<Session>> SimDevice::createSession(std::shared_ptr<const Module> module, const Target &target,
                                                           const SessionOptions &options) {
-  return GpuSession::create(std::move(module), std::move(weights), options, create);
+  return GpuSession::create(std::move(module), target, options, create);
 }
 
 int64_t SimDevice::multiprocessors() const { return machine::defaultGpu().sms; }
@@ -154,6 +145,6 @@ Result<std::unique_ptr<PreparedLaunch>> SimDevice::prepare(const LaunchPlan &pla
   return std::make_unique<SimLaunch>(*ptx, std::move(*launch), std::move(overwritten), options);
 }
 
-void registerSimDevice() { registerDevice({"sim", std::string(kSm90aTarget), SimDevice::check, SimDevice::createSession}); }
+void registerSimDevice() { registerDevice({"sim", std::string(kSm90aTarget), SimDevice::createSession}); }
 
 } // namespace quant::runtime

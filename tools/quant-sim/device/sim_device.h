@@ -23,13 +23,10 @@ namespace quant::runtime {
 /// write holds all ones (NaN) before. A launch has run when enqueue() returns, and a finding is its error.
 class SimDevice : public GpuDevice {
 public:
-  /// Errors: kernels that the target has no code for, all of them by name; no PTX; an `isa` other than "ptx".
-  static Result<void> check(const Target &target, const std::string &isa);
-  /// Errors: as check(); PTX that the simulator does not know.
+  /// Errors: no PTX; a SessionOptions::isa other than "ptx"; PTX that the simulator does not know.
   static Result<std::unique_ptr<GpuDevice>> create(const Target &target, const SessionOptions &options);
   /// A GpuSession on such a device.
-  static Result<std::unique_ptr<Session>> createSession(std::shared_ptr<const Module> module,
-                                                        std::shared_ptr<const checkpoint::Checkpoint> weights,
+  static Result<std::unique_ptr<Session>> createSession(std::shared_ptr<const Module> module, const Target &target,
                                                         const SessionOptions &options);
 
   const std::string &isa() const override { return code->isa; }
