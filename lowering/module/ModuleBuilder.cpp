@@ -56,13 +56,9 @@ void ModuleBuilder::addCode(GeneratedCode code) {
 }
 
 void ModuleBuilder::endTarget() {
-  Json kernels = currentKernels;
-  for (Json &kernel : kernels)
-    for (const char *key : {"unit", "why"})
-      kernel.erase(key);
   std::string section = "program." + target->name().str() + ".json";
   sections.push_back({section, currentProgram.dump()});
-  targets.push_back({{"name", target->name()}, {"program", section}, {"kernels", kernels}, {"objects", objects}});
+  targets.push_back({{"name", target->name()}, {"program", section}, {"kernels", currentKernels}, {"objects", objects}});
 }
 
 const std::string *ModuleBuilder::code(StringRef isa) const {

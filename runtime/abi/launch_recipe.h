@@ -93,6 +93,8 @@ using Parameter = std::variant<TensorMapParameter, PointerParameter, I32Paramete
 /// How to launch one kernel.
 struct LaunchRecipe {
   std::string kernel;
+  /// The target that the code is for: "sm_90a".
+  std::string arch;
   std::array<int64_t, 3> block = {1, 1, 1};
   std::array<int64_t, 3> cluster = {1, 1, 1};
   /// Blocks along x. 0: launch nothing (tensor maps of empty tensors do not exist).

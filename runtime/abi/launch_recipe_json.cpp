@@ -78,7 +78,7 @@ struct ParameterToJson {
 OrderedJson LaunchRecipe::toJson() const {
   OrderedJson json = {{"format", kFormat},
                       {"kernel", kernel},
-                      {"arch", "sm_90a"},
+                      {"arch", arch},
                       {"config", config},
                       {"block", block},
                       {"cluster", cluster},
@@ -211,6 +211,7 @@ struct RecipeReader {
     recipe.kernel = json.at("kernel");
     if (auto format = integers<int64_t>(json.value("format", Json(kFormat))); format != kFormat)
       refuse(fmt::format("the recipe has format {}; this program reads {}", format, kFormat));
+    recipe.arch = json.value("arch", "");
     recipe.block = integers<std::array<int64_t, 3>>(json.at("block"));
     recipe.cluster = integers<std::array<int64_t, 3>>(json.at("cluster"));
     recipe.grid = size(json.at("grid"));

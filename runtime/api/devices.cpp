@@ -8,6 +8,7 @@
 #include "runtime/api/devices.h"
 
 #include "runtime/device/cuda/device.h"
+#include "runtime/device/cuda/gpu.h"
 #include "runtime/device/host/session.h"
 
 #include <algorithm>
@@ -17,8 +18,8 @@ namespace quant::runtime {
 
 /// A deque, so that pointers to devices stay good.
 static std::deque<Device> &devices() {
-  static std::deque<Device> all = {{"host", std::string(kHostTarget), HostSession::create},
-                                   {"cuda", std::string(kSm90aTarget), CudaDevice::createSession}};
+  static std::deque<Device> all = {{"host", "host", HostSession::create},
+                                   {"cuda", std::string(cuda::kTarget), CudaDevice::createSession}};
   return all;
 }
 
@@ -27,6 +28,13 @@ void registerDevice(Device device) { devices().push_back(std::move(device)); }
 const Device *findDevice(std::string_view name) {
   auto found = std::ranges::find(devices(), name, &Device::name);
   return found == devices().end() ? nullptr : &*found;
+}
+
+const Target *findTarget(const Module &module) {
+  for (const Device &device : devices())
+    if (const Target *target = module.find(device.target); target && !target->isForeign)
+      return target;
+  return nullptr;
 }
 
 std::string deviceNames() {

@@ -19,7 +19,7 @@ namespace quant::runtime {
 
 struct Device {
   std::string name;   ///< what quant_session_options::device says: "sim"
-  std::string target; ///< the module's target that it runs: "sm_90a"
+  std::string target; ///< what a module calls the target that it runs: "sm_90a"
   SessionFactory create = nullptr;
 };
 
@@ -28,6 +28,9 @@ void registerDevice(Device device);
 
 /// The device of that name, or null.
 const Device *findDevice(std::string_view name);
+
+/// The target of a module that some device runs, that of the first registered one; null: there is none.
+const Target *findTarget(const Module &module);
 
 /// "host, cuda, sim"
 std::string deviceNames();

@@ -23,7 +23,7 @@ using namespace quant::runtime;
 
 struct quant_module {
   std::shared_ptr<const Module> module;
-  const Target *target; ///< the one that the module is described by: of CPUs, else of GPUs; null where there is neither
+  const Target *target; ///< the one that the module is described by: of CPUs, else of GPUs; null where no device runs any
   std::string targets, program;
 };
 
@@ -77,9 +77,7 @@ quant_status quant_module_open(const char *path, quant_module **module) {
       return failed(QUANT_INVALID_MODULE, opened.error().message);
     auto result = std::make_unique<quant_module>();
     result->module = std::make_shared<const Module>(std::move(*opened));
-    result->target = result->module->find(kHostTarget);
-    if (!result->target)
-      result->target = result->module->find(kSm90aTarget);
+    result->target = findTarget(*result->module);
     result->targets = listTargets(*result->module);
     if (result->target) {
       std::ostringstream os;
@@ -115,11 +113,14 @@ static Result<void> checkOptions(const quant_session_options &options, const Lim
   return check("max_chunk", options.max_chunk, limits.tokens);
 }
 
-/// What a module lacks, and what to do.
-static std::string missingTarget(const std::string &target) {
-  if (target == kHostTarget)
-    return ": the module has no code for CPUs (target 'host')";
-  return fmt::format(": the module has no code of target '{}'; compile it with --target={}", target, target);
+/// What a device runs of a module. Errors say what to do.
+static Result<const Target *> targetOf(const Module &module, const Device &device) {
+  const Target *target = module.find(device.target);
+  if (!target)
+    return fail(fmt::format("the module has no code of target '{0}'; compile it with --target={0}", device.target));
+  if (target->isForeign)
+    return fail(fmt::format("the module's target '{}' is made for another version of the runtime", device.target));
+  return target;
 }
 
 quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
@@ -132,9 +133,10 @@ quant_status quant_session_create(const quant_module *module, const char *weight
     const Device *device = findDevice(chosen.device ? chosen.device : "host");
     if (!device)
       return failed(QUANT_INVALID_ARGUMENT, "there is no device '" + std::string(chosen.device) + "': " + deviceNames());
-    const Target *target = module->module->find(device->target);
-    if (!target)
-      return failed(QUANT_INVALID_MODULE, path + missingTarget(device->target));
+    Result<const Target *> found = targetOf(*module->module, *device);
+    if (!found)
+      return failed(QUANT_INVALID_MODULE, found.error().in(path).message);
+    const Target *target = *found;
     if (Result<void> checked = checkOptions(chosen, target->program.limits); !checked)
       return failed(QUANT_INVALID_ARGUMENT, checked.error().message);
     SessionOptions asked = {.threads = chosen.threads,

@@ -85,7 +85,7 @@ static KernelVariant parseVariant(const json &json, const std::string &where, st
   return variant;
 }
 
-/// A GPU kernel's `launch`, its `variants`, or why it is `unsupported`.
+/// A kernel's `launch`, its `variants`, or why it is `unsupported`.
 static void parseLaunches(ObjectReader &reader, Kernel &kernel, std::optional<Error> &error) {
   if (reader.has("unsupported")) {
     kernel.unsupported = reader.text("unsupported");
@@ -102,11 +102,28 @@ static void parseLaunches(ObjectReader &reader, Kernel &kernel, std::optional<Er
     reader.report("'variants' is empty");
 }
 
-static Kernel parseKernel(const json &json, const std::string &where, bool isHost, std::optional<Error> &error) {
+/// In the order of KernelKind.
+static constexpr std::array<std::string_view, 2> kKernelKinds = {"entry", "recipe"};
+
+static KernelKind parseKernelKind(ObjectReader &reader) {
+  std::string name = reader.text("kind");
+  const auto *it = std::ranges::find(kKernelKinds, name);
+  if (it != kKernelKinds.end())
+    return static_cast<KernelKind>(it - kKernelKinds.begin());
+  reader.report("'kind' is " + quote(name) + ", not entry or recipe");
+  return KernelKind::Entry;
+}
+
+static Kernel parseKernel(const json &json, const std::string &where, std::optional<Error> &error) {
   ObjectReader reader(json, where, error);
   Kernel kernel;
   kernel.name = reader.text("name");
-  if (isHost)
+  kernel.kind = parseKernelKind(reader);
+  if (reader.has("unit"))
+    kernel.unit = reader.text("unit");
+  if (reader.has("why"))
+    kernel.why = reader.text("why");
+  if (kernel.kind == KernelKind::Entry)
     kernel.scratchBytes = reader.integer("scratch_bytes", 0, kMaxScratchBytes);
   else
     parseLaunches(reader, kernel, error);
@@ -119,17 +136,19 @@ static Kernel parseKernel(const json &json, const std::string &where, bool isHos
   return kernel;
 }
 
-/// `entries`: where each kernel starts; every kernel needs one, inside the text.
+static bool isCalled(const Kernel &kernel) { return kernel.kind == KernelKind::Entry; }
+
+/// `entries`: where each kernel that is called starts, inside the text.
 static void parseEntries(ObjectReader &reader, const std::vector<Kernel> &kernels, CodeObject &object,
                          std::optional<Error> &error) {
   ObjectReader entries(reader.any("entries"), reader.where() + ": entries", error);
   int64_t textEnd = object.textOffset + object.textBytes;
   for (const Kernel &kernel : kernels)
-    object.entries.push_back(entries.integer(kernel.name.c_str(), object.textOffset, textEnd - 1));
+    object.entries.push_back(isCalled(kernel) ? entries.integer(kernel.name.c_str(), object.textOffset, textEnd - 1) : -1);
   entries.finish();
 }
 
-static CodeObject parseObject(const json &json, const std::string &where, bool isHost, const std::vector<Kernel> &kernels,
+static CodeObject parseObject(const json &json, const std::string &where, const std::vector<Kernel> &kernels,
                               const Sections &sections, std::optional<Error> &error) {
   ObjectReader reader(json, where, error);
   CodeObject object;
@@ -139,7 +158,7 @@ static CodeObject parseObject(const json &json, const std::string &where, bool i
     object.image = section->second;
   else
     reader.report("there is no section " + quote(object.section));
-  if (!isHost) {
+  if (std::ranges::none_of(kernels, isCalled)) {
     reader.finish();
     return object;
   }
@@ -162,10 +181,23 @@ static void checkUnique(const std::vector<std::string> &names, const std::string
       return reader.report(fmt::format("{} {} is empty or stands twice", what, quote(name)));
 }
 
-/// What can be listed of a target that this runtime does not run.
-static Target parseOtherTarget(ObjectReader &reader, std::string name, std::optional<Error> &error) {
+/// Whether a target is for another runtime: it has no kernels as this one knows them, or some of a kind that it does not know.
+static bool isForeign(const json &target) {
+  auto kernels = target.find("kernels");
+  if (kernels == target.end())
+    return true;
+  return kernels->is_array() && std::ranges::any_of(*kernels, [](const json &kernel) {
+           auto kind = kernel.find("kind");
+           return kind != kernel.end() && kind->is_string() &&
+                  std::ranges::find(kKernelKinds, kind->get_ref<const std::string &>()) == kKernelKinds.end();
+         });
+}
+
+/// What can be listed of such a target.
+static Target parseForeignTarget(ObjectReader &reader, std::string name, std::optional<Error> &error) {
   Target target;
   target.name = std::move(name);
+  target.isForeign = true;
   const json &objects = reader.array("objects");
   for (size_t i = 0; i < objects.size() && !error; ++i) {
     CodeObject object;
@@ -179,25 +211,23 @@ static Target parseTarget(const json &json, const std::string &where, const Sect
   ObjectReader reader(json, where, error);
   Target target;
   target.name = reader.text("name");
-  bool isHost = target.name == kHostTarget;
-  if (!isHost && target.name != kSm90aTarget)
-    return parseOtherTarget(reader, target.name, error);
+  if (json.is_object() && isForeign(json))
+    return parseForeignTarget(reader, target.name, error);
   std::vector<std::string> names;
   const auto &kernels = reader.array("kernels");
   for (size_t i = 0; i < kernels.size() && !error; ++i) {
-    target.kernels.push_back(parseKernel(kernels[i], fmt::format("{}: kernel {}", where, i), isHost, error));
+    target.kernels.push_back(parseKernel(kernels[i], fmt::format("{}: kernel {}", where, i), error));
     names.push_back(target.kernels.back().name);
   }
   checkUnique(names, "kernel", reader);
   names.clear();
   const auto &objects = reader.array("objects");
   for (size_t i = 0; i < objects.size() && !error; ++i) {
-    target.objects.push_back(
-        parseObject(objects[i], fmt::format("{}: object {}", where, i), isHost, target.kernels, sections, error));
+    target.objects.push_back(parseObject(objects[i], fmt::format("{}: object {}", where, i), target.kernels, sections, error));
     names.push_back(target.objects.back().isa);
   }
   checkUnique(names, "isa", reader);
-  if (isHost && objects.empty())
+  if (objects.empty() && std::ranges::any_of(target.kernels, isCalled))
     reader.report("'objects' is empty");
   std::string program = reader.text("program");
   reader.finish();
@@ -216,7 +246,10 @@ Result<Module> parseManifest(const Sections &sections) {
   std::optional<Error> error;
   Module module;
   ObjectReader reader(manifest, "manifest.json", error);
-  reader.integer("format", abi::kFormatVersion, abi::kFormatVersion);
+  if (int64_t format = reader.integer("format", 0, INT32_MAX); format != abi::kFormatVersion)
+    reader.report(
+        fmt::format("the module has format {}, this runtime reads {}; compile it with the quant-compile of this version", format,
+                    abi::kFormatVersion));
   module.producer = reader.text("producer");
   module.modelConfig = reader.any("model").dump(-1, ' ', false, json::error_handler_t::replace);
   const json &targets = reader.array("targets");

@@ -15,16 +15,12 @@
 
 namespace quant::runtime {
 
-/// The name of the target that runs on CPUs.
-inline constexpr std::string_view kHostTarget = "host";
-inline constexpr std::string_view kSm90aTarget = "sm_90a";
-
 /// A compiled model, checked: whoever holds one may index and add up without looking again.
 struct Module {
   std::string path;                    ///< as errors name it
   std::string producer;                ///< e.g. "quant-compile 0.1.0"
   std::string modelConfig;             ///< JSON: the configuration that the model was built from
-  std::vector<Target> targets;         ///< of targets other than `host` and `sm_90a` only `name` and the objects' `isa` are read
+  std::vector<Target> targets;
   std::shared_ptr<const void> storage; ///< keeps the bytes alive that code images point into; empty after parseModule()
 
   /// The target called `name`, or null.

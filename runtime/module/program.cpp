@@ -7,6 +7,8 @@
 
 #include "runtime/module/program.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 #include <ostream>
@@ -107,6 +109,28 @@ static void printDispatch(std::ostream &os, const Target &target, const Dispatch
     os << " // " << dispatch.label;
 }
 
+static void printKernel(std::ostream &os, const Kernel &kernel) {
+  if (kernel.unit.empty())
+    return;
+  os << "  kernel " << kernel.name << " on " << kernel.unit;
+  if (!kernel.why.empty())
+    os << " // " << kernel.why;
+  os << '\n';
+}
+
+Result<void> checkKernels(const Target &target, KernelKind kind) {
+  std::string missing;
+  for (const Kernel &kernel : target.kernels) {
+    const char *reason = !kernel.unsupported.empty()        ? kernel.unsupported.c_str()
+                         : kernel.kind == kind              ? nullptr
+                         : kernel.kind == KernelKind::Entry ? "it is called, not launched"
+                                                            : "it is launched, not called";
+    if (reason)
+      missing += fmt::format("{}{} ({})", missing.empty() ? "" : "; ", kernel.name, reason);
+  }
+  return missing.empty() ? Result<void>() : fail(fmt::format("there is no {} code for {}", target.name, missing));
+}
+
 void printProgram(std::ostream &os, const Target &target) {
   const Program &program = target.program;
   os << "program @" << target.name << " { // at most " << program.limits.tokens << " tokens a call, " << program.limits.context
@@ -116,6 +140,8 @@ void printProgram(std::ostream &os, const Target &target) {
     printValue(os, program.values[i]);
     os << '\n';
   }
+  for (const Kernel &kernel : target.kernels)
+    printKernel(os, kernel);
   // Operands: %read, =%written, +=%read and written.
   for (const Dispatch &dispatch : program.dispatches) {
     os << "  ";

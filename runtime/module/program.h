@@ -127,12 +127,18 @@ struct KernelVariant {
   abi::LaunchRecipe recipe;
 };
 
+/// How a kernel is run: called at its entry in the target's code, or launched by a recipe.
+enum class KernelKind : uint8_t { Entry, Recipe };
+
 struct Kernel {
   std::string name;
-  int64_t scratchBytes = 0; ///< per worker, of a host kernel
+  KernelKind kind = KernelKind::Entry;
+  int64_t scratchBytes = 0; ///< of an Entry, per worker
   std::vector<KernelOperand> operands;
-  std::vector<KernelVariant> variants; ///< of a GPU kernel; the first whose range fits runs
-  std::string unsupported;             ///< why there is no code, where there is none
+  std::vector<KernelVariant> variants; ///< of a Recipe; the first whose range fits runs
+  std::string unsupported;             ///< of a Recipe: why there is no code, where there is none
+  std::string unit;                    ///< what computes it, e.g. "avx512", "tensor", "simt"; for people, may be empty
+  std::string why;                     ///< why it is not a faster unit; for people, may be empty
 };
 
 /// Machine code of every kernel for one instruction set.
@@ -142,19 +148,23 @@ struct CodeObject {
   std::vector<std::string> features; ///< CPU features it needs: the manifest's `requires`
   int64_t textOffset = 0;            ///< where code starts in `image`, a multiple of 4096
   int64_t textBytes = 0;
-  std::vector<int64_t> entries;     ///< of each kernel, in bytes from the image's start; all of these of host code only
+  std::vector<int64_t> entries;     ///< of each kernel, in bytes from the image's start; all of these of KernelKind::Entry only
   std::span<const std::byte> image; ///< points into the module's bytes
 };
 
 /// What one kind of device needs to run the model.
 struct Target {
   std::string name;
+  bool isForeign = false; ///< for another runtime: nothing is known but its name and the objects' isa
   std::vector<Kernel> kernels;
   std::vector<CodeObject> objects; ///< best first
   Program program;
 };
 
-/// Prints limits, values and dispatches, one a line, for people and tests.
+/// Errors: kernels of another kind than `kind`, or that there is no code for, all of them by name.
+Result<void> checkKernels(const Target &target, KernelKind kind);
+
+/// Prints limits, values, kernels whose unit is known, and dispatches, one a line, for people and tests.
 void printProgram(std::ostream &os, const Target &target);
 
 } // namespace quant::runtime

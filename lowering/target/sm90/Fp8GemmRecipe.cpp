@@ -101,6 +101,7 @@ LaunchRecipe fp8GemmRecipe(const Fp8GemmPlan &plan, const std::string &symbolNam
   LaunchRecipe &recipe = to.recipe;
   addOperands(to, plan);
   recipe.kernel = symbolName;
+  recipe.arch = machine::kSm90a.name;
   recipe.programmatic = true;
   recipe.block = {plan.threads(), 1, 1};
   recipe.cluster = {plan.cluster(), 1, 1};

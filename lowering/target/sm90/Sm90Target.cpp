@@ -48,10 +48,10 @@ public:
 
   nlohmann::ordered_json describeKernel(func::FuncOp lowered) const override {
     if (auto reason = lowered->getAttrOfType<StringAttr>(program::kUnsupportedAttr))
-      return {{"unsupported", reason.str()}};
+      return {{"kind", "recipe"}, {"unsupported", reason.str()}};
     // One recipe, or a list of them with the M that each is for.
     auto launch = program::getLaunchJson(lowered->getAttr(program::kLaunchAttr));
-    return {{launch.is_array() ? "variants" : "launch", launch}};
+    return {{"kind", "recipe"}, {launch.is_array() ? "variants" : "launch", launch}};
   }
 
   /// One PTX text, and one cubin where there is a ptxas.

@@ -41,7 +41,7 @@ public:
 
   nlohmann::ordered_json describeKernel(func::FuncOp lowered) const override {
     auto scratch = lowered->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr);
-    return {{"scratch_bytes", scratch ? scratch.getInt() : 0}};
+    return {{"kind", "entry"}, {"scratch_bytes", scratch ? scratch.getInt() : 0}};
   }
 
   Result<GeneratedCode> generateCode(ModuleOp lowered, const TargetOptions &options) const override {

@@ -23,9 +23,9 @@ Result<Gpu> Gpu::find() {
                 .and_then([&] { return cuda.deviceGetAttribute(&minor, kCapabilityMinor, gpu.device); })
                 .and_then([&] { return cuda.deviceGetAttribute(&gpu.multiprocessors, kMultiprocessorCount, gpu.device); }));
   if (major != 9 || minor != 0)
-    return fail(fmt::format("the GPU is {} of compute capability {}.{}, sm_90a code runs on 9.0 (H100, H200); "
+    return fail(fmt::format("the GPU is {} of compute capability {}.{}, {} code runs on 9.0 (H100, H200); "
                             "CUDA_VISIBLE_DEVICES chooses another GPU",
-                            name, major, minor));
+                            name, major, minor, kTarget));
   return gpu;
 }
 

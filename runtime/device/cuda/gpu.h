@@ -14,6 +14,9 @@
 
 namespace quant::runtime::cuda {
 
+/// The target whose code these GPUs run; they have compute capability 9.0.
+inline constexpr std::string_view kTarget = "sm_90a";
+
 /// The process's first GPU, which CUDA_VISIBLE_DEVICES chooses.
 struct Gpu {
   const Driver *driver;

@@ -15,16 +15,6 @@
 
 namespace quant::runtime {
 
-Result<void> checkKernels(const Target &target) {
-  std::string missing;
-  for (const Kernel &kernel : target.kernels)
-    if (!kernel.unsupported.empty())
-      missing += fmt::format("{}{} ({})", missing.empty() ? "" : "; ", kernel.name, kernel.unsupported);
-  if (!missing.empty())
-    return fail(fmt::format("there is no {} code for {}", target.name, missing));
-  return {};
-}
-
 Result<const abi::LaunchRecipe *> chooseRecipe(const Kernel &kernel, abi::Sizes &sizes) {
   for (const KernelVariant &variant : kernel.variants) {
     if (std::optional<abi::Dim> rows = variant.recipe.rows) {

@@ -12,9 +12,6 @@
 
 namespace quant::runtime {
 
-/// Errors: kernels that the target has no code for, all of them by name.
-Result<void> checkKernels(const Target &target);
-
 /// The recipe of the first variant whose rows fit; adds M to `sizes`. Errors: none does.
 Result<const abi::LaunchRecipe *> chooseRecipe(const Kernel &kernel, abi::Sizes &sizes);
 

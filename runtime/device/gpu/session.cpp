@@ -1,4 +1,4 @@
-//===- session.cpp - an sm_90a program, running on a GPU -----------------===//
+//===- session.cpp - a program, running on a GPU ------- -----------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -30,7 +30,7 @@ Result<std::unique_ptr<Session>> GpuSession::create(std::shared_ptr<const Module
   QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
   session->threadCount = options.threads == 0 ? availableCpus() : options.threads;
   session->profiles = options.profile;
-  QUANT_TRY(checkKernels(target));
+  QUANT_TRY(checkKernels(target, KernelKind::Recipe));
   session->memory = std::make_unique<GpuMemory>(session->program(), session->cacheRows);
   QUANT_TRY(session->useOperands());
   QUANT_TRY_ASSIGN(session->device, makeDevice(target, options));

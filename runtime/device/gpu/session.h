@@ -1,4 +1,4 @@
-//===- session.h - an sm_90a program, running on a GPU ----------*- C++ -*-===//
+//===- session.h - a program, running on a GPU ------------------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -17,8 +17,8 @@
 
 namespace quant::runtime {
 
-/// A module's `sm_90a` program with its weights, on any GpuDevice. A device launches kernels and holds memory; which variant of a
-/// kernel runs, what its operands are and in which order is the same for all, and here.
+/// A program whose kernels have launch recipes, with its weights, on any GpuDevice. A device launches kernels and holds memory;
+/// which variant of a kernel runs, what its operands are and in which order is the same for all, and here.
 class GpuSession : public Session {
 public:
   using MakeDevice = std::function<Result<std::unique_ptr<GpuDevice>>(const Target &target, const SessionOptions &options)>;

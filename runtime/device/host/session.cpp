@@ -28,6 +28,7 @@ Result<std::unique_ptr<Session>> HostSession::create(std::shared_ptr<const Modul
   session->module = std::move(module);
   session->target = &target;
   session->profiles = options.profile;
+  QUANT_TRY(checkKernels(target, KernelKind::Entry));
   QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
   // CPU features before threads: see CpuFeatures::host().
   QUANT_TRY(session->selectCode(options.isa));

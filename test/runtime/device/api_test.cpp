@@ -186,7 +186,7 @@ TEST(Api, RefusesModules) {
   expectSessionError(ToyModel([](TestModule &toy) { toy.manifest["targets"][0]["objects"].erase(1); }), {}, QUANT_INVALID_MODULE,
                      "the module has no code that this CPU and system can run: 'future' needs");
   expectSessionError(ToyModel([](TestModule &toy) { toy.manifest["targets"][0]["name"] = "gfx90a"; }), {}, QUANT_INVALID_MODULE,
-                     "the module has no code for CPUs (target 'host')");
+                     "the module has no code of target 'host'");
   expectSessionError(ToyModel([](TestModule &toy) { toy.program["values"][0]["name"] = "ids"; }), {}, QUANT_INVALID_MODULE,
                      "the program has no input 'tokens' of type tokensxi32");
   expectSessionError(ToyModel([](TestModule &toy) { toy.program["limits"]["vocab"] = 17; }), {}, QUANT_INVALID_MODULE,

@@ -59,7 +59,7 @@ protected:
       : toy([](TestModule &parts) { parts.program["values"].push_back(again(parts.program["values"][kEmbedding])); }) {
     module = std::make_unique<Module>(*openModule(toy.module()));
     weights = std::make_unique<checkpoint::Checkpoint>(*checkpoint::Checkpoint::open(toy.weights()));
-    memory = std::make_unique<GpuMemory>(module->find(kHostTarget)->program, kToyMaxContext);
+    memory = std::make_unique<GpuMemory>(module->find("host")->program, kToyMaxContext);
     EXPECT_TRUE(memory->findWeights(*weights));
   }
   static nlohmann::json again(nlohmann::json value) {

@@ -44,7 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   quant::Result<Module> module = parseModule(test::bytesOf(file), "fuzz");
   if (module)
     for (const Target &target : module->targets)
-      if (target.name == kHostTarget)
+      if (target.name == "host")
         use(target);
   return !module && module.error().message.empty() ? std::abort(), 0 : 0;
 }

@@ -64,7 +64,8 @@ TEST_P(BadProgram, IsRefused) {
 }
 
 const BadJson kBadManifests[] = {
-    {"format", "/format", "2", "manifest.json: 'format' is 2, not an integer from 1 to 1"},
+    {"format", "/format", "1",
+     "manifest.json: the module has format 1, this runtime reads 2; compile it with the quant-compile of this version"},
     {"format_text", "/format", "\"1\"", "'format' is string"},
     {"producer", "/producer", "null", "manifest.json: 'producer' is missing"},
     {"targets_object", "/targets", "{}", "'targets' is not an array"},
@@ -72,6 +73,10 @@ const BadJson kBadManifests[] = {
     {"unknown_key", "/targets/0/colour", "1", "target 0: unknown key 'colour'"},
     {"program_absent", "/targets/0/program", "\"x\"", "there is no section 'x'"},
     {"target_twice", "/targets/1", "{\"name\":\"\",\"objects\":[]}", "target '' is empty or stands twice"},
+    {"kind_absent", "/targets/0/kernels/0/kind", "null", "kernel 0: 'kind' is missing"},
+    {"kind_number", "/targets/0/kernels/0/kind", "1", "kernel 0: 'kind' is not a string"},
+    {"unit", "/targets/0/kernels/0/unit", "[]", "kernel 0: 'unit' is not a string"},
+    {"why", "/targets/0/kernels/0/why", "1", "kernel 0: 'why' is not a string"},
     {"dtype", "/targets/0/kernels/0/operands/0/dtype", "\"f31\"", "kernel 0: operand 0: unknown dtype 'f31'"},
     {"access", "/targets/0/kernels/0/operands/0/access", "\"eat\"", "'access' is 'eat'"},
     {"operand_shape", "/targets/0/kernels/0/operands/0/shape", "[0]", "operand 0: 'shape' has extent 0"},
@@ -191,7 +196,11 @@ TEST(Module, IsRead) {
 }
 
 TEST(Module, IsPrinted) {
-  std::string file = toyModule().build();
+  TestModule toy = toyModule();
+  toy.manifest["targets"][0]["kernels"][1]["unit"] = "avx2";
+  toy.manifest["targets"][0]["kernels"][1]["why"] = "avx512 has no gather of three";
+  toy.manifest["targets"][0]["kernels"][3]["unit"] = "avx512";
+  std::string file = toy.build();
   Result<Module> module = parseModule(bytesOf(file), "toy.qmod");
   ASSERT_TRUE(module);
   std::ostringstream os;
@@ -203,6 +212,8 @@ TEST(Module, IsPrinted) {
   %3 = weight_group "experts.{}.weight_scale_inv" : 3 of 8xf32 scales
   %4 = cache "kv.0" : contextx8xf32
   %5 = workspace "hidden" : tokensx8xf32 at 0
+  kernel mix on avx2 // avx512 has no gather of three
+  kernel logits on avx512
   embed[tokens](%0, %2, =%5) // embedding
   mix[ceildiv((tokens * 8), 8)](%3, +=%5) // experts
   store[tokens](%5, =%4)
@@ -219,6 +230,21 @@ TEST(Module, ListsOtherTargets) {
   ASSERT_TRUE(module) << module.error().message;
   ASSERT_NE(module->find("gfx90a"), nullptr);
   EXPECT_EQ(module->find("gfx90a")->objects[0].isa, "hsaco");
+  EXPECT_TRUE(module->find("gfx90a")->isForeign);
+  EXPECT_FALSE(module->find("host")->isForeign);
+}
+
+/// What it is called does not matter: a kind of kernel that is not known here makes a target another runtime's.
+TEST(Module, ReadsTargetsByTheKindOfTheirKernels) {
+  TestModule toy = toyModule();
+  toy.manifest["targets"][0]["name"] = "rv64";
+  EXPECT_EQ(parse(toy)->find("rv64")->kernels.size(), 4u);
+  toy.manifest["targets"][0]["kernels"][3]["kind"] = "graph";
+  Result<Module> module = parse(toy);
+  ASSERT_TRUE(module) << module.error().message;
+  EXPECT_TRUE(module->find("rv64")->isForeign);
+  EXPECT_EQ(module->find("rv64")->objects[0].isa, "future");
+  EXPECT_TRUE(module->find("rv64")->kernels.empty());
 }
 
 json recipeOf(const json &kernel) {
@@ -232,6 +258,7 @@ TestModule toyWithGpu() {
   json target = toy.manifest["targets"][0];
   for (json &kernel : target["kernels"]) {
     kernel.erase("scratch_bytes");
+    kernel["kind"] = "recipe";
     kernel["launch"] = recipeOf(kernel["name"]);
   }
   json &mix = target["kernels"][1];
@@ -279,12 +306,31 @@ constexpr BadJson kBadGpuKernels[] = {
     {"VariantWithoutRange", "/kernels/1/variants/0/m", "[1]", "variant 0: 'm' is not a range [low, high]"},
     {"RangeBackwards", "/kernels/1/variants/0/m", "[2, 1]", "variant 0: 'm' is not a range [low, high]"},
     {"RangeNegative", "/kernels/1/variants/0/m", "[-1, 1]", "variant 0: 'm' is not a range [low, high]"},
+    {"Kind", "/kernels/0/kind", "\"entry\"", "kernel 0: 'scratch_bytes' is missing"},
     {"Scratch", "/kernels/0/scratch_bytes", "0", "kernel 0: unknown key 'scratch_bytes'"},
     {"LayoutUnknown", "/kernels/0/operands/2/layout", "\"columns\"", "operand 2: unknown layout 'columns'"},
     {"LayoutDiffers", "/kernels/0/operands/2/layout", "\"k_major\"", "is not k_major as the kernel expects"},
     {"NoSection", "/objects/0/section", "\"code.sm_90a.cubin\"", "there is no section 'code.sm_90a.cubin'"},
 };
 INSTANTIATE_TEST_SUITE_P(Module, BadGpuKernel, testing::ValuesIn(kBadGpuKernels), nameOf);
+
+TEST(Module, NamesAllThatHaveNoCode) {
+  Target target;
+  target.name = "sm_90a";
+  target.kernels.resize(2);
+  target.kernels[0].name = "norm";
+  target.kernels[0].kind = KernelKind::Recipe;
+  target.kernels[0].unsupported = "too odd";
+  target.kernels[1].name = "gate";
+  EXPECT_EQ(checkKernels(target, KernelKind::Recipe).error().message,
+            "there is no sm_90a code for norm (too odd); gate (it is called, not launched)");
+  EXPECT_EQ(checkKernels(target, KernelKind::Entry).error().message, "there is no sm_90a code for norm (too odd)");
+  target.kernels[0].unsupported.clear();
+  EXPECT_EQ(checkKernels(target, KernelKind::Entry).error().message,
+            "there is no sm_90a code for norm (it is launched, not called)");
+  target.kernels.pop_back();
+  EXPECT_TRUE(checkKernels(target, KernelKind::Recipe));
+}
 
 TEST(Module, KMajorScalesHaveRoomForFours) {
   TestModule toy = toyModule();

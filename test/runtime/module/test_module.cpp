@@ -70,7 +70,7 @@ std::string TestModule::build() const {
 
 static json toyProgram() {
   return json::parse(R"({
-    "format": 1, "dims": ["tokens", "position", "outputs", "context"],
+    "format": 2, "dims": ["tokens", "position", "outputs", "context"],
     "limits": {"tokens": 4, "context": 32, "vocab": 16},
     "workspace_bytes": 128,
     "values": [
@@ -90,13 +90,13 @@ static json toyProgram() {
 
 static json toyKernels() {
   return json::parse(R"([
-    {"name": "embed", "scratch_bytes": 0, "operands": [
+    {"name": "embed", "kind": "entry", "scratch_bytes": 0, "operands": [
       {"dtype": "i32", "access": "read"}, {"dtype": "f32", "access": "read"}, {"dtype": "f32", "access": "write"}]},
-    {"name": "mix", "scratch_bytes": 32, "operands": [
+    {"name": "mix", "kind": "entry", "scratch_bytes": 32, "operands": [
       {"dtype": "f32", "access": "read", "count": 3}, {"dtype": "f32", "access": "readwrite", "shape": ["tokens", 8]}]},
-    {"name": "store", "scratch_bytes": 0, "operands": [
+    {"name": "store", "kind": "entry", "scratch_bytes": 0, "operands": [
       {"dtype": "f32", "access": "read"}, {"dtype": "f32", "access": "write"}]},
-    {"name": "logits", "scratch_bytes": 0, "operands": [
+    {"name": "logits", "kind": "entry", "scratch_bytes": 0, "operands": [
       {"dtype": "f32", "access": "read"}, {"dtype": "f32", "access": "write"}]}])");
 }
 
@@ -126,7 +126,8 @@ TestModule toyModule(const std::vector<std::string> &kernelCode) {
     module.code.emplace_back(section, image);
   }
   json target = {{"name", "host"}, {"program", "program.host.json"}, {"kernels", kernels}, {"objects", objects}};
-  module.manifest = {{"format", 1}, {"producer", "test"}, {"model", {{"model_type", "toy"}}}, {"targets", {target}}};
+  module.manifest = {
+      {"format", abi::kFormatVersion}, {"producer", "test"}, {"model", {{"model_type", "toy"}}}, {"targets", {target}}};
   return module;
 }
 

@@ -376,6 +376,12 @@ TEST(Atomics, EveryOperation) {
 // What works on hardware, and strict reports
 //===----------------------------------------------------------------------===//
 
+sim::Options strictly(bool strict) {
+  sim::Options options;
+  options.strict = strict;
+  return options;
+}
+
 TEST(Strict, MbarrierInitBehindABarrierAlone) {
   CudaFile file = kernels();
   file.edit("box2d", "fence.mbarrier_init.release.cluster;", "");
@@ -383,7 +389,7 @@ TEST(Strict, MbarrierInitBehindABarrierAlone) {
   sim::Launch launch = boxLaunch("box2d", tensor, box, mapOf(1, 64, 64, 64, 64), {0, 0});
   expectClean(runLaunch(file, launch));
   EXPECT_EQ(box, tensor);
-  expectFinding(runLaunch(file, launch, {.strict = true}), FindingKind::MissingProxyFence, 0);
+  expectFinding(runLaunch(file, launch, strictly(true)), FindingKind::MissingProxyFence, 0);
 }
 
 /// Every thread of four warps stores to one place.
@@ -392,7 +398,7 @@ sim::Report storeTogether(const std::string &value, bool strict) {
   file.ptx = ".version 8.6\n.target sm_90a\n.address_size 64\n.visible .entry k()\n{\n.reg .b32 %r<3>;\n"
              ".shared .align 8 .b32 word;\nmov.u32 %r1, %tid.x;\nshr.u32 %r1, %r1, 5;\nmov.u32 %r2, 7;\nst.shared.b32 [word], " +
              value + ";\nret;\n}\n";
-  return runLaunch(file, launchOf("k", 128, {}), {.strict = strict});
+  return runLaunch(file, launchOf("k", 128, {}), strictly(strict));
 }
 
 TEST(Strict, WarpsThatStoreTheSame) {

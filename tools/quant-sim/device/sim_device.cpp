@@ -145,6 +145,6 @@ Result<std::unique_ptr<PreparedLaunch>> SimDevice::prepare(const LaunchPlan &pla
   return std::make_unique<SimLaunch>(*ptx, std::move(*launch), std::move(overwritten), options);
 }
 
-void registerSimDevice() { registerDevice({"sim", std::string(kSm90aTarget), SimDevice::createSession}); }
+void registerSimDevice() { registerDevice({"sim", "sm_90a", SimDevice::createSession}); }
 
 } // namespace quant::runtime

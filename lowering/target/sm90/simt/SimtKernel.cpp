@@ -7,6 +7,8 @@
 
 #include "lowering/target/sm90/simt/SimtKernel.h"
 
+#include "dialects/machine/Gpu.h"
+
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 using namespace mlir;
@@ -41,6 +43,7 @@ static LLVM::LLVMFuncOp createFunction(SimtBuilder &builder, const SimtSpec &spe
 static LaunchRecipe recipeOf(const SimtSpec &spec, int64_t sharedBytes) {
   LaunchRecipe recipe;
   recipe.kernel = spec.name;
+  recipe.arch = machine::kSm90a.name;
   recipe.block = {spec.threads, 1, 1};
   recipe.grid = spec.grid;
   recipe.dynamicSharedBytes = sharedBytes;
