@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "passes/schedule/CostModel.h"
+#include "passes/schedule/ChooseVariants.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,12 +1,13 @@
-//===- CostModel.h - which FP8 matmul kernel for a shape and a GPU -*- C++ -*-===//
+//===- CostModel.h - the time of an FP8 matmul kernel, predicted --*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// Predicts the time of one Fp8GemmConfig at one M, and chooses by it. Arithmetic only, on the numbers of dialects/machine: no GPU is
-// asked, and equal arguments give equal answers on every machine. docs/gpu-kernels.md shows the formulas, the choices and how they compare with published times.
+// Predicts the time of one Fp8GemmConfig at one M; ChooseVariants.h chooses by it. Arithmetic only, on the numbers of
+// dialects/machine: no GPU is asked, and equal arguments give equal answers on every machine. docs/gpu-kernels.md shows the
+// formulas, the choices and how they compare with published times.
 //
 // A tile's K block of 128 takes as long as the slowest of four: the tensor cores, shared memory, the loads from L2, and one
 // warpgroup's own chain of wgmma, promotion and barriers. K blocks and an epilogue make a tile, tiles go to the multiprocessors
@@ -32,22 +33,10 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace quant::schedule {
 
 using machine::Fp8GemmConfig;
-using machine::OutputType;
-
-/// What is to be computed; M is told apart.
-struct GemmProblem {
-  int64_t n = 0, k = 0;
-  OutputType outputType = OutputType::bf16;
-  bool bias = false;
-  bool accumulate = false;
-  /// False keeps K in one piece: then every variant sums in the same order, and D does not depend on which one M selects.
-  bool allowSplitK = true;
-};
 
 /// What bounds a kernel's time.
 enum class CostLimit { tensor, shared, l2, chain, hbm, launch };
@@ -78,46 +67,15 @@ struct GemmCost {
 /// The time of `config`, which checkFp8Gemm accepts, for M = `m` >= 1. Grows with M and with K.
 GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const machine::Gpu &gpu);
 
-/// Every config of the family for this problem that checkFp8Gemm accepts and that has three stages or more; whatever N and K it
-/// accepts at all, there is one.
-std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem, const machine::Gpu &gpu = machine::defaultGpu());
-
+/// A config and what it costs at the M that is at hand.
 struct RankedConfig {
   Fp8GemmConfig config;
   GemmCost cost;
 };
 
-/// The best `count` configs for M = `m`, fastest first; of equally fast ones the simpler. Empty: the problem has no kernel
-/// (N is no multiple of 8, say); checkFp8Gemm says why.
-std::vector<RankedConfig> rankConfigs(const GemmProblem &problem, int64_t m, const machine::Gpu &gpu, size_t count = 1);
-
 /// One line for people: "224 tiles in 2 waves, 85 % of the SMs busy; shared memory takes 86 % of the time", and before it what
 /// asks for swapped operands, a split K or clusters.
 std::string explainConfig(const RankedConfig &choice, int64_t m, const machine::Gpu &gpu);
-
-/// The kernel for M in [minM, maxM]. A kernel may serve several ranges: which tile fills the last wave goes up and down with M.
-struct GemmVariant {
-  int64_t minM = 0, maxM = 0;
-  Fp8GemmConfig config;
-  /// How much longer it takes than the best config of the same M (0.03: 3 %): on average over the octaves of its range, at worst,
-  /// and where that is.
-  double meanLoss = 0, worstLoss = 0;
-  int64_t worstM = 0;
-};
-
-struct VariantOptions {
-  int64_t minM = 1;
-  /// Where the model stops looking; the last variant is meant for every M beyond.
-  int64_t maxM = 8192;
-  /// Different kernels of a shape: each costs about a second to assemble and 25 kB.
-  size_t maxKernels = 4;
-  /// Fewer kernels will do when their loss, as root mean square over the octaves of M, is no more than this.
-  double enough = 0.02;
-};
-
-/// Ranges in ascending order that cover [minM, maxM] without gap or overlap, with at most `maxKernels` different configs chosen
-/// for the least mean square of the loss over the octaves of M. Empty: as rankConfigs.
-std::vector<GemmVariant> chooseVariants(const GemmProblem &problem, const machine::Gpu &gpu, const VariantOptions &options = {});
 
 } // namespace quant::schedule
 

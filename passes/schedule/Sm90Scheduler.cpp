@@ -8,7 +8,7 @@
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/hopper/Fp8GemmSchedule.h"
 #include "dialects/machine/Gpu.h"
-#include "passes/schedule/CostModel.h"
+#include "passes/schedule/ChooseVariants.h"
 #include "passes/schedule/Scheduler.h"
 
 #include "mlir/IR/Builders.h"

@@ -12,7 +12,7 @@
 
 #include "lowering/target/sm90/Fp8Gemm.h"
 #include "lowering/target/sm90/simt/Quantize.h"
-#include "passes/schedule/CostModel.h"
+#include "passes/schedule/ChooseVariants.h"
 #include "test/gpu/Fp8GemmShapes.h"
 #include "tools/common/parallel.h"
 

@@ -63,7 +63,8 @@ RULES = (
     Rule(("models/builder",), ("mlir", "llvm", "dialects", "models", "runtime/checkpoint", "runtime/abi", *BASE), BACKEND),
     Rule(("models",), ("models", "runtime/checkpoint", "runtime/abi", "nlohmann", *BASE), ("models/builder",)),
     # The choice of kernels is arithmetic, too; the pass that writes it down is not.
-    Rule(("passes/schedule/CostModel.h", "passes/schedule/CostModel.cpp", "passes/schedule/ChooseVariants.cpp"),
+    Rule(("passes/schedule/CostModel.h", "passes/schedule/CostModel.cpp", "passes/schedule/ChooseVariants.h",
+          "passes/schedule/ChooseVariants.cpp"),
          ("dialects/machine", "passes/schedule", "runtime/abi", *BASE)),
     Rule(("passes",), ("mlir", "llvm", "dialects", "passes"), BACKEND),
     Rule(("lowering/common",), ("mlir", "llvm", "dialects", "lowering/common", "runtime/abi", *BASE)),

@@ -9,7 +9,7 @@
 #define QUANT_TOOLS_QUANT_COMPILE_KERNELPLAN_H
 
 #include "lowering/target/sm90/Fp8Gemm.h"
-#include "passes/schedule/CostModel.h"
+#include "passes/schedule/ChooseVariants.h"
 #include "tools/quant-compile/KernelOptions.h"
 
 #include <functional>

@@ -186,15 +186,15 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
   RangeInput input{b.at(b.rowAddress(*x, b.size(0)), b.mul(head, weight->columns), 4), strideOf(b, *x), {}, b.size(0)};
   // Row `begin` of the weight is the head's first result.
   RangeOutput output{b.at(b.rowAddress(out, b.size(0)), b.sub(b.mul(head, vDim), begin), 4), strideOf(b, out)};
-  bool oneScaleRow = blocksKeepScaleRows(*weight, kHeadRows) && nope % kHeadRows == 0 && vDim % kHeadRows == 0;
   MatmulSizes sizes = sizesOf(context);
   sizes.rows = kHeadRows;
-  b.loop(begin, end, kHeadRows, [&](Value first) {
+  // Cut where blocks of scales may end, wherever the head begins.
+  b.loop(b.mul(b.div(begin, kHeadRows), kHeadRows), end, kHeadRows, [&](Value first) {
     callMatmul(context, WeightForm(*weight), sizes, weight->columns,
                {dataOf(b, *weight, part.data, part.scale, part.zero),
-                first,
+                b.max(first, begin),
                 b.min(b.add(first, kHeadRows), end),
-                oneScaleRow,
+                blocksKeepScaleRows(*weight, kHeadRows),
                 context.operands.tokens(),
                 input,
                 output,

@@ -7,7 +7,7 @@
 
 #include "dialects/hopper/Hopper.h"
 #include "lowering/target/sm90/Fp8Gemm.h"
-#include "passes/schedule/CostModel.h"
+#include "passes/schedule/ChooseVariants.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/MLIRContext.h"
@@ -17,6 +17,10 @@
 using namespace mlir;
 using namespace quant;
 using namespace quant::machine;
+
+namespace quant::schedule {
+static void PrintTo(const GemmProblem &problem, std::ostream *out) { *out << problem.n << " x " << problem.k; }
+} // namespace quant::schedule
 
 namespace {
 
