@@ -12,6 +12,8 @@
 namespace quant::machine {
 
 const std::vector<X86Unit> &x86Units() {
+  // Second-level caches: 512 KB on Zen to Zen 3, 1 MB on Zen 4, 1.25 MB and more on Ice Lake and what followed it in servers
+  // (AMD's and Intel's data sheets); Haswell's 256 KB are not counted on.
   static const std::vector<X86Unit> units = {
       // From Ice Lake and Zen 4 on. 32 registers of 512 bits (Intel SDM volume 1, chapter 15): 16 sums of dot products beside the
       // tables and the decoded codes; a tile of 12 x 2 sums, 2 vectors of weights and one of x.
@@ -21,11 +23,13 @@ const std::vector<X86Unit> &x86Units() {
        .requiredFeatures = {"avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd",
                             "avx512vbmi"},
        .registerBits = 512,
+       .l2Bytes = 512 << 10,
        .hasByteTables = true,
        .dotSums = 16,
        .dotTokens = 8,
        .tileTokens = 12,
-       .tileVectors = 2},
+       .tileVectors = 2,
+       .panelColumns = 256},
       // From Haswell and Zen on. 16 registers of 256 bits (Intel SDM volume 1, chapter 14), two for a vector of 16 f32: 4 sums of
       // dot products take 8; a tile of 6 x 1 takes 12.
       {.name = "avx2",
@@ -33,11 +37,13 @@ const std::vector<X86Unit> &x86Units() {
        .llvmFeatures = "",
        .requiredFeatures = {"avx2", "fma", "f16c", "bmi2"},
        .registerBits = 256,
+       .l2Bytes = 512 << 10,
        .hasByteTables = false,
        .dotSums = 4,
        .dotTokens = 4,
        .tileTokens = 6,
-       .tileVectors = 1}};
+       .tileVectors = 1,
+       .panelColumns = 256}};
   return units;
 }
 

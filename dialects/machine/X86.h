@@ -31,6 +31,8 @@ struct X86Unit {
 
   /// Width of a vector register.
   int64_t registerBits;
+  /// The smallest second-level cache, in bytes, of a core that has the unit and is worth the trouble.
+  int64_t l2Bytes;
   /// Tables of 128 bytes in two registers (vpermi2b): the fast way to decode FP8.
   bool hasByteTables;
   /// Few tokens: dot products (weight rows x tokens) that are summed at a time in vectors of 16 f32, and the tokens up to which
@@ -39,6 +41,8 @@ struct X86Unit {
   /// Many tokens: a register tile of the panel product, in tokens (a multiple of 3: the last tiles are a third as high) and in
   /// vectors of 16 weight rows.
   int64_t tileTokens, tileVectors;
+  /// Columns of K that are decoded at a time.
+  int64_t panelColumns;
 };
 
 /// Every unit, the best first.

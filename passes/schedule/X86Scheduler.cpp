@@ -25,11 +25,6 @@ using namespace quant;
 
 namespace {
 
-/// Columns of K in a panel.
-constexpr int64_t kPanelColumns = 256;
-/// A quarter of the smallest second-level cache of the CPUs that these units are for (512 KB on Zen 4).
-constexpr int64_t kPanelBytes = 128 << 10;
-
 class X86Scheduler : public Scheduler {
 public:
   explicit X86Scheduler(const machine::X86Unit &unit) : unit(unit) {}
@@ -44,7 +39,7 @@ public:
     SmallVector<NamedAttribute> parameters = {builder.getNamedAttr("tile", builder.getDenseI64ArrayAttr({0, rows, 0})),
                                               builder.getNamedAttr("dot_tokens", builder.getI64IntegerAttr(unit.dotTokens)),
                                               builder.getNamedAttr("dot_sums", builder.getI64IntegerAttr(unit.dotSums)),
-                                              builder.getNamedAttr("panel_columns", builder.getI64IntegerAttr(kPanelColumns)),
+                                              builder.getNamedAttr("panel_columns", builder.getI64IntegerAttr(unit.panelColumns)),
                                               builder.getNamedAttr("tile_tokens", builder.getI64IntegerAttr(unit.tileTokens)),
                                               builder.getNamedAttr("tile_vectors", builder.getI64IntegerAttr(unit.tileVectors))};
     return SmallVector{program::ScheduleAttr::get(kernel.getContext(), name, {}, builder.getDictionaryAttr(parameters),
@@ -54,12 +49,12 @@ public:
 private:
   const machine::X86Unit &unit;
 
-  static int64_t panelBytes(int64_t rows) { return rows * kPanelColumns * static_cast<int64_t>(sizeof(float)); }
+  int64_t panelBytes(int64_t rows) const { return rows * unit.panelColumns * static_cast<int64_t>(sizeof(float)); }
 
-  /// The largest power of two of rows whose panel fits.
-  static int64_t tileRows() {
+  /// The largest power of two of rows whose panel fits a quarter of the second-level cache.
+  int64_t tileRows() const {
     int64_t rows = 16;
-    while (panelBytes(2 * rows) <= kPanelBytes)
+    while (panelBytes(2 * rows) <= unit.l2Bytes / 4)
       rows *= 2;
     return rows;
   }
@@ -79,7 +74,7 @@ private:
     return llvm::formatv(
         "f32 multiply-adds, in which every code and scale is exact: there is no kernel for the dot products of "
         "bf16 or int8 yet; {0} weight rows decode to a panel of {1} KB, a quarter of a second-level cache of {2} KB",
-        rows, panelBytes(rows) >> 10, (4 * kPanelBytes) >> 10);
+        rows, panelBytes(rows) >> 10, unit.l2Bytes >> 10);
   }
 
   static std::string next(int64_t rows) {

@@ -16,14 +16,15 @@ namespace quant::host {
 struct MatmulSizes {
   /// The unit's own.
   explicit MatmulSizes(const machine::X86Unit &unit)
-      : dotTokens(unit.dotTokens), dotSums(unit.dotSums), tileTokens(unit.tileTokens), tileVectors(unit.tileVectors) {}
+      : dotTokens(unit.dotTokens), dotSums(unit.dotSums), panelColumns(unit.panelColumns), tileTokens(unit.tileTokens),
+        tileVectors(unit.tileVectors) {}
 
   /// Weight rows of a range at most.
-  int64_t rows = 128;
+  int64_t rows = kDefaultTileRows;
   /// Rows of x up to which dot products are computed, and how many of those at a time.
   int64_t dotTokens, dotSums;
   /// Columns of a panel, 128 rows of which are 128 KB; its tiles in rows of x (a multiple of 3) and vectors of 16 weight rows.
-  int64_t panelColumns = 256, tileTokens, tileVectors;
+  int64_t panelColumns, tileTokens, tileVectors;
 
   /// Nothing for the unit's own, otherwise all of them: "_rows64_dots8x16_panel256_tile12x2".
   std::string suffix(const machine::X86Unit &unit) const;
