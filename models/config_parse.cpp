@@ -6,8 +6,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "models/config_fields.h"
-#include "models/json_fields.h"
 #include "models/text.h"
+#include "runtime/support/object_reader.h"
 
 #include <fmt/core.h>
 
@@ -30,7 +30,7 @@ static void setGateDefaults(ModelConfig &config) {
                                                  : TopkMethod::Greedy;
 }
 
-static void readWeightBlock(JsonFields &fields, std::array<int64_t, 2> &block) {
+static void readWeightBlock(ObjectReader &fields, std::array<int64_t, 2> &block) {
   const json *value = fields.find("weight_block_size");
   if (!value)
     return;
@@ -72,7 +72,7 @@ static Result<void> checkDeepSeekKeys(const json &object) {
   return {};
 }
 
-static void readDeepSeekRest(JsonFields &fields, ModelConfig &config) {
+static void readDeepSeekRest(ObjectReader &fields, ModelConfig &config) {
   fields.readEnum("score_func", config.scoreFunc, parseScoreFunc);
   setGateDefaults(config);
   config.modelType = config.scoreFunc == ScoreFunc::Sigmoid ? "deepseek_v3" : "deepseek_v2";
@@ -94,7 +94,7 @@ static void readDeepSeekRest(JsonFields &fields, ModelConfig &config) {
 
 static Result<ModelConfig> parseDeepSeek(const json &object) {
   QUANT_TRY(checkDeepSeekKeys(object));
-  JsonFields fields(object);
+  ObjectReader fields(object);
   ModelConfig config;
   config.ropeFactor = 40; // ModelArgs' default
   for (const auto &field : kIntFields) {
@@ -107,7 +107,7 @@ static Result<ModelConfig> parseDeepSeek(const json &object) {
   if (!fields.find("mscale_all_dim"))
     config.mscaleAllDim = config.mscale; // MLA.softmax_scale uses mscale, and cos and sin get no factor
   readDeepSeekRest(fields, config);
-  QUANT_TRY(fields.finish());
+  QUANT_TRY(fields.result());
   QUANT_TRY(validateConfig(config, FieldNames{}));
   return config;
 }
@@ -116,7 +116,7 @@ static Result<ModelConfig> parseDeepSeek(const json &object) {
 // Hugging Face's style
 //===----------------------------------------------------------------------===//
 
-static void readHuggingFaceNumbers(JsonFields &fields, ModelConfig &config) {
+static void readHuggingFaceNumbers(ObjectReader &fields, ModelConfig &config) {
   for (const auto &field : kIntFields) {
     if (field.huggingFace.empty() || field.huggingFace.starts_with('@'))
       continue;
@@ -133,7 +133,7 @@ static void readHuggingFaceNumbers(JsonFields &fields, ModelConfig &config) {
   fields.read("eos_token_id", config.eosTokenId);
 }
 
-static void readHuggingFaceGate(JsonFields &fields, ModelConfig &config) {
+static void readHuggingFaceGate(ObjectReader &fields, ModelConfig &config) {
   config.scoreFunc = config.modelType == "deepseek_v3" ? ScoreFunc::Sigmoid : ScoreFunc::Softmax;
   setGateDefaults(config);
   fields.expect("scoring_func", std::string(name(config.scoreFunc)), "the gate of " + config.modelType);
@@ -142,7 +142,7 @@ static void readHuggingFaceGate(JsonFields &fields, ModelConfig &config) {
 }
 
 /// What the family allows and none of its models uses.
-static void refuseUnsupported(JsonFields &fields, const ModelConfig &config) {
+static void refuseUnsupported(ObjectReader &fields, const ModelConfig &config) {
   fields.expect("hidden_act", "silu", "the experts are SwiGLU");
   fields.expect("attention_bias", false, "the attention projections have no bias");
   fields.expect("mlp_bias", false, "the FFN has no bias");
@@ -152,7 +152,7 @@ static void refuseUnsupported(JsonFields &fields, const ModelConfig &config) {
 }
 
 /// The values of the rope object; `type` and `rope_type` are old and new name of one key.
-static void readRopeObject(JsonFields &rope, ModelConfig &config) {
+static void readRopeObject(ObjectReader &rope, ModelConfig &config) {
   std::string type = "default", oldType;
   rope.read("type", oldType);
   if (!oldType.empty())
@@ -179,22 +179,22 @@ static void readRopeObject(JsonFields &rope, ModelConfig &config) {
 }
 
 /// rope_scaling, or rope_parameters since transformers 5. Says in `names` which one it was.
-static Result<void> readRope(JsonFields &fields, ModelConfig &config, FieldNames &names) {
+static Result<void> readRope(ObjectReader &fields, ModelConfig &config, FieldNames &names) {
   const json *scaling = fields.find("rope_scaling"), *parameters = fields.find("rope_parameters");
   if (scaling && parameters && *scaling != *parameters)
     fields.refuse("rope_scaling", "contradicts rope_parameters; one of them is enough");
   if (fields.failed() || (!scaling && !parameters))
-    return fields.finish();
+    return fields.result();
   names.ropeObject = scaling ? "rope_scaling" : "rope_parameters";
   const json &object = scaling ? *scaling : *parameters;
   if (!object.is_object())
     return fail(fmt::format("{}: {} is not an object", names.ropeObject, shortText(object)));
-  JsonFields rope(object, std::string(names.ropeObject) + ".");
+  ObjectReader rope(object, fmt::format("{}.", names.ropeObject));
   readRopeObject(rope, config);
-  return rope.finish();
+  return rope.result();
 }
 
-static void readQuantization(JsonFields &fields, ModelConfig &config) {
+static void readQuantization(ObjectReader &fields, ModelConfig &config) {
   config.dtype = WeightDType::FP8;
   std::string method, format = "e4m3", activations = "dynamic";
   fields.require("quant_method");
@@ -221,18 +221,18 @@ static void readQuantization(JsonFields &fields, ModelConfig &config) {
       config.modulesNotQuantized.push_back(std::move(module));
 }
 
-static Result<void> readStorage(JsonFields &fields, ModelConfig &config) {
+static Result<void> readStorage(ObjectReader &fields, ModelConfig &config) {
   std::string dtype = "bfloat16";
   fields.read("torch_dtype", dtype);
   fields.read("dtype", dtype); // the newer name
   if (fields.failed())
-    return fields.finish();
+    return fields.result();
   if (const json *quantization = fields.find("quantization_config")) {
     if (!quantization->is_object())
       return fail("quantization_config: " + shortText(*quantization) + " is not an object");
-    JsonFields quantizationFields(*quantization, "quantization_config.");
+    ObjectReader quantizationFields(*quantization, "quantization_config.");
     readQuantization(quantizationFields, config);
-    return quantizationFields.finish();
+    return quantizationFields.result();
   }
   if (dtype != "bfloat16" && dtype != "float32")
     return fail("torch_dtype: \"" + dtype +
@@ -242,7 +242,7 @@ static Result<void> readStorage(JsonFields &fields, ModelConfig &config) {
 }
 
 static Result<ModelConfig> parseHuggingFace(const json &object) {
-  JsonFields fields(object);
+  ObjectReader fields(object);
   FieldNames names{NameStyle::HuggingFace};
   ModelConfig config;
   fields.require("model_type");
@@ -254,7 +254,7 @@ static Result<ModelConfig> parseHuggingFace(const json &object) {
   refuseUnsupported(fields, config);
   QUANT_TRY(readRope(fields, config, names));
   QUANT_TRY(readStorage(fields, config));
-  QUANT_TRY(fields.finish());
+  QUANT_TRY(fields.result());
   QUANT_TRY(validateConfig(config, names));
   return config;
 }

@@ -11,7 +11,6 @@
 
 using namespace quant;
 using namespace quant::models;
-using checkpoint::DType;
 
 int64_t TensorSpec::elements() const {
   int64_t count = 1;
@@ -20,7 +19,7 @@ int64_t TensorSpec::elements() const {
   return count;
 }
 
-int64_t TensorSpec::bytes() const { return elements() * checkpoint::bitWidth(dtype) / 8; }
+int64_t TensorSpec::bytes() const { return elements() * bitWidth(dtype) / 8; }
 
 namespace {
 

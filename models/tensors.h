@@ -9,7 +9,7 @@
 #define QUANT_MODELS_TENSORS_H
 
 #include "models/config.h"
-#include "runtime/checkpoint/dtype.h"
+#include "runtime/support/dtype.h"
 
 #include <cstdint>
 #include <string>
@@ -29,7 +29,7 @@ enum class TensorRole {
 /// One tensor of a Hugging Face checkpoint.
 struct TensorSpec {
   std::string name;
-  checkpoint::DType dtype;
+  DType dtype;
   std::vector<int64_t> shape;
   TensorRole role;
   int64_t layer = -1;  ///< -1: outside the layers

@@ -10,6 +10,7 @@
 
 #include "dialects/kernel/KernelInterfaces.h"
 #include "dialects/rows/RowOps.h"
+#include "runtime/abi/kernel_abi.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
@@ -36,9 +37,7 @@
 
 namespace quant::qblock {
 
-/// Each group of such scales has room for a multiple of this many rows: TMA wants 16 bytes.
-inline constexpr int64_t kKMajorRowMultiple = 4;
-/// Whether a tensor of scales lies group by group.
+/// Whether a tensor of scales lies group by group; each group has room for a multiple of abi::kKMajorRowMultiple rows.
 bool isKMajor(mlir::Type scales);
 
 /// The shape of a matrix operand in either form, floating point or block-scaled.

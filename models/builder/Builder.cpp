@@ -39,13 +39,6 @@ models::TensorTypes models::tensorTypes(const checkpoint::Checkpoint &checkpoint
 
 namespace {
 
-std::string shapeText(ArrayRef<int64_t> shape) {
-  std::string text = "[";
-  for (auto [index, size] : llvm::enumerate(shape))
-    text += (index ? ", " : "") + std::to_string(size);
-  return text + "]";
-}
-
 class ModelBuilder {
 public:
   ModelBuilder(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors)
@@ -92,8 +85,7 @@ private:
       error = message;
   }
 
-  Type elementType(checkpoint::DType dtype) {
-    using checkpoint::DType;
+  Type elementType(DType dtype) {
     switch (dtype) {
     case DType::F32:
       return builder.getF32Type();
@@ -121,11 +113,11 @@ private:
     }
     Type element = elementType(found->second.dtype);
     if (ArrayRef(found->second.shape) != shape)
-      complain(fmt::format("tensor '{}' has shape {}, the configuration says {}", name, shapeText(found->second.shape),
-                           shapeText(shape)));
+      complain(fmt::format("tensor '{}' has shape {}, the configuration says {}", name, shapeList(found->second.shape),
+                           shapeList(shape)));
     if (!element)
       complain(fmt::format("tensor '{}' is of type {}, which the compiler does not read", name,
-                           checkpoint::safetensorsName(found->second.dtype)));
+                           safetensorsName(found->second.dtype)));
     return RankedTensorType::get(shape, element ? element : builder.getF32Type());
   }
 

@@ -10,7 +10,7 @@
 
 #include "models/config.h"
 #include "runtime/checkpoint/checkpoint.h"
-#include "runtime/checkpoint/dtype.h"
+#include "runtime/support/dtype.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -21,7 +21,7 @@ namespace quant::models {
 
 /// What the builder must know of a tensor: its type, never its bytes.
 struct TensorType {
-  checkpoint::DType dtype;
+  DType dtype;
   std::vector<int64_t> shape;
 };
 

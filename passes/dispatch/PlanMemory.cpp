@@ -61,8 +61,8 @@ private:
   /// Bytes of `result` at the largest number of tokens.
   FailureOr<int64_t> bytesOf(OpResult result) {
     auto type = cast<RankedTensorType>(result.getType());
-    // Scales that lie group by group have room for a multiple of 4 rows in each.
-    int64_t multiple = qblock::isKMajor(type) ? qblock::kKMajorRowMultiple : 1;
+    // Scales that lie group by group have room for more rows in each.
+    int64_t multiple = qblock::isKMajor(type) ? abi::kKMajorRowMultiple : 1;
     if (!type.getElementType().isIntOrFloat())
       return result.getOwner()->emitError("memory plan: no size is known of ") << type;
     int64_t bits = type.getElementTypeBitWidth();

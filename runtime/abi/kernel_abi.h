@@ -33,6 +33,9 @@ inline constexpr std::array<std::string_view, kNumDims> kDimNames = {"tokens", "
 /// Alignment of workspace values, caches, inputs, outputs and scratch, in bytes.
 inline constexpr int64_t kBufferAlignment = 64;
 
+/// Of k_major scales, [rows, groups]: the scales of a group lie side by side, with room for this multiple of rows.
+inline constexpr int64_t kKMajorRowMultiple = 4;
+
 } // namespace quant::abi
 
 #endif // QUANT_RUNTIME_ABI_KERNEL_ABI_H

@@ -7,6 +7,8 @@
 
 #include "runtime/abi/launch_recipe.h"
 
+#include "runtime/support/dtype.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -17,17 +19,11 @@ namespace quant::abi {
 static constexpr int64_t kMaxSize = int64_t(1) << 31;
 static constexpr uint64_t kMaxBytes = uint64_t(1) << 40;
 
-/// 0: not known.
-static uint64_t bytesOfDtype(const std::string &dtype) {
-  if (dtype.starts_with("f8") || dtype == "i8" || dtype == "ui8")
-    return 1;
-  return dtype == "bf16" || dtype == "f16" || dtype == "i16" ? 2 : dtype == "f32" || dtype == "i32" ? 4 : dtype == "i64" ? 8 : 0;
-}
-
 Result<Extent> Operand::extent(const Sizes &sizes) const {
-  uint64_t elementBytes = bytesOfDtype(dtype);
-  if (elementBytes == 0)
+  std::optional<DType> known = fromMlirName(dtype);
+  if (!known || bitWidth(*known) % 8 != 0)
     return fail(fmt::format("operand '{}' has dtype {}, which the runtime does not know", name, dtype));
+  auto elementBytes = static_cast<uint64_t>(bitWidth(*known)) / 8;
   QUANT_TRY_ASSIGN(std::vector<int64_t> evaluated, abi::evaluate(shape, sizes));
   Extent extent{std::move(evaluated), elementBytes};
   for (int64_t size : extent.shape) {

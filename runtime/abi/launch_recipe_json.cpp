@@ -7,8 +7,12 @@
 
 #include "runtime/abi/launch_recipe.h"
 
+#include "runtime/support/object_reader.h"
+
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
 
 namespace quant::abi {
 
@@ -104,23 +108,14 @@ OrderedJson LaunchRecipe::toJson() const {
 
 namespace {
 
-/// Reads a recipe. What is malformed in it is kept in `error`, the first alone; what is missing or of another JSON type makes
-/// the JSON library throw.
+/// Reads a recipe. The first thing wrong is kept in `error`.
 struct RecipeReader {
   LaunchRecipe recipe;
-  std::string error;
+  std::optional<Error> error;
 
   void refuse(std::string message) {
-    if (error.empty())
-      error = std::move(message);
-  }
-
-  /// An integer, or an array or object of them as T has it. Of a fraction the JSON library would make an integer.
-  template <typename T>
-  T integers(const Json &json) {
-    for (const Json &value : json)
-      (void)value.get_ref<const Json::number_integer_t &>();
-    return json.get<T>();
+    if (!error)
+      error = Error{std::move(message)};
   }
 
   SizeExpr size(const Json &json) {
@@ -132,9 +127,17 @@ struct RecipeReader {
 
   std::vector<SizeExpr> sizes(const Json &json) {
     std::vector<SizeExpr> values;
-    for (const Json &value : json.get_ref<const Json::array_t &>())
+    for (const Json &value : json)
       values.push_back(size(value));
     return values;
+  }
+
+  std::array<int64_t, 3> three(ObjectReader &fields, const char *key) {
+    std::vector<int64_t> numbers = fields.integers(key);
+    if (numbers.size() != 3)
+      fields.report(fmt::format("'{}' is not three integers", key));
+    numbers.resize(3);
+    return {numbers[0], numbers[1], numbers[2]};
   }
 
   Dim dim(const std::string &name) {
@@ -145,11 +148,24 @@ struct RecipeReader {
   }
 
   Sizes limits(const Json &json) {
+    ObjectReader fields(json, "the recipe is malformed: limits", error);
     Sizes limits;
-    for (const auto &[name, limit] : json.get_ref<const Json::object_t &>())
-      limits[dim(name)] = integers<int64_t>(limit);
+    for (const auto &[name, limit] : json.items())
+      if (json.is_object())
+        limits[dim(name)] = anyInteger(fields, name);
     return limits;
   }
+
+  std::map<std::string, int64_t> config(const Json &json) {
+    ObjectReader fields(json, "the recipe is malformed: config", error);
+    std::map<std::string, int64_t> config;
+    for (const auto &[name, value] : json.items())
+      if (json.is_object())
+        config[name] = anyInteger(fields, name);
+    return config;
+  }
+
+  static int64_t anyInteger(ObjectReader &fields, std::string_view key) { return fields.integer(key, INT64_MIN, INT64_MAX); }
 
   /// What bytesName has made.
   int bytes(const std::string &name) {
@@ -161,83 +177,92 @@ struct RecipeReader {
   }
 
   /// The operand that a parameter is of.
-  int operandOf(const Json &json) {
-    auto index = integers<int64_t>(json.at("operand"));
+  int operandOf(ObjectReader &fields) {
+    int64_t index = anyInteger(fields, "operand");
     if (index < 0 || index >= std::ssize(recipe.operands))
       refuse(fmt::format("the recipe has a parameter of operand {}, but {} operands", index, recipe.operands.size()));
     return static_cast<int>(index);
   }
 
-  Operand operand(const Json &json) {
-    std::string access = json.at("access");
-    Operand operand{json.at("name"), json.at("dtype"), access != "read", sizes(json.at("shape"))};
+  Operand operand(const Json &json, size_t index) {
+    ObjectReader fields(json, fmt::format("the recipe is malformed: operand {}", index), error);
+    std::string access = fields.text("access"), initial;
+    Operand operand{fields.text("name"), fields.text("dtype"), access != "read", sizes(fields.array("shape"))};
     operand.accumulated = access == "readwrite";
     if (access != "read" && access != "write" && access != "readwrite")
       refuse(fmt::format("operand '{}' has access '{}', which is none of read, write, readwrite", operand.name, access));
-    operand.pitchBytes = integers<int64_t>(json.value("pitch_bytes", Json(0)));
-    operand.scratch = json.value("scratch", false);
-    operand.zeroed = json.value("initial", "") == "zero";
-    operand.early = json.value("early", false);
-    operand.from = integers<std::vector<int>>(json.value("from", Json::array()));
+    fields.read("pitch_bytes", operand.pitchBytes);
+    fields.read("scratch", operand.scratch);
+    fields.read("initial", initial);
+    operand.zeroed = initial == "zero";
+    fields.read("early", operand.early);
+    if (fields.has("from"))
+      for (int64_t from : fields.integers("from"))
+        operand.from.push_back(static_cast<int>(std::clamp<int64_t>(from, -1, INT32_MAX)));
     return operand;
   }
 
-  TensorMapParameter tensorMap(const Json &json) {
-    TensorMapParameter map{operandOf(json), json.at("data_type"), sizes(json.at("dim")), sizes(json.at("stride_bytes"))};
-    map.box = integers<std::vector<int64_t>>(json.at("box"));
-    map.swizzleBytes = bytes(json.at("swizzle"));
-    map.l2PromotionBytes = bytes(json.value("l2_promotion", "none"));
+  TensorMapParameter tensorMap(ObjectReader &fields) {
+    TensorMapParameter map{operandOf(fields), fields.text("data_type"), sizes(fields.array("dim")),
+                           sizes(fields.array("stride_bytes"))};
+    map.box = fields.integers("box");
+    map.swizzleBytes = bytes(fields.text("swizzle"));
+    std::string promotion = "none";
+    fields.read("l2_promotion", promotion);
+    map.l2PromotionBytes = bytes(promotion);
     size_t rank = map.dim.size();
     if (rank < 1 || rank > 5 || map.box.size() != rank || map.strideBytes.size() != rank - 1)
       refuse("the recipe has a tensor map whose dim, box and stride_bytes do not fit");
     return map;
   }
 
-  Parameter parameter(const Json &json) {
-    std::string kind = json.at("kind");
+  Parameter parameter(const Json &json, size_t index) {
+    ObjectReader fields(json, fmt::format("the recipe is malformed: parameter {}", index), error);
+    std::string kind = fields.text("kind");
     if (kind == "tensor_map")
-      return tensorMap(json);
+      return tensorMap(fields);
     if (kind == "pointer")
-      return PointerParameter{operandOf(json)};
+      return PointerParameter{operandOf(fields)};
     if (kind == "i64")
-      return I64Parameter{size(json.at("value"))};
+      return I64Parameter{size(fields.any("value"))};
     if (kind == "i32")
-      return I32Parameter{size(json.at("value"))};
+      return I32Parameter{size(fields.any("value"))};
     refuse("the recipe has an unknown parameter kind '" + kind + "'");
     return {};
   }
 
   void read(const Json &json) {
-    recipe.kernel = json.at("kernel");
-    if (auto format = integers<int64_t>(json.value("format", Json(kFormat))); format != kFormat)
+    ObjectReader fields(json, "the recipe is malformed", error);
+    int64_t format = kFormat;
+    fields.read("format", format);
+    if (format != kFormat)
       refuse(fmt::format("the recipe has format {}; this program reads {}", format, kFormat));
-    recipe.arch = json.value("arch", "");
-    recipe.block = integers<std::array<int64_t, 3>>(json.at("block"));
-    recipe.cluster = integers<std::array<int64_t, 3>>(json.at("cluster"));
-    recipe.grid = size(json.at("grid"));
-    recipe.dynamicSharedBytes = integers<int64_t>(json.at("dynamic_shared_bytes"));
-    recipe.limits = limits(json.at("limits"));
-    recipe.config = integers<decltype(recipe.config)>(json.value("config", Json::object()));
-    if (json.contains("rows"))
-      recipe.rows = dim(json.at("rows"));
-    recipe.programmatic = json.value("programmatic", false);
-    for (const Json &entry : json.at("operands").get_ref<const Json::array_t &>())
-      recipe.operands.push_back(operand(entry));
-    for (const Json &entry : json.at("parameters").get_ref<const Json::array_t &>())
-      recipe.parameters.push_back(parameter(entry));
+    fields.read("arch", recipe.arch);
+    recipe.kernel = fields.text("kernel");
+    recipe.block = three(fields, "block");
+    recipe.cluster = three(fields, "cluster");
+    recipe.grid = size(fields.any("grid"));
+    recipe.dynamicSharedBytes = anyInteger(fields, "dynamic_shared_bytes");
+    recipe.limits = limits(fields.any("limits"));
+    if (const Json *given = fields.find("config"))
+      recipe.config = config(*given);
+    if (fields.has("rows"))
+      recipe.rows = dim(fields.text("rows"));
+    fields.read("programmatic", recipe.programmatic);
+    const Json &operands = fields.array("operands"), &parameters = fields.array("parameters");
+    for (size_t i = 0; i < operands.size() && !error; ++i)
+      recipe.operands.push_back(operand(operands[i], i));
+    for (size_t i = 0; i < parameters.size() && !error; ++i)
+      recipe.parameters.push_back(parameter(parameters[i], i));
   }
 };
 
 } // namespace
 
 Result<LaunchRecipe> LaunchRecipe::fromJson(const Json &json) {
-  try {
-    RecipeReader reader;
-    reader.read(json);
-    return reader.error.empty() ? Result<LaunchRecipe>(std::move(reader.recipe)) : fail(reader.error);
-  } catch (const Json::exception &error) {
-    return fail(std::string("the recipe is malformed: ") + error.what());
-  }
+  RecipeReader reader;
+  reader.read(json);
+  return reader.error ? Result<LaunchRecipe>(tl::unexpected(*reader.error)) : std::move(reader.recipe);
 }
 
 } // namespace quant::abi

@@ -23,13 +23,6 @@ const TensorInfo *Header::find(std::string_view name) const {
   return found != byName.end() && nameOf(*found) == name ? &tensors[*found] : nullptr;
 }
 
-static std::string printShape(std::span<const int64_t> shape) {
-  std::string out = "[";
-  for (int64_t dim : shape)
-    out += (out.size() == 1 ? "" : ", ") + std::to_string(dim);
-  return out + "]";
-}
-
 Result<uint64_t> byteSize(DType dtype, std::span<const int64_t> shape) {
   if (shape.size() > maxRank)
     return fail(fmt::format("has {} dimensions, more than {}", shape.size(), maxRank));
@@ -37,16 +30,16 @@ Result<uint64_t> byteSize(DType dtype, std::span<const int64_t> shape) {
   bool isEmpty = false, overflows = false;
   for (int64_t dim : shape) {
     if (dim < 0)
-      return fail("shape " + printShape(shape) + " has a negative dimension");
+      return fail("shape " + shapeList(shape) + " has a negative dimension");
     isEmpty |= dim == 0;
     overflows |= __builtin_mul_overflow(bits, static_cast<uint64_t>(std::max<int64_t>(dim, 1)), &bits);
   }
   if (overflows)
-    return fail(fmt::format("shape {} of {} overflows 64 bits", printShape(shape), safetensorsName(dtype)));
+    return fail(fmt::format("shape {} of {} overflows 64 bits", shapeList(shape), safetensorsName(dtype)));
   if (isEmpty)
     return 0;
   if (bits % 8 != 0)
-    return fail(fmt::format("shape {} of {} does not fill whole bytes", printShape(shape), safetensorsName(dtype)));
+    return fail(fmt::format("shape {} of {} does not fill whole bytes", shapeList(shape), safetensorsName(dtype)));
   return bits / 8;
 }
 

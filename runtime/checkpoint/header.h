@@ -8,7 +8,7 @@
 #ifndef QUANT_RUNTIME_CHECKPOINT_HEADER_H
 #define QUANT_RUNTIME_CHECKPOINT_HEADER_H
 
-#include "runtime/checkpoint/dtype.h"
+#include "runtime/support/dtype.h"
 #include "runtime/support/result.h"
 
 #include <cstddef>

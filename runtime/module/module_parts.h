@@ -12,9 +12,11 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-namespace quant::runtime {
-
+namespace quant {
 class ObjectReader;
+}
+
+namespace quant::runtime {
 
 /// The JSON text of section `name`. Errors: no such section, not strict JSON.
 Result<nlohmann::json> parseJsonSection(const Sections &sections, const std::string &name);

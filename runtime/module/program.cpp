@@ -15,34 +15,11 @@
 
 namespace quant::runtime {
 
-namespace {
-struct DTypeInfo {
-  std::string_view name;
-  int bits;
-};
-} // namespace
-
-/// In the order of DType.
-static constexpr std::array<DTypeInfo, 10> kDTypes = {{{"f32", 32},
-                                                       {"f16", 16},
-                                                       {"bf16", 16},
-                                                       {"f8E4M3FN", 8},
-                                                       {"f8E5M2", 8},
-                                                       {"f8E8M0FNU", 8},
-                                                       {"i4", 4},
-                                                       {"i8", 8},
-                                                       {"i32", 32},
-                                                       {"i64", 64}}};
-
-std::string_view mlirName(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].name; }
-
-int bitWidth(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].bits; }
-
 std::optional<DType> dtypeFromName(std::string_view name) {
-  const auto *it = std::ranges::find(kDTypes, name, &DTypeInfo::name);
-  if (it == kDTypes.end())
-    return std::nullopt;
-  return static_cast<DType>(it - kDTypes.begin());
+  static constexpr std::array kKnown = {DType::F32,       DType::F16, DType::BF16, DType::F8E4M3FN, DType::F8E5M2,
+                                        DType::F8E8M0FNU, DType::I4,  DType::I8,   DType::I32,      DType::I64};
+  std::optional<DType> dtype = fromMlirName(name);
+  return dtype && std::ranges::find(kKnown, *dtype) != kKnown.end() ? dtype : std::nullopt;
 }
 
 std::string_view kindName(ValueKind kind) {
@@ -71,13 +48,13 @@ Result<int64_t> byteSize(const Shape &shape, DType dtype, const Dims &dims) {
 Result<int64_t> byteSize(const Value &value, const Dims &dims) {
   if (value.layout == Layout::RowMajor)
     return byteSize(value.shape, value.dtype, dims);
-  constexpr int64_t kRowMultiple = 4;
   Shape rows(value.shape.begin(), value.shape.end() - 1);
   Result<int64_t> bytes = byteSize(rows, value.dtype, dims), group = byteSize({value.shape.back()}, value.dtype, dims);
   if (!bytes || !group)
     return bytes ? group : bytes;
+  constexpr int64_t kMultiple = abi::kKMajorRowMultiple;
   int64_t element = bitWidth(value.dtype) / 8, size = 0;
-  if (__builtin_mul_overflow((*bytes / element + kRowMultiple - 1) / kRowMultiple * kRowMultiple, *group, &size))
+  if (__builtin_mul_overflow((*bytes / element + kMultiple - 1) / kMultiple * kMultiple, *group, &size))
     return fail("size overflows 64 bits");
   return size;
 }

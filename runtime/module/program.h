@@ -14,6 +14,7 @@
 #define QUANT_RUNTIME_MODULE_PROGRAM_H
 
 #include "runtime/abi/launch_recipe.h"
+#include "runtime/support/dtype.h"
 
 #include <cstddef>
 #include <iosfwd>
@@ -25,14 +26,8 @@
 
 namespace quant::runtime {
 
-/// Element types, named as in MLIR.
-enum class DType : uint8_t { F32, F16, BF16, F8E4M3FN, F8E5M2, F8E8M0FNU, I4, I8, I32, I64 };
-
-/// MLIR's name of `dtype`, e.g. "f8E4M3FN".
-std::string_view mlirName(DType dtype);
+/// The dtype of that MLIR name, if values of programs can have it: floats of 8 bits and more, and i4, i8, i32, i64.
 std::optional<DType> dtypeFromName(std::string_view name);
-/// Bits of one element.
-int bitWidth(DType dtype);
 
 /// The run-time sizes of one call, in the order of `abi::Dim`.
 using Dims = std::array<int64_t, abi::kNumDims>;
@@ -52,7 +47,7 @@ using Shape = std::vector<Extent>;
 void printType(std::ostream &os, const Shape &shape, DType dtype);
 
 /// How rows lie: one after another, or, of the scales of per-token groups, group by group, each group's rows side by side with
-/// room for a multiple of 4 of them.
+/// room for a multiple of abi::kKMajorRowMultiple of them.
 enum class Layout : uint8_t { RowMajor, KMajor };
 
 /// Bytes of a dense row-major tensor at `dims`, the last partial byte of a sub-byte type counted whole. Errors: overflow.

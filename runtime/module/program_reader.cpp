@@ -8,7 +8,7 @@
 #include "runtime/abi/module_format.h"
 #include "runtime/checkpoint/json_file.h"
 #include "runtime/module/module_parts.h"
-#include "runtime/module/object_reader.h"
+#include "runtime/support/object_reader.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/module/module_parts.h"
+#include "runtime/support/block_scale.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
@@ -34,10 +35,6 @@ static bool dimsWithin(const Shape &shape, std::initializer_list<abi::Dim> allow
 }
 
 static bool isWeight(ValueKind kind) { return kind == ValueKind::Weight || kind == ValueKind::WeightGroup; }
-
-static bool holdsScales(DType dtype) {
-  return dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16 || dtype == DType::F8E8M0FNU;
-}
 
 static Result<void> verifyWeight(const Value &value) {
   if (value.isScale && !holdsScales(value.dtype))

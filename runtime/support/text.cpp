@@ -66,4 +66,15 @@ std::string lineAndColumn(std::string_view text, size_t offset) {
   return fmt::format("line {}, column {}", line, before.size() - lineStart + 1);
 }
 
+static std::string joined(std::span<const int64_t> numbers, std::string_view separator) {
+  std::string text;
+  for (int64_t number : numbers)
+    text += fmt::format("{}{}", text.empty() ? "" : separator, number);
+  return text;
+}
+
+std::string shapeText(std::span<const int64_t> shape) { return shape.empty() ? "scalar" : joined(shape, "x"); }
+
+std::string shapeList(std::span<const int64_t> numbers) { return "[" + joined(numbers, ", ") + "]"; }
+
 } // namespace quant

@@ -8,6 +8,8 @@
 #ifndef QUANT_RUNTIME_SUPPORT_TEXT_H
 #define QUANT_RUNTIME_SUPPORT_TEXT_H
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -22,6 +24,12 @@ std::string quote(std::string_view text);
 
 /// "line 3, column 14" of the byte at `offset`; lines and columns count from 1, columns in bytes.
 std::string lineAndColumn(std::string_view text, size_t offset);
+
+/// "576x7168", "scalar" without dimensions.
+std::string shapeText(std::span<const int64_t> shape);
+
+/// "[576, 7168]": a shape or a position, as in JSON.
+std::string shapeList(std::span<const int64_t> numbers);
 
 } // namespace quant
 

@@ -12,8 +12,8 @@
 #include <algorithm>
 #include <set>
 
+using quant::DType;
 using namespace quant::models;
-using quant::checkpoint::DType;
 
 namespace {
 

@@ -26,7 +26,6 @@
 using namespace quant;
 using namespace quant::bench;
 using Json = nlohmann::ordered_json;
-using checkpoint::DType;
 namespace fs = std::filesystem;
 
 /// A weight of DeepSeek-V3: 103 MB of bf16, beyond a last-level cache.

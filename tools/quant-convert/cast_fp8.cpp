@@ -99,7 +99,7 @@ static Result<models::ScaleFmt> chooseScaleFmt(const Inputs &inputs, const CastF
 
 static Result<void> checkWeight(const Checkpoint &input, const Tensor &weight) {
   if (!isCastable(weight.info->dtype))
-    return fail(describe(weight) + ": is " + std::string(checkpoint::safetensorsName(weight.info->dtype)) +
+    return fail(describe(weight) + ": is " + std::string(safetensorsName(weight.info->dtype)) +
                 ", only BF16, F16 and F32 can be cast; is this an FP8 checkpoint already?");
   if (weight.info->shape.size() != 2)
     return fail(describe(weight) + ": has " + std::to_string(weight.info->shape.size()) +

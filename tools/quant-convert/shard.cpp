@@ -21,7 +21,6 @@
 using namespace quant;
 using namespace quant::convert;
 using checkpoint::Checkpoint;
-using checkpoint::DType;
 using nlohmann::json;
 
 namespace {
@@ -88,7 +87,7 @@ static Piece pieceOf(const Tensor &tensor, int dim, int64_t rank, int64_t ranks)
 }
 
 static Result<void> checkSplit(const Tensor &tensor, int dim, int64_t ranks) {
-  if (tensor.info->shape.size() != 2 || checkpoint::bitWidth(tensor.info->dtype) % 8 != 0)
+  if (tensor.info->shape.size() != 2 || bitWidth(tensor.info->dtype) % 8 != 0)
     return fail(describe(tensor) + ": only matrices of whole bytes can be split");
   int64_t size = tensor.info->shape[static_cast<size_t>(dim)];
   if (size % ranks != 0)

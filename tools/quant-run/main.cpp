@@ -56,7 +56,7 @@ static Result<void> checkLogits(const Options &options) {
 /// Where --logits go. Opened before the model runs, so that a full disk or a wrong name shows at once.
 static Result<checkpoint::SafetensorsWriter> openLogits(const std::string &path, size_t positions, int64_t vocab) {
   return checkpoint::SafetensorsWriter::create(path,
-                                               {{"logits", checkpoint::DType::F32, {static_cast<int64_t>(positions), vocab}}});
+                                               {{"logits", DType::F32, {static_cast<int64_t>(positions), vocab}}});
 }
 
 static Result<void> writeLogits(checkpoint::SafetensorsWriter &writer, const std::vector<float> &logits) {

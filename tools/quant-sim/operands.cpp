@@ -32,8 +32,8 @@ Result<void> Operands::save(const std::filesystem::path &dir) const {
   for (size_t i = 0; i < data.size(); ++i) {
     if (!descriptions[i].written)
       continue;
-    auto dtype = checkpoint::fromMlirName(descriptions[i].dtype);
-    if (!dtype)
+    auto dtype = fromMlirName(descriptions[i].dtype);
+    if (!dtype || safetensorsName(*dtype).empty())
       return fail("safetensors has no dtype " + descriptions[i].dtype);
     auto writer = checkpoint::SafetensorsWriter::create(dir / (descriptions[i].name + ".safetensors"),
                                                         {{descriptions[i].name, *dtype, descriptions[i].shape}});

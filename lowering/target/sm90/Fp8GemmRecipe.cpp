@@ -32,7 +32,8 @@ struct RecipeBuilder {
 /// Operands in the order of Fp8Gemm.h, parameters in that of emitFp8Gemm.
 static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
   const Fp8GemmConfig &config = plan.config;
-  SizeExpr m = Dim::M, paddedM = SizeExpr(4) * SizeExpr::ceilDiv(m, 4), n = config.n, k = config.k;
+  constexpr int64_t kRows = abi::kKMajorRowMultiple;
+  SizeExpr m = Dim::M, paddedM = SizeExpr(kRows) * SizeExpr::ceilDiv(m, kRows), n = config.n, k = config.k;
   int64_t pitch = plan.pitch(), kBlocks = plan.kBlocks();
   bool f32 = config.outputType == OutputType::f32;
   Operand operandA = {"a", "f8E4M3FN", false, {m, k}}, operandB = {"b", "f8E4M3FN", false, {n, k}};
@@ -45,7 +46,7 @@ static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
   int a = to.add(operandA), scaleA = to.add({"scale_a", "f32", false, {kBlocks, paddedM}}), b = to.add(operandB);
   int scaleB = to.add(scalesB), d = to.add(operandD);
   // M, not Mpad: the padding is never read, whatever it holds.
-  SizeExpr scaleStride = SizeExpr(16) * SizeExpr::ceilDiv(m, 4);
+  SizeExpr scaleStride = SizeExpr(kRows * sizeof(float)) * SizeExpr::ceilDiv(m, kRows);
   int storeSwizzle = static_cast<int>(plan.storeSwizzle());
   to.recipe.parameters = {TensorMapParameter{a, "UINT8", {k, m}, {pitch}, {kBlockK, plan.boxRowsA()}, 128, 256},
                           TensorMapParameter{scaleA, "FLOAT32", {m, kBlocks}, {scaleStride}, {config.blockM, 1}, 0, 256},

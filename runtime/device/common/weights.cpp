@@ -25,10 +25,7 @@ static std::string typeText(const Shape &shape, DType dtype) {
 }
 
 static std::string typeText(const checkpoint::TensorInfo &info) {
-  std::string text;
-  for (int64_t extent : info.shape)
-    text += fmt::format("{}x", extent);
-  return text + std::string(mlirName(info.dtype));
+  return fmt::format("{}{}", info.shape.empty() ? "" : shapeText(info.shape) + "x", mlirName(info.dtype));
 }
 
 /// How DeepSeek and compressed-tensors end the names of block scales.
@@ -67,7 +64,7 @@ static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::stri
     return tl::unexpected(missingError(names, checkpoint));
   const checkpoint::TensorInfo &info = *tensor->info;
   bool sameShape = std::ranges::equal(info.shape, value.shape, {}, {}, &Extent::size);
-  if (!sameShape || mlirName(info.dtype) != mlirName(value.dtype))
+  if (!sameShape || info.dtype != value.dtype)
     return fail(fmt::format("tensor {} in {} is {}, the module expects {}; was it compiled for another checkpoint?",
                             quote(info.name), tensor->file->path().string(), typeText(info), typeText(value.shape, value.dtype)));
   return tensor;

@@ -11,6 +11,7 @@
 
 #include <chrono>
 
+using quant::DType;
 using namespace quant::checkpoint;
 using namespace quant::checkpoint::test;
 

@@ -18,6 +18,7 @@
 #include <csignal>
 #include <functional>
 
+using quant::DType;
 using namespace quant::checkpoint;
 using namespace quant::checkpoint::test;
 

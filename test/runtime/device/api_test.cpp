@@ -171,7 +171,8 @@ TEST(Api, RefusesOptions) {
                      "max_chunk is 5, not 0 (the default) to 4");
   expectSessionError(toy, with<&quant_session_options::isa>("avx3"), QUANT_INVALID_MODULE,
                      "toy.qmod: the module has no code for isa 'avx3', only for 'future'; 'baseline'");
-  expectSessionError(toy, with<&quant_session_options::device>("sim"), QUANT_INVALID_ARGUMENT, "there is no device 'sim': host, cuda");
+  expectSessionError(toy, with<&quant_session_options::device>("sim"), QUANT_INVALID_ARGUMENT,
+                     "there is no device 'sim': host, cuda");
   expectSessionError(toy, with<&quant_session_options::device>("cuda"), QUANT_INVALID_MODULE,
                      "toy.qmod: the module has no code of target 'sm_90a'; compile it with --target=sm_90a");
   expectSessionError(toy, with<&quant_session_options::isa>("future"), QUANT_INVALID_MODULE,
@@ -199,7 +200,7 @@ TEST(Api, RefusesWeights) {
   };
   expectWeightError([](auto &tensors) { tensors[0].first.name = "x"; },
                     "value 2: tensor 'embed.weight' or 'tied.weight' is not in checkpoint /");
-  expectWeightError([](auto &tensors) { tensors[0].first.dtype = checkpoint::DType::BF16; },
+  expectWeightError([](auto &tensors) { tensors[0].first.dtype = DType::BF16; },
                     "model.safetensors is 16x8xbf16, the module expects 16x8xf32; was it compiled for another checkpoint?");
   expectWeightError([](auto &tensors) { tensors[0].first.shape = {8, 16}; }, "is 8x16xf32, the module expects 16x8xf32");
   expectWeightError([](auto &tensors) { tensors[0].first.shape = {128}; }, "is 128xf32, the module expects 16x8xf32");
@@ -211,7 +212,7 @@ TEST(Api, RefusesWeights) {
                     ": the checkpoint has the weight without any");
   expectWeightError([](auto &tensors) { tensors[2].first.shape = {4, 2}; }, "tensor 'experts.1.weight_scale_inv' in /");
   expectWeightError([](auto &tensors) { tensors[2].first.shape = {4, 2}; }, "is 4x2xf32, the module expects 8xf32");
-  expectWeightError([](auto &tensors) { tensors[2].first.dtype = checkpoint::DType::F16; }, "is 8xf16, the module expects 8xf32");
+  expectWeightError([](auto &tensors) { tensors[2].first.dtype = DType::F16; }, "is 8xf16, the module expects 8xf32");
   expectWeightError([](auto &tensors) { tensors[2].second[5] = -1; },
                     "model.safetensors: the scale of block [5] is -1, scales are finite and not negative");
 }

@@ -19,7 +19,6 @@ namespace quant::runtime::test {
 namespace {
 
 using checkpoint::Checkpoint;
-using checkpoint::DType;
 
 /// Patterns of `bytes` each, written one after another.
 std::string patterns(const std::vector<uint32_t> &values, size_t bytes) {
@@ -35,7 +34,7 @@ std::string check(DType dtype, const std::vector<uint32_t> &values) {
   std::string path = folder.dir() / "model.safetensors";
   auto columns = static_cast<int64_t>(values.size()) / 2;
   auto writer = checkpoint::SafetensorsWriter::create(path, {{"x.scale", dtype, {2, columns}}}).value();
-  std::string data = patterns(values, static_cast<size_t>(checkpoint::bitWidth(dtype)) / 8);
+  std::string data = patterns(values, static_cast<size_t>(bitWidth(dtype)) / 8);
   EXPECT_TRUE(writer.append("x.scale", std::as_bytes(std::span(data))));
   EXPECT_TRUE(writer.finish());
   Checkpoint checkpoint = Checkpoint::open(folder.dir()).value();

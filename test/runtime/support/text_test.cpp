@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <vector>
 
 using namespace quant;
 
@@ -29,6 +30,15 @@ TEST(Text, PrintableIsUtf8WithoutControls) {
     EXPECT_EQ(printable(bad), expected);
   }
   EXPECT_EQ(printable(std::string(199, 'a') + "\u00e9"), std::string(199, 'a') + "... (201 bytes)");
+}
+
+TEST(Text, Shapes) {
+  std::vector<int64_t> none, one = {7}, two = {576, 7168};
+  EXPECT_EQ(shapeText(none), "scalar");
+  EXPECT_EQ(shapeText(one), "7");
+  EXPECT_EQ(shapeText(two), "576x7168");
+  EXPECT_EQ(shapeList(none), "[]");
+  EXPECT_EQ(shapeList(two), "[576, 7168]");
 }
 
 TEST(Text, QuotesAndCounts) {

@@ -13,7 +13,6 @@
 
 using namespace quant;
 using namespace quant::test;
-using checkpoint::DType;
 using nlohmann::json;
 namespace fs = std::filesystem;
 

@@ -20,7 +20,6 @@
 using namespace quant;
 using namespace quant::convert;
 using namespace quant::test;
-using checkpoint::DType;
 
 namespace {
 

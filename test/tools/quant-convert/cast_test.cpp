@@ -14,7 +14,6 @@
 using namespace quant;
 using namespace quant::test;
 using checkpoint::Checkpoint;
-using checkpoint::DType;
 using nlohmann::json;
 namespace fs = std::filesystem;
 

@@ -12,7 +12,6 @@
 
 using namespace quant;
 using namespace quant::test;
-using checkpoint::DType;
 namespace fs = std::filesystem;
 
 namespace {

@@ -130,9 +130,9 @@ TEST(OutputDir, RefusesAFolderThatIsBeingWrittenTo) {
 
 TEST(ShardPlan, KeepsWeightAndScaleTogether) {
   auto weight = [](const char *name, int64_t bytes) {
-    return TensorSpec{name, checkpoint::DType::F8E4M3FN, {bytes}, TensorRole::Linear};
+    return TensorSpec{name, DType::F8E4M3FN, {bytes}, TensorRole::Linear};
   };
-  auto scale = [](const char *name) { return TensorSpec{name, checkpoint::DType::F32, {1}, TensorRole::Scale}; };
+  auto scale = [](const char *name) { return TensorSpec{name, DType::F32, {1}, TensorRole::Scale}; };
   std::vector<TensorSpec> tensors = {weight("a", 40),     scale("a.s"),    weight("b", 60), scale("b.s"),
                                      weight("huge", 500), scale("huge.s"), weight("c", 1)};
   auto shards = convert::planShards(tensors, 105);

@@ -16,7 +16,6 @@
 using namespace quant;
 using namespace quant::convert;
 using namespace quant::test;
-using checkpoint::DType;
 using nlohmann::json;
 
 namespace {

@@ -13,7 +13,6 @@
 using namespace quant;
 using namespace quant::convert;
 using namespace quant::test;
-using checkpoint::DType;
 using checkpoint::SafetensorsWriter;
 namespace fs = std::filesystem;
 

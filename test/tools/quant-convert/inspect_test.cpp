@@ -17,7 +17,6 @@
 using namespace quant;
 using namespace quant::convert;
 using namespace quant::test;
-using checkpoint::DType;
 using nlohmann::json;
 
 namespace {

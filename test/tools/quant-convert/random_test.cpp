@@ -93,7 +93,7 @@ TEST(RandomCheckpoint, NoNaNAndPositiveScales) {
   auto opened = checkpoint::Checkpoint::open(dir.path);
   ASSERT_TRUE(opened);
   for (const auto &tensor : opened->tensors()) {
-    if (tensor.info->dtype == checkpoint::DType::F8E4M3FN)
+    if (tensor.info->dtype == DType::F8E4M3FN)
       for (std::byte code : tensor.data)
         ASSERT_NE(code & std::byte{0x7F}, std::byte{0x7F}) << tensor.info->name;
     if (!tensor.info->name.ends_with("weight_scale_inv"))

@@ -21,7 +21,6 @@
 using namespace quant;
 using namespace quant::convert;
 using namespace quant::tools;
-using checkpoint::DType;
 using nlohmann::json;
 
 namespace {
@@ -95,7 +94,7 @@ TEST(Decode, EveryFp8Format) {
     std::byte code{test.code};
     decode(test.dtype, {&code, 1}, {&value, 1});
     EXPECT_TRUE(std::isnan(test.value) ? std::isnan(value) : value == test.value)
-        << checkpoint::safetensorsName(test.dtype) << " " << int(test.code) << ": " << value;
+        << safetensorsName(test.dtype) << " " << int(test.code) << ": " << value;
   }
 }
 

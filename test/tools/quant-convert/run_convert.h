@@ -76,7 +76,7 @@ inline void writeHoles(const std::filesystem::path &path, const std::vector<chec
     uint64_t begin = end;
     end += *checkpoint::byteSize(tensor.dtype, tensor.shape);
     header[tensor.name] = {
-        {"dtype", checkpoint::safetensorsName(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
+        {"dtype", safetensorsName(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
   }
   std::string text = header.dump();
   uint64_t length = text.size();

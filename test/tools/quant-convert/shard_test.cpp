@@ -15,7 +15,6 @@
 using namespace quant;
 using namespace quant::test;
 using checkpoint::Checkpoint;
-using checkpoint::DType;
 using checkpoint::SafetensorsFile;
 using convert::LayoutOptions;
 using nlohmann::json;
@@ -134,7 +133,7 @@ TEST(ShardCommand, ThePartsAreTheWhole) {
     ASSERT_TRUE(place);
     if (!*place)
       continue;
-    int64_t width = checkpoint::bitWidth(tensor.info->dtype) / 8, columns = tensor.info->shape.back();
+    int64_t width = bitWidth(tensor.info->dtype) / 8, columns = tensor.info->shape.back();
     for (size_t rank = 0; rank < 4; ++rank) {
       const auto *part = files[rank].find((*place)->name);
       bool isHere = !(*place)->rank || *(*place)->rank == int64_t(rank);

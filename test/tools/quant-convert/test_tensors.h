@@ -22,19 +22,19 @@ namespace quant::test {
 /// A tensor with its bytes.
 struct TestTensor {
   std::string name;
-  checkpoint::DType dtype;
+  DType dtype;
   std::vector<int64_t> shape;
   std::vector<std::byte> bytes;
 };
 
 template <typename T>
-TestTensor tensorOf(std::string name, checkpoint::DType dtype, std::vector<int64_t> shape, const std::vector<T> &values) {
+TestTensor tensorOf(std::string name, DType dtype, std::vector<int64_t> shape, const std::vector<T> &values) {
   auto bytes = std::as_bytes(std::span(values));
   return {std::move(name), dtype, std::move(shape), {bytes.begin(), bytes.end()}};
 }
 
 inline TestTensor floats(std::string name, std::vector<int64_t> shape, const std::vector<float> &values) {
-  return tensorOf(std::move(name), checkpoint::DType::F32, std::move(shape), values);
+  return tensorOf(std::move(name), DType::F32, std::move(shape), values);
 }
 
 /// Writes model.safetensors, or `file`, into `dir`.
@@ -87,7 +87,7 @@ inline std::vector<TestTensor> castToFp8(const std::string &name, int64_t rows, 
   std::vector<uint8_t> codes;
   for (int64_t i = 0; i < rows * cols; ++i)
     codes.push_back(nearestFp8(values[size_t(i)] / scaleOf(i)));
-  return {tensorOf(name, checkpoint::DType::F8E4M3FN, {rows, cols}, codes),
+  return {tensorOf(name, DType::F8E4M3FN, {rows, cols}, codes),
           floats(name + "_scale_inv", {blockRows, blockCols}, scales)};
 }
 

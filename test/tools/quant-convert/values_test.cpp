@@ -17,7 +17,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::DType;
 using models::ScaleFmt;
 using models::TensorRole;
 using models::TensorSpec;

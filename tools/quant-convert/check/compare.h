@@ -20,7 +20,7 @@ struct TensorComparison {
   std::string name, kind; ///< kind: "mlp.experts.up_proj"
   int64_t layer;          ///< -1: outside the layers
   std::vector<int64_t> shape;
-  checkpoint::DType dtypeA, dtypeB;
+  DType dtypeA, dtypeB;
   Metrics metrics;
 };
 

@@ -91,10 +91,10 @@ static void countLayers(const TensorSource &source, Inspection &inspection) {
 }
 
 static void countTensors(const TensorSource &source, Inspection &inspection) {
-  std::map<std::tuple<std::string, checkpoint::DType, std::vector<int64_t>>, TensorKind> kinds;
+  std::map<std::tuple<std::string, DType, std::vector<int64_t>>, TensorKind> kinds;
   for (const auto &tensor : source.tensors()) {
     const checkpoint::TensorInfo &info = *tensor.info;
-    uint64_t elements = info.bytes() * 8 / uint64_t(checkpoint::bitWidth(info.dtype));
+    uint64_t elements = info.bytes() * 8 / uint64_t(bitWidth(info.dtype));
     DTypeTotals &dtype = inspection.dtypes[info.dtype];
     ++dtype.tensors;
     dtype.elements += elements;
@@ -126,7 +126,7 @@ Inspection convert::inspectSource(const TensorSource &source, unsigned threads) 
   readConfig(source, inspection);
   countTensors(source, inspection);
   countLayers(source, inspection);
-  checkScales(source, inspection, threads);
+  inspectScales(source, inspection, threads);
   if (inspection.config)
     checkInventory(source, inspection);
   return inspection;

@@ -32,7 +32,7 @@ struct Problem {
 /// Tensors that differ in the numbers of their names only.
 struct TensorKind {
   std::string name; ///< "model.layers.*.mlp.experts.*.up_proj.weight"
-  checkpoint::DType dtype;
+  DType dtype;
   std::vector<int64_t> shape;
   std::optional<std::vector<int64_t>> scaleShape;
   uint64_t tensors = 0, bytes = 0;
@@ -65,7 +65,7 @@ struct Inspection {
   std::optional<models::ModelConfig> config;
   std::string configNote; ///< why there is no config
   std::array<int64_t, 2> block = {128, 128};
-  std::map<checkpoint::DType, DTypeTotals> dtypes;
+  std::map<DType, DTypeTotals> dtypes;
   std::vector<TensorKind> kinds;
   uint64_t stored = 0;                       ///< parameters in the files: elements of all but scales
   std::optional<models::ModelTotals> totals; ///< what the config says
@@ -87,7 +87,7 @@ Inspection inspectSource(const tools::TensorSource &source, unsigned threads);
 void checkInventory(const tools::TensorSource &source, Inspection &inspection);
 
 /// Scales against weights, and the scales' values.
-void checkScales(const tools::TensorSource &source, Inspection &inspection, unsigned threads);
+void inspectScales(const tools::TensorSource &source, Inspection &inspection, unsigned threads);
 
 /// Reads every byte: FP8 codes that are NaN, blocks of zeros, NaN and Inf in float tensors. Draws a progress bar.
 void checkValues(const tools::TensorSource &source, Inspection &inspection, unsigned threads);

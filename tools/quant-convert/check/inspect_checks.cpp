@@ -16,7 +16,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::safetensorsName;
 
 //===----------------------------------------------------------------------===//
 // Scales
@@ -86,7 +85,7 @@ static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSour
     return;
   std::array<int64_t, 2> said = {};
   const auto &stored = packed.info->shape;
-  bool isPair = shape.info->dtype == checkpoint::DType::I64 && shape.data.size() == sizeof(said);
+  bool isPair = shape.info->dtype == DType::I64 && shape.data.size() == sizeof(said);
   if (isPair)
     std::memcpy(said.data(), shape.data.data(), sizeof(said));
   if (said[0] == stored[0] && said[1] > 0 && (said[1] - 1) / 8 + 1 == stored[1])
@@ -107,7 +106,7 @@ static void checkPair(const TensorSource &source, const TensorSource::Tensor &sc
                              "is a scale without its weight " + quote(weightName) + "; was the weight renamed?");
   if (isPackedInt4(*weight->info))
     return checkPacked(*weight, scale, inspection);
-  if (!isFp8(weight->info->dtype) && weight->info->dtype != checkpoint::DType::I8)
+  if (!isFp8(weight->info->dtype) && weight->info->dtype != DType::I8)
     return inspection.report(true, "orphan_scale", name,
                              "is the scale of " + quote(weightName) + ", which is " +
                                  std::string(safetensorsName(weight->info->dtype)) + " and needs none; remove it");
@@ -117,7 +116,7 @@ static void checkPair(const TensorSource &source, const TensorSource::Tensor &sc
     inspection.report(true, "misshaped_scale", weightName, values.error().message);
 }
 
-void convert::checkScales(const TensorSource &source, Inspection &inspection, unsigned threads) {
+void convert::inspectScales(const TensorSource &source, Inspection &inspection, unsigned threads) {
   std::vector<const TensorSource::Tensor *> scales;
   for (const auto &tensor : source.tensors()) {
     std::string weight = weightOfScale(tensor.info->name, source);

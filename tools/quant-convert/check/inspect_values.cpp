@@ -15,7 +15,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::DType;
 
 /// Bytes that are read ahead, looked at and given back at a time.
 static constexpr size_t kSlab = 16 << 20;
@@ -132,7 +131,7 @@ static Counts countTensor(const TensorSource &source, const TensorSource::Tensor
 }
 
 static void reportCounts(const checkpoint::TensorInfo &info, const Counts &counts, Inspection &inspection) {
-  std::string of = " of " + std::to_string(info.bytes() * 8 / uint64_t(checkpoint::bitWidth(info.dtype))) + " values";
+  std::string of = " of " + std::to_string(info.bytes() * 8 / uint64_t(bitWidth(info.dtype))) + " values";
   if (counts.fp8NaN)
     inspection.report(true, "fp8_nan", info.name, "has NaN codes: " + std::to_string(counts.fp8NaN) + of);
   if (counts.nan)

@@ -65,9 +65,9 @@ public:
     for (char c : text)
       mix(static_cast<uint8_t>(c));
   }
-  void add(std::string_view name, checkpoint::DType dtype, std::span<const int64_t> shape) {
+  void add(std::string_view name, DType dtype, std::span<const int64_t> shape) {
     add(name);
-    add(checkpoint::safetensorsName(dtype));
+    add(safetensorsName(dtype));
     add(uint64_t(shape.size()));
     for (int64_t size : shape)
       add(static_cast<uint64_t>(size));

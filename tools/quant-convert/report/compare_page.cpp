@@ -89,8 +89,8 @@ static json tensorJson(const TensorComparison &tensor) {
   const Metrics &metrics = tensor.metrics;
   json entry = sqnrJson(metrics);
   entry.update({{"name", printable(tensor.name)},
-                {"dtype_a", checkpoint::safetensorsName(tensor.dtypeA)},
-                {"dtype_b", checkpoint::safetensorsName(tensor.dtypeB)},
+                {"dtype_a", safetensorsName(tensor.dtypeA)},
+                {"dtype_b", safetensorsName(tensor.dtypeB)},
                 {"shape", shapeText(tensor.shape)},
                 {"elements", metrics.elements},
                 {"cosine", number(metrics.cosine())},

@@ -21,7 +21,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::safetensorsName;
 using nlohmann::json;
 using tools::Table;
 

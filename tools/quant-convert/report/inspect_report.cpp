@@ -18,7 +18,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::safetensorsName;
 using nlohmann::json;
 using tools::humanBytes;
 using tools::humanCount;
@@ -210,7 +209,7 @@ static std::string dtypesText(const Inspection &inspection) {
 }
 
 /// For people: packed INT4 is stored as I32.
-static std::string dtypeText(const std::string &name, checkpoint::DType dtype, const std::vector<int64_t> &shape) {
+static std::string dtypeText(const std::string &name, DType dtype, const std::vector<int64_t> &shape) {
   bool packed = isPackedInt4({name, dtype, shape});
   return (packed ? "INT4 in " : "") + std::string(safetensorsName(dtype));
 }

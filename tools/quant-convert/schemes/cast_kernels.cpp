@@ -20,7 +20,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::DType;
 
 #define QUANT_INLINE [[gnu::always_inline]] static inline
 

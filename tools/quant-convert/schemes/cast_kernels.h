@@ -13,7 +13,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_SCHEMES_CAST_KERNELS_H
 #define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_CAST_KERNELS_H
 
-#include "runtime/checkpoint/dtype.h"
+#include "runtime/support/dtype.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -39,20 +39,20 @@ struct QuantizeKernels {
 };
 
 /// Whether there are kernels for weights of that dtype: BF16, F16, F32.
-bool isCastable(checkpoint::DType dtype);
+bool isCastable(DType dtype);
 
 /// @pre isCastable(dtype)
-const QuantizeKernels &quantizeKernels(checkpoint::DType dtype, Isa isa = bestIsa());
+const QuantizeKernels &quantizeKernels(DType dtype, Isa isa = bestIsa());
 
 /// The value of a magnitude that amaxRow found, not finite if an element was not.
-float magnitudeValue(checkpoint::DType dtype, uint32_t magnitude);
+float magnitudeValue(DType dtype, uint32_t magnitude);
 
 /// out[i] = row[i] * scales[b], rounded to `out`'s type. False if a code is NaN or a product overflows; the row is to be thrown
 /// away then.
 using DequantizeRow = bool (*)(const std::byte *row, int64_t columns, int64_t blockColumns, const float *scales, std::byte *out);
 
 /// To BF16 (rounded to nearest even) or F32.
-DequantizeRow dequantizeRow(checkpoint::DType out, Isa isa = bestIsa());
+DequantizeRow dequantizeRow(DType out, Isa isa = bestIsa());
 
 } // namespace quant::convert
 

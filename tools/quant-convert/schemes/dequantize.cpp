@@ -8,6 +8,7 @@
 #include "tools/quant-convert/schemes/dequantize.h"
 
 #include "runtime/support/narrow.h"
+#include "runtime/support/text.h"
 
 #include <algorithm>
 #include <bit>
@@ -17,7 +18,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::DType;
 
 //===----------------------------------------------------------------------===//
 // Names and shapes
@@ -46,7 +46,7 @@ const TensorSource::Tensor *convert::packedWeightOf(std::string_view name, const
 }
 
 uint64_t convert::storedElements(const checkpoint::TensorInfo &tensor) {
-  uint64_t elements = tensor.bytes() * 8 / uint64_t(checkpoint::bitWidth(tensor.dtype));
+  uint64_t elements = tensor.bytes() * 8 / uint64_t(bitWidth(tensor.dtype));
   return isPackedInt4(tensor) ? elements * 8 : elements;
 }
 
@@ -76,13 +76,6 @@ const TensorSource::Tensor *convert::findScale(const TensorSource &source, const
   if (!name.ends_with(kWeight) || !isFp8(weight.info->dtype))
     return nullptr;
   return source.find(name.substr(0, name.size() - kWeight.size()) + std::string(kShortScale));
-}
-
-std::string convert::shapeText(std::span<const int64_t> shape) {
-  std::string text;
-  for (int64_t size : shape)
-    text += (text.empty() ? "" : "x") + std::to_string(size);
-  return text.empty() ? "scalar" : text;
 }
 
 Result<ScaleGrid> convert::scaleGrid(std::span<const int64_t> weight, std::span<const int64_t> scale,
@@ -148,7 +141,7 @@ void decodePlain(const std::byte *bytes, std::span<double> out) {
   decodeAs<T>(bytes, out, [](T value) { return value; });
 }
 
-bool isOneNumber(DType dtype) { return checkpoint::bitWidth(dtype) >= 8 && dtype != DType::C64; }
+bool isOneNumber(DType dtype) { return bitWidth(dtype) >= 8 && dtype != DType::C64; }
 
 } // namespace
 
@@ -189,7 +182,7 @@ std::vector<double> convert::decodeScale(const TensorSource::Tensor &scale) {
   DType dtype = scaleType(scale.info->dtype);
   if (!isOneNumber(dtype))
     return {};
-  std::vector<double> values(scale.data.size() * 8 / size_t(checkpoint::bitWidth(dtype)));
+  std::vector<double> values(scale.data.size() * 8 / size_t(bitWidth(dtype)));
   decode(dtype, scale.data, values);
   return values;
 }
@@ -201,7 +194,7 @@ std::vector<double> convert::decodeScale(const TensorSource::Tensor &scale) {
 Result<TensorValues> TensorValues::create(const TensorSource::Tensor &tensor, const TensorSource::Tensor *scale,
                                           std::array<int64_t, 2> block) {
   const checkpoint::TensorInfo &info = *tensor.info;
-  std::string type(checkpoint::safetensorsName(info.dtype));
+  std::string type(safetensorsName(info.dtype));
   if (!isOneNumber(info.dtype))
     return fail("is " + type + ", which is not dequantized here");
   if (isPackedInt4(info))
@@ -211,7 +204,7 @@ Result<TensorValues> TensorValues::create(const TensorSource::Tensor &tensor, co
   TensorValues values;
   values.dtype = info.dtype;
   values.data = tensor.data;
-  values.elementBytes = uint64_t(checkpoint::bitWidth(info.dtype)) / 8;
+  values.elementBytes = uint64_t(bitWidth(info.dtype)) / 8;
   values.count = tensor.data.size() / values.elementBytes;
   values.columns = info.shape.empty() ? 1 : uint64_t(info.shape.back());
   if (!scale)
@@ -219,7 +212,7 @@ Result<TensorValues> TensorValues::create(const TensorSource::Tensor &tensor, co
   DType dtype = scale->info->dtype;
   bool floating = dtype == DType::F32 || dtype == DType::BF16 || dtype == DType::F16 || dtype == DType::F64;
   if (!floating && scaleType(dtype) != DType::F8E8M0FNU)
-    return fail("has a scale of type " + std::string(checkpoint::safetensorsName(dtype)) + "; a float type or ue8m0 is needed");
+    return fail("has a scale of type " + std::string(safetensorsName(dtype)) + "; a float type or ue8m0 is needed");
   auto grid = scaleGrid(info.shape, scale->info->shape, block);
   if (!grid)
     return fail("has a " + grid.error().message);
@@ -233,7 +226,7 @@ void TensorValues::read(uint64_t begin, std::span<double> out) const {
   if (scales.empty())
     return decode(dtype, bytes(begin, out.size()), out);
   const CodeValues *codes = codesOf(dtype);
-  size_t scaleBytes = size_t(checkpoint::bitWidth(scaleDtype)) / 8;
+  size_t scaleBytes = size_t(bitWidth(scaleDtype)) / 8;
   while (!out.empty()) {
     uint64_t row = begin / columns, column = begin % columns, edge = uint64_t(grid.blockCols);
     uint64_t blockColumn = column / edge, blockLeft = edge - column % edge;

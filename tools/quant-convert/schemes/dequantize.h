@@ -28,7 +28,7 @@ namespace quant::convert {
 using tools::TensorSource;
 
 /// FP8 in any of its four forms: codes that mean nothing without a scale.
-bool isFp8(checkpoint::DType dtype);
+bool isFp8(DType dtype);
 
 /// compressed-tensors' pack-quantized: eight INT4 codes in each I32 of "X.weight_packed".
 bool isPackedInt4(const checkpoint::TensorInfo &tensor);
@@ -45,9 +45,6 @@ std::string weightOfScale(std::string_view name, const TensorSource &source);
 
 /// The scale of the weight `name`, or null. Only FP8, I8 and packed INT4 weights have scales; that of another is an orphan.
 const TensorSource::Tensor *findScale(const TensorSource &source, const TensorSource::Tensor &weight);
-
-/// "576x7168", "scalar".
-std::string shapeText(std::span<const int64_t> shape);
 
 /// Which elements share a scale.
 struct ScaleGrid {
@@ -78,14 +75,14 @@ public:
 private:
   TensorValues() = default;
 
-  checkpoint::DType dtype = checkpoint::DType::F32, scaleDtype = checkpoint::DType::F32;
+  DType dtype = DType::F32, scaleDtype = DType::F32;
   std::span<const std::byte> data, scales;
   uint64_t count = 0, elementBytes = 0, columns = 0;
   ScaleGrid grid{};
 };
 
 /// Decodes `out.size()` elements; not F4, F6, C64. U8 is a number here.
-void decode(checkpoint::DType dtype, std::span<const std::byte> bytes, std::span<double> out);
+void decode(DType dtype, std::span<const std::byte> bytes, std::span<double> out);
 
 /// Decodes every element of a scale; U8 is ue8m0, as some checkpoints have it.
 std::vector<double> decodeScale(const TensorSource::Tensor &scale);

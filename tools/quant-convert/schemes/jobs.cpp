@@ -18,7 +18,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::DType;
 
 /// What a step reads or writes, about: enough to be worth a system call, little enough to stay in the cache.
 static constexpr int64_t kStepBytes = 2 << 20;
@@ -48,7 +47,7 @@ std::span<T> scratch(int slot, int64_t count) {
   return std::span(buffers[slot]).first(static_cast<size_t>(count));
 }
 
-int64_t elementBytes(const Tensor &tensor) { return checkpoint::bitWidth(tensor.info->dtype) / 8; }
+int64_t elementBytes(const Tensor &tensor) { return bitWidth(tensor.info->dtype) / 8; }
 
 } // namespace
 
@@ -91,7 +90,7 @@ Job convert::copyPieceJob(const Tensor &tensor, std::string name, const Piece &p
 std::optional<uint64_t> convert::quantizeBlockRow(const BlockRow &in, const QuantizeOptions &options, uint8_t *codes,
                                                   std::span<float> scales) {
   const QuantizeKernels &kernels = quantizeKernels(in.dtype);
-  int64_t rowBytes = in.columns * checkpoint::bitWidth(in.dtype) / 8;
+  int64_t rowBytes = in.columns * bitWidth(in.dtype) / 8;
   std::vector<uint32_t> magnitudes(scales.size());
   for (int64_t r = 0; r < in.rows; ++r)
     kernels.amaxRow(in.data + r * rowBytes, in.columns, options.block[1], magnitudes.data());
@@ -195,7 +194,7 @@ static bool dequantizeRows(const Tensor &weight, const Tensor &scale, const Bloc
       readScales(scale, blockRow * scaleColumns, scales);
     }
     finite &= kernel(weight.data.data() + (begin + r) * columns, columns, block[1], scales.data(),
-                     out + r * columns * checkpoint::bitWidth(dtype) / 8);
+                     out + r * columns * bitWidth(dtype) / 8);
   }
   return finite;
 }

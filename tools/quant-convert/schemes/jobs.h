@@ -47,7 +47,7 @@ struct QuantizeOptions {
 
 /// Rows that share scales, one row of blocks, with the scales to keep, if any.
 struct BlockRow {
-  checkpoint::DType dtype; ///< BF16, F16 or F32
+  DType dtype; ///< BF16, F16 or F32
   const std::byte *data;
   int64_t rows, columns; ///< of elements, dense
   std::span<const float> reused;

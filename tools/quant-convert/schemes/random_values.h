@@ -48,7 +48,7 @@ private:
   float scale(uint64_t index) const;
 
   models::TensorRole role;
-  checkpoint::DType dtype;
+  DType dtype;
   models::ScaleFmt scaleFmt;
   uint64_t stream;
   float mean, deviation;

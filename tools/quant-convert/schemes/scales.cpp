@@ -7,6 +7,7 @@
 
 #include "tools/quant-convert/schemes/scales.h"
 
+#include "runtime/support/block_scale.h"
 #include "runtime/support/narrow.h"
 #include "runtime/support/text.h"
 #include "tools/common/parallel.h"
@@ -14,15 +15,15 @@
 #include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <mutex>
 
 using namespace quant;
 using namespace quant::convert;
-using checkpoint::DType;
 
 std::string convert::describe(const Tensor &tensor) {
   return printable(tensor.file->path().native()) + ": tensor " + quote(tensor.info->name);
@@ -73,7 +74,7 @@ std::vector<int64_t> convert::scaleShape(std::span<const int64_t> weight, const 
 Result<const Tensor *> convert::findScaleInv(const checkpoint::Checkpoint &input, const Tensor &weight) {
   const Tensor *scale = input.find(scaleNameOf(weight.info->name));
   if (scale && weight.info->dtype != DType::F8E4M3FN)
-    return fail(describe(weight) + ": is " + std::string(checkpoint::safetensorsName(weight.info->dtype)) +
+    return fail(describe(weight) + ": is " + std::string(safetensorsName(weight.info->dtype)) +
                 ", only F8_E4M3 can be converted");
   return scale;
 }
@@ -93,50 +94,33 @@ Result<void> convert::checkHasWeight(const checkpoint::Checkpoint &input, const 
 }
 
 void convert::readScales(const Tensor &scale, int64_t begin, std::span<float> out) {
-  size_t bytes = static_cast<size_t>(checkpoint::bitWidth(scale.info->dtype)) / 8;
-  std::vector<double> values(out.size());
-  decode(scale.info->dtype, scale.data.subspan(static_cast<size_t>(begin) * bytes, out.size() * bytes), values);
-  std::ranges::transform(values, out.begin(), [](double value) { return static_cast<float>(value); });
-}
-
-static std::string shapeOf(std::span<const int64_t> shape) {
-  std::string text = "[";
-  for (int64_t size : shape)
-    text += (text.size() > 1 ? ", " : "") + std::to_string(size);
-  return text + "]";
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = scaleAt(scale.info->dtype, scale.data, static_cast<size_t>(begin) + i);
 }
 
 static Result<void> checkLayout(const Tensor &weight, const Tensor &scale, const Block &block) {
   DType dtype = scale.info->dtype;
-  if (!isCastable(dtype) && dtype != DType::F8E8M0FNU)
-    return fail(describe(scale) + ": is " + std::string(checkpoint::safetensorsName(dtype)) +
-                ", scales are F32, BF16, F16 or F8_E8M0");
+  if (!holdsScales(dtype))
+    return fail(describe(scale) + ": is " + std::string(safetensorsName(dtype)) + ", scales are F32, BF16, F16 or F8_E8M0");
   if (weight.info->shape.size() != 2)
-    return fail(describe(weight) + ": has shape " + shapeOf(weight.info->shape) + ", block scales need two dimensions");
+    return fail(describe(weight) + ": has shape " + shapeList(weight.info->shape) + ", block scales need two dimensions");
   auto expected = scaleShape(weight.info->shape, block);
   if (scale.info->shape != expected)
-    return fail(describe(scale) + ": has shape " + shapeOf(scale.info->shape) + ", the weight's " + shapeOf(weight.info->shape) +
-                " in blocks of " + std::to_string(block[0]) + "x" + std::to_string(block[1]) + " needs " + shapeOf(expected) +
-                "; is weight_block_size in config.json right?");
+    return fail(describe(scale) + ": has shape " + shapeList(scale.info->shape) + ", the weight's " +
+                shapeList(weight.info->shape) + " in blocks of " + std::to_string(block[0]) + "x" + std::to_string(block[1]) +
+                " needs " + shapeList(expected) + "; is weight_block_size in config.json right?");
   return {};
 }
 
 Result<void> convert::checkScale(const Tensor &weight, const Tensor &scale, const Block &block) {
   if (auto fits = checkLayout(weight, scale, block); !fits)
     return fits;
-  int64_t columns = scale.info->shape[1];
-  std::vector<float> row(static_cast<size_t>(columns));
-  for (int64_t i = 0; i < scale.info->shape[0]; ++i) {
-    readScales(scale, i * columns, row);
-    auto bad = std::ranges::find_if(row, [](float value) { return !std::isfinite(value) || value < 0; });
-    if (bad == row.end())
-      continue;
-    char value[32];
-    std::snprintf(value, sizeof(value), "%g", static_cast<double>(*bad));
-    return fail(describe(scale) + ": block [" + std::to_string(i) + ", " + std::to_string(bad - row.begin()) + "] has scale " +
-                value + ", scales are finite and not negative; is the file damaged?");
-  }
-  return {};
+  std::optional<size_t> broken = firstBrokenScale(scale.info->dtype, scale.data);
+  if (!broken)
+    return {};
+  auto columns = static_cast<size_t>(scale.info->shape[1]);
+  return fail(fmt::format("{}: block [{}, {}] has scale {:g}, {}", describe(scale), *broken / columns, *broken % columns,
+                          scaleAt(scale.info->dtype, scale.data, *broken), kScaleRule));
 }
 
 Result<void> convert::checkScales(std::span<const std::pair<const Tensor *, const Tensor *>> pairs, const Block &block,

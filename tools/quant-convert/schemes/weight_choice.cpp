@@ -62,7 +62,7 @@ Result<WeightSet> convert::modelWeights(const checkpoint::Checkpoint &checkpoint
   config->dtype = models::WeightDType::FP8;
   WeightSet weights;
   for (const models::TensorSpec &tensor : models::checkpointTensors(*config))
-    if (tensor.dtype == checkpoint::DType::F8E4M3FN && checkpoint.find(tensor.name))
+    if (tensor.dtype == DType::F8E4M3FN && checkpoint.find(tensor.name))
       weights.insert(tensor.name);
   if (weights.empty())
     return fail(printable(checkpoint.dir().native()) + ": holds none of the weights that its config.json promises; say which to "

@@ -40,7 +40,7 @@ static Operand operandOf(const std::string &name, ShapedType type, program::Dim 
   SizeExpr rows = 1;
   for (const SizeExpr &extent : ArrayRef(operand.shape).drop_back())
     rows = rows * extent;
-  constexpr int64_t kMultiple = qblock::kKMajorRowMultiple;
+  constexpr int64_t kMultiple = abi::kKMajorRowMultiple;
   operand.shape = {operand.shape.back(), SizeExpr(kMultiple) * SizeExpr::ceilDiv(rows, kMultiple)};
   return operand;
 }

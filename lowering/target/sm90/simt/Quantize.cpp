@@ -22,7 +22,7 @@ namespace quant::nvvm {
 
 /// Columns of a group, rows and columns of a weight's block.
 static constexpr int64_t kBlock = machine::kBlockK;
-static constexpr int64_t kMultiple = qblock::kKMajorRowMultiple;
+static constexpr int64_t kMultiple = abi::kKMajorRowMultiple;
 
 static const char *nameOf(FloatKind kind) { return kind == FloatKind::bf16 ? "bf16" : "f32"; }
 static Type typeOf(Builder &b, FloatKind kind) { return kind == FloatKind::bf16 ? Type(b.getBF16Type()) : Type(b.getF32Type()); }

@@ -206,7 +206,7 @@ Value SimtBuilder::scaleAddress(const rows::Quantized &quantized, Value row, Val
   const rows::Rows &scales = quantized.scales;
   if (!quantized.kMajor)
     return at(rowAddress(scales, row), scales.element, group);
-  constexpr int64_t kMultiple = qblock::kKMajorRowMultiple;
+  constexpr int64_t kMultiple = abi::kKMajorRowMultiple;
   auto wide = [&](Value value) { return convert(getI64Type(), value); };
   Value padded = mul(div(add(rowCount, kMultiple - 1), kMultiple), kMultiple);
   return at(scales.base, scales.element, add(mul(wide(group), wide(padded)), wide(row)));

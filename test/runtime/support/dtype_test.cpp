@@ -5,17 +5,18 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/dtype.h"
+#include "runtime/support/dtype.h"
 
 #include <gtest/gtest.h>
 
-using namespace quant::checkpoint;
+using namespace quant;
 
 TEST(DType, NamesGoThereAndBack) {
-  for (int i = 0; i <= static_cast<int>(DType::U64); ++i) {
+  for (int i = 0; i <= static_cast<int>(DType::U4); ++i) {
     auto dtype = static_cast<DType>(i);
-    EXPECT_EQ(fromSafetensorsName(safetensorsName(dtype)), dtype);
     EXPECT_EQ(fromMlirName(mlirName(dtype)), dtype);
+    if (dtype != DType::I4 && dtype != DType::U4)
+      EXPECT_EQ(fromSafetensorsName(safetensorsName(dtype)), dtype);
   }
 }
 
@@ -30,7 +31,7 @@ TEST(DType, NamesOfTheModelsWeCompile) {
 TEST(DType, UnknownNames) {
   for (auto name : {"", "f8_e4m3", "F8_E4M3FN", "F4_E2M1", "I4", "BF16 "})
     EXPECT_EQ(fromSafetensorsName(name), std::nullopt) << name;
-  for (auto name : {"", "i4", "tf32", "index", "F32"})
+  for (auto name : {"", "i5", "tf32", "index", "F32"})
     EXPECT_EQ(fromMlirName(name), std::nullopt) << name;
 }
 
@@ -40,4 +41,5 @@ TEST(DType, BitWidths) {
   EXPECT_EQ(bitWidth(DType::F6E3M2FN), 6);
   EXPECT_EQ(bitWidth(DType::BF16), 16);
   EXPECT_EQ(bitWidth(DType::C64), 64);
+  EXPECT_EQ(bitWidth(DType::I4), 4);
 }

@@ -1,16 +1,16 @@
-//===- dtype.cpp - element types of a safetensors file --------------------===//
+//===- dtype.cpp - element types ------------------------------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/checkpoint/dtype.h"
+#include "runtime/support/dtype.h"
 
 #include <algorithm>
 #include <array>
 
-namespace quant::checkpoint {
+namespace quant {
 namespace {
 
 struct Row {
@@ -43,13 +43,15 @@ constexpr std::array rows{
     Row{DType::F64, "F64", "f64", 64},
     Row{DType::I64, "I64", "i64", 64},
     Row{DType::U64, "U64", "ui64", 64},
+    Row{DType::I4, "", "i4", 4},
+    Row{DType::U4, "", "ui4", 4},
 };
 
 constexpr bool rowsFollowEnum() {
   for (size_t i = 0; i < rows.size(); ++i)
     if (rows[i].dtype != static_cast<DType>(i))
       return false;
-  return rows.back().dtype == DType::U64;
+  return rows.back().dtype == DType::U4;
 }
 static_assert(rowsFollowEnum(), "rows stand in the order of the enum, one each");
 
@@ -57,7 +59,7 @@ constexpr const Row &row(DType dtype) { return rows[static_cast<size_t>(dtype)];
 
 std::optional<DType> lookup(std::string_view name, std::string_view Row::*column) {
   auto found = std::ranges::find(rows, name, column);
-  return found == rows.end() ? std::nullopt : std::optional(found->dtype);
+  return name.empty() || found == rows.end() ? std::nullopt : std::optional(found->dtype);
 }
 
 } // namespace
@@ -68,4 +70,4 @@ int bitWidth(DType dtype) { return row(dtype).bits; }
 std::optional<DType> fromSafetensorsName(std::string_view name) { return lookup(name, &Row::safetensors); }
 std::optional<DType> fromMlirName(std::string_view name) { return lookup(name, &Row::mlir); }
 
-} // namespace quant::checkpoint
+} // namespace quant
