@@ -27,6 +27,11 @@ Type KernelBuilder::lanesOf(Type type, int64_t lanes) {
   return lanes == 1 ? element : VectorType::get(lanes, element);
 }
 
+Type KernelBuilder::withElement(Type type, Type element) {
+  auto vector = dyn_cast<VectorType>(type);
+  return vector ? vector.clone(element) : element;
+}
+
 int64_t KernelBuilder::laneCount(Type type) {
   auto vector = dyn_cast<VectorType>(type);
   return vector ? vector.getNumElements() : 1;
@@ -116,15 +121,15 @@ Value KernelBuilder::select(Value condition, Value then, Value otherwise) {
 //===----------------------------------------------------------------------===//
 
 Value KernelBuilder::bitcast(Type element, Value a) {
-  return arith::BitcastOp::create(*this, lanesOf(element, laneCount(a.getType())), a);
+  return arith::BitcastOp::create(*this, withElement(a.getType(), element), a);
 }
 
 Value KernelBuilder::zeroExtend(Type element, Value a) {
-  return arith::ExtUIOp::create(*this, lanesOf(element, laneCount(a.getType())), a);
+  return arith::ExtUIOp::create(*this, withElement(a.getType(), element), a);
 }
 
 Value KernelBuilder::convert(Type element, Value a) {
-  Type from = getElementTypeOrSelf(a.getType()), to = lanesOf(element, laneCount(a.getType()));
+  Type from = getElementTypeOrSelf(a.getType()), to = withElement(a.getType(), element);
   if (from == element)
     return a;
   if (isa<IndexType>(from) || isa<IndexType>(element))

@@ -37,6 +37,8 @@ public:
   Type f32() { return getF32Type(); }
   /// `type` with `lanes` elements: a scalar if that is one, otherwise a vector.
   static Type lanesOf(Type type, int64_t lanes);
+  /// `type` with other elements, as many as it has.
+  static Type withElement(Type type, Type element);
   /// Elements of a type: 1 for a scalar.
   static int64_t laneCount(Type type);
   /// A scalar, or a vector with the same number in each element.

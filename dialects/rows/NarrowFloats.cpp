@@ -13,33 +13,34 @@ using namespace mlir;
 using namespace quant::rows;
 
 Value quant::rows::encodeE4M3(KernelBuilder &b, Value value) {
-  int64_t lanes = KernelBuilder::laneCount(value.getType());
-  auto word = [&](int64_t bits) { return b.integer(KernelBuilder::lanesOf(b.i32(), lanes), bits); };
+  Type words = KernelBuilder::withElement(value.getType(), b.i32());
+  auto word = [&](int64_t bits) { return b.integer(words, bits); };
+  auto number = [&](double number) { return b.constant(value.getType(), number); };
   Value bits = b.bitcast(b.i32(), value);
   Value sign = b.bitAnd(b.shiftRight(bits, word(24)), word(0x80));
-  Value clamped = b.min(b.bitcast(b.f32(), b.bitAnd(bits, word(0x7FFFFFFF))), b.number(448.0, lanes));
+  Value clamped = b.min(b.bitcast(b.f32(), b.bitAnd(bits, word(0x7FFFFFFF))), number(448.0));
   // Normal codes: round the 23-bit fraction to 3 bits, then move the exponent's bias from 127 to 7.
   Value normalBits = b.bitcast(b.i32(), clamped);
   Value odd = b.bitAnd(b.shiftRight(normalBits, word(20)), word(1));
   Value rounded = b.add(b.add(normalBits, word(0x7FFFF)), odd);
   Value normal = b.sub(b.shiftRight(rounded, word(20)), word(120 << 3));
   // Subnormal codes count steps of 2^-9, the spacing of f32 just above 2^14: adding 2^14 rounds to them.
-  Value shifted = b.add(clamped, b.number(0x1p14, lanes));
-  Value subnormal = b.sub(b.bitcast(b.i32(), shifted), b.bitcast(b.i32(), b.number(0x1p14, lanes)));
-  Value code = b.select(b.less(clamped, b.number(0x1p-6, lanes)), subnormal, normal);
+  Value shifted = b.add(clamped, number(0x1p14));
+  Value subnormal = b.sub(b.bitcast(b.i32(), shifted), b.bitcast(b.i32(), number(0x1p14)));
+  Value code = b.select(b.less(clamped, number(0x1p-6)), subnormal, normal);
   return b.convert(b.i8(), b.bitOr(b.select(b.isNan(value), word(0x7F), code), sign));
 }
 
 // By way of f16: shifted into place the bits are value * 2^-8, subnormals included, and the conversion to f32 is exact. Only the
 // NaN codes need care.
 Value quant::rows::decodeE4M3(KernelBuilder &b, Value codes) {
-  int64_t lanes = KernelBuilder::laneCount(codes.getType());
-  Type half = KernelBuilder::lanesOf(b.getI16Type(), lanes);
+  Type half = KernelBuilder::withElement(codes.getType(), b.getI16Type());
+  auto number = [&](double number) { return b.constant(KernelBuilder::withElement(codes.getType(), b.f32()), number); };
   Value shifted = b.shiftLeft(b.convert(b.getI16Type(), codes), b.integer(half, 7));
   Value scaled = b.bitcast(b.getF16Type(), b.bitAnd(shifted, b.integer(half, 0xBF80)));
-  Value value = b.mul(b.convert(b.f32(), scaled), b.number(256.0, lanes));
+  Value value = b.mul(b.convert(b.f32(), scaled), number(256.0));
   Value nan = b.integer(codes.getType(), 0x7F);
-  return b.select(b.equal(b.bitAnd(codes, nan), nan), b.number(std::numeric_limits<double>::quiet_NaN(), lanes), value);
+  return b.select(b.equal(b.bitAnd(codes, nan), nan), number(std::numeric_limits<double>::quiet_NaN()), value);
 }
 
 Value quant::rows::encodeE8M0(KernelBuilder &b, Value value) {

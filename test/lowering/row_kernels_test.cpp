@@ -1,0 +1,519 @@
+//===- row_kernels_test.cpp - row kernels of all targets over widths ------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Each row op in widths that 16 lanes, a warp's 128 columns and a block's 512 or 1024 do and do not divide, on each x86 unit of this
+// CPU and on sm_90a in the simulator, where a finding is an error, against the formula in double. Inputs are fresh random ones:
+// the seed is printed, QUANT_TEST_SEED repeats it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/support/narrow.h"
+#include "test/lowering/kernel_runner.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <functional>
+#include <numeric>
+#include <random>
+
+using namespace quant;
+using namespace quant::test;
+
+namespace {
+
+constexpr int64_t kWidths[] = {1, 4, 37, 64, 128, 132, 145, 256, 384, 512, 640, 1024, 1100};
+constexpr Sizes kSizes = {.tokens = 5, .position = 3, .outputs = 2};
+constexpr int64_t kTokens = kSizes.tokens;
+
+using Floats = std::vector<float>;
+using Doubles = std::vector<double>;
+
+class RowKernels : public testing::TestWithParam<int64_t> {
+protected:
+  std::mt19937_64 random{seed()};
+
+  static uint64_t seed() {
+    static const uint64_t value = [] {
+      const char *given = std::getenv("QUANT_TEST_SEED");
+      uint64_t chosen = given ? std::strtoull(given, nullptr, 10) : std::random_device()();
+      std::printf("QUANT_TEST_SEED=%llu\n", static_cast<unsigned long long>(chosen));
+      return chosen;
+    }();
+    return value;
+  }
+
+  Floats normal(int64_t count) {
+    std::normal_distribution<float> distribution;
+    Floats values(static_cast<size_t>(count));
+    std::generate(values.begin(), values.end(), [&] { return distribution(random); });
+    return values;
+  }
+
+  /// Runs the kernel with the arguments and results of `signature` on each unit, and calls `check` with the results.
+  void run(const std::string &signature, const std::string &body, const std::vector<Memory> &inputs, std::vector<Memory> results,
+           const std::function<void(const std::vector<Memory> &)> &check, bool onHost = true, const std::string &grid = "tokens") {
+    std::string text = "func.func private @kernel" + signature +
+                       " attributes {program.grid = affine_map<(tokens, position, outputs, context) -> (" + grid + ")>} {\n" + body + "}\n";
+    for (const std::string &unit : units()) {
+      if (unit != "sm_90a" && !onHost)
+        continue;
+      SCOPED_TRACE(unit + "\n" + text);
+      std::vector<Memory> operands = inputs;
+      operands.insert(operands.end(), results.begin(), results.end());
+      Result<void> done = runKernel(text, unit, kSizes, operands);
+      ASSERT_TRUE(done) << done.error().message;
+      check(std::vector<Memory>(operands.begin() + static_cast<int64_t>(inputs.size()), operands.end()));
+    }
+  }
+
+  static void near(const Floats &got, const Doubles &want, double tolerance = 2e-6) {
+    ASSERT_EQ(got.size(), want.size());
+    double largest = 0;
+    for (double value : want)
+      largest = std::max(largest, std::abs(value));
+    for (size_t i = 0; i < got.size(); ++i)
+      ASSERT_NEAR(got[i], want[i], tolerance * std::max(1.0, largest)) << "element " << i;
+  }
+};
+
+std::string tensor(int64_t columns, const std::string &element = "f32", const std::string &rows = "?x") {
+  return "tensor<" + rows + std::to_string(columns) + "x" + element + ">";
+}
+
+std::string dim(const std::string &name) { return " {program.dim = #program.dim<" + name + ">}"; }
+
+Memory bf16(Floats &values) {
+  std::vector<uint16_t> codes;
+  for (float &value : values) {
+    codes.push_back(toBf16(value));
+    value = fromBf16(codes.back());
+  }
+  return Memory::of(codes);
+}
+
+//===----------------------------------------------------------------------===//
+// Elementwise, copies, norm
+//===----------------------------------------------------------------------===//
+
+TEST_P(RowKernels, Add) {
+  int64_t n = GetParam();
+  Floats x = normal(kTokens * n), y = normal(kTokens * n);
+  std::string type = tensor(n);
+  Doubles want;
+  for (size_t i = 0; i < x.size(); ++i)
+    want.push_back(double(x[i]) + y[i]);
+  run("(%x: " + type + ", %y: " + type + ") -> " + type, "  %z = arith.addf %x, %y : " + type + "\n  return %z : " + type + "\n",
+      {Memory::of(x), Memory::of(y)}, {Memory::room<float>(kTokens * n)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want); });
+}
+
+TEST_P(RowKernels, SwigluOfSlots) {
+  int64_t n = GetParam(), slots = 3;
+  Floats gate = normal(kTokens * slots * n), up = normal(kTokens * slots * n);
+  for (float &value : gate)
+    value *= 20;
+  std::string narrow = tensor(n, "bf16", "?x3x"), type = tensor(n, "f32", "?x3x");
+  Memory gates = bf16(gate);
+  Doubles want;
+  for (size_t i = 0; i < gate.size(); ++i)
+    want.push_back(gate[i] / (1 + std::exp(-double(gate[i]))) * up[i]);
+  run("(%g: " + narrow + ", %u: " + type + ") -> " + type,
+      "  %w = arith.extf %g : " + narrow + " to " + type + "\n  %y = deepseek.swiglu %w, %u : (" + type + ", " + type + ") -> " + type +
+          "\n  return %y : " + type + "\n",
+      {gates, Memory::of(up)}, {Memory::room<float>(kTokens * slots * n)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want); });
+}
+
+TEST_P(RowKernels, Embed) {
+  int64_t n = GetParam(), words = 7;
+  Floats table = normal(words * n);
+  Memory codes = bf16(table);
+  std::vector<int32_t> ids = {6, 0, 3, 3, 1};
+  Doubles want;
+  for (int32_t id : ids)
+    want.insert(want.end(), table.begin() + id * n, table.begin() + (id + 1) * n);
+  std::string y = tensor(n), type = tensor(n, "bf16", "7x");
+  run("(%ids: tensor<?xi32>, %t: " + type + ") -> " + y,
+      "  %y = deepseek.embed %ids, %t : (tensor<?xi32>, " + type + ") -> " + y + "\n  return %y : " + y + "\n",
+      {Memory::of(ids), codes}, {Memory::room<float>(kTokens * n)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); });
+}
+
+TEST_P(RowKernels, LastTokensOfASlice) {
+  int64_t n = GetParam(), pitch = n + 3;
+  Floats x = normal(kTokens * pitch);
+  Doubles want;
+  for (int64_t row = kTokens - kSizes.outputs; row < kTokens; ++row)
+    want.insert(want.end(), x.begin() + row * pitch + 2, x.begin() + row * pitch + 2 + n);
+  std::string wide = tensor(pitch), y = tensor(n), width = std::to_string(n);
+  run("(%x: " + wide + ", %o: index" + dim("outputs") + ") -> (" + y + dim("outputs") + ")",
+      "  %c0 = arith.constant 0 : index\n  %t = tensor.dim %x, %c0 : " + wide + "\n  %s = tensor.extract_slice %x[0, 2] [%t, " + width +
+          "] [1, 1] : " + wide + " to " + y + "\n  %y = deepseek.last_tokens %s, %o : (" + y + ") -> " + y + "\n  return %y : " + y + "\n",
+      {Memory::of(x)}, {Memory::room<float>(kSizes.outputs * n)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); }, true, "outputs");
+}
+
+Doubles normed(const Floats &x, const Floats &gamma, int64_t row, int64_t pitch, double eps) {
+  int64_t n = static_cast<int64_t>(gamma.size());
+  double squares = 0;
+  Doubles y;
+  for (int64_t i = 0; i < n; ++i)
+    squares += double(x[row * pitch + i]) * x[row * pitch + i];
+  for (int64_t i = 0; i < n; ++i)
+    y.push_back(x[row * pitch + i] * gamma[i] / std::sqrt(squares / n + eps));
+  return y;
+}
+
+TEST_P(RowKernels, RmsNorm) {
+  int64_t n = GetParam();
+  Floats x = normal(kTokens * n), gamma = normal(n);
+  Memory factors = bf16(gamma);
+  Doubles want;
+  for (int64_t row = 0; row < kTokens; ++row)
+    for (double value : normed(x, gamma, row, n, 1e-2))
+      want.push_back(value);
+  std::string type = tensor(n), list = tensor(n, "bf16", "");
+  run("(%x: " + type + ", %g: " + list + ") -> " + type,
+      "  %y = deepseek.rms_norm %x, %g {eps = 1.0e-2} : (" + type + ", " + list + ") -> " + type + "\n  return %y : " + type + "\n",
+      {Memory::of(x), factors}, {Memory::room<float>(kTokens * n)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 4e-6); });
+}
+
+//===----------------------------------------------------------------------===//
+// Quantized rows
+//===----------------------------------------------------------------------===//
+
+/// Where the scale of a row and group stands, and how many places there are.
+struct ScaleLayout {
+  int64_t rows, groups;
+  bool kMajor;
+  int64_t padded() const { return (rows + 3) / 4 * 4; }
+  int64_t count() const { return kMajor ? groups * padded() : groups * rows; }
+  int64_t at(int64_t row, int64_t group) const { return kMajor ? group * padded() + row : row * groups + group; }
+};
+
+/// Codes and scales of f32 rows are those of the rule, bit for bit.
+void checkCodes(const Floats &x, int64_t n, const ScaleLayout &layout, bool powerOfTwo, const std::vector<uint8_t> &codes,
+                const Floats &scales) {
+  for (int64_t row = 0; row < layout.rows; ++row)
+    for (int64_t group = 0; group < layout.groups; ++group) {
+      int64_t first = row * n + group * 128, last = row * n + std::min(n, (group + 1) * 128);
+      float amax = 1e-4f;
+      for (int64_t i = first; i < last; ++i)
+        amax = std::max(amax, std::abs(x[i]));
+      float scale = amax / 448.0f;
+      if (powerOfTwo)
+        scale = decodeE8M0(encodeE8M0Up(scale));
+      ASSERT_EQ(scales[layout.at(row, group)], scale) << "row " << row << ", group " << group;
+      for (int64_t i = first; i < last; ++i)
+        ASSERT_EQ(codes[i], encodeFloat(x[i] / scale, kE4M3FN)) << "row " << row << ", column " << i - row * n;
+    }
+}
+
+std::string blocks(int64_t n, const std::string &scale, const std::string &rows = "?x") {
+  return "!qblock.tensor<" + rows + std::to_string(n) + "xf8E4M3FN, block<" + (rows == "?x3x" ? "1x" : "") + "1x128>, " + scale + ">";
+}
+
+TEST_P(RowKernels, Quantize) {
+  int64_t n = GetParam(), groups = (n + 127) / 128;
+  struct Case {
+    std::string scale, attributes;
+    bool powerOfTwo, kMajor, onHost;
+  };
+  for (const Case &it : {Case{"f32", "", false, false, true}, Case{"f32", " {power_of_two}", true, false, true},
+                         Case{"f8E8M0FNU", "", true, false, true}, Case{"f32, k_major", "", false, true, false}}) {
+    ScaleLayout layout{kTokens * 3, groups, it.kMajor};
+    Floats x = normal(layout.rows * n);
+    bool narrow = it.scale == "f8E8M0FNU";
+    std::string element = it.scale.substr(0, it.scale.find(','));
+    std::string type = tensor(n, "f32", "?x3x"), codes = tensor(n, "f8E4M3FN", "?x3x"), block = blocks(n, it.scale, "?x3x");
+    std::string scales = "tensor<?x3x" + std::to_string(groups) + "x" + element + (it.kMajor ? ", #qblock.layout<k_major>>" : ">");
+    run("(%x: " + type + ") -> (" + codes + ", " + scales + ")",
+        "  %q = qblock.quantize %x" + it.attributes + " : " + type + " -> " + block + "\n  %c, %s = qblock.storage %q : " + block + " -> (" +
+            codes + ", " + scales + ")\n  return %c, %s : " + codes + ", " + scales + "\n",
+        {Memory::of(x)},
+        {Memory::room<uint8_t>(layout.rows * n), narrow ? Memory::room<uint8_t>(layout.count()) : Memory::room<float>(layout.count())},
+        [&](const std::vector<Memory> &out) {
+          Floats got = narrow ? Floats() : out[1].as<float>();
+          if (narrow)
+            for (uint8_t code : out[1].as<uint8_t>())
+              got.push_back(decodeE8M0(code));
+          checkCodes(x, n, layout, it.powerOfTwo, out[0].as<uint8_t>(), got);
+        },
+        it.onHost);
+  }
+}
+
+TEST_P(RowKernels, Dequantize) {
+  int64_t n = GetParam(), groups = (n + 127) / 128;
+  std::vector<uint8_t> codes(static_cast<size_t>(kTokens * n));
+  for (uint8_t &code : codes)
+    code = static_cast<uint8_t>(random() % 0x7f | (random() & 0x80));
+  Floats scales = normal(kTokens * groups);
+  Doubles want;
+  for (int64_t i = 0; i < kTokens * n; ++i)
+    want.push_back(decodeFloat(codes[i], kE4M3FN) * scales[i / n * groups + i % n / 128]);
+  std::string type = tensor(n), code = tensor(n, "f8E4M3FN"), scale = tensor(groups), block = blocks(n, "f32");
+  run("(%c: " + code + ", %s: " + scale + ") -> " + type,
+      "  %q = qblock.assemble %c, %s : (" + code + ", " + scale + ") -> " + block + "\n  %y = qblock.dequantize %q : " + block + " -> " +
+          type + "\n  return %y : " + type + "\n",
+      {Memory::of(codes), Memory::of(scales)}, {Memory::room<float>(kTokens * n)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-7); });
+}
+
+/// On GPUs rms_norm and swiglu quantize what they have in registers.
+TEST_P(RowKernels, QuantizedResults) {
+  int64_t n = GetParam(), groups = (n + 127) / 128;
+  ScaleLayout layout{kTokens, groups, true};
+  Floats x = normal(kTokens * n), gamma = normal(n);
+  std::string type = tensor(n), list = tensor(n, "f32", ""), codes = tensor(n, "f8E4M3FN"), block = blocks(n, "f32, k_major");
+  std::string scales = "tensor<?x" + std::to_string(groups) + "xf32, #qblock.layout<k_major>>";
+  std::string store = "  %c, %s = qblock.storage %q : " + block + " -> (" + codes + ", " + scales + ")\n  return %y, %c, %s : " + type + ", " +
+                      codes + ", " + scales + "\n";
+  auto check = [&](const std::vector<Memory> &out) {
+    checkCodes(out[0].as<float>(), n, layout, false, out[1].as<uint8_t>(), out[2].as<float>());
+  };
+  std::vector<Memory> results = {Memory::room<float>(kTokens * n), Memory::room<uint8_t>(kTokens * n), Memory::room<float>(layout.count())};
+  std::string outputs = " -> (" + type + ", " + codes + ", " + scales + ")";
+  run("(%x: " + type + ", %g: " + list + ")" + outputs,
+      "  %y, %q = deepseek.rms_norm %x, %g {eps = 1.0e-6} : (" + type + ", " + list + ") -> (" + type + ", " + block + ")\n" + store,
+      {Memory::of(x), Memory::of(gamma)}, results, check, false);
+  run("(%x: " + type + ")" + outputs,
+      "  %y, %q = deepseek.swiglu %x, %x : (" + type + ", " + type + ") -> (" + type + ", " + block + ")\n" + store, {Memory::of(x)},
+      results, check, false);
+}
+
+//===----------------------------------------------------------------------===//
+// Attention
+//===----------------------------------------------------------------------===//
+
+constexpr double kFactor = 1.25;
+
+Doubles frequencies(int64_t count) {
+  Doubles values;
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(std::pow(10000.0, -double(i) / count));
+  return values;
+}
+
+/// Cosines and sines of this call's positions.
+Doubles ropeTable(int64_t half) {
+  Doubles table;
+  for (int64_t t = 0; t < kTokens; ++t)
+    for (int64_t i = 0; i < 2 * half; ++i) {
+      double angle = double(kSizes.position + t) * frequencies(half)[i % half];
+      table.push_back(kFactor * (i < half ? std::cos(angle) : std::sin(angle)));
+    }
+  return table;
+}
+
+std::string exactly(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.17e", value);
+  return text;
+}
+
+Floats narrowed(const Doubles &values) { return {values.begin(), values.end()}; }
+
+Doubles rotated(const Floats &x, int64_t first, const Floats &table, int64_t row, int64_t half, bool interleaved) {
+  Doubles y(static_cast<size_t>(2 * half));
+  for (int64_t i = 0; i < half; ++i) {
+    int64_t left = interleaved ? 2 * i : i, right = interleaved ? 2 * i + 1 : i + half;
+    std::complex<double> turn(table[row * 2 * half + i], table[row * 2 * half + half + i]);
+    std::complex<double> value = std::complex<double>(x[first + left], x[first + right]) * turn;
+    y[left] = value.real();
+    y[right] = value.imag();
+  }
+  return y;
+}
+
+TEST_P(RowKernels, RopeTable) {
+  int64_t half = GetParam();
+  std::string list, type = tensor(2 * half);
+  for (double value : frequencies(half))
+    list += (list.empty() ? "" : ", ") + exactly(value);
+  run("(%ids: tensor<?xi32>, %p: index" + dim("position") + ") -> " + type,
+      "  %y = deepseek.rope_table %ids, %p {inv_freq = array<f64: " + list + ">, factor = 1.25} : (tensor<?xi32>) -> " + type +
+          "\n  return %y : " + type + "\n",
+      {Memory::of(std::vector<int32_t>(kTokens))}, {Memory::room<float>(kTokens * 2 * half)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), ropeTable(half), 1e-7); });
+}
+
+TEST_P(RowKernels, LatentAppend) {
+  constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kRows = kSizes.position + kTokens;
+  int64_t latent = GetParam(), n = latent + kRope;
+  Floats kv = normal(kTokens * n), gamma = normal(latent), table = narrowed(ropeTable(kHalf));
+  std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope), cache = "memref<?x" + std::to_string(n) + "xf32>";
+  for (bool interleaved : {true, false}) {
+    Floats past = normal(kRows * n);
+    Doubles want(past.begin(), past.end());
+    for (int64_t t = 0; t < kTokens; ++t) {
+      auto row = want.begin() + (kSizes.position + t) * n;
+      std::ranges::copy(normed(kv, gamma, t, n, 1e-6), row);
+      std::ranges::copy(rotated(kv, t * n + latent, table, t, kHalf, interleaved), row + latent);
+    }
+    // The cache is an operand that is written; as the last one it is seen as a result here.
+    run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" + dim("position") + ")",
+        std::string("  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 1.0e-6, interleaved = ") + (interleaved ? "true" : "false") +
+            "} : " + type + ", " + list + ", " + rope + ", " + cache + "\n  return\n",
+        {Memory::of(kv), Memory::of(gamma), Memory::of(table)}, {Memory::of(past)},
+        [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 4e-6); });
+  }
+}
+
+TEST_P(RowKernels, MlaCore) {
+  constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kNope = 5, kHeads = 2, kRows = kSizes.position + kTokens;
+  int64_t latent = GetParam(), n = latent + kRope, query = kNope + kRope;
+  if (latent > 1024)
+    GTEST_SKIP() << "a lane holds its share of a query of at most 1024 columns";
+  Floats queryLatent = normal(kTokens * kHeads * latent), q = normal(kTokens * kHeads * query), cache = normal(kRows * n),
+         table = narrowed(ropeTable(kHalf));
+  Doubles want;
+  for (int64_t t = 0; t < kTokens; ++t)
+    for (int64_t head = 0; head < kHeads; ++head) {
+      Doubles turned = rotated(q, t * kHeads * query + head * query + kNope, table, t, kHalf, true), weights;
+      for (int64_t s = 0; s <= kSizes.position + t; ++s) {
+        double score = 0;
+        for (int64_t c = 0; c < latent; ++c)
+          score += double(queryLatent[(t * kHeads + head) * latent + c]) * cache[s * n + c];
+        for (int64_t r = 0; r < kRope; ++r)
+          score += turned[r] * cache[s * n + latent + r];
+        weights.push_back(score * 0.1);
+      }
+      double largest = *std::ranges::max_element(weights), total = 0;
+      for (double &weight : weights)
+        total += weight = std::exp(weight - largest);
+      for (int64_t c = 0; c < latent; ++c) {
+        double sum = 0;
+        for (size_t s = 0; s < weights.size(); ++s)
+          sum += weights[s] / total * cache[s * n + c];
+        want.push_back(sum);
+      }
+    }
+  std::string latents = tensor(kHeads * latent), queries = tensor(kHeads * query), rope = tensor(kRope),
+              memory = "memref<?x" + std::to_string(n) + "xf32>";
+  run("(%l: " + latents + ", %q: " + queries + ", %r: " + rope + ", %c: " + memory + dim("context") + ", %p: index" + dim("position") +
+          ") -> " + latents,
+      "  %y = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, interleaved = "
+      "true} : (" +
+          latents + ", " + queries + ", " + rope + ", " + memory + ") -> " + latents + "\n  return %y : " + latents + "\n",
+      {Memory::of(queryLatent), Memory::of(q), Memory::of(table), Memory::of(cache)}, {Memory::room<float>(kTokens * kHeads * latent)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2");
+}
+
+//===----------------------------------------------------------------------===//
+// Experts
+//===----------------------------------------------------------------------===//
+
+TEST_P(RowKernels, MoeCombine) {
+  constexpr int64_t kTopK = 3, kExperts = 6;
+  int64_t n = GetParam();
+  std::vector<int32_t> ids, offsets = {0}, rows;
+  for (int64_t t = 0; t < kTokens; ++t) {
+    std::vector<int32_t> order(kExperts);
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::shuffle(order, random);
+    ids.insert(ids.end(), order.begin(), order.begin() + kTopK);
+  }
+  for (int32_t expert = 0; expert < kExperts; ++expert) {
+    for (size_t pair = 0; pair < ids.size(); ++pair)
+      if (ids[pair] == expert)
+        rows.push_back(static_cast<int32_t>(pair));
+    offsets.push_back(static_cast<int32_t>(rows.size()));
+  }
+  Floats x = normal(kTokens * kTopK * n), weights = normal(kTokens * kTopK);
+  Doubles want(static_cast<size_t>(kTokens * n));
+  for (size_t place = 0; place < rows.size(); ++place)
+    for (int64_t c = 0; c < n; ++c)
+      want[rows[place] / kTopK * n + c] += double(weights[rows[place]]) * x[static_cast<int64_t>(place) * n + c];
+  std::string slots = tensor(n, "f32", "?x3x"), y = tensor(n), pairs = tensor(kTopK, "i32"), factors = tensor(kTopK);
+  run("(%x: " + slots + ", %i: " + pairs + ", %w: " + factors + ", %o: tensor<7xi32>, %r: " + pairs + ") -> " + y,
+      "  %y = deepseek.moe_combine %x, %i, %w, %o, %r : (" + slots + ", " + pairs + ", " + factors + ", tensor<7xi32>, " + pairs + ") -> " +
+          y + "\n  return %y : " + y + "\n",
+      {Memory::of(x), Memory::of(ids), Memory::of(weights), Memory::of(offsets), Memory::of(rows)}, {Memory::room<float>(kTokens * n)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want); });
+}
+
+/// The experts and weights of one token.
+struct Choice {
+  std::vector<int32_t> ids;
+  Doubles weights;
+};
+
+struct Gate {
+  int64_t topK, groups, limited;
+  bool sigmoid, top2, normalize;
+
+  Choice choose(std::span<const float> logits, std::span<const float> bias) const {
+    auto n = static_cast<int64_t>(logits.size()), size = n / groups;
+    Doubles scores, biased;
+    double largest = *std::ranges::max_element(logits), total = 0;
+    for (float logit : logits)
+      scores.push_back(sigmoid ? 1 / (1 + std::exp(-double(logit))) : std::exp(logit - largest));
+    for (double score : scores)
+      total += score;
+    for (int64_t e = 0; e < n; ++e) {
+      scores[e] /= sigmoid ? 1 : total;
+      biased.push_back(scores[e] + bias[e]);
+    }
+    Doubles ofGroups;
+    for (int64_t group = 0; group < groups; ++group) {
+      Doubles members(biased.begin() + group * size, biased.begin() + (group + 1) * size);
+      std::ranges::sort(members, std::greater());
+      ofGroups.push_back(members[0] + (top2 ? members[1] : 0));
+    }
+    for (int64_t group = 0; group < groups; ++group)
+      if (std::ranges::count_if(ofGroups, [&](double other) { return other > ofGroups[group]; }) >= limited)
+        std::fill_n(biased.begin() + group * size, size, -INFINITY);
+    Choice choice;
+    double sum = 0;
+    for (int64_t slot = 0; slot < topK; ++slot) {
+      auto best = static_cast<int32_t>(std::ranges::max_element(biased) - biased.begin());
+      choice.ids.push_back(best);
+      choice.weights.push_back(scores[best]);
+      sum += scores[best];
+      biased[best] = -INFINITY;
+    }
+    for (double &weight : choice.weights)
+      weight = 2.5 * weight / (normalize ? sum : 1);
+    return choice;
+  }
+};
+
+TEST_P(RowKernels, MoeGate) {
+  int64_t experts = GetParam(), groups = experts % 8 == 0 ? 8 : experts % 4 == 0 && experts > 4 ? 4 : 1;
+  int64_t limited = (groups + 1) / 2, topK = std::min<int64_t>(experts / groups * limited, 5);
+  for (bool sigmoid : {true, false}) {
+    Gate gate{topK, groups, limited, sigmoid, sigmoid && groups > 1, sigmoid};
+    Floats logits = normal(kTokens * experts), bias = sigmoid ? normal(experts) : Floats(static_cast<size_t>(experts));
+    std::string type = tensor(experts), list = tensor(experts, "f32", ""), ids = tensor(topK, "i32"), weights = tensor(topK);
+    std::string bits = " {top_k = " + std::to_string(topK) + ", groups = " + std::to_string(groups) + ", limited_groups = " +
+                       std::to_string(limited) + ", score_func = " + std::to_string(gate.sigmoid) + " : i32, group_score = " +
+                       std::to_string(gate.top2) + " : i32, normalize = " + (gate.normalize ? "true" : "false") + ", route_scale = 2.5}";
+    run("(%l: " + type + ", %b: " + list + ") -> (" + ids + ", " + weights + ")",
+        "  %i, %w = deepseek.moe_gate %l, %b" + bits + " : (" + type + ", " + list + ") -> (" + ids + ", " + weights +
+            ")\n  return %i, %w : " + ids + ", " + weights + "\n",
+        {Memory::of(logits), Memory::of(bias)}, {Memory::room<int32_t>(kTokens * topK), Memory::room<float>(kTokens * topK)},
+        [&](const std::vector<Memory> &out) {
+          std::vector<int32_t> got = out[0].as<int32_t>();
+          Doubles want;
+          for (int64_t t = 0; t < kTokens; ++t) {
+            Choice choice = gate.choose(std::span(logits).subspan(t * experts, experts), bias);
+            ASSERT_EQ(std::vector<int32_t>(got.begin() + t * topK, got.begin() + (t + 1) * topK), choice.ids) << "token " << t;
+            want.insert(want.end(), choice.weights.begin(), choice.weights.end());
+          }
+          near(out[1].as<float>(), want);
+        });
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, RowKernels, testing::ValuesIn(kWidths), testing::PrintToStringParamName());
+
+} // namespace
