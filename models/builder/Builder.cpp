@@ -11,6 +11,7 @@
 #include "dialects/program/Program.h"
 #include "models/rope.h"
 #include "models/tensors.h"
+#include "runtime/support/text.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
