@@ -186,13 +186,37 @@ bool quant::isZeroAccumulator(Value accumulator) {
   return fill && matchPattern(fill.getInputs().front(), m_AnyZeroFloat());
 }
 
-Result<MatmulTiles> quant::findMatmulTiles(Tiles &tiles, Value x, Value w, Value accumulator) {
-  Result<Tile> xTile = tiles.of(x), wTile = tiles.of(w), outTile = tiles.of(accumulator);
-  for (const Result<Tile> *tile : {&xTile, &wTile, &outTile})
+template <typename Op>
+static Result<MatmulTiles> findOperandTiles(Tiles &tiles, Op op) {
+  Result<Tile> x = tiles.of(op.getX()), w = tiles.of(op.getW()), out = tiles.of(op.getAcc());
+  for (const Result<Tile> *tile : {&x, &w, &out})
     if (!*tile)
       return tl::unexpected(tile->error());
-  int64_t columns = qblock::getMatrixShape(wTile->source.getType()).back();
-  if (wTile->staticSizes.back() != columns || xTile->staticSizes.back() != columns)
+  int64_t columns = qblock::getMatrixShape(w->source.getType()).back();
+  if (w->staticSizes.back() != columns || x->staticSizes.back() != columns)
     return fail("tiles must take all of K, " + std::to_string(columns) + " columns");
-  return MatmulTiles{*xTile, *wTile, *outTile};
+  return MatmulTiles{*x, *w, *out};
+}
+
+Result<MatmulTiles> quant::findTiles(rows::KernelBuilder &b, const KernelOperands &operands, Tiles::LoadIndex load,
+                                     qblock::MatmulAccOp op, Value block) {
+  Tiles tiles(b, operands, load, op, block);
+  return findOperandTiles(tiles, op);
+}
+
+Result<GroupedTiles> quant::findTiles(rows::KernelBuilder &b, const KernelOperands &operands, Tiles::LoadIndex load,
+                                      qblock::GroupedMatmulAccOp op, Value block) {
+  Tiles tiles(b, operands, load, op, block);
+  Result<MatmulTiles> found = findOperandTiles(tiles, op);
+  if (!found)
+    return tl::unexpected(found.error());
+  if (found->w.staticSizes[0] != 1)
+    return fail("tiles must be of one group");
+  if (!op.getRows())
+    return GroupedTiles{*found, {}, {}};
+  Result<Tile> list = tiles.of(op.getRows());
+  Result<Value> gather = list ? operands.address(list->source) : tl::unexpected(list.error());
+  if (!gather)
+    return tl::unexpected(gather.error());
+  return GroupedTiles{*found, *gather, list->offsets[0]};
 }

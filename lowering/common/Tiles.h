@@ -59,8 +59,18 @@ struct MatmulTiles {
   Tile x, w, out;
 };
 
-/// The tiles of a `matmul_acc` or `grouped_matmul_acc`. Errors: as Tiles::of; a tile that is cut along K.
-Result<MatmulTiles> findMatmulTiles(Tiles &tiles, mlir::Value x, mlir::Value w, mlir::Value accumulator);
+/// The same of a grouped one. Where x is gathered, `gather` is the address of the list of its rows, of which the tile's begin at
+/// element `gatherFrom`; else both are null.
+struct GroupedTiles : MatmulTiles {
+  mlir::Value gather, gatherFrom;
+};
+
+/// The tiles of block number `block` of a tiled matmul. `b`, `operands` and `load` as for Tiles. Errors: as Tiles::of; a tile
+/// that is cut along K, or that is of several groups.
+Result<MatmulTiles> findTiles(rows::KernelBuilder &b, const KernelOperands &operands, Tiles::LoadIndex load,
+                              qblock::MatmulAccOp op, mlir::Value block);
+Result<GroupedTiles> findTiles(rows::KernelBuilder &b, const KernelOperands &operands, Tiles::LoadIndex load,
+                               qblock::GroupedMatmulAccOp op, mlir::Value block);
 
 /// Whether the accumulator of a tiled matmul begins at zero.
 bool isZeroAccumulator(mlir::Value accumulator);

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "dialects/deepseek/DeepSeek.h"
+#include "dialects/kernel/KernelInterfaces.h"
 #include "passes/Passes.h"
 #include "passes/schedule/Scheduler.h"
 
@@ -63,8 +63,6 @@ private:
       kernel->setAttr(program::kScheduleAttr, chosen->front());
     else
       kernel->setAttr(program::kScheduleAttr, ArrayAttr::get(&getContext(), llvm::to_vector_of<Attribute>(*chosen)));
-    if (isa<WeightsOpInterface, deepseek::MlaCoreOp>(op) && chosen->front().getUnit() == "simt")
-      kernel.emitRemark("runs on plain threads: ") << chosen->front().getWhy().getValue();
     ++scheduled;
     return success();
   }

@@ -54,6 +54,8 @@ std::string refuseOther(Operation *op) {
     return "there is no grouped matmul for the tensor cores yet";
   if (isa<deepseek::MlaCoreOp, deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op))
     return "there is no attention for the tensor cores yet";
+  if (isa<WeightsOpInterface>(op))
+    return "there is no kernel of " + op->getName().getStringRef().str() + " for the tensor cores yet";
   return {};
 }
 
@@ -64,9 +66,9 @@ public:
   FailureOr<SmallVector<program::ScheduleAttr>> schedule(func::FuncOp kernel, Operation *op) const override {
     auto matmul = dyn_cast<qblock::MatmulOp>(op);
     if (!matmul)
-      return SmallVector{onThreads(op, refuseOther(op))};
+      return SmallVector{onThreads(kernel, op, refuseOther(op))};
     if (std::string why = refuseGemm(matmul); !why.empty())
-      return SmallVector{onThreads(op, why)};
+      return SmallVector{onThreads(kernel, op, why)};
     return onTensorCores(matmul);
   }
 
@@ -74,16 +76,19 @@ private:
   machine::Gpu gpu;
   SchedulerOptions options;
 
-  /// A kernel of plain threads; `why` where the tensor cores would be faster.
-  static program::ScheduleAttr onThreads(Operation *op, const std::string &why) {
+  /// A kernel of plain threads; `why` where the tensor cores would be faster, which is remarked, too.
+  static program::ScheduleAttr onThreads(func::FuncOp kernel, Operation *op, const std::string &why) {
     Builder builder(op->getContext());
     SmallVector<NamedAttribute> parameters;
     if (isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op)) {
       int64_t rows = isa<qblock::MatmulOp>(op) ? kTileRows : kGroupedTileRows;
       parameters.push_back(builder.getNamedAttr("tile", builder.getDenseI64ArrayAttr({0, rows, 0})));
     }
+    StringAttr reason = why.empty() ? StringAttr() : builder.getStringAttr("no tensor cores: " + why);
+    if (reason)
+      kernel.emitRemark("runs on plain threads: ") << reason.getValue();
     return program::ScheduleAttr::get(op->getContext(), builder.getStringAttr("simt"), {}, builder.getDictionaryAttr(parameters),
-                                      why.empty() ? StringAttr() : builder.getStringAttr("no tensor cores: " + why), {});
+                                      reason, {});
   }
 
   FailureOr<SmallVector<program::ScheduleAttr>> onTensorCores(qblock::MatmulOp matmul) const {

@@ -7,6 +7,8 @@
 
 #include "lowering/target/sm90/Ptx.h"
 
+#include "dialects/machine/Gpu.h"
+
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -126,7 +128,8 @@ Result<GpuArtifact> assemble(std::string ptx, const AssemblerOptions &options) {
       return tl::unexpected(opened.error());
   std::string runError;
   std::optional<StringRef> redirects[] = {std::nullopt, log.path.str(), log.path.str()};
-  int status = llvm::sys::ExecuteAndWait(*ptxas, {*ptxas, "-arch=sm_90a", "-v", source.path, "-o", cubin.path}, std::nullopt,
+  std::string arch = "-arch=" + std::string(machine::kSm90a.name);
+  int status = llvm::sys::ExecuteAndWait(*ptxas, {*ptxas, arch, "-v", source.path, "-o", cubin.path}, std::nullopt,
                                          redirects, 0, 0, &runError);
   artifact.ptxasLog = log.read();
   if (!runError.empty())

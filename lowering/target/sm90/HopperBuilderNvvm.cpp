@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/machine/Gpu.h"
 #include "lowering/target/sm90/HopperBuilder.h"
 #include "lowering/target/sm90/NvvmSupport.h"
 
@@ -206,12 +207,12 @@ void insertNvvmDialect(DialectRegistry &registry) {
 }
 
 gpu::GPUModuleOp getOrCreateGpuModule(ModuleOp module) {
-  constexpr StringLiteral kName = "sm_90a";
-  if (auto known = module.lookupSymbol<gpu::GPUModuleOp>(kName))
+  StringRef name = machine::kSm90a.name;
+  if (auto known = module.lookupSymbol<gpu::GPUModuleOp>(name))
     return known;
   OpBuilder builder(module.getContext());
   builder.setInsertionPointToEnd(module.getBody());
-  return gpu::GPUModuleOp::create(builder, module.getLoc(), kName);
+  return gpu::GPUModuleOp::create(builder, module.getLoc(), name);
 }
 
 } // namespace quant::nvvm

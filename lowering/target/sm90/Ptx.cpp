@@ -60,7 +60,7 @@ namespace {
 class PtxSerializer : public LLVM::ModuleToObject {
 public:
   PtxSerializer(Operation &gpuModule, function_ref<void(llvm::Module &)> onLlvmIr)
-      : ModuleToObject(gpuModule, "nvptx64-nvidia-cuda", "sm_90a", "+ptx80", /*optLevel=*/3, onLlvmIr) {}
+      : ModuleToObject(gpuModule, "nvptx64-nvidia-cuda", machine::kSm90a.name, "+ptx80", /*optLevel=*/3, onLlvmIr) {}
 
 protected:
   FailureOr<SmallVector<char, 0>> moduleToObject(llvm::Module &llvmModule) override {

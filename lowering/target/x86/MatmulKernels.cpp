@@ -84,79 +84,72 @@ void forParts(HostBuilder &b, const Weight &weight, Value first, Value limit,
   });
 }
 
-/// Where the tile of a block lies in each of a matmul's operands, and the operands whole.
-struct HostMatmul : MatmulTiles {
+/// A matmul's tile in its operands, which are whole here.
+template <typename Tiles>
+struct HostMatmul : Tiles {
   Rows xRows, outRows;
   Weight weight;
 };
 
-/// Errors: those of the tiles; operands that the host cannot read.
+/// What block number `block` multiplies. Errors: those of the tiles; operands that the host cannot read.
 template <typename Op>
-FailureOr<HostMatmul> findOperands(KernelContext &context, Op op, Tiles &tiles) {
-  Result<MatmulTiles> found = findMatmulTiles(tiles, op.getX(), op.getW(), op.getAcc());
+auto findOperands(KernelContext &context, Op op, Value block) {
+  HostBuilder &b = context.b;
+  auto load = [&](Value list, Value index) { return b.loadIndex(b.at(list, index, 4)); };
+  auto found = findTiles(b, context.operands, load, op, block);
+  using Matmul = HostMatmul<typename decltype(found)::value_type>;
   if (!found)
-    return op.emitError("the host cannot find its tile: ") << found.error().message;
+    return FailureOr<Matmul>(op.emitError("the host cannot find its tile: ") << found.error().message);
   Result<Weight> weight = context.operands.weight(found->w.source);
   Result<Rows> xRows = context.operands.rows(found->x.source);
   if (failed(checkWeight(op, weight)))
-    return failure();
+    return FailureOr<Matmul>(failure());
   if (!xRows || !xRows->element.isF32())
-    return op.emitError("the host multiplies f32 activations only");
+    return FailureOr<Matmul>(op.emitError("the host multiplies f32 activations only"));
   if (!isZeroAccumulator(op.getAcc()))
-    return op.emitError("the host starts its sums at zero");
-  return HostMatmul{*found, *xRows, context.operands.resultRows(0), *weight};
+    return FailureOr<Matmul>(op.emitError("the host starts its sums at zero"));
+  return FailureOr<Matmul>(Matmul{*found, *xRows, context.operands.resultRows(0), *weight});
 }
 
 } // namespace
 
 LogicalResult quant::host::emitMatmul(KernelContext &context, qblock::MatmulAccOp op, Value block) {
   HostBuilder &b = context.b;
-  auto load = [&](Value list, Value index) { return b.loadIndex(b.at(list, index, 4)); };
-  Tiles tiles(b, context.operands, load, op, block);
-  FailureOr<HostMatmul> matmul = findOperands(context, op, tiles);
+  auto matmul = findOperands(context, op, block);
   if (failed(matmul))
     return failure();
-  const auto &[x, w, out] = static_cast<const MatmulTiles &>(*matmul);
-  const Rows &xRows = matmul->xRows, &outRows = matmul->outRows;
   const Weight &weight = matmul->weight;
   bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
-  Value firstRow = w.offsets[0], firstToken = x.offsets[0];
-  RangeInput input{b.rowAddress(xRows, firstToken), strideOf(b, xRows), {}, b.size(0)};
-  forParts(b, weight, firstRow, b.add(firstRow, w.sizes[0]), [&](const PickedPart &part, Value begin, Value end) {
-    RangeOutput output{b.at(b.rowAddress(outRows, firstToken), part.firstRow, 4), strideOf(b, outRows)};
-    callMatmul(context, WeightForm(weight), sizesOf(context), weight.columns,
-               {dataOf(b, weight, part.data, part.scale, part.zero), begin, end, oneScaleRow, x.sizes[0], input, output, {}});
+  Value firstRow = matmul->w.offsets[0], firstToken = matmul->x.offsets[0];
+  RangeInput input{b.rowAddress(matmul->xRows, firstToken), strideOf(b, matmul->xRows), {}, b.size(0)};
+  forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[0]), [&](const PickedPart &part, Value begin, Value end) {
+    RangeOutput output{b.at(b.rowAddress(matmul->outRows, firstToken), part.firstRow, 4), strideOf(b, matmul->outRows)};
+    callMatmul(
+        context, WeightForm(weight), sizesOf(context), weight.columns,
+        {dataOf(b, weight, part.data, part.scale, part.zero), begin, end, oneScaleRow, matmul->x.sizes[0], input, output, {}});
   });
   return success();
 }
 
 LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::GroupedMatmulAccOp op, Value block) {
   HostBuilder &b = context.b;
-  auto load = [&](Value list, Value index) { return b.loadIndex(b.at(list, index, 4)); };
-  Tiles tiles(b, context.operands, load, op, block);
-  FailureOr<HostMatmul> matmul = findOperands(context, op, tiles);
+  auto matmul = findOperands(context, op, block);
   if (failed(matmul))
     return failure();
-  Result<Tile> list = op.getRows() ? tiles.of(op.getRows()) : Result<Tile>(Tile());
-  Result<Value> gather = op.getRows() && list ? context.operands.address(list->source) : Result<Value>(Value());
-  if (!list || !gather)
-    return unsupportedOperand(op);
-  const auto &[x, w, out] = static_cast<const MatmulTiles &>(*matmul);
-  const Rows &xRows = matmul->xRows, &outRows = matmul->outRows;
   const Weight &weight = matmul->weight;
-  if (w.staticSizes[0] != 1)
-    return op.emitError("the host takes tiles of one group");
   bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
-  Value group = w.offsets[0], firstRow = w.offsets[1], first = out.offsets[0], count = out.sizes[0];
-  RangeInput input{b.rowAddress(xRows, *gather ? b.size(0) : x.offsets[0]), strideOf(b, xRows), {}, b.size(0)};
-  if (*gather) {
-    input.gather = b.at(*gather, list->offsets[0], 4);
+  Value group = matmul->w.offsets[0], firstRow = matmul->w.offsets[1], first = matmul->out.offsets[0],
+        count = matmul->out.sizes[0];
+  RangeInput input{
+      b.rowAddress(matmul->xRows, matmul->gather ? b.size(0) : matmul->x.offsets[0]), strideOf(b, matmul->xRows), {}, b.size(0)};
+  if (matmul->gather) {
+    input.gather = b.at(matmul->gather, matmul->gatherFrom, 4);
     input.topK = b.size(op.getTopK());
   }
   auto tableEntry = [&](Value table) { return table ? b.load(b.ptr(), b.at(table, group, 8)) : Value(); };
   b.ifThen(b.compare(arith::CmpIPredicate::sgt, count, 0), [&] {
-    forParts(b, weight, firstRow, b.add(firstRow, w.sizes[1]), [&](const PickedPart &part, Value begin, Value end) {
-      RangeOutput output{b.at(b.rowAddress(outRows, first), part.firstRow, 4), strideOf(b, outRows)};
+    forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[1]), [&](const PickedPart &part, Value begin, Value end) {
+      RangeOutput output{b.at(b.rowAddress(matmul->outRows, first), part.firstRow, 4), strideOf(b, matmul->outRows)};
       callMatmul(context, WeightForm(weight), sizesOf(context), weight.columns,
                  {dataOf(b, weight, tableEntry(part.data), tableEntry(part.scale), tableEntry(part.zero)),
                   begin,

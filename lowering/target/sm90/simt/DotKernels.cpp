@@ -129,51 +129,52 @@ void storeAt(SimtBuilder &b, const Rows &out, Value row, Value column, Value val
   b.storeFloats(out.element, b.at(b.rowAddress(out, row), out.element, column), value);
 }
 
-/// Where the tile of a block lies in each of a matmul's operands, and the operands whole.
-struct SimtMatmul : MatmulTiles {
+/// A matmul's tile in its operands, which are whole here.
+template <typename Tiles>
+struct SimtMatmul : Tiles {
   Activations activations;
   SimtWeight weight;
   Rows outRows;
 };
 
-/// Errors: those of the tiles; operands that these kernels do not read.
+Value loadIndex(SimtBuilder &b, Value list, Value index) { return b.loadI32(b.at(list, b.getI32Type(), index)); }
+
+/// What the block at hand multiplies. Errors: those of the tiles; operands that these kernels do not read.
 template <typename Op>
-Result<SimtMatmul> findOperands(SimtContext &context, Op op, Tiles &tiles) {
-  Result<MatmulTiles> found = findMatmulTiles(tiles, op.getX(), op.getW(), op.getAcc());
+auto findOperands(SimtContext &context, Op op) {
+  SimtBuilder &b = context.b;
+  auto load = [&](Value list, Value index) { return loadIndex(b, list, index); };
+  auto found = findTiles(b, context.operands, load, op, b.block);
+  using Matmul = SimtMatmul<typename decltype(found)::value_type>;
   if (!found)
-    return tl::unexpected(found.error());
+    return Result<Matmul>(tl::unexpected(found.error()));
   Result<Activations> activations = activationsOf(context.operands, found->x.source);
   Result<SimtWeight> weight = SimtWeight::of(context.operands, found->w.source);
   if (!activations || !weight)
-    return tl::unexpected(activations ? weight.error() : activations.error());
+    return Result<Matmul>(tl::unexpected(activations ? weight.error() : activations.error()));
   if (!isZeroAccumulator(op.getAcc()))
-    return fail("plain threads start their sums at zero");
-  return SimtMatmul{*found, *activations, *weight, context.operands.resultRows(0)};
+    return Result<Matmul>(fail("plain threads start their sums at zero"));
+  return Result<Matmul>(Matmul{*found, *activations, *weight, context.operands.resultRows(0)});
 }
 
 } // namespace
 
 Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op) {
   SimtBuilder &b = context.b;
-  auto load = [&](Value list, Value index) { return b.loadI32(b.at(list, b.getI32Type(), index)); };
-  Tiles tiles(b, context.operands, load, op, b.block);
-  Result<SimtMatmul> matmul = findOperands(context, op, tiles);
+  auto matmul = findOperands(context, op);
   if (!matmul)
     return tl::unexpected(matmul.error());
-  const auto &[x, w, out] = static_cast<const MatmulTiles &>(*matmul);
-  const Activations &activations = matmul->activations;
-  const SimtWeight &weight = matmul->weight;
-  const Rows &outRows = matmul->outRows;
-  Value xRows = b.mul(context.operands.rowCount(), activations.rows.perToken);
-  Value firstToken = x.offsets[0], end = b.add(w.offsets[0], w.sizes[0]);
-  b.loop(b.add(w.offsets[0], b.warp), end, b.warps(), [&](Value row) {
-    auto [part, rowInPart] = weight.partOf(b, row);
+  const Activations &x = matmul->activations;
+  Value xRows = b.mul(context.operands.rowCount(), x.rows.perToken);
+  Value firstToken = matmul->x.offsets[0], firstRow = matmul->w.offsets[0];
+  b.loop(b.add(firstRow, b.warp), b.add(firstRow, matmul->w.sizes[0]), b.warps(), [&](Value row) {
+    auto [part, rowInPart] = matmul->weight.partOf(b, row);
     auto rowOf = [&](Value m) {
       Value token = b.add(firstToken, m);
-      return DotEmitter::XRow{b.rowAddress(activations.rows, token), token};
+      return DotEmitter::XRow{b.rowAddress(x.rows, token), token};
     };
-    DotEmitter(b, activations, weight, xRows).emit(part, rowInPart, x.sizes[0], rowOf, [&](Value m, Value sum) {
-      storeAt(b, outRows, b.add(firstToken, m), row, sum);
+    DotEmitter(b, x, matmul->weight, xRows).emit(part, rowInPart, matmul->x.sizes[0], rowOf, [&](Value m, Value sum) {
+      storeAt(b, matmul->outRows, b.add(firstToken, m), row, sum);
     });
   });
   return {};
@@ -181,38 +182,28 @@ Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op) {
 
 Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp op) {
   SimtBuilder &b = context.b;
-  auto load = [&](Value list, Value index) { return b.loadI32(b.at(list, b.getI32Type(), index)); };
-  Tiles tiles(b, context.operands, load, op, b.block);
-  Result<SimtMatmul> matmul = findOperands(context, op, tiles);
+  auto matmul = findOperands(context, op);
   if (!matmul)
     return tl::unexpected(matmul.error());
-  Result<Tile> list = op.getRows() ? tiles.of(op.getRows()) : Result<Tile>(Tile());
-  Result<Value> gather = op.getRows() && list ? context.operands.address(list->source) : Result<Value>(Value());
-  if (!list || !gather)
-    return tl::unexpected(list ? gather.error() : list.error());
-  const auto &[x, w, out] = static_cast<const MatmulTiles &>(*matmul);
-  const Activations &activations = matmul->activations;
-  const SimtWeight &weight = matmul->weight;
-  const Rows &outRows = matmul->outRows;
-  if (w.staticSizes[0] != 1)
-    return fail("plain threads take tiles of one group");
-  Value xRows = b.mul(context.operands.rowCount(), activations.rows.perToken);
-  Value group = w.offsets[0], first = out.offsets[0], count = out.sizes[0];
+  const Activations &x = matmul->activations;
+  Value xRows = b.mul(context.operands.rowCount(), x.rows.perToken);
+  Value group = matmul->w.offsets[0], first = matmul->out.offsets[0], count = matmul->out.sizes[0];
   auto rowOf = [&](Value m) {
-    Value row = *gather ? b.div(load(*gather, b.add(list->offsets[0], m)), op.getTopK()) : b.add(x.offsets[0], m);
-    return DotEmitter::XRow{b.rowAddress(activations.rows, row), row};
+    Value row = matmul->gather ? b.div(loadIndex(b, matmul->gather, b.add(matmul->gatherFrom, m)), op.getTopK())
+                               : b.add(matmul->x.offsets[0], m);
+    return DotEmitter::XRow{b.rowAddress(x.rows, row), row};
   };
   // Most experts have no token.
   b.ifThen(b.less(b.int32(0), count), [&] {
-    Value end = b.add(w.offsets[1], w.sizes[1]);
-    b.loop(b.add(w.offsets[1], b.warp), end, b.warps(), [&](Value row) {
-      auto [part, rowInPart] = weight.partOf(b, row);
+    Value firstRow = matmul->w.offsets[1];
+    b.loop(b.add(firstRow, b.warp), b.add(firstRow, matmul->w.sizes[1]), b.warps(), [&](Value row) {
+      auto [part, rowInPart] = matmul->weight.partOf(b, row);
       auto ofGroup = [&](Value table) { return b.loadPointer(b.at(table, b.getI64Type(), group)); };
       part.data = ofGroup(part.data);
       if (part.scale)
         part.scale = ofGroup(part.scale);
-      DotEmitter(b, activations, weight, xRows).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
-        storeAt(b, outRows, b.add(first, m), row, sum);
+      DotEmitter(b, x, matmul->weight, xRows).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
+        storeAt(b, matmul->outRows, b.add(first, m), row, sum);
       });
     });
   });
