@@ -8,6 +8,7 @@
 // One struct for the two ways a configuration is written down:
 //   - DeepSeek's own (deepseek-ai/DeepSeek-V3, inference/configs/*.json; the keys of `ModelArgs` in inference/model.py),
 //   - Hugging Face's config.json (model_type deepseek_v3 or deepseek_v2).
+// The folder config/ reads, checks and prints it: read.h, validate.h, print.h.
 // A configuration that comes out of parseConfig() or loadConfig() has passed every rule of validateConfig(): the sizes are
 // positive and bounded, no product of them overflows, and top-k, groups and layers fit each other.
 //
@@ -16,13 +17,8 @@
 #ifndef QUANT_MODELS_CONFIG_H
 #define QUANT_MODELS_CONFIG_H
 
-#include "runtime/support/result.h"
-
-#include <nlohmann/json_fwd.hpp>
-
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -144,29 +140,6 @@ struct ModelConfig {
 /// Epsilon of q_a_layernorm and kv_a_layernorm: 1e-6 whatever rms_norm_eps says (DeepSeek's model.py, its
 /// modeling_deepseek.py and transformers agree: those norms are built without the configured epsilon).
 inline constexpr double kLatentNormEps = 1e-6;
-
-/// Reads a configuration in either style and validates it. The error names the field as the input spells it, the value and
-/// the rule.
-Result<ModelConfig> parseConfig(const nlohmann::json &json);
-
-/// Reads `fileOrDir`, or `config.json` in it when it is a directory. Errors start with the file's path.
-Result<ModelConfig> loadConfig(const std::filesystem::path &fileOrDir);
-
-/// Every rule a configuration must keep, for one that was built or changed in code. Names are DeepSeek's.
-Result<void> validateConfig(const ModelConfig &config);
-
-/// For the module's manifest: DeepSeek's key names, every field, so that parseConfig(toJson(c)) == c.
-nlohmann::json toJson(const ModelConfig &config);
-
-/// For a checkpoint's config.json: Hugging Face's key names, with quantization_config (both skip keys) when dtype is FP8. Only
-/// what means nothing there is left out: maxBatchSize, and YaRN's numbers when it is off.
-nlohmann::json toHuggingFaceJson(const ModelConfig &config);
-
-/// "sigmoid", "noaux_tc", "fp8", ...: as in the JSON; scale_fmt None is "none".
-std::string_view name(ScoreFunc value);
-std::string_view name(TopkMethod value);
-std::string_view name(WeightDType value);
-std::string_view name(ScaleFmt value);
 
 } // namespace quant::models
 

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config.h"
+#include "models/config/read.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config.h"
+#include "models/config/print.h"
+#include "models/config/read.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>

@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "models/config/read.h"
 #include "models/rope.h"
 
 #include <gtest/gtest.h>

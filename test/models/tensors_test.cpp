@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "models/config/read.h"
 #include "models/tensors.h"
 
 #include <gtest/gtest.h>

@@ -9,6 +9,8 @@
 
 #include "dialects/program/Program.h"
 #include "models/builder/Builder.h"
+#include "models/config/print.h"
+#include "models/config/read.h"
 #include "runtime/checkpoint/writer.h"
 #include "tools/pipeline/ModuleStage.h"
 #include "tools/pipeline/Registration.h"

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "models/config/names.h"
 #include "runtime/support/text.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/run_plan.h"

@@ -5,12 +5,14 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config.h"
+#include "models/config/names.h"
+#include "models/config/print.h"
+#include "models/config/read.h"
 #include "models/tensors.h"
 #include "tools/common/units.h"
 #include "tools/quant-convert/command.h"
-#include "tools/quant-convert/schemes/random_values.h"
 #include "tools/quant-convert/run_plan.h"
+#include "tools/quant-convert/schemes/random_values.h"
 #include "tools/quant-convert/schemes/shard_plan.h"
 #include "tools/quant-convert/schemes/side_files.h"
 

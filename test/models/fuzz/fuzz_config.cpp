@@ -5,7 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config.h"
+#include "models/config/print.h"
+#include "models/config/read.h"
+#include "models/config/validate.h"
 #include "models/rope.h"
 #include "models/tensors.h"
 #include "runtime/checkpoint/json_file.h"

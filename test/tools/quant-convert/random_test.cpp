@@ -5,6 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "models/config/names.h"
+#include "models/config/read.h"
 #include "models/tensors.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "test_dir.h"

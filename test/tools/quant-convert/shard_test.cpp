@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "cast_oracle.h"
+#include "models/config/read.h"
 #include "models/tensors.h"
 #include "run_convert.h"
 #include "tools/quant-convert/schemes/parallel_layout.h"

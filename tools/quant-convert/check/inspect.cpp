@@ -7,6 +7,7 @@
 
 #include "tools/quant-convert/check/inspect.h"
 
+#include "models/config/read.h"
 #include "runtime/checkpoint/json_file.h"
 #include "runtime/support/text.h"
 #include "tools/common/tensor_name.h"

@@ -5,10 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "tools/quant-convert/report/inspect_report.h"
+#include "models/config/names.h"
 #include "runtime/support/text.h"
 #include "tools/common/table.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/report/inspect_report.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
 #include <nlohmann/json.hpp>

@@ -7,6 +7,7 @@
 
 #include "tools/quant-convert/schemes/side_files.h"
 
+#include "models/config/names.h"
 #include "runtime/support/text.h"
 
 #include <algorithm>

@@ -7,6 +7,7 @@
 
 #include "tools/quant-convert/schemes/weight_choice.h"
 
+#include "models/config/read.h"
 #include "models/tensors.h"
 #include "runtime/checkpoint/file.h"
 #include "runtime/support/text.h"

@@ -1,16 +1,20 @@
-//===- config_json.cpp - printers of a model configuration ----------------===//
+//===- print.cpp - printers of a model configuration ----------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config_fields.h"
+#include "models/config/print.h"
+
+#include "models/config/fields.h"
+#include "models/config/names.h"
 
 #include <nlohmann/json.hpp>
 
 using namespace quant;
 using namespace quant::models;
+
 using nlohmann::json;
 
 json models::toJson(const ModelConfig &config) {

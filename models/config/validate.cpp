@@ -1,11 +1,13 @@
-//===- config_validate.cpp - the rules of a model configuration -----------===//
+//===- validate.cpp - the rules of a model configuration ------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config_fields.h"
+#include "models/config/validate.h"
+
+#include "models/config/names.h"
 #include "models/text.h"
 
 #include <algorithm>

@@ -1,11 +1,11 @@
-//===- config_fields.h - the fields of a model configuration, as tables -*- C++ -*-===//
+//===- fields.h - the fields of a model configuration, as tables --*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// Private to models/: what the two parsers, the rules and the two printers share.
+// What the two readers, the rules and the two printers share.
 //
 //===----------------------------------------------------------------------===//
 
@@ -80,15 +80,6 @@ struct FieldNames {
 
   std::string operator()(std::string_view deepSeekName) const;
 };
-
-/// validateConfig() with errors in the words of `names`.
-Result<void> validateConfig(const ModelConfig &config, const FieldNames &names);
-
-/// The enum value of a JSON string, or the list of what is known.
-Result<ScoreFunc> parseScoreFunc(std::string_view text);
-Result<TopkMethod> parseTopkMethod(std::string_view text);
-Result<WeightDType> parseWeightDType(std::string_view text);
-Result<ScaleFmt> parseScaleFmt(std::string_view text);
 
 } // namespace quant::models
 

@@ -1,0 +1,24 @@
+//===- storage.h - how the weights of a configuration are stored --*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_MODELS_CONFIG_STORAGE_H
+#define QUANT_MODELS_CONFIG_STORAGE_H
+
+#include "models/config.h"
+#include "runtime/support/object_reader.h"
+
+namespace quant::models {
+
+/// Reads weight_block_size, two integers, into `block`; without the key it stays as it is.
+void readWeightBlock(ObjectReader &fields, std::array<int64_t, 2> &block);
+
+/// Reads dtype (torch_dtype) and quantization_config of a Hugging Face configuration.
+Result<void> readStorage(ObjectReader &fields, ModelConfig &config);
+
+} // namespace quant::models
+
+#endif // QUANT_MODELS_CONFIG_STORAGE_H
