@@ -56,7 +56,8 @@ private:
   }
 
   void softmax() {
-    Num largest = b.max(experts, b.constant(kMinusInfinity), [&](Column column, Num sum) { return max(b.load(logits, column), sum); });
+    Num largest =
+        b.max(experts, b.constant(kMinusInfinity), [&](Column column, Num sum) { return max(b.load(logits, column), sum); });
     Num total = b.sum(experts, [&](Column column, Num sum) {
       Num value = exp(b.load(logits, column) - largest);
       b.store(scores, column, value);
@@ -130,15 +131,16 @@ void MoeCombineOp::buildRow(RowBuilder &b) {
   // Where the token's pairs stand among their experts' rows.
   b.loop(topK, [&](Num slot) {
     Num pair = b.row() * topK + slot, expert = b.at(ids, slot);
-    b.forEach(b.at(offsets, expert), b.at(offsets, expert + 1), [&](Num place) {
-      b.ifThen(equal(b.at(rows, place), pair), [&] { b.put(places, slot, place); });
-    });
+    b.forEach(b.at(offsets, expert), b.at(offsets, expert + 1),
+              [&](Num place) { b.ifThen(equal(b.at(rows, place), pair), [&] { b.put(places, slot, place); }); });
   });
+  SmallVector<std::pair<Rows, Num>> terms;
+  for (int64_t slot = 0; slot < topK; ++slot)
+    terms.emplace_back(x.ofRow(b.at(places, b.size(slot))), b.at(weights, b.size(slot)));
   b.forColumns(y.columns, [&](Column column) {
-    Num sum = b.loop(b.size(0), b.size(topK), b.constant(0.0, column), [&](Num slot, ArrayRef<Num> carried) {
-      Num value = b.load(x.ofRow(b.at(places, slot)), column);
-      return SmallVector<Num>{fma(value, b.at(weights, slot), carried[0])};
-    })[0];
+    Num sum = b.constant(0.0, column);
+    for (const auto &[row, weight] : terms)
+      sum = fma(b.load(row, column), weight, sum);
     b.store(y, column, sum);
   });
 }

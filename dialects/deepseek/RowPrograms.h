@@ -12,8 +12,8 @@
 
 namespace quant::deepseek {
 
-/// Rotates the pairs of a row, (2j, 2j + 1) where `interleaved`, else (j, j + R/2), by a row of the rope table: R/2 cosines, then as
-/// many sines.
+/// Rotates the pairs of a row, (2j, 2j + 1) where `interleaved`, else (j, j + R/2), by a row of the rope table: R/2 cosines, then
+/// as many sines.
 void rotateRow(rows::RowBuilder &b, const rows::Rows &x, const rows::Rows &table, bool interleaved, const rows::Rows &target);
 
 } // namespace quant::deepseek

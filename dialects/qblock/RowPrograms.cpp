@@ -29,8 +29,7 @@ static void quantizeGroup(RowBuilder &b, const Group &group, const Quantization 
 }
 
 void quant::qblock::quantizeRow(RowBuilder &b, const Quantization &to, RowValue value) {
-  b.forGroups(to.target.codes.columns, to.target.blockColumns,
-              [&](const Group &group) { quantizeGroup(b, group, to, value); });
+  b.forGroups(to.target.codes.columns, to.target.blockColumns, [&](const Group &group) { quantizeGroup(b, group, to, value); });
 }
 
 void quant::qblock::storeRow(RowBuilder &b, const Rows &target, const std::optional<Quantization> &to, RowValue value) {

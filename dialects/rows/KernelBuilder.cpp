@@ -133,10 +133,12 @@ Value KernelBuilder::convert(Type element, Value a) {
   if (from == element)
     return a;
   if (isa<IndexType>(from) || isa<IndexType>(element))
-    return isa<FloatType>(element) ? convert(element, convert(getI64Type(), a)) : arith::IndexCastOp::create(*this, to, a).getResult();
+    return isa<FloatType>(element) ? convert(element, convert(getI64Type(), a))
+                                   : arith::IndexCastOp::create(*this, to, a).getResult();
   unsigned fromBits = from.getIntOrFloatBitWidth(), toBits = element.getIntOrFloatBitWidth();
   if (isFloat(a))
-    return fromBits < toBits ? arith::ExtFOp::create(*this, to, a).getResult() : arith::TruncFOp::create(*this, to, a).getResult();
+    return fromBits < toBits ? arith::ExtFOp::create(*this, to, a).getResult()
+                             : arith::TruncFOp::create(*this, to, a).getResult();
   if (isa<FloatType>(element))
     return arith::SIToFPOp::create(*this, to, a);
   return fromBits < toBits ? arith::ExtSIOp::create(*this, to, a).getResult() : arith::TruncIOp::create(*this, to, a).getResult();

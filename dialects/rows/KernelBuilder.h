@@ -96,7 +96,9 @@ public:
   Value less(Value a, int64_t b) { return less(a, integer(a.getType(), b)); }
   Value equal(Value a, int64_t b) { return equal(a, integer(a.getType(), b)); }
   Value compare(mlir::arith::CmpIPredicate predicate, Value a, Value b);
-  Value compare(mlir::arith::CmpIPredicate predicate, Value a, int64_t b) { return compare(predicate, a, integer(a.getType(), b)); }
+  Value compare(mlir::arith::CmpIPredicate predicate, Value a, int64_t b) {
+    return compare(predicate, a, integer(a.getType(), b));
+  }
   Value isNan(Value a);
   Value select(Value condition, Value then, Value otherwise);
 

@@ -15,9 +15,7 @@ namespace quant::rows {
 // Numbers
 //===----------------------------------------------------------------------===//
 
-Num Operand::like(const Num &other) const {
-  return num ? num : Num(*other.b, other.b->constant(other.value.getType(), literal));
-}
+Num Operand::like(const Num &other) const { return num ? num : Num(*other.b, other.b->constant(other.value.getType(), literal)); }
 
 namespace {
 /// Two operands with as many lanes as the wider one has.
@@ -103,6 +101,12 @@ Rows listAt(Value base, Type element, int64_t count) {
   return list;
 }
 
+Rows scratchAt(Value base, Type element, int64_t count) {
+  Rows list = listAt(base, element, count);
+  list.isScratch = true;
+  return list;
+}
+
 Rows wholeRows(ShapedType type, Value base) {
   Rows rows{base, type.getElementType()};
   rows.columns = rows.stride = type.getShape().back();
@@ -115,6 +119,12 @@ Rows wholeRows(ShapedType type, Value base) {
 //===----------------------------------------------------------------------===//
 // Words made of others
 //===----------------------------------------------------------------------===//
+
+Num RowBuilder::loadScale(const Quantized &rows, const Group &group) {
+  return at(rows.scales.ofRow(row() / rows.blockRows), group.index);
+}
+
+void RowBuilder::storeScale(const Quantized &rows, const Group &group, const Num &scale) { put(rows.scales, group.index, scale); }
 
 SmallVector<Num> RowBuilder::loop(const Num &begin, const Num &end, ArrayRef<Num> init, LoopFold body) {
   auto values = [](ArrayRef<Num> nums) { return llvm::map_to_vector(nums, [](const Num &num) { return num.value; }); };

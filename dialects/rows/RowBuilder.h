@@ -13,8 +13,8 @@
 //   passes/decompose/RowMapping.cpp           columns one after another, in upstream dialects: the definition that NumPy checks
 //
 // A value (Num) is the same for the whole row, or differs from column to column: then it lives in the body of a loop over columns
-// and stands for several neighbouring ones. Arithmetic mixes the two freely. Bodies are emitted once or twice (a mapping may treat
-// the last columns apart), so they must do nothing but emit.
+// and stands for several neighbouring ones. Arithmetic mixes the two freely. Bodies are emitted once or twice (a mapping may
+// treat the last columns apart), so they must do nothing but emit.
 //
 //===----------------------------------------------------------------------===//
 
@@ -108,6 +108,8 @@ struct Rows {
 
 /// A single row of `count` elements from `base` on.
 Rows listAt(mlir::Value base, mlir::Type element, int64_t count);
+/// The same, of memory that RowBuilder::scratch gives.
+Rows scratchAt(mlir::Value base, mlir::Type element, int64_t count);
 /// Rows of a whole tensor or memref.
 Rows wholeRows(mlir::ShapedType type, mlir::Value base);
 
@@ -119,8 +121,8 @@ struct Quantized {
   bool kMajor = false;
 };
 
-/// The columns [first, first + lanes) of a loop over `count` columns. Where a mapping hands out more columns than there are, loads
-/// give 0 beyond the last and stores leave it out.
+/// The columns [first, first + lanes) of a loop over `count` columns. Where a mapping hands out more columns than there are,
+/// loads give 0 beyond the last and stores leave it out.
 struct Column {
   Num first;
   int64_t lanes = 1;
@@ -176,15 +178,15 @@ public:
   virtual void put(const Rows &rows, const Num &column, const Num &value) = 0;
 
   /// The scale of the row at hand in a group.
-  virtual Num loadScale(const Quantized &rows, const Group &group) = 0;
-  virtual void storeScale(const Quantized &rows, const Group &group, const Num &scale) = 0;
+  virtual Num loadScale(const Quantized &rows, const Group &group);
+  virtual void storeScale(const Quantized &rows, const Group &group, const Num &scale);
 
   //===--- Columns in parallel --------------------------------------------===//
 
-  virtual void forColumns(int64_t count, Body<Column> body) = 0;
+  virtual void forColumns(int64_t count, Body<Column> body) { forColumns(wholeRow(count), body); }
   /// The sum, or the largest, over all columns of what `fold` makes of each with what came before; not in a certain order.
   virtual Num sum(int64_t count, Fold fold) = 0;
-  virtual Num max(int64_t count, const Num &least, Fold fold) = 0;
+  virtual Num max(int64_t count, const Num &least, Fold fold) { return max(wholeRow(count), least, fold); }
   /// The row in groups of `size` columns, the last of which may have fewer.
   virtual void forGroups(int64_t count, int64_t size, Body<const Group &> body) = 0;
   virtual void forColumns(const Group &group, Body<Column> body) = 0;
@@ -223,6 +225,7 @@ protected:
 
   virtual Rows scratch(int64_t count, mlir::Type element) = 0;
   Num num(mlir::Value value) { return {b, value}; }
+  Group wholeRow(int64_t count) { return {size(0), size(0), count}; }
   Num rowOf(const Rows &rows) { return rows.isList ? size(0) : rows.row ? rows.row : row(); }
   /// Called where all that was stored to scratch must be seen by all: before and after a loop, a choice or a use.
   virtual void settle() {}

@@ -27,8 +27,7 @@ struct AddRows : RowOpInterface::ExternalModel<AddRows, arith::AddFOp> {
 } // namespace
 
 void quant::rows::registerArithRows(DialectRegistry &registry) {
-  registry.addExtension(
-      +[](MLIRContext *context, arith::ArithDialect *) { arith::AddFOp::attachInterface<AddRows>(*context); });
+  registry.addExtension(+[](MLIRContext *context, arith::ArithDialect *) { arith::AddFOp::attachInterface<AddRows>(*context); });
 }
 
 RowOpInterface quant::rows::rowOpOf(Operation *op) {

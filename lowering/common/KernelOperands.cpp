@@ -61,21 +61,17 @@ Result<Value> KernelOperands::address(Value value) const {
 Result<rows::Rows> KernelOperands::rows(Value tensor) const {
   tensor = throughViews(tensor);
   if (auto slice = tensor.getDefiningOp<tensor::ExtractSliceOp>()) {
-    Result<rows::Rows> source = rows(slice.getSource());
+    QUANT_TRY_ASSIGN(rows::Rows source, rows(slice.getSource()));
     int64_t offset = slice.getStaticOffsets().back(), size = slice.getStaticSizes().back();
-    if (!source)
-      return source;
     if (ShapedType::isDynamic(offset) || ShapedType::isDynamic(size) || !slice.hasUnitStride())
       return fail("an operand is a slice that is not one of columns: " + textOf(slice.getType()));
-    return source->slice(offset, size);
+    return source.slice(offset, size);
   }
-  Result<Value> base = address(tensor);
-  if (!base)
-    return tl::unexpected(base.error());
+  QUANT_TRY_ASSIGN(Value base, address(tensor));
   auto type = cast<ShapedType>(tensor.getType());
   if (!isa<FloatType, IntegerType>(type.getElementType()) || llvm::any_of(type.getShape().drop_front(), ShapedType::isDynamic))
     return fail("an operand has a type that kernels do not take: " + textOf(type));
-  return rows::wholeRows(type, *base);
+  return rows::wholeRows(type, base);
 }
 
 rows::Rows KernelOperands::resultRows(unsigned index) const {
@@ -97,24 +93,17 @@ Result<rows::Quantized> KernelOperands::quantized(Value tensor) const {
   auto assemble = tensor.getDefiningOp<qblock::AssembleOp>();
   if (!assemble)
     return fail("a quantized operand is not made of codes and scales: " + textOf(type));
-  Result<rows::Rows> codes = rows(assemble.getData()), scales = rows(assemble.getScale());
-  if (!codes || !scales)
-    return tl::unexpected(codes ? scales.error() : codes.error());
-  quantized.codes = *codes;
-  quantized.scales = *scales;
+  QUANT_TRY_ASSIGN(quantized.codes, rows(assemble.getData()));
+  QUANT_TRY_ASSIGN(quantized.scales, rows(assemble.getScale()));
   return quantized;
 }
 
 Result<qblock::Weight> KernelOperands::weight(Value value) const {
   qblock::Weight weight = qblock::describeWeight(value);
   for (qblock::WeightPart &part : weight.parts)
-    for (Value *tensor : {&part.data, &part.scale, &part.zero}) {
-      if (!*tensor)
-        continue;
-      Result<Value> found = address(*tensor);
-      if (!found)
-        return tl::unexpected(found.error());
-      *tensor = *found;
-    }
+    for (Value *tensor : {&part.data, &part.scale, &part.zero})
+      if (*tensor) {
+        QUANT_TRY_ASSIGN(*tensor, address(*tensor));
+      }
   return weight;
 }

@@ -15,8 +15,7 @@
 using namespace mlir;
 using namespace quant;
 
-Tiles::Tiles(rows::KernelBuilder &b, const KernelOperands &operands, LoadIndex load, Operation *tiled, Value block)
-    : b(b), operands(operands), load(load) {
+Tiles::Tiles(PointerBuilder &b, const KernelOperands &operands, Operation *tiled, Value block) : b(b), operands(operands) {
   auto grid = tiled->getParentOfType<scf::ForallOp>();
   if (!grid)
     return;
@@ -58,10 +57,9 @@ Result<Value> Tiles::size(Value value) {
 
 Result<Value> Tiles::sizeOf(Operation *op) {
   auto binary = [&](auto combine) -> Result<Value> {
-    Result<Value> left = size(op->getOperand(0)), right = size(op->getOperand(1));
-    if (!left || !right)
-      return left ? right : left;
-    return combine(*left, *right);
+    QUANT_TRY_ASSIGN(Value left, size(op->getOperand(0)));
+    QUANT_TRY_ASSIGN(Value right, size(op->getOperand(1)));
+    return combine(left, right);
   };
   return llvm::TypeSwitch<Operation *, Result<Value>>(op)
       .Case([&](arith::ConstantOp constant) -> Result<Value> { return b.size(cast<IntegerAttr>(constant.getValue()).getInt()); })
@@ -76,10 +74,9 @@ Result<Value> Tiles::sizeOf(Operation *op) {
       .Case([&](tensor::ExtractOp extract) -> Result<Value> {
         if (extract.getIndices().size() != 1)
           return fail("an element of a tensor that is no list is a tile's size");
-        Result<Value> index = size(extract.getIndices().front()), list = operands.address(extract.getTensor());
-        if (!index || !list)
-          return index ? list : index;
-        return load(*list, *index);
+        QUANT_TRY_ASSIGN(Value index, size(extract.getIndices().front()));
+        QUANT_TRY_ASSIGN(Value list, operands.address(extract.getTensor()));
+        return b.loadNumber(b.i32(), b.at(list, b.i32(), index));
       })
       .Case([&](affine::AffineApplyOp apply) {
         return this->apply(apply.getAffineMap().getResult(0), apply.getMapOperands(), apply.getAffineMap().getNumDims());
@@ -87,10 +84,8 @@ Result<Value> Tiles::sizeOf(Operation *op) {
       .Case([&](affine::AffineMinOp min) -> Result<Value> {
         Value least;
         for (AffineExpr expr : min.getMap().getResults()) {
-          Result<Value> value = apply(expr, min.getMapOperands(), min.getMap().getNumDims());
-          if (!value)
-            return value;
-          least = least ? b.min(least, *value) : *value;
+          QUANT_TRY_ASSIGN(Value value, apply(expr, min.getMapOperands(), min.getMap().getNumDims()));
+          least = least ? b.min(least, value) : value;
         }
         return least;
       })
@@ -107,13 +102,12 @@ Result<Value> Tiles::apply(AffineExpr expr, ValueRange values, unsigned dims) {
   if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
     return size(values[dims + symbol.getPosition()]);
   auto binary = cast<AffineBinaryOpExpr>(expr);
-  Result<Value> left = apply(binary.getLHS(), values, dims), right = apply(binary.getRHS(), values, dims);
-  if (!left || !right)
-    return left ? right : left;
+  QUANT_TRY_ASSIGN(Value left, apply(binary.getLHS(), values, dims));
+  QUANT_TRY_ASSIGN(Value right, apply(binary.getRHS(), values, dims));
   if (expr.getKind() == AffineExprKind::Add)
-    return b.add(*left, *right);
+    return b.add(left, right);
   if (expr.getKind() == AffineExprKind::Mul)
-    return b.mul(*left, *right);
+    return b.mul(left, right);
   return fail("a tile's size is computed by a division, which kernels do not know");
 }
 
@@ -151,27 +145,21 @@ Result<Tile> Tiles::of(Value operand) {
     return cut(slice.getSource(), slice.getMixedOffsets(), slice.getMixedSizes());
   Tile whole{operand, {}, {}, llvm::to_vector(qblock::getMatrixShape(operand.getType()))};
   for (size_t dim = 0; dim < whole.staticSizes.size(); ++dim) {
-    Result<Value> extent = rowsOf(operand, static_cast<int64_t>(dim));
-    if (!extent)
-      return tl::unexpected(extent.error());
+    QUANT_TRY_ASSIGN(Value extent, rowsOf(operand, static_cast<int64_t>(dim)));
     whole.offsets.push_back(b.size(0));
-    whole.sizes.push_back(*extent);
+    whole.sizes.push_back(extent);
   }
   return whole;
 }
 
 /// The rectangle of what may be a rectangle itself.
 Result<Tile> Tiles::cut(Value source, ArrayRef<OpFoldResult> offsets, ArrayRef<OpFoldResult> sizes) {
-  Result<Tile> tile = of(source);
-  if (!tile)
-    return tile;
+  QUANT_TRY_ASSIGN(Tile tile, of(source));
   for (auto [dim, offset, extent] : llvm::enumerate(offsets, sizes)) {
-    Result<Value> first = size(offset), count = size(extent);
-    if (!first || !count)
-      return tl::unexpected(first ? count.error() : first.error());
-    tile->offsets[dim] = b.add(tile->offsets[dim], *first);
-    tile->sizes[dim] = *count;
-    tile->staticSizes[dim] = getConstantIntValue(extent).value_or(ShapedType::kDynamic);
+    QUANT_TRY_ASSIGN(Value first, size(offset));
+    QUANT_TRY_ASSIGN(tile.sizes[dim], size(extent));
+    tile.offsets[dim] = b.add(tile.offsets[dim], first);
+    tile.staticSizes[dim] = getConstantIntValue(extent).value_or(ShapedType::kDynamic);
   }
   return tile;
 }
@@ -188,35 +176,30 @@ bool quant::isZeroAccumulator(Value accumulator) {
 
 template <typename Op>
 static Result<MatmulTiles> findOperandTiles(Tiles &tiles, Op op) {
-  Result<Tile> x = tiles.of(op.getX()), w = tiles.of(op.getW()), out = tiles.of(op.getAcc());
-  for (const Result<Tile> *tile : {&x, &w, &out})
-    if (!*tile)
-      return tl::unexpected(tile->error());
-  int64_t columns = qblock::getMatrixShape(w->source.getType()).back();
-  if (w->staticSizes.back() != columns || x->staticSizes.back() != columns)
+  MatmulTiles found;
+  QUANT_TRY_ASSIGN(found.x, tiles.of(op.getX()));
+  QUANT_TRY_ASSIGN(found.w, tiles.of(op.getW()));
+  QUANT_TRY_ASSIGN(found.out, tiles.of(op.getAcc()));
+  int64_t columns = qblock::getMatrixShape(found.w.source.getType()).back();
+  if (found.w.staticSizes.back() != columns || found.x.staticSizes.back() != columns)
     return fail("tiles must take all of K, " + std::to_string(columns) + " columns");
-  return MatmulTiles{*x, *w, *out};
+  return found;
 }
 
-Result<MatmulTiles> quant::findTiles(rows::KernelBuilder &b, const KernelOperands &operands, Tiles::LoadIndex load,
-                                     qblock::MatmulAccOp op, Value block) {
-  Tiles tiles(b, operands, load, op, block);
+Result<MatmulTiles> quant::findTiles(PointerBuilder &b, const KernelOperands &operands, qblock::MatmulAccOp op, Value block) {
+  Tiles tiles(b, operands, op, block);
   return findOperandTiles(tiles, op);
 }
 
-Result<GroupedTiles> quant::findTiles(rows::KernelBuilder &b, const KernelOperands &operands, Tiles::LoadIndex load,
-                                      qblock::GroupedMatmulAccOp op, Value block) {
-  Tiles tiles(b, operands, load, op, block);
-  Result<MatmulTiles> found = findOperandTiles(tiles, op);
-  if (!found)
-    return tl::unexpected(found.error());
-  if (found->w.staticSizes[0] != 1)
+Result<GroupedTiles> quant::findTiles(PointerBuilder &b, const KernelOperands &operands, qblock::GroupedMatmulAccOp op,
+                                      Value block) {
+  Tiles tiles(b, operands, op, block);
+  QUANT_TRY_ASSIGN(MatmulTiles found, findOperandTiles(tiles, op));
+  if (found.w.staticSizes[0] != 1)
     return fail("tiles must be of one group");
   if (!op.getRows())
-    return GroupedTiles{*found, {}, {}};
-  Result<Tile> list = tiles.of(op.getRows());
-  Result<Value> gather = list ? operands.address(list->source) : tl::unexpected(list.error());
-  if (!gather)
-    return tl::unexpected(gather.error());
-  return GroupedTiles{*found, *gather, list->offsets[0]};
+    return GroupedTiles{found, {}, {}};
+  QUANT_TRY_ASSIGN(Tile list, tiles.of(op.getRows()));
+  QUANT_TRY_ASSIGN(Value gather, operands.address(list.source));
+  return GroupedTiles{found, gather, list.offsets[0]};
 }

@@ -14,6 +14,7 @@
 #define QUANT_LOWERING_COMMON_TILES_H
 
 #include "lowering/common/KernelOperands.h"
+#include "lowering/common/PointerBuilder.h"
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
@@ -30,20 +31,17 @@ struct Tile {
 class Tiles {
 public:
   using Value = mlir::Value;
-  /// Element `index` of a list of i32 as a size.
-  using LoadIndex = llvm::function_ref<Value(Value list, Value index)>;
 
   /// For the op `tiled` in the kernel's body, computed by block number `block` of the grid. The first dimension of the
-  /// surrounding scf.forall counts fastest. `load` must outlive this.
-  Tiles(rows::KernelBuilder &b, const KernelOperands &operands, LoadIndex load, mlir::Operation *tiled, Value block);
+  /// surrounding scf.forall counts fastest.
+  Tiles(PointerBuilder &b, const KernelOperands &operands, mlir::Operation *tiled, Value block);
 
   /// Errors: an operand or a size that is computed in a way that kernels do not know.
   Result<Tile> of(Value operand);
 
 private:
-  rows::KernelBuilder &b;
+  PointerBuilder &b;
   const KernelOperands &operands;
-  LoadIndex load;
   llvm::DenseMap<Value, Value> known;
 
   Result<Value> size(mlir::OpFoldResult value);
@@ -65,12 +63,11 @@ struct GroupedTiles : MatmulTiles {
   mlir::Value gather, gatherFrom;
 };
 
-/// The tiles of block number `block` of a tiled matmul. `b`, `operands` and `load` as for Tiles. Errors: as Tiles::of; a tile
-/// that is cut along K, or that is of several groups.
-Result<MatmulTiles> findTiles(rows::KernelBuilder &b, const KernelOperands &operands, Tiles::LoadIndex load,
-                              qblock::MatmulAccOp op, mlir::Value block);
-Result<GroupedTiles> findTiles(rows::KernelBuilder &b, const KernelOperands &operands, Tiles::LoadIndex load,
-                               qblock::GroupedMatmulAccOp op, mlir::Value block);
+/// The tiles of block number `block` of a tiled matmul. Errors: as Tiles::of; a tile that is cut along K, or that is of several
+/// groups.
+Result<MatmulTiles> findTiles(PointerBuilder &b, const KernelOperands &operands, qblock::MatmulAccOp op, mlir::Value block);
+Result<GroupedTiles> findTiles(PointerBuilder &b, const KernelOperands &operands, qblock::GroupedMatmulAccOp op,
+                               mlir::Value block);
 
 /// Whether the accumulator of a tiled matmul begins at zero.
 bool isZeroAccumulator(mlir::Value accumulator);

@@ -25,7 +25,8 @@ static Value dequantized(Definition &d, Value weight) {
 
 /// Element i of a vector after rope by a row of the table, whose first half are cosines. The pairs are (2j, 2j + 1) where
 /// `interleaved`, else (j, j + R/2).
-static Value rotated(Definition &d, Value table, Value row, int64_t size, bool interleaved, Value i, function_ref<Value(Value)> x) {
+static Value rotated(Definition &d, Value table, Value row, int64_t size, bool interleaved, Value i,
+                     function_ref<Value(Value)> x) {
   int64_t half = size / 2;
   Value pair = interleaved ? d.div(i, 2) : d.rem(i, half);
   Value isFirst = interleaved ? d.equal(d.rem(i, 2), d.size(0)) : d.less(i, d.size(half));
@@ -73,7 +74,9 @@ static SmallVector<Value> defineMlaCore(Definition &d, MlaCoreOp op) {
       return d.mul(d.at(op.getQLatent(), {t, d.add(d.mul(head, latent), c)}), d.at(cache, {s, c}));
     });
     Value byRope = d.sum(d.size(rope), [&](Value r) {
-      auto part = [&](Value column) { return d.at(op.getQ(), {t, d.add(d.add(d.mul(head, query), d.size(op.getNopeDim())), column)}); };
+      auto part = [&](Value column) {
+        return d.at(op.getQ(), {t, d.add(d.add(d.mul(head, query), d.size(op.getNopeDim())), column)});
+      };
       Value turned = rotated(d, op.getRope(), t, rope, op.getInterleaved(), r, part);
       return d.mul(turned, d.at(cache, {s, d.add(d.size(latent), r)}));
     });
@@ -94,9 +97,8 @@ static SmallVector<Value> defineMlaExpand(Definition &d, MlaExpandOp op) {
   return {d.generate(op.getType(), d.dim(op.getX(), 0), [&](ValueRange i) {
     Value head = d.div(i[1], vDim), v = d.rem(i[1], vDim);
     Value row = d.add(d.mul(head, nope + vDim), d.add(d.size(nope), v));
-    return d.sum(d.size(latent), [&](Value c) {
-      return d.mul(d.at(op.getX(), {i[0], d.add(d.mul(head, latent), c)}), d.at(kvB, {row, c}));
-    });
+    return d.sum(d.size(latent),
+                 [&](Value c) { return d.mul(d.at(op.getX(), {i[0], d.add(d.mul(head, latent), c)}), d.at(kvB, {row, c})); });
   })};
 }
 

@@ -83,9 +83,7 @@ public:
   Num position(Value operand) override { return num(operand); }
   Num outputs(Value operand) override { return num(operand); }
 
-  Rows rows(Value tensor) override {
-    return wholeRows(cast<ShapedType>(tensor.getType()), buffers.of(tensor).first);
-  }
+  Rows rows(Value tensor) override { return wholeRows(cast<ShapedType>(tensor.getType()), buffers.of(tensor).first); }
 
   Quantized quantized(Value tensor) override {
     auto type = cast<qblock::BlockTensorType>(tensor.getType());
@@ -121,16 +119,8 @@ public:
     memref::StoreOp::create(d, element, rows.base, indicesOf(rows, column));
   }
 
-  Num loadScale(const Quantized &quantized, const Group &group) override {
-    return at(quantized.scales.ofRow(row() / quantized.blockRows), group.index);
-  }
-  void storeScale(const Quantized &quantized, const Group &group, const Num &scale) override {
-    put(quantized.scales, group.index, scale);
-  }
-
-  void forColumns(int64_t columns, Body<Column> body) override { forColumns({size(0), size(0), columns}, body); }
-  Num sum(int64_t columns, Fold fold) override { return reduce({size(0), size(0), columns}, constant(0.0), fold); }
-  Num max(int64_t columns, const Num &least, Fold fold) override { return reduce({size(0), size(0), columns}, least, fold); }
+  Num sum(int64_t columns, Fold fold) override { return reduce(wholeRow(columns), constant(0.0), fold); }
+  using RowBuilder::forColumns, RowBuilder::max;
   Num max(const Group &group, const Num &least, Fold fold) override { return reduce(group, least, fold); }
 
   void forColumns(const Group &group, Body<Column> body) override {

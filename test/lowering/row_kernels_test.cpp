@@ -5,9 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Each row op in widths that 16 lanes, a warp's 128 columns and a block's 512 or 1024 do and do not divide, on each x86 unit of this
-// CPU and on sm_90a in the simulator, where a finding is an error, against the formula in double. Inputs are fresh random ones:
-// the seed is printed, QUANT_TEST_SEED repeats it.
+// Each row op in widths that 16 lanes, a warp's 128 columns and a block's 512 or 1024 do and do not divide, on each x86 unit of
+// this CPU and on sm_90a in the simulator, where a finding is an error, against the formula in double. Inputs are fresh random
+// ones: the seed is printed, QUANT_TEST_SEED repeats it.
 //
 //===----------------------------------------------------------------------===//
 
@@ -58,9 +58,11 @@ protected:
 
   /// Runs the kernel with the arguments and results of `signature` on each unit, and calls `check` with the results.
   void run(const std::string &signature, const std::string &body, const std::vector<Memory> &inputs, std::vector<Memory> results,
-           const std::function<void(const std::vector<Memory> &)> &check, bool onHost = true, const std::string &grid = "tokens") {
+           const std::function<void(const std::vector<Memory> &)> &check, bool onHost = true,
+           const std::string &grid = "tokens") {
     std::string text = "func.func private @kernel" + signature +
-                       " attributes {program.grid = affine_map<(tokens, position, outputs, context) -> (" + grid + ")>} {\n" + body + "}\n";
+                       " attributes {program.grid = affine_map<(tokens, position, outputs, context) -> (" + grid + ")>} {\n" +
+                       body + "}\n";
     for (const std::string &unit : units()) {
       if (unit != "sm_90a" && !onHost)
         continue;
@@ -125,8 +127,8 @@ TEST_P(RowKernels, SwigluOfSlots) {
   for (size_t i = 0; i < gate.size(); ++i)
     want.push_back(gate[i] / (1 + std::exp(-double(gate[i]))) * up[i]);
   run("(%g: " + narrow + ", %u: " + type + ") -> " + type,
-      "  %w = arith.extf %g : " + narrow + " to " + type + "\n  %y = deepseek.swiglu %w, %u : (" + type + ", " + type + ") -> " + type +
-          "\n  return %y : " + type + "\n",
+      "  %w = arith.extf %g : " + narrow + " to " + type + "\n  %y = deepseek.swiglu %w, %u : (" + type + ", " + type + ") -> " +
+          type + "\n  return %y : " + type + "\n",
       {gates, Memory::of(up)}, {Memory::room<float>(kTokens * slots * n)},
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want); });
 }
@@ -153,9 +155,11 @@ TEST_P(RowKernels, LastTokensOfASlice) {
   for (int64_t row = kTokens - kSizes.outputs; row < kTokens; ++row)
     want.insert(want.end(), x.begin() + row * pitch + 2, x.begin() + row * pitch + 2 + n);
   std::string wide = tensor(pitch), y = tensor(n), width = std::to_string(n);
-  run("(%x: " + wide + ", %o: index" + dim("outputs") + ") -> (" + y + dim("outputs") + ")",
-      "  %c0 = arith.constant 0 : index\n  %t = tensor.dim %x, %c0 : " + wide + "\n  %s = tensor.extract_slice %x[0, 2] [%t, " + width +
-          "] [1, 1] : " + wide + " to " + y + "\n  %y = deepseek.last_tokens %s, %o : (" + y + ") -> " + y + "\n  return %y : " + y + "\n",
+  run(
+      "(%x: " + wide + ", %o: index" + dim("outputs") + ") -> (" + y + dim("outputs") + ")",
+      "  %c0 = arith.constant 0 : index\n  %t = tensor.dim %x, %c0 : " + wide + "\n  %s = tensor.extract_slice %x[0, 2] [%t, " +
+          width + "] [1, 1] : " + wide + " to " + y + "\n  %y = deepseek.last_tokens %s, %o : (" + y + ") -> " + y +
+          "\n  return %y : " + y + "\n",
       {Memory::of(x)}, {Memory::room<float>(kSizes.outputs * n)},
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); }, true, "outputs");
 }
@@ -181,7 +185,8 @@ TEST_P(RowKernels, RmsNorm) {
       want.push_back(value);
   std::string type = tensor(n), list = tensor(n, "bf16", "");
   run("(%x: " + type + ", %g: " + list + ") -> " + type,
-      "  %y = deepseek.rms_norm %x, %g {eps = 1.0e-2} : (" + type + ", " + list + ") -> " + type + "\n  return %y : " + type + "\n",
+      "  %y = deepseek.rms_norm %x, %g {eps = 1.0e-2} : (" + type + ", " + list + ") -> " + type + "\n  return %y : " + type +
+          "\n",
       {Memory::of(x), factors}, {Memory::room<float>(kTokens * n)},
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 4e-6); });
 }
@@ -218,7 +223,8 @@ void checkCodes(const Floats &x, int64_t n, const ScaleLayout &layout, bool powe
 }
 
 std::string blocks(int64_t n, const std::string &scale, const std::string &rows = "?x") {
-  return "!qblock.tensor<" + rows + std::to_string(n) + "xf8E4M3FN, block<" + (rows == "?x3x" ? "1x" : "") + "1x128>, " + scale + ">";
+  return "!qblock.tensor<" + rows + std::to_string(n) + "xf8E4M3FN, block<" + (rows == "?x3x" ? "1x" : "") + "1x128>, " + scale +
+         ">";
 }
 
 TEST_P(RowKernels, Quantize) {
@@ -234,12 +240,15 @@ TEST_P(RowKernels, Quantize) {
     bool narrow = it.scale == "f8E8M0FNU";
     std::string element = it.scale.substr(0, it.scale.find(','));
     std::string type = tensor(n, "f32", "?x3x"), codes = tensor(n, "f8E4M3FN", "?x3x"), block = blocks(n, it.scale, "?x3x");
-    std::string scales = "tensor<?x3x" + std::to_string(groups) + "x" + element + (it.kMajor ? ", #qblock.layout<k_major>>" : ">");
-    run("(%x: " + type + ") -> (" + codes + ", " + scales + ")",
-        "  %q = qblock.quantize %x" + it.attributes + " : " + type + " -> " + block + "\n  %c, %s = qblock.storage %q : " + block + " -> (" +
-            codes + ", " + scales + ")\n  return %c, %s : " + codes + ", " + scales + "\n",
+    std::string scales =
+        "tensor<?x3x" + std::to_string(groups) + "x" + element + (it.kMajor ? ", #qblock.layout<k_major>>" : ">");
+    run(
+        "(%x: " + type + ") -> (" + codes + ", " + scales + ")",
+        "  %q = qblock.quantize %x" + it.attributes + " : " + type + " -> " + block + "\n  %c, %s = qblock.storage %q : " +
+            block + " -> (" + codes + ", " + scales + ")\n  return %c, %s : " + codes + ", " + scales + "\n",
         {Memory::of(x)},
-        {Memory::room<uint8_t>(layout.rows * n), narrow ? Memory::room<uint8_t>(layout.count()) : Memory::room<float>(layout.count())},
+        {Memory::room<uint8_t>(layout.rows * n),
+         narrow ? Memory::room<uint8_t>(layout.count()) : Memory::room<float>(layout.count())},
         [&](const std::vector<Memory> &out) {
           Floats got = narrow ? Floats() : out[1].as<float>();
           if (narrow)
@@ -262,8 +271,8 @@ TEST_P(RowKernels, Dequantize) {
     want.push_back(decodeFloat(codes[i], kE4M3FN) * scales[i / n * groups + i % n / 128]);
   std::string type = tensor(n), code = tensor(n, "f8E4M3FN"), scale = tensor(groups), block = blocks(n, "f32");
   run("(%c: " + code + ", %s: " + scale + ") -> " + type,
-      "  %q = qblock.assemble %c, %s : (" + code + ", " + scale + ") -> " + block + "\n  %y = qblock.dequantize %q : " + block + " -> " +
-          type + "\n  return %y : " + type + "\n",
+      "  %q = qblock.assemble %c, %s : (" + code + ", " + scale + ") -> " + block + "\n  %y = qblock.dequantize %q : " + block +
+          " -> " + type + "\n  return %y : " + type + "\n",
       {Memory::of(codes), Memory::of(scales)}, {Memory::room<float>(kTokens * n)},
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-7); });
 }
@@ -275,19 +284,21 @@ TEST_P(RowKernels, QuantizedResults) {
   Floats x = normal(kTokens * n), gamma = normal(n);
   std::string type = tensor(n), list = tensor(n, "f32", ""), codes = tensor(n, "f8E4M3FN"), block = blocks(n, "f32, k_major");
   std::string scales = "tensor<?x" + std::to_string(groups) + "xf32, #qblock.layout<k_major>>";
-  std::string store = "  %c, %s = qblock.storage %q : " + block + " -> (" + codes + ", " + scales + ")\n  return %y, %c, %s : " + type + ", " +
-                      codes + ", " + scales + "\n";
+  std::string store = "  %c, %s = qblock.storage %q : " + block + " -> (" + codes + ", " + scales +
+                      ")\n  return %y, %c, %s : " + type + ", " + codes + ", " + scales + "\n";
   auto check = [&](const std::vector<Memory> &out) {
     checkCodes(out[0].as<float>(), n, layout, false, out[1].as<uint8_t>(), out[2].as<float>());
   };
-  std::vector<Memory> results = {Memory::room<float>(kTokens * n), Memory::room<uint8_t>(kTokens * n), Memory::room<float>(layout.count())};
+  std::vector<Memory> results = {Memory::room<float>(kTokens * n), Memory::room<uint8_t>(kTokens * n),
+                                 Memory::room<float>(layout.count())};
   std::string outputs = " -> (" + type + ", " + codes + ", " + scales + ")";
   run("(%x: " + type + ", %g: " + list + ")" + outputs,
-      "  %y, %q = deepseek.rms_norm %x, %g {eps = 1.0e-6} : (" + type + ", " + list + ") -> (" + type + ", " + block + ")\n" + store,
+      "  %y, %q = deepseek.rms_norm %x, %g {eps = 1.0e-6} : (" + type + ", " + list + ") -> (" + type + ", " + block + ")\n" +
+          store,
       {Memory::of(x), Memory::of(gamma)}, results, check, false);
   run("(%x: " + type + ")" + outputs,
-      "  %y, %q = deepseek.swiglu %x, %x : (" + type + ", " + type + ") -> (" + type + ", " + block + ")\n" + store, {Memory::of(x)},
-      results, check, false);
+      "  %y, %q = deepseek.swiglu %x, %x : (" + type + ", " + type + ") -> (" + type + ", " + block + ")\n" + store,
+      {Memory::of(x)}, results, check, false);
 }
 
 //===----------------------------------------------------------------------===//
@@ -350,7 +361,8 @@ TEST_P(RowKernels, LatentAppend) {
   constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kRows = kSizes.position + kTokens;
   int64_t latent = GetParam(), n = latent + kRope;
   Floats kv = normal(kTokens * n), gamma = normal(latent), table = narrowed(ropeTable(kHalf));
-  std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope), cache = "memref<?x" + std::to_string(n) + "xf32>";
+  std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope),
+              cache = "memref<?x" + std::to_string(n) + "xf32>";
   for (bool interleaved : {true, false}) {
     Floats past = normal(kRows * n);
     Doubles want(past.begin(), past.end());
@@ -360,9 +372,10 @@ TEST_P(RowKernels, LatentAppend) {
       std::ranges::copy(rotated(kv, t * n + latent, table, t, kHalf, interleaved), row + latent);
     }
     // The cache is an operand that is written; as the last one it is seen as a result here.
-    run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" + dim("position") + ")",
-        std::string("  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 1.0e-6, interleaved = ") + (interleaved ? "true" : "false") +
-            "} : " + type + ", " + list + ", " + rope + ", " + cache + "\n  return\n",
+    run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" +
+            dim("position") + ")",
+        std::string("  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 1.0e-6, interleaved = ") +
+            (interleaved ? "true" : "false") + "} : " + type + ", " + list + ", " + rope + ", " + cache + "\n  return\n",
         {Memory::of(kv), Memory::of(gamma), Memory::of(table)}, {Memory::of(past)},
         [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 4e-6); });
   }
@@ -399,12 +412,15 @@ TEST_P(RowKernels, MlaCore) {
     }
   std::string latents = tensor(kHeads * latent), queries = tensor(kHeads * query), rope = tensor(kRope),
               memory = "memref<?x" + std::to_string(n) + "xf32>";
-  run("(%l: " + latents + ", %q: " + queries + ", %r: " + rope + ", %c: " + memory + dim("context") + ", %p: index" + dim("position") +
-          ") -> " + latents,
-      "  %y = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, interleaved = "
+  run(
+      "(%l: " + latents + ", %q: " + queries + ", %r: " + rope + ", %c: " + memory + dim("context") + ", %p: index" +
+          dim("position") + ") -> " + latents,
+      "  %y = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, "
+      "interleaved = "
       "true} : (" +
           latents + ", " + queries + ", " + rope + ", " + memory + ") -> " + latents + "\n  return %y : " + latents + "\n",
-      {Memory::of(queryLatent), Memory::of(q), Memory::of(table), Memory::of(cache)}, {Memory::room<float>(kTokens * kHeads * latent)},
+      {Memory::of(queryLatent), Memory::of(q), Memory::of(table), Memory::of(cache)},
+      {Memory::room<float>(kTokens * kHeads * latent)},
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2");
 }
 
@@ -435,10 +451,10 @@ TEST_P(RowKernels, MoeCombine) {
       want[rows[place] / kTopK * n + c] += double(weights[rows[place]]) * x[static_cast<int64_t>(place) * n + c];
   std::string slots = tensor(n, "f32", "?x3x"), y = tensor(n), pairs = tensor(kTopK, "i32"), factors = tensor(kTopK);
   run("(%x: " + slots + ", %i: " + pairs + ", %w: " + factors + ", %o: tensor<7xi32>, %r: " + pairs + ") -> " + y,
-      "  %y = deepseek.moe_combine %x, %i, %w, %o, %r : (" + slots + ", " + pairs + ", " + factors + ", tensor<7xi32>, " + pairs + ") -> " +
-          y + "\n  return %y : " + y + "\n",
-      {Memory::of(x), Memory::of(ids), Memory::of(weights), Memory::of(offsets), Memory::of(rows)}, {Memory::room<float>(kTokens * n)},
-      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want); });
+      "  %y = deepseek.moe_combine %x, %i, %w, %o, %r : (" + slots + ", " + pairs + ", " + factors + ", tensor<7xi32>, " + pairs +
+          ") -> " + y + "\n  return %y : " + y + "\n",
+      {Memory::of(x), Memory::of(ids), Memory::of(weights), Memory::of(offsets), Memory::of(rows)},
+      {Memory::room<float>(kTokens * n)}, [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want); });
 }
 
 /// The experts and weights of one token.
@@ -494,9 +510,10 @@ TEST_P(RowKernels, MoeGate) {
     Gate gate{topK, groups, limited, sigmoid, sigmoid && groups > 1, sigmoid};
     Floats logits = normal(kTokens * experts), bias = sigmoid ? normal(experts) : Floats(static_cast<size_t>(experts));
     std::string type = tensor(experts), list = tensor(experts, "f32", ""), ids = tensor(topK, "i32"), weights = tensor(topK);
-    std::string bits = " {top_k = " + std::to_string(topK) + ", groups = " + std::to_string(groups) + ", limited_groups = " +
-                       std::to_string(limited) + ", score_func = " + std::to_string(gate.sigmoid) + " : i32, group_score = " +
-                       std::to_string(gate.top2) + " : i32, normalize = " + (gate.normalize ? "true" : "false") + ", route_scale = 2.5}";
+    std::string bits = " {top_k = " + std::to_string(topK) + ", groups = " + std::to_string(groups) +
+                       ", limited_groups = " + std::to_string(limited) + ", score_func = " + std::to_string(gate.sigmoid) +
+                       " : i32, group_score = " + std::to_string(gate.top2) +
+                       " : i32, normalize = " + (gate.normalize ? "true" : "false") + ", route_scale = 2.5}";
     run("(%l: " + type + ", %b: " + list + ") -> (" + ids + ", " + weights + ")",
         "  %i, %w = deepseek.moe_gate %l, %b" + bits + " : (" + type + ", " + list + ") -> (" + ids + ", " + weights +
             ")\n  return %i, %w : " + ids + ", " + weights + "\n",

@@ -184,7 +184,7 @@ Value Emitter::forEachTile(Value slot, TileBody body, StringRef only) {
   if (!only.empty())
     which = b.getStringAttr(only);
   auto loop = ForTilesOp::create(b, TypeRange(slot.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
-                                   plan.tilesPerGroup, config.splitK, pairs, which, slot);
+                                 plan.tilesPerGroup, config.splitK, pairs, which, slot);
   SmallVector<Type> arguments(4, b.getI32Type());
   arguments.push_back(slot.getType());
   inBlock(b, loop.getBody(), arguments, [&](Block &block) { YieldOp::create(b, body(tileOf(block), block.getArgument(4))); });
@@ -377,8 +377,8 @@ void Emitter::storeSlice(Value warpgroup, int64_t index, const Tile &tile, Value
   auto flagType = tileType({1, 1}, b.getI32Type());
   Value flag = TileAtOp::create(b, flagType, flags, warpgroup);
   Value fragment = b.add(b.mul(tile.number, plan.slices()), slice);
-  auto combine =
-      CombinePartsOp::create(b, b.getI1Type(), fragmentType(), sum, workspace, counters, fragment, tile.part, config.splitK, flag);
+  auto combine = CombinePartsOp::create(b, b.getI1Type(), fragmentType(), sum, workspace, counters, fragment, tile.part,
+                                        config.splitK, flag);
   b.ifThen(combine.getLast(), [&] { storeSum(slice, tile, combine.getTotal(), /*follows=*/false); });
 }
 

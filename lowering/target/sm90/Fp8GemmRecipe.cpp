@@ -113,7 +113,8 @@ LaunchRecipe fp8GemmRecipe(const Fp8GemmPlan &plan, const std::string &symbolNam
   SizeExpr sms = Dim::Sms;
   recipe.grid = plan.cluster() == 1 ? SizeExpr::min(sms, cells) : SizeExpr(2) * SizeExpr::min(SizeExpr::ceilDiv(sms, 2), cells);
   int64_t tilesOfRow = plan.paddedTilesN() * config.splitK * plan.slices();
-  recipe.limits = {{Dim::M, std::min(kMaxTiles / tilesOfRow * config.blockM, (int64_t(1) << 31) - plan.clusterM() * config.blockM)}};
+  recipe.limits = {
+      {Dim::M, std::min(kMaxTiles / tilesOfRow * config.blockM, (int64_t(1) << 31) - plan.clusterM() * config.blockM)}};
   recipe.config = describe(plan);
   return std::move(to.recipe);
 }

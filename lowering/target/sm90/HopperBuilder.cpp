@@ -43,50 +43,26 @@ void declareDynamicShared(HopperBuilder &builder, Operation *gpuModule) {
   constexpr uint64_t kSwizzleRepeatBytes = 1024;
   auto type = LLVM::LLVMArrayType::get(builder.getI8Type(), 0);
   LLVM::GlobalOp::create(builder, type, /*isConstant=*/false, LLVM::Linkage::External, kDynamicShared, Attribute(),
-                                 kSwizzleRepeatBytes, kShared);
+                         kSwizzleRepeatBytes, kShared);
 }
 
-Value HopperBuilder::dynamicShared() {
-  return LLVM::AddressOfOp::create(*this, LLVM::LLVMPointerType::get(getContext(), kShared), kDynamicShared);
-}
-
-Value HopperBuilder::offset(Value pointer, int64_t bytes) {
-  return LLVM::GEPOp::create(*this, pointer.getType(), getI8Type(), pointer, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(bytes)});
-}
-
-Value HopperBuilder::offset(Value pointer, Value bytes) {
-  return LLVM::GEPOp::create(*this, pointer.getType(), getI8Type(), pointer, ArrayRef<LLVM::GEPArg>{bytes});
-}
-
-Value HopperBuilder::offsetF32(Value pointer, Value index) {
-  return LLVM::GEPOp::create(*this, pointer.getType(), getF32Type(), pointer, ArrayRef<LLVM::GEPArg>{index});
-}
-
-Value HopperBuilder::loadF32(Value pointer) { return LLVM::LoadOp::create(*this, getF32Type(), pointer); }
-
-Value HopperBuilder::offsetBy(Value pointer, Type type, Value index) {
-  return LLVM::GEPOp::create(*this, pointer.getType(), type, pointer, ArrayRef<LLVM::GEPArg>{index});
-}
-
-Value HopperBuilder::load(Type type, Value pointer, unsigned alignment) { return LLVM::LoadOp::create(*this, type, pointer, alignment); }
+Value HopperBuilder::dynamicShared() { return LLVM::AddressOfOp::create(*this, ptr(kShared), kDynamicShared); }
 
 Value HopperBuilder::loadConstant(Type type, Value pointer, unsigned alignment) {
-  return LLVM::LoadOp::create(*this, type, pointer, alignment, /*isVolatile=*/false, /*isNonTemporal=*/false, /*isInvariant=*/true);
+  return LLVM::LoadOp::create(*this, type, pointer, alignment, /*isVolatile=*/false, /*isNonTemporal=*/false,
+                              /*isInvariant=*/true);
 }
-
-void HopperBuilder::store(Value value, Value pointer, unsigned alignment) { LLVM::StoreOp::create(*this, value, pointer, alignment); }
 
 Value HopperBuilder::sharedAddress(Value pointer) { return LLVM::PtrToIntOp::create(*this, getI32Type(), pointer); }
 
-Value HopperBuilder::sharedPointer(Value address) {
-  return LLVM::IntToPtrOp::create(*this, LLVM::LLVMPointerType::get(getContext(), kShared), address);
-}
+Value HopperBuilder::sharedPointer(Value address) { return LLVM::IntToPtrOp::create(*this, ptr(kShared), address); }
 
 Value HopperBuilder::inlineAsm(Type result, StringRef text, StringRef constraints, ValueRange operands, bool hasSideEffects) {
   // Side effects, and no memory attribute: LLVM then moves no load or store across it.
   auto dialect = LLVM::AsmDialectAttr::get(getContext(), LLVM::AsmDialect::AD_ATT);
-  auto op = LLVM::InlineAsmOp::create(*this, result ? TypeRange(result) : TypeRange(), operands, text, constraints, hasSideEffects,
-                                      /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None, dialect, ArrayAttr());
+  auto op =
+      LLVM::InlineAsmOp::create(*this, result ? TypeRange(result) : TypeRange(), operands, text, constraints, hasSideEffects,
+                                /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None, dialect, ArrayAttr());
   return result ? op.getResult(0) : Value();
 }
 

@@ -13,7 +13,7 @@
 #ifndef QUANT_LOWERING_TARGET_SM90_HOPPERBUILDER_H
 #define QUANT_LOWERING_TARGET_SM90_HOPPERBUILDER_H
 
-#include "dialects/rows/KernelBuilder.h"
+#include "lowering/common/PointerBuilder.h"
 
 namespace quant::nvvm {
 
@@ -23,9 +23,9 @@ struct TensorMapArg {
 };
 
 /// Emits at the insertion point. Integers are i32, pointers to shared memory are !llvm.ptr<3>.
-class HopperBuilder : public rows::KernelBuilder {
+class HopperBuilder : public PointerBuilder {
 public:
-  using KernelBuilder::KernelBuilder;
+  using PointerBuilder::PointerBuilder;
 
   //===--- Scalars (HopperBuilder.cpp) ------------------------------------===//
 
@@ -45,17 +45,10 @@ public:
   /// Start of the dynamic shared memory; `gpuModule` must hold the symbol (see declareDynamicShared).
   Value dynamicShared();
   /// pointer + bytes, in any address space.
-  Value offset(Value pointer, int64_t bytes);
-  Value offset(Value pointer, Value bytes);
-  /// pointer + index, counted in f32.
-  Value offsetF32(Value pointer, Value index);
-  Value loadF32(Value pointer);
-  /// pointer + index, counted in `type`.
-  Value offsetBy(Value pointer, mlir::Type type, Value index);
-  Value load(mlir::Type type, Value pointer, unsigned alignment);
+  Value offset(Value pointer, int64_t bytes) { return at(pointer, i8(), bytes); }
+  Value offset(Value pointer, Value bytes) { return at(pointer, i8(), bytes); }
   /// A load that may be cached for the length of the kernel, since no one writes there.
   Value loadConstant(mlir::Type type, Value pointer, unsigned alignment);
-  void store(Value value, Value pointer, unsigned alignment);
   /// Low 32 bits of a shared memory address: what inline PTX and descriptors want.
   Value sharedAddress(Value pointer);
   /// The pointer to that address.

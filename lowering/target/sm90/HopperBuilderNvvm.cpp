@@ -14,8 +14,8 @@
 #include "lowering/target/sm90/NvvmSupport.h"
 
 #include "mlir/Conversion/NVVMToLLVM/NVVMToLLVM.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 using namespace mlir;
@@ -87,7 +87,8 @@ void HopperBuilder::waitBarrier(Value barrier, Value parity) {
 }
 
 void HopperBuilder::arriveAndExpect(Value barrier, int64_t bytes) {
-  NVVM::MBarrierArriveExpectTxOp::create(*this, Type(), barrier, int32(bytes), NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
+  NVVM::MBarrierArriveExpectTxOp::create(*this, Type(), barrier, int32(bytes), NVVM::MemScopeKind::CTA, /*relaxed=*/false,
+                                         Value());
 }
 
 void HopperBuilder::arriveIf(Value predicate, Value barrier) {
@@ -120,14 +121,14 @@ void HopperBuilder::tmaLoadMulticast(Value shared, TensorMapArg map, Value barri
   // shared::cta form would need PTX 8.6, that is a driver of CUDA 12.8; this one loads on every CUDA 12 driver.
   Value destination = LLVM::AddrSpaceCastOp::create(*this, LLVM::LLVMPointerType::get(getContext(), kSharedCluster), shared);
   Value mask = blocks ? LLVM::ConstantOp::create(*this, getI16IntegerAttr(static_cast<int16_t>(blocks))).getResult() : Value();
-  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(*this, 
-      destination, map.pointer, ValueRange{inner, outer}, barrier, /*im2colOffsets=*/ValueRange(), mask, /*l2CacheHint=*/Value(),
-      NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
+  NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
+      *this, destination, map.pointer, ValueRange{inner, outer}, barrier, /*im2colOffsets=*/ValueRange(), mask,
+      /*l2CacheHint=*/Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
 }
 
 void HopperBuilder::tmaStore(TensorMapArg map, Value shared, Value inner, Value outer) {
-  NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(*this, map.pointer, shared, ValueRange{inner, outer}, /*l2CacheHint=*/Value(),
-                                                     NVVM::TMAStoreMode::TILE, /*predicate=*/Value());
+  NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(*this, map.pointer, shared, ValueRange{inner, outer},
+                                                     /*l2CacheHint=*/Value(), NVVM::TMAStoreMode::TILE, /*predicate=*/Value());
 }
 
 void HopperBuilder::tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Value outer) {

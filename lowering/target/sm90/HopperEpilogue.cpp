@@ -180,7 +180,7 @@ struct LowerAddBias : HopperPattern<AddBiasOp> {
     for (int64_t column = 0; column < op.getSum().getType().getColumns(); column += 8) {
       // Columns beyond the matrix take the last pair: they are not stored.
       Value at = b.minUnsigned(b.add(first, column), b.int32(op.getSize() - 2));
-      Value pair = b.loadConstant(VectorType::get(2, b.getF32Type()), b.offsetF32(adaptor.getBias(), at), 2 * kF32Bytes);
+      Value pair = b.loadConstant(VectorType::get(2, b.getF32Type()), b.at(adaptor.getBias(), b.f32(), at), 2 * kF32Bytes);
       Value left = b.extract(pair, 0), right = b.extract(pair, 1);
       values.append({left, right, left, right});
     }
@@ -192,7 +192,7 @@ struct LowerAddBias : HopperPattern<AddBiasOp> {
     SmallVector<Value> two;
     for (int64_t below : {0, 8}) {
       Value at = b.minUnsigned(b.add(row, below), b.int32(op.getSize() - 1));
-      two.push_back(b.loadConstant(b.getF32Type(), b.offsetF32(adaptor.getBias(), at), kF32Bytes));
+      two.push_back(b.loadConstant(b.getF32Type(), b.at(adaptor.getBias(), b.f32(), at), kF32Bytes));
     }
     SmallVector<Value> values;
     for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4)
@@ -233,7 +233,7 @@ private:
   /// The thread's first four values of a part.
   static Value addressOf(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
     auto partType = LLVM::LLVMArrayType::get(b.getF32Type(), op.getSum().getType().getValues() * kSm90a.warpgroupThreads());
-    Value base = b.offsetBy(adaptor.getWorkspace(), partType, part);
+    Value base = b.at(adaptor.getWorkspace(), partType, part);
     return b.offset(base, b.mul(b.bitAnd(kernel.thread, kSm90a.warpgroupThreads() - 1), kChunkBytes));
   }
 
@@ -251,7 +251,7 @@ private:
     // theirs, and the second barrier passes that on: one fence of GPU scope, as in CUTLASS's Barrier.
     kernel.syncWarpgroup(b);
     b.ifThen(kernel.isStoreThread(b), [&] {
-      Value counter = b.offsetBy(adaptor.getCounters(), b.getI32Type(), adaptor.getFragment());
+      Value counter = b.at(adaptor.getCounters(), b.getI32Type(), adaptor.getFragment());
       Value last = b.equal(b.countUp(counter), b.int32(op.getParts() - 1));
       // Ready for the next launch.
       b.ifThen(last, [&] { b.store(b.int32(0), counter, 4); });
@@ -264,18 +264,17 @@ private:
   /// All parts in their order, also this warpgroup's own: the result must not depend on who came last.
   static Value total(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value firstPart, HopperBuilder &b) {
     int64_t values = op.getSum().getType().getValues();
-    auto end = b.loop(
-        b.int32(0), b.int32(op.getParts()), b.int32(1), b.zeroVector(values), [&](Value part, ValueRange carried) {
-          Value at = addressOf(op, adaptor, kernel, b.add(firstPart, part), b);
-          SmallVector<Value> elements;
-          for (int64_t i = 0; i < values; i += 4) {
-            Value quad = b.load(quadType(b), b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes);
-            for (int64_t j = 0; j < 4; ++j)
-              elements.push_back(b.extract(quad, j));
-          }
-          Value sum = LLVM::FAddOp::create(b, carried[0], b.pack(elements));
-          return SmallVector<Value>{sum};
-        });
+    auto end = b.loop(b.int32(0), b.int32(op.getParts()), b.int32(1), b.zeroVector(values), [&](Value part, ValueRange carried) {
+      Value at = addressOf(op, adaptor, kernel, b.add(firstPart, part), b);
+      SmallVector<Value> elements;
+      for (int64_t i = 0; i < values; i += 4) {
+        Value quad = b.load(quadType(b), b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes);
+        for (int64_t j = 0; j < 4; ++j)
+          elements.push_back(b.extract(quad, j));
+      }
+      Value sum = LLVM::FAddOp::create(b, carried[0], b.pack(elements));
+      return SmallVector<Value>{sum};
+    });
     return end[0];
   }
 };

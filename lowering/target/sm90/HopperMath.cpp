@@ -79,7 +79,7 @@ struct LowerLoadRowScales : HopperPattern<LoadRowScalesOp> {
   LogicalResult lower(LoadRowScalesOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     Value row = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentRow(b));
     Value top = b.sharedPointer(b.add(adaptor.getTile(), b.mul(row, kF32Bytes)));
-    rewriter.replaceOp(op, b.pack({b.loadF32(top), b.loadF32(b.offset(top, 8 * kF32Bytes))}));
+    rewriter.replaceOp(op, b.pack({b.load(b.f32(), top), b.load(b.f32(), b.offset(top, 8 * kF32Bytes))}));
     return success();
   }
 };
@@ -106,9 +106,9 @@ struct LowerLoadBlockScale : HopperPattern<LoadBlockScaleOp> {
     // The part of the index that does not change in the loop first, so that it is added before the loop.
     Value at = adaptor.getPointer();
     if (auto sum = adaptor.getIndex().getDefiningOp<arith::AddIOp>())
-      at = b.offsetF32(b.offsetF32(at, sum.getLhs()), sum.getRhs());
+      at = b.at(b.at(at, b.f32(), sum.getLhs()), b.f32(), sum.getRhs());
     else
-      at = b.offsetF32(at, adaptor.getIndex());
+      at = b.at(at, b.f32(), adaptor.getIndex());
     rewriter.replaceOp(op, b.loadConstant(b.getF32Type(), at, kF32Bytes));
     return success();
   }

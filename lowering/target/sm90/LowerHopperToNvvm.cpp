@@ -95,7 +95,7 @@ static LLVM::LLVMFuncOp createFunction(KernelOp op, HopperBuilder &b, const Type
     attributes.push_back(
         b.getNamedAttr("nvvm.cluster_dim", b.getDenseI32ArrayAttr({static_cast<int32_t>(op.getCluster()), 1, 1})));
   return LLVM::LLVMFuncOp::create(b, op.getSymName(), type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C,
-                                    SymbolRefAttr(), attributes, argumentAttrs);
+                                  SymbolRefAttr(), attributes, argumentAttrs);
 }
 
 static bool drainsAllRings(KernelOp op) {

@@ -13,104 +13,91 @@
 using namespace mlir;
 using namespace quant;
 using namespace quant::host;
+using rows::Column, rows::Num;
 
 namespace {
 
 /// One head of one token: scores in blocks of 16 positions with a running maximum, as in FlashAttention (arXiv:2205.14135).
 class AttentionEmitter {
 public:
-  /// `queryPe` is the address of the head's query after rope.
-  AttentionEmitter(KernelContext &context, deepseek::MlaCoreOp op, const Rows &cache, Value queryPe)
-      : b(context.b), op(op), cache(cache), latent(cache.columns - op.getRopeDim()), queryPe(queryPe),
-        scores(context.allocate(kLanes * 4)) {}
+  /// `query` and `queryRope` (after rope) are the head's, `result` its latents.
+  AttentionEmitter(KernelContext &context, HostRows &words, const Rows &cache, const Rows &query, const Rows &queryRope,
+                   const Rows &result)
+      : b(context.b), words(words), latents(cache.slice(0, query.columns)), ropes(cache.slice(query.columns, queryRope.columns)),
+        query(query), queryRope(queryRope), result(result), scores(words.scratch(kLanes)) {}
 
-  void emit(Value query, Value positions, Value target) {
-    b.chunks(latent, [&](Value column, int64_t lanes) { b.store(b.splatF32(lanes, 0.0f), b.at(target, column, 4)); });
-    Value lowest = b.number(-std::numeric_limits<float>::infinity());
-    SmallVector<Value> state = b.loop(b.size(0), positions, kLanes, {lowest, b.number(0.0f)}, [&](Value first, ValueRange carried) {
-      Value count = b.min(b.sub(positions, first), kLanes);
-      return block(query, first, count, carried[0], carried[1], target);
+  void emit(Num positions, double scale) {
+    forResult([&](Column column) { return words.constant(0.0, column); });
+    SmallVector<Value> init = {words.constant(kMinusInfinity).value, words.constant(0.0).value};
+    auto state = b.loop(b.size(0), positions.value, kLanes, init, [&](Value index, ValueRange carried) {
+      Num first{b, index}, count{b, b.min((positions - first).value, kLanes)};
+      return block(first, count, scale, {b, carried[0]}, {b, carried[1]});
     });
-    Value inverse = b.div(b.number(1.0f), state[1]);
-    b.chunks(latent, [&](Value column, int64_t lanes) {
-      Value address = b.at(target, column, 4);
-      b.store(b.mul(b.load(b.vecF32(lanes), address), b.splat(inverse, lanes)), address);
-    });
+    Num inverse = 1.0 / Num(b, state[1]);
+    forResult([&](Column column) { return words.load(result, column) * inverse; });
   }
 
 private:
-  HostBuilder &b;
-  deepseek::MlaCoreOp op;
-  const Rows &cache;
-  int64_t latent;
-  Value queryPe, scores;
+  static constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-  Value dot(Value left, Value right, int64_t count) {
-    return b.reduceChunks(
-        count, b.number(0.0f),
-        [&](Value column, int64_t lanes, Value acc) {
-          Value x = b.load(b.vecF32(lanes), b.at(left, column, 4)), y = b.load(b.vecF32(lanes), b.at(right, column, 4));
-          return b.fma(x, y, acc);
-        },
-        [&](Value vector) { return b.sumLanes(vector); }, [&](Value x, Value y) { return b.add(x, y); });
+  HostBuilder &b;
+  HostRows &words;
+  Rows latents, ropes, query, queryRope, result, scores;
+
+  void forResult(function_ref<Num(Column)> value) {
+    words.forColumns(result.columns, [&](Column column) { words.store(result, column, value(column)); });
+  }
+
+  Num dot(const Rows &left, const Rows &right) {
+    return words.sum(left.columns,
+                     [&](Column column, Num sum) { return fma(words.load(left, column), words.load(right, column), sum); });
   }
 
   /// Folds `count` positions from `first` on into the result; returns the new maximum and the new sum of weights.
-  SmallVector<Value> block(Value query, Value first, Value count, Value maximum, Value sum, Value target) {
-    Value scale = b.number(static_cast<float>(op.getSoftmaxScale().convertToDouble()));
-    b.store(b.splatF32(kLanes, -std::numeric_limits<float>::infinity()), scores);
-    b.loop(b.size(0), count, 1, [&](Value index) {
-      Value row = b.rowAddress(cache, b.add(first, index));
-      Value score = b.add(dot(query, row, latent), dot(queryPe, b.at(row, latent, 4), op.getRopeDim()));
-      b.store(b.mul(score, scale), b.at(scores, index, 4));
+  SmallVector<Value> block(const Num &first, const Num &count, double scale, const Num &maximum, const Num &sum) {
+    Column lanes{words.size(0), kLanes, kLanes, false};
+    words.store(scores, lanes, words.constant(kMinusInfinity));
+    words.loop(words.size(0), count, [&](Num index) {
+      Num row = first + index;
+      words.put(scores, index, (dot(query, latents.ofRow(row)) + dot(queryRope, ropes.ofRow(row))) * scale);
     });
-    Value all = b.load(b.vecF32(), scores);
-    Value newMaximum = b.max(maximum, b.maxLanes(all));
-    Value weights = b.exp(b.sub(all, b.splat(newMaximum, kLanes)));
+    Num all = words.load(scores, lanes), newMaximum = max(maximum, {{b, b.maxLanes(all.value)}});
     // exp by polynomial does not promise 0 at -inf: lanes without a position must weigh nothing.
-    Value lanes = vector::StepOp::create(b, b.vec(kLanes, b.getIndexType()));
-    Value lanes64 = arith::IndexCastOp::create(b, b.vec(kLanes, b.i64()), lanes);
-    Value present = b.compare(arith::CmpIPredicate::slt, lanes64, b.splat(count, kLanes));
-    weights = b.select(present, weights, b.splatF32(kLanes, 0.0f));
-    Value isFirst = b.compare(arith::CmpIPredicate::eq, first, 0);
-    Value correction = b.select(isFirst, b.number(0.0f), b.exp(b.sub(maximum, newMaximum)));
-    b.store(weights, scores);
-    accumulate(first, count, correction, target);
-    return {newMaximum, b.fma(sum, correction, b.sumLanes(weights))};
-  }
-
-  void accumulate(Value first, Value count, Value correction, Value target) {
-    b.chunks(latent, [&](Value column, int64_t lanes) {
-      Value address = b.at(target, column, 4);
-      Value start = b.mul(b.load(b.vecF32(lanes), address), b.splat(correction, lanes));
-      SmallVector<Value> acc = b.loop(b.size(0), count, 1, {start}, [&](Value index, ValueRange carried) {
-        Value weight = b.splat(b.load(b.f32(), b.at(scores, index, 4)), lanes);
-        Value latents = b.loadColumns(cache, b.rowAddress(cache, b.add(first, index)), column, lanes);
-        return SmallVector<Value>{b.fma(weight, latents, carried[0])};
-      });
-      b.store(acc[0], address);
+    Value lane = vector::StepOp::create(b, b.vec(kLanes, b.getIndexType()));
+    Num number{b, arith::IndexCastOp::create(b, b.vec(kLanes, b.i64()), lane)};
+    Num weights = select(number < count, exp(all - newMaximum), 0.0);
+    Num isFirst{b, b.equal(first.value, 0)}, correction = select(isFirst, words.constant(0.0), exp(maximum - newMaximum));
+    words.store(scores, lanes, weights);
+    forResult([&](Column column) {
+      Num start = words.load(result, column) * correction;
+      return words.loop(words.size(0), count, start, [&](Num index, ArrayRef<Num> carried) {
+        return SmallVector<Num>{fma(words.load(latents.ofRow(first + index), column), words.at(scores, index), carried[0])};
+      })[0];
     });
+    return {newMaximum.value, b.fma(sum.value, correction.value, b.sumLanes(weights.value))};
   }
 };
 
 } // namespace
 
 LogicalResult quant::host::emitMlaCore(KernelContext &context, deepseek::MlaCoreOp op, Value tokenAndHead) {
-  HostBuilder &b = context.b;
   Result<Rows> queryLatent = context.operands.rows(op.getQLatent()), q = context.operands.rows(op.getQ()),
-                  rope = context.operands.rows(op.getRope()), cache = context.operands.rows(op.getCache());
+               rope = context.operands.rows(op.getRope()), cache = context.operands.rows(op.getCache());
   if (!queryLatent || !q || !rope || !cache)
     return unsupportedOperand(op);
-  Rows out = context.operands.resultRows(0);
+  HostBuilder &b = context.b;
   int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = cache->columns - ropeDim;
   Value token = b.div(tokenAndHead, heads), head = b.rem(tokenAndHead, heads);
-  Value query = b.at(b.rowAddress(*queryLatent, token), b.mul(head, latent), 4);
-  Value queryRope = b.at(b.rowAddress(*q, token), b.add(b.mul(head, nope + ropeDim), nope), 4);
-  Value positions = b.add(b.add(context.operands.position(), token), 1);
+  auto ofHead = [&](const Rows &rows, Value first, int64_t columns) {
+    return rows::listAt(b.at(b.rowAddress(rows, token), rows.element, first), rows.element, columns);
+  };
   HostRows words(context, token);
-  Rows queryPe = words.scratch(ropeDim);
-  deepseek::rotateRow(words, rows::listAt(queryRope, q->element, ropeDim), *rope, op.getInterleaved(), queryPe);
-  AttentionEmitter(context, op, *cache, queryPe.base)
-      .emit(query, positions, b.at(b.rowAddress(out, token), b.mul(head, latent), 4));
+  Rows queryRope = words.scratch(ropeDim);
+  deepseek::rotateRow(words, ofHead(*q, b.add(b.mul(head, nope + ropeDim), nope), ropeDim), *rope, op.getInterleaved(),
+                      queryRope);
+  Value offset = b.mul(head, latent);
+  AttentionEmitter(context, words, *cache, ofHead(*queryLatent, offset, latent), queryRope,
+                   ofHead(context.operands.resultRows(0), offset, latent))
+      .emit(words.position(op.getPosition()) + words.row() + 1, op.getSoftmaxScale().convertToDouble());
   return success();
 }

@@ -23,7 +23,7 @@ LogicalResult quant::host::emitMoeDispatch(KernelContext &context, deepseek::Moe
   auto loadWord = [&](Value list, Value index) { return b.load(b.i32(), at(list, index)); };
   b.loop(b.size(0), b.size(experts), 1, [&](Value expert) { b.store(b.int32(0), at(next, expert)); });
   b.loop(b.size(0), pairs, 1, [&](Value pair) {
-    Value expert = b.loadIndex(at(ids, pair));
+    Value expert = b.loadNumber(b.i32(), at(ids, pair));
     b.store(b.add(loadWord(next, expert), b.int32(1)), at(next, expert));
   });
   b.store(b.int32(0), offsets);
@@ -33,10 +33,9 @@ LogicalResult quant::host::emitMoeDispatch(KernelContext &context, deepseek::Moe
     b.store(first, at(next, expert));
   });
   b.loop(b.size(0), pairs, 1, [&](Value pair) {
-    Value expert = b.loadIndex(at(ids, pair));
+    Value expert = b.loadNumber(b.i32(), at(ids, pair));
     Value place = loadWord(next, expert);
-    b.store(arith::TruncIOp::create(b, b.i32(), pair),
-            at(rows, arith::ExtSIOp::create(b, b.i64(), place)));
+    b.store(arith::TruncIOp::create(b, b.i32(), pair), at(rows, arith::ExtSIOp::create(b, b.i64(), place)));
     b.store(b.add(place, b.int32(1)), at(next, expert));
   });
   return success();

@@ -7,7 +7,7 @@
 
 #include "lowering/target/x86/HostBuilder.h"
 
-#include "dialects/rows/NarrowFloats.h"
+#include "lowering/target/x86/Decode.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -20,7 +20,6 @@ using namespace quant::host;
 // Types and vectors
 //===----------------------------------------------------------------------===//
 
-Type HostBuilder::ptr() { return LLVM::LLVMPointerType::get(getContext()); }
 Value HostBuilder::splat(Value scalar, int64_t lanes) {
   return vector::BroadcastOp::create(*this, vec(lanes, scalar.getType()), scalar);
 }
@@ -39,18 +38,6 @@ Value HostBuilder::at(Value base, Value index, int64_t bytes) {
   return LLVM::GEPOp::create(*this, ptr(), i8(), base, ArrayRef<LLVM::GEPArg>{mul(index, bytes)});
 }
 
-static unsigned elementAlignment(Type type) {
-  if (auto vector = dyn_cast<VectorType>(type))
-    type = vector.getElementType();
-  return isa<LLVM::LLVMPointerType>(type) ? 8 : bytesOf(type);
-}
-
-Value HostBuilder::load(Type type, Value address) {
-  return LLVM::LoadOp::create(*this, type, address, elementAlignment(type));
-}
-void HostBuilder::store(Value value, Value address) {
-  LLVM::StoreOp::create(*this, value, address, elementAlignment(value.getType()));
-}
 void HostBuilder::prefetch(Value address, int32_t locality) {
   auto imm = [&](int32_t value) { return getI32IntegerAttr(value); };
   LLVM::Prefetch::create(*this, address, imm(/*read*/ 0), imm(locality), imm(/*data*/ 1));
@@ -69,24 +56,10 @@ Value HostBuilder::loadAsF32(Type element, Value address, int64_t lanes) {
   return arith::BitcastOp::create(*this, vecF32(lanes), shifted);
 }
 
-Value HostBuilder::loadScalarAsF32(Type element, Value address) {
-  if (isa<Float8E8M0FNUType>(element))
-    return rows::decodeE8M0(*this, load(i8(), address));
-  if (element.isF32())
-    return load(f32(), address);
-  return vector::ExtractOp::create(*this, loadAsF32(element, address, 1), 0);
-}
-
-Value HostBuilder::loadIndex(Value address) { return arith::ExtSIOp::create(*this, i64(), load(i32(), address)); }
-
-Value HostBuilder::rowAddress(const rows::Rows &rows, Value row) {
-  int64_t bytes = bytesOf(rows.element);
-  Value first = at(rows.base, rows.offset, bytes);
-  return rows.isList ? first : at(first, mul(row, rows.stride), bytes);
-}
-
-Value HostBuilder::loadColumns(const rows::Rows &rows, Value rowAddress, Value column, int64_t lanes) {
-  return loadAsF32(rows.element, at(rowAddress, column, bytesOf(rows.element)), lanes);
+// In row programs a vector of one element is a scalar.
+Value HostBuilder::loadLanes(Type element, Value address, int64_t lanes) {
+  Value vector = decode(*this, element, address, lanes);
+  return lanes == 1 ? extract(vector, 0) : vector;
 }
 
 //===----------------------------------------------------------------------===//

@@ -13,7 +13,7 @@
 #define QUANT_LOWERING_TARGET_X86_HOSTBUILDER_H
 
 #include "dialects/machine/X86.h"
-#include "dialects/rows/RowBuilder.h"
+#include "lowering/common/PointerBuilder.h"
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -30,17 +30,17 @@ using mlir::VectorType;
 /// Lanes of the vectors that kernels compute with: 512 bits of f32; LLVM splits them where registers are narrower.
 inline constexpr int64_t kLanes = 16;
 
-/// KernelBuilder with i64 sizes, lanes, and memory by address.
-class HostBuilder : public rows::KernelBuilder {
+/// PointerBuilder with i64 sizes and vectors.
+class HostBuilder : public PointerBuilder {
 public:
-  HostBuilder(const OpBuilder &builder, Location loc, const machine::X86Unit &target) : KernelBuilder(loc, builder), target(target) {}
+  HostBuilder(const OpBuilder &builder, Location loc, const machine::X86Unit &target)
+      : PointerBuilder(loc, builder), target(target) {}
 
   const machine::X86Unit &target;
 
   //===--- Types and vectors ---===//
   Type sizeType() override { return getI64Type(); }
   Type i64() { return getI64Type(); }
-  Type ptr();
   VectorType vec(int64_t lanes, Type element) { return VectorType::get(lanes, element); }
   VectorType vecF32(int64_t lanes = kLanes) { return vec(lanes, f32()); }
   /// The same float in every lane.
@@ -51,24 +51,15 @@ public:
   Value maxLanes(Value vector);
 
   //===--- Memory ---===//
+  using PointerBuilder::at;
   /// `base` plus `index` elements of `bytes` bytes.
   Value at(Value base, Value index, int64_t bytes);
   Value at(Value base, int64_t index, int64_t bytes) { return index == 0 ? base : at(base, size(index), bytes); }
-  /// Loads and stores assume no alignment beyond one element.
-  Value load(Type type, Value address);
-  void store(Value value, Value address);
   /// `locality` 3: to the first-level cache, 2: to the second.
   void prefetch(Value address, int32_t locality = 3);
   /// `lanes` elements of a storage type, as f32: f32, f16, bf16 (exactly).
   Value loadAsF32(Type element, Value address, int64_t lanes);
-  /// One element as f32.
-  Value loadScalarAsF32(Type element, Value address);
-  /// The first column of a row.
-  Value rowAddress(const rows::Rows &rows, Value row);
-  /// `lanes` columns of the row at an address, from `column` on, as f32.
-  Value loadColumns(const rows::Rows &rows, Value rowAddress, Value column, int64_t lanes);
-  /// One i32 as i64.
-  Value loadIndex(Value address);
+  Value loadLanes(Type element, Value address, int64_t lanes) override;
 
   //===--- Control ---===//
   /// Goes over `count` columns in steps of kLanes, the last step being as wide as what is left.
@@ -77,9 +68,6 @@ public:
   Value reduceChunks(int64_t count, Value init, llvm::function_ref<Value(Value offset, int64_t lanes, Value acc)> body,
                      llvm::function_ref<Value(Value vector)> combine, llvm::function_ref<Value(Value, Value)> join);
 };
-
-/// Bytes of one element of a byte-sized or larger type.
-inline int64_t bytesOf(Type element) { return (element.getIntOrFloatBitWidth() + 7) / 8; }
 
 } // namespace quant::host
 

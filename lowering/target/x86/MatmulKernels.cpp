@@ -95,8 +95,7 @@ struct HostMatmul : Tiles {
 template <typename Op>
 auto findOperands(KernelContext &context, Op op, Value block) {
   HostBuilder &b = context.b;
-  auto load = [&](Value list, Value index) { return b.loadIndex(b.at(list, index, 4)); };
-  auto found = findTiles(b, context.operands, load, op, block);
+  auto found = findTiles(b, context.operands, op, block);
   using Matmul = HostMatmul<typename decltype(found)::value_type>;
   if (!found)
     return FailureOr<Matmul>(op.emitError("the host cannot find its tile: ") << found.error().message);

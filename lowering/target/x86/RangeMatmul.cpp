@@ -26,7 +26,7 @@ Value RangeMatmul::inputRow(Value m) {
   auto row = scf::IfOp::create(b, TypeRange(b.i64()), b.greater(input.topK, b.size(0)), /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(row.thenBlock());
-  scf::YieldOp::create(b, b.div(b.loadIndex(b.at(input.gather, m, 4)), input.topK));
+  scf::YieldOp::create(b, b.div(b.loadNumber(b.i32(), b.at(input.gather, m, 4)), input.topK));
   b.setInsertionPointToStart(row.elseBlock());
   scf::YieldOp::create(b, m);
   b.setInsertionPointAfter(row);

@@ -7,65 +7,26 @@
 
 #include "lowering/target/x86/RowMapping.h"
 
-#include "dialects/rows/NarrowFloats.h"
-#include "lowering/target/x86/Decode.h"
-
 using namespace mlir;
 using namespace quant;
 using namespace quant::host;
-using rows::Column, rows::Group, rows::Num, rows::Quantized;
-
-/// A vector of one element is a scalar in row programs.
-static Value fromVector(HostBuilder &b, Value vector, int64_t lanes) { return lanes == 1 ? b.extract(vector, 0) : vector; }
-static Value toVector(HostBuilder &b, Value value, int64_t lanes) { return lanes == 1 ? b.splat(value, 1) : value; }
-
-//===----------------------------------------------------------------------===//
-// Memory
-//===----------------------------------------------------------------------===//
-
-Value HostRows::address(const Rows &rows, const Num &column) {
-  return host.at(host.rowAddress(rows, rowOf(rows).value), column.value, bytesOf(rows.element));
-}
-
-Num HostRows::load(const Rows &rows, const Column &column) {
-  Value vector = decode(host, rows.element, address(rows, column.first), column.lanes);
-  return num(fromVector(host, vector, column.lanes));
-}
-
-void HostRows::store(const Rows &rows, const Column &column, const Num &value) {
-  Value wide = host.spread(value.value, column.lanes);
-  if (isa<Float8E4M3FNType>(rows.element))
-    wide = rows::encodeE4M3(host, wide);
-  host.store(wide, address(rows, column.first));
-}
-
-Num HostRows::at(const Rows &rows, const Num &column) {
-  Value place = address(rows, column);
-  return num(rows.element.isInteger(32) ? host.loadIndex(place) : host.loadScalarAsF32(rows.element, place));
-}
-
-void HostRows::put(const Rows &rows, const Num &column, const Num &value) {
-  bool isPower = isa<Float8E8M0FNUType>(rows.element);
-  host.store(isPower ? rows::encodeE8M0(host, value.value) : host.convert(rows.element, value.value), address(rows, column));
-}
-
-Num HostRows::loadScale(const Quantized &quantized, const Group &group) {
-  return at(quantized.scales.ofRow(row() / quantized.blockRows), group.index);
-}
-
-void HostRows::storeScale(const Quantized &quantized, const Group &group, const Num &scale) {
-  put(quantized.scales, group.index, scale);
-}
-
-Rows HostRows::scratch(int64_t count, Type element) {
-  Rows list = rows::listAt(context.allocate(count * bytesOf(element)), element, count);
-  list.isScratch = true;
-  return list;
-}
+using rows::Column, rows::Group, rows::Num;
 
 //===----------------------------------------------------------------------===//
 // Columns
 //===----------------------------------------------------------------------===//
+
+Num HostRows::load(const Rows &rows, const Column &column) {
+  return num(host.loadLanes(rows.element, address(rows, column.first), column.lanes));
+}
+
+void HostRows::store(const Rows &rows, const Column &column, const Num &value) {
+  host.storeLanes(rows.element, address(rows, column.first), host.spread(value.value, column.lanes));
+}
+
+Rows HostRows::scratch(int64_t count, Type element) {
+  return rows::scratchAt(context.allocate(count * bytesOf(element)), element, count);
+}
 
 void HostRows::forColumns(const Group &group, Body<Column> body) {
   host.chunks(group.columns,
@@ -89,27 +50,30 @@ void HostRows::forConstants(ArrayRef<double> values, function_ref<void(Column, N
     int64_t lanes = std::min(kDoubles, count - first);
     auto type = VectorType::get(lanes, host.getF64Type());
     Value part = arith::ConstantOp::create(host, DenseElementsAttr::get(type, values.slice(first, lanes)));
-    body({size(first), lanes, count, false}, num(fromVector(host, part, lanes)));
+    body({size(first), lanes, count, false}, num(lanes == 1 ? host.extract(part, 0) : part));
   }
 }
 
 Num HostRows::reduce(const Group &group, const Num &init, Fold fold, function_ref<Value(Value)> combine,
                      function_ref<Value(Value, Value)> join) {
+  // A vector of one element is a scalar in row programs.
   auto step = [&](Value offset, int64_t lanes, Value sum) {
-    Num next = fold({group.first + num(offset), lanes, group.columns, false}, num(fromVector(host, sum, lanes)));
-    return toVector(host, next.value, lanes);
+    Num next = fold({group.first + num(offset), lanes, group.columns, false}, num(lanes == 1 ? host.extract(sum, 0) : sum));
+    return lanes == 1 ? host.splat(next.value, 1) : next.value;
   };
   return num(host.reduceChunks(group.columns, init.value, step, combine, join));
 }
 
 Num HostRows::sum(int64_t count, Fold fold) {
-  return reduce({size(0), size(0), count}, constant(0.0), fold, [&](Value vector) { return host.sumLanes(vector); },
-                [&](Value left, Value right) { return host.add(left, right); });
+  return reduce(
+      wholeRow(count), constant(0.0), fold, [&](Value vector) { return host.sumLanes(vector); },
+      [&](Value left, Value right) { return host.add(left, right); });
 }
 
 Num HostRows::max(const Group &group, const Num &least, Fold fold) {
-  return reduce(group, least, fold, [&](Value vector) { return host.maxLanes(vector); },
-                [&](Value left, Value right) { return host.max(left, right); });
+  return reduce(
+      group, least, fold, [&](Value vector) { return host.maxLanes(vector); },
+      [&](Value left, Value right) { return host.max(left, right); });
 }
 
 //===----------------------------------------------------------------------===//
@@ -142,7 +106,7 @@ LogicalResult quant::host::emitRowOp(KernelContext &context, rows::RowOpInterfac
   if (failed(checkQuantized(op)))
     return failure();
   for (Value operand : op->getOperands()) {
-    bool found = isa<ShapedType>(operand.getType())              ? context.operands.rows(operand).has_value()
+    bool found = isa<ShapedType>(operand.getType())                ? context.operands.rows(operand).has_value()
                  : isa<qblock::BlockTensorType>(operand.getType()) ? context.operands.quantized(operand).has_value()
                                                                    : true;
     if (!found)

@@ -69,7 +69,7 @@ Value WeightReader::scaleIndex(Value rowScale, Value column) {
 Value WeightReader::loadScale(Value rowScale, Value column) {
   if (!form.scaleType)
     return {};
-  return b.loadScalarAsF32(form.scaleType, b.at(weight.scale, scaleIndex(rowScale, column), bytesOf(form.scaleType)));
+  return b.loadNumber(form.scaleType, b.at(weight.scale, scaleIndex(rowScale, column), bytesOf(form.scaleType)));
 }
 
 Value WeightReader::loadZero(Value rowScale, Value column) {

@@ -20,29 +20,28 @@ using rows::Rows;
 
 Result<void> emitMlaAbsorb(SimtContext &context, deepseek::MlaAbsorbOp op) {
   SimtBuilder &b = context.b;
-  Result<Rows> q = context.operands.rows(op.getQ());
-  Result<SimtWeight> weight = SimtWeight::of(context.operands, op.getKvB());
-  if (!q || !weight)
-    return tl::unexpected(q ? weight.error() : q.error());
-  if (weight->parts.size() != 1)
+  QUANT_TRY_ASSIGN(Rows q, context.operands.rows(op.getQ()));
+  QUANT_TRY_ASSIGN(SimtWeight weight, SimtWeight::of(context.operands, op.getKvB()));
+  if (weight.parts.size() != 1)
     return fail("mla_absorb takes one tensor for kv_b");
-  const WeightPart &part = weight->parts[0];
-  Rows keys = weight->rowsOf(part), out = context.operands.resultRows(0);
+  const WeightPart &part = weight.parts[0];
+  Rows keys = weight.rowsOf(part), out = context.operands.resultRows(0);
   int64_t heads = op.getHeads(), nope = op.getNopeDim();
   Value token = b.div(b.block, heads), head = b.rem(b.block, heads);
-  Value query = b.at(b.rowAddress(*q, token), q->element, b.mul(head, nope + op.getRopeDim()));
+  Value query = b.at(b.rowAddress(q, token), q.element, b.mul(head, nope + op.getRopeDim()));
   Value firstRow = b.mul(head, nope + op.getVDim());
-  Value target = b.at(b.rowAddress(out, token), out.element, b.mul(head, weight->columns));
+  Value target = b.at(b.rowAddress(out, token), out.element, b.mul(head, weight.columns));
   // A thread takes four columns of the latent space and all of the head's key rows.
-  b.forGroups(weight->columns, [&](Value, Value first) {
-    rows::Column column{{b, first}, kQuad, weight->columns, weight->columns % kWarpColumns != 0};
+  b.forGroups(weight.columns, {}, [&](Value, Value first, ValueRange) {
+    rows::Column column = b.quadAt(first, weight.columns);
     Value sums = b.loop(b.int32(0), b.int32(nope), 1, b.number(0.0, kQuad), [&](Value d, ValueRange sum) {
-      Value row = b.add(firstRow, d), value = b.loadFloat(q->element, b.at(query, q->element, d));
-      if (Value scale = weight->scaleAt(b, part, row, first))
+      Value row = b.add(firstRow, d), value = b.loadNumber(q.element, b.at(query, q.element, d));
+      if (Value scale = weight.scaleAt(b, part, row, first))
         value = b.mul(value, scale);
       return SmallVector<Value>{b.fma(b.spread(value, kQuad), b.loadColumns(keys, b.rowAddress(keys, row), column), sum[0])};
     })[0];
     b.storeColumns(out, target, column, sums);
+    return SmallVector<Value>();
   });
   return {};
 }
@@ -59,8 +58,8 @@ class AttentionEmitter {
 public:
   /// `queryRope` is the address of the head's query after rope, in shared memory.
   AttentionEmitter(SimtBuilder &b, deepseek::MlaCoreOp op, const Rows &cache, Value positions, Value queryRope)
-      : b(b), op(op), cache(cache), positions(positions), latent(cache.columns - op.getRopeDim()),
-        queryRope(queryRope), scores(b.allocateShared(kPositions * 4)) {}
+      : b(b), op(op), cache(cache), positions(positions), latent(cache.columns - op.getRopeDim()), queryRope(queryRope),
+        scores(b.allocateShared(kPositions * 4)) {}
 
   void emit(const Rows &query, Value queryRow, const Rows &out, Value target) {
     queryLatent = loadQuery(query, queryRow, latent);
@@ -69,7 +68,7 @@ public:
     state.append(sharesOfThread(), b.number(0.0, kQuad));
     state = b.loop(b.int32(0), positions, kPositions, state,
                    [&](Value first, ValueRange carried) { return emitBlock(first, carried); });
-    Value inverse = b.spread(b.reciprocal(state[1]), kQuad);
+    Value inverse = b.spread(b.div(b.number(1.0), state[1]), kQuad);
     for (int64_t share = 0; share < sharesOfThread(); ++share)
       b.storeColumns(out, target, columnOfShare(share), b.mul(state[2 + share], inverse));
   }
@@ -84,7 +83,7 @@ private:
   int64_t latent;
   Value queryRope, scores;
   /// The lane's share of the query, four columns of each 128: latent, then rope.
-  SmallVector<Quad> queryLatent, queryRopes;
+  SmallVector<Value> queryLatent, queryRopes;
 
   /// Of the result, a thread has four columns of each 4 * threads. What lies beyond the last is not stored.
   int64_t columnsOfShare() const { return b.threads * kQuad; }
@@ -96,20 +95,21 @@ private:
 
   Rows latents() const { return cache.slice(0, latent); }
   Rows ropes() { return cache.slice(latent, op.getRopeDim()); }
-  Value columnOf(int64_t group) { return b.add(b.mul(b.lane, kQuad), group * kWarpColumns); }
+  rows::Column columnOf(int64_t group, int64_t count) {
+    return b.quadAt(b.add(b.mul(b.lane, kQuad), group * kWarpColumns), count);
+  }
 
-  SmallVector<Quad> loadQuery(const Rows &query, Value row, int64_t columns) {
-    SmallVector<Quad> quads;
+  SmallVector<Value> loadQuery(const Rows &query, Value row, int64_t columns) {
+    SmallVector<Value> quads;
     for (int64_t group = 0; group < static_cast<int64_t>(llvm::divideCeil(columns, kWarpColumns)); ++group)
-      quads.push_back(b.loadQuad(query.slice(0, columns), row, columnOf(group)));
+      quads.push_back(b.loadColumns(query, row, columnOf(group, columns)));
     return quads;
   }
 
-  Value dot(const Rows &part, Value position, ArrayRef<Quad> query, Value sum) {
+  Value dot(const Rows &part, Value position, ArrayRef<Value> query, Value sum) {
     Value row = b.rowAddress(part, position);
     for (auto [group, quad] : llvm::enumerate(query))
-      for (auto [key, value] : llvm::zip_equal(b.loadQuad(part, row, columnOf(group)), quad))
-        sum = b.fma(key, value, sum);
+      sum = b.dot(b.loadColumns(part, row, columnOf(group, part.columns)), quad, sum);
     return sum;
   }
 
@@ -129,7 +129,7 @@ private:
   SmallVector<Value> emitBlock(Value first, ValueRange carried) {
     scoreBlock(first);
     b.syncBlock();
-    Value score = b.loadFloat(b.getF32Type(), b.at(scores, b.getF32Type(), b.lane));
+    Value score = b.load(b.f32(), b.at(scores, b.getF32Type(), b.lane));
     // All have read before the next block's scores come.
     b.syncBlock();
     Value maximum = b.max(carried[0], b.maxWarp(score));
@@ -160,12 +160,11 @@ private:
 
 Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op) {
   SimtBuilder &b = context.b;
-  Result<Rows> queryLatent = context.operands.rows(op.getQLatent()), q = context.operands.rows(op.getQ()),
-               rope = context.operands.rows(op.getRope()), cache = context.operands.rows(op.getCache());
-  for (const Result<Rows> *operand : {&queryLatent, &q, &rope, &cache})
-    if (!*operand)
-      return tl::unexpected(operand->error());
-  int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = cache->columns - ropeDim;
+  QUANT_TRY_ASSIGN(Rows queryLatent, context.operands.rows(op.getQLatent()));
+  QUANT_TRY_ASSIGN(Rows q, context.operands.rows(op.getQ()));
+  QUANT_TRY_ASSIGN(Rows rope, context.operands.rows(op.getRope()));
+  QUANT_TRY_ASSIGN(Rows cache, context.operands.rows(op.getCache()));
+  int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = cache.columns - ropeDim;
   // A lane holds its share of the query in registers.
   constexpr int64_t kMaxLatent = 1024, kMaxRope = 256;
   if (latent > kMaxLatent || ropeDim > kMaxRope)
@@ -173,16 +172,15 @@ Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op) {
                 std::to_string(kMaxRope) + " columns");
   Rows out = context.operands.resultRows(0);
   Value token = b.div(b.block, heads), head = b.rem(b.block, heads);
-  Value query = b.at(b.rowAddress(*queryLatent, token), queryLatent->element, b.mul(head, latent));
-  Value queryRope = b.at(b.rowAddress(*q, token), q->element, b.add(b.mul(head, nope + ropeDim), nope));
+  Value query = b.at(b.rowAddress(queryLatent, token), queryLatent.element, b.mul(head, latent));
+  Value queryRope = b.at(b.rowAddress(q, token), q.element, b.add(b.mul(head, nope + ropeDim), nope));
   Value positions = b.add(b.add(context.operands.position(), token), 1);
   BlockRows words(b, &context.operands, token);
-  rows::Rows rotated = words.scratch(ropeDim);
-  deepseek::rotateRow(words, rows::listAt(queryRope, q->element, ropeDim), *context.operands.rows(op.getRope()),
-                      op.getInterleaved(), rotated);
+  Rows rotated = words.scratch(ropeDim);
+  deepseek::rotateRow(words, rows::listAt(queryRope, q.element, ropeDim), rope, op.getInterleaved(), rotated);
   b.syncBlock();
-  AttentionEmitter(b, op, *cache, positions, rotated.base)
-      .emit(*queryLatent, query, out, b.at(b.rowAddress(out, token), out.element, b.mul(head, latent)));
+  AttentionEmitter(b, op, cache, positions, rotated.base)
+      .emit(queryLatent, query, out, b.at(b.rowAddress(out, token), out.element, b.mul(head, latent)));
   return {};
 }
 

@@ -13,9 +13,7 @@ namespace quant::nvvm {
 
 Result<void> emitMoeDispatch(SimtContext &context, deepseek::MoeDispatchOp op) {
   SimtBuilder &b = context.b;
-  Result<Value> ids = context.operands.address(op.getIds());
-  if (!ids)
-    return tl::unexpected(ids.error());
+  QUANT_TRY_ASSIGN(Value ids, context.operands.address(op.getIds()));
   Type i32 = b.getI32Type();
   int64_t topK = cast<RankedTensorType>(op.getIds().getType()).getDimSize(1);
   int64_t experts = cast<RankedTensorType>(op.getOffsets().getType()).getDimSize(0) - 1;
@@ -25,7 +23,7 @@ Result<void> emitMoeDispatch(SimtContext &context, deepseek::MoeDispatchOp op) {
   // A thread takes an expert and goes over all pairs: the order is that of the tokens, and nobody waits for anybody.
   auto forPairs = [&](Value expert, Value init, function_ref<void(Value pair, Value place)> body) {
     return b.loop(zero, pairs, 1, init, [&](Value pair, ValueRange place) {
-      Value isOwn = b.equal(b.loadI32(b.at(*ids, i32, pair)), expert);
+      Value isOwn = b.equal(b.loadNumber(i32, b.at(ids, i32, pair)), expert);
       if (body)
         b.ifThen(isOwn, [&] { body(pair, place[0]); });
       return SmallVector<Value>{b.add(place[0], b.zeroExtend(b.i32(), isOwn))};
@@ -35,7 +33,7 @@ Result<void> emitMoeDispatch(SimtContext &context, deepseek::MoeDispatchOp op) {
   b.syncBlock();
   forOwn([&](Value expert) {
     Value first = b.loop(zero, expert, 1, zero, [&](Value other, ValueRange sum) {
-      return SmallVector<Value>{b.add(sum[0], b.loadI32(b.at(counts, i32, other)))};
+      return SmallVector<Value>{b.add(sum[0], b.loadNumber(i32, b.at(counts, i32, other)))};
     })[0];
     b.store(first, b.at(offsets, i32, expert));
     Value end = forPairs(expert, first, [&](Value pair, Value place) { b.store(pair, b.at(rows, i32, place)); });

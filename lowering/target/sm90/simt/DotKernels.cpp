@@ -22,18 +22,24 @@ using rows::Rows;
 
 namespace {
 
-/// The activations of a matmul, quantized or not.
+/// The activations of a matmul, quantized or not, and how many rows there are.
 struct Activations {
-  rows::Rows rows;
+  Rows rows;
   std::optional<rows::Quantized> quantized;
+  Value count;
 };
 
-Result<Activations> activationsOf(const KernelOperands &operands, Value x) {
-  if (!isa<qblock::BlockTensorType>(x.getType()))
-    return operands.rows(x).map([](Rows rows) { return Activations{rows, std::nullopt}; });
-  if (auto known = checkQuantized(cast<qblock::BlockTensorType>(x.getType())); !known)
-    return tl::unexpected(known.error());
-  return operands.quantized(x).map([](rows::Quantized quantized) { return Activations{quantized.codes, quantized}; });
+Result<Activations> activationsOf(SimtContext &context, Value x) {
+  Activations result;
+  if (auto type = dyn_cast<qblock::BlockTensorType>(x.getType())) {
+    QUANT_TRY(checkQuantized(type));
+    QUANT_TRY_ASSIGN(result.quantized, context.operands.quantized(x));
+    result.rows = result.quantized->codes;
+  } else {
+    QUANT_TRY_ASSIGN(result.rows, context.operands.rows(x));
+  }
+  result.count = context.b.mul(context.operands.rowCount(), result.rows.perToken);
+  return result;
 }
 
 /// Products of one row of a weight with rows of x.
@@ -46,19 +52,13 @@ public:
   using RowOf = function_ref<XRow(Value m)>;
   using Store = function_ref<void(Value m, Value sum)>;
 
-  /// `xRows` is the number of rows that x has.
-  DotEmitter(SimtBuilder &b, const Activations &x, const SimtWeight &weight, Value xRows)
-      : b(b), x(x), weight(weight), xRows(xRows) {}
+  DotEmitter(SimtBuilder &b, const Activations &x, const SimtWeight &weight) : b(b), x(x), weight(weight) {}
 
   /// Stores sum over k of x[rowOf(m), k] * w[row, k] for all m in [0, count), four at a time. `row` counts in the part.
   void emit(const WeightPart &part, Value row, Value count, RowOf rowOf, Store store) {
     constexpr int64_t kTile = 4;
-    Rows codes = weight.rowsOf(part);
-    Value address = b.rowAddress(codes, row);
-    Value whole = b.mul(b.div(count, kTile), kTile);
-    auto tile = [&](int64_t size) {
-      return [&, size](Value first) { emitTile(part, codes, row, address, first, size, rowOf, store); };
-    };
+    Value address = b.rowAddress(weight.rowsOf(part), row), whole = b.mul(b.div(count, kTile), kTile);
+    auto tile = [&](int64_t size) { return [&, size](Value first) { emitTile(part, row, address, first, size, rowOf, store); }; };
     b.loop(b.int32(0), whole, kTile, tile(kTile));
     b.loop(whole, count, 1, tile(1));
   }
@@ -67,7 +67,6 @@ private:
   SimtBuilder &b;
   const Activations &x;
   const SimtWeight &weight;
-  Value xRows;
 
   /// Groups of 128 columns in one round of the loop: their loads are in flight together.
   static int64_t unrollOf(int64_t groups) {
@@ -77,33 +76,31 @@ private:
     return 1;
   }
 
-  Value columnOf(Value group) { return b.add(b.mul(group, kWarpColumns), b.mul(b.lane, kQuad)); }
-
-  void emitTile(const WeightPart &part, const Rows &codes, Value row, Value address, Value first, int64_t size, RowOf rowOf,
-                Store store) {
+  void emitTile(const WeightPart &part, Value row, Value address, Value first, int64_t size, RowOf rowOf, Store store) {
     SmallVector<XRow> xRows;
     for (int64_t m = 0; m < size; ++m)
       xRows.push_back(rowOf(b.add(first, m)));
-    Rows activations = x.rows;
-    activations.columns = weight.columns;
-    SmallVector<Value> sums(size, b.number(0.0));
-    int64_t groups = (weight.columns + kWarpColumns - 1) / kWarpColumns, unroll = unrollOf(groups);
-    sums = b.loop(b.int32(0), b.int32(groups), unroll, sums, [&](Value firstGroup, ValueRange carried) {
-      SmallVector<Value> next(carried.begin(), carried.end());
-      SmallVector<Quad> weights;
+    auto columnOf = [&](Value group) {
+      return b.quadAt(b.add(b.mul(group, kWarpColumns), b.mul(b.lane, kQuad)), weight.columns);
+    };
+    int64_t groups = llvm::divideCeil(weight.columns, kWarpColumns), unroll = unrollOf(groups);
+    SmallVector<Value> init(size, b.number(0.0));
+    auto sums = b.loop(b.int32(0), b.int32(groups), unroll, init, [&](Value firstGroup, ValueRange carried) {
+      SmallVector<Value> next(carried), weights;
       for (int64_t step = 0; step < unroll; ++step)
-        weights.push_back(b.loadQuad(codes, address, columnOf(b.add(firstGroup, step))));
+        weights.push_back(b.loadColumns(weight.rowsOf(part), address, columnOf(b.add(firstGroup, step))));
       for (int64_t step = 0; step < unroll; ++step) {
-        Value group = b.add(firstGroup, step), column = columnOf(group);
-        Value scale = weight.scaleAt(b, part, row, column);
+        Value group = b.add(firstGroup, step);
+        rows::Column column = columnOf(group);
+        Value scale = weight.scaleAt(b, part, row, column.first.value);
         for (auto [xRow, sum] : llvm::zip_equal(xRows, next))
-          sum = accumulate(weights[step], scale, b.loadQuad(activations, xRow.address, column), scaleOf(xRow, group), sum);
+          sum = accumulate(weights[step], scale, b.loadColumns(x.rows, xRow.address, column), scaleOf(xRow, group), sum);
       }
       return next;
     });
     for (auto [m, sum] : llvm::enumerate(sums)) {
       Value total = b.sumWarp(sum);
-      b.ifThen(b.equal(b.lane, b.int32(0)), [&] { store(b.add(first, static_cast<int64_t>(m)), total); });
+      b.ifThen(b.equal(b.lane, 0), [&] { store(b.add(first, static_cast<int64_t>(m)), total); });
     }
   }
 
@@ -111,22 +108,20 @@ private:
   Value scaleOf(const XRow &row, Value group) {
     if (!x.quantized)
       return {};
-    return b.loadScale(x.quantized->scales.element, b.scaleAddress(*x.quantized, row.index, group, xRows));
+    return b.loadNumber(x.quantized->scales.element, b.scaleAddress(*x.quantized, row.index, group, x.count));
   }
 
   /// Products of codes are summed before they are scaled, as on the tensor cores.
-  Value accumulate(ArrayRef<Value> weights, Value weightScale, ArrayRef<Value> values, Value xScale, Value sum) {
+  Value accumulate(Value weights, Value weightScale, Value values, Value xScale, Value sum) {
     Value scale = weightScale && xScale ? b.mul(weightScale, xScale) : weightScale ? weightScale : xScale;
-    Value partial = scale ? b.number(0.0) : sum;
-    for (auto [weight, value] : llvm::zip_equal(weights, values))
-      partial = b.fma(weight, value, partial);
+    Value partial = b.dot(weights, values, scale ? b.number(0.0) : sum);
     return scale ? b.fma(partial, scale, sum) : partial;
   }
 };
 
 /// Stores one number at a column of a row.
 void storeAt(SimtBuilder &b, const Rows &out, Value row, Value column, Value value) {
-  b.storeFloats(out.element, b.at(b.rowAddress(out, row), out.element, column), value);
+  b.storeNumber(out.element, b.at(b.rowAddress(out, row), out.element, column), value);
 }
 
 /// A matmul's tile in its operands, which are whole here.
@@ -137,44 +132,32 @@ struct SimtMatmul : Tiles {
   Rows outRows;
 };
 
-Value loadIndex(SimtBuilder &b, Value list, Value index) { return b.loadI32(b.at(list, b.getI32Type(), index)); }
-
 /// What the block at hand multiplies. Errors: those of the tiles; operands that these kernels do not read.
-template <typename Op>
-auto findOperands(SimtContext &context, Op op) {
-  SimtBuilder &b = context.b;
-  auto load = [&](Value list, Value index) { return loadIndex(b, list, index); };
-  auto found = findTiles(b, context.operands, load, op, b.block);
-  using Matmul = SimtMatmul<typename decltype(found)::value_type>;
-  if (!found)
-    return Result<Matmul>(tl::unexpected(found.error()));
-  Result<Activations> activations = activationsOf(context.operands, found->x.source);
-  Result<SimtWeight> weight = SimtWeight::of(context.operands, found->w.source);
-  if (!activations || !weight)
-    return Result<Matmul>(tl::unexpected(activations ? weight.error() : activations.error()));
+template <typename Tiles, typename Op>
+Result<SimtMatmul<Tiles>> findOperands(SimtContext &context, Op op) {
+  QUANT_TRY_ASSIGN(Tiles tiles, findTiles(context.b, context.operands, op, context.b.block));
+  QUANT_TRY_ASSIGN(Activations activations, activationsOf(context, tiles.x.source));
+  QUANT_TRY_ASSIGN(SimtWeight weight, SimtWeight::of(context.operands, tiles.w.source));
   if (!isZeroAccumulator(op.getAcc()))
-    return Result<Matmul>(fail("plain threads start their sums at zero"));
-  return Result<Matmul>(Matmul{*found, *activations, *weight, context.operands.resultRows(0)});
+    return fail("plain threads start their sums at zero");
+  return SimtMatmul<Tiles>{tiles, activations, weight, context.operands.resultRows(0)};
 }
 
 } // namespace
 
 Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op) {
   SimtBuilder &b = context.b;
-  auto matmul = findOperands(context, op);
-  if (!matmul)
-    return tl::unexpected(matmul.error());
-  const Activations &x = matmul->activations;
-  Value xRows = b.mul(context.operands.rowCount(), x.rows.perToken);
-  Value firstToken = matmul->x.offsets[0], firstRow = matmul->w.offsets[0];
-  b.loop(b.add(firstRow, b.warp), b.add(firstRow, matmul->w.sizes[0]), b.warps(), [&](Value row) {
-    auto [part, rowInPart] = matmul->weight.partOf(b, row);
+  QUANT_TRY_ASSIGN(auto matmul, findOperands<MatmulTiles>(context, op));
+  const Rows &x = matmul.activations.rows;
+  Value firstToken = matmul.x.offsets[0], firstRow = matmul.w.offsets[0];
+  b.loop(b.add(firstRow, b.warp), b.add(firstRow, matmul.w.sizes[0]), b.warps(), [&](Value row) {
+    auto [part, rowInPart] = matmul.weight.partOf(b, row);
     auto rowOf = [&](Value m) {
       Value token = b.add(firstToken, m);
-      return DotEmitter::XRow{b.rowAddress(x.rows, token), token};
+      return DotEmitter::XRow{b.rowAddress(x, token), token};
     };
-    DotEmitter(b, x, matmul->weight, xRows).emit(part, rowInPart, matmul->x.sizes[0], rowOf, [&](Value m, Value sum) {
-      storeAt(b, matmul->outRows, b.add(firstToken, m), row, sum);
+    DotEmitter(b, matmul.activations, matmul.weight).emit(part, rowInPart, matmul.x.sizes[0], rowOf, [&](Value m, Value sum) {
+      storeAt(b, matmul.outRows, b.add(firstToken, m), row, sum);
     });
   });
   return {};
@@ -182,28 +165,25 @@ Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op) {
 
 Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp op) {
   SimtBuilder &b = context.b;
-  auto matmul = findOperands(context, op);
-  if (!matmul)
-    return tl::unexpected(matmul.error());
-  const Activations &x = matmul->activations;
-  Value xRows = b.mul(context.operands.rowCount(), x.rows.perToken);
-  Value group = matmul->w.offsets[0], first = matmul->out.offsets[0], count = matmul->out.sizes[0];
+  QUANT_TRY_ASSIGN(auto matmul, findOperands<GroupedTiles>(context, op));
+  const Rows &x = matmul.activations.rows;
+  Value group = matmul.w.offsets[0], first = matmul.out.offsets[0], count = matmul.out.sizes[0];
   auto rowOf = [&](Value m) {
-    Value row = matmul->gather ? b.div(loadIndex(b, matmul->gather, b.add(matmul->gatherFrom, m)), op.getTopK())
-                               : b.add(matmul->x.offsets[0], m);
-    return DotEmitter::XRow{b.rowAddress(x.rows, row), row};
+    Value row = b.add(matmul.gather ? matmul.gatherFrom : matmul.x.offsets[0], m);
+    if (matmul.gather)
+      row = b.div(b.loadNumber(b.i32(), b.at(matmul.gather, b.i32(), row)), op.getTopK());
+    return DotEmitter::XRow{b.rowAddress(x, row), row};
   };
   // Most experts have no token.
   b.ifThen(b.less(b.int32(0), count), [&] {
-    Value firstRow = matmul->w.offsets[1];
-    b.loop(b.add(firstRow, b.warp), b.add(firstRow, matmul->w.sizes[1]), b.warps(), [&](Value row) {
-      auto [part, rowInPart] = matmul->weight.partOf(b, row);
-      auto ofGroup = [&](Value table) { return b.loadPointer(b.at(table, b.getI64Type(), group)); };
-      part.data = ofGroup(part.data);
-      if (part.scale)
-        part.scale = ofGroup(part.scale);
-      DotEmitter(b, x, matmul->weight, xRows).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
-        storeAt(b, matmul->outRows, b.add(first, m), row, sum);
+    Value firstRow = matmul.w.offsets[1];
+    b.loop(b.add(firstRow, b.warp), b.add(firstRow, matmul.w.sizes[1]), b.warps(), [&](Value row) {
+      auto [part, rowInPart] = matmul.weight.partOf(b, row);
+      for (Value *table : {&part.data, &part.scale})
+        if (*table)
+          *table = b.load(b.ptr(1), b.at(*table, b.getI64Type(), group));
+      DotEmitter(b, matmul.activations, matmul.weight).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
+        storeAt(b, matmul.outRows, b.add(first, m), row, sum);
       });
     });
   });
@@ -212,24 +192,21 @@ Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp 
 
 Result<void> emitMlaExpand(SimtContext &context, deepseek::MlaExpandOp op) {
   SimtBuilder &b = context.b;
-  Result<Activations> x = activationsOf(context.operands, op.getX());
-  Result<SimtWeight> weight = SimtWeight::of(context.operands, op.getKvB());
-  if (!x || !weight)
-    return tl::unexpected(x ? weight.error() : x.error());
-  if (x->quantized || weight->parts.size() != 1)
+  QUANT_TRY_ASSIGN(Activations x, activationsOf(context, op.getX()));
+  QUANT_TRY_ASSIGN(SimtWeight weight, SimtWeight::of(context.operands, op.getKvB()));
+  if (x.quantized || weight.parts.size() != 1)
     return fail("mla_expand takes floating-point rows and one tensor for kv_b");
   Rows out = context.operands.resultRows(0);
-  Value xRows = b.mul(context.operands.rowCount(), x->rows.perToken);
-  int64_t valueDim = op.getVDim(), nope = op.getNopeDim(), latent = weight->columns;
+  int64_t valueDim = op.getVDim(), nope = op.getNopeDim();
   // Value row v of head h is row h * (nope + valueDim) + nope + v of kv_b, and column h * valueDim + v of the result.
   Value column = b.add(b.mul(b.block, b.warps()), b.warp);
   b.ifThen(b.less(column, static_cast<int64_t>(op.getHeads()) * valueDim), [&] {
-    Value head = b.div(column, valueDim);
+    Value head = b.div(column, valueDim), offset = b.mul(head, weight.columns);
     Value row = b.add(b.add(b.mul(head, nope + valueDim), nope), b.rem(column, valueDim));
-    DotEmitter(b, *x, *weight, xRows)
+    DotEmitter(b, x, weight)
         .emit(
-            weight->parts[0], row, context.operands.tokens(),
-            [&](Value m) { return DotEmitter::XRow{b.at(b.rowAddress(x->rows, m), x->rows.element, b.mul(head, latent)), m}; },
+            weight.parts[0], row, context.operands.tokens(),
+            [&](Value m) { return DotEmitter::XRow{b.at(b.rowAddress(x.rows, m), x.rows.element, offset), m}; },
             [&](Value m, Value sum) { storeAt(b, out, m, column, sum); });
   });
   return {};

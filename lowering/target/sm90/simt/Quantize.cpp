@@ -85,7 +85,8 @@ Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeCon
       });
   // Units are counted in i32, and the last block may count past the end.
   if (recipe)
-    recipe->limits = {{Dim::M, std::min((int64_t(1) << 31) - 8, ((int64_t(1) << 31) - PieceRows::kThreads) / groups * PieceRows::kRows)}};
+    recipe->limits = {
+        {Dim::M, std::min((int64_t(1) << 31) - 8, ((int64_t(1) << 31) - PieceRows::kThreads) / groups * PieceRows::kRows)}};
   return recipe;
 }
 

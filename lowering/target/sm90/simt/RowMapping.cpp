@@ -8,8 +8,6 @@
 #include "lowering/target/sm90/simt/RowMapping.h"
 #include "lowering/target/sm90/simt/SimtKernels.h"
 
-#include "dialects/rows/NarrowFloats.h"
-
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/MathExtras.h"
@@ -22,60 +20,86 @@ namespace quant::nvvm {
 
 using rows::Num;
 
-//===----------------------------------------------------------------------===//
-// A row for each block: memory
-//===----------------------------------------------------------------------===//
-
-Num BlockRows::divide(const Num &value, const Num &scale) {
-  Num inverse = 1.0 / scale, quotient = value * inverse;
-  return rows::fma(rows::fma(-quotient, scale, value), inverse, quotient);
-}
-
 int64_t BlockRows::threadsFor(int64_t columns) {
   // A power of two: LLVM loads what three warps have left in shared memory as four words, one of which nobody has written.
   auto warps = llvm::PowerOf2Ceil(static_cast<uint64_t>(llvm::divideCeil(columns, kWarpColumns)));
   return std::min<int64_t>(static_cast<int64_t>(warps), 8) * kWarpLanes;
 }
 
-Num BlockRows::load(const Rows &rows, const Column &column) {
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+/// Before scratch is used.
+void BlockRows::touch(const Rows &rows, bool stores) {
   isUsed |= rows.isScratch;
-  return num(gpu.loadColumns(rows, gpu.rowAddress(rows, rowOf(rows).value), column));
+  isStored |= rows.isScratch && stores;
+}
+
+Value BlockRows::rowAddress(const Rows &rows, int64_t index) {
+  bool isOther = rows.isList || rows.row;
+  return isOther ? AddressRows::rowAddress(rows) : gpu.rowAddress(rows, rowNumber(index));
+}
+
+Num BlockRows::load(const Rows &rows, const Column &column) {
+  touch(rows, false);
+  SmallVector<Value> values;
+  for (int64_t index = 0; index < rowsAtOnce(); ++index)
+    values.push_back(gpu.loadColumns(rows, rowAddress(rows, index), column));
+  return num(gpu.pack(values));
 }
 
 void BlockRows::store(const Rows &rows, const Column &column, const Num &value) {
-  isUsed |= rows.isScratch;
-  isStored |= rows.isScratch;
-  gpu.storeColumns(rows, gpu.rowAddress(rows, rowOf(rows).value), column, gpu.spread(value.value, column.lanes));
+  touch(rows, true);
+  Value all = gpu.spread(value.value, rowsAtOnce() * column.lanes);
+  for (int64_t index = 0; index < rowsAtOnce(); ++index)
+    ifThere(index, [&] {
+      gpu.storeColumns(rows, rowAddress(rows, index), column, gpu.extract(all, index * column.lanes, column.lanes));
+    });
 }
 
 Num BlockRows::at(const Rows &rows, const Num &column) {
   if (rows.isScratch && isStored)
     settle();
-  isUsed |= rows.isScratch;
-  Value address = gpu.at(gpu.rowAddress(rows, rowOf(rows).value), rows.element, column.value);
-  return num(rows.element.isInteger(32) ? gpu.loadI32(address) : gpu.loadFloat(rows.element, address));
+  touch(rows, false);
+  return AddressRows::at(rows, column);
 }
 
 void BlockRows::put(const Rows &rows, const Num &column, const Num &value) {
-  isUsed |= rows.isScratch;
-  isStored |= rows.isScratch;
-  gpu.storeLanes(rows.element, gpu.at(gpu.rowAddress(rows, rowOf(rows).value), rows.element, column.value), value.value);
-}
-
-Num BlockRows::loadScale(const Quantized &quantized, const Group &group) {
-  Value scaleRow = gpu.div(rowIndex, quantized.blockRows);
-  return num(gpu.loadScale(quantized.scales.element, gpu.scaleAddress(quantized, scaleRow, group.index.value, rowCount(quantized))));
-}
-
-void BlockRows::storeScale(const Quantized &quantized, const Group &group, const Num &scale) {
-  Value address = gpu.scaleAddress(quantized, rowIndex, group.index.value, rowCount(quantized));
-  gpu.ifThen(gpu.equal(gpu.lane, 0), [&] { gpu.storeScale(quantized.scales.element, address, scale.value); });
+  touch(rows, true);
+  AddressRows::put(rows, column, value);
 }
 
 Value BlockRows::rowCount(const Quantized &quantized) { return gpu.mul(operands->rowCount(), quantized.codes.perToken); }
 
+Num BlockRows::loadScale(const Quantized &quantized, const Group &group) {
+  auto scaleOf = [&](int64_t index) {
+    Value row = gpu.div(rowNumber(index), quantized.blockRows);
+    return gpu.loadNumber(quantized.scales.element, gpu.scaleAddress(quantized, row, group.index.value, rowCount(quantized)));
+  };
+  // Rows at once begin at a multiple of their number: then they lie in one block.
+  if (quantized.blockRows % rowsAtOnce() == 0)
+    return num(gpu.spread(scaleOf(0), rowsAtOnce()));
+  return num(gpu.pack(llvm::map_to_vector(llvm::seq(rowsAtOnce()), scaleOf)));
+}
+
+void BlockRows::storeScale(const Quantized &quantized, const Group &group, const Num &scale) {
+  gpu.ifThen(isFirstOfGroup(), [&] {
+    for (int64_t index = 0; index < rowsAtOnce(); ++index)
+      ifThere(index, [&] {
+        Value address = gpu.scaleAddress(quantized, rowNumber(index), group.index.value, rowCount(quantized));
+        gpu.storeNumber(quantized.scales.element, address, gpu.extract(scale.value, index));
+      });
+  });
+}
+
+Num BlockRows::divide(const Num &value, const Num &scale) {
+  Num inverse = 1.0 / scale, quotient = value * inverse;
+  return rows::fma(rows::fma(-quotient, scale, value), inverse, quotient);
+}
+
 //===----------------------------------------------------------------------===//
-// A row for each block: columns
+// Parallel loops
 //===----------------------------------------------------------------------===//
 
 void BlockRows::settle() {
@@ -94,27 +118,26 @@ void BlockRows::inParallel(function_ref<void()> body) {
 
 void BlockRows::forGroups(int64_t count, int64_t, Body<const Group &> body) {
   inParallel([&] {
-    gpu.forGroups(count, [&](Value group, Value column) { body({num(group), num(column), count}); });
+    gpu.forGroups(count, {}, [&](Value group, Value column, ValueRange) {
+      body({num(group), num(column), count});
+      return SmallVector<Value>();
+    });
   });
 }
 
-void BlockRows::forColumns(const Group &group, Body<Column> body) { body(columnOf(group)); }
-
 void BlockRows::forColumns(int64_t count, Body<Column> body) {
-  forGroups(count, kGroupColumns, [&](const Group &group) { body(columnOf(group)); });
+  forGroups(count, kWarpColumns, [&](const Group &group) { body(columnOf(group)); });
 }
 
 void BlockRows::forEach(const Num &begin, const Num &end, Body<Num> body) {
-  inParallel([&] {
-    gpu.loop(gpu.add(begin.value, gpu.thread), end.value, gpu.threads, [&](Value index) { body(num(index)); });
-  });
+  inParallel([&] { gpu.loop(gpu.add(begin.value, gpu.thread), end.value, gpu.threads, [&](Value index) { body(num(index)); }); });
 }
 
 void BlockRows::forConstants(ArrayRef<double> values, function_ref<void(Column, Num)> body) {
   Value table = gpu.globalTable(values);
   auto count = static_cast<int64_t>(values.size());
-  forEach(size(0), size(count), [&](Num index) {
-    Value value = gpu.load(gpu.getF64Type(), gpu.at(table, gpu.getF64Type(), index.value), 8);
+  forEach(count, [&](Num index) {
+    Value value = gpu.load(gpu.getF64Type(), gpu.at(table, gpu.getF64Type(), index.value));
     body({index, 1, count, false}, num(value));
   });
 }
@@ -126,8 +149,7 @@ void BlockRows::once(function_ref<void()> body) {
 rows::Rows BlockRows::scratch(int64_t count, Type element) {
   constexpr int64_t kWords = 4;
   int64_t padded = llvm::alignTo(count, kWords);
-  Rows list = rows::listAt(gpu.allocateShared(padded * 4), element, count);
-  list.isScratch = true;
+  Rows list = rows::scratchAt(gpu.allocateShared(padded * 4), element, count);
   // All words of the last 16 bytes are written: LLVM may load three as four.
   if (padded != count)
     once([&] {
@@ -138,13 +160,13 @@ rows::Rows BlockRows::scratch(int64_t count, Type element) {
 }
 
 //===----------------------------------------------------------------------===//
-// A row for each block: reductions
+// Reductions
 //===----------------------------------------------------------------------===//
 
-Value BlockRows::reduceLanes(SimtBuilder &b, Value vector, SimtBuilder::Combine combine) {
-  Value result = b.extract(vector, 0);
+Value BlockRows::reduceLanes(Value vector, SimtBuilder::Combine combine) {
+  Value result = gpu.extract(vector, 0);
   for (int64_t lane = 1; lane < SimtBuilder::laneCount(vector.getType()); ++lane)
-    result = combine(result, b.extract(vector, lane));
+    result = combine(result, gpu.extract(vector, lane));
   return result;
 }
 
@@ -179,17 +201,16 @@ SmallVector<Value> BlockRows::reduceBlock(ValueRange values, Combine combine) {
 }
 
 Num BlockRows::reduce(int64_t count, const Num &init, Fold fold, SimtBuilder::Combine combine) {
-  settle();
-  bool outer = std::exchange(isParallel, true);
-  Value start = gpu.spread(init.value, kQuad);
-  Value sums = gpu.forGroups(count, start, [&](Value group, Value first, ValueRange carried) {
-    Column column = columnOf({num(group), num(first), count});
-    Value next = gpu.spread(fold(column, num(carried[0])).value, kQuad);
-    return SmallVector<Value>{gpu.inside(column, next, carried[0])};
-  })[0];
-  isParallel = outer;
-  Value own = reduceLanes(gpu, sums, combine);
-  return num(reduceBlock(own, [&](ValueRange a, ValueRange b) { return SmallVector<Value>{combine(a[0], b[0])}; })[0]);
+  Value sums;
+  inParallel([&] {
+    sums = gpu.forGroups(count, gpu.spread(init.value, kQuad), [&](Value group, Value first, ValueRange carried) {
+      Column column = columnOf({num(group), num(first), count});
+      Value next = gpu.spread(fold(column, num(carried[0])).value, kQuad);
+      return SmallVector<Value>{gpu.inside(column, next, carried[0])};
+    })[0];
+  });
+  auto both = [&](ValueRange a, ValueRange b) { return SmallVector<Value>{combine(a[0], b[0])}; };
+  return num(reduceBlock(reduceLanes(sums, combine), both)[0]);
 }
 
 Num BlockRows::sum(int64_t count, Fold fold) {
@@ -202,9 +223,13 @@ Num BlockRows::max(int64_t count, const Num &least, Fold fold) {
 
 Num BlockRows::max(const Group &group, const Num &least, Fold fold) {
   Column column = columnOf(group);
-  Value start = gpu.spread(least.value, kQuad);
-  Value largest = gpu.inside(column, fold(column, num(start)).value, start);
-  return num(gpu.maxWarp(reduceLanes(gpu, largest, [&](Value a, Value b) { return gpu.max(a, b); })));
+  Value start = gpu.spread(least.value, rowsAtOnce() * laneColumns), values = fold(column, num(start)).value;
+  auto largestOf = [&](int64_t index) {
+    auto ofRow = [&](Value all) { return gpu.extract(all, index * laneColumns, laneColumns); };
+    Value own = reduceLanes(gpu.inside(column, ofRow(values), ofRow(start)), [&](Value a, Value b) { return gpu.max(a, b); });
+    return gpu.maxWarp(own, groupLanes());
+  };
+  return num(gpu.pack(llvm::map_to_vector(llvm::seq(rowsAtOnce()), largestOf)));
 }
 
 Num BlockRows::argmax(const Rows &list) {
@@ -214,15 +239,12 @@ Num BlockRows::argmax(const Rows &list) {
     Value wins = gpu.bitOr(gpu.greater(other[0], one[0]), gpu.bitAnd(isEqual, gpu.less(other[1], one[1])));
     return SmallVector<Value>{gpu.select(wins, other[0], one[0]), gpu.select(wins, other[1], one[1])};
   };
-  settle();
-  bool outer = std::exchange(isParallel, true);
   // A thread without a number bids an index that loses against every other.
-  SmallVector<Value> init = {lowest, gpu.int32(std::numeric_limits<int32_t>::max())};
-  SmallVector<Value> best = gpu.loop(gpu.thread, gpu.int32(list.columns), gpu.threads, init, [&](Value index, ValueRange carried) {
-    Value candidate[] = {at(list, num(index)).value, index};
-    return better(carried, candidate);
+  SmallVector<Value> best = {lowest, gpu.int32(std::numeric_limits<int32_t>::max())};
+  inParallel([&] {
+    best = gpu.loop(gpu.thread, gpu.int32(list.columns), gpu.threads, best,
+                    [&](Value index, ValueRange carried) { return better(carried, {at(list, num(index)).value, index}); });
   });
-  isParallel = outer;
   // Where no score is a number: any index that there is.
   return num(gpu.min(reduceBlock(best, better)[1], list.columns - 1));
 }
@@ -231,86 +253,39 @@ Num BlockRows::argmax(const Rows &list) {
 // Four rows for a piece of a warp
 //===----------------------------------------------------------------------===//
 
-static int64_t groupsOf(int64_t columns) { return llvm::divideCeil(columns, kWarpColumns); }
-
 SizeExpr PieceRows::grid(const SizeExpr &rows, int64_t columns, int64_t laneColumns) {
-  return SizeExpr::ceilDiv(SizeExpr::ceilDiv(rows, kRows) * SizeExpr(groupsOf(columns)), groupsPerBlock(laneColumns));
+  SizeExpr groups = static_cast<int64_t>(llvm::divideCeil(columns, kWarpColumns));
+  return SizeExpr::ceilDiv(SizeExpr::ceilDiv(rows, kRows) * groups, kThreads * laneColumns / kWarpColumns);
 }
 
-PieceRows::PieceRows(SimtBuilder &b, const KernelOperands *operands, Value rowCount, int64_t columns, int64_t laneColumns)
-    : BlockRows(b, operands), laneColumns(laneColumns), rowLimit(rowCount) {
-  int64_t groups = groupsOf(columns), lanes = kGroupColumns / laneColumns;
-  Value unit = b.add(b.mul(b.block, groupsPerBlock(laneColumns)), b.shiftRight(b.thread, llvm::Log2_64(lanes)));
+PieceRows::PieceRows(SimtBuilder &b, const KernelOperands *operands, Value rowCount, int64_t columns, int64_t columnsOfLane)
+    : BlockRows(b, operands), rowLimit(rowCount) {
+  laneColumns = columnsOfLane;
+  int64_t groups = llvm::divideCeil(columns, kWarpColumns);
+  Value unit = b.add(b.mul(b.block, kThreads / groupLanes()), b.shiftRight(b.thread, llvm::Log2_64(groupLanes())));
   firstRow = b.mul(b.div(unit, groups), kRows);
   group = b.rem(unit, groups);
-  laneInGroup = b.bitAnd(b.thread, lanes - 1);
-  column = b.add(b.mul(group, kGroupColumns), b.mul(laneInGroup, laneColumns));
 }
 
 // Pieces beyond the last row do that row again, so that all lanes take part in the reductions, and store nothing.
-Value PieceRows::rowInRange(int64_t index) { return gpu.min(gpu.add(firstRow, index), gpu.sub(rowLimit, 1)); }
+Value PieceRows::rowNumber(int64_t index) { return gpu.min(gpu.add(firstRow, index), gpu.sub(rowLimit, 1)); }
 
-Num PieceRows::load(const Rows &rows, const Column &column) {
-  SmallVector<Value> values;
-  for (int64_t row = 0; row < kRows; ++row)
-    values.push_back(gpu.loadColumns(rows, gpu.rowAddress(rows, rowInRange(row)), column));
-  return num(gpu.pack(values));
-}
-
-void PieceRows::store(const Rows &rows, const Column &column, const Num &value) {
-  for (int64_t row = 0; row < kRows; ++row) {
-    Value index = gpu.add(firstRow, row), part = gpu.extract(value.value, row * laneColumns, laneColumns);
-    gpu.ifThen(gpu.less(index, rowLimit), [&] { gpu.storeColumns(rows, gpu.rowAddress(rows, index), column, part); });
-  }
-}
-
-Num PieceRows::loadScale(const Quantized &quantized, const Group &group) {
-  auto scaleOf = [&](int64_t row) {
-    Value scaleRow = gpu.div(rowInRange(row), quantized.blockRows);
-    return gpu.loadScale(quantized.scales.element, gpu.scaleAddress(quantized, scaleRow, group.index.value, rowLimit));
-  };
-  // Four rows that begin at a multiple of four lie in one block.
-  if (quantized.blockRows % kRows == 0)
-    return num(gpu.spread(scaleOf(0), kRows));
-  return num(gpu.pack({scaleOf(0), scaleOf(1), scaleOf(2), scaleOf(3)}));
+void PieceRows::ifThere(int64_t index, function_ref<void()> body) {
+  gpu.ifThen(gpu.less(gpu.add(firstRow, index), rowLimit), body);
 }
 
 void PieceRows::storeScale(const Quantized &quantized, const Group &group, const Num &scale) {
-  auto addressOf = [&](Value row) { return gpu.scaleAddress(quantized, row, group.index.value, rowLimit); };
-  gpu.ifThen(gpu.bitAnd(gpu.equal(laneInGroup, 0), gpu.less(firstRow, rowLimit)), [&] {
-    // The rows beyond the last have places for their scales, too.
-    if (quantized.kMajor)
-      return gpu.storeLanes(quantized.scales.element, addressOf(firstRow), scale.value);
-    for (int64_t row = 0; row < kRows; ++row) {
-      Value index = gpu.add(firstRow, row);
-      gpu.ifThen(gpu.less(index, rowLimit), [&] { gpu.storeScale(quantized.scales.element, addressOf(index), gpu.extract(scale.value, row)); });
-    }
+  if (!quantized.kMajor)
+    return BlockRows::storeScale(quantized, group, scale);
+  // The rows beyond the last have places for their scales, too.
+  gpu.ifThen(gpu.bitAnd(isFirstOfGroup(), gpu.less(firstRow, rowLimit)), [&] {
+    gpu.storeLanes(quantized.scales.element, gpu.scaleAddress(quantized, firstRow, group.index.value, rowLimit), scale.value);
   });
 }
 
-void PieceRows::forGroups(int64_t count, int64_t, Body<const Group &> body) { body({num(group), num(column), count}); }
-
-void PieceRows::forColumns(const Group &group, Body<Column> body) {
-  body({group.first, laneColumns, group.columns, group.columns % kGroupColumns != 0});
-}
-
-void PieceRows::forColumns(int64_t count, Body<Column> body) {
-  forGroups(count, kGroupColumns, [&](const Group &group) { forColumns(group, body); });
-}
-
-Num PieceRows::max(const Group &group, const Num &least, Fold fold) {
-  auto larger = [&](Value a, Value b) { return gpu.max(a, b); };
-  Value start = gpu.spread(least.value, kRows * laneColumns);
-  SmallVector<Value> largest;
-  forColumns(group, [&](Column column) {
-    Value values = fold(column, num(start)).value;
-    for (int64_t row = 0; row < kRows; ++row) {
-      auto ofRow = [&](Value vector) { return gpu.extract(vector, row * laneColumns, laneColumns); };
-      Value own = reduceLanes(gpu, gpu.inside(column, ofRow(values), ofRow(start)), larger);
-      largest.push_back(gpu.maxWarp(own, kGroupColumns / laneColumns));
-    }
-  });
-  return num(gpu.pack(largest));
+void PieceRows::forGroups(int64_t count, int64_t, Body<const Group &> body) {
+  Value ofLane = gpu.mul(gpu.bitAnd(gpu.thread, groupLanes() - 1), laneColumns);
+  body({num(group), num(gpu.add(gpu.mul(group, kWarpColumns), ofLane)), count});
 }
 
 Num PieceRows::row() { llvm::report_fatal_error("a program of independent columns names its row"); }
@@ -352,24 +327,19 @@ Result<void> checkQuantized(qblock::BlockTensorType type) {
 
 /// Whether the kernels know how a value is stored.
 static Result<void> checkOperand(const KernelOperands &operands, Value value) {
-  if (isa<ShapedType>(value.getType())) {
-    auto found = operands.rows(value);
-    return found ? Result<void>() : tl::unexpected(found.error());
+  if (auto type = dyn_cast<qblock::BlockTensorType>(value.getType())) {
+    QUANT_TRY(checkQuantized(type));
+    QUANT_TRY(operands.quantized(value));
+  } else if (isa<ShapedType>(value.getType())) {
+    QUANT_TRY(operands.rows(value));
   }
-  auto type = dyn_cast<qblock::BlockTensorType>(value.getType());
-  if (!type)
-    return {};
-  if (auto known = checkQuantized(type); !known)
-    return known;
-  auto found = operands.quantized(value);
-  return found ? Result<void>() : tl::unexpected(found.error());
+  return {};
 }
 
 Result<void> emitRowOp(SimtContext &context, rows::RowOpInterface op) {
   const KernelOperands &operands = context.operands;
   for (Value value : llvm::concat<Value>(llvm::to_vector(op->getOperands()), llvm::to_vector(op->getResults())))
-    if (auto ok = checkOperand(operands, value); !ok)
-      return ok;
+    QUANT_TRY(checkOperand(operands, value));
   SimtBuilder &b = context.b;
   if (isPiecewise(op)) {
     Value count = b.mul(operands.rowCount(), rows::rowsPerToken(op));

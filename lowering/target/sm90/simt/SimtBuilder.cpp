@@ -32,6 +32,12 @@ Value SimtBuilder::intrinsic(Type result, StringRef name, ValueRange operands) {
   return LLVM::CallIntrinsicOp::create(*this, result, getStringAttr(name), operands).getResult(0);
 }
 
+Value SimtBuilder::dot(Value left, Value right, Value sum) {
+  for (int64_t lane = 0; lane < laneCount(left.getType()); ++lane)
+    sum = fma(extract(left, lane), extract(right, lane), sum);
+  return sum;
+}
+
 Value SimtBuilder::exp(Value a) {
   // 2^(a log2 e), the product in two parts: ex2 takes the rounded one, the rest is a factor 1 + rest * ln 2.
   constexpr double kLog2E = std::numbers::log2e;
@@ -79,29 +85,9 @@ Value SimtBuilder::maxWarp(Value value, int64_t width) {
   return reduceWarp(value, [&](Value a, Value b) { return max(a, b); }, width);
 }
 
-Value SimtBuilder::sumBlock(Value value) {
-  value = sumWarp(value);
-  if (warps() == 1)
-    return value;
-  Value slots = allocateShared(warps() * 4);
-  ifThen(equal(lane, int32(0)), [&] { store(value, at(slots, getF32Type(), warp)); });
-  syncBlock();
-  Value sum = loadFloat(getF32Type(), slots);
-  for (int64_t other = 1; other < warps(); ++other)
-    sum = add(sum, loadFloat(getF32Type(), at(slots, getF32Type(), other)));
-  return sum;
-}
-
 //===----------------------------------------------------------------------===//
 // Loops
 //===----------------------------------------------------------------------===//
-
-void SimtBuilder::forGroups(int64_t columns, function_ref<void(Value, Value)> body) {
-  forGroups(columns, {}, [&](Value group, Value column, ValueRange) {
-    body(group, column);
-    return SmallVector<Value>();
-  });
-}
 
 SmallVector<Value> SimtBuilder::forGroups(int64_t columns, ValueRange init,
                                           function_ref<SmallVector<Value>(Value, Value, ValueRange)> body) {

@@ -24,8 +24,6 @@ inline constexpr int64_t kQuad = 4;
 /// Columns that a warp handles together, and columns of a per-token group.
 inline constexpr int64_t kWarpColumns = kWarpLanes * kQuad;
 
-using Quad = llvm::SmallVector<mlir::Value, kQuad>;
-
 class SimtBuilder : public HopperBuilder {
 public:
   /// For a kernel of `threads` threads in a block, a multiple of 32.
@@ -43,40 +41,20 @@ public:
 
   /// e^a within 2^-21, 0 and infinity out of range, NaN of NaN.
   Value exp(Value a) override;
-  Value reciprocal(Value a) { return div(number(1.0), a); }
+  /// sum + the products of two vectors' elements, one after another.
+  Value dot(Value left, Value right, Value sum);
 
   //===--- Memory ---------------------------------------------------------===//
 
-  /// pointer + index, in elements of a type; the index is i32 (signed) or i64.
-  Value at(Value pointer, mlir::Type element, Value index);
-  Value at(Value pointer, mlir::Type element, int64_t index);
-  /// base + row * stride elements, in 64 bits.
-  Value rowAt(Value base, mlir::Type element, Value row, int64_t stride);
-  Value loadI32(Value pointer);
-  Value loadPointer(Value pointer);
-  void store(Value value, Value pointer);
-  /// `count` neighbouring elements as f32; the address must be a multiple of their size together.
-  llvm::SmallVector<Value> loadFloats(mlir::Type element, Value pointer, int64_t count);
-  Value loadFloat(mlir::Type element, Value pointer) { return loadFloats(element, pointer, 1).front(); }
-  /// The same as one vector, or as a scalar; more than 16 bytes in several loads.
-  Value loadLanes(mlir::Type element, Value pointer, int64_t count);
-  /// Rounds f32 to an element type (f32, bf16, f16, f8E4M3FN) and stores it; alignment and pieces as loadLanes.
-  void storeLanes(mlir::Type element, Value pointer, Value values);
-  void storeFloats(mlir::Type element, Value pointer, mlir::ArrayRef<Value> values) { storeLanes(element, pointer, pack(values)); }
+  /// The address must be a multiple of the elements' size together; more than 16 bytes are several accesses.
+  Value loadLanes(mlir::Type element, Value pointer, int64_t count) override;
+  void storeLanes(mlir::Type element, Value pointer, Value values) override;
   /// A table of f64 in global memory; returns its address.
   Value globalTable(mlir::ArrayRef<double> values);
-  /// One block scale (f32, f16, bf16, f8E8M0FNU) as f32.
-  Value loadScale(mlir::Type element, Value pointer);
-  void storeScale(mlir::Type element, Value pointer, Value scale);
-
-  /// The address of a row's first column.
-  Value rowAddress(const rows::Rows &rows, Value row);
   /// Columns of the row at an address as f32; zeros beyond the last.
   Value loadColumns(const rows::Rows &rows, Value rowAddress, const rows::Column &column);
   /// Stores those of the columns that there are.
   void storeColumns(const rows::Rows &rows, Value rowAddress, const rows::Column &column, Value value);
-  /// Four columns as scalars, of which those beyond the row are 0.
-  Quad loadQuad(const rows::Rows &rows, Value rowAddress, Value column);
   /// `value` where the columns are such as there are, otherwise `beyond`.
   Value inside(const rows::Column &column, Value value, Value beyond);
   /// The address of the scale of a row (i32) in a group; `rowCount` places scales that lie group by group.
@@ -95,16 +73,15 @@ public:
   Value reduceWarp(Value value, Combine combine, int64_t width = kWarpLanes);
   Value sumWarp(Value value, int64_t width = kWarpLanes);
   Value maxWarp(Value value, int64_t width = kWarpLanes);
-  /// The sum over the block, in all threads, which must all be there.
-  Value sumBlock(Value value);
 
   //===--- Loops ----------------------------------------------------------===//
 
   /// Deals the groups of 128 columns to the warps of the block. `body` gets the group and the lane's first column of four, which
   /// may lie beyond the last.
-  void forGroups(int64_t columns, mlir::function_ref<void(Value group, Value column)> body);
   llvm::SmallVector<Value> forGroups(int64_t columns, mlir::ValueRange init,
                                      mlir::function_ref<llvm::SmallVector<Value>(Value, Value, mlir::ValueRange)> body);
+  /// Four columns from `first` on, of `count`; in the group of a warp or in another place that whole groups fill.
+  rows::Column quadAt(Value first, int64_t count) { return {{*this, first}, kQuad, count, count % kWarpColumns != 0}; }
 
 private:
   int64_t nextShared = 0;

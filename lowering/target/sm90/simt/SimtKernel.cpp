@@ -37,7 +37,7 @@ static LLVM::LLVMFuncOp createFunction(SimtBuilder &builder, const SimtSpec &spe
                                         builder.getNamedAttr("nvvm.minctasm", builder.getI32IntegerAttr(1))};
   auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(context), types);
   return LLVM::LLVMFuncOp::create(builder, spec.name, type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C,
-                                          SymbolRefAttr(), kernel, attributes);
+                                  SymbolRefAttr(), kernel, attributes);
 }
 
 static LaunchRecipe recipeOf(const SimtSpec &spec, int64_t sharedBytes) {

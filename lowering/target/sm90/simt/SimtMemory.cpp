@@ -8,7 +8,6 @@
 #include "lowering/target/sm90/simt/SimtBuilder.h"
 
 #include "dialects/qblock/QBlock.h"
-#include "dialects/rows/NarrowFloats.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -17,47 +16,14 @@ using namespace mlir;
 
 namespace quant::nvvm {
 
-static int64_t bytesOf(Type element) { return (element.getIntOrFloatBitWidth() + 7) / 8; }
-
-/// What holds an element in memory: LLVM has no 8-bit floats.
-static Type memoryType(Builder &builder, Type element) {
-  return element.getIntOrFloatBitWidth() == 8 ? builder.getI8Type() : element;
-}
-
 //===----------------------------------------------------------------------===//
-// Addresses
+// Elements
 //===----------------------------------------------------------------------===//
-
-Value SimtBuilder::at(Value pointer, Type element, Value index) {
-  return LLVM::GEPOp::create(*this, pointer.getType(), memoryType(*this, element), pointer, ArrayRef<LLVM::GEPArg>{index});
-}
-
-Value SimtBuilder::at(Value pointer, Type element, int64_t index) {
-  if (index == 0)
-    return pointer;
-  return LLVM::GEPOp::create(*this, pointer.getType(), memoryType(*this, element), pointer,
-                             ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(index)});
-}
-
-Value SimtBuilder::rowAt(Value base, Type element, Value row, int64_t stride) {
-  Value wide = arith::ExtSIOp::create(*this, getI64Type(), row);
-  return at(base, element, mul(wide, integer(getI64Type(), stride)));
-}
 
 Value SimtBuilder::allocateShared(int64_t bytes) {
   Value address = offset(dynamicShared(), nextShared);
   nextShared += (bytes + 15) / 16 * 16;
   return address;
-}
-
-//===----------------------------------------------------------------------===//
-// Loads
-//===----------------------------------------------------------------------===//
-
-Value SimtBuilder::loadI32(Value pointer) { return LLVM::LoadOp::create(*this, getI32Type(), pointer, 4); }
-
-Value SimtBuilder::loadPointer(Value pointer) {
-  return LLVM::LoadOp::create(*this, LLVM::LLVMPointerType::get(getContext(), 1), pointer, 8);
 }
 
 /// Elements that 16 bytes hold: what one load or store takes at most.
@@ -88,26 +54,6 @@ Value SimtBuilder::loadLanes(Type element, Value pointer, int64_t count) {
   return pack(parts);
 }
 
-SmallVector<Value> SimtBuilder::loadFloats(Type element, Value pointer, int64_t count) {
-  Value loaded = loadLanes(element, pointer, count);
-  SmallVector<Value> values;
-  for (int64_t index = 0; index < count; ++index)
-    values.push_back(extract(loaded, index));
-  return values;
-}
-
-Value SimtBuilder::loadScale(Type element, Value pointer) {
-  if (!isa<Float8E8M0FNUType>(element))
-    return loadFloat(element, pointer);
-  return rows::decodeE8M0(*this, load(i8(), pointer, 1));
-}
-
-//===----------------------------------------------------------------------===//
-// Stores
-//===----------------------------------------------------------------------===//
-
-void SimtBuilder::store(Value value, Value pointer) { LLVM::StoreOp::create(*this, value, pointer, bytesOf(value.getType())); }
-
 Value SimtBuilder::encodePairE4M3(Value low, Value high) {
   // Round to nearest even, saturating at 448; NaN gives 0x7F.
   return intrinsic(getI16Type(), "llvm.nvvm.ff.to.e4m3x2.rn", {high, low});
@@ -128,7 +74,7 @@ void SimtBuilder::storeLanes(Type element, Value pointer, Value values) {
   for (int64_t first = 0; first < count; first += whole) {
     Value part = extract(values, first, whole);
     Value packed = isa<Float8E4M3FNType>(element) ? encodeE4M3(part) : convert(element, part);
-    LLVM::StoreOp::create(*this, packed, at(pointer, element, first), bytesOf(element) * whole);
+    store(packed, at(pointer, element, first), bytesOf(element) * whole);
   }
 }
 
@@ -146,17 +92,12 @@ Value SimtBuilder::globalTable(ArrayRef<double> values) {
     LLVM::GlobalOp::create(*this, type, /*isConstant=*/true, LLVM::Linkage::Internal, name, attribute, /*alignment=*/8,
                            /*addrSpace=*/1);
   }
-  return LLVM::AddressOfOp::create(*this, LLVM::LLVMPointerType::get(getContext(), 1), name);
+  return LLVM::AddressOfOp::create(*this, ptr(1), name);
 }
 
 //===----------------------------------------------------------------------===//
 // Rows
 //===----------------------------------------------------------------------===//
-
-Value SimtBuilder::rowAddress(const rows::Rows &rows, Value row) {
-  Value first = at(rows.base, rows.element, rows.offset);
-  return rows.isList ? first : rowAt(first, rows.element, row, rows.stride);
-}
 
 /// Whether neighbouring columns from a multiple of `lanes` on can be loaded at once.
 static bool areAligned(const rows::Rows &rows, const rows::Column &column) {
@@ -171,8 +112,7 @@ Value SimtBuilder::inside(const rows::Column &column, Value value, Value beyond)
     return select(less(column.first.value, column.count), value, beyond);
   SmallVector<Value> lanes;
   for (int64_t lane = 0; lane < column.lanes; ++lane)
-    lanes.push_back(select(less(add(column.first.value, lane), column.count), extract(value, lane),
-                               extract(beyond, lane)));
+    lanes.push_back(select(less(add(column.first.value, lane), column.count), extract(value, lane), extract(beyond, lane)));
   return pack(lanes);
 }
 
@@ -210,18 +150,6 @@ Value SimtBuilder::scaleAddress(const rows::Quantized &quantized, Value row, Val
   auto wide = [&](Value value) { return convert(getI64Type(), value); };
   Value padded = mul(div(add(rowCount, kMultiple - 1), kMultiple), kMultiple);
   return at(scales.base, scales.element, add(mul(wide(group), wide(padded)), wide(row)));
-}
-
-void SimtBuilder::storeScale(Type element, Value pointer, Value scale) {
-  store(element.isF32() ? scale : rows::encodeE8M0(*this, scale), pointer);
-}
-
-Quad SimtBuilder::loadQuad(const rows::Rows &rows, Value rowAddress, Value column) {
-  Value loaded = loadColumns(rows, rowAddress, {{*this, column}, kQuad, rows.columns, rows.columns % kWarpColumns != 0});
-  Quad values;
-  for (int64_t index = 0; index < kQuad; ++index)
-    values.push_back(extract(loaded, index));
-  return values;
 }
 
 } // namespace quant::nvvm

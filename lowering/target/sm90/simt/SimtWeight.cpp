@@ -12,10 +12,8 @@ using namespace mlir;
 namespace quant::nvvm {
 
 Result<SimtWeight> SimtWeight::of(const KernelOperands &operands, Value value) {
-  Result<qblock::Weight> found = operands.weight(value);
-  if (!found)
-    return tl::unexpected(found.error());
-  SimtWeight weight{*found};
+  SimtWeight weight;
+  QUANT_TRY_ASSIGN(static_cast<qblock::Weight &>(weight), operands.weight(value));
   // A lane's four columns share a scale.
   if (weight.zeroType || (weight.scaleType && weight.blockColumns % kQuad != 0 && weight.blockColumns < weight.columns))
     return fail("a weight has a scheme that kernels do not know: " + textOf(value.getType()));
@@ -45,7 +43,7 @@ Value SimtWeight::scaleAt(SimtBuilder &b, const WeightPart &part, Value row, Val
   // The lanes beyond the last column take the scale of the last.
   Value inside = columns % kWarpColumns == 0 ? column : b.min(column, columns - 1);
   Value index = b.add(b.mul(b.div(row, blockRows), scaleColumns()), b.div(inside, blockColumns));
-  return b.loadScale(scaleType, b.at(part.scale, scaleType, index));
+  return b.loadNumber(scaleType, b.at(part.scale, scaleType, index));
 }
 
 } // namespace quant::nvvm
