@@ -43,6 +43,23 @@ static quant_status failed(quant_status status, const std::string &message) {
   return status;
 }
 
+/// What an error's kind says, or what else it is.
+static quant_status failed(const Error &error, quant_status otherwise) {
+  switch (error.kind) {
+  case ErrorKind::OutOfMemory:
+    return failed(QUANT_OUT_OF_MEMORY, error.message);
+  case ErrorKind::NoDevice:
+    return failed(QUANT_NO_DEVICE, error.message);
+  case ErrorKind::Unsupported:
+    return failed(QUANT_UNSUPPORTED, error.message);
+  case ErrorKind::Device:
+    return failed(QUANT_DEVICE_ERROR, error.message);
+  case ErrorKind::Other:
+    break;
+  }
+  return failed(otherwise, error.message);
+}
+
 /// Runs an entry point's body and keeps exceptions of the standard library (memory) inside.
 template <typename Body>
 static quant_status guarded(Body body) noexcept {
@@ -50,6 +67,7 @@ static quant_status guarded(Body body) noexcept {
     return body();
   } catch (const std::bad_alloc &) {
     lastError.assign("out of memory"); // short enough to need no allocation
+    return QUANT_OUT_OF_MEMORY;
   } catch (const std::exception &) {
     lastError.assign("internal error");
   }
@@ -145,16 +163,16 @@ quant_status quant_session_create(const quant_module *module, const char *weight
                             .profile = chosen.profile != 0};
     Result<std::unique_ptr<Session>> created = device->create(module->module, *target, asked);
     if (!created)
-      return failed(QUANT_INVALID_MODULE, created.error().in(path).message);
+      return failed(created.error().in(path), QUANT_INVALID_MODULE);
     Result<checkpoint::Checkpoint> opened = checkpoint::Checkpoint::open(weights);
     if (!opened)
       return failed(QUANT_INVALID_WEIGHTS, opened.error().message);
     Result<void> loaded = (*created)->load(std::make_shared<const checkpoint::Checkpoint>(std::move(*opened)));
     if (!loaded)
-      return failed(QUANT_INVALID_WEIGHTS, loaded.error().message);
+      return failed(loaded.error(), QUANT_INVALID_WEIGHTS);
     Result<Inference> inference = Inference::create(std::move(*created), chosen.max_chunk);
     if (!inference)
-      return failed(QUANT_INVALID_MODULE, inference.error().in(path).message);
+      return failed(inference.error().in(path), QUANT_INVALID_MODULE);
     *session = new quant_session{std::move(*inference), {}};
     return QUANT_OK;
   });
@@ -178,7 +196,7 @@ quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_
     if (Result<void> valid = session->inference.checkTokens(ids); !valid)
       return failed(QUANT_INVALID_TOKEN, valid.error().message);
     Result<void> ran = session->inference.forward(ids, outputs, logits);
-    return ran ? QUANT_OK : failed(QUANT_INTERNAL_ERROR, ran.error().message);
+    return ran ? QUANT_OK : failed(ran.error(), QUANT_INTERNAL_ERROR);
   });
 }
 

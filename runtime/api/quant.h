@@ -38,11 +38,15 @@ typedef struct quant_sampler quant_sampler;
 typedef enum quant_status {
   QUANT_OK = 0,
   QUANT_INVALID_ARGUMENT = 1, /**< null pointer, count or option out of range */
-  QUANT_INVALID_MODULE = 2,   /**< unreadable, damaged, or without code that this CPU runs */
+  QUANT_INVALID_MODULE = 2,   /**< unreadable, damaged, or without code for the device and isa that were asked for */
   QUANT_INVALID_WEIGHTS = 3,  /**< checkpoint unreadable, or not the one the module was compiled for */
   QUANT_INVALID_TOKEN = 4,    /**< token id outside the vocabulary */
   QUANT_CONTEXT_FULL = 5,     /**< more tokens than the session's context has rows */
-  QUANT_INTERNAL_ERROR = 6    /**< out of memory and the like */
+  QUANT_INTERNAL_ERROR = 6,   /**< a fault of the runtime or of the module's program */
+  QUANT_OUT_OF_MEMORY = 7,    /**< memory or threads that the system does not give; memory that the device does not have */
+  QUANT_NO_DEVICE = 8,        /**< the machine has no such device, or its driver is missing or too old */
+  QUANT_UNSUPPORTED = 9,      /**< the module has no code for some of its kernels on the device */
+  QUANT_DEVICE_ERROR = 10     /**< the device failed, or found fault with a kernel */
 } quant_status;
 
 /** "0.1.0". */
@@ -86,16 +90,25 @@ typedef struct quant_session_options {
                            (runtime/api/devices.h) */
 } quant_session_options;
 
-/** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped and must not change; of the weights
- * the host reads nothing now but the block scales, "cuda" copies all of them: QUANT_INVALID_WEIGHTS where a scale is NaN, infinite or
- * negative. `options` may be NULL. Free with quant_session_free. */
+/** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped and must not change; of the
+ * weights the host reads nothing now but the block scales, "cuda" copies all of them. `options` may be NULL. Free with
+ * quant_session_free.
+ *
+ * The device is looked at before the weights: QUANT_INVALID_ARGUMENT (options, an unknown device), QUANT_INVALID_MODULE (no code
+ * for the device), QUANT_UNSUPPORTED, QUANT_NO_DEVICE, then QUANT_INVALID_WEIGHTS (also where a scale is NaN, infinite or
+ * negative); QUANT_OUT_OF_MEMORY and QUANT_DEVICE_ERROR at any step.
+ *
+ * A weight file that is cut short while it is mapped, or whose disk fails, is no status: the touch of a lost page raises SIGBUS, and
+ * a library takes no signal from its program. quant-run ends with an error that names the file; other programs set a handler of
+ * their own. */
 QUANT_API quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
                                             quant_session **session);
 QUANT_API void quant_session_free(quant_session *session);
 
-/** Appends `count` (at least 1) tokens to the session's context and computes the logits of the last `outputs` (0 to `count`) of them.
- * `logits` takes outputs x vocab floats, row-major; it may be NULL where `outputs` is 0. Where a check fails (token id, context),
- * nothing has changed. */
+/** Appends `count` (at least 1) tokens to the session's context and computes the logits of the last `outputs` (0 to `count`) of
+ * them. `logits` takes outputs x vocab floats, row-major; it may be NULL where `outputs` is 0. Where a check fails (token id,
+ * context), nothing has changed. Other failures are QUANT_DEVICE_ERROR, QUANT_OUT_OF_MEMORY or QUANT_INTERNAL_ERROR; the context
+ * then holds what it held before. */
 QUANT_API quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_t count, int64_t outputs, float *logits);
 
 /** Tokens in the session's context. */

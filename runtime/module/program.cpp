@@ -105,7 +105,8 @@ Result<void> checkKernels(const Target &target, KernelKind kind) {
     if (reason)
       missing += fmt::format("{}{} ({})", missing.empty() ? "" : "; ", kernel.name, reason);
   }
-  return missing.empty() ? Result<void>() : fail(fmt::format("there is no {} code for {}", target.name, missing));
+  return missing.empty() ? Result<void>()
+                         : fail(fmt::format("there is no {} code for {}", target.name, missing), ErrorKind::Unsupported);
 }
 
 void printProgram(std::ostream &os, const Target &target) {

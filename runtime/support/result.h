@@ -8,18 +8,29 @@
 #ifndef QUANT_RUNTIME_SUPPORT_RESULT_H
 #define QUANT_RUNTIME_SUPPORT_RESULT_H
 
+#include <cstdint>
 #include <string>
 #include <tl/expected.hpp>
 #include <utility>
 
 namespace quant {
 
+/// What an error is to a program, where that matters (quant_status of runtime/api/quant.h).
+enum class ErrorKind : uint8_t {
+  Other,
+  OutOfMemory, ///< memory or threads that the system or the device does not give
+  NoDevice,    ///< the machine has no such device, or its driver is missing or too old
+  Unsupported, ///< a module has no code for some of its kernels
+  Device       ///< the device failed
+};
+
 /// What went wrong, in words a user can act on: the file, the tensor, the value and the way out. Lowercase, no full stop.
 struct Error {
   std::string message;
+  ErrorKind kind = ErrorKind::Other;
 
   /// The same error seen from further out: "outer: inner".
-  Error in(const std::string &context) const { return {context + ": " + message}; }
+  Error in(const std::string &context) const { return {context + ": " + message, kind}; }
 };
 
 /// A T, or why there is none. The runtime throws no exceptions of its own. tl::expected (Debian's libexpected-dev) is
@@ -28,7 +39,9 @@ template <typename T>
 using Result = tl::expected<T, Error>;
 
 /// `return fail("...")` in a function that returns a Result.
-inline tl::unexpected<Error> fail(std::string message) { return tl::unexpected<Error>(Error{std::move(message)}); }
+inline tl::unexpected<Error> fail(std::string message, ErrorKind kind = ErrorKind::Other) {
+  return tl::unexpected<Error>(Error{std::move(message), kind});
+}
 
 } // namespace quant
 

@@ -115,15 +115,15 @@ class Writing(BadInputTest):
 
     def test_weights_cut_short_while_they_are_used(self) -> None:
         """A lost page of a mapping is a SIGBUS: quant-run makes an error of it. A run that was done before is tried again."""
-        message = "weights can no longer be read: a file was cut short while it was in use, or the disk failed"
         for _ in range(50):
-            code, stderr = self.cut_short()
+            copy = self.copy()
+            code, stderr = self.cut_short(copy)
             if code != 0:
                 break
-        self.assertEqual((code, stderr), (1, f"quant-run: error: {message}\n"))
+        message = "was cut short while it was read, or the disk failed; restore the file and run again"
+        self.assertEqual((code, stderr), (1, f"quant-run: error: {copy / 'model.safetensors'}: {message}\n"))
 
-    def cut_short(self) -> tuple[int, str]:
-        copy = self.copy()
+    def cut_short(self, copy: Path) -> tuple[int, str]:
         command = [Context.binaries / "quant-run", Context.module(), "--weights", copy, "--tokens", "1", "--max-new-tokens", "60"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             process.stdout.read(1)  # loaded: the first token is there

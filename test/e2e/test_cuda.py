@@ -37,6 +37,24 @@ from module_file import edit_json, read_sections, write_sections
 TIMEOUT_SECONDS = 300
 
 
+#: Makes a session through the C API, and a step with it: prints the statuses and what is wrong.
+C_API = """
+import ctypes, sys
+runtime = ctypes.CDLL(sys.argv[1])
+runtime.quant_last_error.restype = ctypes.c_char_p
+class Options(ctypes.Structure):
+    _fields_ = [("threads", ctypes.c_int32), ("profile", ctypes.c_int32), ("context", ctypes.c_int64),
+                ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p)]
+module, session = ctypes.c_void_p(), ctypes.c_void_p()
+assert runtime.quant_module_open(sys.argv[2].encode(), ctypes.byref(module)) == 0
+options = Options(device=b"cuda")
+created = runtime.quant_session_create(module, sys.argv[3].encode(), ctypes.byref(options), ctypes.byref(session))
+token = ctypes.c_int32(1)
+ran = runtime.quant_forward(session, ctypes.byref(token), ctypes.c_int64(1), ctypes.c_int64(0), None) if created == 0 else None
+print(created, ran, (runtime.quant_last_error() or b"").decode())
+"""
+
+
 class Context:
     """Set by main()."""
 
@@ -195,6 +213,34 @@ class Cuda(unittest.TestCase):
         module, parts = self.compile(toys.v3()), ("for the weights", "for the KV cache", "for the workspace")
         self.refused(self.quant_run(module, fault="small"), "the GPU has 0.0 MiB of free memory", *parts)
         self.refused(self.quant_run(module, fault="fragmented"), "cuMemAlloc_v2 failed: CUDA_ERROR_OUT_OF_MEMORY", *parts)
+
+    def test_statuses_of_the_c_api(self) -> None:
+        """runtime/api/quant.h: 2 invalid module, 3 invalid weights, 7 out of memory, 8 no device, 9 unsupported, 10 device error."""
+        module, spoilt, old = self.compile(toys.v3()), self.folder / "spoilt.qmod", self.folder / "old"
+        library = Context.binaries.parent / "runtime" / "api" / "libquant_runtime.so"
+
+        def status(path: Path, fault: str = "", cuda: Path | None = None, weights: Path = self.checkpoint) -> str:
+            environment = os.environ | {"LD_LIBRARY_PATH": str(cuda or Context.cuda), "SIM_CUDA_FAULT": fault}
+            command = [sys.executable, "-c", C_API, library, path, weights]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, env=environment)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return done.stdout
+
+        def lose_gate(manifest: dict) -> None:
+            kernel = next(k for k in manifest["targets"][0]["kernels"] if k["name"].startswith("moe_gate"))
+            del kernel["launch"]
+            kernel["unsupported"] = "not today"
+
+        old.mkdir()  # a library that is a driver by name alone
+        shutil.copy(library, old / "libcuda.so.1")
+        self.assertEqual(status(module), "0 0 \n")
+        for text, created in (("no-gpu", 8), ("capability", 8), ("small", 7), ("fragmented", 7)):
+            self.assertTrue(status(module, text).startswith(f"{created} None "), text)
+        self.assertRegex(status(module, cuda=old), "^8 None .*: the CUDA driver is too old: libcuda.so.1 has no cuInit")
+        self.assertRegex(status(module, "jit"), "^2 None .*the CUDA driver takes none of the module's code")
+        self.assertRegex(status(module, weights=self.folder / "nowhere"), "^3 None .*nowhere")
+        self.assertRegex(status(module, "crash:rms_norm_144"), "^0 10 .*CUDA_ERROR_LAUNCH_FAILED")
+        self.assertRegex(status(edit_json(module, spoilt, "manifest.json", lose_gate)), "^9 None .*there is no sm_90a code for moe_gate")
 
     def test_code_that_the_driver_does_not_take(self) -> None:
         module = self.compile(toys.v3())

@@ -91,7 +91,9 @@ RULES = (
     Rule(("tools/quant-sim/machine",), ("tools/quant-sim/machine", "tools/quant-sim/ptx", "dialects/machine", "runtime/abi", *BASE)),
     Rule(("tools/quant-sim/isa",), ("tools/quant-sim", "dialects/machine", "runtime/abi", *BASE),
          ("tools/quant-sim/api", "tools/quant-sim/device")),
-    Rule(("tools/quant-sim/api",), ("tools/quant-sim", "dialects/machine", "runtime/abi", "nlohmann", *BASE), ("tools/quant-sim/device",)),
+    Rule(("tools/quant-sim/api",),
+         ("tools/quant-sim", "tools/common/parallel.h", "dialects/machine", "runtime/abi", "nlohmann", *BASE),
+         ("tools/quant-sim/device",)),
     Rule(("tools/quant-sim",), ("tools/quant-sim", "dialects/machine", "tools/common", "runtime", "nlohmann", "CLI", *BASE)),
     # The converter's rooms.
     Rule(("tools/quant-convert/engine",), ("tools/quant-convert/engine", "tools/common", "runtime/abi", "runtime/checkpoint", "nlohmann",

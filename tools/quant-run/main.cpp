@@ -5,24 +5,23 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Also an example of how to use the C API (runtime/api/quant.h): everything it does goes through it, but for writing logits and for
-// the simulator, a device that libquant_runtime leaves out.
+// Also an example of how to use the C API (runtime/api/quant.h): everything it does goes through it, but for writing logits and
+// for the simulator, a device that libquant_runtime leaves out.
 //
 //===----------------------------------------------------------------------===//
 
 #include "runtime/api/devices.h"
+#include "runtime/checkpoint/lost_pages.h"
 #include "runtime/checkpoint/writer.h"
-#include "tools/quant-sim/device/sim_device.h"
 #include "tools/quant-run/generate.h"
+#include "tools/quant-sim/device/sim_device.h"
 
 #include <nlohmann/json.hpp>
 
-#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <optional>
-#include <unistd.h>
 
 using namespace quant;
 using namespace quant::run;
@@ -30,14 +29,6 @@ using namespace quant::run;
 static int reportError(const Error &error) {
   std::cerr << "quant-run: error: " << error.message << '\n';
   return 1;
-}
-
-/// Weights are read through a mapping: where the file has become shorter, or the disk fails, that is a signal.
-static void onLostPage(int) {
-  static constexpr char kMessage[] =
-      "quant-run: error: weights can no longer be read: a file was cut short while it was in use, or the disk failed\n";
-  (void)!::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
-  ::_exit(1);
 }
 
 /// Refuses a --logits that would replace what the run reads.
@@ -55,8 +46,7 @@ static Result<void> checkLogits(const Options &options) {
 
 /// Where --logits go. Opened before the model runs, so that a full disk or a wrong name shows at once.
 static Result<checkpoint::SafetensorsWriter> openLogits(const std::string &path, size_t positions, int64_t vocab) {
-  return checkpoint::SafetensorsWriter::create(path,
-                                               {{"logits", DType::F32, {static_cast<int64_t>(positions), vocab}}});
+  return checkpoint::SafetensorsWriter::create(path, {{"logits", DType::F32, {static_cast<int64_t>(positions), vocab}}});
 }
 
 static Result<void> writeLogits(checkpoint::SafetensorsWriter &writer, const std::vector<float> &logits) {
@@ -139,7 +129,7 @@ static Result<void> run(const Options &options, const std::vector<int32_t> &prom
 }
 
 int main(int argc, char **argv) {
-  std::signal(SIGBUS, onLostPage);
+  checkpoint::exitOnLostPages("quant-run");
   std::variant<Options, int> parsed = parseOptions(argc, argv);
   if (const int *status = std::get_if<int>(&parsed))
     return *status;

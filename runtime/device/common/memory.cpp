@@ -22,7 +22,7 @@ Result<Memory> Memory::allocate(int64_t bytes, const char *what) {
   auto length = static_cast<size_t>(bytes);
   void *base = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED)
-    return fail(fmt::format("cannot reserve {} bytes for the {}: {}", bytes, what, std::strerror(errno)));
+    return fail(fmt::format("cannot reserve {} bytes for the {}: {}", bytes, what, std::strerror(errno)), ErrorKind::OutOfMemory);
   memory.base = static_cast<std::byte *>(base);
   memory.length = length;
   return memory;

@@ -65,7 +65,7 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::create(int threads) {
     for (int worker = 1; worker < threads; ++worker)
       pool->workers.emplace_back([raw = pool.get(), worker] { raw->workerLoop(worker); });
   } catch (const std::system_error &error) {
-    return fail(fmt::format("cannot start {} threads: {}", threads, error.what()));
+    return fail(fmt::format("cannot start {} threads: {}", threads, error.what()), ErrorKind::OutOfMemory);
   }
   return pool;
 }

@@ -129,9 +129,10 @@ static std::string sizeText(uint64_t bytes) {
 
 Error CudaDevice::tooSmall(uint64_t freeBytes) const {
   return {"the GPU has " + sizeText(freeBytes) + " of free memory, " + sizeText(needs.total()) +
-          " are needed: " + sizeText(needs.constants) + " for the weights, " + sizeText(needs.caches) + " for the KV cache, " +
-          sizeText(needs.workspace) + " for the workspace, " + sizeText(needs.inputsAndOutputs) +
-          " for inputs and outputs; a smaller context (quant-run --context) takes less"};
+              " are needed: " + sizeText(needs.constants) + " for the weights, " + sizeText(needs.caches) +
+              " for the KV cache, " + sizeText(needs.workspace) + " for the workspace, " + sizeText(needs.inputsAndOutputs) +
+              " for inputs and outputs; a smaller context (quant-run --context) takes less",
+          ErrorKind::OutOfMemory};
 }
 
 Result<Address> CudaDevice::allocateBytes(uint64_t bytes) {

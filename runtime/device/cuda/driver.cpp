@@ -23,7 +23,8 @@ Result<void> checked(const char *call, Status status) {
     return {};
   const char *name = nullptr;
   instance().getErrorName.status(status, &name);
-  return fail(fmt::format("{} failed: {}", call, name ? name : fmt::format("CUresult {}", status)));
+  return fail(fmt::format("{} failed: {}", call, name ? name : fmt::format("CUresult {}", status)),
+              status == kOutOfMemory ? ErrorKind::OutOfMemory : ErrorKind::Device);
 }
 
 static constexpr char kNeeds[] = "the device 'cuda' needs an H100 or H200 and NVIDIA's driver for it, of CUDA 12.0 or later";
@@ -32,7 +33,7 @@ template <typename... Arguments>
 static Result<void> lookUp(void *library, Call<Arguments...> &call) {
   call.function = reinterpret_cast<Status (*)(Arguments...)>(::dlsym(library, call.name));
   if (!call.function)
-    return fail(fmt::format("the CUDA driver is too old: libcuda.so.1 has no {}; {}", call.name, kNeeds));
+    return fail(fmt::format("the CUDA driver is too old: libcuda.so.1 has no {}; {}", call.name, kNeeds), ErrorKind::NoDevice);
   return {};
 }
 
@@ -47,7 +48,7 @@ static Result<void> lookUpAll(void *library, Calls &...calls) {
 Result<void> Driver::load() {
   void *library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    return fail(fmt::format("no CUDA driver ({}); {}", ::dlerror(), kNeeds));
+    return fail(fmt::format("no CUDA driver ({}); {}", ::dlerror(), kNeeds), ErrorKind::NoDevice);
   QUANT_TRY(lookUpAll(library, init, getErrorName, deviceGetCount, deviceGet, deviceGetName, deviceGetAttribute,
                       primaryContextRetain, primaryContextRelease, contextSetCurrent, streamCreate, streamSynchronize,
                       streamDestroy, contextSynchronize, memoryGetInfo, memoryAllocate, memoryFree, copyToDevice,
@@ -55,8 +56,10 @@ Result<void> Driver::load() {
                       functionSetAttribute, tensorMapEncodeTiled, launchKernel));
   int gpus = 0;
   if (Result<void> started = init(0).and_then([&] { return deviceGetCount(&gpus); }); !started)
-    return tl::unexpected(started.error().in("the CUDA driver does not start"));
-  return gpus ? Result<void>() : fail("the CUDA driver sees no GPU (CUDA_VISIBLE_DEVICES can hide them); " + std::string(kNeeds));
+    return fail("the CUDA driver does not start: " + started.error().message, ErrorKind::NoDevice);
+  if (gpus == 0)
+    return fail(fmt::format("the CUDA driver sees no GPU (CUDA_VISIBLE_DEVICES can hide them); {}", kNeeds), ErrorKind::NoDevice);
+  return {};
 }
 
 Result<const Driver *> Driver::get() {

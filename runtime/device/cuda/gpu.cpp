@@ -25,7 +25,8 @@ Result<Gpu> Gpu::find() {
   if (major != 9 || minor != 0)
     return fail(fmt::format("the GPU is {} of compute capability {}.{}, {} code runs on 9.0 (H100, H200); "
                             "CUDA_VISIBLE_DEVICES chooses another GPU",
-                            name, major, minor, kTarget));
+                            name, major, minor, kTarget),
+                ErrorKind::NoDevice);
   return gpu;
 }
 

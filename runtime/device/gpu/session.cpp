@@ -152,8 +152,9 @@ Result<void> GpuSession::afterLaunches(Result<void> done) const {
   if (done || profiles || !device->isAsynchronous())
     return done;
   return fail(done.error().message +
-              "; the kernel that failed may be an earlier one: a session that profiles (quant-run --profile) " +
-              "waits for each and says which");
+                  "; the kernel that failed may be an earlier one: a session that profiles (quant-run --profile) " +
+                  "waits for each and says which",
+              done.error().kind);
 }
 
 Result<void> GpuSession::runDispatch(size_t index, const Dims &dims) {

@@ -7,11 +7,13 @@
 
 #include "runtime/api/quant.h"
 
+#include "runtime/api/devices.h"
 #include "toy_model.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 
 namespace quant::runtime::test {
@@ -177,6 +179,95 @@ TEST(Api, RefusesOptions) {
                      "toy.qmod: the module has no code of target 'sm_90a'; compile it with --target=sm_90a");
   expectSessionError(toy, with<&quant_session_options::isa>("future"), QUANT_INVALID_MODULE,
                      "isa 'future' cannot run here: the CPU or the system lacks");
+}
+
+//===----------------------------------------------------------------------===//
+// Which status an error is
+//===----------------------------------------------------------------------===//
+
+/// Where a session of the device "faulty" fails, and how.
+enum class Where { Create, Load, Run };
+struct Fault {
+  Where where;
+  ErrorKind kind = ErrorKind::Other;
+  bool throws = false; ///< what the standard library throws where memory is out
+};
+Fault fault;
+
+Result<void> failAt(Where where) {
+  if (where != fault.where)
+    return {};
+  if (fault.throws)
+    throw std::bad_alloc();
+  return fail("faulty", fault.kind);
+}
+
+class FaultySession : public Session {
+public:
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Module> module, const Target &target,
+                                                 const SessionOptions &) {
+    QUANT_TRY(failAt(Where::Create));
+    std::unique_ptr<FaultySession> session(new FaultySession);
+    session->module = std::move(module);
+    session->target = &target;
+    return session;
+  }
+
+  Result<void> load(std::shared_ptr<const checkpoint::Checkpoint>) override { return failAt(Where::Load); }
+  Result<void> run(const Dims &) override { return failAt(Where::Run); }
+  std::byte *buffer(std::string_view) const override { return const_cast<std::byte *>(memory.data()); }
+  const Program &program() const override { return target->program; }
+  int threads() const override { return 1; }
+  int64_t context() const override { return kToyMaxContext; }
+  const std::string &isa() const override { return target->name; }
+  const Profile &profile() const override { return none; }
+
+private:
+  std::shared_ptr<const Module> module;
+  const Target *target = nullptr;
+  std::array<std::byte, 4096> memory = {};
+  Profile none;
+};
+
+TEST(Api, SaysWhatKindOfErrorItIs) {
+  static const bool once = (registerDevice({"faulty", "host", FaultySession::create}), true);
+  ASSERT_TRUE(once);
+  ToyModel toy;
+  quant_session_options options = with<&quant_session_options::device>("faulty");
+  const std::pair<ErrorKind, quant_status> kinds[] = {{ErrorKind::OutOfMemory, QUANT_OUT_OF_MEMORY},
+                                                      {ErrorKind::NoDevice, QUANT_NO_DEVICE},
+                                                      {ErrorKind::Unsupported, QUANT_UNSUPPORTED},
+                                                      {ErrorKind::Device, QUANT_DEVICE_ERROR}};
+  for (auto [kind, status] : kinds)
+    for (Where where : {Where::Create, Where::Load}) {
+      fault = {where, kind};
+      expectSessionError(toy, options, status, "faulty");
+    }
+  fault = {.where = Where::Load, .throws = true};
+  expectSessionError(toy, options, QUANT_OUT_OF_MEMORY, "out of memory");
+  fault = {Where::Create, ErrorKind::Other};
+  expectSessionError(toy, options, QUANT_INVALID_MODULE, "toy.qmod: faulty");
+  fault = {Where::Load, ErrorKind::Other};
+  expectSessionError(toy, options, QUANT_INVALID_WEIGHTS, "faulty");
+  fault = {Where::Run, ErrorKind::Other};
+  SessionPtr session = start(toy, options);
+  int32_t token = 1;
+  EXPECT_EQ(quant_forward(session.get(), &token, 1, 0, nullptr), QUANT_INTERNAL_ERROR);
+  for (auto [kind, status] : kinds) {
+    fault.kind = kind;
+    EXPECT_EQ(quant_forward(session.get(), &token, 1, 0, nullptr), status);
+  }
+  EXPECT_EQ(quant_session_position(session.get()), 0);
+}
+
+TEST(Api, RefusesKernelsWithoutCode) {
+  auto launched = [](TestModule &toy) {
+    toy.manifest["targets"][0]["kernels"][2].erase("scratch_bytes");
+    toy.manifest["targets"][0]["kernels"][2].update({{"kind", "recipe"}, {"unsupported", "not today"}});
+    for (nlohmann::json &object : toy.manifest["targets"][0]["objects"])
+      object["entries"].erase("store");
+  };
+  expectSessionError(ToyModel(launched), {}, QUANT_UNSUPPORTED, "toy.qmod: there is no host code for store (not today)");
 }
 
 TEST(Api, RefusesModules) {

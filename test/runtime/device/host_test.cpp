@@ -78,6 +78,7 @@ TEST(Memory, IsZeroedAndAligned) {
   Result<Memory> huge = Memory::allocate(INT64_MAX, "test");
   ASSERT_FALSE(huge);
   EXPECT_EQ(huge.error().message, "cannot reserve 9223372036854775807 bytes for the test: Cannot allocate memory");
+  EXPECT_EQ(huge.error().kind, ErrorKind::OutOfMemory);
 }
 
 /// run() checks its dims: what the C API never passes.

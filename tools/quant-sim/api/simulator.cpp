@@ -7,6 +7,7 @@
 
 #include "tools/quant-sim/api/simulator.h"
 
+#include "tools/common/parallel.h"
 #include "tools/quant-sim/machine/machine.h"
 
 #include <algorithm>
@@ -188,7 +189,7 @@ void addModuleVariables(LaunchContext &context, std::vector<std::vector<std::byt
 /// Runs the clusters on `threads` host threads; sums what they executed.
 uint64_t runClusters(LaunchContext &context, uint64_t clusters, int threads) {
   std::atomic<uint64_t> next = 0, steps = 0;
-  auto work = [&] {
+  auto work = [&](size_t) {
     for (uint64_t i = next++; i < clusters && !context.stopped; i = next++) {
       Cluster cluster(context, i);
       cluster.run();
@@ -197,12 +198,8 @@ uint64_t runClusters(LaunchContext &context, uint64_t clusters, int threads) {
         context.stopped = true;
     }
   };
-  std::vector<std::thread> workers;
-  for (int i = 1; i < threads; ++i)
-    workers.emplace_back(work);
-  work();
-  for (std::thread &worker : workers)
-    worker.join();
+  auto workers = static_cast<unsigned>(threads);
+  tools::parallelFor(workers, workers, work);
   return steps;
 }
 

@@ -114,7 +114,7 @@ public:
     if (!report)
       return tl::unexpected(report.error());
     if (!report->findings.empty())
-      return fail(report->findings.front().toString());
+      return fail(report->findings.front().toString(), ErrorKind::Device);
     return {};
   }
 
