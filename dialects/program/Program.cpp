@@ -192,11 +192,6 @@ LogicalResult ProgramDialect::verifyOperationAttribute(Operation *op, NamedAttri
 // #program.schedule
 //===----------------------------------------------------------------------===//
 
-int64_t ScheduleAttr::getInteger(StringRef name, int64_t otherwise) const {
-  auto value = getParameters().getAs<IntegerAttr>(name);
-  return value ? value.getInt() : otherwise;
-}
-
 ArrayRef<int64_t> ScheduleAttr::getTile() const {
   auto tile = getParameters().getAs<DenseI64ArrayAttr>("tile");
   return tile ? tile.asArrayRef() : ArrayRef<int64_t>();

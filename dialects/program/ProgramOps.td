@@ -83,8 +83,6 @@ def Program_ScheduleAttr : AttrDef<Program_Dialect, "Schedule"> {
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
-    /// The parameter `name` as an integer, or `otherwise` where there is none.
-    int64_t getInteger(::llvm::StringRef name, int64_t otherwise) const;
     /// The tile (M, N, K), 0 for all of a dimension; empty where the kernel is not tiled.
     ::llvm::ArrayRef<int64_t> getTile() const;
   }];

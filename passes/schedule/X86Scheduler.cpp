@@ -12,7 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/deepseek/DeepSeek.h"
-#include "dialects/machine/X86.h"
+#include "dialects/x86/MatmulSchedule.h"
 #include "passes/schedule/Scheduler.h"
 
 #include "mlir/IR/Builders.h"
@@ -35,15 +35,11 @@ public:
     StringAttr name = builder.getStringAttr(unit.name);
     if (!isMatmul)
       return SmallVector{program::ScheduleAttr::get(kernel.getContext(), name, {}, builder.getDictionaryAttr({}), {}, {})};
-    int64_t rows = withWholeBlocks(tileRows(), cast<WeightsOpInterface>(op).getWeightOperands().front()->get().getType());
-    SmallVector<NamedAttribute> parameters = {builder.getNamedAttr("tile", builder.getDenseI64ArrayAttr({0, rows, 0})),
-                                              builder.getNamedAttr("dot_tokens", builder.getI64IntegerAttr(unit.dotTokens)),
-                                              builder.getNamedAttr("dot_sums", builder.getI64IntegerAttr(unit.dotSums)),
-                                              builder.getNamedAttr("panel_columns", builder.getI64IntegerAttr(unit.panelColumns)),
-                                              builder.getNamedAttr("tile_tokens", builder.getI64IntegerAttr(unit.tileTokens)),
-                                              builder.getNamedAttr("tile_vectors", builder.getI64IntegerAttr(unit.tileVectors))};
-    return SmallVector{program::ScheduleAttr::get(kernel.getContext(), name, {}, builder.getDictionaryAttr(parameters),
-                                                  builder.getStringAttr(why(rows)), builder.getStringAttr(next(rows)))};
+    x86::MatmulSchedule sizes(unit);
+    sizes.rows = withWholeBlocks(tileRows(), cast<WeightsOpInterface>(op).getWeightOperands().front()->get().getType());
+    return SmallVector{program::ScheduleAttr::get(kernel.getContext(), name, {}, x86::getMatmulParameters(builder, sizes),
+                                                  builder.getStringAttr(why(sizes.rows)),
+                                                  builder.getStringAttr(next(sizes.rows)))};
   }
 
 private:

@@ -19,10 +19,10 @@ static constexpr int64_t kNearBytes = 512, kFarBytes = 2048;
 /// Weight rows at a time for one row of x.
 static constexpr int64_t kStreams = 4;
 
-DotMatmul::DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range)
+DotMatmul::DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
     : RangeMatmul(b, form, sizes, range), isShuffled(hasDecode64(b, form.storage)) {}
 
-int64_t DotMatmul::scratchBytes(const MatmulSizes &sizes, int64_t columns) { return sizes.dotTokens * columns * 4; }
+int64_t DotMatmul::scratchBytes(const MatmulSchedule &sizes, int64_t columns) { return sizes.dotTokens * columns * 4; }
 
 /// Weight rows whose products are computed together.
 struct DotMatmul::Rows {

@@ -15,13 +15,13 @@ namespace quant::host {
 /// Dot products: weight rows are decoded in registers, once for all rows of x. With one row of x the limit is memory bandwidth.
 class DotMatmul : public RangeMatmul {
 public:
-  DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range);
+  DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range);
 
   /// All results of the range, for `tokens` rows of x at most.
   void emit(int64_t tokens);
 
   /// Bytes of scratch that emit() may need, for weights of so many columns.
-  static int64_t scratchBytes(const MatmulSizes &sizes, int64_t columns);
+  static int64_t scratchBytes(const MatmulSchedule &sizes, int64_t columns);
 
 private:
   struct Rows;

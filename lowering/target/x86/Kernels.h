@@ -13,7 +13,7 @@
 #define QUANT_LOWERING_TARGET_X86_KERNELS_H
 
 #include "dialects/deepseek/DeepSeek.h"
-#include "dialects/program/Program.h"
+#include "dialects/x86/MatmulSchedule.h"
 #include "lowering/common/KernelOperands.h"
 #include "lowering/target/x86/HostBuilder.h"
 
@@ -30,20 +30,9 @@ struct KernelContext {
   mlir::Operation *op;
   const KernelOperands &operands;
   Value scratch;
-  /// Null where the kernel has none: then the unit's own figures count.
-  program::ScheduleAttr schedule;
+  x86::MatmulSchedule schedule;
   /// Bytes of scratch that the kernel needs; emitters raise it.
   int64_t scratchBytes = 0;
-
-  /// A parameter of the schedule.
-  int64_t parameter(llvm::StringRef name, int64_t otherwise) const {
-    return schedule ? schedule.getInteger(name, otherwise) : otherwise;
-  }
-  /// Weight rows of a matmul's tile at most.
-  int64_t tileRows() const {
-    bool isTiled = schedule && !schedule.getTile().empty() && schedule.getTile()[1] > 0;
-    return isTiled ? schedule.getTile()[1] : kDefaultTileRows;
-  }
 
   /// The address of `bytes` more bytes of scratch, 64-byte aligned.
   Value allocate(int64_t bytes) {

@@ -54,37 +54,20 @@ LogicalResult refuseWhole(KernelContext &, Op matmul, Value) {
   return matmul.emitError("not tiled: --qblock-tile-matmuls makes the grid that the host needs");
 }
 
-/// A parameter of a schedule: least and largest value.
-struct Parameter {
-  StringRef name;
-  int64_t least, largest;
-};
-constexpr Parameter kParameters[] = {
-    {"dot_tokens", 1, 64}, {"dot_sums", 1, 64}, {"panel_columns", 1, 4096}, {"tile_tokens", 3, 24}, {"tile_vectors", 1, 4}};
-
-/// What the schedule asks for must be what the unit can do, and nothing beside it.
-LogicalResult checkSchedule(func::FuncOp kernel, const machine::X86Unit &unit) {
+/// What the schedule asks for must be what the unit can do; without one it is the unit's own.
+FailureOr<x86::MatmulSchedule> readSchedule(func::FuncOp kernel, const machine::X86Unit &unit) {
   SmallVector<program::ScheduleAttr> schedules = program::getSchedules(kernel);
   if (schedules.size() > 1)
     return kernel.emitError("the host takes one schedule for all M, not ") << schedules.size();
   if (schedules.empty())
-    return success();
+    return x86::MatmulSchedule(unit);
   if (schedules.front().getUnit() != unit.name)
     return kernel.emitError("is scheduled for ")
            << schedules.front().getUnit().getValue() << ", but this is code for " << unit.name;
-  for (NamedAttribute parameter : schedules.front().getParameters()) {
-    if (parameter.getName() == "tile")
-      continue;
-    const Parameter *known =
-        llvm::find_if(kParameters, [&](const Parameter &known) { return known.name == parameter.getName(); });
-    if (known == std::end(kParameters))
-      return kernel.emitError("the host's schedules have no parameter '") << parameter.getName().getValue() << "'";
-    auto value = dyn_cast<IntegerAttr>(parameter.getValue());
-    if (!value || value.getInt() < known->least || value.getInt() > known->largest)
-      return kernel.emitError() << known->name << " must be an integer from " << known->least << " to " << known->largest
-                                << ", not " << parameter.getValue();
-  }
-  return success();
+  auto read = x86::readMatmulParameters(x86::MatmulSchedule(unit), schedules.front().getParameters());
+  if (!read)
+    return kernel.emitError(read.error().message);
+  return *read;
 }
 
 /// Kernels store f32, but for those whose op says otherwise: codes and scales, expert ids, places.
@@ -136,7 +119,8 @@ struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {
 
 private:
   LogicalResult lower(func::FuncOp kernel, const machine::X86Unit &target) {
-    if (failed(checkSchedule(kernel, target)))
+    FailureOr<x86::MatmulSchedule> schedule = readSchedule(kernel, target);
+    if (failed(schedule))
       return failure();
     Operation *op = getComputedOp(kernel);
     if (!op)
@@ -150,9 +134,7 @@ private:
     Block *entry = lowered.addEntryBlock();
     b.setInsertionPointToStart(entry);
     KernelOperands operands = loadOperands(b, kernel, op, entry->getArgument(0), entry->getArgument(1));
-    SmallVector<program::ScheduleAttr> schedules = program::getSchedules(kernel);
-    KernelContext context{b, op, operands, entry->getArgument(2),
-                          schedules.empty() ? program::ScheduleAttr() : schedules.front()};
+    KernelContext context{b, op, operands, entry->getArgument(2), *schedule};
     LogicalResult emitted = success();
     b.loop(entry->getArgument(3), entry->getArgument(4), 1, [&](Value block) { emitted = emitKernelBody(context, op, block); });
     if (failed(emitted)) {
@@ -161,8 +143,8 @@ private:
     }
     func::ReturnOp::create(b);
     lowered->setAttr(program::kGridAttr, kernel->getAttr(program::kGridAttr));
-    if (Attribute schedule = kernel->getAttr(program::kScheduleAttr))
-      lowered->setAttr(program::kScheduleAttr, schedule);
+    if (Attribute attribute = kernel->getAttr(program::kScheduleAttr))
+      lowered->setAttr(program::kScheduleAttr, attribute);
     lowered->setAttr(program::kScratchBytesAttr, b.getI64IntegerAttr(context.scratchBytes));
     kernel.erase();
     return success();

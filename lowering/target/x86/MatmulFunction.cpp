@@ -12,6 +12,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "llvm/Support/FormatVariadic.h"
 
 #include <functional>
 
@@ -43,7 +44,7 @@ static FunctionType functionType(HostBuilder &b) {
 // The function
 //===----------------------------------------------------------------------===//
 
-static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range) {
+static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range) {
   auto upTo = [&](int64_t tokens) { return b.compare(arith::CmpIPredicate::sle, range.tokens, tokens); };
   std::function<void(int64_t)> choose = [&](int64_t tokens) {
     if (tokens > sizes.dotTokens)
@@ -55,7 +56,7 @@ static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSizes &
   b.ifThen(b.compare(arith::CmpIPredicate::sgt, smaller, 0), [&] { choose(1); });
 }
 
-static func::FuncOp createFunction(HostBuilder &caller, StringRef name, const WeightForm &form, const MatmulSizes &sizes,
+static func::FuncOp createFunction(HostBuilder &caller, StringRef name, const WeightForm &form, const MatmulSchedule &sizes,
                                    bool oneScaleRow) {
   OpBuilder builder(caller.getContext());
   Operation *around = caller.getInsertionBlock()->getParentOp();
@@ -76,11 +77,19 @@ static func::FuncOp createFunction(HostBuilder &caller, StringRef name, const We
   return function;
 }
 
-void quant::host::callMatmul(KernelContext &context, const WeightForm &form, const MatmulSizes &sizes, int64_t columns,
+/// What the schedule adds to a function's name: nothing where it is the unit's own, otherwise all of it.
+static std::string suffixOf(const MatmulSchedule &sizes, const quant::machine::X86Unit &unit) {
+  if (sizes == MatmulSchedule(unit))
+    return {};
+  return llvm::formatv("_rows{0}_dots{1}x{2}_panel{3}_tile{4}x{5}", sizes.rows, sizes.dotTokens, sizes.dotSums,
+                       sizes.panelColumns, sizes.tileTokens, sizes.tileVectors);
+}
+
+void quant::host::callMatmul(KernelContext &context, const WeightForm &form, const MatmulSchedule &sizes, int64_t columns,
                              RowRange range) {
   HostBuilder &b = context.b;
   bool oneScaleRow = range.oneScaleRow && form.scaleType;
-  std::string name = "multiply_rows_" + form.name() + (oneScaleRow ? "_aligned" : "") + sizes.suffix(b.target);
+  std::string name = "multiply_rows_" + form.name() + (oneScaleRow ? "_aligned" : "") + suffixOf(sizes, b.target);
   auto module = b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
   auto function = module.lookupSymbol<func::FuncOp>(name);
   if (!function)

@@ -20,7 +20,7 @@ namespace quant::host {
 ///
 /// The function picks one of three forms of code by the rows of x: one (DotMatmul, bound by memory), 2, 4, ... up to
 /// dotTokens (DotMatmul with several results for each weight row), more (PanelMatmul). `columns` are those of the weight.
-void callMatmul(KernelContext &context, const WeightForm &form, const MatmulSizes &sizes, int64_t columns, RowRange range);
+void callMatmul(KernelContext &context, const WeightForm &form, const MatmulSchedule &sizes, int64_t columns, RowRange range);
 
 } // namespace quant::host
 

@@ -40,18 +40,6 @@ WeightData dataOf(HostBuilder &b, const Weight &weight, Value data, Value scale,
 /// Bytes from row to row.
 Value strideOf(HostBuilder &b, const Rows &rows) { return b.size(rows.stride * bytesOf(rows.element)); }
 
-/// What the schedule says, for what it does not the unit's own.
-MatmulSizes sizesOf(const KernelContext &context) {
-  MatmulSizes sizes(context.b.target);
-  sizes.rows = context.tileRows();
-  sizes.dotTokens = context.parameter("dot_tokens", sizes.dotTokens);
-  sizes.dotSums = context.parameter("dot_sums", sizes.dotSums);
-  sizes.panelColumns = context.parameter("panel_columns", sizes.panelColumns);
-  sizes.tileTokens = context.parameter("tile_tokens", sizes.tileTokens);
-  sizes.tileVectors = context.parameter("tile_vectors", sizes.tileVectors);
-  return sizes;
-}
-
 PickedPart pickPart(HostBuilder &b, const Weight &weight, Value index) {
   PickedPart picked;
   for (auto [number, part] : llvm::enumerate(weight.parts)) {
@@ -118,13 +106,13 @@ LogicalResult quant::host::emitMatmul(KernelContext &context, qblock::MatmulAccO
   if (failed(matmul))
     return failure();
   const Weight &weight = matmul->weight;
-  bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
+  bool oneScaleRow = blocksKeepScaleRows(weight, context.schedule.rows);
   Value firstRow = matmul->w.offsets[0], firstToken = matmul->x.offsets[0];
   RangeInput input{b.rowAddress(matmul->xRows, firstToken), strideOf(b, matmul->xRows), {}, b.size(0)};
   forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[0]), [&](const PickedPart &part, Value begin, Value end) {
     RangeOutput output{b.at(b.rowAddress(matmul->outRows, firstToken), part.firstRow, 4), strideOf(b, matmul->outRows)};
     callMatmul(
-        context, WeightForm(weight), sizesOf(context), weight.columns,
+        context, WeightForm(weight), context.schedule, weight.columns,
         {dataOf(b, weight, part.data, part.scale, part.zero), begin, end, oneScaleRow, matmul->x.sizes[0], input, output, {}});
   });
   return success();
@@ -136,7 +124,7 @@ LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::Gro
   if (failed(matmul))
     return failure();
   const Weight &weight = matmul->weight;
-  bool oneScaleRow = blocksKeepScaleRows(weight, context.tileRows());
+  bool oneScaleRow = blocksKeepScaleRows(weight, context.schedule.rows);
   Value group = matmul->w.offsets[0], firstRow = matmul->w.offsets[1], first = matmul->out.offsets[0],
         count = matmul->out.sizes[0];
   RangeInput input{
@@ -149,7 +137,7 @@ LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::Gro
   b.ifThen(b.compare(arith::CmpIPredicate::sgt, count, 0), [&] {
     forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[1]), [&](const PickedPart &part, Value begin, Value end) {
       RangeOutput output{b.at(b.rowAddress(matmul->outRows, first), part.firstRow, 4), strideOf(b, matmul->outRows)};
-      callMatmul(context, WeightForm(weight), sizesOf(context), weight.columns,
+      callMatmul(context, WeightForm(weight), context.schedule, weight.columns,
                  {dataOf(b, weight, tableEntry(part.data), tableEntry(part.scale), tableEntry(part.zero)),
                   begin,
                   end,
@@ -178,7 +166,7 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
   RangeInput input{b.at(b.rowAddress(*x, b.size(0)), b.mul(head, weight->columns), 4), strideOf(b, *x), {}, b.size(0)};
   // Row `begin` of the weight is the head's first result.
   RangeOutput output{b.at(b.rowAddress(out, b.size(0)), b.sub(b.mul(head, vDim), begin), 4), strideOf(b, out)};
-  MatmulSizes sizes = sizesOf(context);
+  MatmulSchedule sizes = context.schedule;
   sizes.rows = kHeadRows;
   // Cut where blocks of scales may end, wherever the head begins.
   b.loop(b.mul(b.div(begin, kHeadRows), kHeadRows), end, kHeadRows, [&](Value first) {

@@ -24,7 +24,7 @@ using namespace quant::host;
 /// Columns summed in a row before they join the result: the rounding error grows with the length of a sum.
 static constexpr int64_t kSumColumns = 32;
 
-PanelMatmul::Panel::Panel(const MatmulSizes &sizes, const WeightForm &form) {
+PanelMatmul::Panel::Panel(const MatmulSchedule &sizes, const WeightForm &form) {
   end = 0;
   auto allocate = [&](int64_t bytes) {
     int64_t begin = end;
@@ -42,9 +42,9 @@ PanelMatmul::Panel::Panel(const MatmulSizes &sizes, const WeightForm &form) {
   sums = allocate(tokens * tileRows() * 4);
 }
 
-int64_t PanelMatmul::scratchBytes(const MatmulSizes &sizes, const WeightForm &form) { return Panel(sizes, form).end; }
+int64_t PanelMatmul::scratchBytes(const MatmulSchedule &sizes, const WeightForm &form) { return Panel(sizes, form).end; }
 
-PanelMatmul::PanelMatmul(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range)
+PanelMatmul::PanelMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
     : RangeMatmul(b, form, sizes, range), panel(sizes, form) {
   weightPanel = b.at(range.scratch, panel.weights, 1);
   inputTile = b.at(range.scratch, panel.inputs, 1);

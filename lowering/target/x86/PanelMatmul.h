@@ -16,18 +16,18 @@ namespace quant::host {
 /// tiles of x in the first.
 class PanelMatmul : public RangeMatmul {
 public:
-  PanelMatmul(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range);
+  PanelMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range);
 
   /// All results of the range, whatever the number of rows of x.
   void emit();
 
   /// Bytes of scratch that emit() needs.
-  static int64_t scratchBytes(const MatmulSizes &sizes, const WeightForm &form);
+  static int64_t scratchBytes(const MatmulSchedule &sizes, const WeightForm &form);
 
 private:
   /// Sizes of the panel and of its parts in scratch.
   struct Panel {
-    Panel(const MatmulSizes &sizes, const WeightForm &form);
+    Panel(const MatmulSchedule &sizes, const WeightForm &form);
 
     int64_t chunk;         ///< columns
     int64_t vectors;       ///< of 16 weight rows, in a tile of results

@@ -9,17 +9,9 @@
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 using namespace quant::host;
-
-std::string MatmulSizes::suffix(const machine::X86Unit &unit) const {
-  if (*this == MatmulSizes(unit))
-    return {};
-  return llvm::formatv("_rows{0}_dots{1}x{2}_panel{3}_tile{4}x{5}", rows, dotTokens, dotSums, panelColumns, tileTokens,
-                       tileVectors);
-}
 
 Value RangeMatmul::inputRow(Value m) {
   const RangeInput &input = range.input;

@@ -8,28 +8,12 @@
 #ifndef QUANT_LOWERING_TARGET_X86_RANGEMATMUL_H
 #define QUANT_LOWERING_TARGET_X86_RANGEMATMUL_H
 
+#include "dialects/x86/MatmulSchedule.h"
 #include "lowering/target/x86/WeightReader.h"
 
 namespace quant::host {
 
-/// How large the pieces are that a product is computed in.
-struct MatmulSizes {
-  /// The unit's own.
-  explicit MatmulSizes(const machine::X86Unit &unit)
-      : dotTokens(unit.dotTokens), dotSums(unit.dotSums), panelColumns(unit.panelColumns), tileTokens(unit.tileTokens),
-        tileVectors(unit.tileVectors) {}
-
-  /// Weight rows of a range at most.
-  int64_t rows = kDefaultTileRows;
-  /// Rows of x up to which dot products are computed, and how many of those at a time.
-  int64_t dotTokens, dotSums;
-  /// Columns of a panel, 128 rows of which are 128 KB; its tiles in rows of x (a multiple of 3) and vectors of 16 weight rows.
-  int64_t panelColumns, tileTokens, tileVectors;
-
-  /// Nothing for the unit's own, otherwise all of them: "_rows64_dots8x16_panel256_tile12x2".
-  std::string suffix(const machine::X86Unit &unit) const;
-  bool operator==(const MatmulSizes &) const = default;
-};
+using x86::MatmulSchedule;
 
 /// Bytes that come from memory at a time.
 inline constexpr int64_t kCacheLine = 64;
@@ -45,7 +29,7 @@ struct RangeOutput {
   Value data, stride;
 };
 
-/// The rows [begin, end) of one weight tensor, MatmulSizes::rows at most, against all rows of x.
+/// The rows [begin, end) of one weight tensor, MatmulSchedule::rows at most, against all rows of x.
 struct RowRange {
   WeightData weight;
   Value begin, end;
@@ -61,7 +45,7 @@ struct RowRange {
 /// What the products have in common: their operands and sizes.
 class RangeMatmul : public WeightReader {
 protected:
-  RangeMatmul(HostBuilder &b, const WeightForm &form, const MatmulSizes &sizes, const RowRange &range)
+  RangeMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
       : WeightReader(b, form, range.weight), sizes(sizes), range(range) {}
 
   /// Row m of x.
@@ -71,7 +55,7 @@ protected:
   /// A narrower vector followed by zeros.
   Value widen(Value vector);
 
-  MatmulSizes sizes;
+  MatmulSchedule sizes;
   RowRange range;
 };
 
