@@ -12,6 +12,8 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Matchers.h"
 
+#include <fmt/core.h>
+
 using namespace mlir;
 using namespace quant;
 
@@ -90,7 +92,8 @@ Result<Value> Tiles::sizeOf(Operation *op) {
         return least;
       })
       .Default([](Operation *other) -> Result<Value> {
-        return fail("a tile's size is computed by " + other->getName().getStringRef().str() + ", which kernels do not know");
+        return fail(
+            fmt::format("a tile's size is computed by {}, which kernels do not know", other->getName().getStringRef().str()));
       });
 }
 
@@ -182,7 +185,7 @@ static Result<MatmulTiles> findOperandTiles(Tiles &tiles, Op op) {
   QUANT_TRY_ASSIGN(found.out, tiles.of(op.getAcc()));
   int64_t columns = qblock::getMatrixShape(found.w.source.getType()).back();
   if (found.w.staticSizes.back() != columns || found.x.staticSizes.back() != columns)
-    return fail("tiles must take all of K, " + std::to_string(columns) + " columns");
+    return fail(fmt::format("tiles must take all of K, {} columns", columns));
   return found;
 }
 

@@ -10,6 +10,8 @@
 #include "lowering/module/ProgramJson.h"
 #include "runtime/abi/module_format.h"
 
+#include <fmt/core.h>
+
 using namespace mlir;
 using namespace quant;
 using Json = nlohmann::ordered_json;
@@ -40,14 +42,17 @@ Result<void> ModuleBuilder::addKernels(ModuleOp lowered) {
     return {};
   }
   if (program != currentProgram)
-    return fail(target->name().str() + ": its units run kernels over different grids; give their schedules the same tiles");
+    return fail(
+        fmt::format("{}: its units run kernels over different grids; give their schedules the same tiles", target->name().str()));
   joinKernels(currentKernels, kernels);
   return {};
 }
 
+std::string ModuleBuilder::codeSection(StringRef isa) const { return fmt::format("code.{}.{}", target->name().str(), isa.str()); }
+
 void ModuleBuilder::addCode(GeneratedCode code) {
   for (CodeObject &object : code.objects) {
-    std::string section = "code." + target->name().str() + "." + object.isa;
+    std::string section = codeSection(object.isa);
     Json entry = {{"isa", object.isa}, {"section", section}};
     entry.update(object.fields);
     objects.push_back(std::move(entry));
@@ -56,14 +61,14 @@ void ModuleBuilder::addCode(GeneratedCode code) {
 }
 
 void ModuleBuilder::endTarget() {
-  std::string section = "program." + target->name().str() + ".json";
+  std::string section = fmt::format("program.{}.json", target->name().str());
   sections.push_back({section, currentProgram.dump()});
   targets.push_back({{"name", target->name()}, {"program", section}, {"kernels", currentKernels}, {"objects", objects}});
 }
 
 const std::string *ModuleBuilder::code(StringRef isa) const {
   for (const ModuleSection &section : sections)
-    if (section.name == "code." + target->name().str() + "." + isa.str())
+    if (section.name == codeSection(isa))
       return &section.bytes;
   return nullptr;
 }

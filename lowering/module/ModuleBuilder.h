@@ -35,6 +35,9 @@ public:
   std::string finish(const nlohmann::ordered_json &model, const std::string &producer);
 
 private:
+  /// The section of the target at hand that holds its code called `isa`.
+  std::string codeSection(llvm::StringRef isa) const;
+
   const Target *target = nullptr;
   mlir::ModuleOp dispatched;
   nlohmann::ordered_json currentProgram, currentKernels, objects;

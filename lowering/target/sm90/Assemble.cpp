@@ -19,6 +19,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <cstdlib>
+#include <fmt/core.h>
 
 using llvm::SmallString;
 using llvm::StringRef;
@@ -76,9 +77,9 @@ std::vector<std::string> GpuArtifact::findings() const {
   std::vector<std::string> found;
   for (const KernelUsage &kernel : usage) {
     if (kernel.spillStoreBytes || kernel.spillLoadBytes)
-      found.push_back(kernel.kernel + " spills " + std::to_string(kernel.spillStoreBytes) + " bytes of registers");
+      found.push_back(fmt::format("{} spills {} bytes of registers", kernel.kernel, kernel.spillStoreBytes));
     if (kernel.stackBytes)
-      found.push_back(kernel.kernel + " uses " + std::to_string(kernel.stackBytes) + " bytes of local memory");
+      found.push_back(fmt::format("{} uses {} bytes of local memory", kernel.kernel, kernel.stackBytes));
   }
   for (StringRef line : llvm::split(StringRef(ptxasLog), '\n'))
     if (line.contains("(C75"))
@@ -123,19 +124,20 @@ Result<GpuArtifact> assemble(std::string ptx, const AssemblerOptions &options) {
     return artifact;
 
   TemporaryFile source, cubin, log;
-  for (auto opened : {source.open("ptx"), cubin.open("cubin"), log.open("log"), source.write(artifact.ptx)})
-    if (!opened)
-      return tl::unexpected(opened.error());
+  QUANT_TRY(source.open("ptx"));
+  QUANT_TRY(cubin.open("cubin"));
+  QUANT_TRY(log.open("log"));
+  QUANT_TRY(source.write(artifact.ptx));
   std::string runError;
   std::optional<StringRef> redirects[] = {std::nullopt, log.path.str(), log.path.str()};
   std::string arch = "-arch=" + std::string(machine::kSm90a.name);
-  int status = llvm::sys::ExecuteAndWait(*ptxas, {*ptxas, arch, "-v", source.path, "-o", cubin.path}, std::nullopt,
-                                         redirects, 0, 0, &runError);
+  int status = llvm::sys::ExecuteAndWait(*ptxas, {*ptxas, arch, "-v", source.path, "-o", cubin.path}, std::nullopt, redirects, 0,
+                                         0, &runError);
   artifact.ptxasLog = log.read();
   if (!runError.empty())
-    return fail("cannot run " + *ptxas + ": " + runError);
+    return fail(fmt::format("cannot run {}: {}", *ptxas, runError));
   if (status != 0)
-    return fail(*ptxas + " rejects the kernel: " + artifact.ptxasLog);
+    return fail(fmt::format("{} rejects the kernel: {}", *ptxas, artifact.ptxasLog));
   std::string image = cubin.read();
   artifact.cubin.assign(image.begin(), image.end());
   artifact.usage = parseUsage(artifact.ptxasLog);

@@ -21,17 +21,11 @@ Result<CompiledKernel> compileAlone(function_ref<Result<LaunchRecipe>(gpu::GPUMo
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
   OpBuilder builder(module->getBodyRegion());
   auto gpuModule = gpu::GPUModuleOp::create(builder, module->getLoc(), "kernels");
-  Result<LaunchRecipe> recipe = build(gpuModule);
-  if (!recipe)
-    return tl::unexpected(recipe.error());
-  Result<PtxText> ptx = compileToPtx(gpuModule, recipe->kernel + ".mlir");
-  if (!ptx)
-    return tl::unexpected(ptx.error());
-  Result<GpuArtifact> artifact = assemble(std::move(ptx->ptx), options);
-  if (!artifact)
-    return tl::unexpected(artifact.error());
-  artifact->ir = std::move(ptx->ir);
-  return CompiledKernel{std::move(*recipe), std::move(*artifact)};
+  QUANT_TRY_ASSIGN(LaunchRecipe recipe, build(gpuModule));
+  QUANT_TRY_ASSIGN(PtxText ptx, compileToPtx(gpuModule, recipe.kernel + ".mlir"));
+  QUANT_TRY_ASSIGN(GpuArtifact artifact, assemble(std::move(ptx.ptx), options));
+  artifact.ir = std::move(ptx.ir);
+  return CompiledKernel{std::move(recipe), std::move(artifact)};
 }
 
 } // namespace quant::nvvm

@@ -11,6 +11,8 @@
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 
+#include <fmt/core.h>
+
 using namespace mlir;
 using namespace quant::machine;
 
@@ -18,12 +20,11 @@ namespace quant::nvvm {
 
 Result<LaunchRecipe> buildFp8Gemm(gpu::GPUModuleOp gpuModule, const Fp8GemmConfig &config, const Gpu &gpu,
                                   std::string symbolName) {
-  if (auto ok = checkFp8Gemm(config, gpu); !ok)
-    return tl::unexpected(ok.error());
+  QUANT_TRY(checkFp8Gemm(config, gpu));
   if (symbolName.empty())
     symbolName = config.symbolName();
   if (gpuModule.lookupSymbol(symbolName))
-    return fail("gpu.module @" + gpuModule.getName().str() + " already has a symbol " + symbolName);
+    return fail(fmt::format("gpu.module @{} already has a symbol {}", gpuModule.getName().str(), symbolName));
   Fp8GemmPlan plan(config, gpu);
   HopperBuilder builder(gpuModule.getLoc(), gpuModule.getContext());
   builder.setInsertionPointToEnd(gpuModule.getBody());

@@ -18,6 +18,8 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
+#include <fmt/core.h>
+
 using namespace mlir;
 
 namespace quant::nvvm {
@@ -103,7 +105,7 @@ Value HopperBuilder::mapToBlock(Value address, Value block) {
 void HopperBuilder::arriveRemoteIf(Value predicate, Value address, int64_t offset) {
   // As CUTLASS has it, not .release.cluster: that is a MEMBAR.GPU for each warp in each K block. What is released are reads that
   // are over, no writes that others must see.
-  std::string text = "@$1 mbarrier.arrive.shared::cluster.b64 _, [$0+" + std::to_string(offset) + "];";
+  std::string text = fmt::format("@$1 mbarrier.arrive.shared::cluster.b64 _, [$0+{}];", offset);
   inlineAsm(Type(), text, "r,b", {address, predicate});
 }
 

@@ -58,13 +58,9 @@ public:
   Result<GeneratedCode> generateCode(ModuleOp lowered, const TargetOptions &options) const override {
     GeneratedCode code;
     for (auto gpuModule : lowered.getOps<gpu::GPUModuleOp>()) {
-      auto ptx = nvvm::compileToPtx(gpuModule);
-      if (!ptx)
-        return tl::unexpected(ptx.error());
-      auto artifact = nvvm::assemble(std::move(ptx->ptx), {options.ptxas});
-      if (!artifact)
-        return tl::unexpected(artifact.error());
-      add(*artifact, code);
+      QUANT_TRY_ASSIGN(nvvm::PtxText ptx, nvvm::compileToPtx(gpuModule));
+      QUANT_TRY_ASSIGN(nvvm::GpuArtifact artifact, nvvm::assemble(std::move(ptx.ptx), {options.ptxas}));
+      add(artifact, code);
     }
     return code;
   }

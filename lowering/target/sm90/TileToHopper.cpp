@@ -48,18 +48,16 @@ static Result<int> operandIndex(func::FuncOp kernel, Value value) {
 static Result<void> addParts(func::FuncOp kernel, Value value, std::vector<int> &codes, std::vector<int> &scales) {
   if (auto concat = value.getDefiningOp<qblock::ConcatOp>()) {
     for (Value source : concat.getSources())
-      if (auto added = addParts(kernel, source, codes, scales); !added)
-        return added;
+      QUANT_TRY(addParts(kernel, source, codes, scales));
     return {};
   }
   auto assemble = value.getDefiningOp<qblock::AssembleOp>();
   if (!assemble)
     return fail("an operand of the matmul is not made of codes and scales");
-  Result<int> data = operandIndex(kernel, assemble.getData()), scale = operandIndex(kernel, assemble.getScale());
-  if (!data || !scale)
-    return tl::unexpected(data ? scale.error() : data.error());
-  codes.push_back(*data);
-  scales.push_back(*scale);
+  QUANT_TRY_ASSIGN(int data, operandIndex(kernel, assemble.getData()));
+  QUANT_TRY_ASSIGN(int scale, operandIndex(kernel, assemble.getScale()));
+  codes.push_back(data);
+  scales.push_back(scale);
   return {};
 }
 
@@ -69,11 +67,8 @@ static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel
   if (recipe.operands.size() != kOperands)
     return fail("the schedule asks for operands that the program does not have (split_k needs a workspace)");
   auto &operands = recipe.operands;
-  auto bound = addParts(kernel, matmul.getX(), operands[0].from, operands[1].from).and_then([&] {
-    return addParts(kernel, matmul.getW(), operands[2].from, operands[3].from);
-  });
-  if (!bound)
-    return bound;
+  QUANT_TRY(addParts(kernel, matmul.getX(), operands[0].from, operands[1].from));
+  QUANT_TRY(addParts(kernel, matmul.getW(), operands[2].from, operands[3].from));
   int inputs = 0;
   for (Type type : kernel.getArgumentTypes())
     inputs += isa<ShapedType>(type);
@@ -139,15 +134,10 @@ private:
     // A kernel may serve several ranges.
     std::map<std::string, nvvm::LaunchRecipe> recipes;
     for (program::ScheduleAttr schedule : schedules) {
-      auto config = hopper::readFp8GemmParameters({.n = shape[0], .k = shape[1]}, schedule.getParameters());
-      if (!config)
-        return tl::unexpected(config.error());
-      std::string name = config->symbolName();
+      QUANT_TRY_ASSIGN(auto config, hopper::readFp8GemmParameters({.n = shape[0], .k = shape[1]}, schedule.getParameters()));
+      std::string name = config.symbolName();
       if (!recipes.contains(name)) {
-        Result<nvvm::LaunchRecipe> recipe = build(kernels, *config, kernel, matmul);
-        if (!recipe)
-          return tl::unexpected(recipe.error());
-        recipes.emplace(name, std::move(*recipe));
+        QUANT_TRY_ASSIGN(recipes[name], build(kernels, config, kernel, matmul));
       }
       int64_t first = schedule.getM() ? schedule.getM()[0] : 1, last = schedule.getM() ? schedule.getM()[1] : 1;
       built.push_back({first, last, recipes.at(name)});
@@ -163,11 +153,9 @@ private:
     std::string name = config.symbolName();
     if (kernels.lookupSymbol(name))
       name += "_" + kernel.getSymName().str();
-    Result<nvvm::LaunchRecipe> recipe = nvvm::buildFp8Gemm(kernels, config, machine, name);
-    if (!recipe)
-      return recipe;
-    if (auto bound = bindOperands(*recipe, kernel, matmul); !bound) {
-      kernels.lookupSymbol(recipe->kernel)->erase();
+    QUANT_TRY_ASSIGN(nvvm::LaunchRecipe recipe, nvvm::buildFp8Gemm(kernels, config, machine, name));
+    if (auto bound = bindOperands(recipe, kernel, matmul); !bound) {
+      kernels.lookupSymbol(recipe.kernel)->erase();
       return tl::unexpected(bound.error());
     }
     return recipe;

@@ -85,16 +85,17 @@ static std::string suffixOf(const MatmulSchedule &sizes, const quant::machine::X
                        sizes.panelColumns, sizes.tileTokens, sizes.tileVectors);
 }
 
-void quant::host::callMatmul(KernelContext &context, const WeightForm &form, const MatmulSchedule &sizes, int64_t columns,
-                             RowRange range) {
+void quant::host::callMatmul(KernelContext &context, const Weight &weight, const MatmulSchedule &sizes, RowRange range) {
   HostBuilder &b = context.b;
+  WeightForm form(weight);
   bool oneScaleRow = range.oneScaleRow && form.scaleType;
   std::string name = "multiply_rows_" + form.name() + (oneScaleRow ? "_aligned" : "") + suffixOf(sizes, b.target);
   auto module = b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
   auto function = module.lookupSymbol<func::FuncOp>(name);
   if (!function)
     function = createFunction(b, name, form, sizes, oneScaleRow);
-  range.scratch = context.allocate(std::max(PanelMatmul::scratchBytes(sizes, form), DotMatmul::scratchBytes(sizes, columns)));
+  range.scratch =
+      context.allocate(std::max(PanelMatmul::scratchBytes(sizes, form), DotMatmul::scratchBytes(sizes, weight.columns)));
   Value null;
   SmallVector<Value> arguments;
   for (Value *address : addressesOf(range)) {

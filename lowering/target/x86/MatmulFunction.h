@@ -19,8 +19,8 @@ namespace quant::host {
 /// form does not have.
 ///
 /// The function picks one of three forms of code by the rows of x: one (DotMatmul, bound by memory), 2, 4, ... up to
-/// dotTokens (DotMatmul with several results for each weight row), more (PanelMatmul). `columns` are those of the weight.
-void callMatmul(KernelContext &context, const WeightForm &form, const MatmulSchedule &sizes, int64_t columns, RowRange range);
+/// dotTokens (DotMatmul with several results for each weight row), more (PanelMatmul).
+void callMatmul(KernelContext &context, const Weight &weight, const MatmulSchedule &sizes, RowRange range);
 
 } // namespace quant::host
 

@@ -33,8 +33,10 @@ struct PickedPart {
   Value data, scale, zero, firstRow, rows;
 };
 
-WeightData dataOf(HostBuilder &b, const Weight &weight, Value data, Value scale, Value zero) {
-  return {data, scale, zero, b.size(weight.columns), b.size(weight.scaleType ? weight.scaleColumns() : 0)};
+/// `part` is one of the weight's, or one that was picked.
+template <typename Part>
+WeightData dataOf(HostBuilder &b, const Weight &weight, const Part &part) {
+  return {part.data, part.scale, part.zero, b.size(weight.columns), b.size(weight.scaleType ? weight.scaleColumns() : 0)};
 }
 
 /// Bytes from row to row.
@@ -98,6 +100,22 @@ auto findOperands(KernelContext &context, Op op, Value block) {
   return FailureOr<Matmul>(Matmul{*found, *xRows, context.operands.resultRows(0), *weight});
 }
 
+/// What an op multiplies that takes a head's rows of kv_b.
+struct HeadMatmul {
+  Rows x, out;
+  Weight weight;
+};
+
+FailureOr<HeadMatmul> findHeadOperands(KernelContext &context, Operation *op, Value x, StringRef name, Value kvB) {
+  Result<Weight> weight = context.operands.weight(kvB);
+  Result<Rows> rows = context.operands.rows(x);
+  if (failed(checkWeight(op, weight)))
+    return failure();
+  if (!rows || !rows->element.isF32() || weight->parts.size() != 1)
+    return op->emitError(name) << " must be f32 rows and kv_b one tensor";
+  return HeadMatmul{*rows, context.operands.resultRows(0), *weight};
+}
+
 } // namespace
 
 LogicalResult quant::host::emitMatmul(KernelContext &context, qblock::MatmulAccOp op, Value block) {
@@ -111,9 +129,8 @@ LogicalResult quant::host::emitMatmul(KernelContext &context, qblock::MatmulAccO
   RangeInput input{b.rowAddress(matmul->xRows, firstToken), strideOf(b, matmul->xRows), {}, b.size(0)};
   forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[0]), [&](const PickedPart &part, Value begin, Value end) {
     RangeOutput output{b.at(b.rowAddress(matmul->outRows, firstToken), part.firstRow, 4), strideOf(b, matmul->outRows)};
-    callMatmul(
-        context, WeightForm(weight), context.schedule, weight.columns,
-        {dataOf(b, weight, part.data, part.scale, part.zero), begin, end, oneScaleRow, matmul->x.sizes[0], input, output, {}});
+    callMatmul(context, weight, context.schedule,
+               {dataOf(b, weight, part), begin, end, oneScaleRow, matmul->x.sizes[0], input, output, {}});
   });
   return success();
 }
@@ -133,19 +150,13 @@ LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::Gro
     input.gather = b.at(matmul->gather, matmul->gatherFrom, 4);
     input.topK = b.size(op.getTopK());
   }
-  auto tableEntry = [&](Value table) { return table ? b.load(b.ptr(), b.at(table, group, 8)) : Value(); };
   b.ifThen(b.compare(arith::CmpIPredicate::sgt, count, 0), [&] {
-    forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[1]), [&](const PickedPart &part, Value begin, Value end) {
+    forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[1]), [&](PickedPart part, Value begin, Value end) {
+      for (Value *table : {&part.data, &part.scale, &part.zero})
+        if (*table)
+          *table = b.load(b.ptr(), b.at(*table, group, 8));
       RangeOutput output{b.at(b.rowAddress(matmul->outRows, first), part.firstRow, 4), strideOf(b, matmul->outRows)};
-      callMatmul(context, WeightForm(weight), context.schedule, weight.columns,
-                 {dataOf(b, weight, tableEntry(part.data), tableEntry(part.scale), tableEntry(part.zero)),
-                  begin,
-                  end,
-                  oneScaleRow,
-                  count,
-                  input,
-                  output,
-                  {}});
+      callMatmul(context, weight, context.schedule, {dataOf(b, weight, part), begin, end, oneScaleRow, count, input, output, {}});
     });
   });
   return success();
@@ -153,28 +164,26 @@ LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::Gro
 
 LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaExpandOp op, Value head) {
   HostBuilder &b = context.b;
-  Result<Weight> weight = context.operands.weight(op.getKvB());
-  Result<Rows> x = context.operands.rows(op.getX());
-  if (failed(checkWeight(op, weight)))
+  FailureOr<HeadMatmul> operands = findHeadOperands(context, op, op.getX(), "x", op.getKvB());
+  if (failed(operands))
     return failure();
-  if (!x || weight->parts.size() != 1)
-    return op.emitError("x must be f32 rows and kv_b one tensor");
-  const WeightPart &part = weight->parts[0];
-  Rows out = context.operands.resultRows(0);
+  auto &[x, out, weight] = *operands;
   int64_t vDim = op.getVDim(), nope = op.getNopeDim();
   Value begin = b.add(b.mul(head, nope + vDim), nope), end = b.add(begin, vDim);
-  RangeInput input{b.at(b.rowAddress(*x, b.size(0)), b.mul(head, weight->columns), 4), strideOf(b, *x), {}, b.size(0)};
+  RangeInput input{b.at(b.rowAddress(x, b.size(0)), b.mul(head, weight.columns), 4), strideOf(b, x), {}, b.size(0)};
   // Row `begin` of the weight is the head's first result.
   RangeOutput output{b.at(b.rowAddress(out, b.size(0)), b.sub(b.mul(head, vDim), begin), 4), strideOf(b, out)};
   MatmulSchedule sizes = context.schedule;
   sizes.rows = kHeadRows;
+  bool oneScaleRow = blocksKeepScaleRows(weight, kHeadRows);
   // Cut where blocks of scales may end, wherever the head begins.
   b.loop(b.mul(b.div(begin, kHeadRows), kHeadRows), end, kHeadRows, [&](Value first) {
-    callMatmul(context, WeightForm(*weight), sizes, weight->columns,
-               {dataOf(b, *weight, part.data, part.scale, part.zero),
+    Value last = b.min(b.add(first, kHeadRows), end);
+    callMatmul(context, weight, sizes,
+               {dataOf(b, weight, weight.parts[0]),
                 b.max(first, begin),
-                b.min(b.add(first, kHeadRows), end),
-                blocksKeepScaleRows(*weight, kHeadRows),
+                last,
+                oneScaleRow,
                 context.operands.tokens(),
                 input,
                 output,
@@ -186,22 +195,18 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
 /// The head's key rows are decoded once into scratch; each token then sums them, weighted by its query.
 LogicalResult quant::host::emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head) {
   HostBuilder &b = context.b;
-  Result<Weight> weight = context.operands.weight(op.getKvB());
-  Result<Rows> q = context.operands.rows(op.getQ());
-  if (failed(checkWeight(op, weight)))
+  FailureOr<HeadMatmul> operands = findHeadOperands(context, op, op.getQ(), "q", op.getKvB());
+  if (failed(operands))
     return failure();
-  if (!q || weight->parts.size() != 1)
-    return op.emitError("q must be f32 rows and kv_b one tensor");
-  const WeightPart &part = weight->parts[0];
-  Rows out = context.operands.resultRows(0);
-  int64_t nope = op.getNopeDim(), latent = weight->columns, padded = (latent + kLanes - 1) / kLanes * kLanes;
+  auto &[q, out, weight] = *operands;
+  int64_t nope = op.getNopeDim(), latent = weight.columns, padded = (latent + kLanes - 1) / kLanes * kLanes;
   Value panel = context.allocate(nope * padded * 4);
   Value firstRow = b.mul(head, nope + op.getVDim());
-  WeightForm form(*weight);
-  WeightReader reader(b, form, dataOf(b, *weight, part.data, part.scale, part.zero));
+  WeightForm form(weight);
+  WeightReader reader(b, form, dataOf(b, weight, weight.parts[0]));
   b.loop(b.size(0), b.size(nope), 1, [&](Value d) { reader.decodeRow(b.add(firstRow, d), b.at(panel, b.mul(d, padded), 4)); });
   b.loop(b.size(0), context.operands.tokens(), 1, [&](Value token) {
-    Value query = b.at(b.rowAddress(*q, token), b.mul(head, nope + op.getRopeDim()), 4);
+    Value query = b.at(b.rowAddress(q, token), b.mul(head, nope + op.getRopeDim()), 4);
     Value target = b.at(b.rowAddress(out, token), b.mul(head, latent), 4);
     b.chunks(latent, [&](Value column, int64_t lanes) {
       SmallVector<Value> acc = b.loop(b.size(0), b.size(nope), 1, {b.splatF32(lanes, 0.0f)}, [&](Value d, ValueRange carried) {

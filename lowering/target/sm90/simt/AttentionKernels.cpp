@@ -10,6 +10,7 @@
 #include "lowering/target/sm90/simt/SimtKernels.h"
 #include "lowering/target/sm90/simt/SimtWeight.h"
 
+#include <fmt/core.h>
 #include <limits>
 
 using namespace mlir;
@@ -168,8 +169,7 @@ Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op) {
   // A lane holds its share of the query in registers.
   constexpr int64_t kMaxLatent = 1024, kMaxRope = 256;
   if (latent > kMaxLatent || ropeDim > kMaxRope)
-    return fail("mla_core takes latents of at most " + std::to_string(kMaxLatent) + " and rope of at most " +
-                std::to_string(kMaxRope) + " columns");
+    return fail(fmt::format("mla_core takes latents of at most {} and rope of at most {} columns", kMaxLatent, kMaxRope));
   Rows out = context.operands.resultRows(0);
   Value token = b.div(b.block, heads), head = b.rem(b.block, heads);
   Value query = b.at(b.rowAddress(queryLatent, token), queryLatent.element, b.mul(head, latent));

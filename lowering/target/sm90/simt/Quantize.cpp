@@ -16,6 +16,8 @@
 #include "dialects/qblock/RowPrograms.h"
 #include "lowering/target/sm90/simt/RowMapping.h"
 
+#include <fmt/core.h>
+
 using namespace mlir;
 
 namespace quant::nvvm {
@@ -28,19 +30,17 @@ static const char *nameOf(FloatKind kind) { return kind == FloatKind::bf16 ? "bf
 static Type typeOf(Builder &b, FloatKind kind) { return kind == FloatKind::bf16 ? Type(b.getBF16Type()) : Type(b.getF32Type()); }
 
 std::string QuantizeConfig::symbolName() const {
-  return std::string("sm90_fp8_quantize_") + nameOf(input) + "_k" + std::to_string(k) + (powerOfTwo ? "_ue8m0" : "");
+  return fmt::format("sm90_fp8_quantize_{}_k{}{}", nameOf(input), k, powerOfTwo ? "_ue8m0" : "");
 }
 
-std::string DequantizeConfig::symbolName() const {
-  return std::string("sm90_fp8_dequantize_") + nameOf(output) + "_n" + std::to_string(n) + "_k" + std::to_string(k);
-}
+std::string DequantizeConfig::symbolName() const { return fmt::format("sm90_fp8_dequantize_{}_n{}_k{}", nameOf(output), n, k); }
 
 /// Sizes and indices of elements are i32 in the kernels.
 static constexpr int64_t kMaxDim = int64_t(1) << 24;
 
 Result<void> checkQuantize(const QuantizeConfig &config) {
   if (config.k <= 0 || config.k > kMaxDim)
-    return fail(config.symbolName() + ": K must be 1 to " + std::to_string(kMaxDim));
+    return fail(fmt::format("{}: K must be 1 to {}", config.symbolName(), kMaxDim));
   if (!(config.amaxFloor >= 0) || config.amaxFloor > 1e30)
     return fail(config.symbolName() + ": amax_floor must be finite and not negative");
   return {};
@@ -48,7 +48,7 @@ Result<void> checkQuantize(const QuantizeConfig &config) {
 
 Result<void> checkDequantize(const DequantizeConfig &config) {
   if (config.n <= 0 || config.k <= 0 || config.n > kMaxDim || config.k > kMaxDim)
-    return fail(config.symbolName() + ": N and K must be 1 to " + std::to_string(kMaxDim));
+    return fail(fmt::format("{}: N and K must be 1 to {}", config.symbolName(), kMaxDim));
   return {};
 }
 
@@ -58,8 +58,7 @@ static rows::Rows rowsOf(SimtBuilder &b, Value pointer, Type element, int64_t co
 }
 
 Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeConfig &config) {
-  if (auto ok = checkQuantize(config); !ok)
-    return tl::unexpected(ok.error());
+  QUANT_TRY(checkQuantize(config));
   SizeExpr m = Dim::M;
   int64_t groups = llvm::divideCeil(config.k, kBlock), pitch = llvm::alignTo(config.k, machine::kSm90a.tmaAlignment);
   int64_t laneColumns = PieceRows::columnsPerLane(config.input == FloatKind::bf16 ? 16 : 32);
@@ -95,8 +94,7 @@ Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeCon
 //===----------------------------------------------------------------------===//
 
 Result<LaunchRecipe> buildDequantize(gpu::GPUModuleOp gpuModule, const DequantizeConfig &config) {
-  if (auto ok = checkDequantize(config); !ok)
-    return tl::unexpected(ok.error());
+  QUANT_TRY(checkDequantize(config));
   constexpr int64_t kLaneColumns = 8;
   int64_t blockRows = llvm::divideCeil(config.n, kBlock), blockColumns = llvm::divideCeil(config.k, kBlock);
   int64_t units = llvm::divideCeil(config.n, PieceRows::kRows) * blockColumns;

@@ -11,6 +11,8 @@
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
+#include <fmt/core.h>
+
 using namespace mlir;
 
 namespace quant::nvvm {
@@ -58,7 +60,7 @@ static LaunchRecipe recipeOf(const SimtSpec &spec, int64_t sharedBytes) {
 
 Result<LaunchRecipe> buildSimtKernel(gpu::GPUModuleOp gpuModule, const SimtSpec &spec, SimtBody body) {
   if (gpuModule.lookupSymbol(spec.name))
-    return fail("gpu.module @" + gpuModule.getName().str() + " already has a symbol " + spec.name);
+    return fail(fmt::format("gpu.module @{} already has a symbol {}", gpuModule.getName().str(), spec.name));
   SimtBuilder builder(gpuModule.getLoc(), gpuModule.getContext(), spec.threads);
   declareDynamicShared(builder, gpuModule);
   builder.setInsertionPointToEnd(gpuModule.getBody());
