@@ -98,6 +98,14 @@ Result<rows::Quantized> KernelOperands::quantized(Value tensor) const {
   return quantized;
 }
 
+Result<void> KernelOperands::check(Value value) const {
+  if (isa<qblock::BlockTensorType>(value.getType()))
+    QUANT_TRY(quantized(value));
+  else if (isa<ShapedType>(value.getType()))
+    QUANT_TRY(rows(value));
+  return {};
+}
+
 Result<qblock::Weight> KernelOperands::weight(Value value) const {
   qblock::Weight weight = qblock::describeWeight(value);
   for (qblock::WeightPart &part : weight.parts)

@@ -43,6 +43,8 @@ public:
   Result<rows::Rows> rows(mlir::Value tensor) const;
   /// The same of a block-scaled one.
   Result<rows::Quantized> quantized(mlir::Value tensor) const;
+  /// Whether rows() or quantized() knows a value that is one of theirs; others pass.
+  Result<void> check(mlir::Value value) const;
   /// A weight whose parts are addresses; of pointer tables if it is grouped.
   Result<qblock::Weight> weight(mlir::Value weight) const;
 

@@ -28,6 +28,17 @@ int64_t quant::host::storageBytes(Type storage, int64_t count) { return (count *
 // Any instruction set
 //===----------------------------------------------------------------------===//
 
+/// f32, f16 or bf16.
+static Value loadFloats(HostBuilder &b, Type element, Value address, int64_t lanes) {
+  if (!element.isBF16())
+    return b.convert(b.f32(), b.load(b.vec(lanes, element), address));
+  // A bf16 is the upper half of an f32.
+  VectorType wide = b.vec(lanes, b.i32());
+  Value bits = arith::ExtUIOp::create(b, wide, b.load(b.vec(lanes, b.getI16Type()), address));
+  Value shifted = arith::ShLIOp::create(b, bits, b.integer(wide, 16));
+  return arith::BitcastOp::create(b, b.vecF32(lanes), shifted);
+}
+
 /// E5M2 is the upper half of an f16.
 static Value decodeE5M2(HostBuilder &b, Value bytes) {
   int64_t lanes = cast<VectorType>(bytes.getType()).getNumElements();
@@ -59,7 +70,7 @@ static Value loadNibbles(HostBuilder &b, Value address, int64_t lanes) {
 
 Value quant::host::decode(HostBuilder &b, Type storage, Value address, int64_t lanes) {
   if (isa<Float32Type, Float16Type, BFloat16Type>(storage))
-    return b.loadAsF32(storage, address, lanes);
+    return loadFloats(b, storage, address, lanes);
   if (storage.isInteger(4))
     return decodeInteger(b, loadNibbles(b, address, lanes));
   Value bytes = b.load(b.vec(lanes, b.i8()), address);

@@ -43,19 +43,6 @@ void HostBuilder::prefetch(Value address, int32_t locality) {
   LLVM::Prefetch::create(*this, address, imm(/*read*/ 0), imm(locality), imm(/*data*/ 1));
 }
 
-Value HostBuilder::loadAsF32(Type element, Value address, int64_t lanes) {
-  if (element.isF32())
-    return load(vecF32(lanes), address);
-  if (element.isF16())
-    return arith::ExtFOp::create(*this, vecF32(lanes), load(vec(lanes, element), address));
-  assert(element.isBF16() && "not a floating-point type that kernels load");
-  // A bf16 is the upper half of an f32.
-  VectorType wide = vec(lanes, i32());
-  Value bits = arith::ExtUIOp::create(*this, wide, load(vec(lanes, getI16Type()), address));
-  Value shifted = arith::ShLIOp::create(*this, bits, integer(wide, 16));
-  return arith::BitcastOp::create(*this, vecF32(lanes), shifted);
-}
-
 // In row programs a vector of one element is a scalar.
 Value HostBuilder::loadLanes(Type element, Value address, int64_t lanes) {
   Value vector = decode(*this, element, address, lanes);
@@ -74,22 +61,4 @@ void HostBuilder::chunks(int64_t count, function_ref<void(Value, int64_t)> body)
     loop(size(0), size(whole), kLanes, [&](Value offset) { body(offset, kLanes); });
   if (count > whole)
     body(size(whole), count - whole);
-}
-
-Value HostBuilder::reduceChunks(int64_t count, Value init, function_ref<Value(Value, int64_t, Value)> body,
-                                function_ref<Value(Value)> combine, function_ref<Value(Value, Value)> join) {
-  int64_t whole = count / kLanes * kLanes;
-  Value result = init;
-  if (whole > 0) {
-    SmallVector<Value> acc = loop(size(0), size(whole), kLanes, {splat(init, kLanes)}, [&](Value offset, ValueRange carried) {
-      return SmallVector<Value>{body(offset, kLanes, carried[0])};
-    });
-    result = combine(acc[0]);
-  }
-  if (count > whole) {
-    int64_t lanes = count - whole;
-    Value tail = combine(body(size(whole), lanes, splat(init, lanes)));
-    result = whole > 0 ? join(result, tail) : tail;
-  }
-  return result;
 }

@@ -57,16 +57,11 @@ public:
   Value at(Value base, int64_t index, int64_t bytes) { return index == 0 ? base : at(base, size(index), bytes); }
   /// `locality` 3: to the first-level cache, 2: to the second.
   void prefetch(Value address, int32_t locality = 3);
-  /// `lanes` elements of a storage type, as f32: f32, f16, bf16 (exactly).
-  Value loadAsF32(Type element, Value address, int64_t lanes);
   Value loadLanes(Type element, Value address, int64_t lanes) override;
 
   //===--- Control ---===//
   /// Goes over `count` columns in steps of kLanes, the last step being as wide as what is left.
   void chunks(int64_t count, llvm::function_ref<void(Value offset, int64_t lanes)> body);
-  /// The same with vectors carried per lane; `combine` reduces them at the end to one scalar.
-  Value reduceChunks(int64_t count, Value init, llvm::function_ref<Value(Value offset, int64_t lanes, Value acc)> body,
-                     llvm::function_ref<Value(Value vector)> combine, llvm::function_ref<Value(Value, Value)> join);
 };
 
 } // namespace quant::host

@@ -56,12 +56,22 @@ void HostRows::forConstants(ArrayRef<double> values, function_ref<void(Column, N
 
 Num HostRows::reduce(const Group &group, const Num &init, Fold fold, function_ref<Value(Value)> combine,
                      function_ref<Value(Value, Value)> join) {
-  // A vector of one element is a scalar in row programs.
-  auto step = [&](Value offset, int64_t lanes, Value sum) {
-    Num next = fold({group.first + num(offset), lanes, group.columns, false}, num(lanes == 1 ? host.extract(sum, 0) : sum));
-    return lanes == 1 ? host.splat(next.value, 1) : next.value;
+  int64_t whole = group.columns / kLanes * kLanes, rest = group.columns - whole;
+  auto next = [&](Value offset, int64_t lanes, Value sum) {
+    return fold({group.first + num(offset), lanes, group.columns, false}, num(sum)).value;
   };
-  return num(host.reduceChunks(group.columns, init.value, step, combine, join));
+  Value result;
+  if (whole > 0)
+    result =
+        combine(host.loop(host.size(0), host.size(whole), kLanes, {host.splat(init.value, kLanes)},
+                          [&](Value offset, ValueRange sum) { return SmallVector<Value>{next(offset, kLanes, sum[0])}; })[0]);
+  if (rest > 0) {
+    // A vector of one element is a scalar in row programs.
+    Value tail = next(host.size(whole), rest, host.spread(init.value, rest));
+    tail = rest == 1 ? tail : combine(tail);
+    result = result ? join(result, tail) : tail;
+  }
+  return num(result ? result : init.value);
 }
 
 Num HostRows::sum(int64_t count, Fold fold) {
@@ -105,13 +115,9 @@ static LogicalResult checkQuantized(Operation *op) {
 LogicalResult quant::host::emitRowOp(KernelContext &context, rows::RowOpInterface op, Value token) {
   if (failed(checkQuantized(op)))
     return failure();
-  for (Value operand : op->getOperands()) {
-    bool found = isa<ShapedType>(operand.getType())                ? context.operands.rows(operand).has_value()
-                 : isa<qblock::BlockTensorType>(operand.getType()) ? context.operands.quantized(operand).has_value()
-                                                                   : true;
-    if (!found)
+  for (Value operand : op->getOperands())
+    if (!context.operands.check(operand))
       return unsupportedOperand(op);
-  }
   HostBuilder &b = context.b;
   auto emit = [&](Value row) {
     HostRows rows(context, row);

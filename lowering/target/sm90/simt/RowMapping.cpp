@@ -327,13 +327,9 @@ Result<void> checkQuantized(qblock::BlockTensorType type) {
 
 /// Whether the kernels know how a value is stored.
 static Result<void> checkOperand(const KernelOperands &operands, Value value) {
-  if (auto type = dyn_cast<qblock::BlockTensorType>(value.getType())) {
+  if (auto type = dyn_cast<qblock::BlockTensorType>(value.getType()))
     QUANT_TRY(checkQuantized(type));
-    QUANT_TRY(operands.quantized(value));
-  } else if (isa<ShapedType>(value.getType())) {
-    QUANT_TRY(operands.rows(value));
-  }
-  return {};
+  return operands.check(value);
 }
 
 Result<void> emitRowOp(SimtContext &context, rows::RowOpInterface op) {
