@@ -117,7 +117,7 @@ struct ModelConfig {
   int64_t maxBatchSize = 8;          ///< [max_batch_size | -]
   int64_t maxSeqLen = 4096 * 4;      ///< [max_seq_len | max_position_embeddings] tokens, prompt and answer together
   std::optional<int64_t> bosTokenId; ///< [bos_token_id | bos_token_id]
-  std::optional<int64_t> eosTokenId; ///< [eos_token_id | eos_token_id]
+  std::vector<int64_t> eosTokenIds;  ///< [eos_token_id | eos_token_id] an integer or a list; any of them ends the text
 
   bool operator==(const ModelConfig &) const = default;
 

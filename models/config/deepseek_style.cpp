@@ -10,10 +10,14 @@
 #include "models/config/gate.h"
 #include "models/config/names.h"
 #include "models/config/storage.h"
+#include "models/config/tokens.h"
 #include "models/config/validate.h"
 #include "runtime/support/object_reader.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
+#include <utility>
 
 using namespace quant;
 using namespace quant::models;
@@ -63,15 +67,41 @@ static void readDeepSeekRest(ObjectReader &fields, ModelConfig &config) {
   fields.readEnum("scale_fmt", config.scaleFmt, parseScaleFmt);
   readWeightBlock(fields, config.weightBlock);
   fields.read("modules_to_not_convert", config.modulesNotQuantized);
-  fields.read("bos_token_id", config.bosTokenId);
-  fields.read("eos_token_id", config.eosTokenId);
+  readTokenIds(fields, config);
 }
 
-Result<ModelConfig> models::parseDeepSeek(const json &object) {
+/// ModelArgs' defaults that are not those of ModelConfig. Experts that nobody has are left at 0.
+static void setModelArgsDefaults(ObjectReader &fields, ModelConfig &config) {
+  if (!fields.find("rope_factor"))
+    config.ropeFactor = 40;
+  const std::pair<std::string_view, int64_t> experts[] = {
+      {"moe_inter_dim", 1408}, {"n_routed_experts", 64}, {"n_shared_experts", 2}, {"n_activated_experts", 6}};
+  for (const auto &[key, value] : experts)
+    for (const auto &field : kIntFields)
+      if (field.deepSeek == key && !fields.find(key) && config.hasMoe())
+        config.*field.member = value;
+}
+
+/// "n_shared_experts 2, route_scale 1": the keys of ModelArgs that are left out and what they are then.
+static std::string listDefaults(ObjectReader &fields, const ModelConfig &config) {
+  constexpr std::string_view ours[] = {"max_batch_size", "n_mtp_layers", "rms_norm_eps", "mscale_all_dim"};
+  std::string list;
+  auto add = [&](std::string_view key, const auto &value) {
+    if (!fields.find(key) && std::ranges::find(ours, key) == std::end(ours))
+      list += fmt::format("{}{} {}", list.empty() ? "" : ", ", key, value);
+  };
+  for (const auto &field : kIntFields)
+    add(field.deepSeek, config.*field.member);
+  for (const auto &field : kRealFields)
+    add(field.deepSeek, config.*field.member);
+  add("score_func", name(config.scoreFunc));
+  return list;
+}
+
+Result<ModelConfig> models::parseDeepSeek(const json &object, std::vector<std::string> &notes) {
   QUANT_TRY(checkDeepSeekKeys(object));
   ObjectReader fields(object);
   ModelConfig config;
-  config.ropeFactor = 40; // ModelArgs' default
   for (const auto &field : kIntFields) {
     if (field.required)
       fields.require(field.deepSeek);
@@ -79,10 +109,13 @@ Result<ModelConfig> models::parseDeepSeek(const json &object) {
   }
   for (const auto &field : kRealFields)
     fields.read(field.deepSeek, config.*field.member);
+  setModelArgsDefaults(fields, config);
   if (!fields.find("mscale_all_dim"))
     config.mscaleAllDim = config.mscale; // MLA.softmax_scale uses mscale, and cos and sin get no factor
   readDeepSeekRest(fields, config);
   QUANT_TRY(fields.result());
   QUANT_TRY(validateConfig(config, FieldNames{}));
+  if (std::string defaults = listDefaults(fields, config); !defaults.empty())
+    notes.push_back("not in the configuration, so that the default of ModelArgs counts: " + defaults);
   return config;
 }

@@ -13,10 +13,14 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <string>
+#include <vector>
+
 namespace quant::models {
 
 /// Reads an object with the keys of ModelArgs (inference/model.py of deepseek-ai/DeepSeek-V3) and our own, and validates.
-Result<ModelConfig> parseDeepSeek(const nlohmann::json &object);
+/// Adds to `notes` which defaults of ModelArgs were taken.
+Result<ModelConfig> parseDeepSeek(const nlohmann::json &object, std::vector<std::string> &notes);
 
 } // namespace quant::models
 

@@ -7,11 +7,14 @@
 
 #include "models/config/hugging_face_style.h"
 
+#include "models/config/class_defaults.h"
 #include "models/config/gate.h"
+#include "models/config/hugging_face_keys.h"
+#include "models/config/hugging_face_rope.h"
 #include "models/config/names.h"
 #include "models/config/storage.h"
+#include "models/config/tokens.h"
 #include "models/config/validate.h"
-#include "models/text.h"
 #include "runtime/support/object_reader.h"
 
 #include <fmt/core.h>
@@ -34,8 +37,7 @@ static void readHuggingFaceNumbers(ObjectReader &fields, ModelConfig &config) {
       fields.read(field.huggingFace, config.*field.member);
   fields.read("tie_word_embeddings", config.tieWordEmbeddings);
   fields.read("rope_interleave", config.ropeInterleave);
-  fields.read("bos_token_id", config.bosTokenId);
-  fields.read("eos_token_id", config.eosTokenId);
+  readTokenIds(fields, config);
 }
 
 static void readHuggingFaceGate(ObjectReader &fields, ModelConfig &config) {
@@ -54,65 +56,69 @@ static void refuseUnsupported(ObjectReader &fields, const ModelConfig &config) {
   fields.expect("moe_layer_freq", 1, "every layer from first_k_dense_replace on has experts");
   fields.expect("num_key_value_heads", config.nHeads, "latent attention has as many key heads as num_attention_heads");
   fields.expect("partial_rotary_factor", 1, "all of qk_rope_head_dim turns");
+  fields.expect("use_mla", true, "only latent attention is supported");
+  fields.expect("qk_head_dim", config.qkHeadDim(), "qk_nope_head_dim and qk_rope_head_dim together");
+  fields.expect("num_local_experts", config.nRoutedExperts, "it is another name of n_routed_experts");
 }
 
-/// The values of the rope object; `type` and `rope_type` are old and new name of one key.
-static void readRopeObject(ObjectReader &rope, ModelConfig &config) {
-  std::string type = "default", oldType;
-  rope.read("type", oldType);
-  if (!oldType.empty())
-    type = oldType;
-  rope.read("rope_type", type);
-  if (!oldType.empty() && type != oldType)
-    rope.refuse("rope_type", "\"" + type + "\" contradicts type \"" + oldType + "\"");
-  rope.read("rope_theta", config.ropeTheta);
-  if (type == "default")
-    return;
-  if (type != "yarn" && type != "deepseek_yarn")
-    return rope.refuse("type", "\"" + type + "\" is not supported, only yarn and default");
-  config.hasRopeScaling = true;
-  rope.require("factor");
-  rope.require("original_max_position_embeddings");
-  rope.expect("truncate", true, "the ends of the ramp are whole dimensions");
-  for (const auto &field : kIntFields)
-    if (field.huggingFace.starts_with('@'))
-      rope.read(field.huggingFace.substr(1), config.*field.member);
-  for (const auto &field : kRealFields)
-    if (field.huggingFace.starts_with('@'))
-      rope.read(field.huggingFace.substr(1), config.*field.member);
-  rope.read("attention_factor", config.ropeAttentionFactor);
+/// deepseek_v3 or deepseek_v2. Kimi-K2 is DeepSeek-V3 under a name of its own (its deployment guide says so).
+static Result<std::string> readModelType(const json &object, std::vector<std::string> &notes) {
+  ObjectReader fields(object);
+  std::string type;
+  fields.require("model_type");
+  fields.read("model_type", type);
+  QUANT_TRY(fields.result());
+  if (type == "kimi_k2") {
+    notes.emplace_back("model_type kimi_k2 is read as deepseek_v3, of which it is another name");
+    return "deepseek_v3";
+  }
+  if (type != "deepseek_v3" && type != "deepseek_v2")
+    return fail(fmt::format("model_type: {} is not supported, only deepseek_v3 and deepseek_v2 (and kimi_k2, which is "
+                            "deepseek_v3); the models distilled from DeepSeek-R1 are Qwen2 and Llama models",
+                            shortText(type)));
+  return type;
 }
 
-/// rope_scaling, or rope_parameters since transformers 5. Says in `names` which one it was.
-static Result<void> readRope(ObjectReader &fields, ModelConfig &config, FieldNames &names) {
-  const json *scaling = fields.find("rope_scaling"), *parameters = fields.find("rope_parameters");
-  if (scaling && parameters && *scaling != *parameters)
-    fields.refuse("rope_scaling", "contradicts rope_parameters; one of them is enough");
-  if (fields.failed() || (!scaling && !parameters))
-    return fields.result();
-  names.ropeObject = scaling ? "rope_scaling" : "rope_parameters";
-  const json &object = scaling ? *scaling : *parameters;
-  if (!object.is_object())
-    return fail(fmt::format("{}: {} is not an object", names.ropeObject, shortText(object)));
-  ObjectReader rope(object, fmt::format("{}.", names.ropeObject));
-  readRopeObject(rope, config);
-  return rope.result();
-}
-
-Result<ModelConfig> models::parseHuggingFace(const json &object) {
+/// The numbers, the gate, rope and storage of an object that leaves nothing out.
+static Result<ModelConfig> readCompleted(const json &object, const std::string &modelType, std::string &defaults) {
   ObjectReader fields(object);
   FieldNames names{NameStyle::HuggingFace};
   ModelConfig config;
-  fields.require("model_type");
-  fields.read("model_type", config.modelType);
-  if (!fields.failed() && config.modelType != "deepseek_v3" && config.modelType != "deepseek_v2")
-    return fail(text("model_type: ", shortText(config.modelType), " is not supported, only deepseek_v3 and deepseek_v2"));
+  config.modelType = modelType;
   readHuggingFaceNumbers(fields, config);
   readHuggingFaceGate(fields, config);
   refuseUnsupported(fields, config);
-  QUANT_TRY(readRope(fields, config, names));
+  std::string ropeDefaults;
+  QUANT_TRY(readRope(fields, config, names, ropeDefaults));
   QUANT_TRY(readStorage(fields, config));
   QUANT_TRY(fields.result());
+  if (!ropeDefaults.empty())
+    defaults += (defaults.empty() ? "" : ", ") + ropeDefaults;
   QUANT_TRY(validateConfig(config, names));
+  return config;
+}
+
+/// Whether `message` names one of the keys of `defaults`, "n_group 8, topk_group 4".
+static bool namesDefault(const std::string &message, std::string_view defaults) {
+  while (!defaults.empty()) {
+    if (message.find(defaults.substr(0, defaults.find(' '))) != message.npos)
+      return true;
+    size_t next = defaults.find(", ");
+    defaults = next == defaults.npos ? "" : defaults.substr(next + 2);
+  }
+  return false;
+}
+
+Result<ModelConfig> models::parseHuggingFace(const json &object, std::vector<std::string> &notes) {
+  QUANT_TRY_ASSIGN(std::string modelType, readModelType(object, notes));
+  QUANT_TRY(checkHuggingFaceKeys(object, notes));
+  QUANT_TRY_ASSIGN(CompletedConfig completed, completeConfig(object, modelType));
+  auto config = readCompleted(completed.object, modelType, completed.defaults);
+  if (completed.defaults.empty())
+    return config;
+  std::string note = fmt::format("not in config.json, so that the class default of {} counts: {}", modelType, completed.defaults);
+  if (!config)
+    return namesDefault(config.error().message, completed.defaults) ? fail(config.error().message + "; " + note) : config;
+  notes.push_back(std::move(note));
   return config;
 }

@@ -13,10 +13,14 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <string>
+#include <vector>
+
 namespace quant::models {
 
-/// Reads a config.json of model_type deepseek_v3 or deepseek_v2, and validates.
-Result<ModelConfig> parseHuggingFace(const nlohmann::json &object);
+/// Reads a config.json of model_type deepseek_v3, deepseek_v2 or kimi_k2, and validates. Adds to `notes` what a user should know:
+/// which defaults were taken, which keys are not read.
+Result<ModelConfig> parseHuggingFace(const nlohmann::json &object, std::vector<std::string> &notes);
 
 } // namespace quant::models
 

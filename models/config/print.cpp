@@ -9,6 +9,7 @@
 
 #include "models/config/fields.h"
 #include "models/config/names.h"
+#include "models/config/tokens.h"
 
 #include <nlohmann/json.hpp>
 
@@ -38,8 +39,8 @@ json models::toJson(const ModelConfig &config) {
     result["rope_attention_factor"] = *config.ropeAttentionFactor;
   if (config.bosTokenId)
     result["bos_token_id"] = *config.bosTokenId;
-  if (config.eosTokenId)
-    result["eos_token_id"] = *config.eosTokenId;
+  if (!config.eosTokenIds.empty())
+    result["eos_token_id"] = tokenIdsJson(config.eosTokenIds);
   return result;
 }
 
@@ -97,7 +98,7 @@ json models::toHuggingFaceJson(const ModelConfig &config) {
     result["quantization_config"] = quantization(config);
   if (config.bosTokenId)
     result["bos_token_id"] = *config.bosTokenId;
-  if (config.eosTokenId)
-    result["eos_token_id"] = *config.eosTokenId;
+  if (!config.eosTokenIds.empty())
+    result["eos_token_id"] = tokenIdsJson(config.eosTokenIds);
   return result;
 }

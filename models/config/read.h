@@ -14,15 +14,18 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace quant::models {
 
 /// Reads a configuration in either style and validates it. The error names the field as the input spells it, the value and
-/// the rule.
-Result<ModelConfig> parseConfig(const nlohmann::json &json);
+/// the rule. `notes` gets what a user should know of one that is accepted: defaults that were taken, keys that are not read.
+Result<ModelConfig> parseConfig(const nlohmann::json &json, std::vector<std::string> *notes = nullptr);
 
-/// Reads `fileOrDir`, or `config.json` in it when it is a directory. Errors start with the file's path.
-Result<ModelConfig> loadConfig(const std::filesystem::path &fileOrDir);
+/// Reads `fileOrDir`, or `config.json` in it when it is a directory; then the end tokens of a generation_config.json beside it
+/// count, too. Errors start with the file's path.
+Result<ModelConfig> loadConfig(const std::filesystem::path &fileOrDir, std::vector<std::string> *notes = nullptr);
 
 } // namespace quant::models
 

@@ -9,6 +9,7 @@
 
 #include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/json_sax.h"
+#include "runtime/checkpoint/other_file.h"
 
 #include <fmt/core.h>
 
@@ -31,7 +32,7 @@ public:
   bool string(Json::string_t &value) { return add(std::move(value)) != nullptr; }
   bool number_float(Json::number_float_t value, const Json::string_t &digits) {
     if (digits.find_first_of(".eE") == std::string::npos)
-      return fail(describeFloat(digits));
+      return fail(describeFloat(digits) + (lastKey.empty() ? "" : " as the value of " + quote(lastKey)));
     return add(value) != nullptr;
   }
 
@@ -44,6 +45,7 @@ public:
     if (!isNew)
       return fail("key " + quote(place->first) + " is given twice in this object");
     slot = &place->second;
+    lastKey = place->first;
     return true;
   }
 
@@ -73,6 +75,7 @@ private:
 
   const JsonLimits &limits;
   Json *slot;
+  std::string_view lastKey; ///< read most recently, a key of the value
   /// The open arrays and objects. Their addresses hold: a container only grows while it is the innermost.
   std::vector<Json *> containers;
 };
@@ -89,6 +92,8 @@ Result<Json> parseJsonStrict(std::string_view text, const JsonLimits &limits) {
 Result<Json> readJsonFile(const std::filesystem::path &path, uint64_t maxBytes, const JsonLimits &limits) {
   QUANT_TRY_ASSIGN(auto text, readFile(path, maxBytes));
   auto json = parseJsonStrict(text, limits);
+  if (std::string_view other = describeOtherFile(text); !json && !other.empty())
+    return fail(printable(path.native()) + ": " + std::string(other));
   if (!json)
     return tl::unexpected(json.error().in(printable(path.native())));
   return json;

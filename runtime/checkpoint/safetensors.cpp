@@ -7,6 +7,7 @@
 
 #include "runtime/checkpoint/safetensors.h"
 
+#include "runtime/checkpoint/other_file.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
@@ -19,13 +20,25 @@
 
 namespace quant::checkpoint {
 
+/// Why the file at `path` has no header: it is another file, or as `error` says.
+static Error noHeader(const OpenFile &file, const std::filesystem::path &path, const Error &error) {
+  std::vector<std::byte> begin(std::min<uint64_t>(file.size(), 64));
+  std::string_view other;
+  if (readAt(file, path, begin, 0))
+    other = describeOtherFile({reinterpret_cast<const char *>(begin.data()), begin.size()});
+  std::string message = error.message;
+  if (!other.empty())
+    message = message.substr(0, message.find(';')) + ": the file " + std::string(other);
+  return {printable(path.native()) + ": " + message};
+}
+
 /// Reads the header with pread, not through the mapping: a file that shrinks meanwhile is then an error, not a SIGBUS.
 static Result<Header> readHeader(const OpenFile &file, const std::filesystem::path &path) {
   std::vector<std::byte> prefix(std::min<uint64_t>(file.size(), 8));
   QUANT_TRY(readAt(file, path, prefix, 0));
   auto length = parseHeaderLength(prefix, file.size());
   if (!length)
-    return tl::unexpected(length.error().in(printable(path.native())));
+    return tl::unexpected(noHeader(file, path, length.error()));
   prefix.resize(8 + *length);
   QUANT_TRY(readAt(file, path, std::span(prefix).subspan(8), 8));
   auto header = parseHeader(prefix, file.size());

@@ -159,9 +159,12 @@ void ObjectReader::read(std::string_view key, int64_t &out) {
   const json *value = find(key);
   if (!value)
     return;
-  if (!value->is_number_integer())
-    return refuse(key, wrongType(*value, "an integer"));
-  if (std::optional<int64_t> number = integerOf(*value))
+  // Some programs write every number of a configuration as a float: 64.0.
+  if (double real = value->is_number_float() ? value->get<double>() : 0.5; real == std::floor(real) && std::abs(real) < 0x1p53)
+    out = static_cast<int64_t>(real);
+  else if (!value->is_number_integer())
+    refuse(key, wrongType(*value, "an integer"));
+  else if (std::optional<int64_t> number = integerOf(*value))
     out = *number;
   else
     refuse(key, shortText(*value) + " is more than 2^63 - 1");

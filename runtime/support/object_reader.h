@@ -54,6 +54,7 @@ public:
   const nlohmann::json *find(std::string_view key);
   /// As find, and an error when there is none.
   const nlohmann::json *require(std::string_view key);
+  /// An integer, which may be written as a float of that value (64.0).
   void read(std::string_view key, int64_t &out);
   void read(std::string_view key, double &out);
   void read(std::string_view key, bool &out);

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tamper
 from test_conversions import Conversions  # noqa: F401
+from test_field import FieldCheckpoints, FieldConfigs  # noqa: F401
 from test_files import Files, Headers, Indices  # noqa: F401
 from test_modules import Modules, Tokens  # noqa: F401
 from test_models import Configs, Weights  # noqa: F401

@@ -146,6 +146,9 @@ class Tokens(BadInputTest):
         self.refuse_tokens("4294967296", "token 0: '4294967296' is not an integer of 32 bits", code=2)
         self.refuse_tokens("1,two", "token 1: 'two' is not an integer of 32 bits", code=2)
         self.refuse_tokens("", "the prompt is empty", code=2)
+        self.refuse_tokens("1,,2", "token 1: nothing stands before the comma", code=2)
+        self.refuse_tokens(",1", "token 0: nothing stands before the comma", code=2)
+        self.refuse_tokens("1, 2, ", "token 2: nothing stands behind the last comma", code=2)
 
     def test_context(self) -> None:
         self.refuse_tokens(",".join(["1"] * (CONTEXT + 1)), f"overflow the context of {CONTEXT} rows")

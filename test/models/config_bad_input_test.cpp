@@ -39,7 +39,7 @@ struct Case {
 TEST(BadConfig, HuggingFaceStyle) {
   const Case cases[] = {
       {R"({"hidden_size": "7168"})", "hidden_size: \"7168\" is not an integer"},
-      {R"({"hidden_size": 7168.0})", "hidden_size: 7168.0 is not an integer"},
+      {R"({"hidden_size": 7168.5})", "hidden_size: 7168.5 is not an integer"},
       {R"({"hidden_size": null})", "hidden_size: is missing"},
       {R"({"hidden_size": 0})", "hidden_size: 0 is not in 1 .. 16777216"},
       {R"({"hidden_size": -1})", "hidden_size: -1 is not in 1 .. 16777216"},

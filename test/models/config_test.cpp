@@ -49,7 +49,7 @@ TEST(ModelConfig, BothStylesOf671BSayTheSame) {
   deepSeek.maxSeqLen = 163840;
   deepSeek.nMtpLayers = 1;
   deepSeek.bosTokenId = 0;
-  deepSeek.eosTokenId = 1;
+  deepSeek.eosTokenIds = {1};
   EXPECT_EQ(toJson(deepSeek), toJson(huggingFace));
   EXPECT_EQ(deepSeek, huggingFace);
 }

@@ -11,6 +11,9 @@
 #include "models/builder/Builder.h"
 #include "models/config/print.h"
 #include "models/config/read.h"
+#include "models/experts.h"
+#include "models/stored.h"
+#include "runtime/checkpoint/finite.h"
 #include "runtime/checkpoint/writer.h"
 #include "tools/pipeline/ModuleStage.h"
 #include "tools/pipeline/Registration.h"
@@ -111,7 +114,7 @@ private:
   //===--- The model ---===//
 
   Result<void> readModel() {
-    auto loaded = models::loadConfig(options.input);
+    auto loaded = models::loadConfig(options.input, &report.notes);
     if (!loaded)
       return tl::unexpected(loaded.error());
     config = *loaded;
@@ -128,6 +131,22 @@ private:
     if (!checkpoint)
       return tl::unexpected(checkpoint.error());
     tensors = models::tensorTypes(*checkpoint);
+    return checkStored(*checkpoint);
+  }
+
+  /// What the checkpoint holds beside what is read.
+  Result<void> checkStored(const checkpoint::Checkpoint &checkpoint) {
+    std::vector<std::string_view> names;
+    for (const auto &tensor : checkpoint.tensors())
+      names.push_back(tensor.info->name);
+    auto notes = models::checkStored(config, names);
+    if (!notes)
+      return tl::unexpected(notes.error().in(options.input.string()));
+    report.notes.insert(report.notes.end(), notes->begin(), notes->end());
+    if (auto alike = models::checkExperts(checkpoint, config.nRoutedExperts, config.nLayers); !alike)
+      return tl::unexpected(alike.error().in(options.input.string()));
+    for (const auto &tensor : checkpoint.tensors())
+      QUANT_TRY(checkpoint::checkFinite(tensor));
     return {};
   }
 

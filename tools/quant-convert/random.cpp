@@ -8,6 +8,7 @@
 #include "models/config/names.h"
 #include "models/config/print.h"
 #include "models/config/read.h"
+#include "models/config/tokens.h"
 #include "models/tensors.h"
 #include "tools/common/units.h"
 #include "tools/quant-convert/command.h"
@@ -67,8 +68,8 @@ static SideFile generationConfig(const models::ModelConfig &config) {
   json generation = {{"_from_model_config", true}};
   if (config.bosTokenId)
     generation["bos_token_id"] = *config.bosTokenId;
-  if (config.eosTokenId)
-    generation["eos_token_id"] = *config.eosTokenId;
+  if (!config.eosTokenIds.empty())
+    generation["eos_token_id"] = models::tokenIdsJson(config.eosTokenIds);
   return {"generation_config.json", generation.dump(2) + "\n", {}};
 }
 

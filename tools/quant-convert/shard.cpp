@@ -6,6 +6,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "models/config/names.h"
+#include "models/config/read.h"
+#include "models/experts.h"
+#include "models/stored.h"
+#include "models/tensors.h"
+#include "runtime/checkpoint/finite.h"
 #include "runtime/support/text.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
@@ -37,7 +42,7 @@ struct ShardPlan {
   Plan plan;
   LayoutOptions layout;
   QuantizeOptions quantize;
-  size_t dropped = 0, requantized = 0;
+  size_t dropped = 0, ignored = 0, requantized = 0;
   std::vector<std::pair<const Tensor *, const Tensor *>> scaled;
 
   /// The jobs of a rank.
@@ -55,6 +60,17 @@ static std::optional<int64_t> integerIn(const json &config, const char *key) {
   return found != config.end() && found->is_number_integer() ? std::optional(found->get<int64_t>()) : std::nullopt;
 }
 
+/// DeepSeek's layout is for its models; deepseek_v32 is one that tensors tell of.
+static Result<void> checkModelType(const Checkpoint &input, const json &config) {
+  auto type = config.find("model_type");
+  if (type == config.end() || !type->is_string() || type->get_ref<const std::string &>().starts_with("deepseek") ||
+      *type == "kimi_k2")
+    return {};
+  return fail(printable((input.dir() / "config.json").native()) + ": model_type is " + quote(type->get<std::string>()) +
+              ", and DeepSeek's model-parallel layout is for deepseek_v2, deepseek_v3 and kimi_k2; the models distilled from "
+              "DeepSeek-R1 are Qwen2 and Llama models");
+}
+
 static Result<void> readConfig(const Checkpoint &input, const ShardOptions &options, ShardPlan &result) {
   auto config = findConfig(input);
   if (!config)
@@ -64,6 +80,8 @@ static Result<void> readConfig(const Checkpoint &input, const ShardOptions &opti
   result.layout.keepMtp = options.keepMtp;
   if (!*config)
     return {};
+  if (auto known = checkModelType(input, **config); !known)
+    return known;
   result.quantize.block = tools::weightBlock(**config);
   result.layout.firstMtpLayer = integerIn(**config, "num_hidden_layers").value_or(result.layout.firstMtpLayer);
   json quantization = (*config)->value("quantization_config", json::object());
@@ -163,6 +181,12 @@ static Result<void> checkPair(const Checkpoint &input, const Tensor &tensor, Sha
 }
 
 static Result<void> addTensor(const Checkpoint &input, const Tensor &tensor, bool requantize, ShardPlan &plan) {
+  if (models::harmlessTensor(tensor.info->name)) {
+    ++plan.ignored;
+    return {};
+  }
+  if (auto finite = checkpoint::checkFinite(tensor); !finite)
+    return finite;
   auto placed = place(tensor.info->name, plan.layout);
   if (!placed)
     return tl::unexpected(placed.error().in(printable(tensor.file->path().native())));
@@ -178,6 +202,20 @@ static Result<void> addTensor(const Checkpoint &input, const Tensor &tensor, boo
   for (int64_t rank = 0; rank < plan.layout.ranks; ++rank)
     if (!place.rank || *place.rank == rank)
       plan.jobs(rank).push_back(copyJob(tensor, place.name));
+  return {};
+}
+
+/// All experts are there, and every tensor of the configuration, where it is one that is known.
+static Result<void> checkComplete(const Checkpoint &input, const ShardOptions &options, int64_t layers) {
+  if (auto alike = models::checkExperts(input, options.experts, layers); !alike)
+    return alike;
+  auto config = models::loadConfig(input.dir());
+  if (!config)
+    return {};
+  for (const models::TensorSpec &tensor : models::checkpointTensors(*config))
+    if (tensor.role != models::TensorRole::Scale && tensor.layer < config->nLayers && !input.find(tensor.name))
+      return fail("tensor " + quote(tensor.name) +
+                  " is missing, which config.json says that the model has; is the download complete?");
   return {};
 }
 
@@ -199,6 +237,9 @@ static Result<ShardPlan> makePlan(const Checkpoint &input, const ShardOptions &o
     for (const checkpoint::TensorInfo &info : file.tensors())
       if (auto added = addTensor(input, *input.find(info.name), options.requantize, result); !added)
         return tl::unexpected(added.error());
+  int64_t layers = options.keepMtp ? INT64_MAX : result.layout.firstMtpLayer;
+  if (auto alike = checkComplete(input, options, layers); !alike)
+    return tl::unexpected(alike.error().in(printable(input.dir().native())));
   if (auto sound = checkScales(result.scaled, result.quantize.block, options.run.engine.threads); !sound)
     return tl::unexpected(sound.error());
   if (auto added = addCompanions(input.dir(), Companions::Tokenizer, plan.sideFiles); !added)
@@ -215,12 +256,15 @@ static Result<void> runShard(const ShardOptions &options) {
     return tl::unexpected(plan.error());
   return runPlan(plan->plan, options.run, [&] {
     Summary summary;
-    summary.words = std::to_string(plan->requantized) + " weights quantized again, " + std::to_string(plan->dropped) +
-                    " tensors of MTP layers left out";
+    summary.words =
+        std::to_string(plan->requantized) + " weights quantized again, " + std::to_string(plan->dropped) +
+        " tensors of MTP layers left out" +
+        (plan->ignored ? ", " + std::to_string(plan->ignored) + " buffers and tensors of other parts that nothing reads" : "");
     summary.json = {{"input", options.input},
                     {"model_parallel", options.ranks},
                     {"requantized", plan->requantized},
-                    {"dropped", plan->dropped}};
+                    {"dropped", plan->dropped},
+                    {"ignored", plan->ignored}};
     return summary;
   });
 }

@@ -7,6 +7,8 @@
 
 #include "tools/quant-run/generate.h"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <chrono>
 
@@ -49,7 +51,26 @@ static double secondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Result<Generation> generate(quant_session *session, int64_t vocab, const std::vector<int32_t> &prompt, const Options &options,
+Result<std::vector<int32_t>> endTokens(const quant_module *module, const Options &options) {
+  std::vector<int32_t> ends = options.stopTokens;
+  if (options.ignoreEos)
+    return ends;
+  auto config = nlohmann::json::parse(quant_module_config(module), nullptr, /*allow_exceptions=*/false);
+  auto ids = config.is_object() ? config.value("eos_token_id", nlohmann::json()) : nlohmann::json();
+  for (const nlohmann::json &id : ids.is_array() ? ids : nlohmann::json::array({ids})) {
+    if (id.is_null())
+      continue;
+    if (!id.is_number_integer())
+      return fail(options.module + ": eos_token_id of its model is no integer and no list of them; compile it again");
+    // An id that is none of the vocabulary's never comes.
+    if (id >= 0 && id < quant_module_vocab(module))
+      ends.push_back(id.get<int32_t>());
+  }
+  return ends;
+}
+
+Result<Generation> generate(quant_session *session, int64_t vocab, const std::vector<int32_t> &prompt,
+                            const std::vector<int32_t> &ends, const Options &options,
                             const std::function<void(int32_t)> &onToken) {
   quant_sampler *rawSampler = nullptr;
   if (quant_sampler_create(options.temperature, options.topP, options.seed, &rawSampler) != QUANT_OK)
@@ -75,7 +96,7 @@ Result<Generation> generate(quant_session *session, int64_t vocab, const std::ve
       return apiError();
     result.tokens.push_back(token);
     onToken(token);
-    if (std::ranges::find(options.stopTokens, token) != options.stopTokens.end())
+    if (std::ranges::find(ends, token) != ends.end())
       break;
   }
   result.decodeSeconds = secondsSince(start);

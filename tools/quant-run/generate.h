@@ -32,6 +32,10 @@ Result<ModuleHandle> openModule(const std::string &path);
 /// A session with room for the prompt and the new tokens. Errors: they do not fit, or as quant_session_create.
 Result<SessionHandle> createSession(const quant_module *module, const Options &options, size_t promptTokens);
 
+/// The tokens that end the text: --stop-token and, unless --ignore-eos, those of the configuration that the module was compiled
+/// from.
+Result<std::vector<int32_t>> endTokens(const quant_module *module, const Options &options);
+
 struct Generation {
   std::vector<int32_t> tokens;
   std::vector<float> promptLogits; ///< [prompt, vocab] where Options::logits asks for them, else of the last position
@@ -39,8 +43,9 @@ struct Generation {
   double decodeSeconds = 0; ///< of all tokens but the first, which the prompt's pass gives
 };
 
-/// Runs the prompt, then generates; calls `onToken` with each new token as it comes.
-Result<Generation> generate(quant_session *session, int64_t vocab, const std::vector<int32_t> &prompt, const Options &options,
+/// Runs the prompt, then generates up to one of `ends`, which is the last; calls `onToken` with each new token as it comes.
+Result<Generation> generate(quant_session *session, int64_t vocab, const std::vector<int32_t> &prompt,
+                            const std::vector<int32_t> &ends, const Options &options,
                             const std::function<void(int32_t)> &onToken);
 
 } // namespace quant::run

@@ -91,6 +91,9 @@ static void report(const Options &options, const std::vector<int32_t> &prompt, c
 static Result<void> runPrompt(const Options &options, const std::vector<int32_t> &prompt, const quant_module *module) {
   if (Result<void> checked = checkLogits(options); !checked)
     return checked;
+  Result<std::vector<int32_t>> ends = endTokens(module, options);
+  if (!ends)
+    return tl::unexpected(ends.error());
   Result<SessionHandle> session = createSession(module, options, prompt.size());
   if (!session)
     return tl::unexpected(session.error());
@@ -103,7 +106,7 @@ static Result<void> runPrompt(const Options &options, const std::vector<int32_t>
     logits.emplace(std::move(*writer));
   }
   const char *separator = "";
-  Result<Generation> generation = generate(session->get(), vocab, prompt, options, [&](int32_t token) {
+  Result<Generation> generation = generate(session->get(), vocab, prompt, *ends, options, [&](int32_t token) {
     if (!options.json)
       std::cout << std::exchange(separator, " ") << token << std::flush;
   });

@@ -20,8 +20,8 @@
 namespace quant::run {
 
 static constexpr char kExample[] = R"(
-Example: continue the prompt 0,310,1229 by at most 32 tokens, stop at token 1:
-  quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --tokens 0,310,1229 --max-new-tokens 32 --stop-token 1
+Example: continue the prompt 0,310,1229 by at most 32 tokens, or to the model's end token, or to token 201:
+  quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --tokens 0,310,1229 --max-new-tokens 32 --stop-token 201
 
 Example: run the prompt on this machine's H100 or H200, from a module made with quant-compile --target=sm_90a:
   quant-run model.qmod --device=cuda --weights ~/DeepSeek-V2-Lite-FP8 --tokens 0,310,1229
@@ -43,9 +43,13 @@ static void addOptions(CLI::App &app, Options &options) {
   app.add_option("--max-new-tokens", options.maxNewTokens, "Tokens to generate at most; 0 runs the prompt only")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
       ->capture_default_str();
-  app.add_option("--stop-token", options.stopTokens, "Stop after this token (end of sequence); can be given several times")
+  app.add_option(
+         "--stop-token", options.stopTokens,
+         "Stop after this token, too; can be given several times. The model's own end tokens (eos_token_id of config.json and "
+         "generation_config.json when it was compiled) always stop")
       ->type_name("ID")
       ->allow_extra_args(false);
+  app.add_flag("--ignore-eos", options.ignoreEos, "Go on behind the model's own end tokens");
   app.add_option("--temperature", options.temperature, "0 takes the likeliest token; higher is more random")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
@@ -91,21 +95,28 @@ std::variant<Options, int> parseOptions(int argc, char **argv) {
   return options;
 }
 
+/// Ids between white space, commas, or both; no id may be left out between two commas.
 static Result<std::vector<int32_t>> parseTokens(std::string_view text) {
-  constexpr std::string_view kSeparators = ", \t\r\n";
+  constexpr std::string_view kSpace = " \t\r\n", kSeparators = ", \t\r\n";
+  if (text.find_first_not_of(kSeparators) == text.npos)
+    return fail("the prompt is empty: --tokens needs at least one id");
   std::vector<int32_t> tokens;
-  for (size_t begin = text.find_first_not_of(kSeparators); begin != text.npos;) {
+  for (size_t begin = text.find_first_not_of(kSpace); begin != text.npos;) {
     size_t end = std::min(text.find_first_of(kSeparators, begin), text.size());
     std::string_view word = text.substr(begin, end - begin);
     int32_t token = 0;
     auto [rest, error] = std::from_chars(word.data(), word.data() + word.size(), token);
     if (error != std::errc() || rest != word.data() + word.size())
-      return fail("token " + std::to_string(tokens.size()) + ": " + quote(word) + " is not an integer of 32 bits");
+      return fail("token " + std::to_string(tokens.size()) + ": " +
+                  (word.empty() ? "nothing stands before the comma" : quote(word) + " is not an integer of 32 bits"));
     tokens.push_back(token);
-    begin = text.find_first_not_of(kSeparators, end);
+    begin = text.find_first_not_of(kSpace, end);
+    if (begin == text.npos || text[begin] != ',')
+      continue;
+    begin = text.find_first_not_of(kSpace, begin + 1);
+    if (begin == text.npos)
+      return fail("token " + std::to_string(tokens.size()) + ": nothing stands behind the last comma");
   }
-  if (tokens.empty())
-    return fail("the prompt is empty: --tokens needs at least one id");
   return tokens;
 }
 

@@ -29,7 +29,8 @@ struct Options {
   int threads = 0;     ///< 0: all CPUs
   double temperature = 0, topP = 1;
   uint64_t seed = 0;
-  std::vector<int32_t> stopTokens;
+  std::vector<int32_t> stopTokens; ///< beside the model's own end tokens
+  bool ignoreEos = false;          ///< go on behind the model's own end tokens
   bool json = false, profile = false, printProgram = false;
 };
 
@@ -37,7 +38,7 @@ struct Options {
 std::variant<Options, int> parseOptions(int argc, char **argv);
 
 /// Token ids of a --tokens argument: decimal integers of 32 bits, separated by commas or white space. Errors name what is no
-/// integer.
+/// integer, and where one is left out between commas.
 Result<std::vector<int32_t>> readTokens(const std::string &argument);
 
 } // namespace quant::run

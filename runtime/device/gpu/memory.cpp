@@ -7,6 +7,7 @@
 
 #include "runtime/device/gpu/memory.h"
 
+#include "runtime/checkpoint/finite.h"
 #include "runtime/device/common/weights.h"
 #include "runtime/support/text.h"
 
@@ -58,6 +59,13 @@ std::vector<const Checkpoint::Tensor *> GpuMemory::scales() const {
     if (value(index).isScale)
       scales.insert(scales.end(), tensors.begin(), tensors.end());
   return scales;
+}
+
+Result<void> GpuMemory::checkVectors() const {
+  for (const auto &[index, tensors] : weights)
+    for (const Checkpoint::Tensor *tensor : tensors)
+      QUANT_TRY(checkpoint::checkFinite(*tensor));
+  return {};
 }
 
 /// Of weights, what stands in their buffer.

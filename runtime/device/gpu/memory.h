@@ -37,6 +37,8 @@ public:
   Result<void> findWeights(const checkpoint::Checkpoint &checkpoint);
   /// The tensors of block scales, to be checked.
   std::vector<const checkpoint::Checkpoint::Tensor *> scales() const;
+  /// checkpoint::checkFinite of every weight.
+  Result<void> checkVectors() const;
 
   /// Allocates everything that is used, and brings the weights there. Errors: the device's.
   Result<void> place(GpuDevice &device);

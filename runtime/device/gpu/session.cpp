@@ -67,6 +67,7 @@ Result<void> GpuSession::useOperands() {
 
 Result<void> GpuSession::checkWeightScales() const {
   QUANT_TRY_ASSIGN(std::unique_ptr<ThreadPool> pool, ThreadPool::create(threadCount));
+  QUANT_TRY(memory->checkVectors());
   return checkScales(memory->scales(), *pool);
 }
 

@@ -7,6 +7,7 @@
 
 #include "runtime/device/host/session.h"
 
+#include "runtime/checkpoint/finite.h"
 #include "runtime/device/common/scales.h"
 #include "runtime/device/common/weights.h"
 #include "runtime/support/text.h"
@@ -63,6 +64,8 @@ Result<void *> HostSession::resolveWeight(const Value &value) {
   if (value.isScale)
     scales.insert(scales.end(), tensors.begin(), tensors.end());
   std::vector<const std::byte *> table;
+  for (const Checkpoint::Tensor *tensor : tensors)
+    QUANT_TRY(checkpoint::checkFinite(*tensor));
   for (const Checkpoint::Tensor *tensor : tensors)
     table.push_back(tensor->data.data());
   // Kernels take void *const * for all operands; that weights are only read was verified with the module.

@@ -32,7 +32,7 @@ uint64_t Inspection::errors() const { return uint64_t(std::ranges::count_if(prob
 /// Whether the configuration claims to be one that we know: then what is wrong with it is an error.
 static bool isOurs(const json &config) {
   auto type = config.find("model_type");
-  bool deepSeek = type != config.end() && (*type == "deepseek_v3" || *type == "deepseek_v2");
+  bool deepSeek = type != config.end() && (*type == "deepseek_v3" || *type == "deepseek_v2" || *type == "kimi_k2");
   auto quantization = config.find("quantization_config");
   if (!deepSeek || quantization == config.end() || !quantization->is_object())
     return deepSeek;
@@ -53,7 +53,10 @@ static void readConfig(const TensorSource &source, Inspection &inspection) {
     return;
   }
   inspection.block = tools::weightBlock(*raw);
-  auto config = models::loadConfig(path);
+  std::vector<std::string> notes;
+  auto config = models::loadConfig(source.isSingleFile() ? path : path.parent_path(), &notes);
+  for (const std::string &note : notes)
+    inspection.report(false, "config", "", note);
   if (config && source.isSingleFile()) {
     inspection.configNote = "one file of a checkpoint, not checked against its config.json";
   } else if (config) {
@@ -128,6 +131,7 @@ Inspection convert::inspectSource(const TensorSource &source, unsigned threads) 
   countTensors(source, inspection);
   countLayers(source, inspection);
   inspectScales(source, inspection, threads);
+  inspectVectors(source, inspection);
   if (inspection.config)
     checkInventory(source, inspection);
   return inspection;

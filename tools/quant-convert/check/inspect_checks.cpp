@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "models/stored.h"
 #include "runtime/support/text.h"
 #include "tools/common/parallel.h"
 #include "tools/quant-convert/check/inspect.h"
@@ -159,9 +160,7 @@ static void checkTensor(const models::TensorSpec &want, const checkpoint::Tensor
 
 void convert::checkInventory(const TensorSource &source, Inspection &inspection) {
   auto inventory = models::checkpointTensors(*inspection.config);
-  std::set<std::string_view> known;
   for (const models::TensorSpec &want : inventory) {
-    known.insert(want.name);
     const auto *found = source.find(want.name);
     if (found) {
       checkTensor(want, *found->info, inspection);
@@ -175,8 +174,11 @@ void convert::checkInventory(const TensorSource &source, Inspection &inspection)
                         "is missing; config.json needs it as " + std::string(safetensorsName(want.dtype)) + " " +
                             shapeText(want.shape));
   }
+  std::vector<std::string_view> names;
   for (const auto &tensor : source.tensors())
-    if (!known.contains(tensor.info->name) && weightOfScale(tensor.info->name, source).empty())
-      inspection.report(false, "unknown_tensor", tensor.info->name,
-                        "is not among the tensors of config.json, which nothing reads then");
+    names.push_back(tensor.info->name);
+  models::StoredTensors stored(*inspection.config, names);
+  for (std::string_view name : names)
+    if (auto unread = stored.unread(name))
+      inspection.report(unread->refused, "unknown_tensor", std::string(name), unread->why);
 }

@@ -5,10 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/checkpoint/finite.h"
 #include "tools/common/parallel.h"
 #include "tools/common/progress.h"
-#include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/check/inspect.h"
+#include "tools/quant-convert/schemes/dequantize.h"
 
 #include <algorithm>
 #include <cstring>
@@ -143,6 +144,17 @@ static void reportCounts(const checkpoint::TensorInfo &info, const Counts &count
                       "has blocks of zeros only: " + std::to_string(counts.zeroBlocks) + " of " + std::to_string(counts.blocks));
 }
 
+void convert::inspectVectors(const TensorSource &source, Inspection &inspection) {
+  for (const auto &tensor : source.tensors()) {
+    if (!checkpoint::isVector(*tensor.info) || !weightOfScale(tensor.info->name, source).empty())
+      continue;
+    Counts counts;
+    tools::willRead(tensor.data);
+    countFloats(tensor.info->dtype, tensor.data, counts);
+    reportCounts(*tensor.info, counts, inspection);
+  }
+}
+
 void convert::checkValues(const TensorSource &source, Inspection &inspection, unsigned threads) {
   const auto &tensors = source.tensors();
   // The largest first, so that no thread is left alone with one at the end.
@@ -167,7 +179,8 @@ void convert::checkValues(const TensorSource &source, Inspection &inspection, un
       continue;
     totals.nan += counts[i].nan;
     totals.inf += counts[i].inf;
-    reportCounts(*tensors[i].info, counts[i], inspection);
+    if (!checkpoint::isVector(*tensors[i].info)) // inspectVectors has
+      reportCounts(*tensors[i].info, counts[i], inspection);
   }
   inspection.values = totals;
 }

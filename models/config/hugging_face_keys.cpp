@@ -1,0 +1,118 @@
+//===- hugging_face_keys.cpp - which keys of config.json are read ---------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "models/config/hugging_face_keys.h"
+
+#include "models/config/fields.h"
+#include "runtime/support/object_reader.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+using namespace quant;
+using namespace quant::models;
+
+using nlohmann::json;
+
+/// Keys that are read beside the numbers of the tables.
+static constexpr std::string_view kOtherKeys[] = {"model_type",
+                                                  "scoring_func",
+                                                  "topk_method",
+                                                  "norm_topk_prob",
+                                                  "tie_word_embeddings",
+                                                  "rope_interleave",
+                                                  "bos_token_id",
+                                                  "eos_token_id",
+                                                  "hidden_act",
+                                                  "attention_bias",
+                                                  "mlp_bias",
+                                                  "moe_layer_freq",
+                                                  "num_key_value_heads",
+                                                  "rope_scaling",
+                                                  "rope_parameters",
+                                                  "torch_dtype",
+                                                  "dtype",
+                                                  "partial_rotary_factor",
+                                                  "use_mla",
+                                                  "qk_head_dim",
+                                                  "quantization_config",
+                                                  "num_local_experts"};
+
+/// What does not change the logits: names and versions, training, generation, how other programs run it. head_dim is derived
+/// (DeepseekV3Config sets it to qk_rope_head_dim).
+static constexpr std::string_view kHarmlessKeys[] = {
+    // Names and versions.
+    "architectures", "auto_map", "transformers_version", "name_or_path", "tokenizer_class", "id2label", "label2id", "num_labels",
+    "finetuning_task", "problem_type", "task_specific_params", "unsloth_fixed", "unsloth_version", "model_name", "license",
+    // Training.
+    "attention_dropout", "hidden_dropout", "initializer_range", "aux_loss_alpha", "seq_aux", "router_aux_loss_coef",
+    "router_z_loss_coef", "output_router_logits", "gradient_checkpointing", "moe_aux_loss_coeff",
+    // How it is run.
+    "ep_size", "pretraining_tp", "use_cache", "head_dim", "attn_implementation", "max_window_layers", "use_bfloat16",
+    "torchscript", "tf_legacy_loss", "return_dict", "output_attentions", "output_hidden_states", "pruned_heads",
+    "chunk_size_feed_forward", "is_decoder", "is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size",
+    "tie_encoder_decoder",
+    // Tokens and generation.
+    "pad_token_id", "sep_token_id", "unk_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id", "prefix",
+    "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature",
+    "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "bad_words_ids", "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id",
+    "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
+    "begin_suppress_tokens"};
+
+static constexpr std::string_view kIndexer = "is of DeepSeek's sparse attention (the indexer of V3.2), which is not supported: "
+                                             "each token attends to index_topk rows only, and "
+                                             "dense attention is another function from there on";
+
+/// What is known to change the model, and why it is not read.
+static constexpr std::pair<std::string_view, std::string_view> kRefusedKeys[] = {
+    {"index_topk", kIndexer},
+    {"index_n_heads", kIndexer},
+    {"index_head_dim", kIndexer},
+    {"sliding_window", "limits attention to a window, which is not supported; remove it if the model does not use it"},
+    {"text_config", "the language model's keys are in there; make a config.json of that object to compile it alone"},
+    {"language_config", "the language model's keys are in there; make a config.json of that object to compile it alone"}};
+
+/// Parts of names by which an unknown key may belong to attention, routing or norms.
+static constexpr std::string_view kTellingParts[] = {
+    "attn",   "attention", "expert", "moe",  "rout", "gate",    "gating", "topk", "group", "rope",     "rotary",
+    "window", "index",     "sparse", "norm", "lora", "softcap", "logit",  "sink", "hash",  "compress", "residual"};
+
+template <typename Table>
+static bool isIn(const Table &table, std::string_view key) {
+  return std::ranges::find(table, key) != std::end(table);
+}
+
+static bool isRead(std::string_view key) {
+  auto named = [&](const auto &field) { return field.huggingFace == key; };
+  return isIn(kOtherKeys, key) || std::ranges::any_of(kIntFields, named) || std::ranges::any_of(kRealFields, named);
+}
+
+static bool isTelling(std::string_view key) {
+  return std::ranges::any_of(kTellingParts, [&](std::string_view part) { return key.find(part) != key.npos; });
+}
+
+Result<void> models::checkHuggingFaceKeys(const json &object, std::vector<std::string> &notes) {
+  std::string ignored;
+  for (const auto &[key, value] : object.items()) {
+    if (isRead(key) || isIn(kHarmlessKeys, key) || key.starts_with('_') || value.is_null() || value == false)
+      continue;
+    auto refused = std::ranges::find(kRefusedKeys, std::string_view(key), &std::pair<std::string_view, std::string_view>::first);
+    if (refused != std::end(kRefusedKeys))
+      return fail(fmt::format("{}: {}", key, refused->second));
+    if (isTelling(key))
+      return fail(
+          fmt::format("{}: {} is not a key that is known here, and its name is one of attention, routing or norms; remove "
+                      "it if it does not change what the model computes",
+                      shortText(key), shortText(value)));
+    ignored += (ignored.empty() ? "" : ", ") + shortText(key);
+  }
+  if (!ignored.empty())
+    notes.push_back("keys of config.json that are not known here and not read: " + ignored);
+  return {};
+}
