@@ -11,6 +11,7 @@
 #include "runtime/api/inference.h"
 #include "runtime/api/sampler.h"
 #include "runtime/device/common/thread_pool.h"
+#include "runtime/support/text.h"
 
 #include <fmt/core.h>
 
@@ -100,6 +101,8 @@ quant_status quant_module_open(const char *path, quant_module **module) {
     if (result->target) {
       std::ostringstream os;
       printProgram(os, *result->target);
+      os << fmt::format("// by {}; hash {:016x} (FNV-1a: tells damage, not forgery)\n", printable(result->module->producer),
+                        result->module->hash);
       result->program = os.str();
     }
     *module = result.release();

@@ -75,7 +75,8 @@ QUANT_API int64_t quant_module_max_context(const quant_module *module);
 /** What the module has code for, one "target/isa" a line, best first: "host/avx512\nhost/avx2\n". */
 QUANT_API const char *quant_module_targets(const quant_module *module);
 
-/** The program as text, for people: that of CPUs, or of GPUs where the module has no other. */
+/** The program as text, for people: that of CPUs, or of GPUs where the module has no other; then a line with the module's producer and
+ * hash. */
 QUANT_API const char *quant_module_program(const quant_module *module);
 
 /** How to run. All zero is the default. */

@@ -84,4 +84,10 @@ Result<Sections> parseContainer(Bytes file) {
   return sections;
 }
 
+uint64_t tableHash(Bytes file) {
+  abi::ModuleHeader header;
+  std::memcpy(&header, file.data(), sizeof header);
+  return header.tableFnv1a;
+}
+
 } // namespace quant::runtime

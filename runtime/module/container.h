@@ -25,6 +25,9 @@ using Sections = std::map<std::string, Bytes, std::less<>>;
 /// Checks header, section table, hashes and padding of a container (docs/module-format.md) and returns its sections.
 Result<Sections> parseContainer(Bytes file);
 
+/// The hash of the section table. @pre parseContainer(file)
+uint64_t tableHash(Bytes file);
+
 } // namespace quant::runtime
 
 #endif // QUANT_RUNTIME_MODULE_CONTAINER_H

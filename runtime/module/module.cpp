@@ -30,6 +30,7 @@ Result<Module> parseModule(Bytes bytes, const std::string &name) {
   if (!module)
     return tl::unexpected(module.error().in(name));
   module->path = name;
+  module->hash = tableHash(bytes);
   for (const Target &target : module->targets)
     if (Result<void> verified = verifyTarget(target); !verified)
       return tl::unexpected(verified.error().in(fmt::format("{}: program of target '{}'", name, target.name)));

@@ -17,9 +17,10 @@ namespace quant::runtime {
 
 /// A compiled model, checked: whoever holds one may index and add up without looking again.
 struct Module {
-  std::string path;                    ///< as errors name it
-  std::string producer;                ///< e.g. "quant-compile 0.1.0"
-  std::string modelConfig;             ///< JSON: the configuration that the model was built from
+  std::string path;        ///< as errors name it
+  std::string producer;    ///< e.g. "quant-compile 0.1.0"
+  uint64_t hash = 0;       ///< FNV-1a of the section table, which has the hashes of all sections: of everything in the file
+  std::string modelConfig; ///< JSON: the configuration that the model was built from
   std::vector<Target> targets;
   std::shared_ptr<const void> storage; ///< keeps the bytes alive that code images point into; empty after parseModule()
 

@@ -144,6 +144,15 @@ class FieldConfigs(FieldTest):
         for refuse in (self.refuse_compile, self.refuse_inspect):
             refuse(indexer, "self_attn.indexer.wk.weight' is of the indexer")
 
+    def test_weight_block_sizes_that_are_none(self) -> None:
+        for block in ([0, 0], [0.5, 128], [-128, 128], [128], [128, 128, 128], ["128", "128"], 128, "128x128", [128, 65537]):
+            quantization = CONFIG["quantization_config"] | {"weight_block_size": block}
+            copy = self.with_config(quantization_config=quantization)
+            cast = call("quant-convert", "cast-bf16", "--input-fp8-hf-path", copy, "--output-bf16-hf-path", self.folder / "o")
+            for done in (cast, self.shard(copy), compile_model(copy, self.folder / "x.qmod")):
+                self.refused(done, "config.json: quantization_config.weight_block_size: ")
+            self.assertFalse((self.folder / "o").exists())
+
     def test_integers_beyond_64_bits_have_a_name(self) -> None:
         copy = self.copy()
         (copy / "config.json").write_text(json.dumps(CONFIG | {"hidden_size": 2**64}))

@@ -7,6 +7,8 @@
 
 #include "tools/common/tensor_source.h"
 
+#include "runtime/support/object_reader.h"
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -83,6 +85,17 @@ std::array<int64_t, 2> tools::weightBlock(const json &config) {
   if (!block || !block->is_array() || block->size() != 2 || !size((*block)[0]) || !size((*block)[1]))
     return {128, 128};
   return {(*block)[0].get<int64_t>(), (*block)[1].get<int64_t>()};
+}
+
+Result<void> tools::checkWeightBlock(const json &config) {
+  const json *block = at(config, {"quantization_config", "weight_block_size"});
+  if (!block || block->is_null())
+    return {};
+  auto size = [](const json &value) { return value.is_number_integer() && value >= 1 && value <= 65536; };
+  if (block->is_array() && block->size() == 2 && size((*block)[0]) && size((*block)[1]))
+    return {};
+  return fail("quantization_config.weight_block_size: " + shortText(*block) +
+              " is not two integers from 1 to 65536, rows and columns");
 }
 
 void tools::willRead(std::span<const std::byte> bytes) {

@@ -5,10 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/support/text.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
-#include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/run_plan.h"
+#include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/schemes/scales.h"
 #include "tools/quant-convert/schemes/side_files.h"
 
@@ -65,6 +66,8 @@ static Result<CastBf16Plan> makePlan(const Checkpoint &input, const CastBf16Opti
   auto config = findConfig(input);
   if (!config)
     return tl::unexpected(config.error());
+  if (auto checked = *config ? tools::checkWeightBlock(**config) : Result<void>(); !checked)
+    return tl::unexpected(checked.error().in(printable((input.dir() / "config.json").native())));
   Block block = *config ? tools::weightBlock(**config) : Block{128, 128};
   CastBf16Plan result;
   result.plan.command = "cast-bf16";

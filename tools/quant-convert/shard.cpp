@@ -82,6 +82,8 @@ static Result<void> readConfig(const Checkpoint &input, const ShardOptions &opti
     return {};
   if (auto known = checkModelType(input, **config); !known)
     return known;
+  if (auto checked = tools::checkWeightBlock(**config); !checked)
+    return tl::unexpected(checked.error().in(printable((input.dir() / "config.json").native())));
   result.quantize.block = tools::weightBlock(**config);
   result.layout.firstMtpLayer = integerIn(**config, "num_hidden_layers").value_or(result.layout.firstMtpLayer);
   json quantization = (*config)->value("quantization_config", json::object());

@@ -72,7 +72,8 @@ static void addOptions(CLI::App &app, Options &options) {
       ->type_name("FILE.safetensors");
   app.add_flag("--json", options.json, "Print one JSON object at the end, nothing before");
   app.add_flag("--profile", options.profile, "Print where the time went (seconds, calls, step) to stderr");
-  app.add_flag("--print-program", options.printProgram, "Print the module's program and exit; needs no weights");
+  app.add_flag("--print-program", options.printProgram,
+               "Print the module's program, and by whom it was made with its hash, and exit; needs no weights");
 }
 
 std::variant<Options, int> parseOptions(int argc, char **argv) {

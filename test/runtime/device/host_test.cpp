@@ -12,6 +12,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cinttypes>
+#include <cstdio>
 #include <fstream>
 #include <sstream>
 
@@ -68,6 +70,38 @@ TEST(CodeImage, IsLoaded) {
   image->kernel(4096)(nullptr, nullptr, &scratch, 0, 42);
   EXPECT_EQ(scratch, 42);
   EXPECT_EQ(*reinterpret_cast<const char *>(image->kernel(0)), 'd');
+}
+
+/// The permissions of the mapping that holds `address`, as in /proc/self/maps: "r-xp".
+std::string permissionsAt(const void *address) {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    uintptr_t begin = 0, end = 0;
+    char permissions[5] = {};
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s", &begin, &end, permissions) == 3 &&
+        begin <= reinterpret_cast<uintptr_t>(address) && reinterpret_cast<uintptr_t>(address) < end)
+      return permissions;
+  }
+  return "none";
+}
+
+/// No page of the process can be written and executed, before or after code is loaded.
+TEST(CodeImage, IsNeverWritableAndExecutable) {
+  std::string bytes(3 * 4096, 'd');
+  CodeObject object = {.isa = "x",
+                       .section = {},
+                       .features = {},
+                       .textOffset = 4096,
+                       .textBytes = 8192,
+                       .entries = {4096},
+                       .image = bytesOf(bytes)};
+  Result<CodeImage> image = CodeImage::load(object);
+  ASSERT_TRUE(image) << image.error().message;
+  for (int64_t page = 0; page < 3; ++page)
+    EXPECT_EQ(permissionsAt(reinterpret_cast<const void *>(image->kernel(page * 4096))), page == 0 ? "r--p" : "r-xp") << page;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);)
+    EXPECT_EQ(line.find(" rwx"), std::string::npos) << line;
 }
 
 TEST(Memory, IsZeroedAndAligned) {

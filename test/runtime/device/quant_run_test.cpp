@@ -110,6 +110,7 @@ TEST_F(QuantRun, Helps) {
   Outcome program = shell(QUANT_RUN " --print-program " + toy.module());
   EXPECT_EQ(program.status, 0);
   EXPECT_TRUE(program.output.starts_with("program @host {"));
+  EXPECT_NE(program.output.find("}\n// by test; hash "), std::string::npos) << program.output;
   EXPECT_NE(run("--tokens 1 --profile").output.find("  embedding\n"), std::string::npos);
 }
 

@@ -33,6 +33,17 @@ struct BadFile {
   const char *error;
 };
 
+/// One hash tells whether two files are the same, byte for byte: it is of the table that has those of the sections.
+TEST(Container, HasOneHash) {
+  std::string file = toyModule().build(), other = file;
+  other.back() ^= 1;
+  repairHashes(other);
+  Result<Module> module = parseModule(bytesOf(file), "toy.qmod");
+  ASSERT_TRUE(module) << module.error().message;
+  EXPECT_EQ(module->hash, header(file)->tableFnv1a);
+  EXPECT_NE(module->hash, header(other)->tableFnv1a);
+}
+
 class BadContainer : public testing::TestWithParam<BadFile> {};
 
 TEST_P(BadContainer, IsRefused) {
