@@ -43,6 +43,8 @@ struct TargetOptions {
   std::string gpu = machine::defaultGpu().name;
   /// Path of ptxas; empty: it is looked for.
   std::string ptxas;
+  /// Receives the kernels as text (assembly, PTX), if given.
+  std::string *assembly = nullptr;
 };
 
 /// Machine code of one unit.

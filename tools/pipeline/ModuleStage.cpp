@@ -22,13 +22,13 @@ Result<std::vector<std::string>> quant::buildTargetModule(ModuleOp dispatched, c
     OwningOpRef<ModuleOp> module = dispatched.clone();
     if (failed(runStages(*module, Stage::Target, options.stages, {}, options.observe)))
       return fail("stage " + stageName(Stage::Target).str());
-    if (auto added = builder.addKernels(*module); !added)
-      return tl::unexpected(added.error());
-    Result<GeneratedCode> code = target.generateCode(*module, {.unit = unit, .gpu = options.stages.gpu, .ptxas = options.ptxas});
-    if (!code)
-      return tl::unexpected(code.error());
-    notes.insert(notes.end(), code->notes.begin(), code->notes.end());
-    builder.addCode(std::move(*code));
+    QUANT_TRY(builder.addKernels(*module));
+    QUANT_TRY_ASSIGN(
+        GeneratedCode code,
+        target.generateCode(*module,
+                            {.unit = unit, .gpu = options.stages.gpu, .ptxas = options.ptxas, .assembly = options.assembly}));
+    notes.insert(notes.end(), code.notes.begin(), code.notes.end());
+    builder.addCode(std::move(code));
   }
   builder.endTarget();
   return notes;

@@ -18,6 +18,8 @@ struct TargetCompilation {
   /// Units to make code for, the best first; empty: all of the target's.
   std::vector<std::string> units;
   std::string ptxas;
+  /// Receives the kernels of the last unit as text (assembly, PTX), if given.
+  std::string *assembly = nullptr;
   /// Sees the module after each stage.
   std::function<void(Stage, mlir::ModuleOp)> observe;
 };

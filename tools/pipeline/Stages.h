@@ -55,7 +55,7 @@ struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
                             llvm::cl::init(256)};
 
   const Target &getTarget() const { return *target.getValue(); }
-  TargetOptions forTarget() const { return {.unit = isa, .gpu = gpu, .ptxas = {}}; }
+  TargetOptions forTarget() const { return {.unit = isa, .gpu = gpu, .ptxas = {}, .assembly = nullptr}; }
   bool quantizesActivations() const {
     return activations == Activations::Fp8 || (activations == Activations::Auto && getTarget().matmuls().multipliesFp8);
   }

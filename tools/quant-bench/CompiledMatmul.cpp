@@ -8,17 +8,15 @@
 #include "tools/quant-bench/CompiledMatmul.h"
 
 #include "dialects/machine/X86.h"
-#include "dialects/program/Program.h"
-#include "lowering/target/x86/CodeObject.h"
+#include "runtime/module/module.h"
+#include "tools/pipeline/ModuleStage.h"
 #include "tools/pipeline/Registration.h"
-#include "tools/pipeline/Stages.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/IR/AffineMap.h"
-#include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Parser/Parser.h"
 #include "llvm/Support/FormatVariadic.h"
+
+#include <fmt/core.h>
 
 using namespace mlir;
 using namespace quant;
@@ -50,7 +48,8 @@ static std::string modelText(const WeightSpec &spec) {
   std::string text, data = llvm::formatv("tensor<{0}x{1}x{2}>", spec.rows, spec.columns, spec.storage);
   std::string x = llvm::formatv("tensor<?x{0}xf32>", spec.columns), y = llvm::formatv("tensor<?x{0}xf32>", spec.rows);
   llvm::raw_string_ostream out(text);
-  out << "func.func @forward(%x: " << x << " {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, "
+  out << "func.func @forward(%x: " << x
+      << " {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, "
       << "%outputs: index {program.dim = #program.dim<outputs>}) -> (" << y << " {program.dim = #program.dim<tokens>}) "
       << "attributes {program.max_context = 1 : i64} {\n  %data = program.weight \"data\" : " << data << "\n";
   std::string weight = data, name = "%data";
@@ -71,17 +70,8 @@ static std::string modelText(const WeightSpec &spec) {
   return text;
 }
 
-namespace {
-
-/// Code of the one kernel, and what its launch needs.
-struct KernelCode {
-  host::CodeObject object;
-  int64_t blocks, scratchBytes;
-};
-
-} // namespace
-
-static Result<KernelCode> generate(const WeightSpec &spec, const std::string &isa, std::string *assembly) {
+/// A module file of the one kernel, for `isa` alone.
+static Result<std::string> buildModule(const WeightSpec &spec, const std::string &isa, std::string *assembly) {
   DialectRegistry registry;
   registerDialects(registry);
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
@@ -90,20 +80,14 @@ static Result<KernelCode> generate(const WeightSpec &spec, const std::string &is
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { message += diagnostic.str() + "\n"; });
   auto module = parseSourceString<ModuleOp>(modelText(spec), &context);
   StageOptions options;
-  options.isa = isa;
-  if (!module || failed(runStages(*module, Stage::Target, options)))
+  if (!module || failed(runStages(*module, Stage::Dispatched, options)))
     return fail("the matmul does not compile: " + message);
-  KernelCode code;
-  for (func::FuncOp function : module->getOps<func::FuncOp>())
-    if (auto grid = function->getAttrOfType<AffineMapAttr>(program::kGridAttr)) {
-      code.blocks = grid.getValue().getSingleConstantResult();
-      code.scratchBytes = function->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr).getInt();
-    }
-  FailureOr<host::CodeObject> object = host::compileKernels(*module, isa, assembly);
-  if (failed(object))
-    return fail("no code for " + isa + ": " + message);
-  code.object = std::move(*object);
-  return code;
+  ModuleBuilder builder;
+  if (auto built = buildTargetModule(
+          *module, {.stages = options, .units = {isa}, .ptxas = {}, .assembly = assembly, .observe = {}}, builder);
+      !built)
+    return fail(fmt::format("the matmul does not compile for {}: {}\n{}", isa, built.error().message, message));
+  return builder.finish({{"shape", {spec.rows, spec.columns}}}, "quant-bench");
 }
 
 //===----------------------------------------------------------------------===//
@@ -114,25 +98,24 @@ Result<CompiledMatmul> CompiledMatmul::compile(const WeightSpec &spec, const std
                                                std::string *assembly) {
   if (!llvm::is_contained(runnableIsas(), isa))
     return fail("this CPU does not run " + isa);
-  Result<KernelCode> generated = generate(spec, isa, assembly);
-  if (!generated)
-    return tl::unexpected(generated.error());
-  host::CodeObject &object = generated->object;
-  runtime::CodeObject loadable;
-  loadable.isa = object.isa;
-  loadable.textOffset = static_cast<int64_t>(object.textOffset);
-  loadable.textBytes = static_cast<int64_t>(object.textBytes);
-  loadable.image = std::as_bytes(std::span(object.image));
-  Result<runtime::CodeImage> image = runtime::CodeImage::load(loadable);
+  QUANT_TRY_ASSIGN(std::string file, buildModule(spec, isa, assembly));
+  QUANT_TRY_ASSIGN(runtime::Module module, runtime::parseModule(std::as_bytes(std::span(file)), "the matmul's module"));
+  const runtime::Target &target = module.targets.front();
+  QUANT_TRY_ASSIGN(const runtime::CodeObject *object, runtime::selectObject(target, isa, runtime::CpuFeatures::host()));
+  if (target.program.dispatches.size() != 1)
+    return fail(fmt::format("the matmul compiles to {} kernel launches, not 1", target.program.dispatches.size()));
+  const runtime::Dispatch &dispatch = target.program.dispatches.front();
+  auto index = static_cast<size_t>(dispatch.kernel);
   CompiledMatmul result;
-  result.scratchStride = (generated->scratchBytes + abi::kBufferAlignment - 1) / abi::kBufferAlignment * abi::kBufferAlignment;
-  Result<runtime::Memory> scratch = runtime::Memory::allocate(result.scratchStride * threads, "workers' scratch");
-  if (!image || !scratch)
-    return tl::unexpected(!image ? image.error() : scratch.error());
-  result.code = std::move(*image);
-  result.scratch = std::move(*scratch);
-  result.kernel = result.code.kernel(static_cast<int64_t>(object.entries.begin()->second));
-  result.blocks = generated->blocks;
+  QUANT_TRY_ASSIGN(result.code, runtime::CodeImage::load(*object));
+  result.scratchStride =
+      (target.kernels[index].scratchBytes + abi::kBufferAlignment - 1) / abi::kBufferAlignment * abi::kBufferAlignment;
+  QUANT_TRY_ASSIGN(result.scratch, runtime::Memory::allocate(result.scratchStride * threads, "workers' scratch"));
+  result.kernel = result.code.kernel(object->entries[index]);
+  QUANT_TRY_ASSIGN(auto blocks, dispatch.grid.bounds(target.program.limits.intervals()));
+  if (blocks.low != blocks.high)
+    return fail("the matmul's grid depends on the rows of x: " + dispatch.grid.text());
+  result.blocks = blocks.low;
   return result;
 }
 

@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The way of a model's matmul, and nothing beside it: qblock.matmul in IR, the stages, host code, the runtime's loader and pool.
+// The way of a model's matmul, and nothing beside it: qblock.matmul in IR, the stages up to a module file, the runtime's reader,
+// loader and pool.
 //
 //===----------------------------------------------------------------------===//
 

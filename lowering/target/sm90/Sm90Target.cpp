@@ -60,6 +60,8 @@ public:
     for (auto gpuModule : lowered.getOps<gpu::GPUModuleOp>()) {
       QUANT_TRY_ASSIGN(nvvm::PtxText ptx, nvvm::compileToPtx(gpuModule));
       QUANT_TRY_ASSIGN(nvvm::GpuArtifact artifact, nvvm::assemble(std::move(ptx.ptx), {options.ptxas}));
+      if (options.assembly)
+        *options.assembly = artifact.ptx;
       add(artifact, code);
     }
     return code;

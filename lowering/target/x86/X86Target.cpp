@@ -45,7 +45,7 @@ public:
   }
 
   Result<GeneratedCode> generateCode(ModuleOp lowered, const TargetOptions &options) const override {
-    FailureOr<host::CodeObject> image = host::compileKernels(lowered, options.unit);
+    FailureOr<host::CodeObject> image = host::compileKernels(lowered, options.unit, options.assembly);
     if (failed(image))
       return fail("no code for " + options.unit);
     CodeObject object{options.unit, std::string(image->image.begin(), image->image.end())};
