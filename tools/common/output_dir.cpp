@@ -12,6 +12,8 @@
 #include "runtime/support/text.h"
 #include "tools/common/units.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -19,7 +21,7 @@ using namespace quant;
 namespace fs = std::filesystem;
 
 static tl::unexpected<Error> fileError(const fs::path &path, const char *action, const std::error_code &code) {
-  return fail(path.string() + ": cannot " + action + ": " + code.message());
+  return fail(fmt::format("{}: cannot {}: {}", path.string(), action, code.message()));
 }
 
 Result<uint64_t> tools::freeBytes(const fs::path &path) {
@@ -58,31 +60,26 @@ static Result<std::vector<fs::path>> listFolder(const fs::path &dir) {
 
 /// Bytes that replacing the checkpoint in `dir` frees are not counted: a full disk is better met early.
 Result<void> tools::checkRoom(const fs::path &dir, uint64_t bytes, const std::string &flag) {
-  auto available = tools::freeBytes(dir);
-  if (!available)
-    return tl::unexpected(available.error());
-  if (*available < bytes)
-    return fail(dir.string() + ": " + tools::humanBytes(bytes) + " are needed, " + tools::humanBytes(*available) +
-                " are free; make room or choose another " + flag);
+  QUANT_TRY_ASSIGN(auto available, tools::freeBytes(dir));
+  if (available < bytes)
+    return fail(fmt::format("{}: {} are needed, {} are free; make room or choose another {}", dir.string(),
+                            tools::humanBytes(bytes), tools::humanBytes(available), flag));
   return {};
 }
 
 static Result<void> checkNotWritten(const fs::path &dir, const std::vector<fs::path> &entries, const std::string &flag) {
   for (const fs::path &entry : entries)
     if (isTemporary(entry) && checkpoint::isBeingWritten(entry))
-      return fail(dir.string() + ": another process is writing to it (" + quote(entry.filename().native()) +
-                  "); choose another " + flag);
+      return fail(fmt::format("{}: another process is writing to it ({}); choose another {}", dir.string(),
+                              quote(entry.filename().native()), flag));
   return {};
 }
 
 Result<void> tools::removeLeftovers(const fs::path &dir, const std::string &flag) {
-  auto entries = listFolder(dir);
-  if (!entries)
-    return tl::unexpected(entries.error());
-  if (auto idle = checkNotWritten(dir, *entries, flag); !idle)
-    return idle;
+  QUANT_TRY_ASSIGN(auto entries, listFolder(dir));
+  QUANT_TRY(checkNotWritten(dir, entries, flag));
   std::error_code code;
-  for (const fs::path &entry : *entries)
+  for (const fs::path &entry : entries)
     if (!code && isTemporary(entry))
       fs::remove(entry, code);
   return code ? Result<void>(fileError(dir, "remove what a killed run left", code)) : Result<void>();
@@ -92,23 +89,20 @@ Result<void> tools::prepareOutputDir(const fs::path &dir, uint64_t bytes, bool f
   std::error_code code;
   bool there = fs::exists(dir, code);
   if (there && !fs::is_directory(dir, code))
-    return fail(dir.string() + ": is not a folder; choose another " + flag);
-  if (auto room = checkRoom(dir, bytes, flag); !room)
-    return room;
+    return fail(fmt::format("{}: is not a folder; choose another {}", dir.string(), flag));
+  QUANT_TRY(checkRoom(dir, bytes, flag));
   if (!there) {
     fs::create_directories(dir, code);
     return code ? Result<void>(fileError(dir, "create the folder", code)) : Result<void>();
   }
-  auto entries = listFolder(dir);
-  if (!entries)
-    return tl::unexpected(entries.error());
-  if (auto idle = checkNotWritten(dir, *entries, flag); !idle)
-    return idle;
-  if (!force && !std::ranges::all_of(*entries, isTemporary))
-    return fail(dir.string() + ": is not empty; choose another " + flag + ", or replace the checkpoint in it with --force");
+  QUANT_TRY_ASSIGN(auto entries, listFolder(dir));
+  QUANT_TRY(checkNotWritten(dir, entries, flag));
+  if (!force && !std::ranges::all_of(entries, isTemporary))
+    return fail(
+        fmt::format("{}: is not empty; choose another {}, or replace the checkpoint in it with --force", dir.string(), flag));
   // The index goes first: without it, what is left no longer claims to be whole.
   fs::remove(dir / checkpoint::indexFileName, code);
-  for (const fs::path &entry : *entries)
+  for (const fs::path &entry : entries)
     if (!code && (isTemporary(entry) || (isCheckpointFile(entry) && !fs::is_directory(entry, code))))
       fs::remove(entry, code);
   return code ? Result<void>(fileError(dir, "remove the old checkpoint", code)) : Result<void>();

@@ -9,6 +9,8 @@
 
 #include "tools/common/units.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <unistd.h>
 
@@ -27,13 +29,13 @@ std::string tools::progressLine(const std::string &label, uint64_t done, uint64_
   int full = static_cast<int>(share * width);
   char percent[8];
   std::snprintf(percent, sizeof(percent), "%3d%%", static_cast<int>(share * 100));
-  std::string line = label + " [" + std::string(full, '#') + std::string(width - full, '.') + "] " + percent + "  " +
-                     humanBytes(done) + " of " + humanBytes(total);
+  std::string line = fmt::format("{} [{}{}] {}  {} of {}", label, std::string(full, '#'), std::string(width - full, '.'), percent,
+                                 humanBytes(done), humanBytes(total));
   if (done == 0 || seconds <= 0)
     return line;
   double rate = static_cast<double>(done) / seconds;
   double left = static_cast<double>(total - std::min(done, total)) / rate;
-  return line + "  " + humanBytes(static_cast<uint64_t>(rate)) + "/s  ETA " + humanTime(left);
+  return fmt::format("{}  {}/s  ETA {}", line, humanBytes(static_cast<uint64_t>(rate)), humanTime(left));
 }
 
 Progress::Progress(std::string label, uint64_t total, std::FILE *terminal)

@@ -41,10 +41,8 @@ Result<TensorSource> TensorSource::open(const fs::path &path) {
     source.whole.emplace(std::move(*opened));
     return source;
   }
-  auto file = checkpoint::SafetensorsFile::open(path);
-  if (!file)
-    return tl::unexpected(file.error());
-  source.single = std::make_unique<checkpoint::SafetensorsFile>(std::move(*file));
+  QUANT_TRY_ASSIGN(auto file, checkpoint::SafetensorsFile::open(path));
+  source.single = std::make_unique<checkpoint::SafetensorsFile>(std::move(file));
   for (const checkpoint::TensorInfo &info : source.single->tensors())
     source.sorted.push_back({&info, source.single.get(), source.single->data(info)});
   std::ranges::sort(source.sorted, {}, [](const Tensor &tensor) -> const std::string & { return tensor.info->name; });

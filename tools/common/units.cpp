@@ -7,6 +7,8 @@
 
 #include "tools/common/units.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -15,7 +17,7 @@ using namespace quant;
 std::string tools::humanBytes(uint64_t bytes) {
   static constexpr const char *units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
   if (bytes < 1000)
-    return std::to_string(bytes) + " B";
+    return fmt::format("{} B", bytes);
   double value = static_cast<double>(bytes);
   size_t unit = 0;
   for (; value >= 999.5; value /= 1000)

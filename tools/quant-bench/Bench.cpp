@@ -39,18 +39,13 @@ class Contender {
 public:
   static Result<std::unique_ptr<Contender>> create(const WeightSpec &spec, const std::string &isa, int threads, int64_t tokens,
                                                    int64_t rotatedBytes) {
-    Result<CompiledMatmul> compiled = CompiledMatmul::compile(spec, isa, threads);
-    if (!compiled)
-      return tl::unexpected(compiled.error());
+    QUANT_TRY_ASSIGN(CompiledMatmul compiled, CompiledMatmul::compile(spec, isa, threads));
     auto result = std::make_unique<Contender>();
     result->spec = spec;
-    result->matmul = std::move(*compiled);
+    result->matmul = std::move(compiled);
     result->stride = (spec.dataBytes() + 4095) / 4096 * 4096;
     result->copies = std::max<int64_t>(1, (rotatedBytes + result->stride - 1) / result->stride);
-    Result<Memory> weights = Memory::allocate(result->stride * result->copies, "weights");
-    if (!weights)
-      return tl::unexpected(weights.error());
-    result->weights = std::move(*weights);
+    QUANT_TRY_ASSIGN(result->weights, Memory::allocate(result->stride * result->copies, "weights"));
     result->fill(tokens);
     return result;
   }
@@ -105,29 +100,22 @@ static Result<Setting> makeSetting(const BenchOptions &options) {
     return fail("this CPU runs no code of " + machine::x86UnitList());
   Setting setting{nullptr, "", options.rotatedMegabytes << 20};
   setting.isa = options.isa.empty() ? isas.front() : options.isa;
-  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(options.threads > 0 ? options.threads : runtime::availableCpus());
-  if (!pool)
-    return tl::unexpected(pool.error());
-  setting.pool = std::move(*pool);
+  QUANT_TRY_ASSIGN(setting.pool, ThreadPool::create(options.threads > 0 ? options.threads : runtime::availableCpus()));
   return setting;
 }
 
 static Result<Json> gemvShape(const std::string &shape, const Setting &setting, double seconds) {
-  Result<WeightSpec> spec = parseShape(shape);
-  if (!spec)
-    return tl::unexpected(spec.error());
-  WeightSpec plain = *spec;
+  QUANT_TRY_ASSIGN(WeightSpec spec, parseShape(shape));
+  WeightSpec plain = spec;
   plain.storage = "bf16";
   plain.scale = "";
   ThreadPool &pool = *setting.pool;
-  auto ours = Contender::create(*spec, setting.isa, pool.size(), 1, setting.rotatedBytes);
-  auto bf16 = Contender::create(plain, setting.isa, pool.size(), 1, setting.rotatedBytes);
-  if (!ours || !bf16)
-    return tl::unexpected(!ours ? ours.error() : bf16.error());
-  auto times = interleave({[&] { readAll(pool, setting.isa, (*ours)->nextWeights(), spec->dataBytes()); },
-                           [&] { (*ours)->run(pool, 1); }, [&] { (*bf16)->runPlain(pool, 1); }},
+  QUANT_TRY_ASSIGN(auto ours, Contender::create(spec, setting.isa, pool.size(), 1, setting.rotatedBytes));
+  QUANT_TRY_ASSIGN(auto bf16, Contender::create(plain, setting.isa, pool.size(), 1, setting.rotatedBytes));
+  auto times = interleave({[&] { readAll(pool, setting.isa, ours->nextWeights(), spec.dataBytes()); },
+                           [&] { ours->run(pool, 1); }, [&] { bf16->runPlain(pool, 1); }},
                           seconds);
-  double bytes = (*ours)->bytes(), plainBytes = (*bf16)->bytes();
+  double bytes = ours->bytes(), plainBytes = bf16->bytes();
   return Json{{"shape", shape},
               {"isa", setting.isa},
               {"threads", pool.size()},
@@ -145,34 +133,26 @@ static Result<Json> gemvShape(const std::string &shape, const Setting &setting, 
 }
 
 Result<Json> quant::bench::runGemv(const BenchOptions &options) {
-  Result<Setting> setting = makeSetting(options);
-  if (!setting)
-    return tl::unexpected(setting.error());
+  QUANT_TRY_ASSIGN(Setting setting, makeSetting(options));
   Json result = Json::array();
   for (const std::string &shape : options.shapes) {
-    Result<Json> row = gemvShape(shape, *setting, options.seconds);
-    if (!row)
-      return row;
-    result.push_back(*row);
+    QUANT_TRY_ASSIGN(Json row, gemvShape(shape, setting, options.seconds));
+    result.push_back(row);
   }
   return result;
 }
 
 static Result<void> gemmShape(const std::string &shape, const Setting &setting, const BenchOptions &options, Json &rows) {
-  Result<WeightSpec> spec = parseShape(shape);
-  if (!spec)
-    return tl::unexpected(spec.error());
+  QUANT_TRY_ASSIGN(WeightSpec spec, parseShape(shape));
   ThreadPool &pool = *setting.pool;
   int64_t largest = *std::max_element(options.tokens.begin(), options.tokens.end());
-  auto ours = Contender::create(*spec, setting.isa, pool.size(), largest, setting.rotatedBytes);
-  if (!ours)
-    return tl::unexpected(ours.error());
+  QUANT_TRY_ASSIGN(auto ours, Contender::create(spec, setting.isa, pool.size(), largest, setting.rotatedBytes));
   for (int64_t tokens : options.tokens) {
-    double peakFlops = 0, flops = 2.0 * static_cast<double>(tokens * spec->rows * spec->columns);
-    auto times = interleave({[&] { peakFlops = multiplyAddAll(pool, setting.isa); },
-                             [&] { readAll(pool, setting.isa, (*ours)->nextWeights(), spec->dataBytes()); },
-                             [&] { (*ours)->run(pool, tokens); }},
-                            options.seconds);
+    double peakFlops = 0, flops = 2.0 * static_cast<double>(tokens * spec.rows * spec.columns);
+    auto times =
+        interleave({[&] { peakFlops = multiplyAddAll(pool, setting.isa); },
+                    [&] { readAll(pool, setting.isa, ours->nextWeights(), spec.dataBytes()); }, [&] { ours->run(pool, tokens); }},
+                   options.seconds);
     // No call can be faster than its reading or its arithmetic.
     std::vector<double> bound;
     for (size_t round = 0; round < times[0].size(); ++round)
@@ -194,24 +174,17 @@ static Result<void> gemmShape(const std::string &shape, const Setting &setting, 
 }
 
 Result<Json> quant::bench::runGemm(const BenchOptions &options) {
-  Result<Setting> setting = makeSetting(options);
-  if (!setting)
-    return tl::unexpected(setting.error());
+  QUANT_TRY_ASSIGN(Setting setting, makeSetting(options));
   Json rows = Json::array();
   for (const std::string &shape : options.shapes)
-    if (Result<void> measured = gemmShape(shape, *setting, options, rows); !measured)
-      return tl::unexpected(measured.error());
+    QUANT_TRY(gemmShape(shape, setting, options, rows));
   return rows;
 }
 
 Result<std::string> quant::bench::dumpAssembly(const BenchOptions &options) {
-  Result<WeightSpec> spec = parseShape(options.shapes.front());
-  Result<Setting> setting = makeSetting(options);
-  if (!spec || !setting)
-    return tl::unexpected(!spec ? spec.error() : setting.error());
+  QUANT_TRY_ASSIGN(WeightSpec spec, parseShape(options.shapes.front()));
+  QUANT_TRY_ASSIGN(Setting setting, makeSetting(options));
   std::string assembly;
-  Result<CompiledMatmul> compiled = CompiledMatmul::compile(*spec, setting->isa, 1, &assembly);
-  if (!compiled)
-    return tl::unexpected(compiled.error());
+  QUANT_TRY(CompiledMatmul::compile(spec, setting.isa, 1, &assembly));
   return assembly;
 }

@@ -13,6 +13,8 @@
 #include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/jobs.h"
 
+#include <fmt/core.h>
+
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
@@ -135,10 +137,9 @@ static Result<Json> measureMemory(const ConvertOptions &options, const Torch &to
               {"bf16_gb_per_s", rate([&] { matrix.toBf16(); })}};
   if (!torch.isThere())
     return row;
-  auto theirs = torch.run("memory", 1, {std::to_string(kRows), std::to_string(kColumns), std::to_string(options.seconds)});
-  if (!theirs)
-    return tl::unexpected(theirs.error());
-  Json figures = Json::parse(theirs->output, nullptr, false);
+  QUANT_TRY_ASSIGN(auto theirs,
+                   torch.run("memory", 1, {std::to_string(kRows), std::to_string(kColumns), std::to_string(options.seconds)}));
+  Json figures = Json::parse(theirs.output, nullptr, false);
   if (!figures.is_object() || !figures.contains("fp8_gb_per_s"))
     return fail(options.python.string() + ": printed no figures");
   row["torch"] = figures["torch"];
@@ -226,54 +227,42 @@ static std::string modelConfig(int experts) {
 
 Result<void> Disk::prepare() {
   std::ofstream(root / "model.json") << modelConfig(options.experts);
-  auto made = runProgram({tool().string(), "random", "--config", (root / "model.json").string(), "--output",
-                          (root / "fp8").string(), "--dtype", "fp8", "--shard-size", "1GB"});
-  if (made)
-    made = runProgram(command(casts()[1], root / "bf16"));
-  return made ? Result<void>() : tl::unexpected(made.error());
+  QUANT_TRY(runProgram({tool().string(), "random", "--config", (root / "model.json").string(), "--output",
+                        (root / "fp8").string(), "--dtype", "fp8", "--shard-size", "1GB"}));
+  QUANT_TRY(runProgram(command(casts()[1], root / "bf16")));
+  return {};
 }
 
 /// Each reads the same input in the same state of the cache, and writes to the disk, fsync included.
 Result<void> Disk::round(const Cast &cast, DiskTimes &times) {
   Scratch copy(root / "copy"), ours(root / "ours"), theirs(root / "torch");
-  if (auto ready = setCached(cast.input, options.warm); !ready)
-    return ready;
-  auto copied = plainCopy(cast.input, cast.like, copy.path);
-  if (!copied)
-    return tl::unexpected(copied.error());
-  times.copy.push_back(*copied);
+  QUANT_TRY(setCached(cast.input, options.warm));
+  QUANT_TRY_ASSIGN(auto copied, plainCopy(cast.input, cast.like, copy.path));
+  times.copy.push_back(copied);
   fs::remove_all(copy.path);
-  if (auto ready = setCached(cast.input, options.warm); !ready)
-    return ready;
-  auto done = runProgram(command(cast, ours.path));
-  if (!done)
-    return tl::unexpected(done.error());
-  times.ours.push_back(done->seconds);
-  times.ourPeak = std::max(times.ourPeak, done->peakBytes);
+  QUANT_TRY(setCached(cast.input, options.warm));
+  QUANT_TRY_ASSIGN(auto done, runProgram(command(cast, ours.path)));
+  times.ours.push_back(done.seconds);
+  times.ourPeak = std::max(times.ourPeak, done.peakBytes);
   fs::remove_all(ours.path);
   if (!torch.isThere())
     return {};
-  if (auto ready = setCached(cast.input, options.warm); !ready)
-    return ready;
-  done = torch.run(cast.name, threads, {cast.input.string(), theirs.path.string()});
-  if (!done)
-    return tl::unexpected(done.error());
-  times.torch.push_back(done->seconds);
-  times.torchPeak = std::max(times.torchPeak, done->peakBytes);
+  QUANT_TRY(setCached(cast.input, options.warm));
+  QUANT_TRY_ASSIGN(done, torch.run(cast.name, threads, {cast.input.string(), theirs.path.string()}));
+  times.torch.push_back(done.seconds);
+  times.torchPeak = std::max(times.torchPeak, done.peakBytes);
   return {};
 }
 
 Result<Json> Disk::measure(const Cast &cast) {
   DiskTimes times;
   for (int i = 0; i < options.rounds; ++i)
-    if (auto done = round(cast, times); !done)
-      return tl::unexpected(done.error());
-  auto read = weightBytes(cast.input), written = weightBytes(cast.like);
-  if (!read || !written)
-    return tl::unexpected(!read ? read.error() : written.error());
+    QUANT_TRY(round(cast, times));
+  QUANT_TRY_ASSIGN(uint64_t read, weightBytes(cast.input));
+  QUANT_TRY_ASSIGN(uint64_t written, weightBytes(cast.like));
   Json row = {{"command", cast.name},
-              {"bytes_read", *read},
-              {"bytes_written", *written},
+              {"bytes_read", read},
+              {"bytes_written", written},
               {"cache", options.warm ? "warm" : "cold"},
               {"threads", threads},
               {"copy_s", median(times.copy)},
@@ -294,16 +283,13 @@ static Result<Json> measureDisk(const ConvertOptions &options, const Torch &torc
   Scratch root(options.dir / ("quant-bench-convert-" + std::to_string(::getpid())));
   std::error_code code;
   if (!fs::create_directory(root.path, code))
-    return fail(root.path.string() + ": cannot create the folder: " + code.message());
+    return fail(fmt::format("{}: cannot create the folder: {}", root.path.string(), code.message()));
   Disk disk(options, torch, root.path);
-  if (auto ready = disk.prepare(); !ready)
-    return tl::unexpected(ready.error());
+  QUANT_TRY(disk.prepare());
   Json rows = Json::array();
   for (const Cast &cast : disk.casts()) {
-    auto row = disk.measure(cast);
-    if (!row)
-      return row;
-    rows.push_back(std::move(*row));
+    QUANT_TRY_ASSIGN(auto row, disk.measure(cast));
+    rows.push_back(std::move(row));
   }
   return rows;
 }
@@ -317,15 +303,10 @@ Result<Json> quant::bench::runConvert(const ConvertOptions &options) {
   // The disk first: Linux counts what this process has in memory when it starts another as that one's peak.
   std::optional<Json> disk;
   if (!options.dir.empty()) {
-    auto measured = measureDisk(options, torch);
-    if (!measured)
-      return measured;
-    disk = std::move(*measured);
+    QUANT_TRY_ASSIGN(disk, measureDisk(options, torch));
   }
-  auto memory = measureMemory(options, torch);
-  if (!memory)
-    return memory;
-  Json result = {{"memory", std::move(*memory)}};
+  QUANT_TRY_ASSIGN(auto memory, measureMemory(options, torch));
+  Json result = {{"memory", std::move(memory)}};
   if (disk)
     result["disk"] = std::move(*disk);
   return result;

@@ -9,6 +9,8 @@
 
 #include "runtime/checkpoint/file.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -58,12 +60,10 @@ static Result<FileDescriptor> start(const std::vector<std::string> &command, pid
 Result<Finished> quant::bench::runProgram(const std::vector<std::string> &command) {
   auto begin = Clock::now();
   pid_t child;
-  auto output = start(command, child);
-  if (!output)
-    return tl::unexpected(output.error());
+  QUANT_TRY_ASSIGN(auto output, start(command, child));
   Finished finished;
   char buffer[4096];
-  for (ssize_t count; (count = ::read(output->get(), buffer, sizeof(buffer))) > 0 || (count < 0 && errno == EINTR);)
+  for (ssize_t count; (count = ::read(output.get(), buffer, sizeof(buffer))) > 0 || (count < 0 && errno == EINTR);)
     finished.output.append(buffer, static_cast<size_t>(std::max<ssize_t>(count, 0)));
   int status = 0;
   rusage usage;
@@ -87,17 +87,15 @@ static Result<std::vector<fs::path>> weightFiles(const fs::path &dir) {
     if (it->path().extension() == ".safetensors")
       files.push_back(it->path());
   if (code)
-    return fail(dir.string() + ": cannot list the folder: " + code.message());
+    return fail(fmt::format("{}: cannot list the folder: {}", dir.string(), code.message()));
   std::ranges::sort(files);
   return files;
 }
 
 Result<uint64_t> quant::bench::weightBytes(const fs::path &dir) {
-  auto files = weightFiles(dir);
-  if (!files)
-    return tl::unexpected(files.error());
+  QUANT_TRY_ASSIGN(auto files, weightFiles(dir));
   uint64_t bytes = 0;
-  for (const fs::path &file : *files)
+  for (const fs::path &file : files)
     bytes += fs::file_size(file);
   return bytes;
 }
@@ -128,8 +126,7 @@ static Result<FileDescriptor> copyFile(const fs::path &from, uint64_t bytes, con
     read += static_cast<uint64_t>(count);
     for (auto due = static_cast<uint64_t>(ratio * static_cast<double>(read)); written < due;) {
       uint64_t part = std::min(due - written, static_cast<uint64_t>(count));
-      if (auto put = writeAll(out.get(), buffer.data(), part, to); !put)
-        return tl::unexpected(put.error());
+      QUANT_TRY(writeAll(out.get(), buffer.data(), part, to));
       written += part;
     }
   }
@@ -137,17 +134,13 @@ static Result<FileDescriptor> copyFile(const fs::path &from, uint64_t bytes, con
 }
 
 Result<double> quant::bench::plainCopy(const fs::path &from, const fs::path &like, const fs::path &to) {
-  auto files = weightFiles(from);
-  if (!files)
-    return tl::unexpected(files.error());
+  QUANT_TRY_ASSIGN(auto files, weightFiles(from));
   auto begin = Clock::now();
   fs::create_directory(to);
   std::vector<FileDescriptor> written;
-  for (const fs::path &file : *files) {
-    auto copied = copyFile(file, fs::file_size(like / file.filename()), to / file.filename());
-    if (!copied)
-      return tl::unexpected(copied.error());
-    written.push_back(std::move(*copied));
+  for (const fs::path &file : files) {
+    QUANT_TRY_ASSIGN(auto copied, copyFile(file, fs::file_size(like / file.filename()), to / file.filename()));
+    written.push_back(std::move(copied));
   }
   written.emplace_back(::open(to.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   for (const FileDescriptor &file : written)
@@ -157,11 +150,9 @@ Result<double> quant::bench::plainCopy(const fs::path &from, const fs::path &lik
 }
 
 Result<void> quant::bench::setCached(const fs::path &dir, bool cached) {
-  auto files = weightFiles(dir);
-  if (!files)
-    return tl::unexpected(files.error());
+  QUANT_TRY_ASSIGN(auto files, weightFiles(dir));
   std::vector<std::byte> buffer(4 << 20);
-  for (const fs::path &path : *files) {
+  for (const fs::path &path : files) {
     FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!file || ::fsync(file.get()) != 0)
       return failErrno(path, "open and flush");

@@ -51,35 +51,29 @@ struct SimKernel {
 
 Result<Json> SimKernel::measure(const SimOptions &options, int64_t tiles, bool check) const {
   sim::Dims dims = {{abi::Dim::M, kTile * tiles}, {abi::Dim::Sms, tiles}};
-  auto operands = recipe->operands(dims);
-  if (!operands)
-    return tl::unexpected(operands.error());
+  QUANT_TRY_ASSIGN(auto operands, recipe->operands(dims));
   std::vector<std::vector<std::byte>> storage;
   std::vector<sim::Buffer> buffers;
-  for (const sim::RecipeOperand &operand : *operands) {
+  for (const sim::RecipeOperand &operand : operands) {
     fill(operand, storage.emplace_back(operand.bytes));
     buffers.push_back({.name = operand.name, .bytes = storage.back(), .writable = operand.written});
   }
-  auto launch = recipe->launch(dims, buffers);
-  if (!launch)
-    return tl::unexpected(launch.error());
+  QUANT_TRY_ASSIGN(auto launch, recipe->launch(dims, buffers));
   sim::Options run;
   run.check = check;
   run.threads = static_cast<int>(tiles);
   std::vector<double> seconds;
   uint64_t instructions = 0;
   for (double spent = 0; spent < options.seconds || seconds.size() < 3; spent += seconds.back()) {
-    auto report = sim::run(*module, *launch, run);
-    if (!report)
-      return tl::unexpected(report.error());
-    if (!report->findings.empty())
-      return fail("the simulator objects to the kernel: " + report->findings[0].toString());
-    seconds.push_back(report->seconds);
-    instructions = report->instructions;
+    QUANT_TRY_ASSIGN(auto report, sim::run(*module, launch, run));
+    if (!report.findings.empty())
+      return fail("the simulator objects to the kernel: " + report.findings[0].toString());
+    seconds.push_back(report.seconds);
+    instructions = report.instructions;
   }
   std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
   double median = seconds[seconds.size() / 2];
-  return Json{{"kernel", launch->kernel},
+  return Json{{"kernel", launch.kernel},
               {"k", options.k},
               {"threads", tiles},
               {"checks", check},
@@ -91,16 +85,10 @@ Result<Json> SimKernel::measure(const SimOptions &options, int64_t tiles, bool c
 }
 
 Result<SimKernel> compileKernel(int64_t k) {
-  auto compiled = nvvm::compileFp8Gemm({.n = kTile, .k = k, .blockM = kTile, .blockN = kTile});
-  if (!compiled)
-    return tl::unexpected(compiled.error());
-  auto module = sim::Module::load(compiled->artifact.ptx);
-  if (!module)
-    return tl::unexpected(module.error());
-  auto recipe = sim::Recipe::parse(compiled->recipe.toJson().dump(), "");
-  if (!recipe)
-    return tl::unexpected(recipe.error());
-  return SimKernel{std::move(*module), std::make_unique<sim::Recipe>(std::move(*recipe))};
+  QUANT_TRY_ASSIGN(auto compiled, nvvm::compileFp8Gemm({.n = kTile, .k = k, .blockM = kTile, .blockN = kTile}));
+  QUANT_TRY_ASSIGN(auto module, sim::Module::load(compiled.artifact.ptx));
+  QUANT_TRY_ASSIGN(auto recipe, sim::Recipe::parse(compiled.recipe.toJson().dump(), ""));
+  return SimKernel{std::move(module), std::make_unique<sim::Recipe>(std::move(recipe))};
 }
 
 } // namespace
@@ -117,24 +105,18 @@ CLI::App *addSimCommand(CLI::App &app, SimOptions &options) {
 }
 
 Result<Json> runSim(const SimOptions &options) {
-  auto kernel = compileKernel(options.k);
-  if (!kernel)
-    return tl::unexpected(kernel.error());
+  QUANT_TRY_ASSIGN(auto kernel, compileKernel(options.k));
   int64_t threads = options.threads > 0 ? options.threads : std::max(std::thread::hardware_concurrency(), 1u);
   Json rows = Json::array();
   auto add = [&](int64_t tiles, bool check) -> Result<void> {
-    auto row = kernel->measure(options, tiles, check);
-    if (!row)
-      return tl::unexpected(row.error());
-    rows.push_back(std::move(*row));
+    QUANT_TRY_ASSIGN(auto row, kernel.measure(options, tiles, check));
+    rows.push_back(std::move(row));
     return {};
   };
   for (bool check : {true, false})
-    if (auto added = add(1, check); !added)
-      return tl::unexpected(added.error());
+    QUANT_TRY(add(1, check));
   if (threads > 1)
-    if (auto added = add(threads, true); !added)
-      return tl::unexpected(added.error());
+    QUANT_TRY(add(threads, true));
   return rows;
 }
 

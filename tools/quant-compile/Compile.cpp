@@ -25,6 +25,8 @@
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <fmt/core.h>
+
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -52,18 +54,14 @@ public:
 
   Result<CompileReport> run() {
     auto start = std::chrono::steady_clock::now();
-    if (auto checked = checkOutput(); !checked)
-      return tl::unexpected(checked.error());
-    if (auto read = readModel(); !read)
-      return tl::unexpected(read.error());
-    if (auto made = makeFolder(options.dumpDirectory).and_then([&] { return makeFolder(options.kernelDirectory); }); !made)
-      return tl::unexpected(made.error());
+    QUANT_TRY(checkOutput());
+    QUANT_TRY(readModel());
+    QUANT_TRY(makeFolder(options.dumpDirectory).and_then([&] { return makeFolder(options.kernelDirectory); }));
     for (const std::string &target : options.targets)
       if (auto done = compileFor(target); !done)
         return tl::unexpected(done.error().in("target " + target));
     if (options.stopAfter.empty())
-      if (auto written = writeModule(); !written)
-        return tl::unexpected(written.error());
+      QUANT_TRY(writeModule());
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
   }
@@ -100,38 +98,33 @@ private:
     if (!std::filesystem::is_directory(folder, ignored))
       return fail(folder.string() + ": there is no such folder for the output");
     if (access(folder.c_str(), W_OK) != 0)
-      return fail(folder.string() + ": cannot write there: " + std::strerror(errno));
+      return fail(fmt::format("{}: cannot write there: {}", folder.string(), std::strerror(errno)));
     return {};
   }
 
   static Result<void> makeFolder(const std::filesystem::path &path) {
     std::error_code error;
     if (!path.empty() && (std::filesystem::create_directories(path, error), error))
-      return fail(path.string() + ": cannot create the folder: " + error.message());
+      return fail(fmt::format("{}: cannot create the folder: {}", path.string(), error.message()));
     return {};
   }
 
   //===--- The model ---===//
 
   Result<void> readModel() {
-    auto loaded = models::loadConfig(options.input, &report.notes);
-    if (!loaded)
-      return tl::unexpected(loaded.error());
-    config = *loaded;
+    QUANT_TRY_ASSIGN(config, models::loadConfig(options.input, &report.notes));
     if (options.maxContext)
       config.maxSeqLen = *options.maxContext;
     report.model = config.modelType;
     if (config.nMtpLayers > 0)
-      report.notes.push_back("the checkpoint's " + std::to_string(config.nMtpLayers) + " MTP layer(s) are not compiled yet");
+      report.notes.push_back(fmt::format("the checkpoint's {} MTP layer(s) are not compiled yet", config.nMtpLayers));
     if (!hasCheckpoint()) {
       tensors = models::tensorTypes(config);
       return {};
     }
-    auto checkpoint = checkpoint::Checkpoint::open(options.input);
-    if (!checkpoint)
-      return tl::unexpected(checkpoint.error());
-    tensors = models::tensorTypes(*checkpoint);
-    return checkStored(*checkpoint);
+    QUANT_TRY_ASSIGN(auto checkpoint, checkpoint::Checkpoint::open(options.input));
+    tensors = models::tensorTypes(checkpoint);
+    return checkStored(checkpoint);
   }
 
   /// What the checkpoint holds beside what is read.
@@ -188,8 +181,8 @@ private:
       return {};
     return [this, &stages](Stage stage, ModuleOp reached) {
       bool isOfUnit = stage >= Stage::Scheduled && stages.getTarget().units().size() > 1;
-      std::string name = stages.getTarget().name().str() + "." + std::to_string(static_cast<int>(stage) + 1) + "." +
-                         stageName(stage).str() + (isOfUnit ? "." + stages.isa : std::string()) + ".mlir";
+      std::string name = fmt::format("{}.{}.{}{}.mlir", stages.getTarget().name().str(), static_cast<int>(stage) + 1,
+                                     stageName(stage).str(), isOfUnit ? "." + stages.isa : std::string());
       if (dumped)
         dumped = checkpoint::writeFileAtomically(options.dumpDirectory / name, print(reached));
     };
@@ -203,21 +196,16 @@ private:
   }
 
   Result<void> compileFor(const std::string &target) {
-    auto module = build();
-    if (!module)
-      return tl::unexpected(module.error());
+    QUANT_TRY_ASSIGN(auto module, build());
     StageOptions stages;
     setStageOptions(target, stages);
     if (!options.stopAfter.empty()) {
       stages.isa = options.hostIsas.front();
-      auto reached = advance(module->get(), *parseStage(options.stopAfter), stages);
-      if (!reached)
-        return reached;
-      return writeText(print(module->get()), target);
+      QUANT_TRY(advance(module.get(), *parseStage(options.stopAfter), stages));
+      return writeText(print(module.get()), target);
     }
-    if (auto reached = advance(module->get(), Stage::Dispatched, stages); !reached)
-      return reached;
-    return compileDispatched(module->get(), stages);
+    QUANT_TRY(advance(module.get(), Stage::Dispatched, stages));
+    return compileDispatched(module.get(), stages);
   }
 
   Result<void> writeText(const std::string &text, const std::string &target) {
@@ -234,7 +222,8 @@ private:
   //===--- Targets ---===//
 
   Result<void> compileDispatched(ModuleOp dispatched, StageOptions &stages) {
-    TargetCompilation compilation{stages, {}, options.ptxas, dumper(stages)};
+    TargetCompilation compilation{
+        .stages = stages, .units = {}, .ptxas = options.ptxas, .assembly = nullptr, .observe = dumper(stages)};
     if (stages.getTarget().units().size() > 1)
       compilation.units = options.hostIsas;
     auto notes = buildTargetModule(dispatched, compilation, builder);

@@ -56,9 +56,8 @@ static Result<std::vector<nvvm::CompiledKernel>> compileAll(const KernelPlan &pl
   });
   std::vector<nvvm::CompiledKernel> kernels;
   for (auto &result : results) {
-    if (!result)
-      return tl::unexpected(result.error());
-    kernels.push_back(std::move(*result));
+    QUANT_TRY_ASSIGN(nvvm::CompiledKernel kernel, std::move(result));
+    kernels.push_back(std::move(kernel));
   }
   return kernels;
 }
@@ -106,11 +105,9 @@ static Json indexJson(const KernelOptions &options, const KernelPlan &plan, cons
 Result<KernelReport> compileKernels(const KernelOptions &options, const KernelPlan &plan) {
   auto start = std::chrono::steady_clock::now();
   KernelReport report;
-  auto kernels = compileAll(plan, {options.ptxas});
-  if (!kernels)
-    return tl::unexpected(kernels.error());
+  QUANT_TRY_ASSIGN(auto kernels, compileAll(plan, {options.ptxas}));
   std::map<std::string, std::string> files;
-  for (const nvvm::CompiledKernel &kernel : *kernels) {
+  for (const nvvm::CompiledKernel &kernel : kernels) {
     const std::string &name = kernel.recipe.kernel;
     files[name + ".json"] = kernel.recipe.toJson().dump(2) + "\n";
     files[name + ".ptx"] = kernel.artifact.ptx;
@@ -120,12 +117,11 @@ Result<KernelReport> compileKernels(const KernelOptions &options, const KernelPl
     for (const std::string &finding : kernel.artifact.findings())
       report.notes.push_back("ptxas: " + finding);
   }
-  if (kernels->front().artifact.cubin.empty())
+  if (kernels.front().artifact.cubin.empty())
     report.notes.push_back("no ptxas found: PTX only, which the driver compiles at load");
-  report.index = indexJson(options, plan, *kernels);
+  report.index = indexJson(options, plan, kernels);
   files["kernels.json"] = report.index.dump(2) + "\n";
-  if (auto written = writeKernelFolder(options.output, files); !written)
-    return tl::unexpected(written.error());
+  QUANT_TRY(writeKernelFolder(options.output, files));
   for (const auto &[name, bytes] : files) {
     report.files.push_back((options.output / name).string());
     report.bytes += static_cast<int64_t>(bytes.size());

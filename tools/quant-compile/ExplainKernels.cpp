@@ -9,6 +9,8 @@
 
 #include "tools/common/table.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -69,7 +71,7 @@ static std::string bestTable(const KernelOptions &options, const RequestedM &m, 
 
 static std::string rangeText(const PlannedRange &range) {
   if (range.open)
-    return std::to_string(range.minM) + "-";
+    return fmt::format("{}-", range.minM);
   return range.minM == range.maxM ? std::to_string(range.minM) : std::to_string(range.minM) + "-" + std::to_string(range.maxM);
 }
 
@@ -98,15 +100,13 @@ static std::string rangeTable(const KernelOptions &options, const KernelPlan &pl
 }
 
 Result<std::string> explainGemm(const KernelOptions &options) {
-  auto plan = planKernels(options);
-  if (!plan)
-    return tl::unexpected(plan.error());
+  QUANT_TRY_ASSIGN(auto plan, planKernels(options));
   RequestedM m = *parseM(options.m);
   machine::Gpu gpu = *machine::findGpu(options.gpu);
-  return "fp8_gemm N = " + std::to_string(options.n) + ", K = " + std::to_string(options.k) + " on " + gpu.name +
-         ": the fastest kernel by M, predicted (us, and us at each limit alone)\n\n" + bestTable(options, m, gpu) + "\n" +
-         std::to_string(plan->kernels.size()) + " kernel(s) for all of these M, and what they lose against the fastest\n\n" +
-         rangeTable(options, *plan, m, gpu);
+  return fmt::format("fp8_gemm N = {}, K = {} on {}: the fastest kernel by M, predicted (us, and us at each limit "
+                     "alone)\n\n{}\n{} kernel(s) for all of these M, and what they lose against the fastest\n\n{}",
+                     options.n, options.k, gpu.name, bestTable(options, m, gpu), plan.kernels.size(),
+                     rangeTable(options, plan, m, gpu));
 }
 
 static Json costJson(const schedule::GemmCost &cost) {
@@ -126,9 +126,7 @@ static Json costJson(const schedule::GemmCost &cost) {
 }
 
 Result<Json> explainGemmJson(const KernelOptions &options) {
-  auto plan = planKernels(options);
-  if (!plan)
-    return tl::unexpected(plan.error());
+  QUANT_TRY_ASSIGN(auto plan, planKernels(options));
   RequestedM m = *parseM(options.m);
   machine::Gpu gpu = *machine::findGpu(options.gpu);
   Json best = Json::array(), variants = Json::array();
@@ -137,7 +135,7 @@ Result<Json> explainGemmJson(const KernelOptions &options) {
                     {"tile", tileText(choice.config)},
                     {"cost", costJson(choice.cost)},
                     {"reason", schedule::explainConfig(choice, value, gpu)}});
-  for (const PlannedRange &range : plan->ranges)
+  for (const PlannedRange &range : plan.ranges)
     variants.push_back({{"m", {range.minM, range.maxM}}, {"tile", tileText(range.choice->config)}, {"reason", range.reason}});
   std::vector<schedule::GemmVariant> chosen = variantsOf(options, m, gpu);
   for (size_t index = 0; index < chosen.size(); ++index) {
@@ -155,7 +153,7 @@ Result<Json> explainGemmJson(const KernelOptions &options) {
 std::string listKernels() {
   std::string text;
   for (const KernelKind &kind : kernelKinds()) {
-    text += std::string(text.empty() ? "" : "\n") + kind.name + ": " + kind.summary + "\n";
+    text += fmt::format("{}{}: {}\n", text.empty() ? "" : "\n", kind.name, kind.summary);
     tools::Table table({"", "", ""});
     for (const KernelFlag &flag : kind.flags)
       table.add({flag.name, flag.values, std::string(flag.meaning) + (flag.required ? " (required)" : "")});
@@ -184,10 +182,8 @@ Result<std::string> explainDenseShapes(const KernelOptions &options) {
     KernelOptions shape = options;
     shape.n = n;
     shape.k = k;
-    auto explained = explainGemm(shape);
-    if (!explained)
-      return explained;
-    text += (text.empty() ? "" : "\n") + *explained;
+    QUANT_TRY_ASSIGN(auto explained, explainGemm(shape));
+    text += (text.empty() ? "" : "\n") + explained;
   }
   return text;
 }

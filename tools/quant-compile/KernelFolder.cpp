@@ -9,6 +9,8 @@
 
 #include "runtime/checkpoint/writer.h"
 
+#include <fmt/core.h>
+
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -49,17 +51,18 @@ static Result<void> checkReplaceable(const fs::path &folder) {
   std::set<std::string> ours = ownFiles(folder);
   fs::directory_iterator entries(folder, error);
   if (error)
-    return fail(folder.string() + ": cannot be read: " + error.message());
+    return fail(fmt::format("{}: cannot be read: {}", folder.string(), error.message()));
   for (const fs::directory_entry &entry : entries)
     if (!ours.contains(entry.path().filename().string()) || !entry.is_regular_file(error))
-      return fail(folder.string() + ": holds " + entry.path().filename().string() +
-                  ", which quant-compile did not write there; choose another folder for -o, or empty this one");
+      return fail(
+          fmt::format("{}: holds {}, which quant-compile did not write there; choose another folder for -o, or empty this one",
+                      folder.string(), entry.path().filename().string()));
   return {};
 }
 
 static Result<void> renameFolder(const fs::path &from, const fs::path &to) {
   if (std::rename(from.c_str(), to.c_str()) != 0)
-    return fail(to.string() + ": cannot take the place of it: " + std::strerror(errno));
+    return fail(fmt::format("{}: cannot take the place of it: {}", to.string(), std::strerror(errno)));
   return {};
 }
 
@@ -69,8 +72,7 @@ static Result<void> replaceFolder(const fs::path &fresh, const fs::path &folder)
   if (!fs::exists(folder, error) || fs::is_empty(folder, error))
     return renameFolder(fresh, folder);
   fs::path old = fresh.string() + ".old";
-  if (auto moved = renameFolder(folder, old); !moved)
-    return moved;
+  QUANT_TRY(renameFolder(folder, old));
   if (auto moved = renameFolder(fresh, folder); !moved) {
     (void)renameFolder(old, folder);
     return moved;
@@ -83,13 +85,12 @@ Result<void> writeKernelFolder(const fs::path &folder, const std::map<std::strin
   fs::path target = fs::absolute(folder).lexically_normal();
   if (!target.has_filename())
     target = target.parent_path();
-  if (auto free = checkReplaceable(target); !free)
-    return free;
+  QUANT_TRY(checkReplaceable(target));
   // Beside the target, so that a rename can move it.
   fs::path fresh = target.parent_path() / ("." + target.filename().string() + "." + std::to_string(getpid()) + ".tmp");
   std::error_code error;
   if (fs::create_directory(fresh, error); error)
-    return fail(target.parent_path().string() + ": cannot write there: " + error.message());
+    return fail(fmt::format("{}: cannot write there: {}", target.parent_path().string(), error.message()));
   Result<void> done;
   for (const auto &[name, bytes] : files)
     if (done)

@@ -10,6 +10,8 @@
 #include "dialects/machine/Gpu.h"
 #include "tools/quant-compile/KernelPlan.h"
 
+#include <fmt/core.h>
+
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -138,10 +140,10 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
   };
   for (const std::string &flag : allKernelFlags())
     if (app.count(flag) && !has(flag))
-      return fail(flag + ": " + kind.name + " has no such option, it takes " + flagList(kind));
+      return fail(fmt::format("{}: {} has no such option, it takes {}", flag, kind.name, flagList(kind)));
   for (const KernelFlag &flag : kind.flags)
     if (flag.required && !app.count(flag.name))
-      return fail(std::string(flag.name) + ": " + kind.name + " needs it (" + flag.meaning + ")");
+      return fail(fmt::format("{}: {} needs it ({})", flag.name, kind.name, flag.meaning));
   if (app.count("--explain") && kind.name != std::string("fp8_gemm"))
     return fail("--explain: there is nothing to choose for " + std::string(kind.name) + ", only fp8_gemm has variants");
   for (const char *flag : {"input", "--host-isa", "--activations", "--max-tokens", "--max-context", "--stop-after",
@@ -159,8 +161,7 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
 
 /// Values that have a grammar of their own.
 static Result<void> checkKernelValues(const KernelOptions &options) {
-  if (auto m = parseM(options.m); !m)
-    return tl::unexpected(m.error());
+  QUANT_TRY(parseM(options.m));
   machine::Fp8GemmConfig scratch;
   return options.tile.empty() ? Result<void>() : parseTile(options.tile, scratch);
 }

@@ -9,6 +9,8 @@
 
 #include "lowering/target/sm90/simt/Quantize.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <charconv>
 #include <sstream>
@@ -36,8 +38,8 @@ Result<RequestedM> parseM(const std::string &text) {
   auto first = parseNumber(std::string_view(text).substr(0, dash));
   auto last = dash == std::string::npos ? first : parseNumber(std::string_view(text).substr(dash + 1));
   if (!first || !last || *first > *last || *last > kMaxM)
-    return fail("--m=" + text + ": is neither dynamic nor a number of rows (64) nor a range of them (1-256), at most " +
-                std::to_string(kMaxM));
+    return fail(
+        fmt::format("--m={}: is neither dynamic nor a number of rows (64) nor a range of them (1-256), at most {}", text, kMaxM));
   return RequestedM{*first, *last, false};
 }
 
@@ -76,15 +78,15 @@ Result<void> parseTile(const std::string &text, machine::Fp8GemmConfig &config) 
 }
 
 std::string tileText(const machine::Fp8GemmConfig &config) {
-  std::string text = std::to_string(config.blockM) + "x" + std::to_string(config.blockN);
+  std::string text = fmt::format("{}x{}", config.blockM, config.blockN);
   if (config.swapAB)
     text += ",swap";
   if (config.stages)
-    text += ",stages=" + std::to_string(config.stages);
+    text += fmt::format(",stages={}", config.stages);
   if (config.multicast != machine::Multicast::none)
     text += config.multicast == machine::Multicast::a ? ",multicast=a" : ",multicast=b";
   if (config.splitK > 1)
-    text += ",split-k=" + std::to_string(config.splitK);
+    text += fmt::format(",split-k={}", config.splitK);
   return text;
 }
 
@@ -132,9 +134,7 @@ static void addRange(KernelPlan &plan, int64_t minM, int64_t maxM, const machine
 }
 
 static Result<KernelPlan> planGemm(const KernelOptions &options) {
-  auto m = parseM(options.m);
-  if (!m)
-    return tl::unexpected(m.error());
+  QUANT_TRY_ASSIGN(auto m, parseM(options.m));
   auto gpu = machine::findGpu(options.gpu);
   if (!gpu)
     return tl::unexpected(gpu.error().in("--gpu"));
@@ -142,25 +142,22 @@ static Result<KernelPlan> planGemm(const KernelOptions &options) {
   KernelPlan plan;
   if (!options.tile.empty()) {
     machine::Fp8GemmConfig config = plainConfig(problem);
-    auto legal = parseTile(options.tile, config).and_then([&]() -> Result<void> {
-      auto checked = machine::checkFp8Gemm(config);
-      return checked ? checked : tl::unexpected(checked.error().in("--tile=" + options.tile));
-    });
-    if (!legal)
-      return tl::unexpected(legal.error());
-    addRange(plan, m->min, m->max, config, *gpu);
+    QUANT_TRY(parseTile(options.tile, config));
+    if (auto legal = machine::checkFp8Gemm(config); !legal)
+      return tl::unexpected(legal.error().in("--tile=" + options.tile));
+    addRange(plan, m.min, m.max, config, *gpu);
   } else {
-    schedule::VariantOptions range{.minM = m->min, .maxM = m->max, .maxKernels = static_cast<size_t>(options.maxKernels)};
+    schedule::VariantOptions range{.minM = m.min, .maxM = m.max, .maxKernels = static_cast<size_t>(options.maxKernels)};
     for (const schedule::GemmVariant &variant : schedule::chooseVariants(problem, *gpu, range))
       addRange(plan, variant.minM, variant.maxM, variant.config, *gpu);
   }
   if (plan.ranges.empty()) {
     // No tile at all: then the default one says what is wrong with the problem.
     auto why = machine::checkFp8Gemm(plainConfig(problem));
-    return fail("--n=" + std::to_string(options.n) + " --k=" + std::to_string(options.k) + ": " +
-                (why ? std::string("no tile of the family fits") : why.error().message));
+    return fail(fmt::format("--n={} --k={}: {}", options.n, options.k,
+                            why ? std::string("no tile of the family fits") : why.error().message));
   }
-  plan.ranges.back().open = m->dynamic;
+  plan.ranges.back().open = m.dynamic;
   return plan;
 }
 
@@ -173,7 +170,7 @@ static nvvm::FloatKind floatKind(const std::string &name) { return name == "f32"
 static Result<KernelPlan> planQuantize(const KernelOptions &options) {
   nvvm::QuantizeConfig config{.k = options.k, .input = floatKind(options.in), .powerOfTwo = options.scaleFormat == "ue8m0"};
   if (auto legal = nvvm::checkQuantize(config); !legal)
-    return tl::unexpected(legal.error().in("--k=" + std::to_string(options.k)));
+    return tl::unexpected(legal.error().in(fmt::format("--k={}", options.k)));
   KernelPlan plan;
   plan.kernels.push_back({config.symbolName(), [config](const nvvm::AssemblerOptions &assembler) {
                             return nvvm::compileQuantize(config, assembler);
@@ -185,7 +182,7 @@ static Result<KernelPlan> planQuantize(const KernelOptions &options) {
 static Result<KernelPlan> planDequantize(const KernelOptions &options) {
   nvvm::DequantizeConfig config{.n = options.n, .k = options.k, .output = floatKind(options.out)};
   if (auto legal = nvvm::checkDequantize(config); !legal)
-    return tl::unexpected(legal.error().in("--n=" + std::to_string(options.n) + " --k=" + std::to_string(options.k)));
+    return tl::unexpected(legal.error().in(fmt::format("--n={} --k={}", options.n, options.k)));
   KernelPlan plan;
   plan.kernels.push_back({config.symbolName(), [config](const nvvm::AssemblerOptions &assembler) {
                             return nvvm::compileDequantize(config, assembler);

@@ -16,6 +16,7 @@
 #include "tools/common/units.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
@@ -44,7 +45,7 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   std::vector<std::string> targetNames;
   std::string targetHelp = "what to compile for:";
   for (const Target *target : targets()) {
-    targetHelp += (targetNames.empty() ? " " : ", ") + target->name().str() + " (" + target->summary().str() + ")";
+    targetHelp += fmt::format("{}{} ({})", targetNames.empty() ? " " : ", ", target->name().str(), target->summary().str());
     targetNames.push_back(target->name().str());
   }
   app.add_option("--target", options.targets, targetHelp)
@@ -130,8 +131,7 @@ static void printJson(const CompileReport &report, const CompileOptions &options
                                     {"weights", report.weights},         {"kernels", report.kernels},
                                     {"dispatches", report.dispatches},   {"bytes", report.fileBytes},
                                     {"seconds", report.seconds},         {"peak_memory_bytes", peakMemoryBytes()},
-                                    {"unsupported", unsupported},
-                                    {"units", units}};
+                                    {"unsupported", unsupported},        {"units", units}};
   std::cout << summary.dump(2) << "\n";
 }
 
@@ -171,7 +171,7 @@ static void printKernelSummary(const KernelReport &report, const KernelOptions &
   for (const auto &variant : report.index["variants"]) {
     if (!variant.contains("predicted"))
       continue;
-    std::string m = std::to_string(variant["m"][0].get<int64_t>()) + "-" + std::to_string(variant["m"][1].get<int64_t>());
+    std::string m = fmt::format("{}-{}", variant["m"][0].get<int64_t>(), variant["m"][1].get<int64_t>());
     char text[64];
     std::snprintf(text, sizeof text, "%.1f at %lld", variant["predicted"]["microseconds"].get<double>(),
                   static_cast<long long>(variant["predicted"]["m"].get<int64_t>()));

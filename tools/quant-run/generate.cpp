@@ -7,6 +7,7 @@
 
 #include "tools/quant-run/generate.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -31,9 +32,8 @@ Result<SessionHandle> createSession(const quant_module *module, const Options &o
   int64_t context = options.context ? options.context : std::min(limit, (needed + kRoundTo - 1) / kRoundTo * kRoundTo);
   // Without code for CPUs the limit is 0; the session says so.
   if (limit > 0 && needed > context)
-    return fail(std::to_string(promptTokens) + " prompt tokens and " + std::to_string(options.maxNewTokens) +
-                " new ones overflow the context of " + std::to_string(context) + " rows (the module allows " +
-                std::to_string(limit) + ")");
+    return fail(fmt::format("{} prompt tokens and {} new ones overflow the context of {} rows (the module allows {})",
+                            promptTokens, options.maxNewTokens, context, limit));
   quant_session_options sessionOptions = {};
   sessionOptions.threads = options.threads;
   sessionOptions.profile = options.profile;

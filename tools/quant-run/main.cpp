@@ -50,8 +50,7 @@ static Result<checkpoint::SafetensorsWriter> openLogits(const std::string &path,
 }
 
 static Result<void> writeLogits(checkpoint::SafetensorsWriter &writer, const std::vector<float> &logits) {
-  if (Result<void> appended = writer.append("logits", std::as_bytes(std::span(logits))); !appended)
-    return appended;
+  QUANT_TRY(writer.append("logits", std::as_bytes(std::span(logits))));
   return writer.finish();
 }
 
@@ -89,24 +88,17 @@ static void report(const Options &options, const std::vector<int32_t> &prompt, c
 }
 
 static Result<void> runPrompt(const Options &options, const std::vector<int32_t> &prompt, const quant_module *module) {
-  if (Result<void> checked = checkLogits(options); !checked)
-    return checked;
-  Result<std::vector<int32_t>> ends = endTokens(module, options);
-  if (!ends)
-    return tl::unexpected(ends.error());
-  Result<SessionHandle> session = createSession(module, options, prompt.size());
-  if (!session)
-    return tl::unexpected(session.error());
+  QUANT_TRY(checkLogits(options));
+  QUANT_TRY_ASSIGN(std::vector<int32_t> ends, endTokens(module, options));
+  QUANT_TRY_ASSIGN(SessionHandle session, createSession(module, options, prompt.size()));
   int64_t vocab = quant_module_vocab(module);
   std::optional<checkpoint::SafetensorsWriter> logits;
   if (!options.logits.empty()) {
-    Result<checkpoint::SafetensorsWriter> writer = openLogits(options.logits, prompt.size(), vocab);
-    if (!writer)
-      return tl::unexpected(writer.error());
-    logits.emplace(std::move(*writer));
+    QUANT_TRY_ASSIGN(checkpoint::SafetensorsWriter writer, openLogits(options.logits, prompt.size(), vocab));
+    logits.emplace(std::move(writer));
   }
   const char *separator = "";
-  Result<Generation> generation = generate(session->get(), vocab, prompt, *ends, options, [&](int32_t token) {
+  Result<Generation> generation = generate(session.get(), vocab, prompt, ends, options, [&](int32_t token) {
     if (!options.json)
       std::cout << std::exchange(separator, " ") << token << std::flush;
   });
@@ -115,19 +107,16 @@ static Result<void> runPrompt(const Options &options, const std::vector<int32_t>
   if (!generation)
     return tl::unexpected(generation.error());
   if (logits)
-    if (Result<void> written = writeLogits(*logits, generation->promptLogits); !written)
-      return written;
-  report(options, prompt, *generation, session->get());
+    QUANT_TRY(writeLogits(*logits, generation->promptLogits));
+  report(options, prompt, *generation, session.get());
   return {};
 }
 
 static Result<void> run(const Options &options, const std::vector<int32_t> &prompt) {
-  Result<ModuleHandle> module = openModule(options.module);
-  if (!module)
-    return tl::unexpected(module.error());
+  QUANT_TRY_ASSIGN(ModuleHandle module, openModule(options.module));
   if (!options.printProgram)
-    return runPrompt(options, prompt, module->get());
-  std::cout << quant_module_program(module->get());
+    return runPrompt(options, prompt, module.get());
+  std::cout << quant_module_program(module.get());
   return {};
 }
 

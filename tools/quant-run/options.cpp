@@ -10,6 +10,8 @@
 #include "runtime/api/quant.h"
 #include "runtime/support/text.h"
 
+#include <fmt/core.h>
+
 #include <CLI/CLI.hpp>
 
 #include <charconv>
@@ -108,15 +110,15 @@ static Result<std::vector<int32_t>> parseTokens(std::string_view text) {
     int32_t token = 0;
     auto [rest, error] = std::from_chars(word.data(), word.data() + word.size(), token);
     if (error != std::errc() || rest != word.data() + word.size())
-      return fail("token " + std::to_string(tokens.size()) + ": " +
-                  (word.empty() ? "nothing stands before the comma" : quote(word) + " is not an integer of 32 bits"));
+      return fail(fmt::format("token {}: {}", tokens.size(),
+                              word.empty() ? "nothing stands before the comma" : quote(word) + " is not an integer of 32 bits"));
     tokens.push_back(token);
     begin = text.find_first_not_of(kSpace, end);
     if (begin == text.npos || text[begin] != ',')
       continue;
     begin = text.find_first_not_of(kSpace, begin + 1);
     if (begin == text.npos)
-      return fail("token " + std::to_string(tokens.size()) + ": nothing stands behind the last comma");
+      return fail(fmt::format("token {}: nothing stands behind the last comma", tokens.size()));
   }
   return tokens;
 }

@@ -86,28 +86,21 @@ void print(const sim::Report &report, bool json) {
 }
 
 Result<sim::Report> simulate(const Flags &flags) {
-  auto files = sim::loadFiles(flags.ptx, flags.recipe, flags.kernel);
-  if (!files)
-    return tl::unexpected(files.error());
-  const sim::Recipe &recipe = files->recipe;
+  QUANT_TRY_ASSIGN(auto files, sim::loadFiles(flags.ptx, flags.recipe, flags.kernel));
+  const sim::Recipe &recipe = files.recipe;
   sim::Dims dims = {{abi::Dim::M, flags.m}, {abi::Dim::Sms, flags.sms}};
-  auto operands = tools::readOperands(recipe, dims, flags.args);
-  if (!operands)
-    return tl::unexpected(operands.error());
-  auto launch = recipe.launch(dims, operands->buffers());
-  if (!launch)
-    return tl::unexpected(launch.error());
+  QUANT_TRY_ASSIGN(auto operands, tools::readOperands(recipe, dims, flags.args));
+  QUANT_TRY_ASSIGN(auto launch, recipe.launch(dims, operands.buffers()));
   for (size_t i = 0; i < flags.grid.size(); ++i)
-    launch->grid[i] = flags.grid[i];
+    launch.grid[i] = flags.grid[i];
   sim::Options options{.check = flags.check != "none",
                        .strict = flags.check == "strict",
                        .threads = flags.threads,
                        .maxSteps = flags.maxSteps,
                        .trace = flags.trace};
-  auto report = sim::run(*files->module, *launch, options);
+  auto report = sim::run(*files.module, launch, options);
   if (report && !flags.out.empty())
-    if (auto saved = operands->save(flags.out); !saved)
-      return tl::unexpected(saved.error());
+    QUANT_TRY(operands.save(flags.out));
   return report;
 }
 

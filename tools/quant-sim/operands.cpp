@@ -10,6 +10,8 @@
 #include "runtime/checkpoint/safetensors.h"
 #include "runtime/checkpoint/writer.h"
 
+#include <fmt/core.h>
+
 #include <map>
 
 namespace quant::tools {
@@ -28,21 +30,18 @@ Result<void> Operands::save(const std::filesystem::path &dir) const {
   std::error_code status;
   std::filesystem::create_directories(dir, status);
   if (status)
-    return fail("cannot make " + dir.string() + ": " + status.message());
+    return fail(fmt::format("cannot make {}: {}", dir.string(), status.message()));
   for (size_t i = 0; i < data.size(); ++i) {
     if (!descriptions[i].written)
       continue;
     auto dtype = fromMlirName(descriptions[i].dtype);
     if (!dtype || safetensorsName(*dtype).empty())
       return fail("safetensors has no dtype " + descriptions[i].dtype);
-    auto writer = checkpoint::SafetensorsWriter::create(dir / (descriptions[i].name + ".safetensors"),
-                                                        {{descriptions[i].name, *dtype, descriptions[i].shape}});
-    if (!writer)
-      return tl::unexpected(writer.error());
-    if (auto appended = writer->append(descriptions[i].name, data[i]); !appended)
-      return appended;
-    if (auto finished = writer->finish(); !finished)
-      return finished;
+    std::filesystem::path path = dir / (descriptions[i].name + ".safetensors");
+    QUANT_TRY_ASSIGN(auto writer,
+                     checkpoint::SafetensorsWriter::create(path, {{descriptions[i].name, *dtype, descriptions[i].shape}}));
+    QUANT_TRY(writer.append(descriptions[i].name, data[i]));
+    QUANT_TRY(writer.finish());
   }
   return {};
 }
@@ -53,16 +52,13 @@ Result<std::vector<std::byte>> readTensor(const sim::RecipeOperand &operand, con
   size_t colon = place.rfind(':');
   if (colon == std::string::npos)
     return fail("'" + place + "' is not FILE.safetensors:TENSOR");
-  auto file = checkpoint::SafetensorsFile::open(place.substr(0, colon));
-  if (!file)
-    return tl::unexpected(file.error());
-  const checkpoint::TensorInfo *tensor = file->find(place.substr(colon + 1));
+  QUANT_TRY_ASSIGN(auto file, checkpoint::SafetensorsFile::open(place.substr(0, colon)));
+  const checkpoint::TensorInfo *tensor = file.find(place.substr(colon + 1));
   if (!tensor)
-    return fail(place.substr(0, colon) + " has no tensor '" + place.substr(colon + 1) + "'");
-  std::span<const std::byte> bytes = file->data(*tensor);
+    return fail(fmt::format("{} has no tensor '{}'", place.substr(0, colon), place.substr(colon + 1)));
+  std::span<const std::byte> bytes = file.data(*tensor);
   if (bytes.size() != operand.bytes)
-    return fail(place + " has " + std::to_string(bytes.size()) + " bytes, operand '" + operand.name + "' has " +
-                std::to_string(operand.bytes));
+    return fail(fmt::format("{} has {} bytes, operand '{}' has {}", place, bytes.size(), operand.name, operand.bytes));
   return std::vector<std::byte>(bytes.begin(), bytes.end());
 }
 
@@ -76,25 +72,21 @@ Result<Operands> readOperands(const sim::Recipe &recipe, const sim::Dims &dims, 
       return fail("'" + arg + "' is not NAME=FILE.safetensors:TENSOR");
     places[arg.substr(0, equals)] = arg.substr(equals + 1);
   }
-  auto descriptions = recipe.operands(dims);
-  if (!descriptions)
-    return tl::unexpected(descriptions.error());
-  Operands operands{.descriptions = std::move(*descriptions), .data = {}};
+  QUANT_TRY_ASSIGN(auto descriptions, recipe.operands(dims));
+  Operands operands{.descriptions = std::move(descriptions), .data = {}};
   for (const sim::RecipeOperand &operand : operands.descriptions) {
     if (operand.bytes > kMaxOperandBytes)
-      return fail("operand '" + operand.name + "' has " + std::to_string(operand.bytes >> 30) + " GiB, more than 8");
+      return fail(fmt::format("operand '{}' has {} GiB, more than 8", operand.name, operand.bytes >> 30));
     auto place = places.extract(operand.name);
     if (place.empty() && !operand.written)
-      return fail("operand '" + operand.name + "' (" + operand.dtype + ", " + std::to_string(operand.bytes) +
-                  " bytes) needs --arg " + operand.name + "=FILE.safetensors:TENSOR");
+      return fail(fmt::format("operand '{}' ({}, {} bytes) needs --arg {}=FILE.safetensors:TENSOR", operand.name, operand.dtype,
+                              operand.bytes, operand.name));
     if (place.empty()) {
       operands.data.emplace_back(operand.bytes, std::byte(0xff));
       continue;
     }
-    auto bytes = readTensor(operand, place.mapped());
-    if (!bytes)
-      return tl::unexpected(bytes.error());
-    operands.data.push_back(std::move(*bytes));
+    QUANT_TRY_ASSIGN(auto bytes, readTensor(operand, place.mapped()));
+    operands.data.push_back(std::move(bytes));
   }
   if (!places.empty())
     return fail("the kernel has no operand '" + places.begin()->first + "'");

@@ -9,7 +9,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 packages=(
-  cmake ninja-build clang-22 lld-22 libclang-rt-22-dev
+  cmake ninja-build clang-22 clang-tidy-22 lld-22 libclang-rt-22-dev
   llvm-22-dev libmlir-22-dev mlir-22-tools llvm-22-tools
   libzstd-dev zlib1g-dev libxml2-dev
   nlohmann-json3-dev libcli11-dev libexpected-dev libfmt-dev libgtest-dev libbenchmark-dev

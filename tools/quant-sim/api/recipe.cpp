@@ -41,18 +41,17 @@ struct MakeArgument {
   const Dims &dims;
 
   Result<Argument> operator()(const abi::TensorMapParameter &parameter) const {
-    Result<std::vector<int64_t>> dim = abi::evaluate(parameter.dim, dims), stride = abi::evaluate(parameter.strideBytes, dims);
-    if (!dim || !stride)
-      return tl::unexpected(dim ? stride.error() : dim.error());
+    QUANT_TRY_ASSIGN(std::vector<int64_t> dim, abi::evaluate(parameter.dim, dims));
+    QUANT_TRY_ASSIGN(std::vector<int64_t> stride, abi::evaluate(parameter.strideBytes, dims));
     TensorMapArgument argument{static_cast<size_t>(parameter.operand), {}};
     TensorMap &map = argument.map;
-    map.rank = static_cast<uint32_t>(dim->size());
+    map.rank = static_cast<uint32_t>(dim.size());
     map.elementBytes = bytesOfDataType(parameter.dataType);
     map.kind = kindOfDataType(parameter.dataType);
     map.swizzleBytes = static_cast<uint32_t>(parameter.swizzleBytes);
-    for (size_t i = 0; i < dim->size(); ++i) {
-      map.dim[i] = static_cast<uint64_t>((*dim)[i]);
-      map.stride[i] = i ? static_cast<uint64_t>((*stride)[i - 1]) : map.elementBytes;
+    for (size_t i = 0; i < dim.size(); ++i) {
+      map.dim[i] = static_cast<uint64_t>(dim[i]);
+      map.stride[i] = i ? static_cast<uint64_t>(stride[i - 1]) : map.elementBytes;
       map.box[i] = static_cast<uint32_t>(parameter.box[i]);
     }
     return argument;
@@ -99,21 +98,17 @@ Result<Recipe> Recipe::parse(std::string_view text, std::string_view kernel) {
 Result<std::vector<RecipeOperand>> Recipe::operands(const Dims &dims) const {
   std::vector<RecipeOperand> operands;
   for (const abi::Operand &operand : recipe.operands) {
-    Result<abi::Extent> extent = operand.extent(dims);
-    if (!extent)
-      return tl::unexpected(extent.error());
-    operands.push_back({operand.name, operand.dtype, operand.written, operand.early, extent->bytes, std::move(extent->shape)});
+    QUANT_TRY_ASSIGN(abi::Extent extent, operand.extent(dims));
+    operands.push_back({operand.name, operand.dtype, operand.written, operand.early, extent.bytes, std::move(extent.shape)});
   }
   return operands;
 }
 
 Result<Launch> Recipe::launch(const Dims &dims, std::vector<Buffer> buffers) const {
-  Result<int64_t> blocks = recipe.blocks(dims);
-  if (!blocks)
-    return tl::unexpected(blocks.error());
+  QUANT_TRY_ASSIGN(int64_t blocks, recipe.blocks(dims));
   Launch launch;
   launch.kernel = recipe.kernel;
-  launch.grid[0] = static_cast<uint32_t>(*blocks);
+  launch.grid[0] = static_cast<uint32_t>(blocks);
   std::ranges::copy(recipe.block, launch.block.begin());
   std::ranges::copy(recipe.cluster, launch.cluster.begin());
   launch.dynamicSharedBytes = static_cast<uint64_t>(recipe.dynamicSharedBytes);
@@ -121,13 +116,11 @@ Result<Launch> Recipe::launch(const Dims &dims, std::vector<Buffer> buffers) con
   launch.buffers = std::move(buffers);
   for (size_t i = 0; i < std::min(launch.buffers.size(), recipe.operands.size()); ++i)
     launch.buffers[i].early = recipe.operands[i].early;
-  if (*blocks == 0) // Tensor maps of empty tensors do not exist.
+  if (blocks == 0) // Tensor maps of empty tensors do not exist.
     return launch;
   for (const abi::Parameter &parameter : recipe.parameters) {
-    Result<Argument> argument = std::visit(MakeArgument{dims}, parameter);
-    if (!argument)
-      return tl::unexpected(argument.error());
-    launch.arguments.push_back(*argument);
+    QUANT_TRY_ASSIGN(Argument argument, std::visit(MakeArgument{dims}, parameter));
+    launch.arguments.push_back(argument);
   }
   return launch;
 }
@@ -140,13 +133,12 @@ static Result<std::string> readText(const std::string &path) {
 }
 
 Result<KernelFiles> loadFiles(const std::string &ptx, const std::string &recipe, std::string_view kernel) {
-  Result<std::string> ptxText = readText(ptx), recipeText = readText(recipe);
-  if (!ptxText || !recipeText)
-    return tl::unexpected(ptxText ? recipeText.error() : ptxText.error());
-  Result<std::unique_ptr<Module>> module = Module::load(*ptxText);
+  QUANT_TRY_ASSIGN(std::string ptxText, readText(ptx));
+  QUANT_TRY_ASSIGN(std::string recipeText, readText(recipe));
+  Result<std::unique_ptr<Module>> module = Module::load(ptxText);
   if (!module)
     return tl::unexpected(module.error().in(ptx));
-  Result<Recipe> parsed = Recipe::parse(*recipeText, kernel);
+  Result<Recipe> parsed = Recipe::parse(recipeText, kernel);
   if (!parsed)
     return tl::unexpected(parsed.error().in(recipe));
   return KernelFiles{std::move(*module), std::move(*parsed)};

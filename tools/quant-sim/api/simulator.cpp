@@ -10,6 +10,8 @@
 #include "tools/common/parallel.h"
 #include "tools/quant-sim/machine/machine.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -45,17 +47,13 @@ static std::vector<PlacedVariable> placeGlobals(const PtxModule &module) {
 }
 
 Result<std::unique_ptr<Module>> Module::load(std::string_view ptx) {
-  auto parsed = parsePtx(ptx);
-  if (!parsed)
-    return tl::unexpected(parsed.error());
+  QUANT_TRY_ASSIGN(auto parsed, parsePtx(ptx));
   std::unique_ptr<Module> module(new Module);
-  module->parsed = std::make_unique<PtxModule>(std::move(*parsed));
+  module->parsed = std::make_unique<PtxModule>(std::move(parsed));
   std::vector<PlacedVariable> globals = placeGlobals(*module->parsed);
   for (const Function &function : module->parsed->functions) {
-    auto program = decode(*module->parsed, function, globals);
-    if (!program)
-      return tl::unexpected(program.error());
-    module->programs.push_back(std::make_unique<Program>(std::move(*program)));
+    QUANT_TRY_ASSIGN(auto program, decode(*module->parsed, function, globals));
+    module->programs.push_back(std::make_unique<Program>(std::move(program)));
   }
   return module;
 }
@@ -88,12 +86,12 @@ struct ArgumentWriter {
   Result<std::vector<std::byte>> operator()(const ScalarArgument &scalar) const { return bytesOf(scalar.value); }
   Result<std::vector<std::byte>> operator()(const PointerArgument &pointer) const {
     if (pointer.buffer >= addresses.size())
-      return fail("an argument that points to buffer " + std::to_string(pointer.buffer) + ", which there is none");
+      return fail(fmt::format("an argument that points to buffer {}, which there is none", pointer.buffer));
     return bytesOf(addresses[pointer.buffer] + pointer.offset);
   }
   Result<std::vector<std::byte>> operator()(const TensorMapArgument &argument) const {
     if (argument.buffer >= addresses.size())
-      return fail("a tensor map of buffer " + std::to_string(argument.buffer) + ", which there is none");
+      return fail(fmt::format("a tensor map of buffer {}, which there is none", argument.buffer));
     TensorMap map = argument.map;
     map.address += addresses[argument.buffer];
     if (auto checked = map.check(); !checked)
@@ -112,18 +110,17 @@ struct ArgumentWriter {
 Result<void> writeArguments(LaunchContext &context, const Launch &launch, const std::vector<uint64_t> &addresses) {
   const auto &params = context.program.function->params;
   if (params.size() != launch.arguments.size())
-    return fail("'" + launch.kernel + "' has " + std::to_string(params.size()) + " parameters, not " +
-                std::to_string(launch.arguments.size()));
+    return fail(fmt::format("'{}' has {} parameters, not {}", launch.kernel, params.size(), launch.arguments.size()));
   context.params.resize(context.program.paramBytes);
   for (size_t i = 0; i < params.size(); ++i) {
     auto bytes = std::visit(ArgumentWriter{launch, addresses}, launch.arguments[i]);
     if (!bytes)
-      return tl::unexpected(bytes.error().in("argument " + std::to_string(i)));
+      return tl::unexpected(bytes.error().in(fmt::format("argument {}", i)));
     // The variables begin with the parameters. A scalar may be narrower than the 8 bytes it comes in.
     const PlacedVariable &param = context.program.variables[i];
     bool isExact = std::holds_alternative<BytesArgument>(launch.arguments[i]);
     if (bytes->size() < param.bytes || (bytes->size() > param.bytes && (isExact || bytes->size() != 8)))
-      return fail("argument " + std::to_string(i) + " of '" + launch.kernel + "' has " + std::to_string(param.bytes) + " bytes");
+      return fail(fmt::format("argument {} of '{}' has {} bytes", i, launch.kernel, param.bytes));
     std::memcpy(context.params.data() + param.address, bytes->data(), param.bytes);
   }
   return {};
@@ -143,10 +140,9 @@ Result<void> checkCluster(const Launch &launch, const Program &program) {
     return fail("'" + launch.kernel + "' is for clusters of another size than the launch's");
   for (size_t i = 0; i < 3; ++i) {
     if (cluster[i] == 0 || cluster[i] > kMaxCluster || blocksOf(cluster) > kMaxCluster)
-      return fail("a cluster of " + std::to_string(blocksOf(cluster)) + " blocks (1 to " + std::to_string(kMaxCluster) + ")");
+      return fail(fmt::format("a cluster of {} blocks (1 to {})", blocksOf(cluster), kMaxCluster));
     if (launch.grid[i] % cluster[i])
-      return fail("a grid of " + std::to_string(launch.grid[i]) + " blocks in a dimension in which a cluster has " +
-                  std::to_string(cluster[i]));
+      return fail(fmt::format("a grid of {} blocks in a dimension in which a cluster has {}", launch.grid[i], cluster[i]));
   }
   return {};
 }
@@ -155,20 +151,17 @@ Result<void> checkLaunch(const Launch &launch, const Program &program, const Opt
   uint64_t threads = uint64_t(launch.block[0]) * launch.block[1] * launch.block[2];
   uint64_t most = program.function->maxThreads ? std::min(program.function->maxThreads, kMaxThreads) : kMaxThreads;
   if (threads == 0 || launch.block[0] > kMaxThreads || launch.block[1] > kMaxThreads || launch.block[2] > 64 || threads > most)
-    return fail("a block of " + std::to_string(threads) + " threads; '" + launch.kernel + "' takes 1 to " + std::to_string(most));
-  if (auto checked = checkCluster(launch, program); !checked)
-    return checked;
+    return fail(fmt::format("a block of {} threads; '{}' takes 1 to {}", threads, launch.kernel, most));
+  QUANT_TRY(checkCluster(launch, program));
   uint64_t shared = program.dynamicShared - kSharedBegin + launch.dynamicSharedBytes;
   if (shared > kMaxSharedBytes || launch.dynamicSharedBytes > kMaxSharedBytes)
-    return fail("a block with " + std::to_string(shared) + " bytes of shared memory; sm_90 has " +
-                std::to_string(kMaxSharedBytes));
+    return fail(fmt::format("a block with {} bytes of shared memory; sm_90 has {}", shared, kMaxSharedBytes));
   uint64_t warps = (threads + kWarpLanes - 1) / kWarpLanes;
   uint64_t perBlock =
       warps * (program.slots.size() * (kRowBytes + 8) + program.localBytes * kWarpLanes) + shared * (1 + kShadowFactor);
   uint64_t needed = perBlock * blocksOf(clusterOf(launch, program)) * static_cast<uint64_t>(std::max(options.threads, 1));
   if (needed > options.maxBytes)
-    return fail("the launch takes " + std::to_string(needed >> 20) + " MiB, more than the " +
-                std::to_string(options.maxBytes >> 20) + " MiB allowed");
+    return fail(fmt::format("the launch takes {} MiB, more than the {} MiB allowed", needed >> 20, options.maxBytes >> 20));
   return {};
 }
 
@@ -208,9 +201,9 @@ void checkGridWaits(LaunchContext &context, uint64_t blocks) {
   uint64_t missing = blocks - context.waitedBlocks;
   if (context.stopped || missing == 0 || (missing < blocks && !context.strict))
     return;
-  std::string some = std::to_string(missing) + " of " + std::to_string(blocks) +
-                     " blocks end without griddepcontrol.wait: a launch "
-                     "of such blocks alone could end before the kernel in front of it";
+  std::string some = fmt::format(
+      "{} of {} blocks end without griddepcontrol.wait: a launch of such blocks alone could end before the kernel in front of it",
+      missing, blocks);
   std::string none =
       "no thread of the launch executes griddepcontrol.wait: it may end before the kernel in front of it, for which "
       "the kernel behind it then does not wait either";
@@ -237,8 +230,7 @@ Result<Report> run(const Module &module, const Launch &launch, const Options &gi
   if (blocks == 0)
     return Report{};
   options.threads = static_cast<int>(std::clamp<uint64_t>(blocks, 1, static_cast<uint64_t>(options.threads)));
-  if (auto checked = checkLaunch(launch, *program, options); !checked)
-    return tl::unexpected(checked.error());
+  QUANT_TRY(checkLaunch(launch, *program, options));
   LaunchContext context{.program = *program,
                         .grid = launch.grid,
                         .block = launch.block,
@@ -264,8 +256,7 @@ Result<Report> run(const Module &module, const Launch &launch, const Options &gi
   for (const Buffer &buffer : launch.buffers)
     addresses.push_back(
         context.memory.add(buffer.name, buffer.bytes, buffer.writable, buffer.address, programmatic && !buffer.early));
-  if (auto written = writeArguments(context, launch, addresses); !written)
-    return tl::unexpected(written.error());
+  QUANT_TRY(writeArguments(context, launch, addresses));
   auto begin = std::chrono::steady_clock::now();
   Report report;
   report.blocks = blocks;

@@ -64,10 +64,8 @@ std::span<std::byte> SimDevice::hostOf(const Region &region) const {
 }
 
 Result<Region> SimDevice::allocate(uint64_t bytes, const std::string &name) {
-  Result<Memory> allocated = Memory::allocate(static_cast<int64_t>(bytes), name.c_str());
-  if (!allocated)
-    return tl::unexpected(allocated.error());
-  return mapped(memory.emplace_back(std::move(*allocated)).data(), bytes);
+  QUANT_TRY_ASSIGN(Memory allocated, Memory::allocate(static_cast<int64_t>(bytes), name.c_str()));
+  return mapped(memory.emplace_back(std::move(allocated)).data(), bytes);
 }
 
 Result<Region> SimDevice::constant(std::span<const std::span<const std::byte>> parts) {
@@ -76,10 +74,8 @@ Result<Region> SimDevice::constant(std::span<const std::span<const std::byte>> p
   uint64_t bytes = 0;
   for (std::span<const std::byte> part : parts)
     bytes += part.size();
-  Result<Region> joined = allocate(bytes, "joined weights");
-  if (!joined)
-    return joined;
-  std::byte *end = hostOf(*joined).data();
+  QUANT_TRY_ASSIGN(Region joined, allocate(bytes, "joined weights"));
+  std::byte *end = hostOf(joined).data();
   for (std::span<const std::byte> part : parts)
     end = std::ranges::copy(part, end).out;
   return joined;
@@ -110,11 +106,9 @@ public:
   Result<void> enqueue() override {
     for (std::span<std::byte> bytes : overwritten)
       std::memset(bytes.data(), 0xff, bytes.size());
-    Result<sim::Report> report = sim::run(ptx, launch, options);
-    if (!report)
-      return tl::unexpected(report.error());
-    if (!report->findings.empty())
-      return fail(report->findings.front().toString(), ErrorKind::Device);
+    QUANT_TRY_ASSIGN(sim::Report report, sim::run(ptx, launch, options));
+    if (!report.findings.empty())
+      return fail(report.findings.front().toString(), ErrorKind::Device);
     return {};
   }
 
@@ -139,10 +133,8 @@ Result<std::unique_ptr<PreparedLaunch>> SimDevice::prepare(const LaunchPlan &pla
       overwritten.push_back(bytes);
   }
   operands.insert(operands.end(), pointees.begin(), pointees.end());
-  Result<sim::Launch> launch = sim::Recipe(plan.recipe).launch(plan.sizes, std::move(operands));
-  if (!launch)
-    return tl::unexpected(launch.error());
-  return std::make_unique<SimLaunch>(*ptx, std::move(*launch), std::move(overwritten), options);
+  QUANT_TRY_ASSIGN(sim::Launch launch, sim::Recipe(plan.recipe).launch(plan.sizes, std::move(operands)));
+  return std::make_unique<SimLaunch>(*ptx, std::move(launch), std::move(overwritten), options);
 }
 
 void registerSimDevice() { registerDevice({"sim", "sm_90a", SimDevice::createSession}); }

@@ -7,6 +7,8 @@
 
 #include "tools/quant-sim/isa/decoder.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -88,7 +90,7 @@ bool Decoder::resolveLabel(const std::string &name, uint32_t &target) const {
 
 void Decoder::fail(const std::string &what) {
   if (error.empty())
-    error = "line " + std::to_string(statement->line) + ": " + statement->opcode + ": " + what;
+    error = fmt::format("line {}: {}: {}", statement->line, statement->opcode, what);
 }
 
 void Decoder::exec(Exec exec, Type type) {

@@ -7,6 +7,8 @@
 
 #include "tools/quant-sim/isa/decoder.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <bit>
 #include <charconv>
@@ -84,8 +86,7 @@ void Decoder::dropCacheHints() {
 
 void Decoder::count(size_t least, size_t most) {
   if (operandCount() < least || operandCount() > most)
-    fail("has " + std::to_string(operandCount()) + " operands, not " + std::to_string(least) +
-         (least == most ? "" : " to " + std::to_string(most)));
+    fail(fmt::format("has {} operands, not {}{}", operandCount(), least, least == most ? "" : " to " + std::to_string(most)));
 }
 
 const Operand &Decoder::operand(size_t i) const {
@@ -185,7 +186,7 @@ int32_t Decoder::writeSlot(const Operand &operand, Type type) {
   }
   const Register *found = operand.kind == Operand::Kind::Name ? findRegister(operand.name) : nullptr;
   if (!found || found->type == Type::Pred || bitsOf(found->type) < bitsOf(type) || operand.offset || operand.negated) {
-    fail("'" + operand.name + "' is no register of " + std::to_string(bitsOf(type)) + " bits to write to");
+    fail(fmt::format("'{}' is no register of {} bits to write to", operand.name, bitsOf(type)));
     return constant(0);
   }
   touch(found->slot, true);
@@ -203,7 +204,7 @@ uint64_t Decoder::immediate(const Operand &operand, Type type) {
   if (type == Type::F32 || type == Type::B32)
     return std::bit_cast<uint32_t>(float(std::bit_cast<double>(operand.value)));
   if (bitsOf(type) != 64)
-    fail("a number of 64 bits where " + std::to_string(bitsOf(type)) + " must be");
+    fail(fmt::format("a number of 64 bits where {} must be", bitsOf(type)));
   return operand.value;
 }
 
@@ -217,7 +218,7 @@ int32_t Decoder::readSlot(const Operand &operand, Type type) {
   }
   if (const Register *found = findRegister(operand.name)) {
     if (found->type == Type::Pred || bitsOf(found->type) < bitsOf(type) || operand.offset)
-      fail("'" + operand.name + "' is no register of " + std::to_string(bitsOf(type)) + " bits");
+      fail(fmt::format("'{}' is no register of {} bits", operand.name, bitsOf(type)));
     if (found->type == Type::Pred)
       return constant(0);
     touch(found->slot, false);
@@ -245,7 +246,7 @@ void Decoder::address(size_t to, size_t i, size_t element) {
   const Operand &memory = operand(i);
   instr.op[to] = constant(0);
   if (memory.kind != Operand::Kind::Memory || element >= memory.elements.size())
-    return fail("operand " + std::to_string(i + 1) + " is no address");
+    return fail(fmt::format("operand {} is no address", i + 1));
   const Operand &place = memory.elements[element];
   if (place.kind == Operand::Kind::Integer) {
     instr.imm[0] = static_cast<int64_t>(place.value);
@@ -284,7 +285,7 @@ uint32_t Decoder::writeList(const Operand &operand, Type type) {
 
 int64_t Decoder::literal(size_t i) {
   if (operand(i).kind != Operand::Kind::Integer)
-    fail("operand " + std::to_string(i + 1) + " must be an integer literal");
+    fail(fmt::format("operand {} must be an integer literal", i + 1));
   return static_cast<int64_t>(operand(i).value);
 }
 

@@ -12,6 +12,8 @@
 
 #include "tools/quant-sim/isa/lanes.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 void decodeWarpSync(Decoder &d); // isa_warp.cpp
@@ -47,14 +49,13 @@ bool arriveAt(Warp &warp, const Instr &instr, uint32_t id, uint32_t count, bool 
     return false;
   };
   if (id >= kNamedBarriers)
-    return refuse("barrier " + std::to_string(id) + ", but there are 16");
+    return refuse(fmt::format("barrier {}, but there are 16", id));
   if (!wholeBlock && (count == 0 || count % kWarpLanes))
-    return refuse("a barrier for " + std::to_string(count) + " threads, which is no multiple of 32");
+    return refuse(fmt::format("a barrier for {} threads, which is no multiple of 32", count));
   NamedBarrier &barrier = block.named[id];
   bool isFirst = barrier.arrived == 0;
   if (!isFirst && (barrier.wholeBlock != wholeBlock || (!wholeBlock && barrier.expected != count)))
-    return refuse("barrier " + std::to_string(id) + " for " + std::to_string(count) + " threads, but others wait there for " +
-                  std::to_string(expectedOf(barrier, block)));
+    return refuse(fmt::format("barrier {} for {} threads, but others wait there for {}", id, count, expectedOf(barrier, block)));
   barrier.wholeBlock = wholeBlock;
   barrier.expected = count;
   barrier.arrived += kWarpLanes;
@@ -75,8 +76,7 @@ Step waitAt(Warp &warp, uint32_t mask, uint32_t id, uint32_t generation) {
     completeIfDone(barrier, warp.block);
   if (barrier.generation == generation)
     return warp.wait([&] {
-      return "barrier " + std::to_string(id) + ", where " + std::to_string(barrier.arrived) + " of " +
-             std::to_string(expectedOf(barrier, warp.block)) + " threads have arrived";
+      return fmt::format("barrier {}, where {} of {} threads have arrived", id, barrier.arrived, expectedOf(barrier, warp.block));
     });
   warp.current->arrived = false;
   warp.learn(barrier.published, mask);
@@ -139,8 +139,7 @@ Step waitForCluster(Warp &warp, const Instr &instr, uint32_t mask) {
   if (!done)
     return warp.wait([&] {
       auto [arrived, wanted] = cluster.arrivals();
-      return "the cluster's barrier, where " + std::to_string(arrived) + " of " + std::to_string(wanted) +
-             " threads have arrived";
+      return fmt::format("the cluster's barrier, where {} of {} threads have arrived", arrived, wanted);
     });
   warp.clusterArrived &= ~mask;
   warp.learn(cluster.published, mask);

@@ -14,6 +14,8 @@
 
 #include "tools/quant-sim/isa/bulk.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 void decodeCopyAsync(Decoder &d); // isa_copy_async.cpp
@@ -27,8 +29,7 @@ constexpr uint64_t kChunk = 16;
 bool isAligned(Warp &warp, const Instr &instr, uint64_t address, uint64_t align, int lane, const char *what) {
   if (address % align == 0)
     return true;
-  warp.report(FindingKind::Misaligned, instr,
-              std::string(what) + " " + std::to_string(address) + " is not a multiple of " + std::to_string(align), 1u << lane);
+  warp.report(FindingKind::Misaligned, instr, fmt::format("{} {} is not a multiple of {}", what, address, align), 1u << lane);
   return false;
 }
 
@@ -40,8 +41,9 @@ static Mbarrier *barrierOf(Warp &warp, const Instr &instr, Block &block, uint64_
   Mbarrier *barrier = block.mbarrierAt(warp, instr, offset, lane);
   if (barrier && block.launch.strict && !barrier->initFenced && warp.known.fenced.get(barrier->initChannel) < barrier->initClock)
     warp.report(FindingKind::MissingProxyFence, instr,
-                "the async proxy may not see the initialisation of the mbarrier at " + block.sharedName(offset) + " in " +
-                    block.siteName(barrier->initPc) + ": neither fence.mbarrier_init nor fence.proxy.async lies between",
+                fmt::format("the async proxy may not see the initialisation of the mbarrier at {} in {}: neither "
+                            "fence.mbarrier_init nor fence.proxy.async lies between",
+                            block.sharedName(offset), block.siteName(barrier->initPc)),
                 1u << lane);
   return barrier;
 }
@@ -75,8 +77,7 @@ bool forDestinations(Warp &warp, const Instr &instr, const Place &target, int la
   if (!multicast && at.block != target.block)
     return refuse("the mbarrier is in another block than the memory it counts the bytes of");
   if (mask == 0 || mask >> blocks.size())
-    return refuse("a multicast to the blocks of mask " + std::to_string(mask) + " in a cluster of " +
-                  std::to_string(blocks.size()));
+    return refuse(fmt::format("a multicast to the blocks of mask {} in a cluster of {}", mask, blocks.size()));
   for (; mask; mask &= mask - 1) {
     Block &block = *blocks[__builtin_ctzll(mask)];
     Mbarrier *barrier = barrierOf(warp, instr, block, at.offset, lane);

@@ -12,6 +12,8 @@
 
 #include "tools/quant-sim/isa/lanes.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -137,15 +139,16 @@ Step setRegisters(Warp &warp, const Instr &instr, uint32_t) {
   bool isKnown = warp.registersSet > 1;
   if (instr.imm[1] ? change < 0 && isKnown : change > 0) {
     warp.report(FindingKind::RegisterBudget, instr,
-                std::string(instr.imm[1] ? "setmaxnreg.inc to " : "setmaxnreg.dec to ") + std::to_string(wanted) +
-                    " registers, but the thread has " + std::to_string(warp.registers));
+                fmt::format("{}{} registers, but the thread has {}", instr.imm[1] ? "setmaxnreg.inc to " : "setmaxnreg.dec to ",
+                            wanted, warp.registers));
     return Step::Next;
   }
   if (change > block.freeRegisters)
     return warp.wait(
         [&] {
-          return std::to_string(change) + " registers, but only " + std::to_string(block.freeRegisters) +
-                 " are free: other warps do not give up as many as this setmaxnreg.inc wants";
+          return fmt::format(
+              "{} registers, but only {} are free: other warps do not give up as many as this setmaxnreg.inc wants", change,
+              block.freeRegisters);
         },
         FindingKind::RegisterBudget);
   block.freeRegisters -= change;
@@ -165,8 +168,8 @@ void decodeSetRegisters(Decoder &d) {
   constexpr machine::GpuArch kArch = machine::kSm90a;
   if (int64_t count = d.instr.imm[0];
       count < kArch.minThreadRegisters || count > kArch.maxThreadRegisters || count % kArch.registerUnit)
-    d.fail("a register count of " + std::to_string(count) + " (" + std::to_string(kArch.minThreadRegisters) + " to " +
-           std::to_string(kArch.maxThreadRegisters) + ", a multiple of " + std::to_string(kArch.registerUnit) + ")");
+    d.fail(fmt::format("a register count of {} ({} to {}, a multiple of {})", count, kArch.minThreadRegisters,
+                       kArch.maxThreadRegisters, kArch.registerUnit));
   d.exec(setRegisters);
 }
 

@@ -12,6 +12,8 @@
 
 #include "tools/quant-sim/isa/lanes.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -79,7 +81,7 @@ void decodeMatrix(Decoder &d) {
   const Operand &data = d.operand(Store ? 1 : 0);
   uint32_t registers = Store ? d.readList(data, Type::B32) : d.writeList(data, Type::B32);
   if (registers != static_cast<uint32_t>(d.instr.count))
-    d.fail(std::to_string(registers) + " registers for " + std::to_string(d.instr.count) + " matrices");
+    d.fail(fmt::format("{} registers for {} matrices", registers, d.instr.count));
   d.instr.aligned = true;
   d.exec(moveMatrices);
 }

@@ -12,6 +12,8 @@
 
 #include "tools/quant-sim/isa/lanes.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -29,8 +31,7 @@ bool initOne(Warp &warp, const Instr &instr, int lane) {
     return false;
   uint64_t address = place.offset;
   if (count == 0 || count > kMaxCount) {
-    warp.report(FindingKind::ArrivalCount, instr, "an mbarrier for " + std::to_string(count) + " arrivals (1 to 2^20 - 1)",
-                1u << lane);
+    warp.report(FindingKind::ArrivalCount, instr, fmt::format("an mbarrier for {} arrivals (1 to 2^20 - 1)", count), 1u << lane);
     return false;
   }
   if (block.mbarriers.contains(address))
@@ -74,7 +75,7 @@ bool expectBytes(Warp &warp, const Instr &instr, Mbarrier &barrier, int64_t byte
   barrier.txCount += bytes;
   if (std::abs(barrier.txCount) <= kMaxCount)
     return true;
-  warp.report(FindingKind::ByteCount, instr, std::to_string(barrier.txCount) + " bytes expected, beyond 2^20 - 1", 1u << lane);
+  warp.report(FindingKind::ByteCount, instr, fmt::format("{} bytes expected, beyond 2^20 - 1", barrier.txCount), 1u << lane);
   return false;
 }
 
@@ -102,12 +103,11 @@ Step arrive(Warp &warp, const Instr &instr, uint32_t mask) {
 }
 
 std::string describeWait(const Mbarrier &barrier, const std::string &phase) {
-  std::string text = phase + " of the mbarrier at " + barrier.block->sharedName(barrier.address) + ", which is in phase " +
-                     std::to_string(barrier.phase) + ": " + std::to_string(barrier.expected - barrier.pending) + " of " +
-                     std::to_string(barrier.expected) + " arrivals are in";
+  std::string text = fmt::format("{} of the mbarrier at {}, which is in phase {}: {} of {} arrivals are in", phase,
+                                 barrier.block->sharedName(barrier.address), barrier.phase, barrier.expected - barrier.pending,
+                                 barrier.expected);
   if (barrier.txCount || barrier.received)
-    text += ", and " + std::to_string(barrier.received) + " of " + std::to_string(barrier.received + barrier.txCount) +
-            " expected bytes";
+    text += fmt::format(", and {} of {} expected bytes", barrier.received, barrier.received + barrier.txCount);
   return text;
 }
 

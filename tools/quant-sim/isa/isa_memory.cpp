@@ -12,6 +12,8 @@
 
 #include "tools/quant-sim/isa/lanes.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 void decodeStoreAsync(Decoder &d, bool reduce); // isa_store_async.cpp
@@ -112,7 +114,7 @@ void decodeAccess(Decoder &d) {
     if (int bits = d.registerBits(element))
       d.instr.imm[1] = bits;
   if (elements != static_cast<uint32_t>(d.instr.count))
-    d.fail("a vector of " + std::to_string(elements) + " registers where " + std::to_string(d.instr.count) + " must be");
+    d.fail(fmt::format("a vector of {} registers where {} must be", elements, d.instr.count));
   bool fits = bitsOf(type) >= 8 && bitsOf(type) <= 64 && bitsOf(type) * d.instr.count <= 128;
   d.exec(fits ? Store ? store : load : nullptr, type);
 }

@@ -14,6 +14,8 @@
 #include "tools/quant-sim/isa/lanes.h"
 #include "tools/quant-sim/isa/wgmma.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -121,7 +123,7 @@ bool isSupported(Type d, Type a, Type b, Type c) {
 /// A vector operand of that many registers, appended to the list.
 void readFragment(Decoder &d, size_t i, int32_t registers) {
   if (d.readList(d.operand(i), Type::B32) != static_cast<uint32_t>(registers))
-    d.fail("operand " + std::to_string(i + 1) + " must be a vector of " + std::to_string(registers) + " registers");
+    d.fail(fmt::format("operand {} must be a vector of {} registers", i + 1, registers));
 }
 
 void decodeMma(Decoder &d) {
@@ -145,7 +147,7 @@ void decodeMma(Decoder &d) {
   d.instr.op[4] = static_cast<int32_t>(type);
   d.instr.op[5] = static_cast<int32_t>(b);
   if (d.writeList(d.operand(0), Type::B32) != static_cast<uint32_t>(d.instr.op[0]))
-    d.fail("operand 1 must be a vector of " + std::to_string(d.instr.op[0]) + " registers");
+    d.fail(fmt::format("operand 1 must be a vector of {} registers", d.instr.op[0]));
   readFragment(d, 1, d.instr.op[1]);
   readFragment(d, 2, d.instr.op[2]);
   readFragment(d, 3, d.instr.op[0]);

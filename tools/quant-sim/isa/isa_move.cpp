@@ -12,6 +12,8 @@
 
 #include "tools/quant-sim/isa/lanes.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -67,7 +69,7 @@ void decodeVectorMove(Decoder &d, Type type) {
   size_t n = vector.elements.size();
   int bits = n ? bitsOf(type) / static_cast<int>(n) : 0;
   if ((n != 2 && n != 4) || bits < 8)
-    return d.fail("a vector of " + std::to_string(n) + " elements does not fit");
+    return d.fail(fmt::format("a vector of {} elements does not fit", n));
   d.instr.imm[0] = bits;
   Type element = bits == 8 ? Type::B8 : bits == 16 ? Type::B16 : bits == 32 ? Type::B32 : Type::B64;
   if (packs) {

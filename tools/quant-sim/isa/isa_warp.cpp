@@ -13,6 +13,8 @@
 
 #include "tools/quant-sim/isa/lanes.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -52,8 +54,7 @@ Step shuffle(Warp &warp, const Instr &instr, uint32_t mask) {
       source = valid ? source : lane;
       inRange |= uint32_t(valid) << lane;
       if (warp.block.launch.check && !(lanes >> source & 1))
-        warp.report(FindingKind::DivergentOp, instr, "reads lane " + std::to_string(source) + ", which does not take part",
-                    1u << lane);
+        warp.report(FindingKind::DivergentOp, instr, fmt::format("reads lane {}, which does not take part", source), 1u << lane);
       warp.row(instr.op[0])[lane] = from[source];
     });
     if (instr.op[1] >= 0) {

@@ -15,6 +15,8 @@
 #include "tools/quant-sim/isa/lanes.h"
 #include "tools/quant-sim/isa/wgmma.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -64,8 +66,8 @@ bool Issue::readChunk(const MatrixDescriptor &matrix, uint64_t address, uint64_t
     uint8_t layout = warp.block.layouts[address / 16];
     if (layout != Block::kNoLayout && layout != matrix.swizzleBytes)
       warp.report(FindingKind::BadDescriptor, instr,
-                  "the descriptor says a swizzle of " + std::to_string(matrix.swizzleBytes) + " bytes, but TMA has written " +
-                      warp.block.sharedName(address) + " with one of " + std::to_string(layout));
+                  fmt::format("the descriptor says a swizzle of {} bytes, but TMA has written {} with one of {}",
+                              matrix.swizzleBytes, warp.block.sharedName(address), layout));
   }
   std::memcpy(to, from.host, bytes);
   return true;
@@ -92,7 +94,7 @@ bool Issue::readRow(const MatrixDescriptor &matrix, uint64_t row, uint64_t to, b
 bool Issue::readShared(uint64_t descriptor, bool isA) {
   MatrixDescriptor matrix = MatrixDescriptor::unpack(descriptor);
   if (std::string wrong = matrix.check(); !wrong.empty() && warp.block.launch.check)
-    warp.report(FindingKind::BadDescriptor, instr, "the descriptor of " + std::string(isA ? "A: " : "B: ") + wrong);
+    warp.report(FindingKind::BadDescriptor, instr, fmt::format("the descriptor of {}{}", isA ? "A: " : "B: ", wrong));
   uint64_t first = isA ? warp.index % kGroupWarps * kWarpRows : 0, rows = isA ? kWarpRows : shape.n;
   for (uint64_t row = 0; row < rows; ++row)
     if (!readRow(matrix, first + row, row, isA, instr.imm[isA ? kTransposeA : kTransposeB]))
@@ -242,9 +244,8 @@ Step waitGroup(Warp &warp, const Instr &instr, uint32_t) {
   uint32_t first = warp.index / kGroupWarps * kGroupWarps;
   for (uint32_t i = first; i < std::min<size_t>(first + kGroupWarps, warps.size()); ++i)
     if (!warps[i].done() && warps[i].wgmmaCommitted < over)
-      return warp.wait(
-          [&] { return "wgmma group " + std::to_string(over) + ", which warp " + std::to_string(i) + " has not committed"; },
-          FindingKind::DivergentOp);
+      return warp.wait([&] { return fmt::format("wgmma group {}, which warp {} has not committed", over, i); },
+                       FindingKind::DivergentOp);
   warp.wgmmaWaited = std::max(warp.wgmmaWaited, over);
   warp.known.seen.raise(warp.wgmmaChannel, warp.wgmmaWaited);
   warp.wgmmaAny = warp.wgmmaOpen || warp.wgmmaWaited < warp.wgmmaCommitted;
@@ -308,7 +309,7 @@ void decodeMultiply(Decoder &d) {
     return d.exec(nullptr, type);
   uint32_t accumulators = d.writeList(d.operand(0), Type::B32), wanted = n / 2 / (type == Type::F16 ? 2 : 1);
   if (accumulators != wanted)
-    d.fail(std::to_string(accumulators) + " accumulator registers, not " + std::to_string(wanted));
+    d.fail(fmt::format("{} accumulator registers, not {}", accumulators, wanted));
   if (d.operand(1).kind != Operand::Kind::Vector)
     d.read(1, 1, Type::B64);
   else if (d.readList(d.operand(1), Type::B32) != 4)

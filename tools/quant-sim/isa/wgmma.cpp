@@ -9,6 +9,8 @@
 
 #include "tools/quant-sim/isa/float_formats.h"
 
+#include <fmt/core.h>
+
 #include <bit>
 
 // The loops below are as fast as their vectors are wide.
@@ -31,14 +33,15 @@ MatrixDescriptor MatrixDescriptor::unpack(uint64_t bits) {
 
 std::string MatrixDescriptor::check() const {
   if (baseOffset)
-    return "a base offset of " + std::to_string(baseOffset) + " is not supported";
+    return fmt::format("a base offset of {} is not supported", baseOffset);
   uint64_t pattern = swizzleBytes * 8, line = swizzleBytes;
   if (swizzleBytes && (start & (pattern - 1)) / 128 && (start & (pattern - 1)) >= std::max<uint64_t>(line, 128))
-    return "the start " + std::to_string(start) + " is not where the pattern of the " + std::to_string(swizzleBytes) +
-           "-byte swizzle begins, a multiple of " + std::to_string(pattern) + ", and the base offset is 0";
+    return fmt::format(
+        "the start {} is not where the pattern of the {}-byte swizzle begins, a multiple of {}, and the base offset is 0", start,
+        swizzleBytes, pattern);
   if (swizzleBytes && strideBytes % pattern)
-    return "a stride of " + std::to_string(strideBytes) + " bytes between groups of 8 rows cuts the pattern of " +
-           std::to_string(pattern) + " bytes of its swizzle";
+    return fmt::format("a stride of {} bytes between groups of 8 rows cuts the pattern of {} bytes of its swizzle", strideBytes,
+                       pattern);
   return {};
 }
 

@@ -7,6 +7,8 @@
 
 #include "tools/quant-sim/machine/machine.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -51,7 +53,7 @@ Block::Block(Cluster &cluster, std::array<uint32_t, 3> id, uint32_t rank)
 bool Block::touchRemotely(Warp &warp, const Instr &instr, const Access &access, int lane) {
   if (!launch.check)
     return true;
-  std::string name = "shared memory of the block of rank " + std::to_string(rank);
+  std::string name = fmt::format("shared memory of the block of rank {}", rank);
   if (done()) {
     warp.report(FindingKind::ClusterUse, instr, name + ", which has ended", 1u << lane);
     cluster.stopped = true;
@@ -101,7 +103,7 @@ void Block::report(FindingKind kind, const Instr *instr, int thread, std::string
 std::string Block::siteName(uint32_t pc) const {
   if (pc >= program.code.size())
     return "an earlier line";
-  return "line " + std::to_string(program.function->body[program.code[pc].statement].line);
+  return fmt::format("line {}", program.function->body[program.code[pc].statement].line);
 }
 
 std::string Block::sharedName(uint64_t address) const {
@@ -111,7 +113,7 @@ std::string Block::sharedName(uint64_t address) const {
     if (variable.space == Space::Shared && variable.address <= address && (!best || variable.address >= best->address))
       best = &variable;
   if (!best)
-    return "shared address " + std::to_string(address) + suffix;
+    return fmt::format("shared address {}{}", address, suffix);
   return best->name + (address == best->address ? "" : "+" + std::to_string(address - best->address)) + suffix;
 }
 

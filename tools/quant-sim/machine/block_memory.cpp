@@ -7,6 +7,8 @@
 
 #include "tools/quant-sim/machine/machine.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 Space Block::spaceOf(uint64_t &address) {
@@ -29,15 +31,15 @@ Place Block::resolveShared(Warp &warp, const Instr &instr, Space space, uint64_t
   };
   if (owner > cluster.blocks.size())
     return refuse(FindingKind::OutOfBounds,
-                  "shared address " + std::to_string(address & (kWindowBytes - 1)) + ", which is in no block of the cluster");
+                  fmt::format("shared address {}, which is in no block of the cluster", address & (kWindowBytes - 1)));
   Block &block = owner == 0 ? *this : *cluster.blocks[owner - 1];
   if (&block != this && space == Space::Shared)
-    return refuse(FindingKind::ClusterUse, "an address in the block of rank " + std::to_string(block.rank) +
-                                               ", but .shared::cta reaches a block's own shared memory only");
+    return refuse(
+        FindingKind::ClusterUse,
+        fmt::format("an address in the block of rank {}, but .shared::cta reaches a block's own shared memory only", block.rank));
   if (offset < kSharedBegin || offset > shared.size() || bytes > shared.size() - offset)
-    return refuse(FindingKind::OutOfBounds, std::to_string(bytes) + " bytes at shared address " + std::to_string(offset) +
-                                                ", but shared memory is [" + std::to_string(kSharedBegin) + ", " +
-                                                std::to_string(shared.size()) + ")");
+    return refuse(FindingKind::OutOfBounds, fmt::format("{} bytes at shared address {}, but shared memory is [{}, {})", bytes,
+                                                        offset, kSharedBegin, shared.size()));
   return {block.shared.data() + offset, &block, offset};
 }
 
@@ -54,8 +56,8 @@ Place Block::resolve(Warp &warp, const Instr &instr, Space space, uint64_t addre
     return {};
   };
   if (address % bytes)
-    return refuse(FindingKind::Misaligned, "address " + std::to_string(address) + " of an access to " + std::to_string(bytes) +
-                                               " bytes is not a multiple of that");
+    return refuse(FindingKind::Misaligned,
+                  fmt::format("address {} of an access to {} bytes is not a multiple of that", address, bytes));
   if (space == Space::Generic) {
     space = spaceOf(address);
     space = space == Space::Shared ? Space::SharedCluster : space;
@@ -81,10 +83,10 @@ Place Block::resolve(Warp &warp, const Instr &instr, Space space, uint64_t addre
     return refuse(FindingKind::OutOfBounds, "a write to '" + at->name + "', which the kernel may only read");
   const Allocation *before = launch.memory.near(address);
   return refuse(FindingKind::OutOfBounds,
-                std::to_string(bytes) + " bytes of global memory that belong to no buffer" +
-                    (before ? ", " + std::to_string(address - before->address) + " from the start of '" + before->name + "' of " +
-                                  std::to_string(before->bytes) + " bytes"
-                            : ""));
+                fmt::format("{} bytes of global memory that belong to no buffer{}", bytes,
+                            before ? ", " + std::to_string(address - before->address) + " from the start of '" + before->name +
+                                         "' of " + std::to_string(before->bytes) + " bytes"
+                                   : ""));
 }
 
 static FindingKind kindOf(Conflict conflict, bool write) {
@@ -95,9 +97,9 @@ static FindingKind kindOf(Conflict conflict, bool write) {
 
 static std::string describe(const Block &block, Conflict conflict, const Access &earlier, bool earlierWrites, uint64_t address,
                             bool write) {
-  std::string text = std::string(write ? "writes " : "reads ") + block.sharedName(address) + ", which " +
-                     block.siteName(earlier.pc) + (earlierWrites ? " writes" : " reads") +
-                     (earlier.async ? " asynchronously" : "");
+  std::string text =
+      fmt::format("{}{}, which {}{}{}", write ? "writes " : "reads ", block.sharedName(address), block.siteName(earlier.pc),
+                  earlierWrites ? " writes" : " reads", earlier.async ? " asynchronously" : "");
   if (conflict == Conflict::NoFence)
     return text + " through the generic proxy: no fence.proxy.async lies between";
   if (earlier.async)
@@ -163,8 +165,8 @@ Mbarrier *Block::mbarrierAt(Warp &warp, const Instr &instr, uint64_t offset, int
   uint32_t known = std::max(warp.known.seen.get(barrier.initChannel), warp.known.inits.get(barrier.initChannel));
   if (launch.check && barrier.initChannel != warp.channel && known < barrier.initClock)
     warp.report(FindingKind::MbarrierUse, instr,
-                "the mbarrier at " + sharedName(offset) + " is used before a barrier makes its initialisation in " +
-                    siteName(barrier.initPc) + " visible to this thread",
+                fmt::format("the mbarrier at {} is used before a barrier makes its initialisation in {} visible to this thread",
+                            sharedName(offset), siteName(barrier.initPc)),
                 1u << lane);
   return &barrier;
 }
@@ -174,8 +176,8 @@ void Block::arrive(Warp &warp, const Instr &instr, Mbarrier &barrier, uint32_t c
   barrier.arriving.merge(relaxed ? warp.released : warp.known);
   if (count > barrier.pending) {
     warp.report(FindingKind::ArrivalCount, instr,
-                "an arrival at the mbarrier at " + barrier.block->sharedName(barrier.address) + " in phase " +
-                    std::to_string(barrier.phase) + " beyond the " + std::to_string(barrier.expected) + " it expects",
+                fmt::format("an arrival at the mbarrier at {} in phase {} beyond the {} it expects",
+                            barrier.block->sharedName(barrier.address), barrier.phase, barrier.expected),
                 1u << lane);
     count = barrier.pending;
   }
@@ -205,9 +207,9 @@ void Block::receive(Warp &warp, const Instr &instr, Mbarrier &barrier, int64_t b
   barrier.received += bytes;
   if (barrier.txCount < 0 && barrier.pending == 0)
     warp.report(FindingKind::ByteCount, instr,
-                "the mbarrier at " + barrier.block->sharedName(barrier.address) + " has received " +
-                    std::to_string(barrier.received) + " bytes in phase " + std::to_string(barrier.phase) +
-                    ", but expect_tx announced " + std::to_string(barrier.received + barrier.txCount),
+                fmt::format("the mbarrier at {} has received {} bytes in phase {}, but expect_tx announced {}",
+                            barrier.block->sharedName(barrier.address), barrier.received, barrier.phase,
+                            barrier.received + barrier.txCount),
                 1u << lane);
   completePhaseIfDone(barrier);
 }

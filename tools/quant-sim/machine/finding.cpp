@@ -7,6 +7,8 @@
 
 #include "tools/quant-sim/machine/finding.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 namespace quant::sim {
@@ -42,16 +44,16 @@ std::string_view nameOf(FindingKind kind) {
 }
 
 std::string Finding::toString() const {
-  std::string text = std::string(nameOf(kind)) + ": " + message;
+  std::string text = fmt::format("{}: {}", nameOf(kind), message);
   if (line > 0)
-    text += "\n  at line " + std::to_string(line) + ": " + instruction;
+    text += fmt::format("\n  at line {}: {}", line, instruction);
   if (!source.empty())
     text += "\n  from " + source;
-  text += "\n  in block (" + std::to_string(block[0]) + ", " + std::to_string(block[1]) + ", " + std::to_string(block[2]) + ")";
+  text += fmt::format("\n  in block ({}, {}, {})", block[0], block[1], block[2]);
   if (thread >= 0)
-    text += ", thread " + std::to_string(thread);
+    text += fmt::format(", thread {}", thread);
   if (count > 1)
-    text += "; met " + std::to_string(count) + " times";
+    text += fmt::format("; met {} times", count);
   return text;
 }
 

@@ -9,6 +9,8 @@
 
 #include "tools/quant-sim/machine/program.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -68,28 +70,26 @@ uint64_t TensorMap::boxBytes() const {
 Result<void> TensorMap::check() const {
   constexpr uint64_t kMaxDim = uint64_t(1) << 32, kMaxStride = uint64_t(1) << 40;
   if (rank < 1 || rank > kMaxRank)
-    return fail("a tensor map of rank " + std::to_string(rank) + " (1 to 5)");
+    return fail(fmt::format("a tensor map of rank {} (1 to 5)", rank));
   if (elementBytes != 1 && elementBytes != 2 && elementBytes != 4 && elementBytes != 8)
-    return fail("a tensor map of elements of " + std::to_string(elementBytes) + " bytes");
+    return fail(fmt::format("a tensor map of elements of {} bytes", elementBytes));
   if (swizzleBytes != 0 && swizzleBytes != 32 && swizzleBytes != 64 && swizzleBytes != 128)
-    return fail("a tensor map with a swizzle of " + std::to_string(swizzleBytes) + " bytes");
+    return fail(fmt::format("a tensor map with a swizzle of {} bytes", swizzleBytes));
   if (address % 16)
     return fail("a tensor that is not 16-byte aligned");
   for (uint32_t i = 0; i < rank; ++i) {
     if (dim[i] < 1 || dim[i] > kMaxDim)
-      return fail("a tensor of size " + std::to_string(dim[i]) + " in dimension " + std::to_string(i) + " (1 to 2^32)");
+      return fail(fmt::format("a tensor of size {} in dimension {} (1 to 2^32)", dim[i], i));
     if (box[i] < 1 || box[i] > machine::kSm90a.tmaBoxSide)
-      return fail("a box of size " + std::to_string(box[i]) + " in dimension " + std::to_string(i) + " (1 to " +
-                  std::to_string(machine::kSm90a.tmaBoxSide) + ")");
+      return fail(fmt::format("a box of size {} in dimension {} (1 to {})", box[i], i, machine::kSm90a.tmaBoxSide));
     if (i > 0 && (stride[i] % 16 || stride[i] >= kMaxStride))
-      return fail("a stride of " + std::to_string(stride[i]) + " bytes (a multiple of 16 below 2^40)");
+      return fail(fmt::format("a stride of {} bytes (a multiple of 16 below 2^40)", stride[i]));
   }
   uint64_t inner = uint64_t(box[0]) * elementBytes;
   if (inner % 16)
-    return fail("a box of " + std::to_string(inner) + " bytes in dimension 0 (a multiple of 16)");
+    return fail(fmt::format("a box of {} bytes in dimension 0 (a multiple of 16)", inner));
   if (swizzleBytes && inner > swizzleBytes)
-    return fail("a box of " + std::to_string(inner) + " bytes in dimension 0, beyond its swizzle of " +
-                std::to_string(swizzleBytes));
+    return fail(fmt::format("a box of {} bytes in dimension 0, beyond its swizzle of {}", inner, swizzleBytes));
   return {};
 }
 
@@ -128,8 +128,7 @@ Result<TensorMap> TensorMap::unpack(const std::byte *bytes) {
     map.box[i] = packed.box[i];
     map.stride[i] = i == 0 ? packed.elementBytes : packed.stride[i - 1];
   }
-  if (auto checked = map.check(); !checked)
-    return tl::unexpected(checked.error());
+  QUANT_TRY(map.check());
   return map;
 }
 

@@ -7,6 +7,8 @@
 
 #include "tools/quant-sim/machine/machine.h"
 
+#include <fmt/core.h>
+
 namespace quant::sim {
 
 namespace {
@@ -206,8 +208,8 @@ bool Warp::gather(uint32_t mask, uint32_t members, uint32_t &together) {
 void Warp::checkAligned(const Instr &instr, uint32_t mask) {
   if (mask != live)
     report(FindingKind::DivergentOp, instr,
-           "only " + std::to_string(__builtin_popcount(mask)) + " of the warp's " + std::to_string(__builtin_popcount(live)) +
-               " live threads execute this together, and it is .aligned: all must",
+           fmt::format("only {} of the warp's {} live threads execute this together, and it is .aligned: all must",
+                       __builtin_popcount(mask), __builtin_popcount(live)),
            mask);
 }
 
@@ -223,8 +225,8 @@ void Warp::checkRegisters(const Instr &instr) {
       writtenAt[slots[i]] = wgmmaFences + 1;
     if (inFlight[slots[i]] > wgmmaWaited)
       report(FindingKind::AccumulatorInFlight, instr,
-             "a register that a wgmma of group " + std::to_string(inFlight[slots[i]]) +
-                 " still uses: no wgmma.wait_group has waited for that group");
+             fmt::format("a register that a wgmma of group {} still uses: no wgmma.wait_group has waited for that group",
+                         inFlight[slots[i]]));
   }
 }
 
@@ -257,7 +259,7 @@ Warp::Ran Warp::runGroup(Group &group) {
     if (instr.guard >= 0)
       mask &= instr.guardNegated ? ~predicates[instr.guard] : predicates[instr.guard];
     if (++steps > block.launch.maxSteps) {
-      report(FindingKind::StepLimit, instr, "a warp has executed " + std::to_string(steps - 1) + " instructions, the limit");
+      report(FindingKind::StepLimit, instr, fmt::format("a warp has executed {} instructions, the limit", steps - 1));
       block.cluster.stopped = true;
       return Ran::Waits;
     }

@@ -7,6 +7,8 @@
 
 #include "tools/quant-sim/ptx/ptx.h"
 
+#include <fmt/core.h>
+
 #include <bit>
 #include <cctype>
 #include <charconv>
@@ -39,7 +41,7 @@ public:
   Result<std::vector<Token>> run();
 
 private:
-  tl::unexpected<Error> error(const std::string &what) const { return fail("line " + std::to_string(line) + ": " + what); }
+  tl::unexpected<Error> error(const std::string &what) const { return fail(fmt::format("line {}: {}", line, what)); }
   bool skipBlank();
   char peek(size_t ahead = 0) const { return at + ahead < text.size() ? text[at + ahead] : '\0'; }
   void word();

@@ -287,10 +287,8 @@ Result<PtxModule> PtxParser::run() {
 }
 
 Result<PtxModule> parsePtx(std::string_view text) {
-  auto tokens = tokenize(text);
-  if (!tokens)
-    return tl::unexpected(tokens.error());
-  auto module = PtxParser(std::move(*tokens)).run();
+  QUANT_TRY_ASSIGN(auto tokens, tokenize(text));
+  auto module = PtxParser(std::move(tokens)).run();
   if (module)
     module->text = text;
   return module;
