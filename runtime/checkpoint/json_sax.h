@@ -94,7 +94,7 @@ Result<void> parseSax(std::string_view text, Handler &handler) {
     return quant::fail("line 1, column 1: byte order mark, which JSON does not allow; save the file as UTF-8 without it");
   const char *reached = text.data();
   try {
-    CountingIterator begin(text.data(), &reached), end(text.data() + text.size(), &reached);
+    CountingIterator begin(reached, &reached), end(reached + text.size(), &reached);
     if (nlohmann::json::sax_parse(begin, end, &handler))
       return {};
   } catch (const std::bad_alloc &) {

@@ -21,8 +21,16 @@ using nlohmann::json;
 
 static constexpr size_t kMaxTextBytes = 4096;
 static const json kNull;
-static const json kEmptyObject = json::object();
-static const json kEmptyArray = json::array();
+
+/// An empty container of that type, for as long as the program runs.
+static const json &emptyObject() {
+  static const json empty = json::object();
+  return empty;
+}
+static const json &emptyArray() {
+  static const json empty = json::array();
+  return empty;
+}
 
 std::string shortText(const json &value) {
   std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, json::error_handler_t::replace);
@@ -35,7 +43,7 @@ ObjectReader::ObjectReader(const json &json, std::string where, std::optional<Er
     : object(&json), location(std::move(where)), error(shared) {
   if (json.is_object())
     return;
-  object = &kEmptyObject;
+  object = &emptyObject();
   report(fmt::format("expected an object, found {}", json.type_name()));
 }
 
@@ -129,7 +137,7 @@ const json &ObjectReader::array(std::string_view key) {
   if (value.is_array())
     return value;
   report(fmt::format("'{}' is not an array", key));
-  return kEmptyArray;
+  return emptyArray();
 }
 
 //===----------------------------------------------------------------------===//

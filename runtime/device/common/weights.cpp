@@ -57,9 +57,8 @@ static Error missingError(const std::vector<std::string> &names, const Checkpoin
 static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::string> &names, const Value &value,
                                                      const Checkpoint &checkpoint) {
   const Checkpoint::Tensor *tensor = nullptr;
-  for (const std::string &name : names)
-    if ((tensor = checkpoint.find(name)))
-      break;
+  for (size_t i = 0; i < names.size() && !tensor; ++i)
+    tensor = checkpoint.find(names[i]);
   if (!tensor)
     return tl::unexpected(missingError(names, checkpoint));
   const checkpoint::TensorInfo &info = *tensor->info;

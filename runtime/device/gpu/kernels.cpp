@@ -36,6 +36,7 @@ Result<std::vector<int>> valuesOf(const abi::Operand &operand, const Dispatch &d
   if (operand.from.empty() || std::ranges::any_of(operand.from, [&](int from) { return from < 0 || from >= count; }))
     return fail("the launch recipe does not say which operand of the dispatch its " + quote(operand.name) + " is");
   std::vector<int> values;
+  values.reserve(operand.from.size());
   for (int from : operand.from)
     values.push_back(dispatch.operands[static_cast<size_t>(from)]);
   return values;

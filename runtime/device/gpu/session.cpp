@@ -137,7 +137,7 @@ Result<void> GpuSession::prepare(const Dispatch &dispatch, const Dims &dims, Ste
   abi::Sizes sizes(dims);
   sizes[abi::Dim::Sms] = device->multiprocessors();
   QUANT_TRY_ASSIGN(const abi::LaunchRecipe *recipe, chooseRecipe(kernelOf(dispatch), sizes));
-  LaunchPlan plan{*recipe, std::move(sizes), {}};
+  LaunchPlan plan{*recipe, sizes, {}};
   for (const abi::Operand &operand : plan.recipe.operands) {
     QUANT_TRY_ASSIGN(LaunchOperand resolved, operandOf(dispatch, operand, plan.sizes, dims));
     plan.operands.push_back(std::move(resolved));

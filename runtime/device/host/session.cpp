@@ -64,6 +64,7 @@ Result<void *> HostSession::resolveWeight(const Value &value) {
   if (value.isScale)
     scales.insert(scales.end(), tensors.begin(), tensors.end());
   std::vector<const std::byte *> table;
+  table.reserve(tensors.size());
   for (const Checkpoint::Tensor *tensor : tensors)
     QUANT_TRY(checkpoint::checkFinite(*tensor));
   for (const Checkpoint::Tensor *tensor : tensors)
