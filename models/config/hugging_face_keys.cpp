@@ -80,8 +80,9 @@ static constexpr std::pair<std::string_view, std::string_view> kRefusedKeys[] = 
 
 /// Parts of names by which an unknown key may belong to attention, routing or norms.
 static constexpr std::string_view kTellingParts[] = {
-    "attn",   "attention", "expert", "moe",  "rout", "gate",    "gating", "topk", "group", "rope",     "rotary",
-    "window", "index",     "sparse", "norm", "lora", "softcap", "logit",  "sink", "hash",  "compress", "residual"};
+    "attn",     "attention", "expert", "moe",        "rout", "gate", "gating",      "topk",  "group", "rope",
+    "rotary",   "window",    "index",  "sparse",     "norm", "lora", "softcap",     "logit", "sink",  "hash",
+    "compress", "residual",  "swiglu", "multiplier", "scal", "hc_",  "layer_types", "qk_",   "kv_",   "mla"};
 
 template <typename Table>
 static bool isIn(const Table &table, std::string_view key) {

@@ -34,6 +34,8 @@ static std::string readType(ObjectReader &rope) {
   rope.read("rope_type", type);
   if (!oldType.empty() && type != oldType)
     rope.refuse("rope_type", "\"" + type + "\" contradicts type \"" + oldType + "\"");
+  if (!rope.find("type") && !rope.find("rope_type") && rope.find("factor"))
+    rope.refuse("type", "is missing beside factor; yarn is the scaling that is supported");
   if (type != "default" && type != "yarn" && type != "deepseek_yarn")
     rope.refuse("type", "\"" + type + "\" is not supported, only yarn and default");
   return type;

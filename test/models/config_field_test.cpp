@@ -11,6 +11,7 @@
 
 #include "models/config/print.h"
 #include "models/config/read.h"
+#include "models/tensors.h"
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -141,6 +142,9 @@ TEST(ConfigDefaults, OfYarn) {
   ASSERT_EQ(result.notes.size(), 1u);
   EXPECT_EQ(result.notes[0], std::string(kNoteV3) + "rope_scaling.beta_fast 32, rope_scaling.beta_slow 1, rope_scaling.mscale 1, "
                                                     "rope_scaling.mscale_all_dim 0");
+  object["rope_scaling"].erase("type");
+  EXPECT_EQ(read(object).error, "rope_scaling.type: is missing beside factor; yarn is the scaling that is supported");
+  object["rope_scaling"]["type"] = "yarn";
   object["rope_scaling"]["mscale"] = 0.707;
   EXPECT_EQ(read(object).error.find("rope_scaling.mscale_all_dim: is missing beside an mscale"), 0u) << read(object).error;
 }
@@ -150,10 +154,18 @@ TEST(ConfigDefaults, OfYarn) {
 //===----------------------------------------------------------------------===//
 
 TEST(ConfigKeys, OfAttentionAndRoutingAreRefusedByName) {
-  const char *const patches[] = {
-      R"({"index_topk": 2048})",      R"({"index_n_heads": 64})",     R"({"index_head_dim": 128})",
-      R"({"sliding_window": 128})",   R"({"use_qk_norm": true})",     R"({"attn_logit_softcapping": 30})",
-      R"({"moe_router_dtype": "f"})", R"({"expert_bias_rate": 0.5})", R"({"num_hash_layers": 3})"};
+  const char *const patches[] = {R"({"index_topk": 2048})",
+                                 R"({"index_n_heads": 64})",
+                                 R"({"index_head_dim": 128})",
+                                 R"({"sliding_window": 128})",
+                                 R"({"use_qk_norm": true})",
+                                 R"({"attn_logit_softcapping": 30})",
+                                 R"({"moe_router_dtype": "f"})",
+                                 R"({"expert_bias_rate": 0.5})",
+                                 R"({"num_hash_layers": 3})",
+                                 R"({"swiglu_limit": 10.0})",
+                                 R"({"hc_mult": 4})",
+                                 R"({"logits_scaling": 2})"};
   for (const char *patch : patches) {
     std::string key = json::parse(patch).begin().key(), error = readWithout("671B.json", {}, patch).error;
     EXPECT_NE(error.find(key), std::string::npos) << patch << ": " << error;
@@ -169,6 +181,77 @@ TEST(ConfigKeys, OthersAreNamed) {
   Read result = readWithout("671B.json", {}, R"({"colour": "blue", "_internal": 1, "transformers_version": "5", "top_k": 50})");
   EXPECT_EQ(result.error, "");
   EXPECT_EQ(result.notes, std::vector<std::string>{"keys of config.json that are not known here and not read: \"colour\""});
+}
+
+//===----------------------------------------------------------------------===//
+// Published models
+//===----------------------------------------------------------------------===//
+
+/// What a published config.json says that DeepSeek-V3's does not, and how many parameters the model then has, in 10^9.
+struct Published {
+  const char *name, *changes;
+  double billions;
+};
+
+/// Facts of the files on huggingface.co, each written as changes to DeepSeek-V3's.
+const Published kPublished[] = {
+    {"DeepSeek-V3, V3-0324, R1, R1-0528", R"({"ep_size": 1, "aux_loss_alpha": 0.001, "seq_aux": true, "pretraining_tp": 1,
+      "transformers_version": "4.33.1", "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"}})",
+     671.0},
+    {"DeepSeek-V3.1, V3.1-Terminus", R"({"quantization_config": {"scale_fmt": "ue8m0"}, "attention_dropout": 0.0})", 671.0},
+    {"DeepSeek-V3 in BF16", R"({"quantization_config": null, "torch_dtype": "bfloat16", "unsloth_fixed": true})", 671.0},
+    {"DeepSeek-V2, V2.5, Coder-V2", R"({"model_type": "deepseek_v2", "architectures": ["DeepseekV2ForCausalLM"],
+      "bos_token_id": 100000, "eos_token_id": 100001, "first_k_dense_replace": 1, "hidden_size": 5120, "intermediate_size": 12288,
+      "moe_intermediate_size": 1536, "n_routed_experts": 160, "n_shared_experts": 2, "norm_topk_prob": false,
+      "num_experts_per_tok": 6, "num_hidden_layers": 60, "num_nextn_predict_layers": null, "quantization_config": null,
+      "routed_scaling_factor": 16.0, "scoring_func": "softmax", "topk_group": 3, "topk_method": "group_limited_greedy",
+      "vocab_size": 102400, "aux_loss_alpha": 0.001, "ep_size": 1, "seq_aux": true, "pretraining_tp": 1})",
+     235.7},
+    {"DeepSeek-V2-Lite, Coder-V2-Lite", R"({"model_type": "deepseek_v2", "architectures": ["DeepseekV2ForCausalLM"],
+      "bos_token_id": 100000, "eos_token_id": 100001, "first_k_dense_replace": 1, "hidden_size": 2048, "intermediate_size": 10944,
+      "moe_intermediate_size": 1408, "n_group": 1, "n_routed_experts": 64, "n_shared_experts": 2, "norm_topk_prob": false,
+      "num_attention_heads": 16, "num_experts_per_tok": 6, "num_hidden_layers": 27, "num_key_value_heads": 16,
+      "num_nextn_predict_layers": null, "quantization_config": null, "routed_scaling_factor": 1.0, "scoring_func": "softmax",
+      "topk_group": 1, "topk_method": "greedy", "vocab_size": 102400, "seq_aux": true})",
+     15.7},
+    {"Kimi-K2-Instruct, Base", R"({"model_type": "kimi_k2", "bos_token_id": 163584, "eos_token_id": 163585, "n_group": 1,
+      "topk_group": 1, "n_routed_experts": 384, "num_attention_heads": 64, "num_key_value_heads": 64, "first_k_dense_replace": 1,
+      "num_nextn_predict_layers": 0, "max_position_embeddings": 131072, "rope_theta": 50000.0, "routed_scaling_factor": 2.827,
+      "rope_scaling": {"beta_fast": 1.0, "beta_slow": 1.0, "factor": 32.0}, "vocab_size": 163840, "aux_loss_alpha": 0.001,
+      "seq_aux": true})",
+     1026},
+    {"Kimi-K2-Instruct-0905", R"({"model_type": "kimi_k2", "bos_token_id": 163584, "eos_token_id": 163586, "n_group": 1,
+      "topk_group": 1, "n_routed_experts": 384, "num_attention_heads": 64, "num_key_value_heads": 64, "first_k_dense_replace": 1,
+      "num_nextn_predict_layers": 0, "max_position_embeddings": 262144, "rope_theta": 50000.0, "routed_scaling_factor": 2.827,
+      "rope_scaling": {"beta_fast": 1.0, "beta_slow": 1.0, "factor": 64.0}, "vocab_size": 163840, "add_cross_attention": false,
+      "bad_words_ids": null, "chunk_size_feed_forward": 0, "num_beams": 1, "top_k": 50, "top_p": 1.0, "torchscript": false,
+      "id2label": {"0": "LABEL_0"}, "pruned_heads": {}, "typical_p": 1.0})",
+     1026},
+    {"Moonlight-16B-A3B", R"({"n_group": 1, "topk_group": 1, "n_routed_experts": 64, "n_shared_experts": 2, "q_lora_rank": null,
+      "num_experts_per_tok": 6, "hidden_size": 2048, "intermediate_size": 11264, "moe_intermediate_size": 1408,
+      "num_hidden_layers": 27, "num_attention_heads": 16, "num_key_value_heads": 16, "first_k_dense_replace": 1,
+      "num_nextn_predict_layers": 0, "max_position_embeddings": 8192, "rope_theta": 50000.0, "rope_scaling": null,
+      "routed_scaling_factor": 2.446, "rms_norm_eps": 1e-05, "vocab_size": 163840, "quantization_config": null,
+      "pad_token_id": 163838, "bos_token_id": 163584, "eos_token_id": 163585})",
+     16.0},
+    {"DeepSeek-V3 saved by transformers 5",
+     R"({"rope_scaling": null, "rope_theta": null, "torch_dtype": null, "dtype": "bfloat16",
+      "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000, "factor": 40.0, "original_max_position_embeddings": 4096,
+      "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}, "head_dim": 64, "qk_head_dim": 192,
+      "num_local_experts": 256, "rope_interleave": true, "mlp_bias": false, "output_router_logits": false})",
+     671.0},
+};
+
+TEST(ConfigPublished, AreReadWithoutADefault) {
+  for (const Published &model : kPublished) {
+    json object = readJson("671B.json");
+    object.update(json::parse(model.changes), /*merge_objects=*/true); // keeps nulls, as a file has them
+    Read result = read(object);
+    ASSERT_EQ(result.error, "") << model.name;
+    EXPECT_NEAR(double(totals(result.config).parameters) * 1e-9, model.billions, model.billions * 0.01) << model.name;
+    for (const std::string &note : result.notes)
+      EXPECT_TRUE(note.starts_with("model_type kimi_k2")) << model.name << ": " << note;
+  }
 }
 
 //===----------------------------------------------------------------------===//
