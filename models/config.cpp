@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <ranges>
 
+using namespace quant;
 using namespace quant::models;
 
 static std::vector<std::string_view> splitAtDots(std::string_view text) {
@@ -28,9 +29,8 @@ static bool namesModule(std::string_view pattern, const std::vector<std::string_
   return !std::ranges::search(module, splitAtDots(pattern), same).empty();
 }
 
-bool ModelConfig::isQuantized(std::string_view module) const {
-  if (dtype != WeightDType::FP8)
-    return false;
+const Scheme *ModelConfig::schemeOf(std::string_view module) const {
   auto parts = splitAtDots(module);
-  return std::ranges::none_of(modulesNotQuantized, [&](const std::string &pattern) { return namesModule(pattern, parts); });
+  bool kept = std::ranges::any_of(modulesNotQuantized, [&](const std::string &pattern) { return namesModule(pattern, parts); });
+  return scheme && !kept ? &*scheme : nullptr;
 }

@@ -17,6 +17,8 @@
 #ifndef QUANT_MODELS_CONFIG_H
 #define QUANT_MODELS_CONFIG_H
 
+#include "runtime/support/scheme.h"
+
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -41,12 +43,6 @@ enum class GroupScore {
   SumOfTop2, ///< of the biased scores (noaux_tc)
   Max
 };
-
-/// What the linear layers of the checkpoint are stored in.
-enum class WeightDType { BF16, FP8, F32 };
-
-/// How a block scale is rounded: kept as f32, or to a power of two.
-enum class ScaleFmt { None, UE8M0 };
 
 /// Every parameter of a model. In brackets: the name in DeepSeek's files and in toJson() | the name in Hugging Face's
 /// config.json.
@@ -105,12 +101,12 @@ struct ModelConfig {
   bool ropeInterleave = true;
 
   // Storage.
-  WeightDType dtype = WeightDType::BF16; ///< [dtype | quantization_config, else dtype or torch_dtype]
-  ScaleFmt scaleFmt = ScaleFmt::None;    ///< [scale_fmt | quantization_config.scale_fmt]
-  /// [weight_block_size | quantization_config.weight_block_size] rows (out) x columns (in) of a weight that share a scale
-  std::array<int64_t, 2> weightBlock = {128, 128};
+  /// [dtype | dtype or torch_dtype] of what is not quantized: BF16 or F32
+  DType plain = DType::BF16;
+  /// [dtype, scale_fmt, weight_block_size, scheme | quantization_config] of the quantized linear layers; none: all are `plain`
+  std::optional<Scheme> scheme;
   /// [modules_to_not_convert | quantization_config.modules_to_not_convert and .ignored_layers] linear layers that stay
-  /// BF16 in an FP8 checkpoint; see isQuantized()
+  /// `plain` in a quantized checkpoint; see schemeOf()
   std::vector<std::string> modulesNotQuantized;
 
   // Limits and tokens.
@@ -130,11 +126,11 @@ struct ModelConfig {
   GroupScore groupScore() const { return hasGateBias() ? GroupScore::SumOfTop2 : GroupScore::Max; }
   /// Of a query or key head: position-free part and rotary part.
   int64_t qkHeadDim() const { return qkNopeHeadDim + qkRopeHeadDim; }
-  /// The linear layer `module` ("model.layers.3.mlp.experts.7.up_proj", without ".weight") is stored as FP8 with scales:
-  /// dtype is FP8 and no entry of modulesNotQuantized names it. An entry names a module when its dotted parts are a run
-  /// of the module's parts ("kv_b_proj", "model.layers.3", "mlp.shared_experts"); a part `*` stands for any one part.
-  /// Norms, embeddings, the gate, eh_proj and the heads are no such layers, whatever this says.
-  bool isQuantized(std::string_view module) const;
+  /// How the linear layer `module` ("model.layers.3.mlp.experts.7.up_proj", without ".weight") is stored: by the scheme, if
+  /// there is one and no entry of modulesNotQuantized names the layer; null: as `plain`. An entry names a module when its
+  /// dotted parts are a run of the module's parts ("kv_b_proj", "model.layers.3", "mlp.shared_experts"); a part `*` stands for
+  /// any one part. Norms, embeddings, the gate, eh_proj and the heads are no such layers, whatever this says.
+  const Scheme *schemeOf(std::string_view module) const;
 };
 
 /// Epsilon of q_a_layernorm and kv_a_layernorm: 1e-6 whatever rms_norm_eps says (DeepSeek's model.py, its

@@ -34,13 +34,13 @@ private:
   void add(std::string name, DType dtype, std::vector<int64_t> shape, TensorRole role) {
     tensors.push_back({std::move(name), dtype, std::move(shape), role, layer, expert});
   }
-  void norm(const std::string &module, int64_t size) { add(module + ".weight", plain(), {size}, TensorRole::Norm); }
+  void norm(const std::string &module, int64_t size) { add(module + ".weight", config.plain, {size}, TensorRole::Norm); }
   /// A linear layer that is never quantized.
   void plainLinear(const std::string &module, int64_t out, int64_t in) {
-    add(module + ".weight", plain(), {out, in}, TensorRole::Linear);
+    add(module + ".weight", config.plain, {out, in}, TensorRole::Linear);
   }
   void embedding(const std::string &module) {
-    add(module + ".weight", plain(), {config.vocabSize, config.dim}, TensorRole::Embedding);
+    add(module + ".weight", config.plain, {config.vocabSize, config.dim}, TensorRole::Embedding);
   }
   void linear(const std::string &module, int64_t out, int64_t in);
   void attention(const std::string &module);
@@ -49,20 +49,18 @@ private:
   void decoderLayer(const std::string &module);
   void mtpExtras(const std::string &module);
 
-  DType plain() const { return config.dtype == WeightDType::F32 ? DType::F32 : DType::BF16; }
-
   const ModelConfig &config;
   std::vector<TensorSpec> tensors;
   int64_t layer = -1, expert = -1;
 };
 
 void Inventory::linear(const std::string &module, int64_t out, int64_t in) {
-  if (!config.isQuantized(module))
+  const Scheme *scheme = config.schemeOf(module);
+  if (!scheme)
     return plainLinear(module, out, in);
-  auto blocks = [](int64_t size, int64_t block) { return (size + block - 1) / block; };
-  add(module + ".weight", DType::F8E4M3FN, {out, in}, TensorRole::Linear);
-  add(module + ".weight_scale_inv", DType::F32, {blocks(out, config.weightBlock[0]), blocks(in, config.weightBlock[1])},
-      TensorRole::Scale);
+  std::string data = module + std::string(scheme->suffixes.data);
+  add(data, scheme->element, {out, in}, TensorRole::Linear);
+  add(scaleNameOf(*scheme, data), scheme->scale, scaleShape(scheme->block, out, in), TensorRole::Scale);
 }
 
 void Inventory::attention(const std::string &module) {

@@ -21,7 +21,7 @@ namespace quant::models {
 enum class TensorRole {
   Embedding, ///< embed_tokens: rows are looked up
   Linear,    ///< a weight [out, in] that is multiplied with; the gate and the heads, too
-  Scale,     ///< weight_scale_inv: f32 [ceil(out / block rows), ceil(in / block columns)], multiplied with the FP8 weight
+  Scale,     ///< of a quantized weight: [ceil(out / block rows), ceil(in / block columns)], multiplied with the codes
   Norm,      ///< the weight of an RMS norm
   GateBias   ///< e_score_correction_bias
 };
@@ -40,8 +40,8 @@ struct TensorSpec {
 };
 
 /// Every tensor of the model's checkpoint in the Hugging Face layout, in the order of the layers, a weight's scale right
-/// behind it. Quantized linear layers are F8_E4M3 with scales; the others, embeddings and norms are bf16 (f32 when
-/// dtype is F32); e_score_correction_bias is f32. The layers from nLayers on are the MTP layers with their extras.
+/// behind it. Quantized linear layers are as their scheme says; the others, embeddings and norms are of the type `plain`;
+/// e_score_correction_bias is f32. The layers from nLayers on are the MTP layers with their extras.
 /// @pre validateConfig(config)
 std::vector<TensorSpec> checkpointTensors(const ModelConfig &config);
 

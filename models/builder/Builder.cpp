@@ -100,6 +100,8 @@ private:
       return builder.getType<Float8E5M2Type>();
     case DType::F8E8M0FNU:
       return builder.getType<Float8E8M0FNUType>();
+    case DType::I8:
+      return builder.getI8Type();
     default:
       return {};
     }
@@ -117,8 +119,8 @@ private:
       complain(fmt::format("tensor '{}' has shape {}, the configuration says {}", name, shapeList(found->second.shape),
                            shapeList(shape)));
     if (!element)
-      complain(fmt::format("tensor '{}' is of type {}, which the compiler does not read", name,
-                           safetensorsName(found->second.dtype)));
+      complain(
+          fmt::format("tensor '{}' is of type {}, which the compiler does not read", name, safetensorsName(found->second.dtype)));
     return RankedTensorType::get(shape, element ? element : builder.getF32Type());
   }
 
@@ -126,51 +128,67 @@ private:
     return program::WeightOp::create(builder, typeOf(name, {size}), name, ArrayAttr());
   }
 
-  /// The scales of a block-scaled weight: one for each block, rounded up.
-  SmallVector<int64_t> scaleShape(int64_t out, int64_t in) {
-    return {static_cast<int64_t>(llvm::divideCeil(out, config.weightBlock[0])),
-            static_cast<int64_t>(llvm::divideCeil(in, config.weightBlock[1]))};
-  }
-
   /// Codes and scales as the f32 weight that they mean. `experts` is 0 for a single weight.
-  Value dequantized(Value data, Value scale, int64_t experts) {
-    SmallVector<int64_t> block(config.weightBlock.begin(), config.weightBlock.end());
+  Value dequantized(Value data, Value scale, const Scheme &scheme, int64_t experts) {
+    auto codes = cast<RankedTensorType>(data.getType());
+    SmallVector<int64_t> block;
+    for (auto [side, size] : llvm::zip_equal(scheme.block, codes.getShape().take_back(2)))
+      block.push_back(side ? side : size);
     if (experts)
       block.insert(block.begin(), 1);
-    auto codes = cast<RankedTensorType>(data.getType());
     auto type = qblock::BlockTensorType::get(codes.getShape(), codes.getElementType(), block,
                                              cast<RankedTensorType>(scale.getType()).getElementType());
     Value assembled = qblock::AssembleOp::create(builder, type, data, scale, Value());
     return qblock::DequantizeOp::create(builder, RankedTensorType::get(codes.getShape(), builder.getF32Type()), assembled);
   }
 
-  static bool isFp8(RankedTensorType type) { return isa<Float8E4M3FNType, Float8E5M2Type>(type.getElementType()); }
+  /// The tensors of the linear layer `module`, out x in. Where the configuration says nothing, codes are DeepSeek's.
+  struct Stored {
+    std::string data, scale; ///< their names; no scale: the weight is not quantized
+    Scheme scheme;
+    std::vector<int64_t> scaleShape;
+  };
+  Stored stored(const std::string &module, int64_t out, int64_t in) {
+    auto dtypeOf = [&](const std::string &name) {
+      auto found = tensors.find(name);
+      return found == tensors.end() ? std::nullopt : std::optional(found->second.dtype);
+    };
+    Stored result{module + ".weight", "", config.scheme.value_or(deepSeekFp8()), {}};
+    auto dtype = dtypeOf(result.data);
+    if (!dtype || !holdsCodes(*dtype))
+      return result;
+    result.scale = findScaleName(dtypeOf, result.data);
+    if (result.scale.empty())
+      result.scale = scaleNameOf(result.scheme, result.data);
+    result.scaleShape = scaleShape(result.scheme.block, out, in);
+    return result;
+  }
 
   /// The weight of a linear layer, out x in.
   Value weight(const std::string &module, int64_t out, int64_t in, ArrayAttr aliases = {}) {
-    std::string name = module + ".weight";
-    RankedTensorType type = typeOf(name, {out, in});
-    Value data = program::WeightOp::create(builder, type, name, aliases);
-    if (!isFp8(type))
+    Stored tensor = stored(module, out, in);
+    Value data = program::WeightOp::create(builder, typeOf(tensor.data, {out, in}), tensor.data, aliases);
+    if (tensor.scale.empty())
       return data;
-    std::string scaleName = name + "_scale_inv";
-    Value scale = program::WeightOp::create(builder, typeOf(scaleName, scaleShape(out, in)), scaleName, ArrayAttr());
-    return dequantized(data, scale, 0);
+    Value scale = program::WeightOp::create(builder, typeOf(tensor.scale, tensor.scaleShape), tensor.scale, ArrayAttr());
+    return dequantized(data, scale, tensor.scheme, 0);
   }
 
-  /// The same weight of all experts, experts x out x in.
+  /// The same weight of all experts, experts x out x in; they are stored as the first one is.
   Value expertWeights(const std::string &experts, const std::string &projection, int64_t out, int64_t in) {
-    auto grouped = [&](const std::string &suffix, ArrayRef<int64_t> shape) -> Value {
-      RankedTensorType type = typeOf(experts + "0." + projection + suffix, shape);
+    std::string first = experts + "0.";
+    auto grouped = [&](const std::string &name, ArrayRef<int64_t> shape) -> Value {
+      RankedTensorType type = typeOf(name, shape);
       SmallVector<int64_t> groupShape{config.nRoutedExperts};
       llvm::append_range(groupShape, shape);
       return program::WeightGroupOp::create(builder, RankedTensorType::get(groupShape, type.getElementType()),
-                                            experts + "{}." + projection + suffix);
+                                            experts + "{}." + name.substr(first.size()));
     };
-    Value data = grouped(".weight", {out, in});
-    if (!isFp8(cast<RankedTensorType>(data.getType())))
-      return data;
-    return dequantized(data, grouped(".weight_scale_inv", scaleShape(out, in)), config.nRoutedExperts);
+    Stored tensor = stored(first + projection, out, in);
+    Value data = grouped(tensor.data, {out, in});
+    return tensor.scale.empty()
+               ? data
+               : dequantized(data, grouped(tensor.scale, tensor.scaleShape), tensor.scheme, config.nRoutedExperts);
   }
 
   Value linear(const std::string &module, Value x, int64_t out, int64_t in) {

@@ -38,7 +38,8 @@ static constexpr std::string_view kOtherDeepSeekKeys[] = {"model_type",
                                                           "bos_token_id",
                                                           "eos_token_id",
                                                           "dtype",
-                                                          "scale_fmt"};
+                                                          "scale_fmt",
+                                                          "scheme"};
 
 /// A key that ModelArgs and we do not know is a typing error: it would silently leave a default in place.
 static Result<void> checkDeepSeekKeys(const json &object) {
@@ -63,9 +64,7 @@ static void readDeepSeekRest(ObjectReader &fields, ModelConfig &config) {
   fields.read("has_rope_scaling", config.hasRopeScaling);
   fields.read("rope_attention_factor", config.ropeAttentionFactor);
   fields.read("rope_interleave", config.ropeInterleave);
-  fields.readEnum("dtype", config.dtype, parseWeightDType);
-  fields.readEnum("scale_fmt", config.scaleFmt, parseScaleFmt);
-  readWeightBlock(fields, config.weightBlock);
+  readDeepSeekStorage(fields, config);
   fields.read("modules_to_not_convert", config.modulesNotQuantized);
   readTokenIds(fields, config);
 }

@@ -23,9 +23,6 @@ static constexpr NameTable<ScoreFunc, 2> kScoreFuncs = {{{ScoreFunc::Sigmoid, "s
 static constexpr NameTable<TopkMethod, 3> kTopkMethods = {{{TopkMethod::NoauxTc, "noaux_tc"},
                                                            {TopkMethod::GroupLimitedGreedy, "group_limited_greedy"},
                                                            {TopkMethod::Greedy, "greedy"}}};
-static constexpr NameTable<WeightDType, 3> kWeightDTypes = {
-    {{WeightDType::BF16, "bf16"}, {WeightDType::FP8, "fp8"}, {WeightDType::F32, "f32"}}};
-static constexpr NameTable<ScaleFmt, 2> kScaleFmts = {{{ScaleFmt::None, "none"}, {ScaleFmt::UE8M0, "ue8m0"}}};
 
 template <typename T, size_t N>
 static std::string_view nameIn(const NameTable<T, N> &table, T value) {
@@ -45,10 +42,10 @@ static Result<T> valueIn(const NameTable<T, N> &table, std::string_view text) {
 
 std::string_view models::name(ScoreFunc value) { return nameIn(kScoreFuncs, value); }
 std::string_view models::name(TopkMethod value) { return nameIn(kTopkMethods, value); }
-std::string_view models::name(WeightDType value) { return nameIn(kWeightDTypes, value); }
-std::string_view models::name(ScaleFmt value) { return nameIn(kScaleFmts, value); }
+
+std::string_view models::storageName(const ModelConfig &config) {
+  return config.scheme ? "fp8" : config.plain == DType::F32 ? "f32" : "bf16";
+}
 
 Result<ScoreFunc> models::parseScoreFunc(std::string_view text) { return valueIn(kScoreFuncs, text); }
 Result<TopkMethod> models::parseTopkMethod(std::string_view text) { return valueIn(kTopkMethods, text); }
-Result<WeightDType> models::parseWeightDType(std::string_view text) { return valueIn(kWeightDTypes, text); }
-Result<ScaleFmt> models::parseScaleFmt(std::string_view text) { return valueIn(kScaleFmts, text); }

@@ -18,14 +18,12 @@ namespace quant::models {
 /// "sigmoid", "noaux_tc", "fp8", ...: as in the JSON; scale_fmt None is "none".
 std::string_view name(ScoreFunc value);
 std::string_view name(TopkMethod value);
-std::string_view name(WeightDType value);
-std::string_view name(ScaleFmt value);
+/// DeepSeek's word for how the linear layers are stored: "bf16", "f32", "fp8" (quantized).
+std::string_view storageName(const ModelConfig &config);
 
 /// The enum value of a JSON string, or the list of what is known.
 Result<ScoreFunc> parseScoreFunc(std::string_view text);
 Result<TopkMethod> parseTopkMethod(std::string_view text);
-Result<WeightDType> parseWeightDType(std::string_view text);
-Result<ScaleFmt> parseScaleFmt(std::string_view text);
 
 } // namespace quant::models
 

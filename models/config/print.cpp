@@ -10,6 +10,7 @@
 #include "models/config/fields.h"
 #include "models/config/names.h"
 #include "models/config/tokens.h"
+#include "runtime/support/scheme_config.h"
 
 #include <nlohmann/json.hpp>
 
@@ -31,9 +32,12 @@ json models::toJson(const ModelConfig &config) {
   result["tie_word_embeddings"] = config.tieWordEmbeddings;
   result["has_rope_scaling"] = config.hasRopeScaling;
   result["rope_interleave"] = config.ropeInterleave;
-  result["dtype"] = name(config.dtype);
-  result["scale_fmt"] = name(config.scaleFmt);
-  result["weight_block_size"] = config.weightBlock;
+  Scheme scheme = config.scheme.value_or(deepSeekFp8());
+  result["dtype"] = storageName(config);
+  result["scale_fmt"] = quant::name(scheme.scaleFmt);
+  result["weight_block_size"] = scheme.block;
+  if (scheme.name != deepSeekFp8(scheme.scaleFmt).name)
+    result["scheme"] = scheme.name;
   result["modules_to_not_convert"] = config.modulesNotQuantized;
   if (config.ropeAttentionFactor)
     result["rope_attention_factor"] = *config.ropeAttentionFactor;
@@ -59,19 +63,6 @@ static json ropeScaling(const ModelConfig &config) {
   return rope;
 }
 
-/// Older vLLM reads ignored_layers, transformers modules_to_not_convert: both are written.
-static json quantization(const ModelConfig &config) {
-  json result = {{"activation_scheme", "dynamic"},
-                 {"fmt", "e4m3"},
-                 {"quant_method", "fp8"},
-                 {"weight_block_size", config.weightBlock},
-                 {"modules_to_not_convert", config.modulesNotQuantized},
-                 {"ignored_layers", config.modulesNotQuantized}};
-  if (config.scaleFmt != ScaleFmt::None)
-    result["scale_fmt"] = name(config.scaleFmt);
-  return result;
-}
-
 json models::toHuggingFaceJson(const ModelConfig &config) {
   json result = {{"model_type", config.modelType},
                  {"architectures", {config.modelType == "deepseek_v3" ? "DeepseekV3ForCausalLM" : "DeepseekV2ForCausalLM"}},
@@ -85,7 +76,7 @@ json models::toHuggingFaceJson(const ModelConfig &config) {
                  {"tie_word_embeddings", config.tieWordEmbeddings},
                  {"rope_interleave", config.ropeInterleave},
                  {"rope_scaling", ropeScaling(config)},
-                 {"torch_dtype", config.dtype == WeightDType::F32 ? "float32" : "bfloat16"}};
+                 {"torch_dtype", config.plain == DType::F32 ? "float32" : "bfloat16"}};
   for (const auto &field : kIntFields)
     if (!field.huggingFace.empty() && !field.huggingFace.starts_with('@'))
       result[field.huggingFace] = config.*field.member;
@@ -94,8 +85,8 @@ json models::toHuggingFaceJson(const ModelConfig &config) {
       result[field.huggingFace] = config.*field.member;
   if (config.qLoraRank == 0)
     result["q_lora_rank"] = nullptr;
-  if (config.dtype == WeightDType::FP8)
-    result["quantization_config"] = quantization(config);
+  if (config.scheme)
+    result["quantization_config"] = toQuantizationConfig({*config.scheme, config.modulesNotQuantized});
   if (config.bosTokenId)
     result["bos_token_id"] = *config.bosTokenId;
   if (!config.eosTokenIds.empty())

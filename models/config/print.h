@@ -17,8 +17,8 @@ namespace quant::models {
 /// For the module's manifest: DeepSeek's key names, every field, so that parseConfig(toJson(c)) == c.
 nlohmann::json toJson(const ModelConfig &config);
 
-/// For a checkpoint's config.json: Hugging Face's key names, with quantization_config (both skip keys) when dtype is FP8. Only
-/// what means nothing there is left out: maxBatchSize, and YaRN's numbers when it is off.
+/// For a checkpoint's config.json: Hugging Face's key names, with quantization_config (both skip keys) when there is a scheme.
+/// Only what means nothing there is left out: maxBatchSize, and YaRN's numbers when it is off.
 nlohmann::json toHuggingFaceJson(const ModelConfig &config);
 
 } // namespace quant::models

@@ -7,51 +7,50 @@
 
 #include "models/config/storage.h"
 
-#include "models/config/names.h"
+#include "runtime/support/scheme_config.h"
 
-#include <algorithm>
+#include <fmt/core.h>
 
 using namespace quant;
 using namespace quant::models;
 
 using nlohmann::json;
 
-void models::readWeightBlock(ObjectReader &fields, std::array<int64_t, 2> &block) {
-  const json *value = fields.find("weight_block_size");
-  if (!value)
-    return;
-  bool pair = value->is_array() && value->size() == 2 && (*value)[0].is_number_integer() && (*value)[1].is_number_integer();
-  if (!pair)
-    return fields.refuse("weight_block_size", shortText(*value) + " is not two integers, rows and columns");
-  // What does not fit i64 wraps to a negative number, which is out of range all the same.
-  block = {(*value)[0].get<int64_t>(), (*value)[1].get<int64_t>()};
+/// A scheme of the list that is compiled. ModelArgs knows FP8 alone, and no name for it.
+static Result<Scheme> parseScheme(std::string_view text) {
+  const Scheme *scheme = findScheme(text);
+  if (scheme && scheme->compiled)
+    return *scheme;
+  return fail(fmt::format("\"{}\" is not supported, only {}", text, compiledSchemes()));
 }
 
-static void readQuantization(ObjectReader &fields, ModelConfig &config) {
-  config.dtype = WeightDType::FP8;
-  std::string method, format = "e4m3", activations = "dynamic";
-  fields.require("quant_method");
-  fields.read("quant_method", method);
-  if (method != "fp8")
-    return fields.refuse("quant_method", "\"" + method + "\" is not supported, only fp8");
-  fields.read("fmt", format);
-  if (format != "e4m3" && format != "float8_e4m3fn")
-    return fields.refuse("fmt", "\"" + format + "\" is not supported, only e4m3");
-  fields.read("activation_scheme", activations);
-  if (activations != "dynamic")
-    return fields.refuse("activation_scheme", "\"" + activations + "\" is not supported, only dynamic");
-  if (!fields.find("weight_block_size"))
-    return fields.refuse("weight_block_size",
-                         "is missing; FP8 with one scale a tensor is not supported, only blocks such as [128, 128]");
-  readWeightBlock(fields, config.weightBlock);
-  fields.readEnum("scale_fmt", config.scaleFmt, parseScaleFmt);
-  // Two names of one list: transformers reads the first, vLLM the second.
-  fields.read("modules_to_not_convert", config.modulesNotQuantized);
-  std::vector<std::string> ignored;
-  fields.read("ignored_layers", ignored);
-  for (std::string &module : ignored)
-    if (std::ranges::find(config.modulesNotQuantized, module) == config.modulesNotQuantized.end())
-      config.modulesNotQuantized.push_back(std::move(module));
+void models::readDeepSeekStorage(ObjectReader &fields, ModelConfig &config) {
+  std::string dtype = "bf16";
+  fields.read("dtype", dtype);
+  if (dtype != "bf16" && dtype != "fp8" && dtype != "f32")
+    fields.refuse("dtype", fmt::format("\"{}\" is not supported, only bf16, fp8, f32", dtype));
+  ScaleFmt scaleFmt = ScaleFmt::None;
+  fields.readEnum("scale_fmt", scaleFmt, parseScaleFmt);
+  Scheme scheme = deepSeekFp8(scaleFmt);
+  fields.readEnum("scheme", scheme, parseScheme);
+  scheme.scaleFmt = scaleFmt;
+  readWeightBlock(fields, scheme.block);
+  config.plain = dtype == "f32" ? DType::F32 : DType::BF16;
+  if (dtype == "fp8")
+    config.scheme = scheme;
+}
+
+/// A scheme that is known and not compiled is refused by its name.
+static void readCompiledScheme(ObjectReader &fields, ModelConfig &config) {
+  std::optional<QuantizationConfig> quantization = readQuantization(fields);
+  if (!quantization)
+    return;
+  const Scheme &scheme = quantization->scheme;
+  if (!scheme.compiled)
+    return fields.refuse("quant_method",
+                         fmt::format("{} ({}) is not compiled yet, only {}", scheme.name, scheme.describe, compiledSchemes()));
+  config.scheme = scheme;
+  config.modulesNotQuantized = std::move(quantization->notQuantized);
 }
 
 Result<void> models::readStorage(ObjectReader &fields, ModelConfig &config) {
@@ -64,12 +63,12 @@ Result<void> models::readStorage(ObjectReader &fields, ModelConfig &config) {
     if (!quantization->is_object())
       return fail("quantization_config: " + shortText(*quantization) + " is not an object");
     ObjectReader quantizationFields(*quantization, "quantization_config.");
-    readQuantization(quantizationFields, config);
+    readCompiledScheme(quantizationFields, config);
     return quantizationFields.result();
   }
   if (dtype != "bfloat16" && dtype != "float32")
     return fail("torch_dtype: \"" + dtype +
                 "\" is not supported, only bfloat16 and float32 (FP8 comes with a quantization_config)");
-  config.dtype = dtype == "bfloat16" ? WeightDType::BF16 : WeightDType::F32;
+  config.plain = dtype == "bfloat16" ? DType::BF16 : DType::F32;
   return {};
 }

@@ -13,11 +13,11 @@
 
 namespace quant::models {
 
-/// Reads weight_block_size, two integers, into `block`; without the key it stays as it is.
-void readWeightBlock(ObjectReader &fields, std::array<int64_t, 2> &block);
-
 /// Reads dtype (torch_dtype) and quantization_config of a Hugging Face configuration.
 Result<void> readStorage(ObjectReader &fields, ModelConfig &config);
+
+/// Reads dtype, scale_fmt, weight_block_size and scheme of a configuration in DeepSeek's style.
+void readDeepSeekStorage(ObjectReader &fields, ModelConfig &config);
 
 } // namespace quant::models
 

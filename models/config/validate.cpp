@@ -121,9 +121,6 @@ static bool isModuleCharacter(char c) {
 }
 
 static Result<void> checkStorage(const ModelConfig &config, const FieldNames &names) {
-  for (int64_t side : config.weightBlock)
-    if (side < 1 || side > 65536)
-      return fail(text(names("weight_block_size"), ": ", side, " is not in 1 .. 65536"));
   for (const std::string &module : config.modulesNotQuantized) {
     bool plain = module.find_first_not_of("*.") != std::string::npos;
     for (char c : module)

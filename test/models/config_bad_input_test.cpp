@@ -101,7 +101,7 @@ TEST(BadConfig, RopeAndQuantization) {
       {R"({"quantization_config": {"quant_method": "compressed-tensors"}})",
        "quantization_config.quant_method: \"compressed-tensors\" is not supported, only fp8"},
       {R"({"quantization_config": {"quant_method": null}})", "quantization_config.quant_method: is missing"},
-      {R"({"quantization_config": {"fmt": "e5m2"}})", "quantization_config.fmt: \"e5m2\" is not supported, only e4m3"},
+      {R"({"quantization_config": {"fmt": "e3m4"}})", "quantization_config.fmt: \"e3m4\" is not supported, only e4m3, e5m2"},
       {R"({"quantization_config": {"activation_scheme": "static"}})",
        "quantization_config.activation_scheme: \"static\" is not supported, only dynamic"},
       {R"({"quantization_config": {"weight_block_size": null}})", "quantization_config.weight_block_size: is missing"},

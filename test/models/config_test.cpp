@@ -13,6 +13,7 @@
 
 #include <fstream>
 
+using namespace quant;
 using namespace quant::models;
 using nlohmann::json;
 
@@ -57,15 +58,15 @@ TEST(ModelConfig, BothStylesOf671BSayTheSame) {
 TEST(ModelConfig, ReadsV3) {
   ModelConfig config = load("671B.json");
   EXPECT_EQ(config.modelType, "deepseek_v3");
-  EXPECT_EQ(config.dtype, WeightDType::FP8);
-  EXPECT_EQ(config.scaleFmt, ScaleFmt::None);
+  EXPECT_EQ(config.scheme, deepSeekFp8());
+  EXPECT_EQ(config.scheme->scaleFmt, ScaleFmt::None);
   EXPECT_EQ(config.topkMethod, TopkMethod::NoauxTc);
   EXPECT_EQ(config.groupScore(), GroupScore::SumOfTop2);
   EXPECT_TRUE(config.normTopkProb);
   EXPECT_TRUE(config.hasGateBias());
   EXPECT_TRUE(config.hasRopeScaling);
   EXPECT_EQ(config.ropeFactor, 40);
-  EXPECT_EQ(config.weightBlock, (std::array<int64_t, 2>{128, 128}));
+  EXPECT_EQ(config.scheme->block, (std::array<int64_t, 2>{128, 128}));
   EXPECT_EQ(config.nMtpLayers, 1);
   EXPECT_FALSE(config.isMoeLayer(2));
   EXPECT_TRUE(config.isMoeLayer(3));
@@ -74,8 +75,8 @@ TEST(ModelConfig, ReadsV3) {
 
 TEST(ModelConfig, V31DiffersByItsScaleFormatOnly) {
   ModelConfig config = load("v3.1.json");
-  EXPECT_EQ(config.scaleFmt, ScaleFmt::UE8M0);
-  config.scaleFmt = ScaleFmt::None;
+  EXPECT_EQ(config.scheme->scaleFmt, ScaleFmt::UE8M0);
+  config.scheme = deepSeekFp8();
   EXPECT_EQ(config, load("671B.json"));
 }
 
@@ -92,7 +93,8 @@ TEST(ModelConfig, ReadsV2) {
   EXPECT_EQ(lite.qLoraRank, 0);
   EXPECT_EQ(lite.mscale, 0.707);
   EXPECT_EQ(lite.mscaleAllDim, 0.707) << "DeepSeek's softmax scale uses mscale";
-  EXPECT_EQ(lite.dtype, WeightDType::BF16);
+  EXPECT_FALSE(lite.scheme);
+  EXPECT_EQ(lite.plain, DType::BF16);
 }
 
 TEST(ModelConfig, ReadsRopeParametersAndDtypeOfTransformers5) {
@@ -120,7 +122,8 @@ TEST(ModelConfig, NullMeansAbsent) {
   EXPECT_EQ(config.nSharedExperts, 0);
   EXPECT_EQ(config.topkMethod, TopkMethod::Greedy);
   EXPECT_FALSE(config.hasRopeScaling);
-  EXPECT_EQ(config.dtype, WeightDType::BF16);
+  EXPECT_FALSE(config.scheme);
+  EXPECT_EQ(config.plain, DType::BF16);
 }
 
 TEST(ModelConfig, AModelWithoutExperts) {
@@ -138,13 +141,13 @@ TEST(ModelConfig, SkipListsAreJoined) {
   ModelConfig config = parse(object);
   EXPECT_EQ(config.modulesNotQuantized,
             (std::vector<std::string>{"lm_head", "kv_b_proj", "model.layers.0", "model.layers.*.mlp.shared_experts"}));
-  EXPECT_FALSE(config.isQuantized("model.layers.7.self_attn.kv_b_proj"));
-  EXPECT_FALSE(config.isQuantized("model.layers.0.self_attn.o_proj"));
-  EXPECT_FALSE(config.isQuantized("model.layers.9.mlp.shared_experts.up_proj"));
-  EXPECT_TRUE(config.isQuantized("model.layers.10.self_attn.o_proj")) << "layers.0 is no prefix of layers.10";
-  EXPECT_TRUE(config.isQuantized("model.layers.9.mlp.experts.3.up_proj"));
-  config.dtype = WeightDType::BF16;
-  EXPECT_FALSE(config.isQuantized("model.layers.9.mlp.experts.3.up_proj"));
+  EXPECT_FALSE(config.schemeOf("model.layers.7.self_attn.kv_b_proj"));
+  EXPECT_FALSE(config.schemeOf("model.layers.0.self_attn.o_proj"));
+  EXPECT_FALSE(config.schemeOf("model.layers.9.mlp.shared_experts.up_proj"));
+  EXPECT_TRUE(config.schemeOf("model.layers.10.self_attn.o_proj")) << "layers.0 is no prefix of layers.10";
+  EXPECT_TRUE(config.schemeOf("model.layers.9.mlp.experts.3.up_proj"));
+  config.scheme.reset();
+  EXPECT_FALSE(config.schemeOf("model.layers.9.mlp.experts.3.up_proj"));
 }
 
 TEST(ModelConfig, PrintsWhatItReads) {
@@ -156,7 +159,7 @@ TEST(ModelConfig, PrintsWhatItReads) {
   ModelConfig config = load("toy_v3.json");
   config.ropeAttentionFactor = 1.25;
   config.modulesNotQuantized = {"lm_head"};
-  config.weightBlock = {64, 32};
+  config.scheme->block = {64, 32};
   EXPECT_EQ(parse(toJson(config)), config);
   EXPECT_EQ(parse(toHuggingFaceJson(config)), config);
   json quantization = toHuggingFaceJson(config)["quantization_config"];

@@ -101,11 +101,12 @@ TEST(ModelTotals, V2) { EXPECT_NEAR(totals(load("236B.json")).parameters / 1e9, 
 
 TEST(CheckpointTensors, WithoutQuantizationThereAreNoScales) {
   ModelConfig config = load("toy_v3.json");
-  for (WeightDType dtype : {WeightDType::BF16, WeightDType::F32}) {
-    config.dtype = dtype;
+  config.scheme.reset();
+  for (DType dtype : {DType::BF16, DType::F32}) {
+    config.plain = dtype;
     for (const TensorSpec &tensor : checkpointTensors(config)) {
       EXPECT_NE(tensor.role, TensorRole::Scale) << tensor.name;
-      bool f32 = dtype == WeightDType::F32 || tensor.role == TensorRole::GateBias;
+      bool f32 = dtype == DType::F32 || tensor.role == TensorRole::GateBias;
       EXPECT_EQ(tensor.dtype, f32 ? DType::F32 : DType::BF16) << tensor.name;
     }
   }

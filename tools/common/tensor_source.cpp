@@ -61,41 +61,6 @@ const TensorSource::Tensor *TensorSource::find(std::string_view name) const {
 
 Result<void> TensorSource::verifyUnchanged() const { return whole ? whole->verifyUnchanged() : single->verifyUnchanged(); }
 
-/// The value at `keys`, one within the other, or null.
-static const json *at(const json &value, std::initializer_list<const char *> keys) {
-  const json *found = &value;
-  for (const char *key : keys) {
-    auto next = found->is_object() ? found->find(key) : found->end();
-    if (!found->is_object() || next == found->end())
-      return nullptr;
-    found = &*next;
-  }
-  return found;
-}
-
-std::array<int64_t, 2> tools::weightBlock(const json &config) {
-  const json *block = at(config, {"quantization_config", "weight_block_size"});
-  if (!block)
-    block = at(config, {"quantization_config", "config_groups", "group_0", "weights", "block_structure"});
-  if (!block)
-    block = at(config, {"weight_block_size"});
-  auto size = [](const json &value) { return value.is_number_integer() && value > 0 && value < int64_t(1) << 31; };
-  if (!block || !block->is_array() || block->size() != 2 || !size((*block)[0]) || !size((*block)[1]))
-    return {128, 128};
-  return {(*block)[0].get<int64_t>(), (*block)[1].get<int64_t>()};
-}
-
-Result<void> tools::checkWeightBlock(const json &config) {
-  const json *block = at(config, {"quantization_config", "weight_block_size"});
-  if (!block || block->is_null())
-    return {};
-  auto size = [](const json &value) { return value.is_number_integer() && value >= 1 && value <= 65536; };
-  if (block->is_array() && block->size() == 2 && size((*block)[0]) && size((*block)[1]))
-    return {};
-  return fail("quantization_config.weight_block_size: " + shortText(*block) +
-              " is not two integers from 1 to 65536, rows and columns");
-}
-
 void tools::willRead(std::span<const std::byte> bytes) {
   auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   auto begin = reinterpret_cast<uintptr_t>(bytes.data()) & ~(page - 1);

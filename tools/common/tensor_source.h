@@ -43,13 +43,6 @@ private:
   std::vector<Tensor> sorted;
 };
 
-/// The rows and columns of a weight that share a scale: from config.json's quantization_config (DeepSeek's weight_block_size or
-/// compressed-tensors' block_structure), 128x128 when neither is there.
-std::array<int64_t, 2> weightBlock(const nlohmann::json &config);
-
-/// Refuses a quantization_config.weight_block_size that is there and is not two integers from 1 to 65536.
-Result<void> checkWeightBlock(const nlohmann::json &config);
-
 /// The pages of a mapped span, about to be read: the kernel starts to read them.
 void willRead(std::span<const std::byte> bytes);
 

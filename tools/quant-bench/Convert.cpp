@@ -91,7 +91,7 @@ struct Matrix {
     constexpr int64_t perRow = kColumns / kBlock;
     for (int64_t row = 0; row < kRows; row += kBlock)
       convert::quantizeBlockRow({DType::BF16, reinterpret_cast<const std::byte *>(&plain[row * kColumns]), kBlock, kColumns, {}},
-                                {}, &codes[row * kColumns], std::span(scales).subspan(row / kBlock * perRow, perRow));
+                                deepSeekFp8(), &codes[row * kColumns], std::span(scales).subspan(row / kBlock * perRow, perRow));
   }
   void toBf16() {
     auto kernel = convert::dequantizeRow(DType::BF16);

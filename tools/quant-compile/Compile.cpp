@@ -155,7 +155,7 @@ private:
     stages.activations = options.activations == "fp8"    ? Activations::Fp8
                          : options.activations == "bf16" ? Activations::Bf16
                                                          : Activations::Auto;
-    stages.scaleFormat = config.scaleFmt == models::ScaleFmt::UE8M0 ? "ue8m0" : "f32";
+    stages.scaleFormat = config.scheme && config.scheme->scaleFmt == ScaleFmt::UE8M0 ? "ue8m0" : "f32";
     stages.maxTokens = options.maxTokens;
   }
 

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
@@ -39,14 +40,14 @@ struct CastBf16Plan {
 static Result<void> addTensor(const Checkpoint &input, const Tensor &tensor, const CastBf16Options &options, const Block &block,
                               CastBf16Plan &plan, std::vector<Job> &jobs) {
   const std::string &name = tensor.info->name;
-  if (!weightOfScaleInv(name).empty())
+  if (!weightOfScale(name, input).empty())
     return checkHasWeight(input, tensor);
   if (!isFp8(tensor.info->dtype)) {
     ++plan.copied;
     jobs.push_back(copyJob(tensor, name));
     return {};
   }
-  auto scale = findScaleInv(input, tensor);
+  auto scale = findFp8Scale(input, tensor);
   if (!scale)
     return tl::unexpected(scale.error());
   if (!*scale && !options.keepUnscaled)
@@ -66,9 +67,10 @@ static Result<CastBf16Plan> makePlan(const Checkpoint &input, const CastBf16Opti
   auto config = findConfig(input);
   if (!config)
     return tl::unexpected(config.error());
-  if (auto checked = *config ? tools::checkWeightBlock(**config) : Result<void>(); !checked)
-    return tl::unexpected(checked.error().in(printable((input.dir() / "config.json").native())));
-  Block block = *config ? tools::weightBlock(**config) : Block{128, 128};
+  auto scheme = *config ? readScheme(**config) : Result<Scheme>(deepSeekFp8());
+  if (!scheme)
+    return tl::unexpected(scheme.error().in(printable((input.dir() / "config.json").native())));
+  const Block &block = scheme->block;
   CastBf16Plan result;
   result.plan.command = "cast-bf16";
   result.plan.inputs = {&input};

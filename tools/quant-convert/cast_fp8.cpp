@@ -10,6 +10,7 @@
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/run_plan.h"
 #include "tools/quant-convert/schemes/cast_kernels.h"
+#include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/schemes/scales.h"
 #include "tools/quant-convert/schemes/side_files.h"
 #include "tools/quant-convert/schemes/weight_choice.h"
@@ -41,7 +42,7 @@ struct Inputs {
 
 struct CastFp8Plan {
   Plan plan;
-  QuantizeOptions quantize;
+  Scheme scheme = deepSeekFp8();
   size_t cast = 0, copied = 0;
   std::shared_ptr<ReuseCount> scales = std::make_shared<ReuseCount>();
 };
@@ -83,19 +84,19 @@ static Result<WeightSet> chooseWeights(const Inputs &inputs, const CastFp8Option
 }
 
 /// With --reuse-scales a scale that does not fit is made in the reference's format, unless told otherwise.
-static Result<models::ScaleFmt> chooseScaleFmt(const Inputs &inputs, const CastFp8Options &options) {
+static Result<ScaleFmt> chooseScaleFmt(const Inputs &inputs, const CastFp8Options &options) {
   if (!options.scaleFmt.empty())
-    return options.scaleFmt == "ue8m0" ? models::ScaleFmt::UE8M0 : models::ScaleFmt::None;
+    return parseScaleFmt(options.scaleFmt);
   if (!options.reuseScales)
-    return models::ScaleFmt::None;
+    return ScaleFmt::None;
   auto config = findConfig(*inputs.reference);
   if (!config)
     return tl::unexpected(config.error());
   if (!*config || !(*config)->contains("quantization_config"))
-    return models::ScaleFmt::None;
+    return ScaleFmt::None;
   const nlohmann::json &quantization = (**config)["quantization_config"];
   bool isUe8m0 = quantization.is_object() && quantization.value("scale_fmt", nlohmann::json()) == "ue8m0";
-  return isUe8m0 ? models::ScaleFmt::UE8M0 : models::ScaleFmt::None;
+  return isUe8m0 ? ScaleFmt::UE8M0 : ScaleFmt::None;
 }
 
 static Result<void> checkWeight(const Checkpoint &input, const Tensor &weight) {
@@ -105,7 +106,7 @@ static Result<void> checkWeight(const Checkpoint &input, const Tensor &weight) {
   if (weight.info->shape.size() != 2)
     return fail(describe(weight) + ": has " + std::to_string(weight.info->shape.size()) +
                 " dimensions, block scales need two; leave it out with --ignore");
-  if (const Tensor *scale = input.find(scaleNameOf(weight.info->name)))
+  if (const Tensor *scale = input.find(scaleNameOf(deepSeekFp8(), weight.info->name)))
     return fail(describe(*scale) + ": is a scale of a weight that is not FP8; is the checkpoint half converted?");
   return {};
 }
@@ -113,11 +114,11 @@ static Result<void> checkWeight(const Checkpoint &input, const Tensor &weight) {
 /// The scales of the reference for that weight, to be kept where they fit; null without --reuse-scales.
 static Result<const Tensor *> findReused(const Inputs &inputs, const Tensor &weight, const CastFp8Options &options,
                                          const Block &block) {
-  const Tensor *scale = options.reuseScales ? inputs.reference->find(scaleNameOf(weight.info->name)) : nullptr;
+  const Tensor *twin = options.reuseScales ? inputs.reference->find(weight.info->name) : nullptr;
+  const Tensor *scale = twin ? findScale(*inputs.reference, *twin) : nullptr;
   if (!scale)
     return nullptr;
-  const Tensor *twin = inputs.reference->find(weight.info->name);
-  if (!twin || twin->info->shape != weight.info->shape)
+  if (twin->info->shape != weight.info->shape)
     return fail(describe(weight) + ": the reference's weight of that name has another shape");
   if (auto sound = checkScale(*twin, *scale, block); !sound)
     return tl::unexpected(sound.error());
@@ -141,11 +142,12 @@ static Result<void> addShards(const Inputs &inputs, const WeightSet &weights, co
       }
       if (auto sound = checkWeight(inputs.input, tensor); !sound)
         return sound;
-      auto reused = findReused(inputs, tensor, options, result.quantize.block);
+      auto reused = findReused(inputs, tensor, options, result.scheme.block);
       if (!reused)
         return tl::unexpected(reused.error());
       ++result.cast;
-      shard.jobs.push_back(quantizeJob(tensor, info.name, scaleNameOf(info.name), result.quantize, *reused, result.scales));
+      shard.jobs.push_back(
+          quantizeJob(tensor, info.name, scaleNameOf(result.scheme, info.name), result.scheme, *reused, result.scales));
     }
     result.plan.shards.push_back(std::move(shard));
   }
@@ -161,7 +163,7 @@ static Result<void> addSideFiles(const Inputs &inputs, const WeightSet &weights,
     return tl::unexpected(config.error());
   std::vector<SideFile> &files = result.plan.sideFiles;
   if (*config)
-    files.push_back(configFile(quantizedConfig(**config, result.quantize, notConvertedModules(inputs.input, weights))));
+    files.push_back(configFile(quantizedConfig(**config, result.scheme, notConvertedModules(inputs.input, weights))));
   auto added = addCompanions(inputs.input.dir(), Companions::All, files);
   if (added && inputs.reference)
     added = addCompanions(inputs.reference->dir(), Companions::All, files);
@@ -176,13 +178,14 @@ static Result<CastFp8Plan> makePlan(const Inputs &inputs, const CastFp8Options &
   if (!format)
     return tl::unexpected(format.error());
   CastFp8Plan result;
-  result.quantize = {{options.block[0], options.block[1]}, *format};
+  result.scheme = deepSeekFp8(*format);
+  result.scheme.block = {options.block[0], options.block[1]};
   result.plan.command = "cast-fp8";
   result.plan.inputs = {&inputs.input};
   if (inputs.reference)
     result.plan.inputs.push_back(&*inputs.reference);
   result.plan.options = std::to_string(options.block[0]) + "x" + std::to_string(options.block[1]) + " " +
-                        std::string(models::name(*format)) + (options.reuseScales ? " reuse" : "");
+                        std::string(name(*format)) + (options.reuseScales ? " reuse" : "");
   auto added = addShards(inputs, *weights, options, result);
   if (added)
     added = addSideFiles(inputs, *weights, result);
@@ -229,8 +232,8 @@ static Summary summarize(const CastFp8Plan &plan, const CastFp8Options &options)
                   {"reference", options.reference},
                   {"cast", plan.cast},
                   {"copied", plan.copied},
-                  {"block_size", plan.quantize.block},
-                  {"scale_fmt", models::name(plan.quantize.scaleFmt)},
+                  {"block_size", plan.scheme.block},
+                  {"scale_fmt", name(plan.scheme.scaleFmt)},
                   {"scales_kept", kept},
                   {"scales_new", fresh}};
   return summary;

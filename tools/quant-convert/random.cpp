@@ -39,12 +39,19 @@ struct RandomOptions {
 static constexpr int64_t kChunk = 1 << 20;
 static_assert(kChunk % kValueGroup == 0);
 
+/// "fp8", "bf16" or "f32".
+static void setDType(models::ModelConfig &config, std::string_view dtype) {
+  if (dtype != "fp8")
+    config.scheme.reset();
+  else if (!config.scheme)
+    config.scheme = deepSeekFp8();
+  config.plain = dtype == "f32" ? DType::F32 : DType::BF16;
+}
+
 static Result<models::ModelConfig> readConfig(const RandomOptions &options) {
   auto config = models::loadConfig(options.config);
   if (config && !options.dtype.empty())
-    config->dtype = options.dtype == "fp8"   ? models::WeightDType::FP8
-                    : options.dtype == "f32" ? models::WeightDType::F32
-                                             : models::WeightDType::BF16;
+    setDType(*config, options.dtype);
   return config;
 }
 
@@ -84,7 +91,8 @@ static Plan makePlan(const models::ModelConfig &config, const RandomOptions &opt
     for (size_t i = shard.begin; i < shard.end; ++i) {
       // A weight stands right before its scale.
       int64_t columns = tensors[tensors[i].role == models::TensorRole::Scale ? i - 1 : i].shape.back();
-      output.jobs.push_back(randomJob(tensors[i], {tensors[i], columns, config.scaleFmt, options.seed}));
+      output.jobs.push_back(
+          randomJob(tensors[i], {tensors[i], columns, config.scheme.value_or(deepSeekFp8()), options.seed}));
     }
     plan.shards.push_back(std::move(output));
   }
@@ -103,7 +111,7 @@ static Summary summarize(const models::ModelConfig &config, const RandomOptions 
                   tools::humanCount(static_cast<uint64_t>(totals.activeParameters)) + " of them active per token; seed " +
                   std::to_string(options.seed);
   summary.json = {{"seed", options.seed},
-                  {"dtype", models::name(config.dtype)},
+                  {"dtype", models::storageName(config)},
                   {"parameters", totals.parameters},
                   {"mtp_parameters", totals.mtpParameters},
                   {"active_parameters", totals.activeParameters}};

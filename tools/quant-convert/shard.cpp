@@ -5,12 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config/names.h"
 #include "models/config/read.h"
 #include "models/experts.h"
 #include "models/stored.h"
 #include "models/tensors.h"
 #include "runtime/checkpoint/finite.h"
+#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
@@ -41,7 +41,7 @@ struct ShardOptions {
 struct ShardPlan {
   Plan plan;
   LayoutOptions layout;
-  QuantizeOptions quantize;
+  Scheme scheme = deepSeekFp8();
   size_t dropped = 0, ignored = 0, requantized = 0;
   std::vector<std::pair<const Tensor *, const Tensor *>> scaled;
 
@@ -82,17 +82,16 @@ static Result<void> readConfig(const Checkpoint &input, const ShardOptions &opti
     return {};
   if (auto known = checkModelType(input, **config); !known)
     return known;
-  if (auto checked = tools::checkWeightBlock(**config); !checked)
-    return tl::unexpected(checked.error().in(printable((input.dir() / "config.json").native())));
-  result.quantize.block = tools::weightBlock(**config);
+  std::string file = printable((input.dir() / "config.json").native());
+  auto scheme = readScheme(**config);
+  if (!scheme)
+    return tl::unexpected(scheme.error().in(file));
+  result.scheme = *scheme;
   result.layout.firstMtpLayer = integerIn(**config, "num_hidden_layers").value_or(result.layout.firstMtpLayer);
-  json quantization = (*config)->value("quantization_config", json::object());
-  if (quantization.is_object() && quantization.value("scale_fmt", json()) == "ue8m0")
-    result.quantize.scaleFmt = models::ScaleFmt::UE8M0;
   auto experts = integerIn(**config, "n_routed_experts");
   if (experts && *experts != options.experts)
-    return fail(printable((input.dir() / "config.json").native()) + ": n_routed_experts is " + std::to_string(*experts) +
-                ", --n-experts says " + std::to_string(options.experts));
+    return fail(file + ": n_routed_experts is " + std::to_string(*experts) + ", --n-experts says " +
+                std::to_string(options.experts));
   return {};
 }
 
@@ -119,7 +118,7 @@ static Result<void> checkSplit(const Tensor &tensor, int dim, int64_t ranks) {
 
 static Error cutBlock(const Tensor &weight, int dim, const ShardPlan &plan) {
   int64_t size = weight.info->shape[static_cast<size_t>(dim)], ranks = plan.layout.ranks;
-  int64_t block = plan.quantize.block[static_cast<size_t>(dim)];
+  int64_t block = plan.scheme.block[static_cast<size_t>(dim)];
   char blocks[32];
   std::snprintf(blocks, sizeof(blocks), "%g", static_cast<double>(size / ranks) / static_cast<double>(block));
   return {describe(weight) + ": " + std::to_string(size) + (dim == 0 ? " rows" : " columns") + " over " + std::to_string(ranks) +
@@ -132,14 +131,14 @@ static Result<void> splitScaled(const Tensor &weight, const Tensor &scale, const
                                 bool requantize, ShardPlan &plan) {
   int64_t ranks = plan.layout.ranks;
   auto dim = static_cast<size_t>(*place.dim);
-  bool cuts = ranks > 1 && weight.info->shape[dim] / ranks % plan.quantize.block[dim] != 0;
+  bool cuts = ranks > 1 && weight.info->shape[dim] / ranks % plan.scheme.block[dim] != 0;
   if (cuts && !requantize)
     return tl::unexpected(cutBlock(weight, *place.dim, plan));
   plan.requantized += cuts;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     Piece piece = pieceOf(weight, *place.dim, rank, ranks);
     if (cuts) {
-      plan.jobs(rank).push_back(requantizeJob(weight, scale, place.name, scaleName, piece, plan.quantize));
+      plan.jobs(rank).push_back(requantizeJob(weight, scale, place.name, scaleName, piece, plan.scheme));
       continue;
     }
     plan.jobs(rank).push_back(copyPieceJob(weight, place.name, piece));
@@ -153,7 +152,7 @@ static Result<void> addSplit(const Checkpoint &input, const Tensor &tensor, cons
   if (auto fits = checkSplit(tensor, *place.dim, plan.layout.ranks); !fits)
     return fits;
   if (tensor.info->dtype == DType::F8E4M3FN) {
-    const Tensor *scale = input.find(scaleNameOf(tensor.info->name));
+    const Tensor *scale = findScale(input, tensor);
     auto scalePlace = convert::place(scale->info->name, plan.layout);
     return scalePlace ? splitScaled(tensor, *scale, place, (*scalePlace)->name, requantize, plan)
                       : Result<void>(tl::unexpected(scalePlace.error()));
@@ -169,11 +168,11 @@ static Result<void> addSplit(const Checkpoint &input, const Tensor &tensor, cons
 
 /// A weight and its scale belong together.
 static Result<void> checkPair(const Checkpoint &input, const Tensor &tensor, ShardPlan &plan) {
-  if (!weightOfScaleInv(tensor.info->name).empty())
+  if (!weightOfScale(tensor.info->name, input).empty())
     return checkHasWeight(input, tensor);
   if (!isFp8(tensor.info->dtype))
     return {};
-  auto scale = findScaleInv(input, tensor);
+  auto scale = findFp8Scale(input, tensor);
   if (!scale)
     return tl::unexpected(scale.error());
   if (!*scale)
@@ -200,7 +199,7 @@ static Result<void> addTensor(const Checkpoint &input, const Tensor &tensor, boo
   if (auto paired = checkPair(input, tensor, plan); !paired)
     return paired;
   if (place.dim)
-    return weightOfScaleInv(tensor.info->name).empty() ? addSplit(input, tensor, place, requantize, plan) : Result<void>();
+    return weightOfScale(tensor.info->name, input).empty() ? addSplit(input, tensor, place, requantize, plan) : Result<void>();
   for (int64_t rank = 0; rank < plan.layout.ranks; ++rank)
     if (!place.rank || *place.rank == rank)
       plan.jobs(rank).push_back(copyJob(tensor, place.name));
@@ -231,8 +230,8 @@ static Result<ShardPlan> makePlan(const Checkpoint &input, const ShardOptions &o
   plan.hasIndex = false;
   plan.options = std::to_string(options.experts) + " " + std::to_string(options.ranks) +
                  (options.requantize ? " requantize" : "") + (options.keepMtp ? " mtp" : "") + " " +
-                 std::string(models::name(result.quantize.scaleFmt)) + " " + std::to_string(result.quantize.block[0]) + "x" +
-                 std::to_string(result.quantize.block[1]);
+                 std::string(name(result.scheme.scaleFmt)) + " " + std::to_string(result.scheme.block[0]) + "x" +
+                 std::to_string(result.scheme.block[1]);
   for (int64_t rank = 0; rank < options.ranks; ++rank)
     plan.shards.push_back({"model" + std::to_string(rank) + "-mp" + std::to_string(options.ranks) + ".safetensors", {}});
   for (const checkpoint::SafetensorsFile &file : input.files())
@@ -242,7 +241,7 @@ static Result<ShardPlan> makePlan(const Checkpoint &input, const ShardOptions &o
   int64_t layers = options.keepMtp ? INT64_MAX : result.layout.firstMtpLayer;
   if (auto alike = checkComplete(input, options, layers); !alike)
     return tl::unexpected(alike.error().in(printable(input.dir().native())));
-  if (auto sound = checkScales(result.scaled, result.quantize.block, options.run.engine.threads); !sound)
+  if (auto sound = checkScales(result.scaled, result.scheme.block, options.run.engine.threads); !sound)
     return tl::unexpected(sound.error());
   if (auto added = addCompanions(input.dir(), Companions::Tokenizer, plan.sideFiles); !added)
     return tl::unexpected(added.error());

@@ -7,6 +7,7 @@
 
 #include "runtime/device/common/weights.h"
 
+#include "runtime/support/scheme.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
@@ -28,23 +29,22 @@ static std::string typeText(const checkpoint::TensorInfo &info) {
   return fmt::format("{}{}", info.shape.empty() ? "" : shapeText(info.shape) + "x", mlirName(info.dtype));
 }
 
-/// How DeepSeek and compressed-tensors end the names of block scales.
-static constexpr std::string_view kScaleSuffixes[] = {"_scale_inv", "_scale"};
-
 /// What to say beyond "is not there" of a tensor that holds block scales; else nothing.
 static std::string scaleHint(const std::string &name, const Checkpoint &checkpoint) {
-  for (std::string_view suffix : kScaleSuffixes) {
-    if (!name.ends_with(suffix))
-      continue;
-    std::string weight = name.substr(0, name.size() - suffix.size());
-    std::string hint = "; it holds the scales of " + quote(weight) + ", which DeepSeek names '*.weight_scale_inv' and " +
-                       "compressed-tensors '*.weight_scale'";
-    for (std::string_view other : kScaleSuffixes)
-      if (checkpoint.find(weight + std::string(other)))
-        return fmt::format("{}: the checkpoint has {}", hint, quote(weight + std::string(other)));
-    return hint + (checkpoint.find(weight) ? ": the checkpoint has the weight without any" : "");
-  }
-  return "";
+  // By names alone: a weight that is not there, or not of codes, has had that scale all the same.
+  std::string weight;
+  auto present = [&](const std::string &tensor) {
+    return tensor == weight || checkpoint.find(tensor) ? std::optional(DType::F8E4M3FN) : std::nullopt;
+  };
+  weight = findWeightName(present, name);
+  if (weight.empty())
+    return "";
+  std::string hint = fmt::format("; it holds the scales of {}, which DeepSeek names '*.weight_scale_inv' and compressed-tensors "
+                                 "'*.weight_scale'",
+                                 quote(weight));
+  if (std::string other = findScaleName(present, weight); !other.empty())
+    return fmt::format("{}: the checkpoint has {}", hint, quote(other));
+  return hint + (checkpoint.find(weight) ? ": the checkpoint has the weight without any" : "");
 }
 
 static Error missingError(const std::vector<std::string> &names, const Checkpoint &checkpoint) {

@@ -1,7 +1,7 @@
 """Applies the blocks of docs/extending.md that name a file: apply.py SOURCE TARGET.
 
 A block whose first line is a comment with a path (`// passes/Passes.td`) goes into a copy of that file under TARGET: a new file as
-it is, an existing .td before its #endif, an existing .cpp at its end.
+it is, an existing .td before its #endif, a row at the end of the table of schemes, an existing .cpp at its end.
 """
 
 import pathlib
@@ -19,6 +19,10 @@ def blocks(page):
 
 
 def added(old, text, name):
+    if name == "runtime/support/scheme.cpp":
+        before, end, after = old.partition("};\n// clang-format on")
+        assert end, f"{name} has no table"
+        return f"{before}{text}{end}{after}"
     if name.endswith(".td"):
         before, end, after = old.rpartition("#endif")
         assert end, f"{name} has no #endif"

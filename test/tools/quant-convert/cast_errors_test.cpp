@@ -124,7 +124,7 @@ TEST_F(CastErrors, ListsThatDoNotFit) {
   std::string noConfig = "cast-fp8 --input-bf16-hf-path " + plain().string() + " --output-fp8-hf-path " + out.string();
   refused(noConfig, "say which weights to cast: --input-fp8-hf-path or --weights-list");
   refused(noConfig + " --input-fp8-hf-path " + (dir / "one").string(),
-          "holds no tensor '*.weight_scale_inv'; is it an FP8 checkpoint?");
+          "holds no scale ('*.weight_scale_inv' or '*.weight_scale'); is it an FP8 checkpoint?");
 }
 
 TEST_F(CastErrors, WrongCallsExitWith2) {

@@ -144,7 +144,7 @@ TEST(CastKernels, AmaxOfRaggedUnalignedRows) {
 }
 
 TEST(Scales, TheRule) {
-  using models::ScaleFmt;
+  using quant::ScaleFmt;
   EXPECT_EQ(blockScale(448, ScaleFmt::None), 1);
   EXPECT_EQ(blockScale(0.3f, ScaleFmt::None), 0.3f / 448.0f);
   EXPECT_EQ(blockScale(0, ScaleFmt::None), 1);
@@ -158,7 +158,7 @@ TEST(Scales, TheRule) {
 }
 
 TEST(Scales, WhatFits) {
-  using models::ScaleFmt;
+  using quant::ScaleFmt;
   EXPECT_TRUE(scaleFits(1, 448, ScaleFmt::None));
   EXPECT_TRUE(scaleFits(1, 464, ScaleFmt::None)) << "a tie, which goes to the even 448";
   EXPECT_FALSE(scaleFits(1, 465, ScaleFmt::None));
@@ -181,7 +181,7 @@ TEST(Scales, EveryCodeComesBackThroughBf16) {
       if ((code & 0x7F) == 0x7F)
         continue;
       float value = bf16Value(bf16Bits(static_cast<float>(e4m3Value(uint8_t(code))) * scale));
-      ASSERT_TRUE(scaleFits(scale, std::fabs(value), models::ScaleFmt::None));
+      ASSERT_TRUE(scaleFits(scale, std::fabs(value), ScaleFmt::None));
       uint8_t again;
       quantizeKernels(DType::F32).quantizeRow(reinterpret_cast<const std::byte *>(&value), 1, 1, &scale, &again);
       ASSERT_EQ(int(again), code) << scale;

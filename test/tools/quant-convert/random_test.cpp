@@ -75,7 +75,7 @@ TEST(RandomCheckpoint, OtherDtypesAndManyShards) {
     expectComplete(dir.path);
     auto opened = checkpoint::Checkpoint::open(dir.path);
     EXPECT_GT(opened->files().size(), 10u);
-    EXPECT_EQ(models::name(models::loadConfig(dir.path)->dtype), dtype);
+    EXPECT_EQ(models::storageName(*models::loadConfig(dir.path)), dtype);
   }
 }
 

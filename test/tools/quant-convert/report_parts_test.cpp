@@ -57,17 +57,6 @@ TEST(TensorName, Kinds) {
   EXPECT_EQ(moduleKind("3"), "3");
 }
 
-TEST(WeightBlock, FromEveryConfig) {
-  using Block = std::array<int64_t, 2>;
-  EXPECT_EQ(weightBlock(json::object()), (Block{128, 128}));
-  EXPECT_EQ(weightBlock(json::parse(R"({"quantization_config": {"weight_block_size": [64, 32]}})")), (Block{64, 32}));
-  EXPECT_EQ(weightBlock(json::parse(R"({"quantization_config": {"config_groups": {"group_0": {"weights":
-                                        {"block_structure": [1, 128]}}}}})")),
-            (Block{1, 128}));
-  for (const char *bad : {"[0, 1]", "[-1, 1]", "[1]", "\"x\"", "[1.5, 1]", "[99999999999, 1]", "null"})
-    EXPECT_EQ(weightBlock({{"quantization_config", {{"weight_block_size", json::parse(bad)}}}}), (Block{128, 128})) << bad;
-}
-
 TEST(ParallelFor, EachIndexOnce) {
   for (unsigned threads : {0u, 1u, 3u, 100u})
     for (size_t count : {0u, 1u, 2u, 1000u}) {
@@ -111,8 +100,7 @@ TEST(Decode, HalfPrecision) {
 TEST(Page, HoldsAnyText) {
   std::string page = fillPage(R"(<p><script id="data" type="application/json">{"sample": 1}</script><p>)",
                               {{"name", "</script><b>"}, {"bytes", "\xff"}});
-  EXPECT_EQ(page,
-            R"(<p><script id="data" type="application/json">{"bytes":"�","name":"\u003c/script>\u003cb>"}</script><p>)")
+  EXPECT_EQ(page, R"(<p><script id="data" type="application/json">{"bytes":"�","name":"\u003c/script>\u003cb>"}</script><p>)")
       << page;
 }
 

@@ -17,16 +17,17 @@
 
 using namespace quant;
 using namespace quant::convert;
-using models::ScaleFmt;
 using models::TensorRole;
 using models::TensorSpec;
+using quant::deepSeekFp8;
+using quant::ScaleFmt;
 
 namespace {
 
 template <typename T>
 std::vector<T> generate(const TensorSpec &tensor, int64_t in, ScaleFmt format = ScaleFmt::None, uint64_t seed = 1) {
   std::vector<T> values(static_cast<size_t>(tensor.elements()));
-  RandomValues(tensor, in, format, seed).fill(0, std::as_writable_bytes(std::span(values)));
+  RandomValues(tensor, in, deepSeekFp8(format), seed).fill(0, std::as_writable_bytes(std::span(values)));
   return values;
 }
 
@@ -113,7 +114,7 @@ TEST(RandomValues, DependOnSeedNameAndPositionOnly) {
   EXPECT_NE(whole, generate<uint8_t>(tensor, 128, ScaleFmt::None, 2));
   for (size_t step : {4, 12, 400}) {
     std::vector<uint8_t> parts(whole.size());
-    RandomValues values(tensor, 128, ScaleFmt::None, 1);
+    RandomValues values(tensor, 128, deepSeekFp8(), 1);
     for (size_t begin = 0; begin < parts.size(); begin += step)
       values.fill(int64_t(begin), std::as_writable_bytes(std::span(parts)).subspan(begin, std::min(step, parts.size() - begin)));
     EXPECT_EQ(parts, whole) << step;

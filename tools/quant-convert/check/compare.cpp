@@ -8,6 +8,7 @@
 #include "tools/quant-convert/check/compare.h"
 
 #include "runtime/checkpoint/json_file.h"
+#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/common/parallel.h"
 #include "tools/common/progress.h"
@@ -59,7 +60,7 @@ static Result<std::array<int64_t, 2>> readBlock(const TensorSource &source) {
   auto config = checkpoint::readJsonFile(source.configPath(), 16u << 20);
   if (!config)
     return tl::unexpected(config.error());
-  return tools::weightBlock(*config);
+  return readScheme(*config).value_or(deepSeekFp8()).block;
 }
 
 /// The tensors to compare: all but scales of weights that are there, and only those that the pattern names.

@@ -9,6 +9,7 @@
 
 #include "models/config/read.h"
 #include "runtime/checkpoint/json_file.h"
+#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/common/tensor_name.h"
 #include "tools/quant-convert/schemes/dequantize.h"
@@ -52,7 +53,7 @@ static void readConfig(const TensorSource &source, Inspection &inspection) {
     inspection.report(true, "config", "", raw ? printable(path.native()) + ": is no JSON object" : raw.error().message);
     return;
   }
-  inspection.block = tools::weightBlock(*raw);
+  inspection.block = readScheme(*raw).value_or(deepSeekFp8()).block; // what is wrong with it is said below
   std::vector<std::string> notes;
   auto config = models::loadConfig(source.isSingleFile() ? path : path.parent_path(), &notes);
   for (const std::string &note : notes)

@@ -33,9 +33,10 @@ static json configJson(const Inspection &inspection) {
     return nullptr;
   const models::ModelConfig &config = *inspection.config;
   return {{"model_type", config.modelType},
-          {"dtype", models::name(config.dtype)},
-          {"scale_fmt", models::name(config.scaleFmt)},
-          {"weight_block_size", config.weightBlock}};
+          {"dtype", models::storageName(config)},
+          {"scheme", config.scheme ? json(config.scheme->name) : json()},
+          {"scale_fmt", name(config.scheme.value_or(deepSeekFp8()).scaleFmt)},
+          {"weight_block_size", config.scheme.value_or(deepSeekFp8()).block}};
 }
 
 static json parametersJson(const Inspection &inspection) {
@@ -176,10 +177,10 @@ static std::string modelText(const Inspection &inspection) {
   if (!inspection.config)
     return "unknown: " + inspection.configNote;
   const models::ModelConfig &config = *inspection.config;
-  std::string text = config.modelType + ", linear layers " + std::string(models::name(config.dtype));
-  if (config.dtype == models::WeightDType::FP8)
-    text += " in blocks of " + shapeText(config.weightBlock) + ", scales " +
-            (config.scaleFmt == models::ScaleFmt::UE8M0 ? "ue8m0 (powers of two)" : "f32");
+  std::string text = config.modelType + ", linear layers " + std::string(models::storageName(config));
+  if (config.scheme)
+    text += " in blocks of " + shapeText(config.scheme->block) + ", scales " +
+            (config.scheme->scaleFmt == ScaleFmt::UE8M0 ? "ue8m0 (powers of two)" : "f32");
   return text;
 }
 

@@ -23,12 +23,7 @@ using namespace quant::convert;
 // Names and shapes
 //===----------------------------------------------------------------------===//
 
-bool convert::isFp8(DType dtype) {
-  return dtype == DType::F8E4M3FN || dtype == DType::F8E5M2 || dtype == DType::F8E4M3FNUZ || dtype == DType::F8E5M2FNUZ;
-}
-
-static constexpr std::string_view kWeight = ".weight", kScaleInv = "_scale_inv", kScale = "_scale", kShortScale = ".scale";
-static constexpr std::string_view kPacked = ".weight_packed";
+static constexpr std::string_view kWeight = ".weight", kPacked = ".weight_packed";
 
 bool convert::isPackedInt4(const checkpoint::TensorInfo &tensor) {
   return tensor.dtype == DType::I32 && tensor.name.ends_with(kPacked) && tensor.shape.size() == 2 &&
@@ -48,34 +43,6 @@ const TensorSource::Tensor *convert::packedWeightOf(std::string_view name, const
 uint64_t convert::storedElements(const checkpoint::TensorInfo &tensor) {
   uint64_t elements = tensor.bytes() * 8 / uint64_t(bitWidth(tensor.dtype));
   return isPackedInt4(tensor) ? elements * 8 : elements;
-}
-
-std::string convert::weightOfScale(std::string_view name, const TensorSource &source) {
-  if (name.ends_with(kScaleInv))
-    return std::string(name.substr(0, name.size() - kScaleInv.size()));
-  if (name.ends_with(kScale) && name.substr(0, name.size() - kScale.size()).ends_with(kWeight)) {
-    std::string weight(name.substr(0, name.size() - kScale.size())), packed = weight + "_packed";
-    return source.find(packed) && !source.find(weight) ? packed : weight;
-  }
-  if (!name.ends_with(kShortScale))
-    return "";
-  std::string weight = std::string(name.substr(0, name.size() - kShortScale.size())) + std::string(kWeight);
-  const auto *found = source.find(weight);
-  return found && isFp8(found->info->dtype) ? weight : "";
-}
-
-const TensorSource::Tensor *convert::findScale(const TensorSource &source, const TensorSource::Tensor &weight) {
-  const std::string &name = weight.info->name;
-  if (isPackedInt4(*weight.info))
-    return source.find(name.substr(0, name.size() - kPacked.size()) + std::string(kWeight) + std::string(kScale));
-  if (!isFp8(weight.info->dtype) && weight.info->dtype != DType::I8)
-    return nullptr;
-  for (std::string_view suffix : {kScaleInv, kScale})
-    if (const auto *scale = source.find(name + std::string(suffix)))
-      return scale;
-  if (!name.ends_with(kWeight) || !isFp8(weight.info->dtype))
-    return nullptr;
-  return source.find(name.substr(0, name.size() - kWeight.size()) + std::string(kShortScale));
 }
 
 Result<ScaleGrid> convert::scaleGrid(std::span<const int64_t> weight, std::span<const int64_t> scale,

@@ -6,16 +6,14 @@
 //===----------------------------------------------------------------------===//
 //
 // For tools that look at a checkpoint: every layout of scales that is met in the wild, in f64, at memory speed. Which tensor is
-// whose scale is decided by name:
-//   X.weight_scale_inv  DeepSeek      multiplied with X.weight, despite its name
-//   X.weight_scale      compressed-tensors; of X.weight_packed where INT4 codes are packed into I32
-//   X.scale             DeepSeek's model-parallel layout, beside an FP8 X.weight only
+// whose scale is decided by name; the names are those of the schemes in runtime/support/scheme.cpp.
 //
 //===----------------------------------------------------------------------===//
 
 #ifndef QUANT_TOOLS_QUANT_CONVERT_SCHEMES_DEQUANTIZE_H
 #define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_DEQUANTIZE_H
 
+#include "runtime/support/scheme.h"
 #include "tools/common/tensor_source.h"
 
 #include <array>
@@ -26,9 +24,6 @@
 namespace quant::convert {
 
 using tools::TensorSource;
-
-/// FP8 in any of its four forms: codes that mean nothing without a scale.
-bool isFp8(DType dtype);
 
 /// compressed-tensors' pack-quantized: eight INT4 codes in each I32 of "X.weight_packed".
 bool isPackedInt4(const checkpoint::TensorInfo &tensor);
@@ -41,10 +36,20 @@ const TensorSource::Tensor *packedWeightOf(std::string_view name, const TensorSo
 uint64_t storedElements(const checkpoint::TensorInfo &tensor);
 
 /// The weight that a tensor of this name is the scale of, were it there; "" if the name is no scale's.
-std::string weightOfScale(std::string_view name, const TensorSource &source);
+template <typename Source>
+std::string weightOfScale(std::string_view name, const Source &source) {
+  std::string weight = findWeightName(dtypesOf(source), name);
+  const auto *found = source.find(weight);
+  return found && found->info->dtype == DType::I32 && !isPackedInt4(*found->info) ? "" : weight;
+}
 
-/// The scale of the weight `name`, or null. Only FP8, I8 and packed INT4 weights have scales; that of another is an orphan.
-const TensorSource::Tensor *findScale(const TensorSource &source, const TensorSource::Tensor &weight);
+/// The scale of a weight, or null. Only FP8, I8 and packed INT4 weights have scales; that of another is an orphan.
+template <typename Source>
+const TensorSource::Tensor *findScale(const Source &source, const TensorSource::Tensor &weight) {
+  if (weight.info->dtype == DType::I32 && !isPackedInt4(*weight.info))
+    return nullptr;
+  return source.find(findScaleName(dtypesOf(source), weight.info->name));
+}
 
 /// Which elements share a scale.
 struct ScaleGrid {

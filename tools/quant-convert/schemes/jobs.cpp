@@ -87,26 +87,26 @@ Job convert::copyPieceJob(const Tensor &tensor, std::string name, const Piece &p
 // To FP8
 //===----------------------------------------------------------------------===//
 
-std::optional<uint64_t> convert::quantizeBlockRow(const BlockRow &in, const QuantizeOptions &options, uint8_t *codes,
+std::optional<uint64_t> convert::quantizeBlockRow(const BlockRow &in, const Scheme &scheme, uint8_t *codes,
                                                   std::span<float> scales) {
   const QuantizeKernels &kernels = quantizeKernels(in.dtype);
   int64_t rowBytes = in.columns * bitWidth(in.dtype) / 8;
   std::vector<uint32_t> magnitudes(scales.size());
   for (int64_t r = 0; r < in.rows; ++r)
-    kernels.amaxRow(in.data + r * rowBytes, in.columns, options.block[1], magnitudes.data());
+    kernels.amaxRow(in.data + r * rowBytes, in.columns, scheme.block[1], magnitudes.data());
   std::vector<float> divisors(scales.size());
   uint64_t kept = 0;
   for (size_t b = 0; b < scales.size(); ++b) {
     float amax = magnitudeValue(in.dtype, magnitudes[b]);
     if (!std::isfinite(amax))
       return std::nullopt;
-    bool keep = !in.reused.empty() && scaleFits(in.reused[b], amax, options.scaleFmt);
+    bool keep = !in.reused.empty() && scaleFits(in.reused[b], amax, scheme.scaleFmt);
     kept += keep;
-    scales[b] = keep ? in.reused[b] : blockScale(amax, options.scaleFmt);
+    scales[b] = keep ? in.reused[b] : blockScale(amax, scheme.scaleFmt);
     divisors[b] = scales[b] == 0 ? 1 : scales[b]; // zeros stay zeros, with their signs
   }
   for (int64_t r = 0; r < in.rows; ++r)
-    kernels.quantizeRow(in.data + r * rowBytes, in.columns, options.block[1], divisors.data(), codes + r * in.columns);
+    kernels.quantizeRow(in.data + r * rowBytes, in.columns, scheme.block[1], divisors.data(), codes + r * in.columns);
   return kept;
 }
 
@@ -124,10 +124,10 @@ static Result<void> failNonFinite(const Tensor &weight, int64_t begin, int64_t e
   return fail(describe(weight) + ": changed while it was read");
 }
 
-Job convert::quantizeJob(const Tensor &weight, std::string name, std::string scaleName, const QuantizeOptions &options,
+Job convert::quantizeJob(const Tensor &weight, std::string name, std::string scaleName, const Scheme &scheme,
                          const Tensor *reused, std::shared_ptr<ReuseCount> count) {
-  int64_t columns = weight.info->shape[1], rowBytes = columns * elementBytes(weight), blockRows = options.block[0];
-  auto scales = scaleShape(weight.info->shape, options.block);
+  int64_t columns = weight.info->shape[1], rowBytes = columns * elementBytes(weight), blockRows = scheme.block[0];
+  auto scales = scaleShape(scheme.block, weight.info->shape[0], weight.info->shape[1]);
   Rows parts(weight.info->shape[0], rowBytes, blockRows);
   auto run = [=](int64_t step, Sink &sink) -> Result<void> {
     int64_t begin = parts.begin(step), rows = parts.end(step) - begin, blocks = (rows + blockRows - 1) / blockRows;
@@ -143,7 +143,7 @@ Job convert::quantizeJob(const Tensor &weight, std::string name, std::string sca
       auto range = [&](std::span<float> all) { return all.subspan(static_cast<size_t>(b * scales[1]), scales[1]); };
       BlockRow row{weight.info->dtype, in.data() + b * blockRows * rowBytes, std::min(blockRows, rows - b * blockRows), columns,
                    reused ? range(keep) : std::span<float>()};
-      auto keptHere = quantizeBlockRow(row, options, codes.data() + b * blockRows * columns, range(out));
+      auto keptHere = quantizeBlockRow(row, scheme, codes.data() + b * blockRows * columns, range(out));
       if (!keptHere)
         return failNonFinite(weight, begin, begin + rows);
       kept += *keptHere;
@@ -216,18 +216,18 @@ Job convert::dequantizeJob(const Tensor &weight, const Tensor &scale, const Bloc
 }
 
 Job convert::requantizeJob(const Tensor &weight, const Tensor &scale, std::string name, std::string scaleName, const Piece &piece,
-                           const QuantizeOptions &options) {
-  std::vector<int64_t> shape = {piece.rows, piece.columns}, scales = scaleShape(shape, options.block);
+                           const Scheme &scheme) {
+  std::vector<int64_t> shape = {piece.rows, piece.columns}, scales = scaleShape(scheme.block, piece.rows, piece.columns);
   auto run = [=](int64_t step, Sink &sink) -> Result<void> {
-    int64_t begin = step * options.block[0], rows = std::min(options.block[0], piece.rows - begin);
+    int64_t begin = step * scheme.block[0], rows = std::min(scheme.block[0], piece.rows - begin);
     int64_t columns = weight.info->shape[1], first = piece.row + begin;
     auto whole = scratch<float>(0, rows * columns), out = scratch<float>(1, scales[1]);
-    if (!dequantizeRows(weight, scale, options.block, first, rows, DType::F32, std::as_writable_bytes(whole).data()))
-      return failNoProduct(weight, scale, options.block, first, first + rows);
+    if (!dequantizeRows(weight, scale, scheme.block, first, rows, DType::F32, std::as_writable_bytes(whole).data()))
+      return failNoProduct(weight, scale, scheme.block, first, first + rows);
     for (int64_t r = 0; r < rows; ++r) // closes up the piece's columns, front to back
       std::memmove(&whole[r * piece.columns], &whole[r * columns + piece.column], piece.columns * sizeof(float));
     auto codes = scratch<uint8_t>(0, rows * piece.columns);
-    quantizeBlockRow({DType::F32, std::as_bytes(whole).data(), rows, piece.columns, {}}, options, codes.data(), out);
+    quantizeBlockRow({DType::F32, std::as_bytes(whole).data(), rows, piece.columns, {}}, scheme, codes.data(), out);
     tools::doneReading(weight.data.subspan(static_cast<size_t>(first * columns), static_cast<size_t>(rows * columns)));
     if (auto put = sink.put(name, static_cast<uint64_t>(begin * piece.columns), std::as_bytes(codes)); !put)
       return put;

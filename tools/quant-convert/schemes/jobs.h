@@ -13,7 +13,6 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_SCHEMES_JOBS_H
 #define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_JOBS_H
 
-#include "models/config.h"
 #include "tools/quant-convert/engine/plan.h"
 #include "tools/quant-convert/schemes/scales.h"
 
@@ -39,12 +38,6 @@ struct ReuseCount {
   std::atomic<uint64_t> kept = 0, fresh = 0;
 };
 
-/// How a weight is quantized.
-struct QuantizeOptions {
-  Block block = {128, 128};
-  models::ScaleFmt scaleFmt = models::ScaleFmt::None;
-};
-
 /// Rows that share scales, one row of blocks, with the scales to keep, if any.
 struct BlockRow {
   DType dtype; ///< BF16, F16 or F32
@@ -55,21 +48,20 @@ struct BlockRow {
 
 /// Writes the codes and the scales of a block row; returns how many reused scales were kept, nothing where an element is NaN or
 /// infinite.
-std::optional<uint64_t> quantizeBlockRow(const BlockRow &in, const QuantizeOptions &options, uint8_t *codes,
-                                         std::span<float> scales);
+std::optional<uint64_t> quantizeBlockRow(const BlockRow &in, const Scheme &scheme, uint8_t *codes, std::span<float> scales);
 
 /// BF16, F16 or F32 to FP8 `name` and F32 scales `scaleName`. `reused`, if not null, holds the scales to keep where they fit,
 /// one per block; see scaleFits().
-Job quantizeJob(const Tensor &weight, std::string name, std::string scaleName, const QuantizeOptions &options,
+Job quantizeJob(const Tensor &weight, std::string name, std::string scaleName, const Scheme &scheme,
                 const Tensor *reused = nullptr, std::shared_ptr<ReuseCount> count = nullptr);
 
 /// FP8 times its scales to BF16. @pre checkScale(weight, scale, block)
 Job dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &block, std::string name);
 
 /// A part of an FP8 weight whose blocks are not the weight's: dequantized in f32, and quantized again.
-/// @pre checkScale(weight, scale, options.block)
+/// @pre checkScale(weight, scale, scheme.block)
 Job requantizeJob(const Tensor &weight, const Tensor &scale, std::string name, std::string scaleName, const Piece &piece,
-                  const QuantizeOptions &options);
+                  const Scheme &scheme);
 
 } // namespace quant::convert
 

@@ -50,7 +50,7 @@ constexpr std::array kMtpRules = {Rule{"eh_proj", "eh_proj", -1}, Rule{"enorm", 
                                   Rule{"head", "head", 0}};
 /// Parts of names, wherever they stand.
 constexpr std::array kParts = {Rule{"self_attn", "attn", -1}, Rule{"mlp", "ffn", -1}, Rule{"weight_scale_inv", "scale", -1},
-                               Rule{"e_score_correction_bias", "bias", -1}};
+                               Rule{"weight_scale", "scale", -1}, Rule{"e_score_correction_bias", "bias", -1}};
 
 } // namespace
 

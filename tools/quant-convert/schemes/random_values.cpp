@@ -110,19 +110,43 @@ static float deviationOf(TensorRole role, int64_t in) {
   return 1.0f / std::sqrt(static_cast<float>(in));
 }
 
-RandomValues::RandomValues(const models::TensorSpec &tensor, int64_t in, models::ScaleFmt scaleFmt, uint64_t seed)
-    : role(tensor.role), dtype(tensor.dtype), scaleFmt(scaleFmt), stream(mix(mix(seed + kGolden) ^ fnv1a(tensor.name))),
-      mean(meanOf(tensor.role)), deviation(deviationOf(tensor.role, in)) {}
+RandomValues::RandomValues(const models::TensorSpec &tensor, int64_t in, const Scheme &scheme, uint64_t seed)
+    : role(tensor.role), dtype(tensor.dtype), codes(scheme.element), scaleFmt(scheme.scaleFmt),
+      stream(mix(mix(seed + kGolden) ^ fnv1a(tensor.name))), mean(meanOf(tensor.role)), deviation(deviationOf(tensor.role, in)) {}
 
 uint64_t RandomValues::word(uint64_t index) const { return mix(stream + (index + 1) * kGolden); }
+
+/// The largest code of the type; the outermost quantile becomes it.
+static float largestCode(DType codes) { return codes == DType::I8 ? 127.0f : codes == DType::F8E5M2 ? 57344.0f : kMaxFp8; }
+
+/// Of what the codes mean.
+static float codeDeviation(DType codes) { return largestCode(codes) / normalTables().value.back(); }
+
+static uint8_t toCode(DType codes, float value) {
+  if (codes == DType::I8)
+    return static_cast<uint8_t>(static_cast<int8_t>(std::lrint(value)));
+  return static_cast<uint8_t>(encodeFloat(value, kE5M2));
+}
+
+/// Writes a scale in its type.
+static void putScale(DType dtype, float value, std::byte *out) {
+  uint16_t half = dtype == DType::F16 ? static_cast<uint16_t>(encodeFloat(value, kF16)) : toBf16(value);
+  uint8_t exponent = encodeE8M0Up(value);
+  const void *from = &exponent;
+  if (bitWidth(dtype) == 16)
+    from = &half;
+  else if (dtype == DType::F32)
+    from = &value;
+  std::memcpy(out, from, static_cast<size_t>(bitWidth(dtype)) / 8);
+}
 
 /// A block's scale.
 float RandomValues::scale(uint64_t index) const {
   uint64_t bits = word(index);
-  float exponent = std::log2(deviation / normalTables().fp8Deviation) + static_cast<float>(bits >> 40) * 0x1p-24f - 0.5f;
+  float exponent = std::log2(deviation / codeDeviation(codes)) + static_cast<float>(bits >> 40) * 0x1p-24f - 0.5f;
   if ((bits & 63) == 0)
     exponent -= 20;
-  return std::exp2(scaleFmt == models::ScaleFmt::UE8M0 ? std::nearbyint(exponent) : exponent);
+  return std::exp2(scaleFmt == ScaleFmt::UE8M0 ? std::nearbyint(exponent) : exponent);
 }
 
 /// Sets each T of `out` to element(16 random bits, its position); `word(i)` has the bits of four elements.
@@ -143,15 +167,18 @@ void RandomValues::fill(int64_t begin, std::span<std::byte> out) const {
   auto bits = [this](uint64_t index) { return word(index); };
   uint64_t first = static_cast<uint64_t>(begin / kValueGroup);
   if (role == TensorRole::Scale) {
-    for (size_t i = 0; i < out.size() / sizeof(float); ++i) {
-      float value = scale(static_cast<uint64_t>(begin) + i);
-      std::memcpy(out.data() + i * sizeof(float), &value, sizeof(float));
-    }
+    size_t size = static_cast<size_t>(bitWidth(dtype)) / 8;
+    for (size_t i = 0; i < out.size() / size; ++i)
+      putScale(dtype, scale(static_cast<uint64_t>(begin) + i), out.data() + i * size);
   } else if (dtype == DType::F8E4M3FN) {
     fillGroups<uint8_t>(out, first, bits, [&](uint16_t random, uint64_t position) {
       bool inner = static_cast<size_t>(random) - (kQuantiles / 2 - kInner) < 2 * kInner;
       return inner ? tables.inner[mix(~stream + position * kGolden) % kFine] : tables.fp8[random];
     });
+  } else if (holdsCodes(dtype)) {
+    float factor = codeDeviation(dtype);
+    fillGroups<uint8_t>(out, first, bits,
+                        [&](uint16_t random, uint64_t) { return toCode(dtype, factor * tables.value[random]); });
   } else if (dtype == DType::BF16) {
     fillGroups<uint16_t>(out, first, bits,
                          [&](uint16_t random, uint64_t) { return toBf16(mean + deviation * tables.value[random]); });

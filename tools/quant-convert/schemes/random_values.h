@@ -22,8 +22,8 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_SCHEMES_RANDOM_VALUES_H
 #define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_RANDOM_VALUES_H
 
-#include "models/config.h"
 #include "models/tensors.h"
+#include "runtime/support/scheme.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -37,10 +37,11 @@ inline constexpr int64_t kValueGroup = 4;
 /// The values of one tensor.
 class RandomValues {
 public:
-  /// `in` is the number of columns of the weight that `tensor` is, or is the scale of.
-  RandomValues(const models::TensorSpec &tensor, int64_t in, models::ScaleFmt scaleFmt, uint64_t seed);
+  /// `in` is the number of columns of the weight that `tensor` is, or is the scale of; `scheme` that of a quantized one.
+  RandomValues(const models::TensorSpec &tensor, int64_t in, const Scheme &scheme, uint64_t seed);
 
-  /// Writes the elements from `begin` on into `out`, as many as there is room for; the tensor's dtype is FP8, BF16 or F32.
+  /// Writes the elements from `begin` on into `out`, as many as there is room for; codes are FP8 or I8, scales any type that
+  /// holdsScales(), the rest BF16 or F32.
   void fill(int64_t begin, std::span<std::byte> out) const;
 
 private:
@@ -48,8 +49,8 @@ private:
   float scale(uint64_t index) const;
 
   models::TensorRole role;
-  DType dtype;
-  models::ScaleFmt scaleFmt;
+  DType dtype, codes;
+  ScaleFmt scaleFmt;
   uint64_t stream;
   float mean, deviation;
 };

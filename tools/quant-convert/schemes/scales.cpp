@@ -29,27 +29,25 @@ std::string convert::describe(const Tensor &tensor) {
   return printable(tensor.file->path().native()) + ": tensor " + quote(tensor.info->name);
 }
 
-static constexpr std::string_view kScaleSuffix = "_scale_inv";
-
 //===----------------------------------------------------------------------===//
 // The rule
 //===----------------------------------------------------------------------===//
 
 static float powerOfTwoAbove(float value) { return decodeE8M0(encodeE8M0Up(value)); }
 
-float convert::blockScale(float amax, models::ScaleFmt format) {
+float convert::blockScale(float amax, ScaleFmt format) {
   if (amax == 0)
     return 1;
   float scale = std::max(amax / 448.0f, std::numeric_limits<float>::denorm_min());
-  return format == models::ScaleFmt::UE8M0 ? powerOfTwoAbove(scale) : scale;
+  return format == ScaleFmt::UE8M0 ? powerOfTwoAbove(scale) : scale;
 }
 
-bool convert::scaleFits(float scale, float amax, models::ScaleFmt format) {
+bool convert::scaleFits(float scale, float amax, ScaleFmt format) {
   if (!std::isfinite(scale) || scale < 0)
     return false;
   if (scale == 0)
-    return amax == 0 && format != models::ScaleFmt::UE8M0;
-  if (format == models::ScaleFmt::UE8M0 && powerOfTwoAbove(scale) != scale)
+    return amax == 0 && format != ScaleFmt::UE8M0;
+  if (format == ScaleFmt::UE8M0 && powerOfTwoAbove(scale) != scale)
     return false;
   return amax / scale <= 464.0f;
 }
@@ -58,21 +56,8 @@ bool convert::scaleFits(float scale, float amax, models::ScaleFmt format) {
 // Scales of a checkpoint
 //===----------------------------------------------------------------------===//
 
-std::string convert::scaleNameOf(std::string_view weight) { return std::string(weight) + std::string(kScaleSuffix); }
-
-std::string convert::weightOfScaleInv(std::string_view name) {
-  return name.ends_with(kScaleSuffix) ? std::string(name.substr(0, name.size() - kScaleSuffix.size())) : "";
-}
-
-std::vector<int64_t> convert::scaleShape(std::span<const int64_t> weight, const Block &block) {
-  std::vector<int64_t> shape;
-  for (size_t i = 0; i < 2; ++i)
-    shape.push_back(weight[i] / block[i] + (weight[i] % block[i] != 0));
-  return shape;
-}
-
-Result<const Tensor *> convert::findScaleInv(const checkpoint::Checkpoint &input, const Tensor &weight) {
-  const Tensor *scale = input.find(scaleNameOf(weight.info->name));
+Result<const Tensor *> convert::findFp8Scale(const checkpoint::Checkpoint &input, const Tensor &weight) {
+  const Tensor *scale = findScale(input, weight);
   if (scale && weight.info->dtype != DType::F8E4M3FN)
     return fail(describe(weight) + ": is " + std::string(safetensorsName(weight.info->dtype)) +
                 ", only F8_E4M3 can be converted");
@@ -80,12 +65,12 @@ Result<const Tensor *> convert::findScaleInv(const checkpoint::Checkpoint &input
 }
 
 Error convert::missingScale(const Tensor &weight) {
-  return {describe(weight) + ": is FP8 and its scale " + quote(scaleNameOf(weight.info->name)) +
+  return {describe(weight) + ": is FP8 and its scale " + quote(scaleNameOf(deepSeekFp8(), weight.info->name)) +
           " is in no shard; is the download complete?"};
 }
 
 Result<void> convert::checkHasWeight(const checkpoint::Checkpoint &input, const Tensor &scale) {
-  std::string name = weightOfScaleInv(scale.info->name);
+  std::string name = weightOfScale(scale.info->name, input);
   const Tensor *weight = input.find(name);
   if (weight && isFp8(weight->info->dtype))
     return {};
@@ -104,7 +89,7 @@ static Result<void> checkLayout(const Tensor &weight, const Tensor &scale, const
     return fail(describe(scale) + ": is " + std::string(safetensorsName(dtype)) + ", scales are F32, BF16, F16 or F8_E8M0");
   if (weight.info->shape.size() != 2)
     return fail(describe(weight) + ": has shape " + shapeList(weight.info->shape) + ", block scales need two dimensions");
-  auto expected = scaleShape(weight.info->shape, block);
+  auto expected = scaleShape(block, weight.info->shape[0], weight.info->shape[1]);
   if (scale.info->shape != expected)
     return fail(describe(scale) + ": has shape " + shapeList(scale.info->shape) + ", the weight's " +
                 shapeList(weight.info->shape) + " in blocks of " + std::to_string(block[0]) + "x" + std::to_string(block[1]) +

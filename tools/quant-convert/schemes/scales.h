@@ -8,8 +8,8 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_SCHEMES_SCALES_H
 #define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_SCALES_H
 
-#include "models/config.h"
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/support/scheme.h"
 
 #include <array>
 #include <span>
@@ -25,29 +25,20 @@ using Block = std::array<int64_t, 2>;
 /// "FILE: tensor 'NAME'".
 std::string describe(const Tensor &tensor);
 
-/// [ceil(rows / block rows), ceil(columns / block columns)].
-std::vector<int64_t> scaleShape(std::span<const int64_t> weight, const Block &block);
-
 /// The scale of a block whose largest magnitude is `amax`: amax / 448 in f32, DeepSeek's rule. For ue8m0 the power of two at or
 /// above it, 2^-127 at least (exact, where log2 in f32 may round a scale just above a power of two down to it). A block of zeros
 /// has scale 1, as in transformers: DeepSeek's kernel would give 0 and codes 0 / 0 = NaN. Where amax / 448 underflows to 0 (amax
 /// below 2^-141, only f32 weights have such) the scale is the smallest float. Always finite and positive.
-float blockScale(float amax, models::ScaleFmt format);
+float blockScale(float amax, ScaleFmt format);
 
 /// Whether a block of that largest magnitude can keep a given scale: no element divided by it rounds beyond 448, that is
 /// amax / scale <= 464 in f32. bf16 rounding moves a weight by 2^-9 of itself at most, so that a checkpoint that was dequantized
 /// keeps every scale, and every code with it: the codes are 2^-4 of themselves apart at least. A scale of zero fits a block of
 /// zeros. For ue8m0 the scale must be a power of two, too.
-bool scaleFits(float scale, float amax, models::ScaleFmt format);
-
-/// "X.weight" has "X.weight_scale_inv".
-std::string scaleNameOf(std::string_view weight);
-
-/// The weight that a tensor of that name is the scale of, "" if the name is no scale's.
-std::string weightOfScaleInv(std::string_view name);
+bool scaleFits(float scale, float amax, ScaleFmt format);
 
 /// The scale of an FP8 weight, null where there is none. Fails for a weight that has one and is not F8_E4M3.
-Result<const Tensor *> findScaleInv(const checkpoint::Checkpoint &input, const Tensor &weight);
+Result<const Tensor *> findFp8Scale(const checkpoint::Checkpoint &input, const Tensor &weight);
 
 /// "...: is FP8 and its scale ... is in no shard; is the download complete?"
 Error missingScale(const Tensor &weight);

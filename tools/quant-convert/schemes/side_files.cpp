@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/schemes/side_files.h"
 
-#include "models/config/names.h"
+#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 
 #include <algorithm>
@@ -62,16 +62,8 @@ Result<std::optional<json>> convert::findConfig(const checkpoint::Checkpoint &ch
   return std::optional(std::move(*config));
 }
 
-json convert::quantizedConfig(json config, const QuantizeOptions &options, const std::vector<std::string> &notConverted) {
-  json quantization = {{"activation_scheme", "dynamic"},
-                       {"fmt", "e4m3"},
-                       {"quant_method", "fp8"},
-                       {"weight_block_size", options.block},
-                       {"modules_to_not_convert", notConverted},
-                       {"ignored_layers", notConverted}};
-  if (options.scaleFmt != models::ScaleFmt::None)
-    quantization["scale_fmt"] = models::name(options.scaleFmt);
-  config["quantization_config"] = std::move(quantization);
+json convert::quantizedConfig(json config, const Scheme &scheme, const std::vector<std::string> &notConverted) {
+  config["quantization_config"] = toQuantizationConfig({scheme, notConverted});
   return config;
 }
 

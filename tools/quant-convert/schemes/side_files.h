@@ -31,8 +31,7 @@ Result<std::optional<nlohmann::json>> findConfig(const checkpoint::Checkpoint &c
 
 /// The config.json of an FP8 checkpoint: `config` with a quantization_config. `notConverted` names the linear layers that are not
 /// quantized, under both keys: older vLLM reads ignored_layers, transformers modules_to_not_convert.
-nlohmann::json quantizedConfig(nlohmann::json config, const QuantizeOptions &options,
-                               const std::vector<std::string> &notConverted);
+nlohmann::json quantizedConfig(nlohmann::json config, const Scheme &scheme, const std::vector<std::string> &notConverted);
 
 /// The config.json of a BF16 checkpoint: without quantization_config.
 nlohmann::json plainConfig(nlohmann::json config);

@@ -11,6 +11,7 @@
 #include "models/tensors.h"
 #include "runtime/checkpoint/file.h"
 #include "runtime/support/text.h"
+#include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/schemes/scales.h"
 
 #include <regex>
@@ -27,13 +28,14 @@ static constexpr std::string_view kWeightSuffix = ".weight";
 Result<WeightSet> convert::scaledWeights(const checkpoint::Checkpoint &reference) {
   WeightSet weights;
   for (const Tensor &tensor : reference.tensors())
-    if (std::string weight = weightOfScaleInv(tensor.info->name); !weight.empty()) {
+    if (std::string weight = weightOfScale(tensor.info->name, reference); !weight.empty()) {
       if (!reference.find(weight))
         return fail(describe(tensor) + ": is a scale, and its weight " + quote(weight) + " is in no shard");
       weights.insert(std::move(weight));
     }
   if (weights.empty())
-    return fail(printable(reference.dir().native()) + ": holds no tensor '*.weight_scale_inv'; is it an FP8 checkpoint?");
+    return fail(printable(reference.dir().native()) +
+                ": holds no scale ('*.weight_scale_inv' or '*.weight_scale'); is it an FP8 checkpoint?");
   return weights;
 }
 
@@ -60,7 +62,7 @@ Result<WeightSet> convert::modelWeights(const checkpoint::Checkpoint &checkpoint
   if (!config)
     return fail(config.error().message +
                 "; without a DeepSeek config.json say which weights to cast: --input-fp8-hf-path or --weights-list");
-  config->dtype = models::WeightDType::FP8;
+  config->scheme = deepSeekFp8();
   WeightSet weights;
   for (const models::TensorSpec &tensor : models::checkpointTensors(*config))
     if (tensor.dtype == DType::F8E4M3FN && checkpoint.find(tensor.name))

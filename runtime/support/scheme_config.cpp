@@ -1,0 +1,239 @@
+//===- scheme_config.cpp - the scheme that a config.json names ------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/support/scheme_config.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+namespace quant {
+
+using nlohmann::json;
+
+void readWeightBlock(ObjectReader &fields, std::array<int64_t, 2> &block) {
+  const json *value = fields.find("weight_block_size");
+  if (!value)
+    return;
+  bool pair = value->is_array() && value->size() == 2 && (*value)[0].is_number_integer() && (*value)[1].is_number_integer();
+  if (!pair)
+    return fields.refuse("weight_block_size", shortText(*value) + " is not two integers, rows and columns");
+  // What does not fit i64 wraps to a negative number, which is out of range all the same.
+  block = {(*value)[0].get<int64_t>(), (*value)[1].get<int64_t>()};
+  for (int64_t side : block)
+    if (side < 1 || side > kMaxBlockSide)
+      fields.refuse("weight_block_size", fmt::format("{} is not in 1 .. {}", side, kMaxBlockSide));
+}
+
+//===----------------------------------------------------------------------===//
+// DeepSeek's style: blocks
+//===----------------------------------------------------------------------===//
+
+/// Two names of one list: transformers reads the first, vLLM the second.
+static std::vector<std::string> readNotConverted(ObjectReader &fields) {
+  std::vector<std::string> modules, ignored;
+  fields.read("modules_to_not_convert", modules);
+  fields.read("ignored_layers", ignored);
+  for (std::string &module : ignored)
+    if (std::ranges::find(modules, module) == modules.end())
+      modules.push_back(std::move(module));
+  return modules;
+}
+
+/// The scheme with that `fmt` and `scale_fmt`.
+static Scheme readDeepSeekFormat(ObjectReader &fields) {
+  std::string format = "e4m3";
+  ScaleFmt scaleFmt = ScaleFmt::None;
+  fields.read("fmt", format);
+  bool e4m3 = format == "e4m3" || format == "float8_e4m3fn", e5m2 = format == "e5m2" || format == "float8_e5m2";
+  if (!e4m3 && !e5m2)
+    fields.refuse("fmt", "\"" + format + "\" is not supported, only e4m3, e5m2");
+  fields.readEnum("scale_fmt", scaleFmt, parseScaleFmt);
+  Scheme scheme = e5m2 ? *findScheme("deepseek-fp8-e5m2") : deepSeekFp8(scaleFmt);
+  scheme.scaleFmt = scaleFmt;
+  return scheme;
+}
+
+static QuantizationConfig readBlocks(ObjectReader &fields, const std::string &method) {
+  Scheme scheme = method == "fp8" ? readDeepSeekFormat(fields) : *std::ranges::find(schemes(), method, &Scheme::method);
+  std::string activations = "dynamic";
+  fields.read("activation_scheme", activations);
+  if (activations != "dynamic")
+    fields.refuse("activation_scheme", "\"" + activations + "\" is not supported, only dynamic");
+  if (!fields.find("weight_block_size"))
+    fields.refuse("weight_block_size", "is missing; one scale a tensor is not supported, only blocks such as [128, 128]");
+  readWeightBlock(fields, scheme.block);
+  return {scheme, readNotConverted(fields)};
+}
+
+/// Older vLLM reads ignored_layers, transformers modules_to_not_convert: both are written.
+json toQuantizationConfig(const QuantizationConfig &config) {
+  json result = {{"activation_scheme", "dynamic"},
+                 {"quant_method", config.scheme.method},
+                 {"weight_block_size", config.scheme.block},
+                 {"modules_to_not_convert", config.notQuantized},
+                 {"ignored_layers", config.notQuantized}};
+  if (isFp8(config.scheme.element))
+    result["fmt"] = config.scheme.element == DType::F8E5M2 ? "e5m2" : "e4m3";
+  if (config.scheme.scaleFmt != ScaleFmt::None)
+    result["scale_fmt"] = name(config.scheme.scaleFmt);
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// compressed-tensors
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// The weights or inputs of a group.
+struct QuantizationArgs {
+  int64_t bits = 8, groupSize = 0;
+  std::string type = "int", strategy = "tensor";
+  bool symmetric = true, dynamic = false;
+  std::array<int64_t, 2> block = {0, 0};
+
+  DType element() const {
+    bool isFloat = type == "float";
+    return bits == 8 ? (isFloat ? DType::F8E4M3FN : DType::I8) : isFloat ? DType::F4E2M1FN : DType::I4;
+  }
+  bool isKnown() const { return (bits == 4 || bits == 8) && (type == "int" || type == "float"); }
+};
+} // namespace
+
+static QuantizationArgs readArgs(const json &object) {
+  ObjectReader fields(object);
+  QuantizationArgs args;
+  fields.read("num_bits", args.bits);
+  fields.read("group_size", args.groupSize);
+  fields.read("type", args.type);
+  fields.read("strategy", args.strategy);
+  fields.read("symmetric", args.symmetric);
+  const json *dynamic = fields.find("dynamic"); // also "local"
+  args.dynamic = dynamic && *dynamic != false;
+  if (const json *block = fields.find("block_structure"); block && block->is_array() && block->size() == 2)
+    args.block = {(*block)[0].is_number_integer() ? (*block)[0].get<int64_t>() : 0,
+                  (*block)[1].is_number_integer() ? (*block)[1].get<int64_t>() : 0};
+  else if (args.strategy == "channel")
+    args.block = {1, 0};
+  else if (args.groupSize > 0)
+    args.block = {1, args.groupSize};
+  return args;
+}
+
+static ActivationScheme activationsOf(const QuantizationArgs &args) {
+  if (!args.dynamic)
+    return ActivationScheme::StaticScale;
+  return args.strategy == "token" ? ActivationScheme::PerToken : ActivationScheme::PerGroup;
+}
+
+/// Blocks of rows, of one row, or the whole weight.
+static int shapeClass(const std::array<int64_t, 2> &block) { return block[0] == 0 ? 0 : block[0] == 1 ? 1 : 2; }
+
+/// The known scheme of a format with such weights and inputs, or null.
+static const Scheme *findCompressed(const std::string &format, const QuantizationArgs &weights, const json *inputs) {
+  Packing packing = format == "pack-quantized"               ? Packing::WordsInRow
+                    : format.ends_with("fp4-pack-quantized") ? Packing::Nibbles
+                                                             : Packing::Elements;
+  auto weightsFit = [&](const Scheme &scheme) {
+    return scheme.method == "compressed-tensors" && scheme.element == weights.element() && scheme.packing == packing &&
+           shapeClass(scheme.block) == shapeClass(weights.block) &&
+           (scheme.zeroPoints == ZeroPoints::None) == weights.symmetric && scheme.hasGlobalScale() == format.starts_with("nvfp4");
+  };
+  auto inputsFit = [&](const Scheme &scheme) {
+    if (!inputs)
+      return scheme.activations == ActivationScheme::None;
+    QuantizationArgs args = readArgs(*inputs);
+    return scheme.activations == activationsOf(args) && scheme.input == args.element();
+  };
+  auto both = [&](const Scheme &scheme) { return weightsFit(scheme) && inputsFit(scheme); };
+  auto found = std::ranges::find_if(schemes(), both);
+  // FP4 is read with and without quantized inputs.
+  if (found == schemes().end() && !inputs && packing == Packing::Nibbles)
+    found = std::ranges::find_if(schemes(), weightsFit);
+  return found == schemes().end() || !weights.isKnown() ? nullptr : &*found;
+}
+
+static std::optional<QuantizationConfig> readCompressedTensors(ObjectReader &fields) {
+  std::string format;
+  fields.read("format", format);
+  const json *groups = fields.find("config_groups");
+  if (!groups || !groups->is_object() || groups->size() != 1)
+    return std::nullopt;
+  const json &group = *groups->begin();
+  const json *weights = group.is_object() && group.contains("weights") ? &group["weights"] : nullptr;
+  const json *inputs = group.is_object() && group.contains("input_activations") ? &group["input_activations"] : nullptr;
+  if (!weights || !weights->is_object())
+    return std::nullopt;
+  QuantizationArgs args = readArgs(*weights);
+  for (int64_t side : args.block)
+    if (side < 0 || side > kMaxBlockSide)
+      fields.refuse("config_groups",
+                    fmt::format("blocks of {}x{}: sides are in 1 .. {}", args.block[0], args.block[1], kMaxBlockSide));
+  const Scheme *scheme = findCompressed(format, args, inputs && inputs->is_object() ? inputs : nullptr);
+  if (!scheme)
+    return std::nullopt;
+  QuantizationConfig config{*scheme, {}};
+  config.scheme.block = args.block;
+  fields.read("ignore", config.notQuantized);
+  return config;
+}
+
+//===----------------------------------------------------------------------===//
+// GPTQ and AWQ
+//===----------------------------------------------------------------------===//
+
+static std::optional<QuantizationConfig> readInt4Groups(ObjectReader &fields, const std::string &method) {
+  int64_t bits = 4, groupSize = 128;
+  fields.read("bits", bits);
+  fields.read("group_size", groupSize);
+  if (bits != 4)
+    return std::nullopt;
+  QuantizationConfig config{*findScheme(method + "-w4"), {}};
+  config.scheme.block = {1, std::max<int64_t>(groupSize, 0)}; // -1: a whole row
+  fields.read("modules_to_not_convert", config.notQuantized);
+  return config;
+}
+
+//===----------------------------------------------------------------------===//
+// Which one it is
+//===----------------------------------------------------------------------===//
+
+std::optional<QuantizationConfig> readQuantization(ObjectReader &fields) {
+  std::string method;
+  fields.require("quant_method");
+  fields.read("quant_method", method);
+  std::optional<QuantizationConfig> config;
+  if (method == "compressed-tensors")
+    config = readCompressedTensors(fields);
+  else if (method == "gptq" || method == "awq")
+    config = readInt4Groups(fields, method);
+  else if (std::ranges::find(schemes(), method, &Scheme::method) != schemes().end())
+    config = readBlocks(fields, method);
+  if (!config)
+    fields.refuse("quant_method", "\"" + method + "\" is not supported, only fp8");
+  return fields.failed() ? std::nullopt : config;
+}
+
+Result<Scheme> readScheme(const json &config) {
+  auto found = config.find("quantization_config");
+  bool isNested = found != config.end() && !found->is_null();
+  json quantization = isNested ? *found : json::object();
+  if (!quantization.is_object())
+    return fail(fmt::format("quantization_config: {} is not an object", shortText(quantization)));
+  if (!isNested && config.contains("weight_block_size"))
+    quantization["weight_block_size"] = config["weight_block_size"];
+  if (quantization.empty())
+    return deepSeekFp8();
+  quantization.emplace("quant_method", "fp8");
+  ObjectReader fields(quantization, isNested ? "quantization_config." : "");
+  std::optional<QuantizationConfig> read = readQuantization(fields);
+  if (!read)
+    return tl::unexpected(fields.result().error());
+  return read->scheme;
+}
+
+} // namespace quant

@@ -1,0 +1,153 @@
+//===- scheme_test.cpp - how quantized weights are stored -------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "runtime/support/scheme_config.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+using namespace quant;
+using nlohmann::json;
+
+namespace {
+
+using Tensors = std::map<std::string, DType>;
+
+FindDType in(const Tensors &tensors) {
+  return [&](const std::string &name) {
+    auto found = tensors.find(name);
+    return found == tensors.end() ? std::nullopt : std::optional(found->second);
+  };
+}
+
+std::string schemeName(const char *quantization) {
+  auto scheme = readScheme({{"quantization_config", json::parse(quantization)}});
+  return scheme ? std::string(scheme->name) : "error: " + scheme.error().message;
+}
+
+} // namespace
+
+TEST(Scheme, EachHasANameOfItsOwn) {
+  std::set<std::string_view> names;
+  for (const Scheme &scheme : schemes()) {
+    EXPECT_TRUE(names.insert(scheme.name).second) << scheme.name;
+    EXPECT_EQ(findScheme(scheme.name), &scheme);
+    EXPECT_FALSE(scheme.method.empty());
+  }
+  EXPECT_EQ(findScheme("nothing"), nullptr);
+  EXPECT_EQ(deepSeekFp8().name, "deepseek-fp8");
+  EXPECT_EQ(deepSeekFp8(ScaleFmt::UE8M0).name, "deepseek-fp8-ue8m0");
+  EXPECT_EQ(deepSeekFp8(ScaleFmt::UE8M0).scaleFmt, ScaleFmt::UE8M0);
+}
+
+TEST(Scheme, AWeightFindsItsScaleAndTheScaleItsWeight) {
+  for (const Scheme &scheme : schemes()) {
+    std::string data = "model.layers.3.mlp.up_proj" + std::string(scheme.suffixes.data), scale = scaleNameOf(scheme, data);
+    DType stored = scheme.packing == Packing::Elements || scheme.packing == Packing::Nibbles ? scheme.element : DType::I32;
+    Tensors tensors = {{data, stored}, {scale, scheme.scale}};
+    if (scheme.suffixes.data == ".weight" && !holdsCodes(stored))
+      continue; // FP4 in DeepSeek-V4's files
+    EXPECT_EQ(findScaleName(in(tensors), data), scale) << scheme.name;
+    EXPECT_EQ(findWeightName(in(tensors), scale), data) << scheme.name;
+    tensors.erase(scale);
+    EXPECT_EQ(findScaleName(in(tensors), data), "") << scheme.name;
+  }
+}
+
+TEST(Scheme, NamesThatOnlyLookLikeScales) {
+  Tensors tensors = {{"a.weight", DType::BF16}, {"a.scale", DType::F32}, {"a.k_scale", DType::F32}, {"a.k", DType::BF16}};
+  EXPECT_EQ(findWeightName(in(tensors), "a.scale"), "") << "a weight of BF16 needs none by that name";
+  EXPECT_EQ(findWeightName(in(tensors), "a.k_scale"), "");
+  EXPECT_EQ(findWeightName(in(tensors), "a.weight"), "");
+  EXPECT_EQ(findWeightName(in(tensors), "a.weight_scale_inv"), "a.weight") << "an orphan says so";
+  EXPECT_EQ(findWeightName(in({}), "b.weight_scale"), "b.weight");
+  EXPECT_EQ(findWeightName(in({}), "b.scales"), "");
+  EXPECT_EQ(findScaleName(in(tensors), "a.weight"), "");
+}
+
+TEST(Scheme, ANameWithoutEnding) {
+  EXPECT_EQ(scaleNameOf(deepSeekFp8(), "w"), "w_scale_inv");
+  Tensors tensors = {{"w", DType::F8E4M3FN}, {"w_scale_inv", DType::F32}};
+  EXPECT_EQ(findScaleName(in(tensors), "w"), "w_scale_inv");
+  EXPECT_EQ(findWeightName(in(tensors), "w_scale_inv"), "w");
+}
+
+TEST(Scheme, ScaleShapes) {
+  using Shape = std::vector<int64_t>;
+  EXPECT_EQ(scaleShape({128, 128}, 576, 7168), (Shape{5, 56}));
+  EXPECT_EQ(scaleShape({128, 128}, 1, 1), (Shape{1, 1}));
+  EXPECT_EQ(scaleShape({1, 32}, 3, 33), (Shape{3, 2}));
+  EXPECT_EQ(scaleShape({1, 0}, 576, 7168), (Shape{576, 1}));
+  EXPECT_EQ(scaleShape({0, 0}, 576, 7168), (Shape{1, 1}));
+}
+
+TEST(SchemeConfig, PublishedConfigurations) {
+  EXPECT_EQ(schemeName(R"({"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]})"), "deepseek-fp8");
+  EXPECT_EQ(schemeName(R"({"quant_method": "fp8", "scale_fmt": "ue8m0", "weight_block_size": [128, 128]})"),
+            "deepseek-fp8-ue8m0");
+  EXPECT_EQ(schemeName(R"({"quant_method": "fp8", "fmt": "e5m2", "weight_block_size": [128, 128]})"), "deepseek-fp8-e5m2");
+  EXPECT_EQ(schemeName(R"({"quant_method": "blockwise_int8", "weight_block_size": [128, 128]})"), "blockwise-int8");
+  EXPECT_EQ(schemeName(R"({"quant_method": "gptq", "bits": 4, "group_size": 128})"), "gptq-w4");
+  EXPECT_EQ(schemeName(R"({"quant_method": "awq", "bits": 4, "group_size": 64})"), "awq-w4");
+}
+
+TEST(SchemeConfig, CompressedTensors) {
+  auto name = [](const char *format, const char *weights, const char *inputs) {
+    json group = {{"weights", json::parse(weights)}, {"input_activations", json::parse(inputs)}, {"targets", {"Linear"}}};
+    json config = {{"quant_method", "compressed-tensors"}, {"format", format}, {"config_groups", {{"group_0", group}}}};
+    return schemeName(config.dump().c_str());
+  };
+  const char *token8 = R"({"num_bits": 8, "type": "float", "strategy": "token", "dynamic": true})";
+  const char *token8Int = R"({"num_bits": 8, "type": "int", "strategy": "token", "dynamic": true})";
+  EXPECT_EQ(name("float-quantized", R"({"num_bits": 8, "type": "float", "strategy": "channel"})", token8), "ct-fp8-channel");
+  EXPECT_EQ(name("float-quantized", R"({"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]})",
+                 R"({"num_bits": 8, "type": "float", "strategy": "group", "group_size": 128, "dynamic": true})"),
+            "ct-fp8-block");
+  EXPECT_EQ(name("int-quantized", R"({"num_bits": 8, "type": "int", "strategy": "channel"})", token8Int), "ct-w8a8");
+  EXPECT_EQ(name("pack-quantized", R"({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32})", "null"),
+            "ct-w4a16");
+  EXPECT_EQ(name("pack-quantized",
+                 R"({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": false})", "null"),
+            "ct-w4a16-asymmetric");
+  EXPECT_EQ(name("pack-quantized", R"({"num_bits": 3, "type": "int", "strategy": "group", "group_size": 32})", "null"),
+            "error: quantization_config.quant_method: \"compressed-tensors\" is not supported, only fp8");
+}
+
+TEST(SchemeConfig, BlocksThatAreNone) {
+  for (const char *bad : {"[0, 1]", "[-1, 1]", "[1]", "\"x\"", "[1.5, 1]", "[99999999999, 1]", "[1, 2, 3]", "[0.5, 128]"}) {
+    json config = {{"quantization_config", {{"quant_method", "fp8"}, {"weight_block_size", json::parse(bad)}}}};
+    auto scheme = readScheme(config);
+    ASSERT_FALSE(scheme) << bad;
+    EXPECT_TRUE(scheme.error().message.starts_with("quantization_config.weight_block_size: ")) << scheme.error().message;
+  }
+}
+
+TEST(SchemeConfig, WithoutQuantizationItIsDeepSeeks) {
+  EXPECT_EQ(readScheme(json::object()), deepSeekFp8());
+  EXPECT_EQ(readScheme({{"quantization_config", nullptr}}), deepSeekFp8());
+  EXPECT_EQ(readScheme({{"weight_block_size", {64, 32}}})->block, (std::array<int64_t, 2>{64, 32}));
+  EXPECT_FALSE(readScheme({{"quantization_config", {1}}}));
+}
+
+TEST(SchemeConfig, ReadsWhatItWrites) {
+  for (const Scheme &known : schemes()) {
+    if (known.method != "fp8" && known.method != "blockwise_int8")
+      continue;
+    if (known.name.starts_with("deepseek-v4"))
+      continue; // told from V3's by its tensors
+    Scheme scheme = known;
+    scheme.block = {64, 32};
+    json written = toQuantizationConfig({scheme, {"lm_head", "model.layers.0"}});
+    ObjectReader fields(written);
+    auto read = readQuantization(fields);
+    ASSERT_TRUE(read) << known.name;
+    EXPECT_EQ(read->scheme, scheme) << known.name;
+    EXPECT_EQ(read->notQuantized, (std::vector<std::string>{"lm_head", "model.layers.0"}));
+  }
+}
