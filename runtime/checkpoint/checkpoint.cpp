@@ -63,6 +63,7 @@ Result<Checkpoint> Checkpoint::open(const fs::path &dir) {
                             printable(dir.native()), singleFileName, indexFileName));
   QUANT_TRY(checkpoint.openShards(weights));
   checkpoint.sortTensors();
+  checkpoint.dropReplaced(weights);
   QUANT_TRY(checkpoint.checkUnique());
   QUANT_TRY(checkpoint.checkIndex(weights));
   return checkpoint;
@@ -89,6 +90,16 @@ void Checkpoint::sortTensors() {
     for (const TensorInfo &info : file.tensors())
       sorted.push_back({&info, &file, file.data(info)});
   std::ranges::sort(sorted, {}, [](const Tensor &tensor) -> const std::string & { return tensor.info->name; });
+}
+
+void Checkpoint::dropReplaced(const WeightMap &weights) {
+  auto isIndexed = [&](const Tensor &tensor) {
+    auto entry = weights.find(tensor.info->name);
+    return entry != weights.end() && entry->second == tensor.file->path().filename().native();
+  };
+  if (static_cast<size_t>(std::ranges::count_if(sorted, isIndexed)) != weights.size())
+    return; // the index is wrong about something; who knows what is old?
+  std::erase_if(sorted, [&](const Tensor &tensor) { return weights.contains(tensor.info->name) && !isIndexed(tensor); });
 }
 
 Result<void> Checkpoint::checkUnique() const {

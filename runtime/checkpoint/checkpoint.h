@@ -33,8 +33,10 @@ public:
     std::span<const std::byte> data;
   };
 
-  /// Opens every shard and checks that the index and the shards name the same tensors, each in one file. Files of the folder
-  /// that the index does not name are left alone. Symlinks, as in the Hugging Face cache, are followed.
+  /// Opens every shard and checks that the index and the shards name the same tensors. A tensor that is in several shards is the
+  /// one of the file that the index names, if the index is right about all tensors (edited models: base shards and an overlay);
+  /// else it is an error. Files of the folder that the index does not name are left alone. Symlinks, as in the Hugging Face
+  /// cache, are followed.
   static Result<Checkpoint> open(const std::filesystem::path &dir);
 
   const std::filesystem::path &dir() const { return folder; }
@@ -42,7 +44,7 @@ public:
   const Tensor *find(std::string_view name) const;
   /// All tensors, in the order of their names' bytes.
   const std::vector<Tensor> &tensors() const { return sorted; }
-  /// The files, in the order of their names.
+  /// The files, in the order of their names. They may hold old copies: a tensor counts if find() says that it is of that file.
   const std::vector<SafetensorsFile> &files() const { return shards; }
   /// config.json, read anew: an object. Refused: more than 16 MiB, and what parseJsonStrict refuses.
   Result<nlohmann::json> config() const;
@@ -53,6 +55,8 @@ private:
   Checkpoint() = default;
   Result<void> openShards(const WeightMap &weights);
   void sortTensors();
+  /// Leaves out the old copies of tensors, where every tensor of the index is in the file that it names.
+  void dropReplaced(const WeightMap &weights);
   Result<void> checkUnique() const;
   Result<void> checkIndex(const WeightMap &weights) const;
 

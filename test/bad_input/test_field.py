@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tamper import CONFIG, WEIGHT, BadInputTest, Context, Tensors, call, compile_model, header_of, run_model
+from tamper import CONFIG, INDEX, WEIGHT, BadInputTest, Context, Tensors, call, compile_model, header_of, read_tensors, run_model, write_safetensors
 
 from checkpoint import Checkpoint, SafetensorsFile
 from deepseek import Model
@@ -261,6 +261,43 @@ class FieldCheckpoints(FieldTest):
             for done in (compile_model(missing, self.folder / "x.qmod"), self.shard(missing)):
                 self.refused(done, f"tensor '{EXPERT}down_proj.weight", "is missing, the model has 4 experts in that layer")
             self.refuse_inspect(missing, f"'{EXPERT}", "is missing")
+
+    def test_mtp_without_its_shared_copies(self) -> None:
+        """README_WEIGHTS.md: an MTP layer shares embedding and head with the model, and files need not hold them twice."""
+        config = self.folder / "mtp.json"
+        config.write_text(changed(CONFIG, num_nextn_predict_layers=1))
+        made = self.folder / "mtp"
+        self.accepted(call("quant-convert", "random", "--config", config, "--output", made, "--seed", "7"))
+        shard = next(made.glob("*.safetensors"))
+        shard.rename(made / "model.safetensors")
+        (made / INDEX).unlink()
+        tensors = read_tensors(made)
+        for name in ("embed_tokens.weight", "shared_head.head.weight"):
+            del tensors[f"model.layers.2.{name}"]
+        write_safetensors(made / "model.safetensors", tensors, {"format": "pt"})
+        self.check_logits(made)
+        self.accepted(call("quant-convert", "inspect", made))
+        self.accepted(self.shard(made))
+        del tensors["model.layers.2.eh_proj.weight"]
+        write_safetensors(made / "model.safetensors", tensors, {"format": "pt"})
+        self.refuse_inspect(made, "'model.layers.2.eh_proj.weight' is missing")
+
+    def test_overlay(self) -> None:
+        """An edited model: the index maps a tensor to a small file, the old copy stays in the base shard."""
+        for moved in (("model.norm.weight",), (WEIGHT, WEIGHT + "_scale_inv")):
+            copy = self.sharded()
+            tensors = read_tensors(Context.checkpoint())
+            overlay = {name: (tensors[name][0], np.flip(tensors[name][1]).copy()) for name in moved}
+            write_safetensors(copy / "overlay.safetensors", overlay, {"format": "pt"})
+            self.write_index(copy, self.read_index(copy) | dict.fromkeys(moved, "overlay.safetensors"))
+            merged = self.spoilt(lambda tensors: tensors.update(overlay))
+            self.check_logits(copy, merged)
+            self.accepted(call("quant-convert", "inspect", copy))
+            self.accepted(self.shard(copy))
+            out, want = self.folder / "o", self.folder / "want"
+            for source, to in ((copy, out), (merged, want)):
+                self.accepted(call("quant-convert", "cast-bf16", "--input-fp8-hf-path", source, "--output-bf16-hf-path", to, "--force"))
+            self.check_logits(out, want)
 
     def test_shard_of_a_layer_that_did_not_arrive(self) -> None:
         for lost in ("model.layers.1.", WEIGHT, "model.norm.weight"):

@@ -78,8 +78,8 @@ static Result<CastBf16Plan> makePlan(const Checkpoint &input, const CastBf16Opti
   for (const checkpoint::SafetensorsFile &file : input.files()) {
     OutputShard shard{file.path().filename().native(), {}};
     for (const checkpoint::TensorInfo &info : file.tensors())
-      if (auto added = addTensor(input, *input.find(info.name), options, block, result, shard.jobs); !added)
-        return tl::unexpected(added.error());
+      if (const Tensor *tensor = input.find(info.name); tensor->file == &file)
+        QUANT_TRY(addTensor(input, *tensor, options, block, result, shard.jobs));
     if (!shard.jobs.empty()) // nothing but scales
       result.plan.shards.push_back(std::move(shard));
   }

@@ -135,6 +135,8 @@ static Result<void> addShards(const Inputs &inputs, const WeightSet &weights, co
     OutputShard shard{file.path().filename().native(), {}};
     for (const checkpoint::TensorInfo &info : file.tensors()) {
       const Tensor &tensor = *inputs.input.find(info.name);
+      if (tensor.file != &file)
+        continue; // an old copy
       if (!weights.contains(info.name)) {
         ++result.copied;
         shard.jobs.push_back(copyJob(tensor, info.name));

@@ -236,8 +236,8 @@ static Result<ShardPlan> makePlan(const Checkpoint &input, const ShardOptions &o
     plan.shards.push_back({"model" + std::to_string(rank) + "-mp" + std::to_string(options.ranks) + ".safetensors", {}});
   for (const checkpoint::SafetensorsFile &file : input.files())
     for (const checkpoint::TensorInfo &info : file.tensors())
-      if (auto added = addTensor(input, *input.find(info.name), options.requantize, result); !added)
-        return tl::unexpected(added.error());
+      if (const Tensor *tensor = input.find(info.name); tensor->file == &file)
+        QUANT_TRY(addTensor(input, *tensor, options.requantize, result));
   int64_t layers = options.keepMtp ? INT64_MAX : result.layout.firstMtpLayer;
   if (auto alike = checkComplete(input, options, layers); !alike)
     return tl::unexpected(alike.error().in(printable(input.dir().native())));

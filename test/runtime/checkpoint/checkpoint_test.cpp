@@ -10,6 +10,7 @@
 #include "runtime/checkpoint/writer.h"
 #include "test_files.h"
 
+#include <cstring>
 #include <sys/stat.h>
 
 using namespace quant::checkpoint;
@@ -157,6 +158,24 @@ TEST(Checkpoint, IndexAndShardsDisagree) {
                                 R"("x":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
                                 "ax"));
   EXPECT_EQ(stale.error(), stale.indexPath() + ": tensor 'x' of 's1' is not in the index, which is stale; download it again");
+}
+
+/// The index is the authority when it is right about every tensor: an edited model's overlay beside the base shard.
+TEST(Checkpoint, AnOverlayReplacesTensors) {
+  TwoShards dir;
+  std::string both =
+      R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})";
+  put(dir / "s1", safetensors(both, "old1old2"));
+  put(dir / "s2", oneTensor("b", "new2"));
+  auto checkpoint = Checkpoint::open(dir.path());
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  ASSERT_EQ(checkpoint->tensors().size(), 2u);
+  EXPECT_EQ(std::memcmp(checkpoint->find("b")->data.data(), "new2", 4), 0);
+  EXPECT_EQ(std::memcmp(checkpoint->find("a")->data.data(), "old1", 4), 0);
+  dir.index(R"({"weight_map":{"a":"s1","b":"s1"}})");
+  checkpoint = Checkpoint::open(dir.path());
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(std::memcmp(checkpoint->find("b")->data.data(), "old2", 4), 0);
 }
 
 TEST(Checkpoint, OneFileUnderTwoNames) {

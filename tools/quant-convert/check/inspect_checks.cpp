@@ -169,6 +169,10 @@ void convert::checkInventory(const TensorSource &source, Inspection &inspection)
     // A weight without its scale has been reported, and one that is not FP8 has another problem.
     bool scale = want.role == models::TensorRole::Scale;
     bool mtp = inspection.config->nMtpLayers > 0 && want.layer >= inspection.config->nLayers;
+    if (mtp && (want.name.ends_with(".embed_tokens.weight") || want.name.ends_with(".shared_head.head.weight"))) {
+      inspection.report(false, "shared_tensor", want.name, "is not stored; the MTP layer shares the model's own");
+      continue;
+    }
     if (!scale)
       inspection.report(!mtp || !inspection.layers.mtp.empty(), "missing_tensor", want.name,
                         "is missing; config.json needs it as " + std::string(safetensorsName(want.dtype)) + " " +
