@@ -101,7 +101,7 @@ struct ModelConfig {
   bool ropeInterleave = true;
 
   // Storage.
-  /// [dtype | dtype or torch_dtype] of what is not quantized: BF16 or F32
+  /// [dtype | dtype or torch_dtype] of what is not quantized: BF16, F32 or F16
   DType plain = DType::BF16;
   /// [dtype, scale_fmt, weight_block_size, scheme | quantization_config] of the quantized linear layers; none: all are `plain`
   std::optional<Scheme> scheme;

@@ -44,7 +44,7 @@ std::string_view models::name(ScoreFunc value) { return nameIn(kScoreFuncs, valu
 std::string_view models::name(TopkMethod value) { return nameIn(kTopkMethods, value); }
 
 std::string_view models::storageName(const ModelConfig &config) {
-  return config.scheme ? "fp8" : config.plain == DType::F32 ? "f32" : "bf16";
+  return config.scheme ? "fp8" : config.plain == DType::F32 ? "f32" : config.plain == DType::F16 ? "f16" : "bf16";
 }
 
 Result<ScoreFunc> models::parseScoreFunc(std::string_view text) { return valueIn(kScoreFuncs, text); }

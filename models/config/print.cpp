@@ -76,7 +76,9 @@ json models::toHuggingFaceJson(const ModelConfig &config) {
                  {"tie_word_embeddings", config.tieWordEmbeddings},
                  {"rope_interleave", config.ropeInterleave},
                  {"rope_scaling", ropeScaling(config)},
-                 {"torch_dtype", config.plain == DType::F32 ? "float32" : "bfloat16"}};
+                 {"torch_dtype", config.plain == DType::F32   ? "float32"
+                                 : config.plain == DType::F16 ? "float16"
+                                                              : "bfloat16"}};
   for (const auto &field : kIntFields)
     if (!field.huggingFace.empty() && !field.huggingFace.starts_with('@'))
       result[field.huggingFace] = config.*field.member;

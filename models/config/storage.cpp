@@ -27,15 +27,15 @@ static Result<Scheme> parseScheme(std::string_view text) {
 void models::readDeepSeekStorage(ObjectReader &fields, ModelConfig &config) {
   std::string dtype = "bf16";
   fields.read("dtype", dtype);
-  if (dtype != "bf16" && dtype != "fp8" && dtype != "f32")
-    fields.refuse("dtype", fmt::format("\"{}\" is not supported, only bf16, fp8, f32", dtype));
+  if (dtype != "bf16" && dtype != "fp8" && dtype != "f32" && dtype != "f16")
+    fields.refuse("dtype", fmt::format("\"{}\" is not supported, only bf16, fp8, f32, f16", dtype));
   ScaleFmt scaleFmt = ScaleFmt::None;
   fields.readEnum("scale_fmt", scaleFmt, parseScaleFmt);
   Scheme scheme = deepSeekFp8(scaleFmt);
   fields.readEnum("scheme", scheme, parseScheme);
   scheme.scaleFmt = scaleFmt;
   readWeightBlock(fields, scheme.block);
-  config.plain = dtype == "f32" ? DType::F32 : DType::BF16;
+  config.plain = dtype == "f32" ? DType::F32 : dtype == "f16" ? DType::F16 : DType::BF16;
   if (dtype == "fp8")
     config.scheme = scheme;
 }
@@ -66,9 +66,9 @@ Result<void> models::readStorage(ObjectReader &fields, ModelConfig &config) {
     readCompiledScheme(quantizationFields, config);
     return quantizationFields.result();
   }
-  if (dtype != "bfloat16" && dtype != "float32")
+  if (dtype != "bfloat16" && dtype != "float32" && dtype != "float16")
     return fail("torch_dtype: \"" + dtype +
-                "\" is not supported, only bfloat16 and float32 (FP8 comes with a quantization_config)");
-  config.plain = dtype == "bfloat16" ? DType::BF16 : DType::F32;
+                "\" is not supported, only bfloat16, float32 and float16 (FP8 comes with a quantization_config)");
+  config.plain = dtype == "bfloat16" ? DType::BF16 : dtype == "float16" ? DType::F16 : DType::F32;
   return {};
 }

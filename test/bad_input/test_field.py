@@ -99,6 +99,15 @@ class FieldConfigs(FieldTest):
             self.with_config(rope_scaling=old, rope_parameters=new | {"factor": 20}), "contradicts rope_parameters in factor"
         )
 
+    def test_float16(self) -> None:
+        config, made = self.folder / "f16.json", self.folder / "f16"
+        config.write_text(changed(CONFIG, quantization_config=None, torch_dtype="float16"))
+        self.accepted(call("quant-convert", "random", "--config", config, "--output", made, "--seed", "7"))
+        self.check_logits(made)
+        found = json.loads(call("quant-convert", "inspect", "--json", made).stdout)
+        self.assertEqual(sorted(one["dtype"] for one in found["dtypes"]), ["F16", "F32"])
+        self.assertFalse([one for one in found["problems"] if one["kind"] == "wrong_dtype"])
+
     def test_n_group_is_left_out(self) -> None:
         """16 experts: the class's 8 groups of 2, of which 4 are chosen."""
         config = self.folder / "sixteen.json"

@@ -78,7 +78,7 @@ TEST(BadConfig, HuggingFaceStyle) {
        "hidden_size: 16777216 with num_hidden_layers 64 makes a model whose size overflows 64 bits"},
       {R"({"n_routed_experts": 8192, "num_hidden_layers": 1024})",
        "n_routed_experts: 8192 in each of 1022 layers are more than 131072 together"},
-      {R"({"torch_dtype": "float16", "quantization_config": null})", "torch_dtype: \"float16\" is not supported"},
+      {R"({"torch_dtype": "float64", "quantization_config": null})", "torch_dtype: \"float64\" is not supported"},
   };
   for (const Case &test : cases)
     EXPECT_EQ(refusal("671B.json", test.patch).substr(0, std::string(test.message).size()), test.message) << test.patch;

@@ -299,6 +299,20 @@ TEST(ConfigSpelling, TokensAsListOrNull) {
   EXPECT_EQ(read(object).error, "eos_token_id: \"7\" in the list is not an integer");
 }
 
+TEST(ConfigSpelling, Float16) {
+  for (const char *key : {"torch_dtype", "dtype"}) {
+    json object = readJson("671B.json");
+    object["quantization_config"] = nullptr;
+    object.erase("torch_dtype");
+    object[key] = "float16";
+    Read result = read(object);
+    ASSERT_EQ(result.error, "");
+    EXPECT_EQ(checkpointTensors(result.config).front().dtype, quant::DType::F16);
+    EXPECT_EQ(read(toJson(result.config)).config, result.config);
+    EXPECT_EQ(read(toHuggingFaceJson(result.config)).config, result.config);
+  }
+}
+
 TEST(ConfigSpelling, BothGenerationsOfRope) {
   json object = readJson("671B.json");
   object["rope_parameters"] = object["rope_scaling"];

@@ -179,6 +179,10 @@ void RandomValues::fill(int64_t begin, std::span<std::byte> out) const {
     float factor = codeDeviation(dtype);
     fillGroups<uint8_t>(out, first, bits,
                         [&](uint16_t random, uint64_t) { return toCode(dtype, factor * tables.value[random]); });
+  } else if (dtype == DType::F16) {
+    fillGroups<uint16_t>(out, first, bits, [&](uint16_t random, uint64_t) {
+      return static_cast<uint16_t>(encodeFloat(mean + deviation * tables.value[random], kF16));
+    });
   } else if (dtype == DType::BF16) {
     fillGroups<uint16_t>(out, first, bits,
                          [&](uint16_t random, uint64_t) { return toBf16(mean + deviation * tables.value[random]); });
