@@ -7,10 +7,9 @@
 
 #include "tools/common/tensor_source.h"
 
+#include "runtime/checkpoint/mapped_pages.h"
 #include "runtime/support/object_reader.h"
-
-#include <sys/mman.h>
-#include <unistd.h>
+#include "tools/common/parallel.h"
 
 #include <algorithm>
 
@@ -61,19 +60,17 @@ const TensorSource::Tensor *TensorSource::find(std::string_view name) const {
 
 Result<void> TensorSource::verifyUnchanged() const { return whole ? whole->verifyUnchanged() : single->verifyUnchanged(); }
 
-void tools::willRead(std::span<const std::byte> bytes) {
-  auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  auto begin = reinterpret_cast<uintptr_t>(bytes.data()) & ~(page - 1);
-  auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size());
-  if (begin < end)
-    ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_WILLNEED);
-}
+/// Reads that are under way at a time: enough for any disk, and little memory.
+static constexpr size_t kReadsAhead = 64;
 
-void tools::doneReading(std::span<const std::byte> bytes) {
-  // A page that is shared with a neighbour may be in use by another thread; dropping it costs that one a page fault at most.
-  auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  auto begin = reinterpret_cast<uintptr_t>(bytes.data()) & ~(page - 1);
-  auto end = (reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) + page - 1) & ~(page - 1);
-  if (begin < end && !bytes.empty())
-    ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+void tools::forScattered(std::span<const TensorSource::Tensor *const> tensors, unsigned threads,
+                         const std::function<void(size_t)> &work) {
+  for (const TensorSource::Tensor *tensor : tensors.first(std::min(kReadsAhead, tensors.size())))
+    checkpoint::willRead(tensor->data);
+  parallelFor(tensors.size(), threads, [&](size_t i) {
+    if (i + kReadsAhead < tensors.size())
+      checkpoint::willRead(tensors[i + kReadsAhead]->data);
+    work(i);
+    checkpoint::doneReading(tensors[i]->data);
+  });
 }

@@ -10,9 +10,11 @@
 
 #include "runtime/checkpoint/checkpoint.h"
 
-#include <array>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 namespace quant::tools {
 
@@ -43,12 +45,10 @@ private:
   std::vector<Tensor> sorted;
 };
 
-/// The pages of a mapped span, about to be read: the kernel starts to read them.
-void willRead(std::span<const std::byte> bytes);
-
-/// The pages of a mapped span, read for now: they no longer count as this process's memory, and come back when touched. This
-/// keeps a walk through a checkpoint in constant memory.
-void doneReading(std::span<const std::byte> bytes);
+/// Calls work(0) .. work(tensors.size() - 1) from at most `threads` threads; 0 is one per core. The bytes of the tensor of that
+/// number are read ahead by then, none around them, and given back afterwards: for small tensors scattered among large ones.
+void forScattered(std::span<const TensorSource::Tensor *const> tensors, unsigned threads,
+                  const std::function<void(size_t)> &work);
 
 } // namespace quant::tools
 

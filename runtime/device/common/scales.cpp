@@ -7,6 +7,7 @@
 
 #include "runtime/device/common/scales.h"
 
+#include "runtime/checkpoint/mapped_pages.h"
 #include "runtime/support/block_scale.h"
 #include "runtime/support/text.h"
 
@@ -15,8 +16,6 @@
 #include <atomic>
 #include <cmath>
 #include <optional>
-#include <sys/mman.h>
-#include <unistd.h>
 
 namespace quant::runtime {
 
@@ -50,19 +49,10 @@ static Error brokenScale(const Checkpoint::Tensor &tensor) {
                       kScaleRule)};
 }
 
-/// Has the system read the tensor's pages and no others; does not wait. A page fault alone would read a hundred KB of the weights
-/// around it, and one fault of a thread would wait for the other.
-static void readAhead(const Checkpoint::Tensor &tensor) {
-  static const auto pageBytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  auto begin = reinterpret_cast<uintptr_t>(tensor.data.data()) / pageBytes * pageBytes;
-  auto end = reinterpret_cast<uintptr_t>(tensor.data.data() + tensor.data.size());
-  ::madvise(reinterpret_cast<void *>(begin), end - begin, MADV_WILLNEED); // advice only: errors do not matter
-}
-
 Result<void> checkScales(std::span<const Checkpoint::Tensor *const> tensors, ThreadPool &pool) {
   pool.run(static_cast<int64_t>(tensors.size()), [&](int /*worker*/, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      readAhead(*tensors[static_cast<size_t>(i)]);
+      checkpoint::willRead(tensors[static_cast<size_t>(i)]->data);
   });
   std::atomic<size_t> worst = kNone;
   pool.run(static_cast<int64_t>(tensors.size()), [&](int /*worker*/, int64_t begin, int64_t end) {

@@ -8,6 +8,7 @@
 #include "tools/quant-convert/check/compare.h"
 
 #include "runtime/checkpoint/json_file.h"
+#include "runtime/checkpoint/mapped_pages.h"
 #include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/common/parallel.h"
@@ -109,12 +110,13 @@ static void measurePairs(const std::vector<Pair> &pairs, unsigned threads, Compa
   tools::parallelFor(slabs.size(), threads, [&](size_t i) {
     Slab &slab = slabs[i];
     const Pair &pair = pairs[slab.pair];
-    auto bytesA = pair.a.bytes(slab.begin, slab.end - slab.begin), bytesB = pair.b.bytes(slab.begin, slab.end - slab.begin);
-    tools::willRead(bytesA);
-    tools::willRead(bytesB);
+    uint64_t n = slab.end - slab.begin;
+    auto bytesA = pair.a.bytes(slab.begin, n), bytesB = pair.b.bytes(slab.begin, n);
+    for (auto bytes : {bytesA, pair.a.scaleBytes(slab.begin, n), bytesB, pair.b.scaleBytes(slab.begin, n)})
+      checkpoint::willRead(bytes);
     slab.metrics = measure(pair.a, pair.b, slab.begin, slab.end);
-    tools::doneReading(bytesA);
-    tools::doneReading(bytesB);
+    checkpoint::doneReading(bytesA);
+    checkpoint::doneReading(bytesB);
     progress.add(bytesA.size() + bytesB.size());
   });
   for (const Slab &slab : slabs)

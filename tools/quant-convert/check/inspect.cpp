@@ -132,7 +132,7 @@ Inspection convert::inspectSource(const TensorSource &source, unsigned threads) 
   countTensors(source, inspection);
   countLayers(source, inspection);
   inspectScales(source, inspection, threads);
-  inspectVectors(source, inspection);
+  inspectVectors(source, inspection, threads);
   if (inspection.config)
     checkInventory(source, inspection);
   return inspection;

@@ -90,7 +90,7 @@ void checkInventory(const tools::TensorSource &source, Inspection &inspection);
 void inspectScales(const tools::TensorSource &source, Inspection &inspection, unsigned threads);
 
 /// Reads the vectors, which are norms and gate biases: NaN and Inf in them.
-void inspectVectors(const tools::TensorSource &source, Inspection &inspection);
+void inspectVectors(const tools::TensorSource &source, Inspection &inspection, unsigned threads);
 
 /// Reads every byte: FP8 codes that are NaN, blocks of zeros, NaN and Inf in float tensors. Draws a progress bar.
 void checkValues(const tools::TensorSource &source, Inspection &inspection, unsigned threads);

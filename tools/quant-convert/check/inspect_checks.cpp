@@ -7,7 +7,6 @@
 
 #include "models/stored.h"
 #include "runtime/support/text.h"
-#include "tools/common/parallel.h"
 #include "tools/quant-convert/check/inspect.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
@@ -37,7 +36,6 @@ static ScaleTotals countScale(const TensorSource::Tensor &scale) {
     totals.min = std::min(totals.min.value_or(value), value);
     totals.max = std::max(totals.max.value_or(value), value);
   }
-  tools::doneReading(scale.data);
   return totals;
 }
 
@@ -80,21 +78,25 @@ static void checkPacked(const TensorSource::Tensor &packed, const TensorSource::
                         shapeText(groups) + "; a row of scales for each of its rows is needed");
 }
 
-/// "X.weight_shape" says how wide the packed weight was before it was padded to whole words.
-static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSource::Tensor &packed, Inspection &inspection) {
-  if (!shape.info->name.ends_with("_shape"))
-    return;
-  std::array<int64_t, 2> said = {};
+/// What an "X.weight_shape" says: how wide the packed weight was before it was padded to whole words.
+static std::optional<std::array<int64_t, 2>> readPackedShape(const TensorSource::Tensor &shape) {
+  std::array<int64_t, 2> said;
+  if (shape.info->dtype != DType::I64 || shape.data.size() != sizeof(said))
+    return std::nullopt;
+  std::memcpy(said.data(), shape.data.data(), sizeof(said));
+  return said;
+}
+
+static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSource::Tensor &packed,
+                             std::optional<std::array<int64_t, 2>> read, Inspection &inspection) {
   const auto &stored = packed.info->shape;
-  bool isPair = shape.info->dtype == DType::I64 && shape.data.size() == sizeof(said);
-  if (isPair)
-    std::memcpy(said.data(), shape.data.data(), sizeof(said));
+  auto said = read.value_or(std::array<int64_t, 2>{});
   if (said[0] == stored[0] && said[1] > 0 && (said[1] - 1) / 8 + 1 == stored[1])
     return;
   inspection.report(true, "wrong_weight_shape", shape.info->name,
                     "does not say the shape of " + quote(packed.info->name) + ", which holds " +
                         shapeText(std::array{stored[0], stored[1] * 8}) + " codes" +
-                        (isPair ? ": it says " + shapeText(said) : ""));
+                        (read ? ": it says " + shapeText(said) : ""));
 }
 
 /// The scale `name` of the weight `weightName`, which need not be there.
@@ -118,14 +120,15 @@ static void checkPair(const TensorSource &source, const TensorSource::Tensor &sc
 }
 
 void convert::inspectScales(const TensorSource &source, Inspection &inspection, unsigned threads) {
-  std::vector<const TensorSource::Tensor *> scales;
+  std::vector<const TensorSource::Tensor *> scales, shapes;
   for (const auto &tensor : source.tensors()) {
     std::string weight = weightOfScale(tensor.info->name, source);
     if (!weight.empty()) {
       scales.push_back(&tensor);
       checkPair(source, tensor, weight, inspection);
-    } else if (const auto *packed = packedWeightOf(tensor.info->name, source)) {
-      checkPackedShape(tensor, *packed, inspection);
+    } else if (packedWeightOf(tensor.info->name, source)) {
+      if (tensor.info->name.ends_with("_shape"))
+        shapes.push_back(&tensor);
     } else if ((isFp8(tensor.info->dtype) || isPackedInt4(*tensor.info)) && !findScale(source, tensor)) {
       inspection.report(true, "missing_scale", tensor.info->name,
                         "is " + std::string(isPackedInt4(*tensor.info) ? "INT4" : safetensorsName(tensor.info->dtype)) +
@@ -134,11 +137,15 @@ void convert::inspectScales(const TensorSource &source, Inspection &inspection, 
     }
   }
   std::vector<ScaleTotals> totals(scales.size());
-  tools::parallelFor(scales.size(), threads, [&](size_t i) { totals[i] = countScale(*scales[i]); });
+  tools::forScattered(scales, threads, [&](size_t i) { totals[i] = countScale(*scales[i]); });
   for (size_t i = 0; i < scales.size(); ++i) {
     add(inspection.scales, totals[i]);
     reportScaleValues(scales[i]->info->name, totals[i], inspection);
   }
+  std::vector<std::optional<std::array<int64_t, 2>>> said(shapes.size());
+  tools::forScattered(shapes, threads, [&](size_t i) { said[i] = readPackedShape(*shapes[i]); });
+  for (size_t i = 0; i < shapes.size(); ++i)
+    checkPackedShape(*shapes[i], *packedWeightOf(shapes[i]->info->name, source), said[i], inspection);
 }
 
 //===----------------------------------------------------------------------===//

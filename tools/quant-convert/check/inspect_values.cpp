@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/checkpoint/finite.h"
+#include "runtime/checkpoint/mapped_pages.h"
 #include "tools/common/parallel.h"
 #include "tools/common/progress.h"
 #include "tools/quant-convert/check/inspect.h"
@@ -102,9 +103,9 @@ template <typename Count>
 static void forSlabs(std::span<const std::byte> data, size_t step, tools::Progress &progress, Count count) {
   for (size_t begin = 0; begin < data.size(); begin += step) {
     auto slab = data.subspan(begin, std::min(step, data.size() - begin));
-    tools::willRead(slab);
+    checkpoint::willRead(slab);
     count(slab);
-    tools::doneReading(slab);
+    checkpoint::doneReading(slab);
     progress.add(slab.size());
   }
 }
@@ -144,15 +145,15 @@ static void reportCounts(const checkpoint::TensorInfo &info, const Counts &count
                       "has blocks of zeros only: " + std::to_string(counts.zeroBlocks) + " of " + std::to_string(counts.blocks));
 }
 
-void convert::inspectVectors(const TensorSource &source, Inspection &inspection) {
-  for (const auto &tensor : source.tensors()) {
-    if (!checkpoint::isVector(*tensor.info) || !weightOfScale(tensor.info->name, source).empty())
-      continue;
-    Counts counts;
-    tools::willRead(tensor.data);
-    countFloats(tensor.info->dtype, tensor.data, counts);
-    reportCounts(*tensor.info, counts, inspection);
-  }
+void convert::inspectVectors(const TensorSource &source, Inspection &inspection, unsigned threads) {
+  std::vector<const TensorSource::Tensor *> vectors;
+  for (const auto &tensor : source.tensors())
+    if (checkpoint::isVector(*tensor.info) && weightOfScale(tensor.info->name, source).empty())
+      vectors.push_back(&tensor);
+  std::vector<Counts> counts(vectors.size());
+  tools::forScattered(vectors, threads, [&](size_t i) { countFloats(vectors[i]->info->dtype, vectors[i]->data, counts[i]); });
+  for (size_t i = 0; i < vectors.size(); ++i)
+    reportCounts(*vectors[i]->info, counts[i], inspection);
 }
 
 void convert::checkValues(const TensorSource &source, Inspection &inspection, unsigned threads) {

@@ -9,8 +9,8 @@
 
 #include "tools/quant-convert/engine/steps.h"
 
+#include "runtime/checkpoint/mapped_pages.h"
 #include "runtime/support/text.h"
-#include "tools/common/tensor_source.h"
 
 #include <algorithm>
 #include <fcntl.h>
@@ -34,7 +34,7 @@ public:
                   std::to_string(offset + static_cast<uint64_t>(want - bytes.begin())) + " is " +
                   std::to_string(std::to_integer<int>(*found)) + " on the disk, written was " +
                   std::to_string(std::to_integer<int>(*want)) + "; check the disk and run again");
-    tools::doneReading(there);
+    checkpoint::doneReading(there);
     progress.add(bytes.size());
     return {};
   }

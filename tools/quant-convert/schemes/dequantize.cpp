@@ -189,6 +189,14 @@ Result<TensorValues> TensorValues::create(const TensorSource::Tensor &tensor, co
   return values;
 }
 
+std::span<const std::byte> TensorValues::scaleBytes(uint64_t begin, uint64_t n) const {
+  if (scales.empty() || n == 0)
+    return {};
+  auto rowBytes = uint64_t(grid.cols) * uint64_t(bitWidth(scaleDtype)) / 8;
+  uint64_t first = begin / columns / uint64_t(grid.blockRows), last = (begin + n - 1) / columns / uint64_t(grid.blockRows);
+  return scales.subspan(first * rowBytes, (last - first + 1) * rowBytes);
+}
+
 void TensorValues::read(uint64_t begin, std::span<double> out) const {
   if (scales.empty())
     return decode(dtype, bytes(begin, out.size()), out);

@@ -76,6 +76,8 @@ public:
   std::span<const std::byte> bytes(uint64_t begin, uint64_t n) const {
     return data.subspan(begin * elementBytes, n * elementBytes);
   }
+  /// Those of the scales that read() takes for them.
+  std::span<const std::byte> scaleBytes(uint64_t begin, uint64_t n) const;
 
 private:
   TensorValues() = default;

@@ -7,8 +7,8 @@
 
 #include "tools/quant-convert/schemes/jobs.h"
 
+#include "runtime/checkpoint/mapped_pages.h"
 #include "runtime/support/text.h"
-#include "tools/common/tensor_source.h"
 #include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/scales.h"
 
@@ -49,6 +49,12 @@ std::span<T> scratch(int slot, int64_t count) {
 
 int64_t elementBytes(const Tensor &tensor) { return bitWidth(tensor.info->dtype) / 8; }
 
+/// The bytes of scales [begin, begin + count).
+std::span<const std::byte> scalesOf(const Tensor &scale, int64_t begin, int64_t count) {
+  int64_t width = elementBytes(scale);
+  return scale.data.subspan(static_cast<size_t>(begin * width), static_cast<size_t>(count * width));
+}
+
 } // namespace
 
 //===----------------------------------------------------------------------===//
@@ -61,8 +67,9 @@ Job convert::copyJob(const Tensor &tensor, std::string name) {
   auto run = [=](int64_t step, Sink &sink) -> Result<void> {
     auto begin = static_cast<size_t>(parts.begin(step)), end = static_cast<size_t>(parts.end(step));
     auto part = tensor.data.subspan(begin, end - begin);
+    checkpoint::willRead(part);
     auto put = sink.put(name, begin, part);
-    tools::doneReading(part);
+    checkpoint::doneReading(part);
     return put;
   };
   return {{{name, tensor.info->dtype, tensor.info->shape}}, parts.steps(), run};
@@ -75,9 +82,10 @@ Job convert::copyPieceJob(const Tensor &tensor, std::string name, const Piece &p
     int64_t begin = parts.begin(step), rows = parts.end(step) - begin;
     auto out = scratch<std::byte>(0, rows * rowBytes);
     auto in = tensor.data.subspan(static_cast<size_t>((piece.row + begin) * stride), static_cast<size_t>(rows * stride));
+    checkpoint::willRead(in);
     for (int64_t r = 0; r < rows; ++r)
       std::memcpy(out.data() + r * rowBytes, in.data() + r * stride + piece.column * width, static_cast<size_t>(rowBytes));
-    tools::doneReading(in);
+    checkpoint::doneReading(in);
     return sink.put(name, static_cast<uint64_t>(begin * rowBytes), out);
   };
   return {{{name, tensor.info->dtype, {piece.rows, piece.columns}}}, parts.steps(), run};
@@ -134,10 +142,12 @@ Job convert::quantizeJob(const Tensor &weight, std::string name, std::string sca
     int64_t firstScale = begin / blockRows * scales[1];
     auto codes = scratch<uint8_t>(0, rows * columns);
     auto out = scratch<float>(0, blocks * scales[1]), keep = scratch<float>(1, reused ? blocks * scales[1] : 0);
-    if (reused)
+    if (reused) {
+      checkpoint::willRead(scalesOf(*reused, firstScale, blocks * scales[1]));
       readScales(*reused, firstScale, keep);
+    }
     auto in = weight.data.subspan(static_cast<size_t>(begin * rowBytes), static_cast<size_t>(rows * rowBytes));
-    tools::willRead(in);
+    checkpoint::willRead(in);
     uint64_t kept = 0;
     for (int64_t b = 0; b < blocks; ++b) {
       auto range = [&](std::span<float> all) { return all.subspan(static_cast<size_t>(b * scales[1]), scales[1]); };
@@ -148,7 +158,7 @@ Job convert::quantizeJob(const Tensor &weight, std::string name, std::string sca
         return failNonFinite(weight, begin, begin + rows);
       kept += *keptHere;
     }
-    tools::doneReading(in);
+    checkpoint::doneReading(in);
     if (count && sink.isWriting()) {
       count->kept += kept;
       count->fresh += out.size() - kept;
@@ -181,21 +191,25 @@ static Result<void> failNoProduct(const Tensor &weight, const Tensor &scale, con
   return fail(describe(weight) + ": changed while it was read");
 }
 
-/// Rows [begin, begin + rows) times their scales, to `out`.
+/// Rows [begin, begin + rows) times their scales, to `out`. They are read ahead, and given back.
 static bool dequantizeRows(const Tensor &weight, const Tensor &scale, const Block &block, int64_t begin, int64_t rows,
                            DType dtype, std::byte *out) {
   DequantizeRow kernel = dequantizeRow(dtype);
   int64_t columns = weight.info->shape[1], scaleColumns = scale.info->shape[1], current = -1;
   std::vector<float> scales(static_cast<size_t>(scaleColumns));
+  auto in = weight.data.subspan(static_cast<size_t>(begin * columns), static_cast<size_t>(rows * columns));
+  int64_t firstBlockRow = begin / block[0], endBlockRow = (begin + rows + block[0] - 1) / block[0];
+  checkpoint::willRead(in);
+  checkpoint::willRead(scalesOf(scale, firstBlockRow * scaleColumns, (endBlockRow - firstBlockRow) * scaleColumns));
   bool finite = true;
   for (int64_t r = 0; r < rows; ++r) {
     if (int64_t blockRow = (begin + r) / block[0]; blockRow != current) {
       current = blockRow;
       readScales(scale, blockRow * scaleColumns, scales);
     }
-    finite &= kernel(weight.data.data() + (begin + r) * columns, columns, block[1], scales.data(),
-                     out + r * columns * bitWidth(dtype) / 8);
+    finite &= kernel(in.data() + r * columns, columns, block[1], scales.data(), out + r * columns * bitWidth(dtype) / 8);
   }
+  checkpoint::doneReading(in);
   return finite;
 }
 
@@ -205,11 +219,8 @@ Job convert::dequantizeJob(const Tensor &weight, const Tensor &scale, const Bloc
   auto run = [=](int64_t step, Sink &sink) -> Result<void> {
     int64_t begin = parts.begin(step), rows = parts.end(step) - begin;
     auto out = scratch<std::byte>(0, rows * columns * 2);
-    auto in = weight.data.subspan(static_cast<size_t>(begin * columns), static_cast<size_t>(rows * columns));
-    tools::willRead(in);
     if (!dequantizeRows(weight, scale, block, begin, rows, DType::BF16, out.data()))
       return failNoProduct(weight, scale, block, begin, begin + rows);
-    tools::doneReading(in);
     return sink.put(name, static_cast<uint64_t>(begin * columns) * 2, out);
   };
   return {{{name, DType::BF16, weight.info->shape}}, parts.steps(), run};
@@ -228,7 +239,6 @@ Job convert::requantizeJob(const Tensor &weight, const Tensor &scale, std::strin
       std::memmove(&whole[r * piece.columns], &whole[r * columns + piece.column], piece.columns * sizeof(float));
     auto codes = scratch<uint8_t>(0, rows * piece.columns);
     quantizeBlockRow({DType::F32, std::as_bytes(whole).data(), rows, piece.columns, {}}, scheme, codes.data(), out);
-    tools::doneReading(weight.data.subspan(static_cast<size_t>(first * columns), static_cast<size_t>(rows * columns)));
     if (auto put = sink.put(name, static_cast<uint64_t>(begin * piece.columns), std::as_bytes(codes)); !put)
       return put;
     return sink.put(scaleName, static_cast<uint64_t>(step * scales[1]) * sizeof(float), std::as_bytes(out));

@@ -10,7 +10,6 @@
 #include "runtime/support/block_scale.h"
 #include "runtime/support/narrow.h"
 #include "runtime/support/text.h"
-#include "tools/common/parallel.h"
 #include "tools/common/tensor_source.h"
 #include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/dequantize.h"
@@ -113,9 +112,11 @@ Result<void> convert::checkScales(std::span<const std::pair<const Tensor *, cons
   std::mutex lock;
   size_t failed = pairs.size();
   Result<void> result;
-  tools::parallelFor(pairs.size(), threads, [&](size_t i) {
-    auto sound = checkScale(*pairs[i].first, *pairs[i].second, block);
-    tools::doneReading(pairs[i].second->data);
+  std::vector<const Tensor *> scales;
+  for (const auto &[weight, scale] : pairs)
+    scales.push_back(scale);
+  tools::forScattered(scales, threads, [&](size_t i) {
+    auto sound = checkScale(*pairs[i].first, *scales[i], block);
     std::lock_guard guard(lock);
     if (!sound && i < failed) {
       failed = i;
