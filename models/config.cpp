@@ -8,7 +8,9 @@
 #include "models/config.h"
 
 #include <algorithm>
+#include <map>
 #include <ranges>
+#include <regex>
 
 using namespace quant;
 using namespace quant::models;
@@ -21,6 +23,15 @@ static std::vector<std::string_view> splitAtDots(std::string_view text) {
   return parts;
 }
 
+/// As Python's re.match: from the name's beginning. Patterns are few and modules many, so that each is compiled once.
+static bool matchesExpression(const std::string &expression, std::string_view module) {
+  thread_local std::map<std::string, std::regex> compiled;
+  auto found = compiled.find(expression);
+  if (found == compiled.end())
+    found = compiled.emplace(expression, std::regex(expression, std::regex::ECMAScript | std::regex::optimize)).first;
+  return std::regex_search(module.begin(), module.end(), found->second, std::regex_constants::match_continuous);
+}
+
 /// `pattern`'s parts are a run of `module`'s, `*` being any part. Trailing stars and dots add nothing.
 static bool namesModule(std::string_view pattern, const std::vector<std::string_view> &module) {
   while (pattern.ends_with('*') || pattern.ends_with('.'))
@@ -31,6 +42,8 @@ static bool namesModule(std::string_view pattern, const std::vector<std::string_
 
 const Scheme *ModelConfig::schemeOf(std::string_view module) const {
   auto parts = splitAtDots(module);
-  bool kept = std::ranges::any_of(modulesNotQuantized, [&](const std::string &pattern) { return namesModule(pattern, parts); });
+  bool kept = std::ranges::any_of(modulesNotQuantized, [&](const std::string &pattern) {
+    return pattern.starts_with("re:") ? matchesExpression(pattern.substr(3), module) : namesModule(pattern, parts);
+  });
   return scheme && !kept ? &*scheme : nullptr;
 }

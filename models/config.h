@@ -105,8 +105,8 @@ struct ModelConfig {
   DType plain = DType::BF16;
   /// [dtype, scale_fmt, weight_block_size, scheme | quantization_config] of the quantized linear layers; none: all are `plain`
   std::optional<Scheme> scheme;
-  /// [modules_to_not_convert | quantization_config.modules_to_not_convert and .ignored_layers] linear layers that stay
-  /// `plain` in a quantized checkpoint; see schemeOf()
+  /// [modules_to_not_convert | quantization_config.modules_to_not_convert and .ignored_layers, or .ignore] linear layers that
+  /// stay `plain` in a quantized checkpoint; see schemeOf()
   std::vector<std::string> modulesNotQuantized;
 
   // Limits and tokens.
@@ -129,7 +129,8 @@ struct ModelConfig {
   /// How the linear layer `module` ("model.layers.3.mlp.experts.7.up_proj", without ".weight") is stored: by the scheme, if
   /// there is one and no entry of modulesNotQuantized names the layer; null: as `plain`. An entry names a module when its
   /// dotted parts are a run of the module's parts ("kv_b_proj", "model.layers.3", "mlp.shared_experts"); a part `*` stands for
-  /// any one part. Norms, embeddings, the gate, eh_proj and the heads are no such layers, whatever this says.
+  /// any one part; "re:EXPRESSION" of compressed-tensors names what the expression matches from the name's beginning. Norms,
+  /// embeddings, the gate, eh_proj and the heads are no such layers, whatever this says.
   const Scheme *schemeOf(std::string_view module) const;
 };
 

@@ -67,8 +67,10 @@ std::optional<UnreadTensor> models::harmlessTensor(std::string_view name) {
 }
 
 StoredTensors::StoredTensors(const ModelConfig &config, std::span<const std::string_view> names) : config(config) {
-  for (TensorSpec &tensor : checkpointTensors(config))
+  for (TensorSpec &tensor : checkpointTensors(config)) {
+    modules.insert(std::string(moduleOf(tensor.name)));
     known.insert(std::move(tensor.name));
+  }
   for (std::string_view name : names)
     if (hasPart(name, "eh_proj") || hasPart(name, "enorm"))
       mtpLayers.insert(numberBehind(name, "layers"));
@@ -104,7 +106,7 @@ std::optional<UnreadTensor> StoredTensors::denied(std::string_view name) const {
 }
 
 std::optional<UnreadTensor> StoredTensors::unread(std::string_view name) const {
-  if (known.contains(name) || (isStorage(lastPart(name)) && known.contains(fmt::format("{}.weight", moduleOf(name)))))
+  if (known.contains(name) || (isStorage(lastPart(name)) && modules.contains(moduleOf(name))))
     return std::nullopt;
   if (auto harmless = harmlessTensor(name))
     return harmless;

@@ -45,7 +45,7 @@ private:
   std::optional<UnreadTensor> denied(std::string_view name) const;
 
   const ModelConfig &config;
-  std::set<std::string, std::less<>> known;
+  std::set<std::string, std::less<>> known, modules;
   std::set<int64_t> mtpLayers; ///< by the tensors that only they have
 };
 

@@ -59,7 +59,8 @@ void Inventory::linear(const std::string &module, int64_t out, int64_t in) {
   if (!scheme)
     return plainLinear(module, out, in);
   std::string data = module + std::string(scheme->suffixes.data);
-  add(data, scheme->element, {out, in}, TensorRole::Linear);
+  StoredShape codes = storedCodes(*scheme, out, in);
+  add(data, codes.dtype, codes.shape, TensorRole::Linear);
   add(scaleNameOf(*scheme, data), scheme->scale, scaleShape(scheme->block, out, in), TensorRole::Scale);
 }
 

@@ -74,9 +74,8 @@ static std::string printed(int64_t size) { return ShapedType::isDynamic(size) ? 
 
 static LogicalResult verifySameShape(Operation *op, Type a, Type b) {
   ArrayRef<int64_t> left = getMatrixShape(a), right = getMatrixShape(b);
-  if (left.size() != right.size() || !llvm::all_of(llvm::zip(left, right), [](auto p) {
-        return compatible(std::get<0>(p), std::get<1>(p));
-      }))
+  if (left.size() != right.size() ||
+      !llvm::all_of(llvm::zip(left, right), [](auto p) { return compatible(std::get<0>(p), std::get<1>(p)); }))
     return op->emitOpError("source and result differ in shape: ") << a << " and " << b;
   return success();
 }
@@ -115,7 +114,7 @@ LogicalResult QuantizeOp::verify() {
     return emitOpError("source must be floating point, not ") << getSource().getType();
   if (!getAmaxFloor().isFinite() || getAmaxFloor().isNegative())
     return emitOpError("amax_floor must be finite and not negative");
-  if (getType().hasZeroPoint())
+  if (getType().hasZeroPoint() || getType().getZeroConstant())
     return emitOpError("quantization is symmetric: the result cannot have zero points");
   return verifySameShape(*this, getSource().getType(), getType());
 }
@@ -242,8 +241,7 @@ static LogicalResult verifyContraction(Operation *op, Type x, Type w) {
       return op->emitOpError() << name << " must be floating point or block-scaled, not " << type;
   ArrayRef<int64_t> xShape = getMatrixShape(x), wShape = getMatrixShape(w);
   if (!compatible(xShape.back(), wShape.back()))
-    return op->emitOpError("x has K = ") << printed(xShape.back()) << ", w has K = " << printed(wShape.back())
-                                         << " (w is N x K)";
+    return op->emitOpError("x has K = ") << printed(xShape.back()) << ", w has K = " << printed(wShape.back()) << " (w is N x K)";
   auto xBlock = dyn_cast<BlockTensorType>(x), wBlock = dyn_cast<BlockTensorType>(w);
   if (xBlock && wBlock) {
     int64_t xk = xBlock.getBlockExtent(xShape.size() - 1), wk = wBlock.getBlockExtent(wShape.size() - 1);
@@ -264,8 +262,8 @@ static LogicalResult verifyMatmul(Operation *op, Type xType, Type wType, Type re
   if (failed(verifyContraction(op, xType, wType)))
     return failure();
   if (!compatible(result.getDimSize(0), x[0]) || !compatible(result.getDimSize(1), w[0]))
-    return op->emitOpError("the result must be ") << printed(x[0]) << " x " << printed(w[0]) << " (M of x, N of w), not "
-                                                  << result;
+    return op->emitOpError("the result must be ")
+           << printed(x[0]) << " x " << printed(w[0]) << " (M of x, N of w), not " << result;
   if (!isa<FloatType>(result.getElementType()))
     return op->emitOpError("the result must be floating point, not ") << result;
   return success();

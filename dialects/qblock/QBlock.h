@@ -54,6 +54,7 @@ struct WeightPart {
 struct Weight {
   llvm::SmallVector<WeightPart, 2> parts;
   mlir::Type storage, scaleType, zeroType; ///< the last two may be null
+  int64_t zeroConstant = 0;                ///< the zero point of all blocks, where there is no tensor of them
   int64_t groups = 0;                      ///< 0: not grouped
   int64_t rows = 0, columns = 0;
   int64_t blockRows = 1, blockColumns = 1; ///< extents of a scale block

@@ -43,6 +43,7 @@ Weight quant::qblock::describeWeight(Value value) {
     weight.storage = type.getStorageType();
     weight.scaleType = type.getScaleType();
     weight.zeroType = type.getZeroType();
+    weight.zeroConstant = type.getZeroConstant();
     weight.blockRows = type.getBlockExtent(shape.size() - 2);
     weight.blockColumns = type.getBlockExtent(shape.size() - 1);
   } else {

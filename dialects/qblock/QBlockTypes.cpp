@@ -51,16 +51,26 @@ RankedTensorType BlockTensorType::getZeroTensorType() const {
   return hasZeroPoint() ? RankedTensorType::get(getScaleShape(), getZeroType()) : RankedTensorType();
 }
 
-BlockTensorType BlockTensorType::cloneWithShape(ArrayRef<int64_t> shape) const {
-  return BlockTensorType::get(shape, getStorageType(), getBlock(), getScaleType(), getZeroType(), getKMajorScales());
+BlockTensorType BlockTensorType::cloneWithShape(ArrayRef<int64_t> shape) const { return cloneWith(shape, getBlock()); }
+
+BlockTensorType BlockTensorType::cloneWith(ArrayRef<int64_t> shape, ArrayRef<int64_t> block) const {
+  return BlockTensorType::get(shape, getStorageType(), block, getScaleType(), getZeroType(), getKMajorScales(),
+                              getZeroConstant());
+}
+
+/// f8E4M3FN, f8E5M2, and integers of 8 and 4 bits, without a sign or unsigned.
+static bool isStorage(Type type) {
+  auto integer = dyn_cast<IntegerType>(type);
+  return isa<Float8E4M3FNType, Float8E5M2Type>(type) ||
+         (integer && !integer.isSigned() && (integer.getWidth() == 8 || integer.getWidth() == 4));
 }
 
 LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type storage,
-                                 ArrayRef<int64_t> block, Type scale, Type zero, bool kMajorScales) {
+                                      ArrayRef<int64_t> block, Type scale, Type zero, bool kMajorScales, int64_t zeroConstant) {
   if (shape.empty())
     return emitError() << "a block-scaled tensor needs at least one dimension";
-  if (!isa<Float8E4M3FNType, Float8E5M2Type>(storage) && !storage.isSignlessInteger(8) && !storage.isSignlessInteger(4))
-    return emitError() << "storage must be f8E4M3FN, f8E5M2, i8 or i4, not " << storage;
+  if (!isStorage(storage))
+    return emitError() << "storage must be f8E4M3FN, f8E5M2, i8, i4, ui8 or ui4, not " << storage;
   if (!isa<Float32Type, Float16Type, BFloat16Type, Float8E8M0FNUType>(scale))
     return emitError() << "scale must be f32, f16, bf16 or f8E8M0FNU, not " << scale;
   if (block.size() != shape.size())
@@ -72,8 +82,10 @@ LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitErr
     return emitError() << "a zero point needs integer storage, not " << storage;
   if (zero && !zero.isSignlessInteger(8) && !zero.isSignlessInteger(4))
     return emitError() << "zero point must be i8 or i4, not " << zero;
+  if (zeroConstant && (!isa<IntegerType>(storage) || zeroConstant < 0 || zeroConstant >> storage.getIntOrFloatBitWidth() > 0))
+    return emitError() << "zero point " << zeroConstant << " is no code of " << storage;
   bool perRow = shape.size() >= 2 && llvm::all_of(block.drop_back(), [](int64_t extent) { return extent == 1; });
-  if (kMajorScales && (zero || !perRow || !scale.isF32()))
+  if (kMajorScales && (zero || zeroConstant || !perRow || !scale.isF32()))
     return emitError() << "k_major scales must be f32, one for each group of a row";
   return success();
 }
@@ -88,15 +100,19 @@ Type BlockTensorType::parse(AsmParser &parser) {
       parser.parseComma() || parser.parseType(scale))
     return {};
   bool kMajorScales = false;
+  int64_t zeroConstant = 0;
   if (succeeded(parser.parseOptionalComma())) {
     kMajorScales = succeeded(parser.parseOptionalKeyword(stringifyScaleLayout(ScaleLayout::KMajor)));
-    if (!kMajorScales && (parser.parseKeyword("zero") || parser.parseType(zero)))
+    if (!kMajorScales && parser.parseKeyword("zero"))
+      return {};
+    if (!kMajorScales && !parser.parseOptionalInteger(zeroConstant).has_value() && parser.parseType(zero))
       return {};
   }
   if (parser.parseGreater())
     return {};
   auto emitError = [&] { return parser.emitError(loc); };
-  return BlockTensorType::getChecked(emitError, parser.getContext(), shape, storage, block, scale, zero, kMajorScales);
+  return BlockTensorType::getChecked(emitError, parser.getContext(), shape, storage, block, scale, zero, kMajorScales,
+                                     zeroConstant);
 }
 
 void BlockTensorType::print(AsmPrinter &printer) const {
@@ -107,8 +123,9 @@ void BlockTensorType::print(AsmPrinter &printer) const {
   printer << ">, " << getScaleType();
   if (hasZeroPoint())
     printer << ", zero " << getZeroType();
+  if (getZeroConstant())
+    printer << ", zero " << getZeroConstant();
   if (getKMajorScales())
     printer << ", " << stringifyScaleLayout(ScaleLayout::KMajor);
   printer << ">";
 }
-

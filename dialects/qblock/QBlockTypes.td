@@ -47,8 +47,10 @@ def QBlock_TensorType : TypeDef<QBlock_Dialect, "BlockTensor"> {
     - A block extent of `?` spans the whole dimension: `block<1x?>` is one scale per row.
     - The last block of a dimension may be ragged: 576 rows are 4.5 blocks and have 5 scales. The scales' shape is
       `ceil(shape / block)`.
-    - Storage: `f8E4M3FN`, `f8E5M2`, `i8`, `i4`. Scale: `f32`, `f16`, `bf16`, `f8E8M0FNU` (a power of two, "ue8m0").
-    - A zero point is optional and only for integers: `!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>`.
+    - Storage: `f8E4M3FN`, `f8E5M2`, `i8`, `i4`, `ui8`, `ui4`. Codes of four bits lie two in a byte, the first in its lower half.
+      Scale: `f32`, `f16`, `bf16`, `f8E8M0FNU` (a power of two, "ue8m0").
+    - A zero point is optional and only for integers. One for each scale: `!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>`. The
+      same for all, as unsigned codes of signed numbers have it: `!qblock.tensor<64x256xui4, block<1x128>, bf16, zero 8>`.
     - `k_major` says how the scales of per-token groups lie in memory: group by group, each with its rows side by side and room for
       a multiple of 4 of them, as TMA and the tensor cores' kernels read them. The scales' tensor has the same shape and says it
       too: `!qblock.tensor<?x7168xf8E4M3FN, block<1x128>, f32, k_major>` has scales `tensor<?x56xf32, #qblock.layout<k_major>>`, with the scale of
@@ -60,18 +62,21 @@ def QBlock_TensorType : TypeDef<QBlock_Dialect, "BlockTensor"> {
     ArrayRefParameter<"int64_t", "block extents, kDynamic for the whole dimension">:$block,
     "::mlir::Type":$scaleType,
     "::mlir::Type":$zeroType,
-    "bool":$kMajorScales);
+    "bool":$kMajorScales,
+    "int64_t":$zeroConstant);
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
   let builders = [
     TypeBuilderWithInferredContext<(ins "::llvm::ArrayRef<int64_t>":$shape, "::mlir::Type":$storageType,
                                         "::llvm::ArrayRef<int64_t>":$block, "::mlir::Type":$scaleType,
-                                        CArg<"::mlir::Type", "{}">:$zeroType, CArg<"bool", "false">:$kMajorScales), [{
-      return $_get(storageType.getContext(), shape, storageType, block, scaleType, zeroType, kMajorScales);
+                                        CArg<"::mlir::Type", "{}">:$zeroType, CArg<"bool", "false">:$kMajorScales,
+                                        CArg<"int64_t", "0">:$zeroConstant), [{
+      return $_get(storageType.getContext(), shape, storageType, block, scaleType, zeroType, kMajorScales, zeroConstant);
     }]>];
   let extraClassDeclaration = [{
     int64_t getRank() const { return getShape().size(); }
     int64_t getDimSize(int64_t dim) const { return getShape()[dim]; }
+    /// Whether there is a tensor of zero points.
     bool hasZeroPoint() const { return static_cast<bool>(getZeroType()); }
     /// The block's extent along `dim`; the dimension's own size where the block spans it.
     int64_t getBlockExtent(int64_t dim) const;
@@ -81,8 +86,9 @@ def QBlock_TensorType : TypeDef<QBlock_Dialect, "BlockTensor"> {
     ::mlir::RankedTensorType getDataTensorType() const;
     ::mlir::RankedTensorType getScaleTensorType() const;
     ::mlir::RankedTensorType getZeroTensorType() const;
-    /// The same scheme with another shape.
+    /// The same scheme with another shape, and blocks to go with it.
     BlockTensorType cloneWithShape(::llvm::ArrayRef<int64_t> shape) const;
+    BlockTensorType cloneWith(::llvm::ArrayRef<int64_t> shape, ::llvm::ArrayRef<int64_t> block) const;
   }];
 }
 

@@ -11,6 +11,7 @@
 #include "dialects/program/Program.h"
 #include "models/rope.h"
 #include "models/tensors.h"
+#include "runtime/support/block_scale.h"
 #include "runtime/support/text.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -107,14 +108,14 @@ private:
     }
   }
 
-  /// The type of the tensor `name`, which must have this shape.
-  RankedTensorType typeOf(const std::string &name, ArrayRef<int64_t> shape) {
+  /// The type of the tensor `name`, which must have this shape. `readAs`, if there is one, is what its elements are.
+  RankedTensorType typeOf(const std::string &name, ArrayRef<int64_t> shape, std::optional<DType> readAs = {}) {
     auto found = tensors.find(name);
     if (found == tensors.end()) {
       complain("tensor '" + name + "' is missing: the configuration says that the model has it");
       return RankedTensorType::get(shape, builder.getF32Type());
     }
-    Type element = elementType(found->second.dtype);
+    Type element = elementType(readAs.value_or(found->second.dtype));
     if (ArrayRef(found->second.shape) != shape)
       complain(fmt::format("tensor '{}' has shape {}, the configuration says {}", name, shapeList(found->second.shape),
                            shapeList(shape)));
@@ -128,67 +129,102 @@ private:
     return program::WeightOp::create(builder, typeOf(name, {size}), name, ArrayAttr());
   }
 
+  /// The tensors of a linear layer's weight.
+  struct Stored {
+    std::string data, scale; ///< their names; no scale: the weight is not quantized
+    Scheme scheme;
+    Type element;             ///< of the codes, as kernels see them
+    int64_t zeroConstant = 0; ///< what packed codes of signed numbers are more than these
+  };
+
+  std::optional<DType> dtypeOf(const std::string &name) const {
+    auto found = tensors.find(name);
+    return found == tensors.end() ? std::nullopt : std::optional(found->second.dtype);
+  }
+
+  /// How the linear layer `module` is stored. Where the configuration says nothing, codes are DeepSeek's.
+  Stored stored(const std::string &module) {
+    Stored result{module + ".weight", "", config.scheme.value_or(deepSeekFp8()), {}};
+    if (!dtypeOf(result.data) && config.schemeOf(module))
+      result.data = module + std::string(result.scheme.suffixes.data);
+    auto dtype = dtypeOf(result.data);
+    if (!dtype || !holdsCodes(*dtype))
+      return result;
+    result.scale = findScaleName([&](const std::string &name) { return dtypeOf(name); }, result.data);
+    if (result.scale.empty())
+      result.scale = scaleNameOf(result.scheme, result.data);
+    result.element = elementType(*dtype);
+    if (result.scheme.packing == Packing::WordsInRow && *dtype == DType::I32) {
+      int64_t bits = bitWidth(result.scheme.element);
+      result.element = builder.getIntegerType(bits, /*isSigned=*/false);
+      result.zeroConstant = int64_t(1) << (bits - 1);
+    }
+    if (dtypeOf(module + ".weight_g_idx"))
+      complain(fmt::format("tensor '{}.weight_g_idx': columns in another order (actorder) are not compiled", module));
+    return result;
+  }
+
+  /// The type of a layer's codes, out x in, which may be packed in words.
+  RankedTensorType typeOfCodes(const Stored &tensor, int64_t out, int64_t in) {
+    if (!tensor.zeroConstant)
+      return typeOf(tensor.data, {out, in});
+    typeOf(tensor.data, storedCodes(tensor.scheme, out, in).shape, DType::I8);
+    if (in * bitWidth(tensor.scheme.element) % 32 != 0)
+      complain(fmt::format("tensor '{}': rows of {} codes do not fill words of 32 bits, which is not compiled", tensor.data, in));
+    return RankedTensorType::get({out, in}, tensor.element);
+  }
+
   /// Codes and scales as the f32 weight that they mean. `experts` is 0 for a single weight.
-  Value dequantized(Value data, Value scale, const Scheme &scheme, int64_t experts) {
-    auto codes = cast<RankedTensorType>(data.getType());
+  Value dequantized(Value data, Value scale, const Stored &tensor, int64_t experts) {
     SmallVector<int64_t> block;
-    for (auto [side, size] : llvm::zip_equal(scheme.block, codes.getShape().take_back(2)))
-      block.push_back(side ? side : size);
+    for (int64_t side : tensor.scheme.block)
+      block.push_back(side ? side : ShapedType::kDynamic);
     if (experts)
       block.insert(block.begin(), 1);
+    auto codes = cast<RankedTensorType>(data.getType());
     auto type = qblock::BlockTensorType::get(codes.getShape(), codes.getElementType(), block,
-                                             cast<RankedTensorType>(scale.getType()).getElementType());
+                                             cast<RankedTensorType>(scale.getType()).getElementType(), Type(),
+                                             /*kMajorScales=*/false, tensor.zeroConstant);
     Value assembled = qblock::AssembleOp::create(builder, type, data, scale, Value());
     return qblock::DequantizeOp::create(builder, RankedTensorType::get(codes.getShape(), builder.getF32Type()), assembled);
   }
 
-  /// The tensors of the linear layer `module`, out x in. Where the configuration says nothing, codes are DeepSeek's.
-  struct Stored {
-    std::string data, scale; ///< their names; no scale: the weight is not quantized
-    Scheme scheme;
-    std::vector<int64_t> scaleShape;
-  };
-  Stored stored(const std::string &module, int64_t out, int64_t in) {
-    auto dtypeOf = [&](const std::string &name) {
-      auto found = tensors.find(name);
-      return found == tensors.end() ? std::nullopt : std::optional(found->second.dtype);
-    };
-    Stored result{module + ".weight", "", config.scheme.value_or(deepSeekFp8()), {}};
-    auto dtype = dtypeOf(result.data);
-    if (!dtype || !holdsCodes(*dtype))
-      return result;
-    result.scale = findScaleName(dtypeOf, result.data);
-    if (result.scale.empty())
-      result.scale = scaleNameOf(result.scheme, result.data);
-    result.scaleShape = scaleShape(result.scheme.block, out, in);
-    return result;
+  /// The type of a layer's scales. Those that are stored as U8 are powers of two (MX formats).
+  RankedTensorType typeOfScales(const Stored &tensor, int64_t out, int64_t in) {
+    auto stored = dtypeOf(tensor.scale);
+    DType dtype = stored.value_or(DType::F32) == DType::U8 ? DType::F8E8M0FNU : stored.value_or(DType::F32);
+    if (!holdsScales(dtype)) {
+      complain(
+          fmt::format("tensor '{}' is of type {}, scales are F32, BF16, F16 or F8_E8M0", tensor.scale, safetensorsName(dtype)));
+      dtype = DType::F32;
+    }
+    return typeOf(tensor.scale, scaleShape(tensor.scheme.block, out, in), dtype);
   }
 
   /// The weight of a linear layer, out x in.
   Value weight(const std::string &module, int64_t out, int64_t in, ArrayAttr aliases = {}) {
-    Stored tensor = stored(module, out, in);
-    Value data = program::WeightOp::create(builder, typeOf(tensor.data, {out, in}), tensor.data, aliases);
+    Stored tensor = stored(module);
+    Value data = program::WeightOp::create(builder, typeOfCodes(tensor, out, in), tensor.data, aliases);
     if (tensor.scale.empty())
       return data;
-    Value scale = program::WeightOp::create(builder, typeOf(tensor.scale, tensor.scaleShape), tensor.scale, ArrayAttr());
-    return dequantized(data, scale, tensor.scheme, 0);
+    Value scale = program::WeightOp::create(builder, typeOfScales(tensor, out, in), tensor.scale, ArrayAttr());
+    return dequantized(data, scale, tensor, 0);
   }
 
   /// The same weight of all experts, experts x out x in; they are stored as the first one is.
   Value expertWeights(const std::string &experts, const std::string &projection, int64_t out, int64_t in) {
     std::string first = experts + "0.";
-    auto grouped = [&](const std::string &name, ArrayRef<int64_t> shape) -> Value {
-      RankedTensorType type = typeOf(name, shape);
-      SmallVector<int64_t> groupShape{config.nRoutedExperts};
-      llvm::append_range(groupShape, shape);
-      return program::WeightGroupOp::create(builder, RankedTensorType::get(groupShape, type.getElementType()),
+    auto grouped = [&](const std::string &name, RankedTensorType type) -> Value {
+      SmallVector<int64_t> shape{config.nRoutedExperts};
+      llvm::append_range(shape, type.getShape());
+      return program::WeightGroupOp::create(builder, RankedTensorType::get(shape, type.getElementType()),
                                             experts + "{}." + name.substr(first.size()));
     };
-    Stored tensor = stored(first + projection, out, in);
-    Value data = grouped(tensor.data, {out, in});
+    Stored tensor = stored(first + projection);
+    Value data = grouped(tensor.data, typeOfCodes(tensor, out, in));
     return tensor.scale.empty()
                ? data
-               : dequantized(data, grouped(tensor.scale, tensor.scaleShape), tensor.scheme, config.nRoutedExperts);
+               : dequantized(data, grouped(tensor.scale, typeOfScales(tensor, out, in)), tensor, config.nRoutedExperts);
   }
 
   Value linear(const std::string &module, Value x, int64_t out, int64_t in) {

@@ -35,7 +35,8 @@ json models::toJson(const ModelConfig &config) {
   Scheme scheme = config.scheme.value_or(deepSeekFp8());
   result["dtype"] = storageName(config);
   result["scale_fmt"] = quant::name(scheme.scaleFmt);
-  result["weight_block_size"] = scheme.block;
+  if (scheme.block[0] > 0 && scheme.block[1] > 0)
+    result["weight_block_size"] = scheme.block;
   if (scheme.name != deepSeekFp8(scheme.scaleFmt).name)
     result["scheme"] = scheme.name;
   result["modules_to_not_convert"] = config.modulesNotQuantized;

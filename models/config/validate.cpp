@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <regex>
 
 using namespace quant;
 using namespace quant::models;
@@ -120,8 +121,23 @@ static bool isModuleCharacter(char c) {
          c == '*';
 }
 
+/// Of compressed-tensors' `ignore`.
+static Result<void> checkExpression(const std::string &expression) {
+  try {
+    std::regex compiled(expression);
+    return {};
+  } catch (const std::regex_error &error) {
+    return fail(text("quantization_config.ignore: \"re:", expression, "\" is no regular expression: ", error.what()));
+  }
+}
+
 static Result<void> checkStorage(const ModelConfig &config, const FieldNames &names) {
+  bool allowsExpressions = config.scheme && config.scheme->method == "compressed-tensors";
   for (const std::string &module : config.modulesNotQuantized) {
+    if (allowsExpressions && module.starts_with("re:")) {
+      QUANT_TRY(checkExpression(module.substr(3)));
+      continue;
+    }
     bool plain = module.find_first_not_of("*.") != std::string::npos;
     for (char c : module)
       plain &= isModuleCharacter(c);

@@ -84,8 +84,7 @@ private:
     auto permute = [&](ArrayRef<int64_t> list) {
       return llvm::map_to_vector(permutation, [&](int64_t dim) { return list[dim]; });
     };
-    auto result = BlockTensorType::get(permute(type.getShape()), type.getStorageType(), permute(type.getBlock()),
-                                       type.getScaleType(), type.getZeroType());
+    auto result = type.cloneWith(permute(type.getShape()), permute(type.getBlock()));
     return rebuild(op.getLoc(), source, result, [&](Value part, RankedTensorType to) -> Value {
       Value init = tensor::EmptyOp::create(builder, op.getLoc(), to.getShape(), to.getElementType());
       return linalg::TransposeOp::create(builder, op.getLoc(), part, init, permutation).getResult()[0];
@@ -113,7 +112,7 @@ private:
         if (expanded[dim] != 1)
           block[expand ? dim : collapsed] = type.getBlock()[expand ? collapsed : dim];
     auto shape = cast<RankedTensorType>(op->getResult(0).getType()).getShape();
-    auto result = BlockTensorType::get(shape, type.getStorageType(), block, type.getScaleType(), type.getZeroType());
+    auto result = type.cloneWith(shape, block);
     return rebuild(op->getLoc(), source, result, [&](Value part, RankedTensorType to) -> Value {
       if (expand)
         return tensor::ExpandShapeOp::create(builder, op->getLoc(), to, part, groups);

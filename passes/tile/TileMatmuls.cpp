@@ -152,7 +152,8 @@ private:
     if (!type)
       return collapse(value);
     ArrayRef<int64_t> block = type.getBlock();
-    if (type.hasZeroPoint() || llvm::any_of(block.drop_back(), [](int64_t extent) { return extent != 1; }))
+    if (type.hasZeroPoint() || type.getZeroConstant() ||
+        llvm::any_of(block.drop_back(), [](int64_t extent) { return extent != 1; }))
       return op->emitError("cannot be tiled: x must have scales for each row, not ") << type;
     auto storage = qblock::StorageOp::create(rewriter, loc, value);
     Value data = collapse(storage.getData()), scale = collapse(storage.getScale());
@@ -185,9 +186,9 @@ private:
     int64_t flatRows = ShapedType::isDynamic(tokens) ? tokens : tokens * topK;
     auto flat = RankedTensorType::get({flatRows, columns}, rewriter.getF32Type());
     Value acc = zeros(rewriter, loc, flat, dynamicRows);
-    auto matmul =
-        qblock::GroupedMatmulAccOp::create(rewriter, loc, flat, *x, op.getW(), op.getOffsets(), rows, acc, topK);
-    SmallVector<OpFoldResult> shape = {rewriter.getIndexAttr(tokens), rewriter.getIndexAttr(topK), rewriter.getIndexAttr(columns)};
+    auto matmul = qblock::GroupedMatmulAccOp::create(rewriter, loc, flat, *x, op.getW(), op.getOffsets(), rows, acc, topK);
+    SmallVector<OpFoldResult> shape = {rewriter.getIndexAttr(tokens), rewriter.getIndexAttr(topK),
+                                       rewriter.getIndexAttr(columns)};
     if (dynamicTokens)
       shape[0] = dynamicTokens;
     Value expanded = tensor::ExpandShapeOp::create(rewriter, loc, result.clone(rewriter.getF32Type()), matmul,

@@ -50,17 +50,17 @@ constexpr Scheme kSchemes[] = {
      kKnown, kE2M1, kNibbles, kGroup32, kE8M0, kSymmetric, PerGroup, kE4M3, kDeepSeekV4},
 
     {"ct-fp8-block", "compressed-tensors", "FP8 in blocks of 128x128",
-     kKnown, kE4M3, kElements, kBlock128, kF32, kSymmetric, PerGroup, kE4M3, kPlain},
+     kCompiled, kE4M3, kElements, kBlock128, kF32, kSymmetric, PerGroup, kE4M3, kPlain},
     {"ct-fp8-channel", "compressed-tensors", "FP8 with a scale for each row, inputs FP8 per token",
-     kKnown, kE4M3, kElements, kChannel, kBF16, kSymmetric, PerToken, kE4M3, kPlain},
+     kCompiled, kE4M3, kElements, kChannel, kBF16, kSymmetric, PerToken, kE4M3, kPlain},
     {"ct-fp8-tensor", "compressed-tensors", "FP8 with one scale, inputs with one from the checkpoint",
      kKnown, kE4M3, kElements, kTensor, kBF16, kSymmetric, StaticScale, kE4M3, kStatic},
     {"ct-w8a8", "compressed-tensors", "INT8 with a scale for each row, inputs INT8 per token",
-     kKnown, kI8, kElements, kChannel, kBF16, kSymmetric, PerToken, kI8, kPlain},
+     kCompiled, kI8, kElements, kChannel, kBF16, kSymmetric, PerToken, kI8, kPlain},
     {"ct-w8a16", "compressed-tensors", "INT8 in words, a scale for each row or group, weight only",
-     kKnown, kI8, kWords, kChannel, kBF16, kSymmetric, None, kBF16, kPacked},
+     kCompiled, kI8, kWords, kChannel, kBF16, kSymmetric, None, kBF16, kPacked},
     {"ct-w4a16", "compressed-tensors", "INT4 in groups, weight only",
-     kKnown, kI4, kWords, kGroup128, kBF16, kSymmetric, None, kBF16, kPacked},
+     kCompiled, kI4, kWords, kGroup128, kBF16, kSymmetric, None, kBF16, kPacked},
     {"ct-w4a16-asymmetric", "compressed-tensors", "INT4 with zero points in groups, weight only",
      kKnown, kI4, kWords, kGroup128, kBF16, ZeroPoints::PackedDown, None, kBF16, kPackedZero},
     {"ct-w4a8", "compressed-tensors", "INT4 in groups, inputs INT8 per token",
@@ -70,7 +70,7 @@ constexpr Scheme kSchemes[] = {
     {"ct-mxfp4", "compressed-tensors", "MXFP4: FP4 in groups of 32, E8M0 scales",
      kKnown, kE2M1, kNibbles, kGroup32, kE8M0, kSymmetric, PerGroup, kE2M1, kPacked},
     {"ct-mxfp8", "compressed-tensors", "MXFP8: FP8 in groups of 32, E8M0 scales",
-     kKnown, kE4M3, kElements, kGroup32, kE8M0, kSymmetric, PerGroup, kE4M3, kPlain},
+     kCompiled, kE4M3, kElements, kGroup32, kE8M0, kSymmetric, PerGroup, kE4M3, kPlain},
     {"ct-nvfp4", "compressed-tensors", "NVFP4: FP4 in groups of 16, E4M3 scales under a global one",
      kKnown, kE2M1, kNibbles, kGroup16, kE4M3, kSymmetric, PerGroup, kE2M1, kNvfp4},
 
@@ -79,7 +79,7 @@ constexpr Scheme kSchemes[] = {
     {"awq-w4", "awq", "INT4 in groups, weight only",
      kKnown, kU4, Packing::WordsAcross, kGroup128, kF16, ZeroPoints::AsCodes, None, kBF16, kGptq},
     {"blockwise-int8", "blockwise_int8", "INT8 in blocks of 128x128, in DeepSeek's layout",
-     kKnown, kI8, kElements, kBlock128, kF32, kSymmetric, PerGroup, kI8, kDeepSeek},
+     kCompiled, kI8, kElements, kBlock128, kF32, kSymmetric, PerGroup, kI8, kDeepSeek},
 };
 // clang-format on
 
@@ -113,6 +113,24 @@ std::string compiledSchemes() {
 std::vector<int64_t> scaleShape(const std::array<int64_t, 2> &block, int64_t rows, int64_t columns) {
   auto blocks = [](int64_t size, int64_t side) { return side == 0 ? 1 : size / side + (size % side != 0); };
   return {blocks(rows, block[0]), blocks(columns, block[1])};
+}
+
+StoredShape storedCodes(const Scheme &scheme, int64_t rows, int64_t columns) {
+  int64_t bits = bitWidth(scheme.element);
+  auto words = [&](int64_t codes) { return (codes * bits + 31) / 32; };
+  switch (scheme.packing) {
+  case Packing::Elements:
+    return {scheme.element, {rows, columns}};
+  case Packing::Nibbles:
+    return {DType::U8, {rows, (columns + 1) / 2}};
+  case Packing::WordsInRow:
+    return {DType::I32, {rows, words(columns)}};
+  case Packing::WordsDown:
+    return {DType::I32, {words(columns), rows}};
+  case Packing::WordsAcross:
+    return {DType::I32, {columns, words(rows)}};
+  }
+  return {scheme.element, {rows, columns}};
 }
 
 /// What stands behind the weight's name in the scale's: "_scale_inv"; "" if the scale's name is not longer.

@@ -96,6 +96,14 @@ Scheme deepSeekFp8(ScaleFmt format = ScaleFmt::None);
 /// "deepseek-fp8, deepseek-fp8-ue8m0": what is compiled, for messages.
 std::string compiledSchemes();
 
+/// What a tensor of a checkpoint looks like.
+struct StoredShape {
+  DType dtype;
+  std::vector<int64_t> shape;
+};
+/// The tensor that holds the codes of a weight [rows, columns].
+StoredShape storedCodes(const Scheme &scheme, int64_t rows, int64_t columns);
+
 /// One scale for each block: [ceil(rows / block rows), ceil(columns / block columns)].
 std::vector<int64_t> scaleShape(const std::array<int64_t, 2> &block, int64_t rows, int64_t columns);
 

@@ -168,6 +168,9 @@ static std::optional<QuantizationConfig> readCompressedTensors(ObjectReader &fie
   const json *inputs = group.is_object() && group.contains("input_activations") ? &group["input_activations"] : nullptr;
   if (!weights || !weights->is_object())
     return std::nullopt;
+  if (group.value("targets", json({"Linear"})) != json({"Linear"}))
+    fields.refuse("config_groups", fmt::format("targets {} are not supported, only [\"Linear\"] with an `ignore` list",
+                                               shortText(group["targets"])));
   QuantizationArgs args = readArgs(*weights);
   for (int64_t side : args.block)
     if (side < 0 || side > kMaxBlockSide)

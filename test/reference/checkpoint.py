@@ -17,7 +17,7 @@ from fp8 import E4M3, dequantize_blocks
 
 #: safetensors dtype -> the NumPy dtype of its raw storage
 STORAGE = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "F8_E8M0": "u1",
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1", "F8_E8M0": "u1",
     "I64": "<i8", "I32": "<i4", "I8": "i1", "U8": "u1",
 }  # fmt: skip
 
@@ -49,8 +49,10 @@ class SafetensorsFile:
             return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
         if dtype == "F8_E4M3":
             return E4M3[raw]
+        if dtype == "F8_E5M2":
+            return (raw.astype(np.uint16) << 8).view(np.float16).astype(np.float64)
         if dtype == "F8_E8M0":
-            return np.where(raw == 255, np.nan, np.ldexp(1.0, raw.astype(np.int32) - 127))
+            return power_of_two(raw)
         return raw.astype(np.float64) if dtype.startswith("F") else raw
 
 
@@ -69,8 +71,9 @@ class Checkpoint:
             single = SafetensorsFile(self.folder / "model.safetensors")
             self._file_of = dict.fromkeys(single.header, single)
         quantization = self.config.get("quantization_config") or {}
-        rows, columns = quantization.get("weight_block_size") or (128, 128)
-        self.block = (int(rows), int(columns))
+        self.block = weight_block(quantization)
+        groups = quantization.get("config_groups") or {}
+        self.bits = next((group["weights"]["num_bits"] for group in groups.values()), 8)
 
     def __contains__(self, name: str) -> bool:
         return name in self._file_of
@@ -78,20 +81,58 @@ class Checkpoint:
     def names(self) -> list[str]:
         return sorted(self._file_of)
 
+    def stored(self, name: str) -> tuple[str, np.ndarray]:
+        """(safetensors dtype, the array in that dtype's raw storage), as write_safetensors() takes it."""
+        return self._file_of[name].dtype(name), self._file_of[name].raw(name)
+
     def is_fp8(self, name: str) -> bool:
         return self._file_of[name].dtype(name) == "F8_E4M3"
 
     def tensor(self, name: str) -> np.ndarray:
-        """float64 values; an FP8 weight times its `weight_scale_inv`, and an error when that is missing."""
+        """float64 values; a quantized weight is its codes times its scales, and an error when these are missing."""
+        if name not in self._file_of and name + "_packed" in self._file_of:
+            return self._scaled(name, unpack_words(self._values(name + "_packed"), self.bits))
         if name not in self._file_of:
             raise KeyError(f"{self.folder}: no tensor {name}")
-        values = self._file_of[name].values(name)
-        if not self.is_fp8(name):
-            return values
-        scale_name = name + "_scale_inv"
-        if scale_name not in self._file_of:
-            raise KeyError(f"{self.folder}: {name} is FP8 and {scale_name} is missing")
-        return dequantize_blocks(values, self._file_of[scale_name].values(scale_name), self.block)
+        values = self._values(name)
+        is_coded = self._file_of[name].dtype(name) in ("F8_E4M3", "F8_E5M2", "I8")
+        return self._scaled(name, values) if is_coded else values
+
+    def _values(self, name: str) -> np.ndarray:
+        return self._file_of[name].values(name)
+
+    def _scaled(self, name: str, codes: np.ndarray) -> np.ndarray:
+        scale_name = next((name + end for end in ("_scale_inv", "_scale") if name + end in self._file_of), None)
+        if scale_name is None:
+            raise KeyError(f"{self.folder}: {name} is quantized and {name}_scale_inv is missing")
+        scales = self._values(scale_name)
+        if self._file_of[scale_name].dtype(scale_name) == "U8":
+            scales = power_of_two(scales)
+        rows, columns = self.block
+        return dequantize_blocks(codes, scales, (rows, columns or codes.shape[1]))
+
+
+def weight_block(quantization: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows and columns that share a scale, of a quantization_config; 0 columns: all of a row."""
+    for group in (quantization.get("config_groups") or {}).values():
+        weights = group["weights"]
+        if weights.get("block_structure"):
+            return tuple(weights["block_structure"])
+        return 1, weights.get("group_size") or 0
+    rows, columns = quantization.get("weight_block_size") or (128, 128)
+    return int(rows), int(columns)
+
+
+def power_of_two(codes: np.ndarray) -> np.ndarray:
+    """The value of ue8m0 codes."""
+    return np.where(codes == 255, np.nan, np.ldexp(1.0, codes.astype(np.int32) - 127))
+
+
+def unpack_words(words: np.ndarray, bits: int) -> np.ndarray:
+    """compressed-tensors' pack-quantized: I32 [N, W] -> signed codes [N, 32 W / bits], the lowest bits of a word first."""
+    shifts = np.arange(0, 32, bits, dtype=np.uint32)
+    codes = words.astype(np.uint32)[:, :, None] >> shifts & np.uint32((1 << bits) - 1)
+    return codes.reshape(words.shape[0], -1).astype(np.int64) - (1 << (bits - 1))
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, tuple[str, np.ndarray]], metadata: Mapping[str, str] | None = None) -> None:

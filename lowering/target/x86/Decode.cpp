@@ -18,8 +18,10 @@ using namespace quant;
 using namespace quant::host;
 
 bool quant::host::isDecodable(Type storage) {
-  return isa<Float8E4M3FNType, Float8E5M2Type, Float32Type, Float16Type, BFloat16Type>(storage) || storage.isInteger(8) ||
-         storage.isInteger(4);
+  if (isa<Float8E4M3FNType, Float8E5M2Type, Float32Type, Float16Type, BFloat16Type>(storage))
+    return true;
+  auto integer = dyn_cast<IntegerType>(storage);
+  return integer && !integer.isSigned() && (integer.getWidth() == 8 || integer.getWidth() == 4);
 }
 
 int64_t quant::host::storageBytes(Type storage, int64_t count) { return (count * storage.getIntOrFloatBitWidth() + 7) / 8; }
@@ -49,19 +51,26 @@ static Value decodeE5M2(HostBuilder &b, Value bytes) {
   return arith::ExtFOp::create(b, b.vecF32(lanes), value);
 }
 
-static Value decodeInteger(HostBuilder &b, Value values) {
+static Value decodeInteger(HostBuilder &b, Value values, bool isUnsigned) {
   int64_t lanes = cast<VectorType>(values.getType()).getNumElements();
-  Value wide = arith::ExtSIOp::create(b, b.vec(lanes, b.i32()), values);
+  VectorType type = b.vec(lanes, b.i32());
+  Value wide = isUnsigned ? arith::ExtUIOp::create(b, type, values).getResult() : arith::ExtSIOp::create(b, type, values);
   return arith::SIToFPOp::create(b, b.vecF32(lanes), wide);
 }
 
-/// The nibbles of `lanes / 2` bytes, sign-extended to bytes, the lower nibble first.
-static Value loadNibbles(HostBuilder &b, Value address, int64_t lanes) {
+/// The nibbles of `lanes / 2` bytes, extended to bytes, the lower nibble first.
+static Value loadNibbles(HostBuilder &b, Value address, int64_t lanes, bool isUnsigned) {
   int64_t pairs = (lanes + 1) / 2;
   VectorType bytes = b.vec(pairs, b.i8());
   Value packed = b.load(bytes, address), four = b.integer(bytes, 4);
-  Value low = arith::ShRSIOp::create(b, arith::ShLIOp::create(b, packed, four), four);
-  Value high = arith::ShRSIOp::create(b, packed, four);
+  Value low, high;
+  if (isUnsigned) {
+    low = arith::AndIOp::create(b, packed, b.integer(bytes, 15));
+    high = arith::ShRUIOp::create(b, packed, four);
+  } else {
+    low = arith::ShRSIOp::create(b, arith::ShLIOp::create(b, packed, four), four);
+    high = arith::ShRSIOp::create(b, packed, four);
+  }
   SmallVector<int64_t> interleave;
   for (int64_t lane = 0; lane < lanes; ++lane)
     interleave.push_back(lane / 2 + (lane % 2) * pairs);
@@ -71,14 +80,15 @@ static Value loadNibbles(HostBuilder &b, Value address, int64_t lanes) {
 Value quant::host::decode(HostBuilder &b, Type storage, Value address, int64_t lanes) {
   if (isa<Float32Type, Float16Type, BFloat16Type>(storage))
     return loadFloats(b, storage, address, lanes);
+  bool isUnsigned = storage.isUnsignedInteger();
   if (storage.isInteger(4))
-    return decodeInteger(b, loadNibbles(b, address, lanes));
+    return decodeInteger(b, loadNibbles(b, address, lanes, isUnsigned), isUnsigned);
   Value bytes = b.load(b.vec(lanes, b.i8()), address);
   if (isa<Float8E4M3FNType>(storage))
     return rows::decodeE4M3(b, bytes);
   if (isa<Float8E5M2Type>(storage))
     return decodeE5M2(b, bytes);
-  return decodeInteger(b, bytes);
+  return decodeInteger(b, bytes, isUnsigned);
 }
 
 //===----------------------------------------------------------------------===//

@@ -27,7 +27,7 @@ static int64_t spanColumns(const Weight &weight) {
 }
 
 WeightForm::WeightForm(const Weight &weight)
-    : storage(weight.storage), scaleType(weight.scaleType), zeroType(weight.zeroType),
+    : storage(weight.storage), scaleType(weight.scaleType), zeroType(weight.zeroType), zeroConstant(weight.zeroConstant),
       blockRows(weight.scaleType ? weight.blockRows : 1),
       blockColumns(weight.scaleType && weight.blockColumns < weight.columns ? weight.blockColumns : 0), span(spanColumns(weight)),
       rest(weight.columns % span) {}
@@ -39,6 +39,8 @@ std::string WeightForm::name() const {
   for (Type type : {scaleType, zeroType})
     if (type)
       out << "_" << type;
+  if (zeroConstant)
+    out << "_z" << zeroConstant;
   if (scaleType)
     out << "_" << blockRows << "x" << (blockColumns ? std::to_string(blockColumns) : "K");
   if (span != kMaxSpan && span != blockColumns)
@@ -73,6 +75,8 @@ Value WeightReader::loadScale(Value rowScale, Value column) {
 }
 
 Value WeightReader::loadZero(Value rowScale, Value column) {
+  if (form.zeroConstant)
+    return b.number(static_cast<double>(form.zeroConstant));
   if (!form.zeroType)
     return {};
   return arith::SIToFPOp::create(b, b.f32(), b.load(b.i8(), b.at(weight.zero, scaleIndex(rowScale, column), 1)));

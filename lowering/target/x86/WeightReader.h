@@ -22,6 +22,8 @@ struct WeightForm {
 
   /// The last two may be null.
   Type storage, scaleType, zeroType;
+  /// The zero point of all blocks, where there is no tensor of them.
+  int64_t zeroConstant;
   /// Extents of a scale's block; 0 columns: all of a row.
   int64_t blockRows, blockColumns;
   /// Columns that share a scale and are handled as one straight piece of code, and those that are left behind whole spans.

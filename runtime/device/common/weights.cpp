@@ -54,6 +54,20 @@ static Error missingError(const std::vector<std::string> &names, const Checkpoin
   return {text + " is not in checkpoint " + checkpoint.dir().string() + scaleHint(names[0], checkpoint)};
 }
 
+/// Whether a tensor holds the value's elements. Those that safetensors has no type for lie in others: codes of 4 bits, and
+/// unsigned ones of 8, in words of 32 bits, whole words to a row; scales that are powers of two in bytes.
+static bool isStoredAs(const checkpoint::TensorInfo &info, const Value &value) {
+  Shape shape = value.shape;
+  DType dtype = value.dtype;
+  if (info.dtype == DType::I32 && (dtype == DType::U4 || dtype == DType::U8) && !shape.empty()) {
+    shape.back().size = shape.back().size * bitWidth(dtype) / 32;
+    dtype = DType::I32;
+  }
+  if (info.dtype == DType::U8 && dtype == DType::F8E8M0FNU)
+    dtype = DType::U8;
+  return dtype == info.dtype && std::ranges::equal(info.shape, shape, {}, {}, &Extent::size);
+}
+
 static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::string> &names, const Value &value,
                                                      const Checkpoint &checkpoint) {
   const Checkpoint::Tensor *tensor = nullptr;
@@ -62,8 +76,7 @@ static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::stri
   if (!tensor)
     return tl::unexpected(missingError(names, checkpoint));
   const checkpoint::TensorInfo &info = *tensor->info;
-  bool sameShape = std::ranges::equal(info.shape, value.shape, {}, {}, &Extent::size);
-  if (!sameShape || info.dtype != value.dtype)
+  if (!isStoredAs(info, value))
     return fail(fmt::format("tensor {} in {} is {}, the module expects {}; was it compiled for another checkpoint?",
                             quote(info.name), tensor->file->path().string(), typeText(info), typeText(value.shape, value.dtype)));
   return tensor;

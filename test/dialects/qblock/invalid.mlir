@@ -8,17 +8,17 @@ func.func private @rank_0(!qblock.tensor<f8E4M3FN, block<>, f32>)
 
 // -----
 
-// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8 or i4, not 'f32'}}
+// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8, i4, ui8 or ui4, not 'f32'}}
 func.func private @storage(!qblock.tensor<4x4xf32, block<1x4>, f32>)
 
 // -----
 
-// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8 or i4, not 'si8'}}
+// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8, i4, ui8 or ui4, not 'si8'}}
 func.func private @signed_storage(!qblock.tensor<4x4xsi8, block<1x4>, f32>)
 
 // -----
 
-// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8 or i4, not '!qblock.tensor<4xi8, block<1>, f32>'}}
+// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8, i4, ui8 or ui4, not '!qblock.tensor<4xi8, block<1>, f32>'}}
 func.func private @nested(!qblock.tensor<4x!qblock.tensor<4xi8, block<1>, f32>, block<1>, f32>)
 
 // -----
@@ -80,6 +80,16 @@ func.func private @k_major_weight(!qblock.tensor<256x256xf8E4M3FN, block<128x128
 
 // expected-error @+1 {{a zero point needs integer storage, not 'f8E4M3FN'}}
 func.func private @zero_of_float(!qblock.tensor<4x4xf8E4M3FN, block<1x4>, f32, zero i8>)
+
+// -----
+
+// expected-error @+1 {{zero point 16 is no code of 'ui4'}}
+func.func private @zero_constant(!qblock.tensor<4x4xui4, block<1x4>, f32, zero 16>)
+
+// -----
+
+// expected-error @+1 {{zero point 3 is no code of 'f8E4M3FN'}}
+func.func private @zero_constant_of_float(!qblock.tensor<4x4xf8E4M3FN, block<1x4>, f32, zero 3>)
 
 // -----
 

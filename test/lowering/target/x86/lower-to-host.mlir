@@ -60,6 +60,18 @@ func.func private @matmul_i4(%x: tensor<?x256xf32> {program.dim = #program.dim<t
   return %y : tensor<?x300xf32>
 }
 
+// Packed INT4 of signed numbers: codes are unsigned, and 8 more than the numbers.
+// CHECK-LABEL: func.func @matmul_ui4
+// CHECK: %[[EIGHT:.*]] = arith.constant 8.000000e+00 : f32
+// CHECK-NOT: arith.shrsi
+// CHECK: arith.subf {{.*}} : vector<16xf32>
+func.func private @matmul_ui4(%x: tensor<?x256xf32> {program.dim = #program.dim<tokens>}, %d: tensor<300x256xui4>, %s: tensor<300x8xbf16>)
+    -> (tensor<?x300xf32> {program.dim = #program.dim<tokens>}) attributes {program.grid = #blocks} {
+  %w = qblock.assemble %d, %s : (tensor<300x256xui4>, tensor<300x8xbf16>) -> !qblock.tensor<300x256xui4, block<1x32>, bf16, zero 8>
+  %y = qblock.matmul %x, %w : (tensor<?x256xf32>, !qblock.tensor<300x256xui4, block<1x32>, bf16, zero 8>) -> tensor<?x300xf32>
+  return %y : tensor<?x300xf32>
+}
+
 // No library is called: exp becomes a polynomial.
 // CHECK-LABEL: func.func @swiglu
 // CHECK-NOT: math.exp

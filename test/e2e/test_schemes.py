@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Every scheme that is compiled: a toy in its exact layout -> quant-compile -> quant-run, against the float64 reference.
+
+    python3 test/e2e/test_schemes.py --bin build/bin [--seed N] [unittest arguments]
+
+The reference (test/reference/checkpoint.py) reads the same bytes on its own. NumPy only.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+import test_toys
+from compare import clear_prompt
+from checkpoint import Checkpoint, SafetensorsFile, write_safetensors
+from deepseek import Model
+from schemes import SCHEMES, quantize
+from test_toys import CONFIGS, Context, call
+
+PROMPT = 21
+
+
+class Schemes(unittest.TestCase):
+    setUp = test_toys.Toys.setUp
+    check = test_toys.Toys.check
+
+    def make(self, name: str, config: str = "toy_v3") -> Path:
+        plain, coded = self.folder / "plain", self.folder / name
+        call("quant-convert", "random", "--config", CONFIGS / f"{config}.json", "--dtype", "bf16", "--output", plain, "--seed",
+             str(Context.seed))  # fmt: skip
+        self.assertGreater(quantize(plain, coded, name), 0)
+        return coded
+
+    def compile_error(self, checkpoint: Path) -> str:
+        done = subprocess.run([Context.binaries / "quant-compile", checkpoint, "-o", self.folder / "model.qmod"], capture_output=True,
+                              text=True, timeout=600)  # fmt: skip
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        return done.stderr
+
+    def change(self, checkpoint: Path, replace: dict[str, tuple | None]) -> None:
+        """Tensors to put in the place of others, or to leave out."""
+        file = SafetensorsFile(checkpoint / "model.safetensors")
+        tensors = {name: (file.dtype(name), file.raw(name)) for name in file.header}
+        tensors |= {name: tensor for name, tensor in replace.items() if tensor}
+        write_safetensors(checkpoint / "model.safetensors", {n: t for n, t in tensors.items() if replace.get(n, t)})
+
+    def test_packed_words_of_another_shape(self) -> None:
+        checkpoint = self.make("ct-w4a16-group32")
+        name = "model.layers.0.mlp.up_proj.weight_packed"
+        words = SafetensorsFile(checkpoint / "model.safetensors").raw(name)
+        self.change(checkpoint, {name: ("I32", words[:, :-1].copy())})
+        self.assertIn(f"tensor '{name}' has shape", self.compile_error(checkpoint))
+
+    def test_columns_in_another_order_are_refused(self) -> None:
+        checkpoint = self.make("ct-w4a16-group32")
+        name = "model.layers.0.mlp.up_proj.weight_g_idx"
+        self.change(checkpoint, {name: ("I32", SafetensorsFile(checkpoint / "model.safetensors").raw(name.replace("g_idx", "shape")))})
+        self.assertIn(f"tensor '{name}'", self.compile_error(checkpoint))
+
+    def test_a_missing_scale(self) -> None:
+        checkpoint = self.make("ct-w8a8")
+        name = "model.layers.0.mlp.up_proj.weight_scale"
+        self.change(checkpoint, {name: None})
+        self.assertIn(f"tensor '{name}' is missing", self.compile_error(checkpoint))
+
+    def test_schemes_that_are_not_compiled_are_refused_by_name(self) -> None:
+        checkpoint = self.make("ct-w4a16-group32")
+        path = checkpoint / "config.json"
+        config = json.loads(path.read_text())
+        config["quantization_config"]["config_groups"]["group_0"]["weights"]["symmetric"] = False
+        path.write_text(json.dumps(config))
+        self.assertIn("ct-w4a16-asymmetric (INT4 with zero points in groups, weight only) is not compiled yet", self.compile_error(checkpoint))
+
+
+def add_scheme(name: str) -> None:
+    def test(self: Schemes) -> None:
+        checkpoint = self.make(name)
+        self.check(checkpoint, clear_prompt(Model(Checkpoint(checkpoint)), PROMPT, Context.seed))
+
+    setattr(Schemes, "test_" + name.replace("-", "_"), test)
+
+
+for scheme in SCHEMES:
+    add_scheme(scheme)
+
+
+if __name__ == "__main__":
+    test_toys.main()
