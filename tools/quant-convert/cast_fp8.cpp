@@ -5,15 +5,16 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config/names.h"
+#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/quant-convert/command.h"
-#include "tools/quant-convert/run_plan.h"
+#include "tools/quant-convert/conversion.h"
 #include "tools/quant-convert/schemes/cast_kernels.h"
+#include "tools/quant-convert/schemes/config_json.h"
 #include "tools/quant-convert/schemes/dequantize.h"
-#include "tools/quant-convert/schemes/scales.h"
-#include "tools/quant-convert/schemes/side_files.h"
 #include "tools/quant-convert/schemes/weight_choice.h"
+
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 
@@ -34,14 +35,11 @@ struct CastFp8Options {
   RunOptions run;
 };
 
-/// Both checkpoints; the reference may be absent.
-struct Inputs {
-  Checkpoint input;
+/// The checkpoint to cast, and the one to follow, if any.
+struct CastFp8 {
+  const CastFp8Options &options;
+  Conversion conversion;
   std::optional<Checkpoint> reference;
-};
-
-struct CastFp8Plan {
-  Plan plan;
   Scheme scheme = deepSeekFp8();
   size_t cast = 0, copied = 0;
   std::shared_ptr<ReuseCount> scales = std::make_shared<ReuseCount>();
@@ -49,79 +47,59 @@ struct CastFp8Plan {
 
 } // namespace
 
-static Result<Inputs> openInputs(const CastFp8Options &options) {
-  auto input = Checkpoint::open(options.input);
-  if (!input)
-    return tl::unexpected(input.error());
-  Inputs inputs{std::move(*input), std::nullopt};
-  if (options.reference.empty())
-    return inputs;
-  auto reference = Checkpoint::open(options.reference);
-  if (!reference)
-    return tl::unexpected(reference.error());
-  inputs.reference = std::move(*reference);
-  return inputs;
-}
-
 //===----------------------------------------------------------------------===//
 // Which weights, and how
 //===----------------------------------------------------------------------===//
 
-static Result<WeightSet> chooseWeights(const Inputs &inputs, const CastFp8Options &options) {
-  auto weights = !options.weightsList.empty() ? readWeightsList(options.weightsList)
-                 : inputs.reference           ? scaledWeights(*inputs.reference)
-                                              : modelWeights(inputs.input);
-  if (!weights)
-    return weights;
-  if (auto ignored = ignoreWeights(*weights, options.ignore); !ignored)
-    return tl::unexpected(ignored.error());
-  for (const std::string &weight : *weights)
-    if (!inputs.input.find(weight))
-      return fail(printable(options.input) + ": tensor " + quote(weight) + ", which is to be cast according to " +
-                  (options.weightsList.empty() ? options.reference : options.weightsList) +
-                  ", is in no shard; leave it out with --ignore");
+static Result<WeightSet> chooseWeights(const CastFp8 &cast) {
+  const CastFp8Options &options = cast.options;
+  const Checkpoint &input = cast.conversion.input;
+  QUANT_TRY_ASSIGN(auto weights, !options.weightsList.empty() ? readWeightsList(options.weightsList)
+                                 : cast.reference             ? scaledWeights(*cast.reference)
+                                                              : modelWeights(input));
+  QUANT_TRY(ignoreWeights(weights, options.ignore));
+  for (const std::string &weight : weights)
+    if (!input.find(weight))
+      return fail(fmt::format("{}: tensor {}, which is to be cast according to {}, is in no shard; leave it out with --ignore",
+                              printable(options.input), quote(weight),
+                              options.weightsList.empty() ? options.reference : options.weightsList));
   return weights;
 }
 
 /// With --reuse-scales a scale that does not fit is made in the reference's format, unless told otherwise.
-static Result<ScaleFmt> chooseScaleFmt(const Inputs &inputs, const CastFp8Options &options) {
+static Result<ScaleFmt> chooseScaleFmt(const CastFp8 &cast) {
+  const CastFp8Options &options = cast.options;
   if (!options.scaleFmt.empty())
     return parseScaleFmt(options.scaleFmt);
   if (!options.reuseScales)
     return ScaleFmt::None;
-  auto config = findConfig(*inputs.reference);
-  if (!config)
-    return tl::unexpected(config.error());
-  if (!*config || !(*config)->contains("quantization_config"))
-    return ScaleFmt::None;
-  const nlohmann::json &quantization = (**config)["quantization_config"];
+  QUANT_TRY_ASSIGN(auto config, findConfig(*cast.reference));
+  auto quantization = config ? quantizedPart(*config).value("quantization_config", nlohmann::json()) : nlohmann::json();
   bool isUe8m0 = quantization.is_object() && quantization.value("scale_fmt", nlohmann::json()) == "ue8m0";
   return isUe8m0 ? ScaleFmt::UE8M0 : ScaleFmt::None;
 }
 
 static Result<void> checkWeight(const Checkpoint &input, const Tensor &weight) {
   if (!isCastable(weight.info->dtype))
-    return fail(describe(weight) + ": is " + std::string(safetensorsName(weight.info->dtype)) +
-                ", only BF16, F16 and F32 can be cast; is this an FP8 checkpoint already?");
+    return fail(fmt::format("{}: is {}, only BF16, F16 and F32 can be cast; is this an FP8 checkpoint already?", describe(weight),
+                            safetensorsName(weight.info->dtype)));
   if (weight.info->shape.size() != 2)
-    return fail(describe(weight) + ": has " + std::to_string(weight.info->shape.size()) +
-                " dimensions, block scales need two; leave it out with --ignore");
+    return fail(fmt::format("{}: has {} dimensions, block scales need two; leave it out with --ignore", describe(weight),
+                            weight.info->shape.size()));
   if (const Tensor *scale = input.find(scaleNameOf(deepSeekFp8(), weight.info->name)))
     return fail(describe(*scale) + ": is a scale of a weight that is not FP8; is the checkpoint half converted?");
   return {};
 }
 
 /// The scales of the reference for that weight, to be kept where they fit; null without --reuse-scales.
-static Result<const Tensor *> findReused(const Inputs &inputs, const Tensor &weight, const CastFp8Options &options,
-                                         const Block &block) {
-  const Tensor *twin = options.reuseScales ? inputs.reference->find(weight.info->name) : nullptr;
-  const Tensor *scale = twin ? findScale(*inputs.reference, *twin) : nullptr;
+static Result<const Tensor *> findReused(const CastFp8 &cast, const Tensor &weight) {
+  const Tensor *twin = cast.options.reuseScales ? cast.reference->find(weight.info->name) : nullptr;
+  const Tensor *scale = twin ? findScale(*cast.reference, *twin) : nullptr;
   if (!scale)
     return nullptr;
   if (twin->info->shape != weight.info->shape)
     return fail(describe(weight) + ": the reference's weight of that name has another shape");
-  if (auto sound = checkScale(*twin, *scale, block); !sound)
-    return tl::unexpected(sound.error());
+  QUANT_TRY(checkScale(*twin, *scale, cast.scheme.block));
   return scale;
 }
 
@@ -129,71 +107,34 @@ static Result<const Tensor *> findReused(const Inputs &inputs, const Tensor &wei
 // The plan
 //===----------------------------------------------------------------------===//
 
-static Result<void> addShards(const Inputs &inputs, const WeightSet &weights, const CastFp8Options &options,
-                              CastFp8Plan &result) {
-  for (const checkpoint::SafetensorsFile &file : inputs.input.files()) {
-    OutputShard shard{file.path().filename().native(), {}};
-    for (const checkpoint::TensorInfo &info : file.tensors()) {
-      const Tensor &tensor = *inputs.input.find(info.name);
-      if (tensor.file != &file)
-        continue; // an old copy
-      if (!weights.contains(info.name)) {
-        ++result.copied;
-        shard.jobs.push_back(copyJob(tensor, info.name));
-        continue;
-      }
-      if (auto sound = checkWeight(inputs.input, tensor); !sound)
-        return sound;
-      auto reused = findReused(inputs, tensor, options, result.scheme.block);
-      if (!reused)
-        return tl::unexpected(reused.error());
-      ++result.cast;
-      shard.jobs.push_back(
-          quantizeJob(tensor, info.name, scaleNameOf(result.scheme, info.name), result.scheme, *reused, result.scales));
-    }
-    result.plan.shards.push_back(std::move(shard));
+static Result<void> addTensor(CastFp8 &cast, const Tensor &tensor, const WeightSet &weights, std::vector<Job> &jobs) {
+  const std::string &name = tensor.info->name;
+  if (!weights.contains(name)) {
+    ++cast.copied;
+    jobs.push_back(copyJob(tensor, name));
+    return {};
   }
+  QUANT_TRY(checkWeight(cast.conversion.input, tensor));
+  QUANT_TRY_ASSIGN(const auto *reused, findReused(cast, tensor));
+  ++cast.cast;
+  jobs.push_back(quantizeJob(tensor, name, scaleNameOf(cast.scheme, name), cast.scheme, reused, cast.scales));
   return {};
 }
 
 /// config.json and its companions from the input; what it lacks from the reference.
-static Result<void> addSideFiles(const Inputs &inputs, const WeightSet &weights, CastFp8Plan &result) {
-  auto config = findConfig(inputs.input);
-  if (config && !*config && inputs.reference)
-    config = findConfig(*inputs.reference);
-  if (!config)
-    return tl::unexpected(config.error());
-  std::vector<SideFile> &files = result.plan.sideFiles;
-  if (*config)
-    files.push_back(configFile(quantizedConfig(**config, result.scheme, notConvertedModules(inputs.input, weights))));
-  auto added = addCompanions(inputs.input.dir(), Companions::All, files);
-  if (added && inputs.reference)
-    added = addCompanions(inputs.reference->dir(), Companions::All, files);
-  return added;
-}
-
-static Result<CastFp8Plan> makePlan(const Inputs &inputs, const CastFp8Options &options) {
-  auto weights = chooseWeights(inputs, options);
-  if (!weights)
-    return tl::unexpected(weights.error());
-  auto format = chooseScaleFmt(inputs, options);
-  if (!format)
-    return tl::unexpected(format.error());
-  CastFp8Plan result;
-  result.scheme = deepSeekFp8(*format);
-  result.scheme.block = {options.block[0], options.block[1]};
-  result.plan.command = "cast-fp8";
-  result.plan.inputs = {&inputs.input};
-  if (inputs.reference)
-    result.plan.inputs.push_back(&*inputs.reference);
-  result.plan.options = std::to_string(options.block[0]) + "x" + std::to_string(options.block[1]) + " " +
-                        std::string(name(*format)) + (options.reuseScales ? " reuse" : "");
-  auto added = addShards(inputs, *weights, options, result);
-  if (added)
-    added = addSideFiles(inputs, *weights, result);
-  if (!added)
-    return tl::unexpected(added.error());
-  return result;
+static Result<void> addSideFiles(CastFp8 &cast, const WeightSet &weights) {
+  const Checkpoint &input = cast.conversion.input;
+  std::optional<nlohmann::json> config = cast.conversion.config;
+  if (!config && cast.reference) {
+    QUANT_TRY_ASSIGN(config, findConfig(*cast.reference));
+  }
+  if (!config && cast.scheme.block != deepSeekFp8().block)
+    config = nlohmann::json::object(); // nothing else says what the blocks are
+  std::vector<SideFile> &files = cast.conversion.plan.sideFiles;
+  if (config)
+    files.push_back(configFile(quantizedConfig(*config, cast.scheme, notConvertedModules(input, weights))));
+  QUANT_TRY(addCompanions(input.dir(), Companions::All, files));
+  return cast.reference ? addCompanions(cast.reference->dir(), Companions::All, files) : Result<void>();
 }
 
 //===----------------------------------------------------------------------===//
@@ -202,40 +143,34 @@ static Result<CastFp8Plan> makePlan(const Inputs &inputs, const CastFp8Options &
 
 /// With the reference alone: its scaled weights, to --weights-list or to standard output.
 static Result<void> writeWeightsList(const CastFp8Options &options) {
-  auto reference = Checkpoint::open(options.reference);
-  if (!reference)
-    return tl::unexpected(reference.error());
-  auto weights = scaledWeights(*reference);
-  if (!weights)
-    return tl::unexpected(weights.error());
-  if (auto ignored = ignoreWeights(*weights, options.ignore); !ignored)
-    return ignored;
+  QUANT_TRY_ASSIGN(auto reference, Checkpoint::open(options.reference));
+  QUANT_TRY_ASSIGN(auto weights, scaledWeights(reference));
+  QUANT_TRY(ignoreWeights(weights, options.ignore));
   std::string text;
-  for (const std::string &weight : *weights)
+  for (const std::string &weight : weights)
     text += weight + "\n";
   if (!options.weightsList.empty()) {
-    if (auto written = checkpoint::writeFileAtomically(options.weightsList, text); !written)
-      return written;
-    text = "wrote the names of " + std::to_string(weights->size()) + " weights to " + options.weightsList + "\n";
+    QUANT_TRY(checkpoint::writeFileAtomically(options.weightsList, text));
+    text = fmt::format("wrote the names of {} weights to {}\n", weights.size(), options.weightsList);
   }
   if (options.run.json)
-    text = nlohmann::json{{"weights", *weights}}.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+    text = nlohmann::json{{"weights", weights}}.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   std::cout << text;
   return {};
 }
 
-static Summary summarize(const CastFp8Plan &plan, const CastFp8Options &options) {
-  uint64_t kept = plan.scales->kept, fresh = plan.scales->fresh;
+static Summary summarize(const CastFp8 &cast) {
+  uint64_t kept = cast.scales->kept, fresh = cast.scales->fresh;
   Summary summary;
-  summary.words = std::to_string(plan.cast) + " weights cast to FP8, " + std::to_string(plan.copied) + " tensors copied";
-  if (options.reuseScales && !options.run.dryRun)
-    summary.words += "; " + std::to_string(kept) + " of " + std::to_string(kept + fresh) + " scales kept";
-  summary.json = {{"input", options.input},
-                  {"reference", options.reference},
-                  {"cast", plan.cast},
-                  {"copied", plan.copied},
-                  {"block_size", plan.scheme.block},
-                  {"scale_fmt", name(plan.scheme.scaleFmt)},
+  summary.words = fmt::format("{} weights cast to FP8, {} tensors copied", cast.cast, cast.copied);
+  if (cast.options.reuseScales && !cast.options.run.dryRun)
+    summary.words += fmt::format("; {} of {} scales kept", kept, kept + fresh);
+  summary.json = {{"input", cast.options.input},
+                  {"reference", cast.options.reference},
+                  {"cast", cast.cast},
+                  {"copied", cast.copied},
+                  {"block_size", cast.scheme.block},
+                  {"scale_fmt", name(cast.scheme.scaleFmt)},
                   {"scales_kept", kept},
                   {"scales_new", fresh}};
   return summary;
@@ -244,13 +179,22 @@ static Summary summarize(const CastFp8Plan &plan, const CastFp8Options &options)
 static Result<void> runCastFp8(const CastFp8Options &options) {
   if (options.input.empty())
     return writeWeightsList(options);
-  auto inputs = openInputs(options);
-  if (!inputs)
-    return tl::unexpected(inputs.error());
-  auto plan = makePlan(*inputs, options);
-  if (!plan)
-    return tl::unexpected(plan.error());
-  return runPlan(plan->plan, options.run, [&] { return summarize(*plan, options); });
+  QUANT_TRY_ASSIGN(auto conversion, Conversion::open("cast-fp8", options.input));
+  CastFp8 cast{options, std::move(conversion), std::nullopt};
+  Plan &plan = cast.conversion.plan;
+  if (!options.reference.empty()) {
+    QUANT_TRY_ASSIGN(cast.reference, Checkpoint::open(options.reference));
+    plan.inputs = {&*cast.reference};
+  }
+  QUANT_TRY_ASSIGN(auto weights, chooseWeights(cast));
+  QUANT_TRY_ASSIGN(auto format, chooseScaleFmt(cast));
+  cast.scheme = deepSeekFp8(format);
+  cast.scheme.block = {options.block[0], options.block[1]};
+  plan.options = fmt::format("{}x{} {}{}", options.block[0], options.block[1], name(format), options.reuseScales ? " reuse" : "");
+  QUANT_TRY(cast.conversion.keepFiles(
+      [&](const Tensor &tensor, std::vector<Job> &jobs) { return addTensor(cast, tensor, weights, jobs); }));
+  QUANT_TRY(addSideFiles(cast, weights));
+  return cast.conversion.run(cast.scheme.block, options.run, [&] { return summarize(cast); });
 }
 
 /// Which options go together.
@@ -283,7 +227,7 @@ Command convert::addCastFp8Command(CLI::App &parent) {
   app->add_option("--block-size", options->block, "Rows,columns that share a scale")
       ->delimiter(',')
       ->expected(2)
-      ->check(CLI::Range(int64_t(1), int64_t(1) << 30).description(""))
+      ->check(CLI::Range(int64_t(1), kMaxBlockSide).description(""))
       ->type_name("ROWS,COLUMNS")
       ->default_str("128,128");
   app->add_flag("--reuse-scales", options->reuseScales, "Keep the scales of --input-fp8-hf-path where they still fit");

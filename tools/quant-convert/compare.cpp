@@ -13,6 +13,7 @@
 #include "tools/quant-convert/report/compare_report.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -40,42 +41,39 @@ struct CommandOptions : CompareOptions {
 static Result<void> judge(const Comparison &comparison, const CommandOptions &options) {
   std::string context = printable(options.a) + " and " + printable(options.b);
   if (comparison.tensors.empty() && comparison.notCompared.empty())
-    return fail(context + ": have no tensor in common" +
-                (options.tensorPattern.empty() ? "" : " whose name " + quote(options.tensorPattern) + " matches"));
+    return fail(fmt::format("{}: have no tensor in common{}", context,
+                            options.tensorPattern.empty() ? "" : " whose name " + quote(options.tensorPattern) + " matches"));
   if (!comparison.notCompared.empty())
-    return fail(context + ": " + std::to_string(comparison.notCompared.size()) + " tensors could not be compared; the first, " +
-                quote(comparison.notCompared[0].name) + ", " + comparison.notCompared[0].reason);
+    return fail(fmt::format("{}: {} tensors could not be compared; the first, {}, {}", context, comparison.notCompared.size(),
+                            quote(comparison.notCompared[0].name), comparison.notCompared[0].reason));
   if (!options.failBelow)
     return {};
   auto worst = comparison.worstFirst();
   const Metrics &metrics = worst[0]->metrics;
   if (metrics.mismatched)
-    return fail(context + ": tensor " + quote(worst[0]->name) + " has " + std::to_string(metrics.mismatched) +
-                " values that are NaN or Inf on one side only");
+    return fail(fmt::format("{}: tensor {} has {} values that are NaN or Inf on one side only", context, quote(worst[0]->name),
+                            metrics.mismatched));
   if (metrics.sqnr() < *options.failBelow)
-    return fail(context + ": tensor " + quote(worst[0]->name) + " has an SQNR of " + sqnrText(metrics) + ", below the " +
-                errorText(*options.failBelow) + " dB of --fail-below");
+    return fail(fmt::format("{}: tensor {} has an SQNR of {}, below the {} dB of --fail-below", context, quote(worst[0]->name),
+                            sqnrText(metrics), errorText(*options.failBelow)));
   if (size_t alone = comparison.onlyInA.size() + comparison.onlyInB.size())
-    return fail(context + ": " + std::to_string(alone) + " tensors are on one side only; the first is " +
-                quote((comparison.onlyInA.empty() ? comparison.onlyInB : comparison.onlyInA)[0]));
+    return fail(fmt::format("{}: {} tensors are on one side only; the first is {}", context, alone,
+                            quote((comparison.onlyInA.empty() ? comparison.onlyInB : comparison.onlyInA)[0])));
   return {};
 }
 
 static Result<void> runCompare(const CommandOptions &options) {
-  auto comparison = compareCheckpoints(options);
-  if (!comparison)
-    return tl::unexpected(comparison.error());
+  QUANT_TRY_ASSIGN(auto comparison, compareCheckpoints(options));
   if (!options.html.empty())
-    if (auto written = checkpoint::writeFileAtomically(options.html, comparisonHtml(*comparison, options.worst)); !written)
-      return written;
+    QUANT_TRY(checkpoint::writeFileAtomically(options.html, comparisonHtml(comparison, options.worst)));
   if (options.json)
-    std::cout << comparisonJson(*comparison, options.worst).dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+    std::cout << comparisonJson(comparison, options.worst).dump(2, ' ', false, json::error_handler_t::replace) << "\n";
   else
-    std::cout << comparisonText(*comparison, options.worst);
+    std::cout << comparisonText(comparison, options.worst);
   if (!options.json && !options.html.empty())
     std::cout << "\nthe report is in " << printable(options.html) << "\n";
   std::cout.flush();
-  return judge(*comparison, options);
+  return judge(comparison, options);
 }
 
 /// A wrong pattern is a wrong call.
@@ -84,7 +82,7 @@ static std::string checkPattern(const std::string &pattern) {
     std::regex compiled(pattern);
     return "";
   } catch (const std::regex_error &error) {
-    return quote(pattern) + " is no regular expression: " + error.what();
+    return fmt::format("{} is no regular expression: {}", quote(pattern), error.what());
   }
 }
 

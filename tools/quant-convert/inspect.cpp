@@ -12,6 +12,7 @@
 #include "tools/quant-convert/report/inspect_report.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -34,26 +35,23 @@ struct InspectOptions {
 } // namespace
 
 static Result<void> runInspect(const InspectOptions &options) {
-  auto source = TensorSource::open(options.path);
-  if (!source)
-    return tl::unexpected(source.error());
-  Inspection inspection = inspectSource(*source, options.threads);
+  QUANT_TRY_ASSIGN(auto source, TensorSource::open(options.path));
+  Inspection inspection = inspectSource(source, options.threads);
   if (options.values)
-    checkValues(*source, inspection, options.threads);
-  if (auto same = source->verifyUnchanged(); !same)
-    return same;
+    checkValues(source, inspection, options.threads);
+  QUANT_TRY(source.verifyUnchanged());
   if (options.json)
-    std::cout << inspectionJson(inspection, *source, options.tensors).dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+    std::cout << inspectionJson(inspection, source, options.tensors).dump(2, ' ', false, json::error_handler_t::replace) << "\n";
   else
-    std::cout << inspectionText(inspection, *source, options.tensors);
+    std::cout << inspectionText(inspection, source, options.tensors);
   std::cout.flush();
   uint64_t errors = inspection.errors();
   if (errors == 0)
     return {};
   const Problem &first = *std::ranges::find_if(inspection.problems, &Problem::error);
-  return fail(printable(options.path) + ": the checkpoint is broken: " + (first.tensor.empty() ? "" : "tensor ") +
-              (first.tensor.empty() ? "" : quote(first.tensor) + " ") + first.message +
-              (errors > 1 ? "; and " + std::to_string(errors - 1) + " more" : ""));
+  return fail(fmt::format("{}: the checkpoint is broken: {}{}{}{}", printable(options.path),
+                          first.tensor.empty() ? "" : "tensor ", first.tensor.empty() ? "" : quote(first.tensor) + " ",
+                          first.message, errors > 1 ? "; and " + std::to_string(errors - 1) + " more" : ""));
 }
 
 Command convert::addInspectCommand(CLI::App &parent) {

@@ -91,8 +91,7 @@ static Plan makePlan(const models::ModelConfig &config, const RandomOptions &opt
     for (size_t i = shard.begin; i < shard.end; ++i) {
       // A weight stands right before its scale.
       int64_t columns = tensors[tensors[i].role == models::TensorRole::Scale ? i - 1 : i].shape.back();
-      output.jobs.push_back(
-          randomJob(tensors[i], {tensors[i], columns, config.scheme.value_or(deepSeekFp8()), options.seed}));
+      output.jobs.push_back(randomJob(tensors[i], {tensors[i], columns, config.scheme.value_or(deepSeekFp8()), options.seed}));
     }
     plan.shards.push_back(std::move(output));
   }
@@ -119,10 +118,8 @@ static Summary summarize(const models::ModelConfig &config, const RandomOptions 
 }
 
 static Result<void> runRandom(const RandomOptions &options) {
-  auto config = readConfig(options);
-  if (!config)
-    return tl::unexpected(config.error());
-  return runPlan(makePlan(*config, options), options.run, [&] { return summarize(*config, options); });
+  QUANT_TRY_ASSIGN(auto config, readConfig(options));
+  return runPlan(makePlan(config, options), options.run, [&] { return summarize(config, options); });
 }
 
 Command convert::addRandomCommand(CLI::App &parent) {

@@ -9,6 +9,9 @@
 
 #include "tools/common/output_dir.h"
 #include "tools/common/units.h"
+#include "tools/quant-convert/check/written.h"
+
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 
@@ -57,7 +60,7 @@ static json describe(const Plan &plan, const RunOptions &options, const RunRepor
 }
 
 static std::string count(size_t number, const std::string &what) {
-  return std::to_string(number) + " " + what + (number == 1 ? "" : "s");
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
 }
 
 static void tell(const Plan &plan, const RunOptions &options, const RunReport &report, const Summary &summary) {
@@ -82,19 +85,28 @@ static void tell(const Plan &plan, const RunOptions &options, const RunReport &r
     std::cout << humanBytes(*room) << " are free there" << (*room < plan.bytes() ? ": too little" : "") << "\n";
 }
 
+/// What was written reads as a checkpoint, and as a sound one where the input is.
+static Result<void> readBack(const Plan &plan, const EngineOptions &options) {
+  std::vector<std::filesystem::path> inputs, paths;
+  for (const checkpoint::Checkpoint *input : plan.inputs)
+    inputs.push_back(input->dir());
+  if (plan.hasIndex)
+    paths.push_back(options.output);
+  else
+    for (const OutputShard &shard : plan.shards)
+      paths.push_back(options.output / shard.file);
+  return checkWritten(paths, inputs, options.threads);
+}
+
 Result<void> convert::runPlan(const Plan &plan, const RunOptions &options, const std::function<Summary()> &summary) {
   RunReport report;
   if (options.dryRun) {
-    auto sound = checkPlan(plan, options.engine);
-    if (sound)
-      sound = verifyInputs(plan);
-    if (!sound)
-      return sound;
+    QUANT_TRY(checkPlan(plan, options.engine));
+    QUANT_TRY(verifyInputs(plan));
   } else {
-    auto done = execute(plan, options.engine);
-    if (!done)
-      return tl::unexpected(done.error());
-    report = *done;
+    EngineOptions engine = options.engine;
+    engine.check = [&] { return readBack(plan, engine); };
+    QUANT_TRY_ASSIGN(report, execute(plan, engine));
   }
   if (options.json)
     std::cout << describe(plan, options, report, summary()).dump(2, ' ', false, json::error_handler_t::replace) << "\n";

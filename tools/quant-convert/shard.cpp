@@ -10,19 +10,15 @@
 #include "models/stored.h"
 #include "models/tensors.h"
 #include "runtime/checkpoint/finite.h"
-#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
-#include "tools/common/tensor_source.h"
 #include "tools/quant-convert/command.h"
-#include "tools/quant-convert/run_plan.h"
+#include "tools/quant-convert/conversion.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/schemes/parallel_layout.h"
-#include "tools/quant-convert/schemes/scales.h"
-#include "tools/quant-convert/schemes/side_files.h"
+
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
-
-#include <cstdio>
 
 using namespace quant;
 using namespace quant::convert;
@@ -38,15 +34,15 @@ struct ShardOptions {
   RunOptions run;
 };
 
-struct ShardPlan {
-  Plan plan;
+struct Shard {
+  const ShardOptions &options;
+  Conversion conversion;
   LayoutOptions layout;
   Scheme scheme = deepSeekFp8();
   size_t dropped = 0, ignored = 0, requantized = 0;
-  std::vector<std::pair<const Tensor *, const Tensor *>> scaled;
 
   /// The jobs of a rank.
-  std::vector<Job> &jobs(int64_t rank) { return plan.shards[static_cast<size_t>(rank)].jobs; }
+  std::vector<Job> &jobs(int64_t rank) { return conversion.plan.shards[static_cast<size_t>(rank)].jobs; }
 };
 
 } // namespace
@@ -61,37 +57,30 @@ static std::optional<int64_t> integerIn(const json &config, const char *key) {
 }
 
 /// DeepSeek's layout is for its models; deepseek_v32 is one that tensors tell of.
-static Result<void> checkModelType(const Checkpoint &input, const json &config) {
-  auto type = config.find("model_type");
-  if (type == config.end() || !type->is_string() || type->get_ref<const std::string &>().starts_with("deepseek") ||
+static Result<void> checkModelType(const Conversion &conversion) {
+  auto type = conversion.config->find("model_type");
+  if (type == conversion.config->end() || !type->is_string() || type->get_ref<const std::string &>().starts_with("deepseek") ||
       *type == "kimi_k2")
     return {};
-  return fail(printable((input.dir() / "config.json").native()) + ": model_type is " + quote(type->get<std::string>()) +
-              ", and DeepSeek's model-parallel layout is for deepseek_v2, deepseek_v3 and kimi_k2; the models distilled from "
-              "DeepSeek-R1 are Qwen2 and Llama models");
+  return fail(fmt::format("{}: model_type is {}, and DeepSeek's model-parallel layout is for deepseek_v2, deepseek_v3 and "
+                          "kimi_k2; the models distilled from DeepSeek-R1 are Qwen2 and Llama models",
+                          conversion.configPath(), quote(type->get<std::string>())));
 }
 
-static Result<void> readConfig(const Checkpoint &input, const ShardOptions &options, ShardPlan &result) {
-  auto config = findConfig(input);
-  if (!config)
-    return tl::unexpected(config.error());
-  result.layout.experts = options.experts;
-  result.layout.ranks = options.ranks;
-  result.layout.keepMtp = options.keepMtp;
-  if (!*config)
+static Result<void> readConfig(Shard &shard) {
+  const Conversion &conversion = shard.conversion;
+  shard.layout.experts = shard.options.experts;
+  shard.layout.ranks = shard.options.ranks;
+  shard.layout.keepMtp = shard.options.keepMtp;
+  QUANT_TRY_ASSIGN(shard.scheme, conversion.inputScheme());
+  if (!conversion.config)
     return {};
-  if (auto known = checkModelType(input, **config); !known)
-    return known;
-  std::string file = printable((input.dir() / "config.json").native());
-  auto scheme = readScheme(**config);
-  if (!scheme)
-    return tl::unexpected(scheme.error().in(file));
-  result.scheme = *scheme;
-  result.layout.firstMtpLayer = integerIn(**config, "num_hidden_layers").value_or(result.layout.firstMtpLayer);
-  auto experts = integerIn(**config, "n_routed_experts");
-  if (experts && *experts != options.experts)
-    return fail(file + ": n_routed_experts is " + std::to_string(*experts) + ", --n-experts says " +
-                std::to_string(options.experts));
+  QUANT_TRY(checkModelType(conversion));
+  shard.layout.firstMtpLayer = integerIn(*conversion.config, "num_hidden_layers").value_or(shard.layout.firstMtpLayer);
+  auto experts = integerIn(*conversion.config, "n_routed_experts");
+  if (experts && *experts != shard.options.experts)
+    return fail(
+        fmt::format("{}: n_routed_experts is {}, --n-experts says {}", conversion.configPath(), *experts, shard.options.experts));
   return {};
 }
 
@@ -111,54 +100,50 @@ static Result<void> checkSplit(const Tensor &tensor, int dim, int64_t ranks) {
     return fail(describe(tensor) + ": only matrices of whole bytes can be split");
   int64_t size = tensor.info->shape[static_cast<size_t>(dim)];
   if (size % ranks != 0)
-    return fail(describe(tensor) + ": has " + std::to_string(size) + (dim == 0 ? " rows" : " columns") +
-                ", which --model-parallel " + std::to_string(ranks) + " does not divide");
+    return fail(fmt::format("{}: has {}{}, which --model-parallel {} does not divide", describe(tensor), size,
+                            dim == 0 ? " rows" : " columns", ranks));
   return {};
 }
 
-static Error cutBlock(const Tensor &weight, int dim, const ShardPlan &plan) {
-  int64_t size = weight.info->shape[static_cast<size_t>(dim)], ranks = plan.layout.ranks;
-  int64_t block = plan.scheme.block[static_cast<size_t>(dim)];
-  char blocks[32];
-  std::snprintf(blocks, sizeof(blocks), "%g", static_cast<double>(size / ranks) / static_cast<double>(block));
-  return {describe(weight) + ": " + std::to_string(size) + (dim == 0 ? " rows" : " columns") + " over " + std::to_string(ranks) +
-          " ranks are " + std::to_string(size / ranks) + " each, " + blocks + " blocks of " + std::to_string(block) +
-          ": the split cuts through a block scale; choose a smaller --model-parallel, or --requantize"};
+static Error cutBlock(const Tensor &weight, int dim, const Shard &shard) {
+  int64_t size = weight.info->shape[static_cast<size_t>(dim)], ranks = shard.layout.ranks;
+  int64_t block = shard.scheme.block[static_cast<size_t>(dim)];
+  return {fmt::format("{}: {}{} over {} ranks are {} each, {:g} blocks of {}: the split cuts through a block scale; choose a "
+                      "smaller --model-parallel, or --requantize",
+                      describe(weight), size, dim == 0 ? " rows" : " columns", ranks, size / ranks,
+                      static_cast<double>(size / ranks) / static_cast<double>(block), block)};
 }
 
 /// An FP8 weight and its scale.
 static Result<void> splitScaled(const Tensor &weight, const Tensor &scale, const Placement &place, const std::string &scaleName,
-                                bool requantize, ShardPlan &plan) {
-  int64_t ranks = plan.layout.ranks;
+                                Shard &shard) {
+  int64_t ranks = shard.layout.ranks;
   auto dim = static_cast<size_t>(*place.dim);
-  bool cuts = ranks > 1 && weight.info->shape[dim] / ranks % plan.scheme.block[dim] != 0;
-  if (cuts && !requantize)
-    return tl::unexpected(cutBlock(weight, *place.dim, plan));
-  plan.requantized += cuts;
+  bool cuts = ranks > 1 && weight.info->shape[dim] / ranks % shard.scheme.block[dim] != 0;
+  if (cuts && !shard.options.requantize)
+    return tl::unexpected(cutBlock(weight, *place.dim, shard));
+  shard.requantized += cuts;
   for (int64_t rank = 0; rank < ranks; ++rank) {
     Piece piece = pieceOf(weight, *place.dim, rank, ranks);
     if (cuts) {
-      plan.jobs(rank).push_back(requantizeJob(weight, scale, place.name, scaleName, piece, plan.scheme));
+      shard.jobs(rank).push_back(requantizeJob(weight, scale, place.name, scaleName, piece, shard.scheme));
       continue;
     }
-    plan.jobs(rank).push_back(copyPieceJob(weight, place.name, piece));
-    plan.jobs(rank).push_back(copyPieceJob(scale, scaleName, pieceOf(scale, *place.dim, rank, ranks)));
+    shard.jobs(rank).push_back(copyPieceJob(weight, place.name, piece));
+    shard.jobs(rank).push_back(copyPieceJob(scale, scaleName, pieceOf(scale, *place.dim, rank, ranks)));
   }
   return {};
 }
 
-static Result<void> addSplit(const Checkpoint &input, const Tensor &tensor, const Placement &place, bool requantize,
-                             ShardPlan &plan) {
-  if (auto fits = checkSplit(tensor, *place.dim, plan.layout.ranks); !fits)
-    return fits;
-  if (tensor.info->dtype == DType::F8E4M3FN) {
-    const Tensor *scale = findScale(input, tensor);
-    auto scalePlace = convert::place(scale->info->name, plan.layout);
-    return scalePlace ? splitScaled(tensor, *scale, place, (*scalePlace)->name, requantize, plan)
-                      : Result<void>(tl::unexpected(scalePlace.error()));
+/// `scale` is the tensor's, null where it has none.
+static Result<void> addSplit(const Tensor &tensor, const Tensor *scale, const Placement &place, Shard &shard) {
+  QUANT_TRY(checkSplit(tensor, *place.dim, shard.layout.ranks));
+  if (scale) {
+    QUANT_TRY_ASSIGN(auto scalePlace, convert::place(scale->info->name, shard.layout));
+    return splitScaled(tensor, *scale, place, scalePlace->name, shard);
   }
-  for (int64_t rank = 0; rank < plan.layout.ranks; ++rank)
-    plan.jobs(rank).push_back(copyPieceJob(tensor, place.name, pieceOf(tensor, *place.dim, rank, plan.layout.ranks)));
+  for (int64_t rank = 0; rank < shard.layout.ranks; ++rank)
+    shard.jobs(rank).push_back(copyPieceJob(tensor, place.name, pieceOf(tensor, *place.dim, rank, shard.layout.ranks)));
   return {};
 }
 
@@ -166,108 +151,93 @@ static Result<void> addSplit(const Checkpoint &input, const Tensor &tensor, cons
 // The plan
 //===----------------------------------------------------------------------===//
 
-/// A weight and its scale belong together.
-static Result<void> checkPair(const Checkpoint &input, const Tensor &tensor, ShardPlan &plan) {
-  if (!weightOfScale(tensor.info->name, input).empty())
-    return checkHasWeight(input, tensor);
+/// A weight and its scale belong together: the scale of an FP8 weight, null for another.
+static Result<const Tensor *> findPair(const Tensor &tensor, Shard &shard) {
   if (!isFp8(tensor.info->dtype))
-    return {};
-  auto scale = findFp8Scale(input, tensor);
+    return nullptr;
+  QUANT_TRY_ASSIGN(const auto *scale, shard.conversion.scaleOf(tensor));
   if (!scale)
-    return tl::unexpected(scale.error());
-  if (!*scale)
     return tl::unexpected(missingScale(tensor));
-  plan.scaled.emplace_back(&tensor, *scale);
-  return {};
+  return scale;
 }
 
-static Result<void> addTensor(const Checkpoint &input, const Tensor &tensor, bool requantize, ShardPlan &plan) {
-  if (models::harmlessTensor(tensor.info->name)) {
-    ++plan.ignored;
+static Result<void> addTensor(const Tensor &tensor, Shard &shard) {
+  const std::string &name = tensor.info->name;
+  if (models::harmlessTensor(name)) {
+    ++shard.ignored;
     return {};
   }
-  if (auto finite = checkpoint::checkFinite(tensor); !finite)
-    return finite;
-  auto placed = place(tensor.info->name, plan.layout);
+  QUANT_TRY(checkpoint::checkFinite(tensor));
+  auto placed = place(name, shard.layout);
   if (!placed)
     return tl::unexpected(placed.error().in(printable(tensor.file->path().native())));
   if (!*placed) {
-    ++plan.dropped;
+    ++shard.dropped;
     return {};
   }
   const Placement &place = **placed;
-  if (auto paired = checkPair(input, tensor, plan); !paired)
-    return paired;
-  if (place.dim)
-    return weightOfScale(tensor.info->name, input).empty() ? addSplit(input, tensor, place, requantize, plan) : Result<void>();
-  for (int64_t rank = 0; rank < plan.layout.ranks; ++rank)
+  bool isScale = !weightOfScale(name, shard.conversion.input).empty();
+  if (isScale)
+    QUANT_TRY(checkHasWeight(shard.conversion.input, tensor));
+  QUANT_TRY_ASSIGN(const auto *scale, findPair(tensor, shard));
+  if (place.dim) // a scale goes with its weight
+    return isScale ? Result<void>() : addSplit(tensor, scale, place, shard);
+  for (int64_t rank = 0; rank < shard.layout.ranks; ++rank)
     if (!place.rank || *place.rank == rank)
-      plan.jobs(rank).push_back(copyJob(tensor, place.name));
+      shard.jobs(rank).push_back(copyJob(tensor, place.name));
   return {};
 }
 
 /// All experts are there, and every tensor of the configuration, where it is one that is known.
-static Result<void> checkComplete(const Checkpoint &input, const ShardOptions &options, int64_t layers) {
-  if (auto alike = models::checkExperts(input, options.experts, layers); !alike)
-    return alike;
+static Result<void> checkComplete(const Shard &shard) {
+  const Checkpoint &input = shard.conversion.input;
+  int64_t layers = shard.options.keepMtp ? INT64_MAX : shard.layout.firstMtpLayer;
+  QUANT_TRY(models::checkExperts(input, shard.options.experts, layers));
   auto config = models::loadConfig(input.dir());
   if (!config)
     return {};
   for (const models::TensorSpec &tensor : models::checkpointTensors(*config))
     if (tensor.role != models::TensorRole::Scale && tensor.layer < config->nLayers && !input.find(tensor.name))
-      return fail("tensor " + quote(tensor.name) +
-                  " is missing, which config.json says that the model has; is the download complete?");
+      return fail(fmt::format("tensor {} is missing, which config.json says that the model has; is the download complete?",
+                              quote(tensor.name)));
   return {};
 }
 
-static Result<ShardPlan> makePlan(const Checkpoint &input, const ShardOptions &options) {
-  ShardPlan result;
-  if (auto read = readConfig(input, options, result); !read)
-    return tl::unexpected(read.error());
-  Plan &plan = result.plan;
-  plan.command = "shard";
-  plan.inputs = {&input};
+static Result<void> makePlan(Shard &shard) {
+  const ShardOptions &options = shard.options;
+  Conversion &conversion = shard.conversion;
+  Plan &plan = conversion.plan;
   plan.hasIndex = false;
-  plan.options = std::to_string(options.experts) + " " + std::to_string(options.ranks) +
-                 (options.requantize ? " requantize" : "") + (options.keepMtp ? " mtp" : "") + " " +
-                 std::string(name(result.scheme.scaleFmt)) + " " + std::to_string(result.scheme.block[0]) + "x" +
-                 std::to_string(result.scheme.block[1]);
+  plan.options =
+      fmt::format("{} {}{}{} {} {}x{}", options.experts, options.ranks, options.requantize ? " requantize" : "",
+                  options.keepMtp ? " mtp" : "", name(shard.scheme.scaleFmt), shard.scheme.block[0], shard.scheme.block[1]);
   for (int64_t rank = 0; rank < options.ranks; ++rank)
-    plan.shards.push_back({"model" + std::to_string(rank) + "-mp" + std::to_string(options.ranks) + ".safetensors", {}});
-  for (const checkpoint::SafetensorsFile &file : input.files())
-    for (const checkpoint::TensorInfo &info : file.tensors())
-      if (const Tensor *tensor = input.find(info.name); tensor->file == &file)
-        QUANT_TRY(addTensor(input, *tensor, options.requantize, result));
-  int64_t layers = options.keepMtp ? INT64_MAX : result.layout.firstMtpLayer;
-  if (auto alike = checkComplete(input, options, layers); !alike)
-    return tl::unexpected(alike.error().in(printable(input.dir().native())));
-  if (auto sound = checkScales(result.scaled, result.scheme.block, options.run.engine.threads); !sound)
-    return tl::unexpected(sound.error());
-  if (auto added = addCompanions(input.dir(), Companions::Tokenizer, plan.sideFiles); !added)
-    return tl::unexpected(added.error());
-  return result;
+    plan.shards.push_back({fmt::format("model{}-mp{}.safetensors", rank, options.ranks), {}});
+  QUANT_TRY(conversion.forTensors([&](const Tensor &tensor) { return addTensor(tensor, shard); }));
+  if (auto complete = checkComplete(shard); !complete)
+    return tl::unexpected(complete.error().in(printable(conversion.input.dir().native())));
+  return addCompanions(conversion.input.dir(), Companions::Tokenizer, plan.sideFiles);
+}
+
+static Summary summarize(const Shard &shard) {
+  Summary summary;
+  summary.words = fmt::format("{} weights quantized again, {} tensors of MTP layers left out", shard.requantized, shard.dropped);
+  if (shard.ignored)
+    summary.words += fmt::format(", {} buffers and tensors of other parts that nothing reads", shard.ignored);
+  summary.json = {{"input", shard.options.input},
+                  {"model_parallel", shard.options.ranks},
+                  {"requantized", shard.requantized},
+                  {"dropped", shard.dropped},
+                  {"ignored", shard.ignored}};
+  return summary;
 }
 
 static Result<void> runShard(const ShardOptions &options) {
-  auto input = Checkpoint::open(options.input);
-  if (!input)
-    return tl::unexpected(input.error());
-  auto plan = makePlan(*input, options);
-  if (!plan)
-    return tl::unexpected(plan.error());
-  return runPlan(plan->plan, options.run, [&] {
-    Summary summary;
-    summary.words =
-        std::to_string(plan->requantized) + " weights quantized again, " + std::to_string(plan->dropped) +
-        " tensors of MTP layers left out" +
-        (plan->ignored ? ", " + std::to_string(plan->ignored) + " buffers and tensors of other parts that nothing reads" : "");
-    summary.json = {{"input", options.input},
-                    {"model_parallel", options.ranks},
-                    {"requantized", plan->requantized},
-                    {"dropped", plan->dropped},
-                    {"ignored", plan->ignored}};
-    return summary;
-  });
+  QUANT_TRY_ASSIGN(auto conversion, Conversion::open("shard", options.input));
+  Shard shard{options, std::move(conversion), {}};
+  QUANT_TRY(readConfig(shard));
+  QUANT_TRY(makePlan(shard));
+  return shard.conversion.run(shard.scheme.block, options.run, [&] { return summarize(shard); });
 }
 
 Command convert::addShardCommand(CLI::App &parent) {
@@ -292,8 +262,8 @@ Command convert::addShardCommand(CLI::App &parent) {
               "--model-parallel 16");
   app->final_callback([options] {
     if (options->experts % options->ranks != 0)
-      throw CLI::ValidationError("--n-experts " + std::to_string(options->experts) + " is no multiple of --model-parallel " +
-                                 std::to_string(options->ranks));
+      throw CLI::ValidationError(
+          fmt::format("--n-experts {} is no multiple of --model-parallel {}", options->experts, options->ranks));
   });
   return {app, [options] { return runShard(*options); }};
 }

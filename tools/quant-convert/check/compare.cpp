@@ -14,7 +14,9 @@
 #include "tools/common/parallel.h"
 #include "tools/common/progress.h"
 #include "tools/common/tensor_name.h"
+#include "tools/quant-convert/schemes/config_json.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -58,10 +60,8 @@ static Result<std::array<int64_t, 2>> readBlock(const TensorSource &source) {
   std::error_code ignored;
   if (std::filesystem::symlink_status(source.configPath(), ignored).type() == std::filesystem::file_type::not_found)
     return std::array<int64_t, 2>{128, 128};
-  auto config = checkpoint::readJsonFile(source.configPath(), 16u << 20);
-  if (!config)
-    return tl::unexpected(config.error());
-  return readScheme(*config).value_or(deepSeekFp8()).block;
+  QUANT_TRY_ASSIGN(auto config, checkpoint::readJsonFile(source.configPath(), 16u << 20));
+  return readScheme(quantizedPart(config)).value_or(deepSeekFp8()).block;
 }
 
 /// The tensors to compare: all but scales of weights that are there, and only those that the pattern names.
@@ -83,7 +83,7 @@ static std::vector<const TensorSource::Tensor *> selectTensors(const TensorSourc
 static Result<Pair> makePair(const TensorSource &sourceA, const TensorSource::Tensor &a, std::array<int64_t, 2> blockA,
                              const TensorSource &sourceB, const TensorSource::Tensor &b, std::array<int64_t, 2> blockB) {
   if (a.info->shape != b.info->shape)
-    return fail("has shape " + shapeText(a.info->shape) + " in A and " + shapeText(b.info->shape) + " in B");
+    return fail(fmt::format("has shape {} in A and {} in B", shapeText(a.info->shape), shapeText(b.info->shape)));
   auto valuesA = TensorValues::create(a, findScale(sourceA, a), blockA);
   if (!valuesA)
     return fail(valuesA.error().message + ", in A");
@@ -162,10 +162,8 @@ Result<Comparison> convert::compareCheckpoints(const CompareOptions &options) {
     if (!a->find(tensor->info->name))
       comparison.onlyInB.push_back(tensor->info->name);
   measurePairs(pairs, options.threads, comparison);
-  if (auto same = a->verifyUnchanged(); !same)
-    return tl::unexpected(same.error());
-  if (auto same = b->verifyUnchanged(); !same)
-    return tl::unexpected(same.error());
+  QUANT_TRY(a->verifyUnchanged());
+  QUANT_TRY(b->verifyUnchanged());
   return comparison;
 }
 

@@ -12,6 +12,7 @@
 #include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/common/tensor_name.h"
+#include "tools/quant-convert/schemes/config_json.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
 #include <nlohmann/json.hpp>
@@ -40,6 +41,15 @@ static bool isOurs(const json &config) {
   return quantization->value("quant_method", json("fp8")) == "fp8";
 }
 
+/// quant_method of the quantization_config, wherever that is; "" if there is none.
+static std::string quantMethod(const json &config) {
+  const json &part = quantizedPart(config);
+  auto quantization = part.find("quantization_config");
+  bool isObject = quantization != part.end() && quantization->is_object();
+  json method = isObject ? quantization->value("quant_method", json()) : json();
+  return method.is_string() ? method.get<std::string>() : "";
+}
+
 static void readConfig(const TensorSource &source, Inspection &inspection) {
   std::filesystem::path path = source.configPath();
   std::error_code ignored;
@@ -53,7 +63,8 @@ static void readConfig(const TensorSource &source, Inspection &inspection) {
     inspection.report(true, "config", "", raw ? printable(path.native()) + ": is no JSON object" : raw.error().message);
     return;
   }
-  inspection.block = readScheme(*raw).value_or(deepSeekFp8()).block; // what is wrong with it is said below
+  inspection.block = readScheme(quantizedPart(*raw)).value_or(deepSeekFp8()).block; // what is wrong with it is said below
+  inspection.quantMethod = quantMethod(*raw);
   std::vector<std::string> notes;
   auto config = models::loadConfig(source.isSingleFile() ? path : path.parent_path(), &notes);
   for (const std::string &note : notes)
@@ -67,6 +78,16 @@ static void readConfig(const TensorSource &source, Inspection &inspection) {
     inspection.configNote = "config.json is not one that is known here";
     inspection.report(isOurs(*raw), "config", "", config.error().message + "; tensors are not checked against it");
   }
+}
+
+/// Of a model that is known here each tensor is checked. Loaders of any other go by config.json all the same.
+static void checkClaim(const TensorSource &source, Inspection &inspection) {
+  bool isFp8Stored = std::ranges::any_of(inspection.dtypes, [](const auto &dtype) { return isFp8(dtype.first); });
+  if (!inspection.config && !source.isSingleFile() && inspection.quantMethod == "fp8" && !isFp8Stored)
+    inspection.report(
+        true, "quantization", "",
+        "config.json has a quantization_config of fp8 and no tensor is FP8: loaders would take the weights for FP8; "
+        "remove it");
 }
 
 //===----------------------------------------------------------------------===//
@@ -130,6 +151,7 @@ Inspection convert::inspectSource(const TensorSource &source, unsigned threads) 
   inspection.files = source.files();
   readConfig(source, inspection);
   countTensors(source, inspection);
+  checkClaim(source, inspection);
   countLayers(source, inspection);
   inspectScales(source, inspection, threads);
   inspectVectors(source, inspection, threads);

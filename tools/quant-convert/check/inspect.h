@@ -63,7 +63,8 @@ struct Inspection {
   std::filesystem::path path;
   uint64_t files = 0, tensors = 0, bytes = 0;
   std::optional<models::ModelConfig> config;
-  std::string configNote; ///< why there is no config
+  std::string configNote;  ///< why there is no config
+  std::string quantMethod; ///< of config.json's quantization_config; "" if there is none
   std::array<int64_t, 2> block = {128, 128};
   std::map<DType, DTypeTotals> dtypes;
   std::vector<TensorKind> kinds;

@@ -10,6 +10,8 @@
 #include "tools/quant-convert/check/inspect.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -53,7 +55,7 @@ static void add(ScaleTotals &sum, const ScaleTotals &one) {
 }
 
 static std::string countOf(uint64_t count, const ScaleTotals &totals, const char *what) {
-  return std::to_string(count) + " of " + std::to_string(totals.blocks) + " scales " + (count == 1 ? "is " : "are ") + what;
+  return fmt::format("{} of {} scales {}{}", count, totals.blocks, count == 1 ? "is " : "are ", what);
 }
 
 static void reportScaleValues(const std::string &name, const ScaleTotals &totals, Inspection &inspection) {

@@ -12,6 +12,8 @@
 #include "tools/quant-convert/check/inspect.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -133,7 +135,7 @@ static Counts countTensor(const TensorSource &source, const TensorSource::Tensor
 }
 
 static void reportCounts(const checkpoint::TensorInfo &info, const Counts &counts, Inspection &inspection) {
-  std::string of = " of " + std::to_string(info.bytes() * 8 / uint64_t(bitWidth(info.dtype))) + " values";
+  std::string of = fmt::format(" of {} values", info.bytes() * 8 / uint64_t(bitWidth(info.dtype)));
   if (counts.fp8NaN)
     inspection.report(true, "fp8_nan", info.name, "has NaN codes: " + std::to_string(counts.fp8NaN) + of);
   if (counts.nan)

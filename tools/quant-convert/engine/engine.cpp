@@ -14,6 +14,8 @@
 #include "tools/quant-convert/engine/steps.h"
 #include "tools/quant-convert/engine/verify.h"
 
+#include <fmt/core.h>
+
 #include <atomic>
 #include <chrono>
 #include <future>
@@ -31,7 +33,8 @@ Result<void> convert::checkPlan(const Plan &plan, const EngineOptions &options) 
   for (const checkpoint::Checkpoint *input : plan.inputs) {
     std::error_code ignored;
     if (fs::equivalent(input->dir(), options.output, ignored))
-      return fail(printable(options.output.native()) + ": is the folder that is read from; choose another " + options.outputFlag);
+      return fail(fmt::format("{}: is the folder that is read from; choose another {}", printable(options.output.native()),
+                              options.outputFlag));
   }
   for (const OutputShard &shard : plan.shards)
     if (!shard.file.ends_with(".safetensors") || shard.file.starts_with('.'))
@@ -41,8 +44,7 @@ Result<void> convert::checkPlan(const Plan &plan, const EngineOptions &options) 
 
 Result<void> convert::verifyInputs(const Plan &plan) {
   for (const checkpoint::Checkpoint *input : plan.inputs)
-    if (auto same = input->verifyUnchanged(); !same)
-      return same;
+    QUANT_TRY(input->verifyUnchanged());
   return {};
 }
 
@@ -86,19 +88,15 @@ private:
 };
 
 Result<void> Run::writeShard(const OutputShard &shard, tools::Progress &progress) {
-  auto created = SafetensorsWriter::create(options.output / shard.file, shard.tensors());
-  if (!created)
-    return tl::unexpected(created.error());
-  auto writer = std::make_shared<SafetensorsWriter>(std::move(*created));
+  QUANT_TRY_ASSIGN(auto created, SafetensorsWriter::create(options.output / shard.file, shard.tensors()));
+  auto writer = std::make_shared<SafetensorsWriter>(std::move(created));
   WriteSink sink(*writer, progress);
   auto made = runSteps(shard, options.threads, sink);
   // First: whatever else failed may come from it.
-  if (auto same = verifyInputs(plan); !same)
-    return same;
+  QUANT_TRY(verifyInputs(plan));
   if (!made)
     return made;
-  if (auto before = finishPending(); !before)
-    return before;
+  QUANT_TRY(finishPending());
   pending = std::async(std::launch::async, [this, writer, &shard]() -> Result<void> {
     auto finished = writer->finish();
     return finished ? state.markDone(shard.file) : finished;
@@ -129,8 +127,7 @@ Result<void> Run::verifyShards() {
   tools::Progress progress("verifying", plan.bytes());
   for (const OutputShard &shard : plan.shards)
     if (auto same = verifyShard(shard, options.output / shard.file, options.threads, progress); !same) {
-      if (auto unchanged = verifyInputs(plan); !unchanged)
-        return unchanged;
+      QUANT_TRY(verifyInputs(plan));
       auto marked = state.markBroken(shard.file);
       return marked ? same : marked;
     }
@@ -140,18 +137,14 @@ Result<void> Run::verifyShards() {
 Result<void> Run::writeSideFile(const SideFile &file) {
   std::string text = file.text;
   if (!file.source.empty()) {
-    auto read = checkpoint::readFile(file.source, kMaxSideBytes);
-    if (!read)
-      return tl::unexpected(read.error());
-    text = std::move(*read);
+    QUANT_TRY_ASSIGN(text, checkpoint::readFile(file.source, kMaxSideBytes));
   }
   return checkpoint::writeFileAtomically(options.output / file.name, text);
 }
 
 Result<void> Run::writeRest() {
   for (const SideFile &file : plan.sideFiles)
-    if (auto written = writeSideFile(file); !written)
-      return written;
+    QUANT_TRY(writeSideFile(file));
   if (!plan.hasIndex)
     return {};
   checkpoint::WeightMap weights;
@@ -161,16 +154,19 @@ Result<void> Run::writeRest() {
   return checkpoint::writeIndex(options.output, weights, plan.bytes());
 }
 
+/// A folder with an index claims to be whole.
+void removeIndex(const fs::path &folder) {
+  std::error_code ignored;
+  fs::remove(folder / checkpoint::indexFileName, ignored);
+}
+
 } // namespace
 
 Result<RunReport> convert::execute(const Plan &plan, const EngineOptions &options) {
   RunReport report;
-  if (auto sound = checkPlan(plan, options); !sound)
-    return tl::unexpected(sound.error());
-  auto state = RunState::begin(plan, options.output, options.outputFlag, options.force);
-  if (!state)
-    return tl::unexpected(state.error());
-  Run run(plan, options, *state);
+  QUANT_TRY(checkPlan(plan, options));
+  QUANT_TRY_ASSIGN(auto state, RunState::begin(plan, options.output, options.outputFlag, options.force));
+  Run run(plan, options, state);
   Result<void> result = run.writeShards(report);
   if (result && options.verify) {
     auto begin = std::chrono::steady_clock::now();
@@ -179,10 +175,12 @@ Result<RunReport> convert::execute(const Plan &plan, const EngineOptions &option
   }
   if (result)
     result = run.writeRest();
+  if (result && options.check && !(result = options.check()))
+    removeIndex(options.output);
   if (result)
-    result = state->end();
+    result = state.end();
   if (result)
     return report;
-  state->abandon();
+  state.abandon();
   return tl::unexpected(result.error());
 }

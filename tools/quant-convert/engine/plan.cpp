@@ -108,8 +108,7 @@ Result<std::string> convert::fingerprint(const Plan &plan) {
   hash.add(plan.options);
   for (const checkpoint::Checkpoint *input : plan.inputs)
     for (const checkpoint::SafetensorsFile &file : input->files())
-      if (auto added = addInput(hash, file); !added)
-        return tl::unexpected(added.error());
+      QUANT_TRY(addInput(hash, file));
   for (const OutputShard &shard : plan.shards) {
     hash.add(shard.file);
     for (const Job &job : shard.jobs)

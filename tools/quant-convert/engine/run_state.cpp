@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 #include <sys/file.h>
 
@@ -33,7 +34,7 @@ Result<RunState::Stamp> RunState::stamp(const fs::path &file) {
   if (::lstat(file.c_str(), &status) != 0)
     return tl::unexpected(checkpoint::errnoError(file, "stat", errno));
   if (!S_ISREG(status.st_mode))
-    return fail(printable(file.native()) + ": is " + checkpoint::describeFileType(status.st_mode));
+    return fail(fmt::format("{}: is {}", printable(file.native()), checkpoint::describeFileType(status.st_mode)));
   return Stamp{static_cast<uint64_t>(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
 
@@ -42,7 +43,8 @@ Result<void> RunState::lock(const std::string &flag) {
   if (!folder)
     return tl::unexpected(checkpoint::errnoError(dir, "open", errno));
   if (::flock(folder.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-    return fail(printable(dir.native()) + ": another process is writing to it; wait for it or choose another " + flag);
+    return fail(
+        fmt::format("{}: another process is writing to it; wait for it or choose another {}", printable(dir.native()), flag));
   return {};
 }
 
@@ -61,42 +63,37 @@ Result<void> RunState::read(const std::string &flag) {
     return fail(state.error().message + wayOut);
   try {
     if (state->at("fingerprint").get<std::string>() != fingerprint)
-      return fail(printable(dir.native()) + ": holds an unfinished run of " + quote(state->at("command").get<std::string>()) +
-                  " with other inputs or options; finish it with those" + wayOut);
+      return fail(fmt::format("{}: holds an unfinished run of {} with other inputs or options; finish it with those{}",
+                              printable(dir.native()), quote(state->at("command").get<std::string>()), wayOut));
     for (const auto &[file, stamp] : state->at("done").items())
       done[file] = {stamp.at(0).get<uint64_t>(), stamp.at(1).get<int64_t>(), stamp.at(2).get<int64_t>()};
   } catch (const json::exception &) {
-    return fail(printable(path().native()) + ": is not the state of a run" + wayOut);
+    return fail(fmt::format("{}: is not the state of a run{}", printable(path().native()), wayOut));
   }
   return {};
 }
 
 Result<void> RunState::resume(const Plan &plan, const std::string &flag) {
-  if (auto known = read(flag); !known)
-    return known;
-  if (auto clean = tools::removeLeftovers(dir, flag); !clean)
-    return clean;
+  QUANT_TRY(read(flag));
+  QUANT_TRY(tools::removeLeftovers(dir, flag));
   uint64_t missing = overhead(plan.tensorCount());
   for (const OutputShard &shard : plan.shards)
     missing += isDone(shard.file) ? 0 : shard.bytes();
-  if (auto room = tools::checkRoom(dir, missing, flag); !room)
-    return room;
+  QUANT_TRY(tools::checkRoom(dir, missing, flag));
   // A folder with an index claims to be whole.
   std::error_code code;
   fs::remove(dir / checkpoint::indexFileName, code);
-  return code ? Result<void>(fail(printable(dir.native()) + ": cannot remove the old index: " + code.message())) : Result<void>();
+  return code ? Result<void>(fail(fmt::format("{}: cannot remove the old index: {}", printable(dir.native()), code.message())))
+              : Result<void>();
 }
 
 Result<RunState> RunState::begin(const Plan &plan, const fs::path &dir, const std::string &flag, bool force) {
-  auto print = convert::fingerprint(plan);
-  if (!print)
-    return tl::unexpected(print.error());
-  RunState state(dir, plan.command, *print);
+  QUANT_TRY_ASSIGN(auto print, convert::fingerprint(plan));
+  RunState state(dir, plan.command, print);
   std::error_code ignored;
   bool there = fs::is_directory(dir, ignored);
   if (there)
-    if (auto locked = state.lock(flag); !locked)
-      return tl::unexpected(locked.error());
+    QUANT_TRY(state.lock(flag));
   Result<void> ready;
   if (there && !force && fs::symlink_status(state.path(), ignored).type() != fs::file_type::not_found)
     ready = state.resume(plan, flag);
@@ -120,10 +117,8 @@ bool RunState::isDone(const std::string &file) const {
 }
 
 Result<void> RunState::markDone(const std::string &file) {
-  auto now = stamp(dir / file);
-  if (!now)
-    return tl::unexpected(now.error());
-  done[file] = *now;
+  QUANT_TRY_ASSIGN(auto now, stamp(dir / file));
+  done[file] = now;
   return write();
 }
 
@@ -141,5 +136,6 @@ void RunState::abandon() {
 Result<void> RunState::end() {
   std::error_code code;
   fs::remove(path(), code);
-  return code ? Result<void>(fail(printable(path().native()) + ": cannot remove it: " + code.message())) : Result<void>();
+  return code ? Result<void>(fail(fmt::format("{}: cannot remove it: {}", printable(path().native()), code.message())))
+              : Result<void>();
 }

@@ -12,6 +12,8 @@
 #include "runtime/checkpoint/mapped_pages.h"
 #include "runtime/support/text.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <fcntl.h>
 
@@ -30,10 +32,10 @@ public:
     auto there = file.data(*file.find(tensor)).subspan(offset, bytes.size());
     auto [want, found] = std::ranges::mismatch(bytes, there);
     if (want != bytes.end())
-      return fail(printable(file.path().native()) + ": tensor " + quote(tensor) + ": byte " +
-                  std::to_string(offset + static_cast<uint64_t>(want - bytes.begin())) + " is " +
-                  std::to_string(std::to_integer<int>(*found)) + " on the disk, written was " +
-                  std::to_string(std::to_integer<int>(*want)) + "; check the disk and run again");
+      return fail(fmt::format("{}: tensor {}: byte {} is {} on the disk, written was {}; check the disk and run again",
+                              printable(file.path().native()), quote(tensor),
+                              offset + static_cast<uint64_t>(want - bytes.begin()), std::to_integer<int>(*found),
+                              std::to_integer<int>(*want)));
     checkpoint::doneReading(there);
     progress.add(bytes.size());
     return {};
@@ -50,7 +52,7 @@ private:
 static Result<void> checkTensors(const OutputShard &shard, const SafetensorsFile &file) {
   auto specs = shard.tensors();
   auto wrong = [&](const std::string &what) {
-    return fail(printable(file.path().native()) + ": " + what + "; run again to have it made anew");
+    return fail(fmt::format("{}: {}; run again to have it made anew", printable(file.path().native()), what));
   };
   if (specs.size() != file.tensors().size())
     return wrong("holds " + std::to_string(file.tensors().size()) + " tensors, written were " + std::to_string(specs.size()));
@@ -64,22 +66,16 @@ static Result<void> checkTensors(const OutputShard &shard, const SafetensorsFile
 
 /// Written pages are on the disk already, the writer saw to it: forgetting them loses nothing.
 static Result<void> forgetCachedPages(const std::filesystem::path &path) {
-  auto file = checkpoint::openRegularFile(path);
-  if (!file)
-    return tl::unexpected(file.error());
-  ::posix_fadvise(file->fd.get(), 0, 0, POSIX_FADV_DONTNEED);
+  QUANT_TRY_ASSIGN(auto file, checkpoint::openRegularFile(path));
+  ::posix_fadvise(file.fd.get(), 0, 0, POSIX_FADV_DONTNEED);
   return {};
 }
 
 Result<void> convert::verifyShard(const OutputShard &shard, const std::filesystem::path &path, unsigned threads,
                                   tools::Progress &progress) {
-  if (auto forgot = forgetCachedPages(path); !forgot)
-    return forgot;
-  auto file = SafetensorsFile::open(path);
-  if (!file)
-    return tl::unexpected(file.error());
-  if (auto same = checkTensors(shard, *file); !same)
-    return same;
-  CompareSink sink(*file, progress);
+  QUANT_TRY(forgetCachedPages(path));
+  QUANT_TRY_ASSIGN(auto file, SafetensorsFile::open(path));
+  QUANT_TRY(checkTensors(shard, file));
+  CompareSink sink(file, progress);
   return runSteps(shard, threads, sink);
 }

@@ -10,6 +10,7 @@
 #include "tools/quant-convert/report/compare_report.h"
 #include "tools/quant-convert/report/page.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -125,7 +126,7 @@ std::string convert::comparisonHtml(const Comparison &comparison, size_t worst) 
   Tensors order = comparison.worstFirst();
   std::vector<std::string> notCompared;
   for (const NotCompared &tensor : comparison.notCompared)
-    notCompared.push_back(tensor.name + " " + tensor.reason);
+    notCompared.push_back(fmt::format("{} {}", tensor.name, tensor.reason));
   auto count = [&](auto holds) { return std::ranges::count_if(order, holds); };
   return fillPage(kComparePage, {{"a", printable(comparison.a.native())},
                                  {"b", printable(comparison.b.native())},

@@ -5,11 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "tools/quant-convert/report/compare_report.h"
 #include "runtime/support/text.h"
 #include "tools/common/table.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/report/compare_report.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -121,24 +122,25 @@ json convert::comparisonJson(const Comparison &comparison, size_t worst) {
 //===----------------------------------------------------------------------===//
 
 static std::string plural(uint64_t count, const std::string &what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
 static std::string summaryText(const Comparison &comparison) {
-  std::string text = "A  " + printable(comparison.a.native()) + "\nB  " + printable(comparison.b.native()) + "\n\n";
-  text += "compared " + plural(comparison.tensors.size(), "tensor") + ", " + tools::humanCount(comparison.values()) +
-          " values, " + tools::humanBytes(comparison.bytes) + " in " + format("%.1f s", comparison.seconds) + "\n";
+  std::string text = fmt::format("A  {}\nB  {}\n\n", printable(comparison.a.native()), printable(comparison.b.native()));
+  text += fmt::format("compared {}, {} values, {} in {}\n", plural(comparison.tensors.size(), "tensor"),
+                      tools::humanCount(comparison.values()), tools::humanBytes(comparison.bytes),
+                      format("%.1f s", comparison.seconds));
   std::vector<const TensorComparison *> differing, oneSided;
   for (const TensorComparison *tensor : comparison.worstFirst())
     if (!tensor->metrics.identical())
       (tensor->metrics.mismatched ? oneSided : differing).push_back(tensor);
   size_t different = differing.size() + oneSided.size();
-  text += std::to_string(comparison.tensors.size() - different) + " identical, " + std::to_string(different) + " different";
+  text += fmt::format("{} identical, {} different", comparison.tensors.size() - different, different);
   if (!differing.empty())
-    text += "; worst SQNR " + sqnrText(differing.front()->metrics) + ", median " + decibel(medianSqnr(differing)) + ", best " +
-            sqnrText(differing.back()->metrics);
+    text += fmt::format("; worst SQNR {}, median {}, best {}", sqnrText(differing.front()->metrics),
+                        decibel(medianSqnr(differing)), sqnrText(differing.back()->metrics));
   if (!oneSided.empty())
-    text += "; " + std::to_string(oneSided.size()) + " with NaN or Inf on one side only";
+    text += fmt::format("; {} with NaN or Inf on one side only", oneSided.size());
   return text + "\n";
 }
 
@@ -180,7 +182,7 @@ static std::string nonFiniteText(const Comparison &comparison, size_t worst) {
   }
   if (table.empty() && more == 0)
     return "";
-  return "\n" + table.str() + (more ? "and " + plural(more, "more tensor") + "\n" : "");
+  return fmt::format("\n{}{}", table.str(), more ? "and " + plural(more, "more tensor") + "\n" : "");
 }
 
 /// "title (3):" and the first few lines.
@@ -188,7 +190,7 @@ static std::string listText(const std::string &title, const std::vector<std::str
   constexpr size_t shown = 10;
   if (lines.empty())
     return "";
-  std::string text = "\n" + title + " (" + std::to_string(lines.size()) + ")\n";
+  std::string text = fmt::format("\n{} ({})\n", title, lines.size());
   for (size_t i = 0; i < std::min(lines.size(), shown); ++i)
     text += "  " + printable(lines[i]) + "\n";
   return text + (lines.size() > shown ? "  and " + std::to_string(lines.size() - shown) + " more; --json lists them\n" : "");
@@ -197,7 +199,7 @@ static std::string listText(const std::string &title, const std::vector<std::str
 std::string convert::comparisonText(const Comparison &comparison, size_t worst) {
   std::vector<std::string> notCompared;
   for (const NotCompared &tensor : comparison.notCompared)
-    notCompared.push_back(printable(tensor.name) + " " + tensor.reason);
+    notCompared.push_back(fmt::format("{} {}", printable(tensor.name), tensor.reason));
   return summaryText(comparison) + (comparison.tensors.empty() ? "" : kindsText(comparison)) + worstText(comparison, worst) +
          nonFiniteText(comparison, std::max<size_t>(worst, 10)) + listText("not compared", notCompared) +
          listText("only in A", comparison.onlyInA) + listText("only in B", comparison.onlyInB);

@@ -12,6 +12,7 @@
 #include "tools/common/units.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -123,7 +124,7 @@ json convert::inspectionJson(const Inspection &inspection, const TensorSource &s
 //===----------------------------------------------------------------------===//
 
 static std::string plural(uint64_t count, const std::string &what) {
-  return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
 /// "0-2, 5": runs of consecutive numbers.
@@ -135,7 +136,7 @@ static std::string ranges(const std::vector<int64_t> &numbers) {
       ++end;
     text += (text.empty() ? "" : ", ") + std::to_string(numbers[i]);
     if (end - i > 1)
-      text += "-" + std::to_string(numbers[end - 1]);
+      text += fmt::format("-{}", numbers[end - 1]);
     i = end;
   }
   return text;
@@ -148,7 +149,7 @@ static std::string layersText(const LayerTotals &layers) {
   std::string text = std::to_string(count) + ":";
   auto part = [&](const std::vector<int64_t> &numbers, const std::string &what) {
     if (!numbers.empty())
-      text += (text.back() == ':' ? " " : "; ") + what + " " + ranges(numbers);
+      text += fmt::format("{}{} {}", text.back() == ':' ? " " : "; ", what, ranges(numbers));
   };
   part(layers.dense, "dense");
   part(layers.moe, "MoE");
@@ -160,8 +161,8 @@ static std::string parametersText(const Inspection &inspection) {
   std::string text = humanCount(inspection.stored) + " stored (" + std::to_string(inspection.stored) + ")";
   if (!inspection.totals)
     return text + "; how many are active per token, only config.json tells";
-  text += "; " + humanCount(uint64_t(inspection.totals->parameters)) + " in the model, " +
-          humanCount(uint64_t(inspection.totals->activeParameters)) + " of them active per token";
+  text += fmt::format("; {} in the model, {} of them active per token", humanCount(uint64_t(inspection.totals->parameters)),
+                      humanCount(uint64_t(inspection.totals->activeParameters)));
   if (inspection.totals->mtpParameters)
     text += "; " + humanCount(uint64_t(inspection.totals->mtpParameters)) + " in MTP layers";
   return text;
@@ -179,8 +180,8 @@ static std::string modelText(const Inspection &inspection) {
   const models::ModelConfig &config = *inspection.config;
   std::string text = config.modelType + ", linear layers " + std::string(models::storageName(config));
   if (config.scheme)
-    text += " in blocks of " + shapeText(config.scheme->block) + ", scales " +
-            (config.scheme->scaleFmt == ScaleFmt::UE8M0 ? "ue8m0 (powers of two)" : "f32");
+    text += fmt::format(" in blocks of {}, scales {}", shapeText(config.scheme->block),
+                        config.scheme->scaleFmt == ScaleFmt::UE8M0 ? "ue8m0 (powers of two)" : "f32");
   return text;
 }
 
@@ -189,16 +190,15 @@ static std::string scalesText(const ScaleTotals &scales) {
     return "none";
   std::string text = plural(scales.tensors, "tensor") + ", " + plural(scales.blocks, "block");
   if (scales.min)
-    text += ", from " + number(*scales.min) + " to " + number(*scales.max);
-  return text + "; NaN " + std::to_string(scales.nan) + ", Inf " + std::to_string(scales.inf) + ", zero " +
-         std::to_string(scales.zero) + ", negative " + std::to_string(scales.negative);
+    text += fmt::format(", from {} to {}", number(*scales.min), number(*scales.max));
+  return fmt::format("{}; NaN {}, Inf {}, zero {}, negative {}", text, scales.nan, scales.inf, scales.zero, scales.negative);
 }
 
 static std::string valuesText(const std::optional<ValueTotals> &values) {
   if (!values)
     return "not read; --check-values does";
-  return "FP8 NaN codes " + std::to_string(values->fp8NaN) + ", all-zero blocks " + std::to_string(values->zeroBlocks) +
-         ", NaN " + std::to_string(values->nan) + ", Inf " + std::to_string(values->inf);
+  return fmt::format("FP8 NaN codes {}, all-zero blocks {}, NaN {}, Inf {}", values->fp8NaN, values->zeroBlocks, values->nan,
+                     values->inf);
 }
 
 static std::string dtypesText(const Inspection &inspection) {
@@ -249,11 +249,10 @@ static std::string problemsText(const Inspection &inspection) {
   for (const auto &[key, group] : groups) {
     const char *severity = key.first ? "warning" : "error";
     for (size_t i = 0; i < std::min<size_t>(group.size(), shown); ++i)
-      text += std::string("  ") + severity + ": " + (group[i]->tensor.empty() ? "" : printable(group[i]->tensor) + " ") +
-              group[i]->message + "\n";
+      text += fmt::format("  {}: {}{}\n", severity, group[i]->tensor.empty() ? "" : printable(group[i]->tensor) + " ",
+                          group[i]->message);
     if (group.size() > shown)
-      text += std::string("  ") + severity + ": and " + std::to_string(group.size() - shown) + " more of this kind (" +
-              key.second + "); --json lists them\n";
+      text += fmt::format("  {}: and {} more of this kind ({}); --json lists them\n", severity, group.size() - shown, key.second);
   }
   return text;
 }
@@ -266,7 +265,7 @@ std::string convert::inspectionText(const Inspection &inspection, const TensorSo
   text += "parameters  " + parametersText(inspection) + "\n";
   text += "scales      " + scalesText(inspection.scales) + "\n";
   text += "values      " + valuesText(inspection.values) + "\n";
-  text += "\n" + dtypesText(inspection) + "\n" + kindsText(inspection) + "\n";
+  text += fmt::format("\n{}\n{}\n", dtypesText(inspection), kindsText(inspection));
   if (list)
     text += tensorsText(source) + "\n";
   return text + problemsText(inspection);

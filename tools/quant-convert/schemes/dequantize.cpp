@@ -10,6 +10,8 @@
 #include "runtime/support/narrow.h"
 #include "runtime/support/text.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -52,7 +54,7 @@ Result<ScaleGrid> convert::scaleGrid(std::span<const int64_t> weight, std::span<
     return ScaleGrid{all, all, 1, 1};
   }
   auto blocks = [](int64_t size, int64_t edge) { return size / edge + (size % edge != 0); };
-  std::string what = "scale of shape " + shapeText(scale) + " does not fit a weight of shape " + shapeText(weight);
+  std::string what = fmt::format("scale of shape {} does not fit a weight of shape {}", shapeText(scale), shapeText(weight));
   if (weight.size() != 2)
     return fail(what + ", which is no matrix");
   int64_t out = weight[0], in = weight[1];
@@ -64,7 +66,7 @@ Result<ScaleGrid> convert::scaleGrid(std::span<const int64_t> weight, std::span<
     return ScaleGrid{1, std::max<int64_t>(in, 1), rows, 1};
   if (scale.size() == 2 && rows == out && cols == blockCols)
     return ScaleGrid{1, block[1], rows, cols};
-  return fail(what + ": blocks of " + shapeText(block) + " need " + std::to_string(blockRows) + "x" + std::to_string(blockCols));
+  return fail(fmt::format("{}: blocks of {} need {}x{}", what, shapeText(block), blockRows, blockCols));
 }
 
 //===----------------------------------------------------------------------===//

@@ -12,6 +12,8 @@
 #include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/scales.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -126,8 +128,8 @@ static Result<void> failNonFinite(const Tensor &weight, int64_t begin, int64_t e
     quantizeKernels(weight.info->dtype, Isa::Baseline).amaxRow(weight.data.data() + i * width, 1, 1, &magnitude);
     float value = magnitudeValue(weight.info->dtype, magnitude);
     if (!std::isfinite(value))
-      return fail(describe(weight) + ": element [" + std::to_string(i / columns) + ", " + std::to_string(i % columns) + "] is " +
-                  (std::isnan(value) ? "NaN" : "infinite") + ", which has no FP8 form; leave the weight as it is with --ignore");
+      return fail(fmt::format("{}: element [{}, {}] is {}, which has no FP8 form; leave the weight as it is with --ignore",
+                              describe(weight), i / columns, i % columns, std::isnan(value) ? "NaN" : "infinite"));
   }
   return fail(describe(weight) + ": changed while it was read");
 }
@@ -163,8 +165,7 @@ Job convert::quantizeJob(const Tensor &weight, std::string name, std::string sca
       count->kept += kept;
       count->fresh += out.size() - kept;
     }
-    if (auto put = sink.put(name, static_cast<uint64_t>(begin * columns), std::as_bytes(codes)); !put)
-      return put;
+    QUANT_TRY(sink.put(name, static_cast<uint64_t>(begin * columns), std::as_bytes(codes)));
     return sink.put(scaleName, static_cast<uint64_t>(firstScale) * sizeof(float), std::as_bytes(out));
   };
   return {{{name, DType::F8E4M3FN, weight.info->shape}, {scaleName, DType::F32, scales}}, parts.steps(), run};
@@ -185,8 +186,9 @@ static Result<void> failNoProduct(const Tensor &weight, const Tensor &scale, con
     if (dequantizeRow(DType::BF16, Isa::Baseline)(&weight.data[static_cast<size_t>(i)], 1, 1, &factor, ignored))
       continue;
     bool isNaN = (weight.data[static_cast<size_t>(i)] & std::byte{0x7F}) == std::byte{0x7F};
-    return fail(describe(weight) + ": element [" + std::to_string(row) + ", " + std::to_string(column) + "] " +
-                (isNaN ? "is NaN; is the file damaged?" : "times its scale does not fit into bf16; is the scale damaged?"));
+    return fail(
+        fmt::format("{}: element [{}, {}] {}", describe(weight), row, column,
+                    isNaN ? "is NaN; is the file damaged?" : "times its scale does not fit into bf16; is the scale damaged?"));
   }
   return fail(describe(weight) + ": changed while it was read");
 }
@@ -239,8 +241,7 @@ Job convert::requantizeJob(const Tensor &weight, const Tensor &scale, std::strin
       std::memmove(&whole[r * piece.columns], &whole[r * columns + piece.column], piece.columns * sizeof(float));
     auto codes = scratch<uint8_t>(0, rows * piece.columns);
     quantizeBlockRow({DType::F32, std::as_bytes(whole).data(), rows, piece.columns, {}}, scheme, codes.data(), out);
-    if (auto put = sink.put(name, static_cast<uint64_t>(begin * piece.columns), std::as_bytes(codes)); !put)
-      return put;
+    QUANT_TRY(sink.put(name, static_cast<uint64_t>(begin * piece.columns), std::as_bytes(codes)));
     return sink.put(scaleName, static_cast<uint64_t>(step * scales[1]) * sizeof(float), std::as_bytes(out));
   };
   return {{{name, DType::F8E4M3FN, shape}, {scaleName, DType::F32, scales}}, scales[0], run};

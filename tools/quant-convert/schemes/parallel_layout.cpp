@@ -9,6 +9,8 @@
 
 #include "runtime/support/text.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -96,7 +98,7 @@ Result<std::optional<Placement>> convert::place(std::string_view tensor, const L
   if (std::ranges::find(parts, "experts") != parts.end()) {
     auto expert = numberAfter(parts, "experts");
     if (!expert || *expert >= options.experts)
-      return fail("tensor " + quote(tensor) + ": is of an expert beyond --n-experts " + std::to_string(options.experts));
+      return fail(fmt::format("tensor {}: is of an expert beyond --n-experts {}", quote(tensor), options.experts));
     result.rank = *expert / (options.experts / options.ranks);
   } else if (rule->dim >= 0) {
     result.dim = rule->dim;

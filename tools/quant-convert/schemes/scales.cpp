@@ -25,7 +25,7 @@ using namespace quant;
 using namespace quant::convert;
 
 std::string convert::describe(const Tensor &tensor) {
-  return printable(tensor.file->path().native()) + ": tensor " + quote(tensor.info->name);
+  return fmt::format("{}: tensor {}", printable(tensor.file->path().native()), quote(tensor.info->name));
 }
 
 //===----------------------------------------------------------------------===//
@@ -58,8 +58,7 @@ bool convert::scaleFits(float scale, float amax, ScaleFmt format) {
 Result<const Tensor *> convert::findFp8Scale(const checkpoint::Checkpoint &input, const Tensor &weight) {
   const Tensor *scale = findScale(input, weight);
   if (scale && weight.info->dtype != DType::F8E4M3FN)
-    return fail(describe(weight) + ": is " + std::string(safetensorsName(weight.info->dtype)) +
-                ", only F8_E4M3 can be converted");
+    return fail(fmt::format("{}: is {}, only F8_E4M3 can be converted", describe(weight), safetensorsName(weight.info->dtype)));
   return scale;
 }
 
@@ -73,8 +72,8 @@ Result<void> convert::checkHasWeight(const checkpoint::Checkpoint &input, const 
   const Tensor *weight = input.find(name);
   if (weight && isFp8(weight->info->dtype))
     return {};
-  return fail(describe(scale) + ": is a scale, and its weight " + quote(name) +
-              (weight ? " is not FP8" : " is in no shard; is the download complete?"));
+  return fail(fmt::format("{}: is a scale, and its weight {}{}", describe(scale), quote(name),
+                          weight ? " is not FP8" : " is in no shard; is the download complete?"));
 }
 
 void convert::readScales(const Tensor &scale, int64_t begin, std::span<float> out) {
@@ -85,20 +84,20 @@ void convert::readScales(const Tensor &scale, int64_t begin, std::span<float> ou
 static Result<void> checkLayout(const Tensor &weight, const Tensor &scale, const Block &block) {
   DType dtype = scale.info->dtype;
   if (!holdsScales(dtype))
-    return fail(describe(scale) + ": is " + std::string(safetensorsName(dtype)) + ", scales are F32, BF16, F16 or F8_E8M0");
+    return fail(fmt::format("{}: is {}, scales are F32, BF16, F16 or F8_E8M0", describe(scale), safetensorsName(dtype)));
   if (weight.info->shape.size() != 2)
-    return fail(describe(weight) + ": has shape " + shapeList(weight.info->shape) + ", block scales need two dimensions");
+    return fail(
+        fmt::format("{}: has shape {}, block scales need two dimensions", describe(weight), shapeList(weight.info->shape)));
   auto expected = scaleShape(block, weight.info->shape[0], weight.info->shape[1]);
   if (scale.info->shape != expected)
-    return fail(describe(scale) + ": has shape " + shapeList(scale.info->shape) + ", the weight's " +
-                shapeList(weight.info->shape) + " in blocks of " + std::to_string(block[0]) + "x" + std::to_string(block[1]) +
-                " needs " + shapeList(expected) + "; is weight_block_size in config.json right?");
+    return fail(fmt::format(
+        "{}: has shape {}, the weight's {} in blocks of {}x{} needs {}; is weight_block_size in config.json right?",
+        describe(scale), shapeList(scale.info->shape), shapeList(weight.info->shape), block[0], block[1], shapeList(expected)));
   return {};
 }
 
 Result<void> convert::checkScale(const Tensor &weight, const Tensor &scale, const Block &block) {
-  if (auto fits = checkLayout(weight, scale, block); !fits)
-    return fits;
+  QUANT_TRY(checkLayout(weight, scale, block));
   std::optional<size_t> broken = firstBrokenScale(scale.info->dtype, scale.data);
   if (!broken)
     return {};

@@ -7,8 +7,9 @@
 
 #include "tools/quant-convert/schemes/side_files.h"
 
-#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>
@@ -41,12 +42,11 @@ Result<void> convert::addCompanions(const fs::path &dir, Companions which, std::
     if (!goesAlong(name, which) || fs::is_directory(it->path(), ignored) ||
         std::ranges::find(files, name, &SideFile::name) != files.end())
       continue;
-    if (auto regular = checkpoint::openRegularFile(it->path()); !regular)
-      return tl::unexpected(regular.error());
+    QUANT_TRY(checkpoint::openRegularFile(it->path()));
     found.push_back({name, "", it->path()});
   }
   if (code)
-    return fail(printable(dir.native()) + ": cannot list the folder: " + code.message());
+    return fail(fmt::format("{}: cannot list the folder: {}", printable(dir.native()), code.message()));
   std::ranges::sort(found, {}, &SideFile::name);
   files.insert(files.end(), found.begin(), found.end());
   return {};
@@ -56,25 +56,8 @@ Result<std::optional<json>> convert::findConfig(const checkpoint::Checkpoint &ch
   std::error_code ignored;
   if (fs::symlink_status(checkpoint.dir() / "config.json", ignored).type() == fs::file_type::not_found)
     return std::nullopt;
-  auto config = checkpoint.config();
-  if (!config)
-    return tl::unexpected(config.error());
-  return std::optional(std::move(*config));
-}
-
-json convert::quantizedConfig(json config, const Scheme &scheme, const std::vector<std::string> &notConverted) {
-  config["quantization_config"] = toQuantizationConfig({scheme, notConverted});
-  return config;
-}
-
-json convert::plainConfig(json config) {
-  config.erase("quantization_config");
-  for (const char *key : {"torch_dtype", "dtype"})
-    if (config.contains(key))
-      config[key] = "bfloat16";
-  if (!config.contains("torch_dtype") && !config.contains("dtype"))
-    config["torch_dtype"] = "bfloat16";
-  return config;
+  QUANT_TRY_ASSIGN(auto config, checkpoint.config());
+  return std::optional(std::move(config));
 }
 
 SideFile convert::configFile(const json &config) {

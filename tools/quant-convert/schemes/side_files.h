@@ -29,14 +29,7 @@ Result<void> addCompanions(const std::filesystem::path &dir, Companions which, s
 /// The checkpoint's config.json, nothing if it has none.
 Result<std::optional<nlohmann::json>> findConfig(const checkpoint::Checkpoint &checkpoint);
 
-/// The config.json of an FP8 checkpoint: `config` with a quantization_config. `notConverted` names the linear layers that are not
-/// quantized, under both keys: older vLLM reads ignored_layers, transformers modules_to_not_convert.
-nlohmann::json quantizedConfig(nlohmann::json config, const Scheme &scheme, const std::vector<std::string> &notConverted);
-
-/// The config.json of a BF16 checkpoint: without quantization_config.
-nlohmann::json plainConfig(nlohmann::json config);
-
-/// As config.json.
+/// config.json with that content.
 SideFile configFile(const nlohmann::json &config);
 
 } // namespace quant::convert

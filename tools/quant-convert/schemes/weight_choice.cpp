@@ -11,8 +11,11 @@
 #include "models/tensors.h"
 #include "runtime/checkpoint/file.h"
 #include "runtime/support/text.h"
+#include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 #include "tools/quant-convert/schemes/scales.h"
+
+#include <fmt/core.h>
 
 #include <regex>
 #include <sstream>
@@ -30,7 +33,7 @@ Result<WeightSet> convert::scaledWeights(const checkpoint::Checkpoint &reference
   for (const Tensor &tensor : reference.tensors())
     if (std::string weight = weightOfScale(tensor.info->name, reference); !weight.empty()) {
       if (!reference.find(weight))
-        return fail(describe(tensor) + ": is a scale, and its weight " + quote(weight) + " is in no shard");
+        return fail(fmt::format("{}: is a scale, and its weight {} is in no shard", describe(tensor), quote(weight)));
       weights.insert(std::move(weight));
     }
   if (weights.empty())
@@ -40,11 +43,9 @@ Result<WeightSet> convert::scaledWeights(const checkpoint::Checkpoint &reference
 }
 
 Result<WeightSet> convert::readWeightsList(const std::filesystem::path &path) {
-  auto text = checkpoint::readFile(path, kMaxListBytes);
-  if (!text)
-    return tl::unexpected(text.error());
+  QUANT_TRY_ASSIGN(auto text, checkpoint::readFile(path, kMaxListBytes));
   WeightSet weights;
-  std::istringstream lines(*text);
+  std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     while (!line.empty() && (line.back() == '\r' || line.back() == ' '))
       line.pop_back();
@@ -84,7 +85,7 @@ Result<void> convert::ignoreWeights(WeightSet &weights, const std::vector<std::s
         return std::regex_search(weight, expression, std::regex_constants::match_continuous);
       });
     } catch (const std::regex_error &error) {
-      return fail("--ignore " + quote(pattern) + ": is no regular expression: " + error.what());
+      return fail(fmt::format("--ignore {}: is no regular expression: {}", quote(pattern), error.what()));
     }
   }
   return {};
@@ -94,12 +95,12 @@ std::vector<std::string> convert::notConvertedModules(const checkpoint::Checkpoi
   std::vector<std::string> modules;
   for (const Tensor &tensor : checkpoint.tensors()) {
     std::string_view name = tensor.info->name;
-    if (!name.ends_with(kWeightSuffix) || tensor.info->shape.size() != 2 || weights.contains(name))
+    if (tensor.info->shape.size() < 2 || !isCastable(tensor.info->dtype) || weights.contains(name) ||
+        !weightOfScale(name, checkpoint).empty())
       continue;
-    std::string_view module = name.substr(0, name.size() - kWeightSuffix.size());
-    std::string_view last = module.substr(module.rfind('.') + 1); // npos + 1 is 0
-    if (last == "lm_head" || last.find("_proj") != last.npos)
-      modules.emplace_back(module);
+    if (name.ends_with(kWeightSuffix))
+      name.remove_suffix(kWeightSuffix.size());
+    modules.emplace_back(name);
   }
   return modules;
 }

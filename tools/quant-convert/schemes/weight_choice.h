@@ -30,7 +30,9 @@ Result<WeightSet> modelWeights(const checkpoint::Checkpoint &checkpoint);
 /// Takes those out that a pattern matches. As Python's re.match: from the name's beginning, its end is free.
 Result<void> ignoreWeights(WeightSet &weights, const std::vector<std::string> &patterns);
 
-/// For modules_to_not_convert: the modules of lm_head and of the projections that stay as they are.
+/// For modules_to_not_convert: the modules of all that stays as it is and is no vector: "lm_head", "model.layers.3.mlp.gate",
+/// "vision_tower.blocks.0.attn.qkv". Loaders go by names: what is not listed they take for quantized, unless it is a layer that
+/// they never quantize, and which those are differs. A parameter that is not called "weight" is listed by its own name.
 std::vector<std::string> notConvertedModules(const checkpoint::Checkpoint &checkpoint, const WeightSet &weights);
 
 } // namespace quant::convert
