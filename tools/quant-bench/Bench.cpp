@@ -7,8 +7,11 @@
 
 #include "tools/quant-bench/Bench.h"
 
+#include "runtime/support/scheme.h"
+
 #include "dialects/machine/X86.h"
 #include "tools/quant-bench/Machine.h"
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <charconv>
@@ -32,6 +35,21 @@ static Result<WeightSpec> parseShape(const std::string &text) {
   return spec;
 }
 
+/// A weight of that shape, stored as the options say.
+static Result<WeightSpec> parseWeight(const std::string &shape, const BenchOptions &options) {
+  QUANT_TRY_ASSIGN(WeightSpec spec, parseShape(shape));
+  const Scheme *scheme = findScheme(options.scheme);
+  if (!scheme || !scheme->compiled)
+    return fail(fmt::format("scheme {} is not compiled, only {}", options.scheme, compiledSchemes()));
+  bool isPacked = scheme->packing == Packing::WordsInRow;
+  spec.storage = mlirName(!isPacked ? scheme->element : scheme->element == DType::I4 ? DType::U4 : DType::U8);
+  spec.zeroConstant = isPacked ? 1 << (bitWidth(scheme->element) - 1) : 0;
+  spec.scale = mlirName(scheme->scale);
+  spec.blockRows = scheme->block[0] ? scheme->block[0] : spec.rows;
+  spec.blockColumns = options.group ? options.group : scheme->block[1] ? scheme->block[1] : spec.columns;
+  return spec;
+}
+
 namespace {
 
 /// A compiled product with random weights in several copies, and its vectors.
@@ -52,7 +70,7 @@ public:
 
   /// One call on the next copy of the weights.
   void run(ThreadPool &pool, int64_t tokens) {
-    matmul.run(pool, {x.data(), nextWeights(), reinterpret_cast<const std::byte *>(scales.data()), nullptr, out.data()}, tokens);
+    matmul.run(pool, {x.data(), nextWeights(), scales.data(), nullptr, out.data()}, tokens);
   }
   void runPlain(ThreadPool &pool, int64_t tokens) {
     matmul.run(pool, {x.data(), nextWeights(), nullptr, nullptr, out.data()}, tokens);
@@ -66,7 +84,17 @@ private:
   CompiledMatmul matmul;
   Memory weights;
   int64_t stride = 0, copies = 0, next = 0;
-  std::vector<float> x, out, scales;
+  std::vector<float> x, out;
+  std::vector<std::byte> scales;
+
+  /// 2^-7 in the scales' type.
+  void fillScales() {
+    uint32_t bits = spec.scale == "f32" ? 0x3c000000 : spec.scale == "f16" ? 0x2000 : spec.scale == "bf16" ? 0x3c00 : 120;
+    auto size = static_cast<size_t>(spec.scales() ? spec.scaleBytes() / spec.scales() : 0);
+    scales.resize(static_cast<size_t>(spec.scaleBytes()));
+    for (size_t offset = 0; offset < scales.size(); offset += size)
+      std::memcpy(&scales[offset], &bits, size);
+  }
 
   void fill(int64_t tokens) {
     std::mt19937_64 random(1);
@@ -74,7 +102,7 @@ private:
     x.resize(static_cast<size_t>(tokens * spec.columns));
     std::generate(x.begin(), x.end(), [&] { return normal(random); });
     out.resize(static_cast<size_t>(tokens * spec.rows));
-    scales.assign(static_cast<size_t>(spec.scales()), 0.01f);
+    fillScales();
     // Random signs and fractions. Without bit 6 an E4M3 code is below 2, a subnormal now and then; bf16 gets exponents near 1.
     uint64_t varying = spec.storage == "bf16" ? 0x83ff83ff83ff83ff : 0xbfbfbfbfbfbfbfbf;
     uint64_t fixed = spec.storage == "bf16" ? 0x3c003c003c003c00 : 0;
@@ -104,31 +132,36 @@ static Result<Setting> makeSetting(const BenchOptions &options) {
   return setting;
 }
 
-static Result<Json> gemvShape(const std::string &shape, const Setting &setting, double seconds) {
-  QUANT_TRY_ASSIGN(WeightSpec spec, parseShape(shape));
+static Result<Json> gemvShape(const std::string &shape, const Setting &setting, const BenchOptions &options) {
+  QUANT_TRY_ASSIGN(WeightSpec spec, parseWeight(shape, options));
+  QUANT_TRY_ASSIGN(WeightSpec fp8, parseShape(shape));
   WeightSpec plain = spec;
   plain.storage = "bf16";
   plain.scale = "";
+  plain.zeroConstant = 0;
   ThreadPool &pool = *setting.pool;
   QUANT_TRY_ASSIGN(auto ours, Contender::create(spec, setting.isa, pool.size(), 1, setting.rotatedBytes));
   QUANT_TRY_ASSIGN(auto bf16, Contender::create(plain, setting.isa, pool.size(), 1, setting.rotatedBytes));
+  QUANT_TRY_ASSIGN(auto other, Contender::create(fp8, setting.isa, pool.size(), 1, setting.rotatedBytes));
   auto times = interleave({[&] { readAll(pool, setting.isa, ours->nextWeights(), spec.dataBytes()); },
-                           [&] { ours->run(pool, 1); }, [&] { bf16->runPlain(pool, 1); }},
-                          seconds);
+                           [&] { ours->run(pool, 1); }, [&] { bf16->runPlain(pool, 1); }, [&] { other->run(pool, 1); }},
+                          options.seconds);
   double bytes = ours->bytes(), plainBytes = bf16->bytes();
   return Json{{"shape", shape},
+              {"scheme", options.scheme},
               {"isa", setting.isa},
               {"threads", pool.size()},
               {"bytes", bytes},
               {"read_gb_per_s", bytes / median(times[0]) / 1e9},
-              {"fp8_gb_per_s", bytes / median(times[1]) / 1e9},
-              {"fp8_ms", median(times[1]) * 1e3},
-              {"fp8_of_read", medianRatio(times[0], times[1])},
-              {"fp8_of_read_best", std::ranges::min(times[0]) / std::ranges::min(times[1])},
+              {"gb_per_s", bytes / median(times[1]) / 1e9},
+              {"ms", median(times[1]) * 1e3},
+              {"of_read", medianRatio(times[0], times[1])},
+              {"of_read_best", std::ranges::min(times[0]) / std::ranges::min(times[1])},
               {"bf16_bytes", plainBytes},
               {"bf16_gb_per_s", plainBytes / median(times[2]) / 1e9},
               {"bf16_ms", median(times[2]) * 1e3},
-              {"fp8_speedup_over_bf16", medianRatio(times[2], times[1])},
+              {"speedup_over_bf16", medianRatio(times[2], times[1])},
+              {"speedup_over_fp8", medianRatio(times[3], times[1])},
               {"rounds", times[0].size()}};
 }
 
@@ -136,14 +169,14 @@ Result<Json> quant::bench::runGemv(const BenchOptions &options) {
   QUANT_TRY_ASSIGN(Setting setting, makeSetting(options));
   Json result = Json::array();
   for (const std::string &shape : options.shapes) {
-    QUANT_TRY_ASSIGN(Json row, gemvShape(shape, setting, options.seconds));
+    QUANT_TRY_ASSIGN(Json row, gemvShape(shape, setting, options));
     result.push_back(row);
   }
   return result;
 }
 
 static Result<void> gemmShape(const std::string &shape, const Setting &setting, const BenchOptions &options, Json &rows) {
-  QUANT_TRY_ASSIGN(WeightSpec spec, parseShape(shape));
+  QUANT_TRY_ASSIGN(WeightSpec spec, parseWeight(shape, options));
   ThreadPool &pool = *setting.pool;
   int64_t largest = *std::max_element(options.tokens.begin(), options.tokens.end());
   QUANT_TRY_ASSIGN(auto ours, Contender::create(spec, setting.isa, pool.size(), largest, setting.rotatedBytes));
@@ -182,7 +215,7 @@ Result<Json> quant::bench::runGemm(const BenchOptions &options) {
 }
 
 Result<std::string> quant::bench::dumpAssembly(const BenchOptions &options) {
-  QUANT_TRY_ASSIGN(WeightSpec spec, parseShape(options.shapes.front()));
+  QUANT_TRY_ASSIGN(WeightSpec spec, parseWeight(options.shapes.front(), options));
   QUANT_TRY_ASSIGN(Setting setting, makeSetting(options));
   std::string assembly;
   QUANT_TRY(CompiledMatmul::compile(spec, setting.isa, 1, &assembly));

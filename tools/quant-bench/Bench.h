@@ -18,8 +18,10 @@ namespace quant::bench {
 struct BenchOptions {
   std::vector<std::string> shapes;
   std::vector<int64_t> tokens;
-  int threads = 0; ///< 0: all CPUs
-  std::string isa; ///< empty: the best one here
+  int threads = 0;                     ///< 0: all CPUs
+  std::string isa;                     ///< empty: the best one here
+  std::string scheme = "deepseek-fp8"; ///< how weights are stored, by its name in runtime/support/scheme.cpp
+  int64_t group = 0;                   ///< columns that share a scale, instead of the scheme's; 0: the scheme's
   double seconds = 3;
   /// Of the weights of one contender, all copies together: well over a last-level cache, so that each call reads memory.
   int64_t rotatedMegabytes = 256;

@@ -56,8 +56,9 @@ static std::string modelText(const WeightSpec &spec) {
   if (!spec.scale.empty()) {
     std::string scale = llvm::formatv("tensor<{0}x{1}x{2}>", spec.scaleRows(), spec.scaleColumns(), spec.scale);
     std::string zero = llvm::formatv("tensor<{0}x{1}xi8>", spec.scaleRows(), spec.scaleColumns());
+    std::string zeroText = spec.zero ? ", zero i8" : spec.zeroConstant ? ", zero " + std::to_string(spec.zeroConstant) : "";
     weight = llvm::formatv("!qblock.tensor<{0}x{1}x{2}, block<{3}x{4}>, {5}{6}>", spec.rows, spec.columns, spec.storage,
-                           spec.blockRows, spec.blockColumns, spec.scale, spec.zero ? ", zero i8" : "");
+                           spec.blockRows, spec.blockColumns, spec.scale, zeroText);
     name = "%weight";
     out << "  %scale = program.weight \"scale\" : " << scale << "\n";
     if (spec.zero)

@@ -28,6 +28,7 @@ struct WeightSpec {
   std::string scale = "f32"; ///< empty: W is plain floating point, without blocks
   bool zero = false;         ///< an i8 zero point for each block
   int64_t blockRows = 128, blockColumns = 128;
+  int64_t zeroConstant = 0; ///< the zero point of all blocks, of unsigned storage
 
   int64_t scaleRows() const { return (rows + blockRows - 1) / blockRows; }
   int64_t scaleColumns() const { return (columns + blockColumns - 1) / blockColumns; }

@@ -10,6 +10,8 @@
 #include "tools/quant-bench/Convert.h"
 #include "tools/quant-bench/Sim.h"
 
+#include "runtime/support/scheme.h"
+
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
@@ -23,25 +25,26 @@ static const char *kFooter = R"(
 Examples:
   quant-bench gemv --threads 2                      the matrices of DeepSeek-V3, one token
   quant-bench gemv --shapes 7168x2048 --isa avx2    one matrix, in AVX2 code
+  quant-bench gemv --scheme ct-w4a16 --group 32     INT4 in groups of 32
   quant-bench gemm --tokens 8,64,256                many tokens at once
   quant-bench asm --shapes 7168x7168                what the compiler made of it
   quant-bench convert --dir /data --python PYTHON   quant-convert's casts against a plain copy and torch
   quant-bench sim                                   the simulator: seconds per tile at K = 7168
 
-Kernels come from the compiler (qblock.matmul, E4M3 with 128x128 blocks), are loaded and run by the runtime. Every round measures
+Kernels come from the compiler (qblock.matmul; E4M3 with 128x128 blocks, unless --scheme says otherwise), are loaded and run by the runtime. Every round measures
 all contenders in turn, so read the ratios: they hold on a busy machine too, absolute figures do not. Weights are rotated through
 256 MB and more, so that each call reads memory, not a cache. docs/performance.md says what to expect.
 Exit codes: 0 done, 1 cannot be measured, 2 wrong usage.)";
 
 static void printGemv(const Json &rows) {
-  std::printf("%-12s %-7s %7s | %9s | %9s %9s %6s %6s | %10s %9s | %s\n", "N x K", "isa", "threads", "read GB/s", "fp8 GB/s",
-              "ms", "/ read", "best", "bf16 GB/s", "ms", "fp8 is faster by");
+  std::printf("%-12s %-7s %7s | %9s | %9s %9s %6s %6s | %10s %9s | %s\n", "N x K", "isa", "threads", "read GB/s", "GB/s", "ms",
+              "/ read", "best", "bf16 GB/s", "ms", "faster than bf16, fp8 by");
   for (const Json &row : rows)
-    std::printf("%-12s %-7s %7d | %9.1f | %9.1f %9.3f %6.2f %6.2f | %10.1f %9.3f | %.2f\n",
+    std::printf("%-12s %-7s %7d | %9.1f | %9.1f %9.3f %6.2f %6.2f | %10.1f %9.3f | %.2f %.2f\n",
                 row["shape"].get<std::string>().c_str(), row["isa"].get<std::string>().c_str(), row["threads"].get<int>(),
-                row["read_gb_per_s"].get<double>(), row["fp8_gb_per_s"].get<double>(), row["fp8_ms"].get<double>(),
-                row["fp8_of_read"].get<double>(), row["fp8_of_read_best"].get<double>(), row["bf16_gb_per_s"].get<double>(),
-                row["bf16_ms"].get<double>(), row["fp8_speedup_over_bf16"].get<double>());
+                row["read_gb_per_s"].get<double>(), row["gb_per_s"].get<double>(), row["ms"].get<double>(),
+                row["of_read"].get<double>(), row["of_read_best"].get<double>(), row["bf16_gb_per_s"].get<double>(),
+                row["bf16_ms"].get<double>(), row["speedup_over_bf16"].get<double>(), row["speedup_over_fp8"].get<double>());
 }
 
 static void printGemm(const Json &rows) {
@@ -80,6 +83,9 @@ static int printAssembly(const BenchOptions &options) {
 static CLI::App *addCommand(CLI::App &app, BenchOptions &options, const char *name, const char *description) {
   CLI::App *command = app.add_subcommand(name, description);
   command->add_option("--shapes", options.shapes, "weights, N x K each")->delimiter(',');
+  command->add_option("--scheme", options.scheme, "how the weights are stored: " + compiledSchemes())->capture_default_str();
+  command->add_option("--group", options.group, "columns that share a scale, where the scheme has groups")
+      ->check(CLI::Range(1, 1 << 20));
   command->add_option("--isa", options.isa, machine::x86UnitList() + " (default: the best one here)")
       ->check(CLI::IsMember(machine::x86UnitNames()));
   return command;
@@ -102,7 +108,8 @@ int main(int argc, char **argv) {
   app.set_version_flag("--version", "quant-bench " QUANT_VERSION);
   app.require_subcommand(1);
   BenchOptions options;
-  CLI::App *gemv = addCommand(app, options, "gemv", "one token: bandwidth against a plain read, and against bf16 weights");
+  CLI::App *gemv =
+      addCommand(app, options, "gemv", "one token: bandwidth against a plain read, against bf16 and against FP8 weights");
   CLI::App *gemm = addCommand(app, options, "gemm", "many tokens: arithmetic against the f32 FMA peak");
   CLI::App *assembly = addCommand(app, options, "asm", "print a kernel's machine code as text");
   ConvertOptions convertOptions;

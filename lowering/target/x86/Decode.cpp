@@ -147,26 +147,6 @@ bool quant::host::hasDecode64(HostBuilder &b, Type storage) {
   return b.target.hasByteTables && isa<Float8E4M3FNType, Float8E5M2Type>(storage);
 }
 
-SmallVector<Value> quant::host::decode64Shuffled(HostBuilder &b, Type storage, Value address) {
-  return decode64ByTable(b, storage, b.load(b.vec(64, b.i8()), address));
-}
-
-SmallVector<Value> quant::host::shuffle64(HostBuilder &b, ArrayRef<Value> vectors) {
-  SmallVector<Value> result;
-  for (int64_t vector = 0; vector < 4; ++vector) {
-    // Each part of four lanes comes from one source.
-    auto merge = [&](Value x, Value y, bool join) {
-      SmallVector<int64_t> mask(kLanes);
-      for (int64_t lane = 0; lane < kLanes; ++lane)
-        mask[lane] = join ? lane + (lane / 8) * kLanes : columnOf64(vector, lane % 4) + lane / 4 % 2 * kLanes;
-      return vector::ShuffleOp::create(b, x, y, mask).getResult();
-    };
-    Value low = merge(vectors[0], vectors[1], false), high = merge(vectors[2], vectors[3], false);
-    result.push_back(merge(low, high, true));
-  }
-  return result;
-}
-
 SmallVector<Value> quant::host::decode64(HostBuilder &b, Type storage, Value address) {
   SmallVector<int64_t> order(64);
   // The codes are shuffled first, so that the vectors come out in order.
@@ -175,4 +155,60 @@ SmallVector<Value> quant::host::decode64(HostBuilder &b, Type storage, Value add
       order[columnOf64(vector, lane)] = vector * kLanes + lane;
   Value raw = b.load(b.vec(64, b.i8()), address);
   return decode64ByTable(b, storage, vector::ShuffleOp::create(b, raw, raw, order));
+}
+
+//===----------------------------------------------------------------------===//
+// In another order
+//===----------------------------------------------------------------------===//
+
+/// Codes of four bits in a dword.
+static constexpr int64_t kNibbles = 8;
+
+int64_t quant::host::shuffledColumns(HostBuilder &b, Type storage) {
+  return storage.isInteger(4) ? kNibbles * kLanes : hasDecode64(b, storage) ? 64 : 0;
+}
+
+int64_t quant::host::shuffledColumn(Type storage, int64_t vector, int64_t lane) {
+  return storage.isInteger(4) ? kNibbles * lane + vector : columnOf64(vector, lane);
+}
+
+/// 64 bytes are 16 dwords of eight codes. Code j of each, times 4 bits down, is an index of a permute that looks its number up:
+/// the permute takes the lower four bits of an index alone. Without AVX-512 it is masked and converted.
+static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value address, int64_t zero) {
+  VectorType words = b.vec(kLanes, b.i32());
+  Value packed = b.load(words, address);
+  SmallVector<float> numbers;
+  for (int64_t code = 0; code < 16; ++code)
+    numbers.push_back(static_cast<float>((!storage.isUnsignedInteger() && code > 7 ? code - 16 : code) - zero));
+  Value table = arith::ConstantOp::create(b, DenseElementsAttr::get(b.vecF32(), ArrayRef(numbers)));
+  SmallVector<Value> result;
+  for (int64_t j = 0; j < kNibbles; ++j) {
+    Value shifted = j ? arith::ShRUIOp::create(b, packed, b.integer(words, 4 * j)).getResult() : packed;
+    if (b.target.hasByteTables) {
+      auto name = b.getStringAttr("llvm.x86.avx512.permvar.sf.512");
+      result.push_back(LLVM::CallIntrinsicOp::create(b, b.vecF32(), name, ValueRange{table, shifted}).getResult(0));
+      continue;
+    }
+    // A two's complement code is 8 less than its sign bit turned around.
+    Value code = arith::AndIOp::create(b, shifted, b.integer(words, 15));
+    if (!storage.isUnsignedInteger())
+      code = arith::XOrIOp::create(b, code, b.integer(words, 8));
+    Value number = arith::SIToFPOp::create(b, b.vecF32(), code);
+    result.push_back(b.sub(number, b.splatF32(kLanes, static_cast<double>(zero + (storage.isUnsignedInteger() ? 0 : 8)))));
+  }
+  return result;
+}
+
+SmallVector<Value> quant::host::decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero) {
+  if (storage.isInteger(4))
+    return decode128Nibbles(b, storage, address, zero);
+  return decode64ByTable(b, storage, b.load(b.vec(64, b.i8()), address));
+}
+
+Value quant::host::shuffle(HostBuilder &b, Type storage, Value values) {
+  int64_t count = cast<VectorType>(values.getType()).getNumElements();
+  SmallVector<int64_t> mask(count);
+  for (int64_t index = 0; index < count; ++index)
+    mask[index] = shuffledColumn(storage, index / kLanes, index % kLanes);
+  return vector::ShuffleOp::create(b, values, values, mask);
 }

@@ -26,10 +26,16 @@ Value decode(HostBuilder &b, Type storage, Value address, int64_t lanes);
 bool hasDecode64(HostBuilder &b, Type storage);
 /// 64 consecutive elements as four vectors of 16.
 llvm::SmallVector<Value> decode64(HostBuilder &b, Type storage, Value address);
-/// The same in another order, which saves work: shuffle64() brings what meets them into that order.
-llvm::SmallVector<Value> decode64Shuffled(HostBuilder &b, Type storage, Value address);
-/// Four vectors of 16 in the order of decode64Shuffled().
-llvm::SmallVector<Value> shuffle64(HostBuilder &b, llvm::ArrayRef<Value> vectors);
+
+/// Elements that are decoded at once, faster in another order than in their own: 64 of FP8 where there is hasDecode64(), 128 of
+/// four bits; 0: there is no such way.
+int64_t shuffledColumns(HostBuilder &b, Type storage);
+/// The element that lane `lane` of vector `vector` holds in that order.
+int64_t shuffledColumn(Type storage, int64_t vector, int64_t lane);
+/// shuffledColumns() consecutive elements as vectors of 16 in that order; `zero` is taken off integers of four bits.
+llvm::SmallVector<Value> decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero);
+/// As many f32 in that order: those that meet them.
+Value shuffle(HostBuilder &b, Type storage, Value values);
 
 } // namespace quant::host
 

@@ -9,6 +9,7 @@
 
 #include "lowering/target/x86/Decode.h"
 
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/STLExtras.h"
 
 using namespace mlir;
@@ -20,7 +21,9 @@ static constexpr int64_t kNearBytes = 512, kFarBytes = 2048;
 static constexpr int64_t kStreams = 4;
 
 DotMatmul::DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
-    : RangeMatmul(b, form, sizes, range), isShuffled(hasDecode64(b, form.storage)) {}
+    : RangeMatmul(b, form, sizes, range), shuffled(shuffledColumns(b, form.storage)) {
+  dotWhole = b.sub(weight.columns, b.size(form.dotRest));
+}
 
 int64_t DotMatmul::scratchBytes(const MatmulSchedule &sizes, int64_t columns) { return sizes.dotTokens * columns * 4; }
 
@@ -52,15 +55,15 @@ void DotMatmul::emit(int64_t tokens) {
     tokenIndices.push_back(tokens == 1 ? b.size(0) : b.min(b.size(t), lastToken));
     sources.push_back(inputRow(tokenIndices.back()));
   }
-  Value inputs = isShuffled || tokens > 1 ? copyInputs(sources) : sources.front();
+  Value inputs = shuffled || tokens > 1 ? copyInputs(sources) : sources.front();
   Value stride = b.div(b.add(b.sub(range.end, range.begin), count - 1), count);
   b.loop(range.begin, b.add(range.begin, stride), 1, [&](Value first) {
     Rows rows = rowsFrom(first, stride, count);
     SmallVector<Value> acc(count * tokens, b.splatF32(kLanes, 0.0f));
-    acc = b.loop(b.size(0), whole, form.span, acc,
-                 [&](Value column, ValueRange carried) { return dotSpan(rows, inputs, tokens, column, form.span, carried); });
-    if (form.rest)
-      acc = dotSpan(rows, inputs, tokens, whole, form.rest, acc);
+    acc = b.loop(b.size(0), dotWhole, form.dotSpan, acc,
+                 [&](Value column, ValueRange carried) { return dotSpan(rows, inputs, tokens, column, form.dotSpan, carried); });
+    if (form.dotRest)
+      acc = dotSpan(rows, inputs, tokens, dotWhole, form.dotRest, acc);
     for (int64_t r = 0; r < count; ++r)
       for (int64_t t = 0; t < tokens; ++t)
         b.store(b.sumLanes(acc[r * tokens + t]), outputAddress(tokenIndices[t], rows.indices[r]));
@@ -74,7 +77,7 @@ void DotMatmul::emit(int64_t tokens) {
 /// Copies rows of x to scratch, once here instead of in every weight row: a span of one row behind that of the other, so that one
 /// address serves all, and each span in the order in which weights are decoded.
 Value DotMatmul::copyInputs(ArrayRef<Value> rows) {
-  forSpans([&](Value column, int64_t columns) {
+  forDotSpans([&](Value column, int64_t columns) {
     Value target = b.at(range.scratch, column, 4 * static_cast<int64_t>(rows.size()));
     for (auto [index, row] : llvm::enumerate(rows))
       copySpan(b.at(row, column, 4), b.at(target, index * columns, 4), columns);
@@ -83,25 +86,58 @@ Value DotMatmul::copyInputs(ArrayRef<Value> rows) {
 }
 
 void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
-  int64_t offset = 0;
-  for (; offset + 64 <= columns; offset += 64) {
-    SmallVector<Value> vectors;
-    for (int64_t vector = 0; vector < 4; ++vector)
-      vectors.push_back(b.load(b.vecF32(), b.at(source, offset + vector * kLanes, 4)));
-    for (auto [vector, value] : llvm::enumerate(isShuffled ? shuffle64(b, vectors) : vectors))
-      b.store(value, b.at(target, offset + vector * kLanes, 4));
+  for (int64_t begin = 0, piece = pieceOf(columns); begin < columns; begin += piece) {
+    int64_t offset = begin, end = std::min(begin + piece, columns);
+    for (; shuffled && offset + shuffled <= end; offset += shuffled)
+      b.store(shuffle(b, form.storage, b.load(b.vecF32(shuffled), b.at(source, offset, 4))), b.at(target, offset, 4));
+    for (int64_t lanes; offset < end; offset += lanes) {
+      lanes = std::min(kLanes, end - offset);
+      b.store(b.load(b.vecF32(lanes), b.at(source, offset, 4)), b.at(target, offset, 4));
+    }
   }
-  for (int64_t lanes; offset < columns; offset += lanes) {
-    lanes = std::min(kLanes, columns - offset);
-    b.store(b.load(b.vecF32(lanes), b.at(source, offset, 4)), b.at(target, offset, 4));
-  }
+}
+
+void DotMatmul::forDotSpans(function_ref<void(Value column, int64_t columns)> body) {
+  b.loop(b.size(0), dotWhole, form.dotSpan, [&](Value column) { body(column, form.dotSpan); });
+  if (form.dotRest)
+    body(dotWhole, form.dotRest);
 }
 
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//
 
-/// One token: each span's products are summed and then scaled ("promotion"). More: the weights are scaled, once for all tokens.
+/// Whether several blocks meet in so many columns, and each lane of the shuffled order stays within one.
+bool DotMatmul::hasLaneScales(int64_t columns) {
+  return columns == form.dotSpan && form.dotSpan != form.span && shuffled == form.dotSpan && !form.zeroType;
+}
+
+/// Columns that are scaled alike, or lane by lane.
+int64_t DotMatmul::pieceOf(int64_t columns) {
+  return form.dotSpan == form.span || hasLaneScales(columns) ? columns : std::min(form.blockColumns, columns);
+}
+
+/// The scales of a whole dot span, for each lane that of its block.
+Value DotMatmul::loadLaneScales(Value rowScale, Value column) {
+  int64_t count = form.dotSpan / form.blockColumns;
+  Value pointer = b.at(weight.scale, scaleIndex(rowScale, column), bytesOf(form.scaleType));
+  Value scales;
+  if (isDecodable(form.scaleType)) {
+    scales = decode(b, form.scaleType, pointer, count);
+  } else {
+    SmallVector<Value> each;
+    for (int64_t block = 0; block < count; ++block)
+      each.push_back(b.loadNumber(form.scaleType, b.at(pointer, block, bytesOf(form.scaleType))));
+    scales = vector::FromElementsOp::create(b, b.vecF32(count), each);
+  }
+  SmallVector<int64_t> mask(kLanes);
+  for (int64_t lane = 0; lane < kLanes; ++lane)
+    mask[lane] = shuffledColumn(form.storage, 0, lane) / form.blockColumns;
+  return vector::ShuffleOp::create(b, scales, scales, mask);
+}
+
+/// One token: the products of what is scaled alike are summed and then scaled ("promotion"). More: the weights are scaled, once
+/// for all tokens.
 SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
                                       ValueRange acc) {
   SmallVector<Value> result, inputs;
@@ -113,16 +149,25 @@ SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tok
       b.prefetch(b.at(source, kNearBytes + line, 1), 3);
       b.prefetch(b.at(source, kFarBytes + line, 1), 2);
     }
-    Value scale = loadScale(rows.scales[r], column), zero = loadZero(rows.scales[r], column);
-    if (tokens > 1 || !scale) {
-      llvm::append_range(result,
-                         spanProducts(source, columns, scale, zero, inputs, llvm::to_vector(acc.slice(r * tokens, tokens))));
-      continue;
-    }
-    SmallVector<Value> products = spanProducts(source, columns, {}, zero, inputs, {b.splatF32(kLanes, 0.0f)});
-    result.push_back(b.fma(products[0], b.splat(scale, kLanes), acc[r]));
+    auto sums = llvm::to_vector(acc.slice(r * tokens, tokens));
+    for (int64_t begin = 0, piece = pieceOf(columns); begin < columns; begin += piece)
+      sums = dotPiece({b.at(source, storageBytes(form.storage, begin), 1), rows.scales[r], b.add(column, begin)},
+                      std::min(piece, columns - begin), hasLaneScales(columns),
+                      llvm::map_to_vector(inputs, [&](Value x) { return begin ? b.at(x, begin, 4) : x; }), sums);
+    llvm::append_range(result, sums);
   }
   return result;
+}
+
+/// Some columns of one row.
+SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool laneScales, ArrayRef<Value> inputs,
+                                       SmallVector<Value> acc) {
+  Value zero = loadZero(place.rowScale, place.column);
+  Value scale = laneScales ? loadLaneScales(place.rowScale, place.column) : loadScale(place.rowScale, place.column);
+  if (acc.size() > 1 || !scale)
+    return spanProducts(place.source, columns, scale, zero, inputs, acc);
+  SmallVector<Value> products = spanProducts(place.source, columns, {}, zero, inputs, {b.splatF32(kLanes, 0.0f)});
+  return {b.fma(products[0], laneScales ? scale : b.splat(scale, kLanes), acc[0])};
 }
 
 /// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane.
@@ -134,6 +179,6 @@ SmallVector<Value> DotMatmul::spanProducts(Value source, int64_t columns, Value 
         for (auto [input, sum] : llvm::zip_equal(inputs, acc))
           sum = b.fma(widen(value), widen(b.load(b.vecF32(lanes), b.at(input, offset, 4))), sum);
       },
-      isShuffled);
+      shuffled > 0);
   return acc;
 }

@@ -27,14 +27,26 @@ private:
   struct Rows;
   Value copyInputs(llvm::ArrayRef<Value> rows);
   void copySpan(Value source, Value target, int64_t columns);
+  void forDotSpans(llvm::function_ref<void(Value column, int64_t columns)> body);
+  bool hasLaneScales(int64_t columns);
+  int64_t pieceOf(int64_t columns);
+  Value loadLaneScales(Value rowScale, Value column);
   Rows rowsFrom(Value first, Value stride, int64_t count);
   llvm::SmallVector<Value> dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
                                    mlir::ValueRange acc);
+  /// Where some columns of a row begin: its codes, the index of its first scale, the column.
+  struct Place {
+    Value source, rowScale, column;
+  };
+  llvm::SmallVector<Value> dotPiece(const Place &place, int64_t columns, bool laneScales, llvm::ArrayRef<Value> inputs,
+                                    llvm::SmallVector<Value> acc);
   llvm::SmallVector<Value> spanProducts(Value source, int64_t columns, Value scale, Value zero, llvm::ArrayRef<Value> inputs,
                                         llvm::SmallVector<Value> acc);
 
-  /// Whether the weight's codes are decoded in another order.
-  bool isShuffled;
+  /// Codes that are decoded at once in another order; 0: none.
+  int64_t shuffled;
+  /// Columns of whole dot spans.
+  Value dotWhole;
 };
 
 } // namespace quant::host

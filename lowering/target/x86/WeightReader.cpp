@@ -26,11 +26,21 @@ static int64_t spanColumns(const Weight &weight) {
   return weight.blockColumns <= kMaxSpan ? weight.blockColumns : std::gcd(weight.blockColumns, kMaxSpan);
 }
 
+/// As many columns as are decoded at once in another order, where each of its lanes stays within one block.
+static int64_t dotSpanOf(Type storage, int64_t blockColumns, int64_t span) {
+  bool isNarrow = blockColumns > 0 && span == blockColumns;
+  if (storage.isInteger(4) && isNarrow && blockColumns % 8 == 0 && 128 % blockColumns == 0)
+    return 128;
+  if (isa<Float8E4M3FNType, Float8E5M2Type>(storage) && isNarrow && blockColumns % 16 == 0 && 64 % blockColumns == 0)
+    return 64;
+  return span;
+}
+
 WeightForm::WeightForm(const Weight &weight)
     : storage(weight.storage), scaleType(weight.scaleType), zeroType(weight.zeroType), zeroConstant(weight.zeroConstant),
       blockRows(weight.scaleType ? weight.blockRows : 1),
       blockColumns(weight.scaleType && weight.blockColumns < weight.columns ? weight.blockColumns : 0), span(spanColumns(weight)),
-      rest(weight.columns % span) {}
+      rest(weight.columns % span), dotSpan(dotSpanOf(storage, blockColumns, span)), dotRest(weight.columns % dotSpan) {}
 
 std::string WeightForm::name() const {
   std::string name;
@@ -47,6 +57,8 @@ std::string WeightForm::name() const {
     out << "_span" << span;
   if (rest)
     out << "_rest" << rest;
+  if (dotRest != rest)
+    out << "_dot" << dotRest;
   return name;
 }
 
@@ -85,19 +97,23 @@ Value WeightReader::loadZero(Value rowScale, Value column) {
 void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled) {
   int64_t offset = 0;
   auto address = [&] { return b.at(source, storageBytes(form.storage, offset), 1); };
-  auto piece = [&](int64_t first, int64_t lanes, Value value) {
+  auto piece = [&](int64_t first, int64_t lanes, Value value, Value zero) {
     if (zero)
       value = b.sub(value, b.splat(zero, lanes));
     if (scale)
-      value = b.mul(value, b.splat(scale, lanes));
+      value = b.mul(value, isa<VectorType>(scale.getType()) ? scale : b.splat(scale, lanes));
     body(first, lanes, value);
   };
-  for (; hasDecode64(b, form.storage) && offset + 64 <= columns; offset += 64)
-    for (auto [quarter, value] : llvm::enumerate((shuffled ? decode64Shuffled : decode64)(b, form.storage, address())))
-      piece(offset + kLanes * quarter, kLanes, value);
+  int64_t together = shuffled ? shuffledColumns(b, form.storage) : 0;
+  for (; together && offset + together <= columns; offset += together)
+    for (auto [part, value] : llvm::enumerate(decodeShuffled(b, form.storage, address(), form.zeroConstant)))
+      piece(offset + kLanes * part, kLanes, value, form.zeroConstant ? Value() : zero);
+  for (; !shuffled && hasDecode64(b, form.storage) && offset + 64 <= columns; offset += 64)
+    for (auto [quarter, value] : llvm::enumerate(decode64(b, form.storage, address())))
+      piece(offset + kLanes * quarter, kLanes, value, zero);
   while (offset < columns) {
     int64_t lanes = std::min(kLanes, columns - offset);
-    piece(offset, lanes, decode(b, form.storage, address(), lanes));
+    piece(offset, lanes, decode(b, form.storage, address(), lanes), zero);
     offset += lanes;
   }
 }

@@ -28,6 +28,8 @@ struct WeightForm {
   int64_t blockRows, blockColumns;
   /// Columns that share a scale and are handled as one straight piece of code, and those that are left behind whole spans.
   int64_t span, rest;
+  /// Columns that the dot products of few tokens take at once, and those left behind: several blocks may meet in them.
+  int64_t dotSpan, dotRest;
 
   /// "f8E4M3FN_f32_128x128", with "_rest64" where there is a rest.
   std::string name() const;
@@ -60,8 +62,9 @@ protected:
   Value loadScale(Value rowScale, Value column);
   Value loadZero(Value rowScale, Value column);
   using Piece = llvm::function_ref<void(int64_t offset, int64_t lanes, Value value)>;
-  /// Decodes `columns` codes at `source` in pieces of 16 lanes at most, less `zero` and times `scale` where there are such.
-  /// `shuffled`: each 64 whole columns in the order of decode64Shuffled().
+  /// Decodes `columns` codes at `source` in pieces of 16 lanes at most, less `zero` and times `scale` where there are such;
+  /// `scale` may be a vector with one for each lane. `shuffled`: each shuffledColumns() whole columns in the order of
+  /// decodeShuffled().
   void forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled = false);
   /// `body` for every whole span and for the rest.
   void forSpans(llvm::function_ref<void(Value column, int64_t columns)> body);
@@ -72,7 +75,6 @@ protected:
   /// Columns of whole spans, and bytes of a row.
   Value whole, rowBytes;
 
-private:
   Value scaleIndex(Value rowScale, Value column);
 };
 

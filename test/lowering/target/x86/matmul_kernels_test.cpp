@@ -55,6 +55,10 @@ double element(const std::vector<std::byte> &data, const std::string &type, size
     return static_cast<int8_t>(byte(index));
   if (type == "i4")
     return fromI4(nibbleAt(data, index, NibbleOrder::LowFirst));
+  if (type == "ui8")
+    return byte(index);
+  if (type == "ui4")
+    return nibbleAt(data, index, NibbleOrder::LowFirst);
   float value;
   std::memcpy(&value, &data[4 * index], 4);
   return value;
@@ -85,6 +89,7 @@ struct Problem {
     auto block = static_cast<size_t>(row / spec.blockRows * spec.scaleColumns() + column / spec.blockColumns);
     if (spec.zero)
       value -= static_cast<int8_t>(zero[block]);
+    value -= static_cast<double>(spec.zeroConstant);
     return value * element(scale, spec.scale, block);
   }
 
@@ -170,8 +175,8 @@ private:
 };
 
 WeightSpec make(int64_t rows, int64_t columns, const char *storage, const char *scale, int64_t blockRows, int64_t blockColumns,
-                bool zero = false) {
-  return {rows, columns, storage, scale, zero, blockRows, blockColumns};
+                bool zero = false, int64_t zeroConstant = 0) {
+  return {rows, columns, storage, scale, zero, blockRows, blockColumns, zeroConstant};
 }
 
 } // namespace
@@ -208,6 +213,21 @@ TEST_F(Matmul, Storages) {
     for (const char *storage : {"bf16", "f16", "f32"})
       check(Problem(make(130, columns, storage, "", 1, 1), random));
   }
+}
+
+/// Blocks narrower than what is decoded at once: several scales meet in a vector, and the last ones end short.
+TEST_F(Matmul, NarrowBlocks) {
+  for (int64_t columns : {64, 200, 1000})
+    for (int64_t group : {8, 24, 32, 128}) {
+      check(Problem(make(37, columns, "ui4", "bf16", 1, group, false, 8), random));
+      check(Problem(make(37, columns, "i4", "f16", 1, group, /*zero=*/group == 32), random));
+      check(Problem(make(37, columns, "f8E4M3FN", "f8E8M0FNU", 1, group), random));
+    }
+  for (const char *scale : {"f32", "f16", "bf16", "f8E8M0FNU"})
+    check(Problem(make(130, 1000, "ui4", scale, 1, 32, false, 8), random));
+  check(Problem(make(130, 1000, "ui8", "bf16", 1, 1000, false, 128), random));
+  check(Problem(make(130, 1000, "i4", "f32", 1, 32), random));
+  check(Problem(make(130, 1000, "ui4", "f32", 128, 32), random));
 }
 
 /// A NaN code makes NaN of its own row's results, and of no other.
