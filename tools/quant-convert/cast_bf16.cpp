@@ -26,16 +26,30 @@ struct CastBf16Options {
 
 /// What becomes of a checkpoint's tensors.
 struct Counts {
-  size_t cast = 0, copied = 0, unscaled = 0;
+  size_t cast = 0, copied = 0, unscaled = 0, dropped = 0;
 };
 
 } // namespace
 
-static Result<void> addTensor(Conversion &conversion, const Tensor &tensor, const CastBf16Options &options, const Block &block,
+/// Whether the name is that of the scale that the inputs of an FP8 weight are quantized with: of a BF16 weight they are not.
+static bool isInputScale(const checkpoint::Checkpoint &input, std::string_view name, const Scheme &scheme) {
+  const TensorSuffixes &suffixes = scheme.suffixes;
+  if (suffixes.inputScale.empty() || !name.ends_with(suffixes.inputScale))
+    return false;
+  name.remove_suffix(suffixes.inputScale.size());
+  const Tensor *weight = input.find(std::string(name) + std::string(suffixes.data));
+  return weight && isFp8(weight->info->dtype);
+}
+
+static Result<void> addTensor(Conversion &conversion, const Tensor &tensor, const CastBf16Options &options, const Scheme &scheme,
                               Counts &counts, std::vector<Job> &jobs) {
   const std::string &name = tensor.info->name;
   if (!weightOfScale(name, conversion.input).empty())
     return checkHasWeight(conversion.input, tensor);
+  if (isInputScale(conversion.input, name, scheme)) {
+    ++counts.dropped;
+    return {};
+  }
   const Tensor *scale = nullptr;
   if (isFp8(tensor.info->dtype)) {
     QUANT_TRY_ASSIGN(scale, conversion.scaleOf(tensor));
@@ -45,7 +59,7 @@ static Result<void> addTensor(Conversion &conversion, const Tensor &tensor, cons
   } else {
     ++counts.copied;
   }
-  jobs.push_back(scale ? dequantizeJob(tensor, *scale, block, name) : copyJob(tensor, name));
+  jobs.push_back(scale ? dequantizeJob(tensor, *scale, scheme.block, name) : copyJob(tensor, name));
   return {};
 }
 
@@ -54,6 +68,8 @@ static Summary summarize(const Counts &counts, const CastBf16Options &options) {
   summary.words = fmt::format("{} weights cast to BF16, {} tensors copied", counts.cast, counts.copied);
   if (counts.unscaled)
     summary.words += fmt::format(", {} left FP8: they have no scale", counts.unscaled);
+  if (counts.dropped)
+    summary.words += fmt::format(", {} scales of inputs left out", counts.dropped);
   summary.json = {{"input", options.input}, {"cast", counts.cast}, {"copied", counts.copied}, {"unscaled", counts.unscaled}};
   return summary;
 }
@@ -65,8 +81,9 @@ static Result<void> runCastBf16(const CastBf16Options &options) {
   Plan &plan = conversion.plan;
   plan.options = fmt::format("{}x{}{}", block[0], block[1], options.keepUnscaled ? " unscaled" : "");
   Counts counts;
-  QUANT_TRY(conversion.keepFiles(
-      [&](const Tensor &tensor, std::vector<Job> &jobs) { return addTensor(conversion, tensor, options, block, counts, jobs); }));
+  QUANT_TRY(conversion.keepFiles([&](const Tensor &tensor, std::vector<Job> &jobs) {
+    return addTensor(conversion, tensor, options, scheme, counts, jobs);
+  }));
   if (conversion.config)
     plan.sideFiles.push_back(configFile(plainConfig(*conversion.config)));
   QUANT_TRY(addCompanions(conversion.input.dir(), Companions::All, plan.sideFiles));

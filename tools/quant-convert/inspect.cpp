@@ -51,7 +51,7 @@ static Result<void> runInspect(const InspectOptions &options) {
   const Problem &first = *std::ranges::find_if(inspection.problems, &Problem::error);
   return fail(fmt::format("{}: the checkpoint is broken: {}{}{}{}", printable(options.path),
                           first.tensor.empty() ? "" : "tensor ", first.tensor.empty() ? "" : quote(first.tensor) + " ",
-                          first.message, errors > 1 ? "; and " + std::to_string(errors - 1) + " more" : ""));
+                          first.message, errors > 1 ? fmt::format("; and {} more", errors - 1) : ""));
 }
 
 Command convert::addInspectCommand(CLI::App &parent) {

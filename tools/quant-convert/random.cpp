@@ -18,6 +18,7 @@
 #include "tools/quant-convert/schemes/side_files.h"
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 
 #include <algorithm>
 
@@ -84,7 +85,7 @@ static Plan makePlan(const models::ModelConfig &config, const RandomOptions &opt
   Plan plan;
   plan.command = "random";
   json description = models::toHuggingFaceJson(config);
-  plan.options = std::to_string(options.seed) + " " + description.dump();
+  plan.options = fmt::format("{} {}", options.seed, description.dump());
   auto tensors = models::checkpointTensors(config);
   for (const Shard &shard : planShards(tensors, options.shardSize)) {
     OutputShard output{shard.file, {}};
@@ -106,9 +107,9 @@ static Plan makePlan(const models::ModelConfig &config, const RandomOptions &opt
 static Summary summarize(const models::ModelConfig &config, const RandomOptions &options) {
   models::ModelTotals totals = models::totals(config);
   Summary summary;
-  summary.words = tools::humanCount(static_cast<uint64_t>(totals.parameters)) + " parameters, " +
-                  tools::humanCount(static_cast<uint64_t>(totals.activeParameters)) + " of them active per token; seed " +
-                  std::to_string(options.seed);
+  summary.words = fmt::format("{} parameters, {} of them active per token; seed {}",
+                              tools::humanCount(static_cast<uint64_t>(totals.parameters)),
+                              tools::humanCount(static_cast<uint64_t>(totals.activeParameters)), options.seed);
   summary.json = {{"seed", options.seed},
                   {"dtype", models::storageName(config)},
                   {"parameters", totals.parameters},

@@ -73,6 +73,10 @@ static Result<void> readConfig(Shard &shard) {
   shard.layout.ranks = shard.options.ranks;
   shard.layout.keepMtp = shard.options.keepMtp;
   QUANT_TRY_ASSIGN(shard.scheme, conversion.inputScheme());
+  if (shard.scheme.block[0] == 0 || shard.scheme.block[1] == 0)
+    return fail(fmt::format("{}: the weights are {} ({}), and DeepSeek's inference code takes FP8 in blocks; cast them to BF16 "
+                            "before (cast-bf16)",
+                            conversion.configPath(), shard.scheme.name, shard.scheme.describe));
   if (!conversion.config)
     return {};
   QUANT_TRY(checkModelType(conversion));

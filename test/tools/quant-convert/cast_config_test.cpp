@@ -84,6 +84,47 @@ TEST(CastBf16Config, ThatOfTheWholeCounts) {
   EXPECT_EQ(readAll(dir / "out" / "config.json").find("quantization_config"), std::string::npos);
 }
 
+/// A config.json of compressed-tensors, FP8 with one scale for a row ("channel") or for all ("tensor").
+json compressed(const std::string &strategy) {
+  bool isDynamic = strategy == "channel";
+  json inputs = {{"num_bits", 8}, {"type", "float"}, {"strategy", isDynamic ? "token" : "tensor"}, {"dynamic", isDynamic}};
+  json weights = {{"num_bits", 8}, {"type", "float"}, {"strategy", strategy}, {"symmetric", true}, {"dynamic", false}};
+  json group = {{"weights", weights}, {"input_activations", inputs}};
+  return {{"quantization_config",
+           {{"quant_method", "compressed-tensors"}, {"format", "float-quantized"}, {"config_groups", {{"group_0", group}}}}}};
+}
+
+TEST(CastBf16Config, ScalesOfRowsAndOfWholeWeights) {
+  for (const std::string strategy : {"channel", "tensor"}) {
+    TestDir dir;
+    bool isTensor = strategy == "tensor";
+    std::vector<int64_t> shape = isTensor ? std::vector<int64_t>{1} : std::vector<int64_t>{300, 1};
+    std::vector<uint16_t> scales;
+    for (int row = 0; row < (isTensor ? 1 : 300); ++row)
+      scales.push_back(bf16Bits(static_cast<float>(1 + row % 4)));
+    std::vector<TensorData> tensors = {{{"a.weight", DType::F8E4M3FN, {300, 200}}, std::string(300 * 200, 0x38)},
+                                       {{"a.weight_scale", DType::BF16, shape}, bytesOf(scales)}};
+    if (isTensor)
+      tensors.push_back({{"a.input_scale", DType::BF16, {1}}, bytesOf(std::vector{bf16Bits(1)})});
+    writeCheckpoint(dir / "in", tensors);
+    writeText(dir / "in" / "config.json", compressed(strategy).dump());
+    convertOk(dir, "inspect --check-values " + (dir / "in").string());
+    convertOk(dir, toBf16(dir / "in", dir / "out") + "--verify");
+    if (!isTensor) // the scale of the inputs is on one side only
+      convertOk(dir, "compare --fail-below 40 " + (dir / "in").string() + " " + (dir / "out").string());
+    auto out = checkpoint::Checkpoint::open(dir / "out");
+    ASSERT_TRUE(out) << out.error().message;
+    ASSERT_EQ(out->tensors().size(), 1u) << "no scale is left, not of the inputs either";
+    auto weights = values<uint16_t>(*out->find("a.weight"));
+    for (size_t row = 0; row < 300; ++row)
+      EXPECT_EQ(bf16Value(weights[row * 200 + 199]), bf16Value(scales[isTensor ? 0 : row])) << row;
+    Outcome shard = runConvert(dir, "shard --n-experts 2 --model-parallel 2 --hf-ckpt-path " + (dir / "in").string() +
+                                        " --save-path " + (dir / "mp").string());
+    EXPECT_EQ(shard.code, 1);
+    EXPECT_NE(shard.err.find("config.json: the weights are ct-fp8-" + strategy), std::string::npos) << shard.err;
+  }
+}
+
 //===----------------------------------------------------------------------===//
 // cast-fp8
 //===----------------------------------------------------------------------===//

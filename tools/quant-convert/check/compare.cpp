@@ -128,24 +128,22 @@ Result<Comparison> convert::compareCheckpoints(const CompareOptions &options) {
   std::optional<std::regex> pattern;
   if (!options.tensorPattern.empty())
     pattern.emplace(options.tensorPattern);
-  auto a = TensorSource::open(options.a), b = TensorSource::open(options.b);
-  if (!a || !b)
-    return tl::unexpected(a ? b.error() : a.error());
-  auto blockA = readBlock(*a), blockB = readBlock(*b);
-  if (!blockA || !blockB)
-    return tl::unexpected(blockA ? blockB.error() : blockA.error());
+  QUANT_TRY_ASSIGN(auto a, TensorSource::open(options.a));
+  QUANT_TRY_ASSIGN(auto b, TensorSource::open(options.b));
+  QUANT_TRY_ASSIGN(auto blockA, readBlock(a));
+  QUANT_TRY_ASSIGN(auto blockB, readBlock(b));
 
   Comparison comparison{options.a, options.b, {}, {}, {}, {}, 0, 0};
   std::vector<Pair> pairs;
-  auto tensorsA = selectTensors(*a, pattern), tensorsB = selectTensors(*b, pattern);
+  auto tensorsA = selectTensors(a, pattern), tensorsB = selectTensors(b, pattern);
   for (const auto *tensor : tensorsA) {
     const checkpoint::TensorInfo &info = *tensor->info;
-    const auto *other = b->find(info.name);
+    const auto *other = b.find(info.name);
     if (!other) {
       comparison.onlyInA.push_back(info.name);
       continue;
     }
-    if (auto pair = makePair(*a, *tensor, *blockA, *b, *other, *blockB)) {
+    if (auto pair = makePair(a, *tensor, blockA, b, *other, blockB)) {
       comparison.tensors.push_back({info.name,
                                     tools::moduleKind(info.name),
                                     tools::numberAfter(info.name, "layers"),
@@ -159,11 +157,11 @@ Result<Comparison> convert::compareCheckpoints(const CompareOptions &options) {
     }
   }
   for (const auto *tensor : tensorsB)
-    if (!a->find(tensor->info->name))
+    if (!a.find(tensor->info->name))
       comparison.onlyInB.push_back(tensor->info->name);
   measurePairs(pairs, options.threads, comparison);
-  QUANT_TRY(a->verifyUnchanged());
-  QUANT_TRY(b->verifyUnchanged());
+  QUANT_TRY(a.verifyUnchanged());
+  QUANT_TRY(b.verifyUnchanged());
   return comparison;
 }
 

@@ -137,14 +137,14 @@ static Counts countTensor(const TensorSource &source, const TensorSource::Tensor
 static void reportCounts(const checkpoint::TensorInfo &info, const Counts &counts, Inspection &inspection) {
   std::string of = fmt::format(" of {} values", info.bytes() * 8 / uint64_t(bitWidth(info.dtype)));
   if (counts.fp8NaN)
-    inspection.report(true, "fp8_nan", info.name, "has NaN codes: " + std::to_string(counts.fp8NaN) + of);
+    inspection.report(true, "fp8_nan", info.name, fmt::format("has NaN codes: {}{}", counts.fp8NaN, of));
   if (counts.nan)
-    inspection.report(true, "nan", info.name, "has NaN: " + std::to_string(counts.nan) + of);
+    inspection.report(true, "nan", info.name, fmt::format("has NaN: {}{}", counts.nan, of));
   if (counts.inf)
-    inspection.report(true, "inf", info.name, "has Inf: " + std::to_string(counts.inf) + of);
+    inspection.report(true, "inf", info.name, fmt::format("has Inf: {}{}", counts.inf, of));
   if (counts.zeroBlocks)
     inspection.report(false, "zero_block", info.name,
-                      "has blocks of zeros only: " + std::to_string(counts.zeroBlocks) + " of " + std::to_string(counts.blocks));
+                      fmt::format("has blocks of zeros only: {} of {}", counts.zeroBlocks, counts.blocks));
 }
 
 void convert::inspectVectors(const TensorSource &source, Inspection &inspection, unsigned threads) {

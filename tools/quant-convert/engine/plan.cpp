@@ -9,8 +9,9 @@
 
 #include "runtime/support/text.h"
 
+#include <fmt/core.h>
+
 #include <cerrno>
-#include <cstdio>
 #include <sys/stat.h>
 
 using namespace quant;
@@ -72,11 +73,7 @@ public:
     for (int64_t size : shape)
       add(static_cast<uint64_t>(size));
   }
-  std::string text() const {
-    char digits[20];
-    std::snprintf(digits, sizeof(digits), "%016llx", static_cast<unsigned long long>(state));
-    return digits;
-  }
+  std::string text() const { return fmt::format("{:016x}", state); }
 
 private:
   void mix(uint8_t byte) { state = (state ^ byte) * 0x100000001B3; }

@@ -55,7 +55,7 @@ static Result<void> checkTensors(const OutputShard &shard, const SafetensorsFile
     return fail(fmt::format("{}: {}; run again to have it made anew", printable(file.path().native()), what));
   };
   if (specs.size() != file.tensors().size())
-    return wrong("holds " + std::to_string(file.tensors().size()) + " tensors, written were " + std::to_string(specs.size()));
+    return wrong(fmt::format("holds {} tensors, written were {}", file.tensors().size(), specs.size()));
   for (const checkpoint::TensorSpec &spec : specs) {
     const checkpoint::TensorInfo *info = file.find(spec.name);
     if (!info || info->dtype != spec.dtype || info->shape != spec.shape)

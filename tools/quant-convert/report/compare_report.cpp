@@ -15,7 +15,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <map>
 #include <tuple>
@@ -29,13 +28,7 @@ using tools::Table;
 // Figures
 //===----------------------------------------------------------------------===//
 
-static std::string format(const char *form, double value) {
-  char text[64];
-  std::snprintf(text, sizeof(text), form, value);
-  return text;
-}
-
-static std::string decibel(double value) { return std::isnan(value) ? "identical" : format("%.2f dB", value); }
+static std::string decibel(double value) { return std::isnan(value) ? "identical" : fmt::format("{:.2f} dB", value); }
 
 std::string convert::sqnrText(const Metrics &metrics) {
   if (metrics.mismatched)
@@ -43,7 +36,7 @@ std::string convert::sqnrText(const Metrics &metrics) {
   return metrics.identical() ? "identical" : decibel(metrics.sqnr());
 }
 
-std::string convert::errorText(double error) { return format("%.3g", error); }
+std::string convert::errorText(double error) { return fmt::format("{:.3g}", error); }
 
 std::vector<int64_t> convert::elementIndices(uint64_t element, std::span<const int64_t> shape) {
   std::vector<int64_t> indices(shape.size());
@@ -55,7 +48,7 @@ std::vector<int64_t> convert::elementIndices(uint64_t element, std::span<const i
 std::string convert::indicesText(const std::vector<int64_t> &indices) {
   std::string text = "[";
   for (size_t i = 0; i < indices.size(); ++i)
-    text += (i ? ", " : "") + std::to_string(indices[i]);
+    text += fmt::format("{}{}", i ? ", " : "", indices[i]);
   return text + "]";
 }
 
@@ -129,7 +122,7 @@ static std::string summaryText(const Comparison &comparison) {
   std::string text = fmt::format("A  {}\nB  {}\n\n", printable(comparison.a.native()), printable(comparison.b.native()));
   text += fmt::format("compared {}, {} values, {} in {}\n", plural(comparison.tensors.size(), "tensor"),
                       tools::humanCount(comparison.values()), tools::humanBytes(comparison.bytes),
-                      format("%.1f s", comparison.seconds));
+                      fmt::format("{:.1f} s", comparison.seconds));
   std::vector<const TensorComparison *> differing, oneSided;
   for (const TensorComparison *tensor : comparison.worstFirst())
     if (!tensor->metrics.identical())
@@ -159,7 +152,7 @@ static std::string worstText(const Comparison &comparison, size_t worst) {
     const TensorComparison &tensor = *order[i];
     const Metrics &metrics = tensor.metrics;
     table.add({printable(tensor.name), std::string(safetensorsName(tensor.dtypeA)), std::string(safetensorsName(tensor.dtypeB)),
-               shapeText(tensor.shape), sqnrText(metrics), format("%.8f", metrics.cosine()), errorText(metrics.relativeError()),
+               shapeText(tensor.shape), sqnrText(metrics), fmt::format("{:.8f}", metrics.cosine()), errorText(metrics.relativeError()),
                errorText(metrics.maxError),
                metrics.maxError > 0 ? indicesText(elementIndices(metrics.maxAt, tensor.shape)) : ""});
   }
@@ -193,7 +186,7 @@ static std::string listText(const std::string &title, const std::vector<std::str
   std::string text = fmt::format("\n{} ({})\n", title, lines.size());
   for (size_t i = 0; i < std::min(lines.size(), shown); ++i)
     text += "  " + printable(lines[i]) + "\n";
-  return text + (lines.size() > shown ? "  and " + std::to_string(lines.size() - shown) + " more; --json lists them\n" : "");
+  return text + (lines.size() > shown ? fmt::format("  and {} more; --json lists them\n", lines.size() - shown) : "");
 }
 
 std::string convert::comparisonText(const Comparison &comparison, size_t worst) {

@@ -16,7 +16,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <cstdio>
 
 using namespace quant;
 using namespace quant::convert;
@@ -134,7 +133,7 @@ static std::string ranges(const std::vector<int64_t> &numbers) {
     size_t end = i + 1;
     while (end < numbers.size() && numbers[end] == numbers[end - 1] + 1)
       ++end;
-    text += (text.empty() ? "" : ", ") + std::to_string(numbers[i]);
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", numbers[i]);
     if (end - i > 1)
       text += fmt::format("-{}", numbers[end - 1]);
     i = end;
@@ -146,7 +145,7 @@ static std::string layersText(const LayerTotals &layers) {
   size_t count = layers.dense.size() + layers.moe.size() + layers.mtp.size();
   if (count == 0)
     return "none by name";
-  std::string text = std::to_string(count) + ":";
+  std::string text = fmt::format("{}:", count);
   auto part = [&](const std::vector<int64_t> &numbers, const std::string &what) {
     if (!numbers.empty())
       text += fmt::format("{}{} {}", text.back() == ':' ? " " : "; ", what, ranges(numbers));
@@ -158,19 +157,13 @@ static std::string layersText(const LayerTotals &layers) {
 }
 
 static std::string parametersText(const Inspection &inspection) {
-  std::string text = humanCount(inspection.stored) + " stored (" + std::to_string(inspection.stored) + ")";
+  std::string text = fmt::format("{} stored ({})", humanCount(inspection.stored), inspection.stored);
   if (!inspection.totals)
     return text + "; how many are active per token, only config.json tells";
   text += fmt::format("; {} in the model, {} of them active per token", humanCount(uint64_t(inspection.totals->parameters)),
                       humanCount(uint64_t(inspection.totals->activeParameters)));
   if (inspection.totals->mtpParameters)
     text += "; " + humanCount(uint64_t(inspection.totals->mtpParameters)) + " in MTP layers";
-  return text;
-}
-
-static std::string number(double value, const char *format = "%.3g") {
-  char text[32];
-  std::snprintf(text, sizeof(text), format, value);
   return text;
 }
 
@@ -190,7 +183,7 @@ static std::string scalesText(const ScaleTotals &scales) {
     return "none";
   std::string text = plural(scales.tensors, "tensor") + ", " + plural(scales.blocks, "block");
   if (scales.min)
-    text += fmt::format(", from {} to {}", number(*scales.min), number(*scales.max));
+    text += fmt::format(", from {:.3g} to {:.3g}", *scales.min, *scales.max);
   return fmt::format("{}; NaN {}, Inf {}, zero {}, negative {}", text, scales.nan, scales.inf, scales.zero, scales.negative);
 }
 
@@ -206,7 +199,7 @@ static std::string dtypesText(const Inspection &inspection) {
   for (const auto &[dtype, totals] : inspection.dtypes)
     table.add({std::string(safetensorsName(dtype)), std::to_string(totals.tensors), humanCount(totals.elements),
                humanBytes(totals.bytes),
-               number(inspection.bytes ? 100.0 * double(totals.bytes) / double(inspection.bytes) : 0, "%.1f %%")});
+               fmt::format("{:.1f} %", inspection.bytes ? 100.0 * double(totals.bytes) / double(inspection.bytes) : 0.0)});
   return table.str();
 }
 

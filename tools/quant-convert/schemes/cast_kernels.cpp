@@ -79,7 +79,7 @@ QUANT_INLINE float decode(uint32_t code) {
 //===----------------------------------------------------------------------===//
 
 template <typename Element>
-QUANT_INLINE void amaxRowImpl(const std::byte *row, int64_t columns, int64_t blockColumns, uint32_t *magnitudes) {
+QUANT_INLINE void amaxRow(const std::byte *row, int64_t columns, int64_t blockColumns, uint32_t *magnitudes) {
   const auto *in = reinterpret_cast<const typename Element::Bits *>(row);
   for (int64_t begin = 0; begin < columns; begin += blockColumns, ++magnitudes) {
     int64_t end = std::min(columns, begin + blockColumns);
@@ -93,8 +93,8 @@ QUANT_INLINE void amaxRowImpl(const std::byte *row, int64_t columns, int64_t blo
 }
 
 template <typename Element>
-QUANT_INLINE void quantizeRowImpl(const std::byte *row, int64_t columns, int64_t blockColumns, const float *divisors,
-                                  uint8_t *__restrict out) {
+QUANT_INLINE void quantizeRow(const std::byte *row, int64_t columns, int64_t blockColumns, const float *divisors,
+                              uint8_t *__restrict out) {
   const auto *in = reinterpret_cast<const typename Element::Bits *>(row);
   for (int64_t begin = 0; begin < columns; begin += blockColumns, ++divisors) {
     int64_t end = std::min(columns, begin + blockColumns);
@@ -111,8 +111,8 @@ QUANT_INLINE bool isFiniteProduct(uint8_t largest, float product, bool isBf16) {
 }
 
 template <typename Element>
-QUANT_INLINE bool dequantizeRowImpl(const std::byte *row, int64_t columns, int64_t blockColumns, const float *scales,
-                                    std::byte *__restrict outBytes) {
+QUANT_INLINE bool scaleRow(const std::byte *row, int64_t columns, int64_t blockColumns, const float *scales,
+                           std::byte *__restrict outBytes) {
   constexpr bool isBf16 = std::is_same_v<Element, BF16>;
   const auto *in = reinterpret_cast<const uint8_t *>(row);
   auto *out = reinterpret_cast<typename Element::Bits *>(outBytes);
@@ -141,42 +141,81 @@ QUANT_INLINE bool dequantizeRowImpl(const std::byte *row, int64_t columns, int64
 // Instruction sets
 //===----------------------------------------------------------------------===//
 
-#define QUANT_KERNELS(ISA, ATTRIBUTE)                                                                                            \
-  namespace {                                                                                                                    \
-  template <typename Element>                                                                                                    \
-  struct ISA {                                                                                                                   \
-    ATTRIBUTE static void amax(const std::byte *row, int64_t columns, int64_t blockColumns, uint32_t *magnitudes) {              \
-      amaxRowImpl<Element>(row, columns, blockColumns, magnitudes);                                                              \
-    }                                                                                                                            \
-    ATTRIBUTE static void quantize(const std::byte *row, int64_t columns, int64_t blockColumns, const float *divisors,           \
-                                   uint8_t *out) {                                                                               \
-      quantizeRowImpl<Element>(row, columns, blockColumns, divisors, out);                                                       \
-    }                                                                                                                            \
-    ATTRIBUTE static bool dequantize(const std::byte *row, int64_t columns, int64_t blockColumns, const float *scales,           \
-                                     std::byte *out) {                                                                           \
-      return dequantizeRowImpl<Element>(row, columns, blockColumns, scales, out);                                                \
-    }                                                                                                                            \
-    static constexpr QuantizeKernels kQuantize = {amax, quantize};                                                               \
-  };                                                                                                                             \
-  }
+namespace {
 
-QUANT_KERNELS(Baseline, )
+/// run<kernel> is a kernel, inlined into a function of the instruction set and so compiled for it.
+struct Baseline {
+  template <auto kernel, typename... Args>
+  static auto run(Args... args) {
+    return kernel(args...);
+  }
+};
+
 #ifdef __x86_64__
-QUANT_KERNELS(Avx2, [[gnu::target("avx2")]])
-QUANT_KERNELS(Avx512, [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]])
+struct Avx2 {
+  template <auto kernel, typename... Args>
+  [[gnu::target("avx2")]] static auto run(Args... args) {
+    return kernel(args...);
+  }
+};
+
+struct Avx512 {
+  template <auto kernel, typename... Args>
+  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl")]] static auto run(Args... args) {
+    return kernel(args...);
+  }
+};
 #endif
 
-std::string_view convert::name(Isa isa) { return isa == Isa::Avx512 ? "avx512" : isa == Isa::Avx2 ? "avx2" : "baseline"; }
+/// The kernels of an instruction set.
+struct Variant {
+  Isa isa;
+  std::string_view name;
+  bool isSupported;
+  QuantizeKernels bf16, f16, f32;
+  DequantizeRow toBf16, toF32;
+};
+
+template <typename Target, typename Element>
+constexpr QuantizeKernels kQuantize = {Target::template run<amaxRow<Element>>, Target::template run<quantizeRow<Element>>};
+
+template <typename Target>
+Variant variant(Isa isa, std::string_view name, bool isSupported) {
+  return {isa,
+          name,
+          isSupported,
+          kQuantize<Target, BF16>,
+          kQuantize<Target, F16>,
+          kQuantize<Target, F32>,
+          Target::template run<scaleRow<BF16>>,
+          Target::template run<scaleRow<F32>>};
+}
+
+/// In the order of Isa.
+const std::vector<Variant> &variants() {
+  static const std::vector<Variant> all = {
+      variant<Baseline>(Isa::Baseline, "baseline", true),
+#ifdef __x86_64__
+      variant<Avx2>(Isa::Avx2, "avx2", __builtin_cpu_supports("avx2")),
+      variant<Avx512>(Isa::Avx512, "avx512",
+                      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")),
+#endif
+  };
+  return all;
+}
+
+const Variant &variantOf(Isa isa) { return variants()[static_cast<size_t>(isa)]; }
+
+} // namespace
+
+std::string_view convert::name(Isa isa) { return variantOf(isa).name; }
 
 std::vector<Isa> convert::supportedIsas() {
-  std::vector<Isa> isas = {Isa::Baseline};
-#ifdef __x86_64__
-  if (__builtin_cpu_supports("avx2"))
-    isas.push_back(Isa::Avx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    isas.push_back(Isa::Avx512);
-#endif
+  std::vector<Isa> isas;
+  for (const Variant &variant : variants())
+    if (variant.isSupported)
+      isas.push_back(variant.isa);
   return isas;
 }
 
@@ -185,23 +224,11 @@ Isa convert::bestIsa() {
   return best;
 }
 
-template <template <typename> typename Kernels>
-static const QuantizeKernels &quantizeKernelsFor(DType dtype) {
-  return dtype == DType::BF16  ? Kernels<BF16>::kQuantize
-         : dtype == DType::F16 ? Kernels<F16>::kQuantize
-                               : Kernels<F32>::kQuantize;
-}
-
 bool convert::isCastable(DType dtype) { return dtype == DType::BF16 || dtype == DType::F16 || dtype == DType::F32; }
 
 const QuantizeKernels &convert::quantizeKernels(DType dtype, Isa isa) {
-#ifdef __x86_64__
-  if (isa == Isa::Avx512)
-    return quantizeKernelsFor<Avx512>(dtype);
-  if (isa == Isa::Avx2)
-    return quantizeKernelsFor<Avx2>(dtype);
-#endif
-  return quantizeKernelsFor<Baseline>(dtype);
+  const Variant &variant = variantOf(isa);
+  return dtype == DType::BF16 ? variant.bf16 : dtype == DType::F16 ? variant.f16 : variant.f32;
 }
 
 float convert::magnitudeValue(DType dtype, uint32_t magnitude) {
@@ -209,12 +236,5 @@ float convert::magnitudeValue(DType dtype, uint32_t magnitude) {
 }
 
 DequantizeRow convert::dequantizeRow(DType out, Isa isa) {
-  bool isBf16 = out == DType::BF16;
-#ifdef __x86_64__
-  if (isa == Isa::Avx512)
-    return isBf16 ? Avx512<BF16>::dequantize : Avx512<F32>::dequantize;
-  if (isa == Isa::Avx2)
-    return isBf16 ? Avx2<BF16>::dequantize : Avx2<F32>::dequantize;
-#endif
-  return isBf16 ? Baseline<BF16>::dequantize : Baseline<F32>::dequantize;
+  return out == DType::BF16 ? variantOf(isa).toBf16 : variantOf(isa).toF32;
 }

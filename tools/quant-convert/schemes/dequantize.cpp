@@ -9,6 +9,7 @@
 
 #include "runtime/support/narrow.h"
 #include "runtime/support/text.h"
+#include "tools/quant-convert/schemes/scales.h"
 
 #include <fmt/core.h>
 
@@ -57,6 +58,7 @@ Result<ScaleGrid> convert::scaleGrid(std::span<const int64_t> weight, std::span<
   std::string what = fmt::format("scale of shape {} does not fit a weight of shape {}", shapeText(scale), shapeText(weight));
   if (weight.size() != 2)
     return fail(what + ", which is no matrix");
+  block = sidesOf(block, weight);
   int64_t out = weight[0], in = weight[1];
   int64_t rows = scale[0], cols = scale.size() == 1 ? 1 : scale[1];
   int64_t blockRows = blocks(out, block[0]), blockCols = blocks(in, block[1]);

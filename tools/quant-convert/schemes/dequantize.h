@@ -58,7 +58,8 @@ struct ScaleGrid {
 };
 
 /// How a scale of that shape lies over a weight of that shape: in blocks of `block`, per row ([out, 1] or [out]), per group of
-/// `block[1]` in a row ([out, ceil(in / block[1])]), or one for all. The error names the shapes, and the one that is needed.
+/// `block[1]` in a row ([out, ceil(in / block[1])]), or one for all. A side of 0 of `block` is all of
+/// the weight's. The error names the shapes, and the one that is needed.
 Result<ScaleGrid> scaleGrid(std::span<const int64_t> weight, std::span<const int64_t> scale, std::array<int64_t, 2> block);
 
 /// A tensor's values: its elements, multiplied in f32 with their scale where there is one. Refers to the tensors' bytes.

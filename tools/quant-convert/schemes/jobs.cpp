@@ -181,7 +181,7 @@ static Result<void> failNoProduct(const Tensor &weight, const Tensor &scale, con
   for (int64_t i = begin * columns; i < end * columns; ++i) {
     int64_t row = i / columns, column = i % columns;
     float factor;
-    readScales(scale, row / block[0] * scale.info->shape[1] + column / block[1], std::span(&factor, 1));
+    readScales(scale, row / block[0] * ((columns + block[1] - 1) / block[1]) + column / block[1], std::span(&factor, 1));
     std::byte ignored[4];
     if (dequantizeRow(DType::BF16, Isa::Baseline)(&weight.data[static_cast<size_t>(i)], 1, 1, &factor, ignored))
       continue;
@@ -197,7 +197,7 @@ static Result<void> failNoProduct(const Tensor &weight, const Tensor &scale, con
 static bool dequantizeRows(const Tensor &weight, const Tensor &scale, const Block &block, int64_t begin, int64_t rows,
                            DType dtype, std::byte *out) {
   DequantizeRow kernel = dequantizeRow(dtype);
-  int64_t columns = weight.info->shape[1], scaleColumns = scale.info->shape[1], current = -1;
+  int64_t columns = weight.info->shape[1], scaleColumns = (columns + block[1] - 1) / block[1], current = -1;
   std::vector<float> scales(static_cast<size_t>(scaleColumns));
   auto in = weight.data.subspan(static_cast<size_t>(begin * columns), static_cast<size_t>(rows * columns));
   int64_t firstBlockRow = begin / block[0], endBlockRow = (begin + rows + block[0] - 1) / block[0];
@@ -215,9 +215,10 @@ static bool dequantizeRows(const Tensor &weight, const Tensor &scale, const Bloc
   return finite;
 }
 
-Job convert::dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &block, std::string name) {
+Job convert::dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &shape, std::string name) {
+  Block block = sidesOf(shape, weight.info->shape);
   int64_t columns = weight.info->shape[1];
-  Rows parts(weight.info->shape[0], 2 * columns, block[0]);
+  Rows parts(weight.info->shape[0], 2 * columns, std::min<int64_t>(block[0], 128));
   auto run = [=](int64_t step, Sink &sink) -> Result<void> {
     int64_t begin = parts.begin(step), rows = parts.end(step) - begin;
     auto out = scratch<std::byte>(0, rows * columns * 2);

@@ -55,8 +55,8 @@ std::optional<uint64_t> quantizeBlockRow(const BlockRow &in, const Scheme &schem
 Job quantizeJob(const Tensor &weight, std::string name, std::string scaleName, const Scheme &scheme,
                 const Tensor *reused = nullptr, std::shared_ptr<ReuseCount> count = nullptr);
 
-/// FP8 times its scales to BF16. @pre checkScale(weight, scale, block)
-Job dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &block, std::string name);
+/// FP8 times its scales to BF16. A side of 0 of a block's `shape` is all of the weight's. @pre checkScale(weight, scale, shape)
+Job dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &shape, std::string name);
 
 /// A part of an FP8 weight whose blocks are not the weight's: dequantized in f32, and quantized again.
 /// @pre checkScale(weight, scale, scheme.block)

@@ -24,6 +24,11 @@
 using namespace quant;
 using namespace quant::convert;
 
+Block convert::sidesOf(const Block &block, std::span<const int64_t> matrix) {
+  auto side = [&](size_t i) { return block[i] > 0 ? block[i] : std::max<int64_t>(1, matrix[i]); };
+  return {side(0), side(1)};
+}
+
 std::string convert::describe(const Tensor &tensor) {
   return fmt::format("{}: tensor {}", printable(tensor.file->path().native()), quote(tensor.info->name));
 }
@@ -89,7 +94,8 @@ static Result<void> checkLayout(const Tensor &weight, const Tensor &scale, const
     return fail(
         fmt::format("{}: has shape {}, block scales need two dimensions", describe(weight), shapeList(weight.info->shape)));
   auto expected = scaleShape(block, weight.info->shape[0], weight.info->shape[1]);
-  if (scale.info->shape != expected)
+  bool isOne = block == Block{0, 0} && std::ranges::all_of(scale.info->shape, [](int64_t size) { return size == 1; });
+  if (scale.info->shape != expected && !isOne)
     return fail(fmt::format(
         "{}: has shape {}, the weight's {} in blocks of {}x{} needs {}; is weight_block_size in config.json right?",
         describe(scale), shapeList(scale.info->shape), shapeList(weight.info->shape), block[0], block[1], shapeList(expected)));
@@ -101,7 +107,7 @@ Result<void> convert::checkScale(const Tensor &weight, const Tensor &scale, cons
   std::optional<size_t> broken = firstBrokenScale(scale.info->dtype, scale.data);
   if (!broken)
     return {};
-  auto columns = static_cast<size_t>(scale.info->shape[1]);
+  auto columns = static_cast<size_t>(scale.info->shape.empty() ? 1 : scale.info->shape.back());
   return fail(fmt::format("{}: block [{}, {}] has scale {:g}, {}", describe(scale), *broken / columns, *broken % columns,
                           scaleAt(scale.info->dtype, scale.data, *broken), kScaleRule));
 }

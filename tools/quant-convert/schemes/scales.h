@@ -22,6 +22,9 @@ using Tensor = checkpoint::Checkpoint::Tensor;
 /// Rows and columns that share a scale.
 using Block = std::array<int64_t, 2>;
 
+/// The block of a matrix of that shape: a side of 0 is all of the matrix's. None is 0 then.
+Block sidesOf(const Block &block, std::span<const int64_t> matrix);
+
 /// "FILE: tensor 'NAME'".
 std::string describe(const Tensor &tensor);
 
@@ -47,7 +50,7 @@ Error missingScale(const Tensor &weight);
 Result<void> checkHasWeight(const checkpoint::Checkpoint &input, const Tensor &scale);
 
 /// Dtype (F32, BF16, F16 or F8_E8M0) and shape are those of the weight's block scales, and every value is finite and not
-/// negative.
+/// negative. A side of 0 of `block` is all of the weight's; of a scale that is one number the shape is any of ones.
 Result<void> checkScale(const Tensor &weight, const Tensor &scale, const Block &block);
 
 /// The same for many pairs of weight and scale, on `threads` threads; the error is the first pair's.

@@ -7,18 +7,12 @@
 
 #include "tools/quant-convert/schemes/shard_plan.h"
 
-#include <cstdio>
+#include <fmt/core.h>
 
 using namespace quant;
 using namespace quant::convert;
 using models::TensorRole;
 using models::TensorSpec;
-
-static std::string shardName(size_t number, size_t count) {
-  char name[80];
-  std::snprintf(name, sizeof(name), "model-%05zu-of-%05zu.safetensors", number, count);
-  return name;
-}
 
 std::vector<Shard> convert::planShards(const std::vector<TensorSpec> &tensors, uint64_t maxBytes) {
   std::vector<Shard> shards;
@@ -34,6 +28,6 @@ std::vector<Shard> convert::planShards(const std::vector<TensorSpec> &tensors, u
     i = end;
   }
   for (size_t i = 0; i < shards.size(); ++i)
-    shards[i].file = shardName(i + 1, shards.size());
+    shards[i].file = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
   return shards;
 }
