@@ -76,8 +76,8 @@ static void checkPacked(const TensorSource::Tensor &packed, const TensorSource::
   if (groups.size() == 2 && groups[0] == weight[0] && groups[1] > 0 && groups[1] <= weight[1] * 8)
     return;
   inspection.report(true, "misshaped_scale", packed.info->name,
-                    "is INT4 of shape " + shapeText(std::array{weight[0], weight[1] * 8}) + " and has a scale of shape " +
-                        shapeText(groups) + "; a row of scales for each of its rows is needed");
+                    fmt::format("is INT4 of shape {} and has a scale of shape {}; a row of scales for each of its rows is needed",
+                                shapeText(std::array{weight[0], weight[1] * 8}), shapeText(groups)));
 }
 
 /// What an "X.weight_shape" says: how wide the packed weight was before it was padded to whole words.
@@ -96,9 +96,8 @@ static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSour
   if (said[0] == stored[0] && said[1] > 0 && (said[1] - 1) / 8 + 1 == stored[1])
     return;
   inspection.report(true, "wrong_weight_shape", shape.info->name,
-                    "does not say the shape of " + quote(packed.info->name) + ", which holds " +
-                        shapeText(std::array{stored[0], stored[1] * 8}) + " codes" +
-                        (read ? ": it says " + shapeText(said) : ""));
+                    fmt::format("does not say the shape of {}, which holds {} codes{}", quote(packed.info->name),
+                                shapeText(std::array{stored[0], stored[1] * 8}), read ? ": it says " + shapeText(said) : ""));
 }
 
 /// The scale `name` of the weight `weightName`, which need not be there.
@@ -108,15 +107,15 @@ static void checkPair(const TensorSource &source, const TensorSource::Tensor &sc
   const auto *weight = source.find(weightName);
   if (!weight)
     return inspection.report(true, "orphan_scale", name,
-                             "is a scale without its weight " + quote(weightName) + "; was the weight renamed?");
+                             fmt::format("is a scale without its weight {}; was the weight renamed?", quote(weightName)));
   if (isPackedInt4(*weight->info))
     return checkPacked(*weight, scale, inspection);
   if (!isFp8(weight->info->dtype) && weight->info->dtype != DType::I8)
     return inspection.report(true, "orphan_scale", name,
-                             "is the scale of " + quote(weightName) + ", which is " +
-                                 std::string(safetensorsName(weight->info->dtype)) + " and needs none; remove it");
+                             fmt::format("is the scale of {}, which is {} and needs none; remove it", quote(weightName),
+                                         safetensorsName(weight->info->dtype)));
   if (findScale(source, *weight) != &scale)
-    return inspection.report(true, "orphan_scale", name, "is a second scale of " + quote(weightName) + "; remove one");
+    return inspection.report(true, "orphan_scale", name, fmt::format("is a second scale of {}; remove one", quote(weightName)));
   if (auto values = TensorValues::create(*weight, &scale, inspection.block); !values)
     inspection.report(true, "misshaped_scale", weightName, values.error().message);
 }
@@ -157,14 +156,14 @@ void convert::inspectScales(const TensorSource &source, Inspection &inspection, 
 static void checkTensor(const models::TensorSpec &want, const checkpoint::TensorInfo &found, Inspection &inspection) {
   if (found.shape != want.shape && want.role != models::TensorRole::Scale)
     inspection.report(true, "wrong_shape", found.name,
-                      "has shape " + shapeText(found.shape) + "; config.json needs " + shapeText(want.shape));
+                      fmt::format("has shape {}; config.json needs {}", shapeText(found.shape), shapeText(want.shape)));
   if (found.dtype == want.dtype)
     return;
   // Another float type holds the same weights; FP8 or not is another checkpoint than the config describes.
   bool error = isFp8(found.dtype) != isFp8(want.dtype);
   inspection.report(error, "wrong_dtype", found.name,
-                    "is " + std::string(safetensorsName(found.dtype)) + "; config.json says " +
-                        std::string(safetensorsName(want.dtype)) + (error ? "; correct its quantization_config" : ""));
+                    fmt::format("is {}; config.json says {}{}", safetensorsName(found.dtype), safetensorsName(want.dtype),
+                                error ? "; correct its quantization_config" : ""));
 }
 
 void convert::checkInventory(const TensorSource &source, Inspection &inspection) {
@@ -183,9 +182,9 @@ void convert::checkInventory(const TensorSource &source, Inspection &inspection)
       continue;
     }
     if (!scale)
-      inspection.report(!mtp || !inspection.layers.mtp.empty(), "missing_tensor", want.name,
-                        "is missing; config.json needs it as " + std::string(safetensorsName(want.dtype)) + " " +
-                            shapeText(want.shape));
+      inspection.report(
+          !mtp || !inspection.layers.mtp.empty(), "missing_tensor", want.name,
+          fmt::format("is missing; config.json needs it as {} {}", safetensorsName(want.dtype), shapeText(want.shape)));
   }
   std::vector<std::string_view> names;
   for (const auto &tensor : source.tensors())
