@@ -20,7 +20,7 @@ struct EngineOptions {
   bool force = false;     ///< replaces a checkpoint in the folder
   bool verify = false;    ///< reads every file back, from the disk, and compares it with what is made anew
   /// Called when all is written; with its error the run fails, and the folder stays marked as unfinished.
-  std::function<Result<void>()> check;
+  std::function<Result<void>()> check = {};
 };
 
 /// What a run did.
