@@ -33,6 +33,7 @@ public:
 private:
   void add(std::string name, DType dtype, std::vector<int64_t> shape, TensorRole role) {
     tensors.push_back({std::move(name), dtype, std::move(shape), role, layer, expert});
+    tensors.back().values = tensors.back().elements();
   }
   void norm(const std::string &module, int64_t size) { add(module + ".weight", config.plain, {size}, TensorRole::Norm); }
   /// A linear layer that is never quantized.
@@ -61,6 +62,7 @@ void Inventory::linear(const std::string &module, int64_t out, int64_t in) {
   std::string data = module + std::string(scheme->suffixes.data);
   StoredShape codes = storedCodes(*scheme, out, in);
   add(data, codes.dtype, codes.shape, TensorRole::Linear);
+  tensors.back().values = out * in;
   add(scaleNameOf(*scheme, data), scheme->scale, scaleShape(scheme->block, out, in), TensorRole::Scale);
 }
 
@@ -143,13 +145,13 @@ ModelTotals models::totals(const ModelConfig &config) {
     if (tensor.role == TensorRole::Scale)
       continue;
     if (tensor.layer >= config.nLayers) {
-      totals.mtpParameters += tensor.elements();
+      totals.mtpParameters += tensor.values;
       continue;
     }
-    totals.parameters += tensor.elements();
+    totals.parameters += tensor.values;
     bool tiedHead = tensor.role == TensorRole::Embedding && config.tieWordEmbeddings;
     if (tensor.expert < config.nActivatedExperts && (tensor.role != TensorRole::Embedding || tiedHead))
-      totals.activeParameters += tensor.elements();
+      totals.activeParameters += tensor.values;
   }
   return totals;
 }

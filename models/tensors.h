@@ -34,6 +34,7 @@ struct TensorSpec {
   TensorRole role;
   int64_t layer = -1;  ///< -1: outside the layers
   int64_t expert = -1; ///< of a routed expert
+  int64_t values = 0;  ///< numbers it stands for: of packed words the codes in them, else the elements
 
   int64_t elements() const;
   int64_t bytes() const;
@@ -45,7 +46,7 @@ struct TensorSpec {
 /// @pre validateConfig(config)
 std::vector<TensorSpec> checkpointTensors(const ModelConfig &config);
 
-/// Counts over checkpointTensors(). Parameters are the elements of everything but scales.
+/// Counts over checkpointTensors(). Parameters are the values of everything but scales.
 struct ModelTotals {
   int64_t tensors = 0;
   int64_t bytes = 0;         ///< of all tensors, scales included

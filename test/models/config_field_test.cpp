@@ -187,66 +187,31 @@ TEST(ConfigKeys, OthersAreNamed) {
 // Published models
 //===----------------------------------------------------------------------===//
 
-/// What a published config.json says that DeepSeek-V3's does not, and how many parameters the model then has, in 10^9.
+/// A model of test/models/published.json: its config.json, and how many parameters it has, in 10^9.
 struct Published {
-  const char *name, *changes;
+  std::string name;
+  json config;
   double billions;
 };
 
-/// Facts of the files on huggingface.co, each written as changes to DeepSeek-V3's.
-const Published kPublished[] = {
-    {"DeepSeek-V3, V3-0324, R1, R1-0528", R"({"ep_size": 1, "aux_loss_alpha": 0.001, "seq_aux": true, "pretraining_tp": 1,
-      "transformers_version": "4.33.1", "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"}})",
-     671.0},
-    {"DeepSeek-V3.1, V3.1-Terminus", R"({"quantization_config": {"scale_fmt": "ue8m0"}, "attention_dropout": 0.0})", 671.0},
-    {"DeepSeek-V3 in BF16", R"({"quantization_config": null, "torch_dtype": "bfloat16", "unsloth_fixed": true})", 671.0},
-    {"DeepSeek-V2, V2.5, Coder-V2", R"({"model_type": "deepseek_v2", "architectures": ["DeepseekV2ForCausalLM"],
-      "bos_token_id": 100000, "eos_token_id": 100001, "first_k_dense_replace": 1, "hidden_size": 5120, "intermediate_size": 12288,
-      "moe_intermediate_size": 1536, "n_routed_experts": 160, "n_shared_experts": 2, "norm_topk_prob": false,
-      "num_experts_per_tok": 6, "num_hidden_layers": 60, "num_nextn_predict_layers": null, "quantization_config": null,
-      "routed_scaling_factor": 16.0, "scoring_func": "softmax", "topk_group": 3, "topk_method": "group_limited_greedy",
-      "vocab_size": 102400, "aux_loss_alpha": 0.001, "ep_size": 1, "seq_aux": true, "pretraining_tp": 1})",
-     235.7},
-    {"DeepSeek-V2-Lite, Coder-V2-Lite", R"({"model_type": "deepseek_v2", "architectures": ["DeepseekV2ForCausalLM"],
-      "bos_token_id": 100000, "eos_token_id": 100001, "first_k_dense_replace": 1, "hidden_size": 2048, "intermediate_size": 10944,
-      "moe_intermediate_size": 1408, "n_group": 1, "n_routed_experts": 64, "n_shared_experts": 2, "norm_topk_prob": false,
-      "num_attention_heads": 16, "num_experts_per_tok": 6, "num_hidden_layers": 27, "num_key_value_heads": 16,
-      "num_nextn_predict_layers": null, "quantization_config": null, "routed_scaling_factor": 1.0, "scoring_func": "softmax",
-      "topk_group": 1, "topk_method": "greedy", "vocab_size": 102400, "seq_aux": true})",
-     15.7},
-    {"Kimi-K2-Instruct, Base", R"({"model_type": "kimi_k2", "bos_token_id": 163584, "eos_token_id": 163585, "n_group": 1,
-      "topk_group": 1, "n_routed_experts": 384, "num_attention_heads": 64, "num_key_value_heads": 64, "first_k_dense_replace": 1,
-      "num_nextn_predict_layers": 0, "max_position_embeddings": 131072, "rope_theta": 50000.0, "routed_scaling_factor": 2.827,
-      "rope_scaling": {"beta_fast": 1.0, "beta_slow": 1.0, "factor": 32.0}, "vocab_size": 163840, "aux_loss_alpha": 0.001,
-      "seq_aux": true})",
-     1026},
-    {"Kimi-K2-Instruct-0905", R"({"model_type": "kimi_k2", "bos_token_id": 163584, "eos_token_id": 163586, "n_group": 1,
-      "topk_group": 1, "n_routed_experts": 384, "num_attention_heads": 64, "num_key_value_heads": 64, "first_k_dense_replace": 1,
-      "num_nextn_predict_layers": 0, "max_position_embeddings": 262144, "rope_theta": 50000.0, "routed_scaling_factor": 2.827,
-      "rope_scaling": {"beta_fast": 1.0, "beta_slow": 1.0, "factor": 64.0}, "vocab_size": 163840, "add_cross_attention": false,
-      "bad_words_ids": null, "chunk_size_feed_forward": 0, "num_beams": 1, "top_k": 50, "top_p": 1.0, "torchscript": false,
-      "id2label": {"0": "LABEL_0"}, "pruned_heads": {}, "typical_p": 1.0})",
-     1026},
-    {"Moonlight-16B-A3B", R"({"n_group": 1, "topk_group": 1, "n_routed_experts": 64, "n_shared_experts": 2, "q_lora_rank": null,
-      "num_experts_per_tok": 6, "hidden_size": 2048, "intermediate_size": 11264, "moe_intermediate_size": 1408,
-      "num_hidden_layers": 27, "num_attention_heads": 16, "num_key_value_heads": 16, "first_k_dense_replace": 1,
-      "num_nextn_predict_layers": 0, "max_position_embeddings": 8192, "rope_theta": 50000.0, "rope_scaling": null,
-      "routed_scaling_factor": 2.446, "rms_norm_eps": 1e-05, "vocab_size": 163840, "quantization_config": null,
-      "pad_token_id": 163838, "bos_token_id": 163584, "eos_token_id": 163585})",
-     16.0},
-    {"DeepSeek-V3 saved by transformers 5",
-     R"({"rope_scaling": null, "rope_theta": null, "torch_dtype": null, "dtype": "bfloat16",
-      "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000, "factor": 40.0, "original_max_position_embeddings": 4096,
-      "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}, "head_dim": 64, "qk_head_dim": 192,
-      "num_local_experts": 256, "rope_interleave": true, "mlp_bias": false, "output_router_logits": false})",
-     671.0},
-};
+std::vector<Published> publishedModels() {
+  json file = json::parse(std::ifstream(QUANT_PUBLISHED_MODELS)), base = readJson(file["base"].get<std::string>().c_str());
+  std::vector<Published> result;
+  for (const json &model : file["models"]) {
+    json config = base;
+    for (const json &key : model.value("without", json::array()))
+      EXPECT_EQ(config.erase(key.get<std::string>()), 1u) << key;
+    config.update(model["changes"], /*merge_objects=*/true); // keeps nulls, as a file has them
+    result.push_back({model["name"], std::move(config), model["billions"]});
+  }
+  return result;
+}
 
 TEST(ConfigPublished, AreReadWithoutADefault) {
-  for (const Published &model : kPublished) {
-    json object = readJson("671B.json");
-    object.update(json::parse(model.changes), /*merge_objects=*/true); // keeps nulls, as a file has them
-    Read result = read(object);
+  std::vector<Published> models = publishedModels();
+  EXPECT_GE(models.size(), 10u);
+  for (const Published &model : models) {
+    Read result = read(model.config);
     ASSERT_EQ(result.error, "") << model.name;
     EXPECT_NEAR(double(totals(result.config).parameters) * 1e-9, model.billions, model.billions * 0.01) << model.name;
     for (const std::string &note : result.notes)

@@ -141,7 +141,7 @@ class Gate:
 
 
 def gate_of(config: dict[str, Any]) -> Gate:
-    v3 = config["model_type"] == "deepseek_v3"
+    v3 = config["model_type"] in ("deepseek_v3", "kimi_k2")
     method = config.get("topk_method") or ("noaux_tc" if v3 else "greedy")
     use_sigmoid = (config.get("scoring_func") or ("sigmoid" if v3 else "softmax")) == "sigmoid"
     normalise = bool(config.get("norm_topk_prob", v3))
