@@ -7,9 +7,9 @@
 //
 // Read on 2026-11-28:
 //   transformers  src/transformers/models/deepseek_v3/configuration_deepseek_v3.py (DeepseekV3Config, of 001f85b3) and
-//                 deepseek_v2/configuration_deepseek_v2.py (DeepseekV2Config, of 43e8548f)
-//   remote code   configuration_deepseek.py of DeepSeek-V3 and DeepSeek-V2, in copies; Kimi-K2's was not found, and kimi_k2 is
-//                 read as deepseek_v3
+//                 deepseek_v2/configuration_deepseek_v2.py (DeepseekV2Config, of 008e5743)
+//   remote code   configuration_deepseek.py of DeepSeek-V3 and DeepSeek-V2, in copies (transformers' 43e8548f is one of V2's);
+//                 Kimi-K2's was not found, and kimi_k2 is read as deepseek_v3
 // The table with both, and where each was read, is in docs/configs.md. Where the two agree, or one of them has no such key, that
 // value counts; where they differ there is none. Sizes that every published config.json has (hidden_size and the like) have no
 // default here either.
