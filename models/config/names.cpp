@@ -1,6 +1,6 @@
 //===- names.cpp - the enum values of a configuration as words ------------===//
 //
-// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Eyceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
@@ -44,7 +44,9 @@ std::string_view models::name(ScoreFunc value) { return nameIn(kScoreFuncs, valu
 std::string_view models::name(TopkMethod value) { return nameIn(kTopkMethods, value); }
 
 std::string_view models::storageName(const ModelConfig &config) {
-  return config.scheme ? "fp8" : config.plain == DType::F32 ? "f32" : config.plain == DType::F16 ? "f16" : "bf16";
+  if (config.scheme)
+    return isFp8(config.scheme->element) ? "fp8" : mlirName(config.scheme->element);
+  return config.plain == DType::F32 ? "f32" : config.plain == DType::F16 ? "f16" : "bf16";
 }
 
 Result<ScoreFunc> models::parseScoreFunc(std::string_view text) { return valueIn(kScoreFuncs, text); }

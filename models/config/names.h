@@ -18,7 +18,7 @@ namespace quant::models {
 /// "sigmoid", "noaux_tc", "fp8", ...: as in the JSON; scale_fmt None is "none".
 std::string_view name(ScoreFunc value);
 std::string_view name(TopkMethod value);
-/// DeepSeek's word for how the linear layers are stored: "bf16", "f32", "fp8" (quantized).
+/// DeepSeek's word for how the linear layers are stored: "bf16", "f32", "fp8"; "i8", "i4" of other schemes.
 std::string_view storageName(const ModelConfig &config);
 
 /// The enum value of a JSON string, or the list of what is known.

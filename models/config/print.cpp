@@ -33,7 +33,7 @@ json models::toJson(const ModelConfig &config) {
   result["has_rope_scaling"] = config.hasRopeScaling;
   result["rope_interleave"] = config.ropeInterleave;
   Scheme scheme = config.scheme.value_or(deepSeekFp8());
-  result["dtype"] = storageName(config);
+  result["dtype"] = config.scheme ? "fp8" : storageName(config); // quantized, as `scheme` says
   result["scale_fmt"] = quant::name(scheme.scaleFmt);
   if (scheme.block[0] > 0 && scheme.block[1] > 0)
     result["weight_block_size"] = scheme.block;

@@ -21,9 +21,10 @@ static constexpr uint64_t kMaxBytes = uint64_t(1) << 40;
 
 Result<Extent> Operand::extent(const Sizes &sizes) const {
   std::optional<DType> known = fromMlirName(dtype);
-  if (!known || bitWidth(*known) % 8 != 0)
+  if (!known || (bitWidth(*known) % 8 != 0 && bitWidth(*known) != 4))
     return fail(fmt::format("operand '{}' has dtype {}, which the runtime does not know", name, dtype));
-  auto elementBytes = static_cast<uint64_t>(bitWidth(*known)) / 8;
+  bool isNibble = bitWidth(*known) == 4;
+  uint64_t elementBytes = isNibble ? 1 : static_cast<uint64_t>(bitWidth(*known)) / 8;
   QUANT_TRY_ASSIGN(std::vector<int64_t> evaluated, abi::evaluate(shape, sizes));
   Extent extent{std::move(evaluated), elementBytes};
   for (int64_t size : extent.shape) {
@@ -31,6 +32,10 @@ Result<Extent> Operand::extent(const Sizes &sizes) const {
       return fail("operand '" + name + "' is larger than 1 TiB");
     extent.bytes *= static_cast<uint64_t>(size);
   }
+  if (isNibble && (extent.shape.empty() || extent.shape.back() % 2 != 0))
+    return fail(fmt::format("operand '{}' has rows of half bytes, in {}", name, dtype));
+  if (isNibble)
+    extent.bytes /= 2;
   if (pitchBytes == 0 || extent.shape.empty() || extent.shape.back() == 0)
     return extent;
   uint64_t row = elementBytes * static_cast<uint64_t>(extent.shape.back());

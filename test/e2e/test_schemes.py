@@ -80,6 +80,8 @@ class Schemes(unittest.TestCase):
 def add_scheme(name: str) -> None:
     def test(self: Schemes) -> None:
         checkpoint = self.make(name)
+        call("quant-convert", "inspect", checkpoint)
+        call("quant-convert", "compare", self.folder / "plain", checkpoint)
         self.check(checkpoint, clear_prompt(Model(Checkpoint(checkpoint)), PROMPT, Context.seed))
 
     setattr(Schemes, "test_" + name.replace("-", "_"), test)

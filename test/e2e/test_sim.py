@@ -24,7 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from compare import clear_prompt, quant_run, relative_error  # puts test/reference on the path
+from checkpoint import Checkpoint
 from deepseek import Model
+from schemes import SCHEMES, quantize
 import toys
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bad_input"))
@@ -87,6 +89,23 @@ class Simulated(unittest.TestCase):
         print(f"{config['model_type']} without quantized activations: relative error {error:.1e}")
         self.assertLess(error, self.ROUNDING)
         self.assertEqual(tokens, model.generate(prompt, self.NEW_TOKENS)[1])
+
+    def check_scheme(self, name: str, config: dict[str, object]) -> None:
+        """Weights in another scheme, which plain kernels read."""
+        plain, checkpoint = self.folder / f"{name}-plain", self.folder / name
+        toys.write(plain, config, Context.seed)
+        self.assertGreater(quantize(plain, checkpoint, name), 0)
+        model = Model(Checkpoint(checkpoint))
+        prompt = clear_prompt(model, self.LENGTH, Context.seed)
+        logits, _ = self.run_sim(self.compile(checkpoint, "--activations=bf16"), checkpoint, prompt)
+        error = relative_error(logits, model.forward(prompt).logits)
+        print(f"{name}: relative error {error:.1e}")
+        self.assertLess(error, self.ROUNDING)
+
+    def test_schemes(self) -> None:
+        for name in SCHEMES:
+            with self.subTest(name):
+                self.check_scheme(name, toys.v3())
 
     def check(self, config: dict[str, object], scale_format: str | None = None) -> None:
         checkpoint = self.folder / "checkpoint"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Writes small checkpoints in the layouts of other quantization schemes, from one in bf16. NumPy alone.
+"""Writes small checkpoints in the layouts of other quantization schemes, from one in bf16 or FP8. NumPy alone.
 
 The layouts are those of compressed-tensors 0.20 and SGLang as they write them (weights, scales, names, config.json). The quantizers are plain
 (amax of the block): what a checkpoint means is what its bytes say, and checkpoint.py reads those on its own.
@@ -140,20 +140,24 @@ WIDE = ("embed_tokens", "lm_head", "mlp.gate", "norm", "eh_proj", "head")
 
 
 def is_quantized(module: str, scheme: str) -> bool:
-    if not module.split(".")[-1].endswith("_proj") or module.endswith(WIDE):
+    if "_proj" not in module.split(".")[-1] or module.endswith(WIDE):
         return False
     return scheme != "ct-w4a16-experts" or ".experts." in module
 
 
 def quantize(source: Path, target: Path, name: str) -> int:
-    """Writes the bf16 checkpoint `source` in the scheme; returns how many weights were quantized."""
+    """Writes the checkpoint `source`, in bf16 or FP8, in the scheme; returns how many weights were quantized."""
     scheme, plain, tensors, count = SCHEMES[name], Checkpoint(source), {}, 0
     target.mkdir()
     for key in plain.names():
+        if key.endswith("_scale_inv"):
+            continue
         module = key.removesuffix(".weight")
         if module != key and is_quantized(module, name):
             tensors |= scheme.tensors(module, plain.tensor(key))
             count += 1
+        elif plain.is_fp8(key):
+            tensors[key] = ("BF16", to_bf16(plain.tensor(key)))
         else:
             tensors[key] = plain.stored(key)
     write_safetensors(target / "model.safetensors", tensors, {"format": "pt"})

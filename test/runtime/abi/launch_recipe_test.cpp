@@ -160,6 +160,8 @@ TEST(LaunchRecipe, Extent) {
   EXPECT_EQ(messageOf(operand.extent({{Dim::M, 3}})), "operand 'a' has a pitch of 32 bytes for rows of 40");
   EXPECT_EQ(messageOf(Operand{"a", "f64x", false, {m}}.extent({{Dim::M, 3}})),
             "operand 'a' has dtype f64x, which the runtime does not know");
+  EXPECT_EQ((Operand{"a", "ui4", false, {m, 20}}.extent({{Dim::M, 3}})->bytes), 30u) << "two codes in a byte";
+  EXPECT_EQ(messageOf(Operand{"a", "ui4", false, {m, 7}}.extent({{Dim::M, 3}})), "operand 'a' has rows of half bytes, in ui4");
   EXPECT_EQ(messageOf(Operand{"a", "i8", false, {m, m}}.extent({{Dim::M, 1 << 30}})), "operand 'a' is larger than 1 TiB");
   EXPECT_EQ(messageOf(Operand{"a", "i8", false, {m}}.extent({{Dim::M, -1}})), "operand 'a' is larger than 1 TiB");
 }

@@ -93,8 +93,8 @@ static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSour
                              std::optional<std::array<int64_t, 2>> read, Inspection &inspection) {
   const auto &stored = packed.info->shape;
   auto said = read.value_or(std::array<int64_t, 2>{});
-  if (said[0] == stored[0] && said[1] > 0 && (said[1] - 1) / 8 + 1 == stored[1])
-    return;
+  if (said[0] == stored[0] && said[1] > 0 && ((said[1] - 1) / 8 + 1 == stored[1] || (said[1] - 1) / 4 + 1 == stored[1]))
+    return; // codes of 4 bits, or of 8
   inspection.report(true, "wrong_weight_shape", shape.info->name,
                     fmt::format("does not say the shape of {}, which holds {} codes{}", quote(packed.info->name),
                                 shapeText(std::array{stored[0], stored[1] * 8}), read ? ": it says " + shapeText(said) : ""));
@@ -157,7 +157,8 @@ static void checkTensor(const models::TensorSpec &want, const checkpoint::Tensor
   if (found.shape != want.shape && want.role != models::TensorRole::Scale)
     inspection.report(true, "wrong_shape", found.name,
                       fmt::format("has shape {}; config.json needs {}", shapeText(found.shape), shapeText(want.shape)));
-  if (found.dtype == want.dtype)
+  bool isExponent = want.role == models::TensorRole::Scale && want.dtype == DType::F8E8M0FNU && found.dtype == DType::U8;
+  if (found.dtype == want.dtype || isExponent)
     return;
   // Another float type holds the same weights; FP8 or not is another checkpoint than the config describes.
   bool error = isFp8(found.dtype) != isFp8(want.dtype);

@@ -172,6 +172,8 @@ static std::string modelText(const Inspection &inspection) {
     return "unknown: " + inspection.configNote;
   const models::ModelConfig &config = *inspection.config;
   std::string text = config.modelType + ", linear layers " + std::string(models::storageName(config));
+  if (config.scheme && config.scheme->method != "fp8")
+    return fmt::format("{}, linear layers {} ({})", config.modelType, config.scheme->name, config.scheme->describe);
   if (config.scheme)
     text += fmt::format(" in blocks of {}, scales {}", shapeText(config.scheme->block),
                         config.scheme->scaleFmt == ScaleFmt::UE8M0 ? "ue8m0 (powers of two)" : "f32");

@@ -26,7 +26,7 @@ Result<void> emitMlaAbsorb(SimtContext &context, deepseek::MlaAbsorbOp op) {
   if (weight.parts.size() != 1)
     return fail("mla_absorb takes one tensor for kv_b");
   const WeightPart &part = weight.parts[0];
-  Rows keys = weight.rowsOf(part), out = context.operands.resultRows(0);
+  Rows out = context.operands.resultRows(0);
   int64_t heads = op.getHeads(), nope = op.getNopeDim();
   Value token = b.div(b.block, heads), head = b.rem(b.block, heads);
   Value query = b.at(b.rowAddress(q, token), q.element, b.mul(head, nope + op.getRopeDim()));
@@ -39,7 +39,8 @@ Result<void> emitMlaAbsorb(SimtContext &context, deepseek::MlaAbsorbOp op) {
       Value row = b.add(firstRow, d), value = b.loadNumber(q.element, b.at(query, q.element, d));
       if (Value scale = weight.scaleAt(b, part, row, first))
         value = b.mul(value, scale);
-      return SmallVector<Value>{b.fma(b.spread(value, kQuad), b.loadColumns(keys, b.rowAddress(keys, row), column), sum[0])};
+      return SmallVector<Value>{
+          b.fma(b.spread(value, kQuad), weight.loadColumns(b, weight.rowAddress(b, part, row), column), sum[0])};
     })[0];
     b.storeColumns(out, target, column, sums);
     return SmallVector<Value>();

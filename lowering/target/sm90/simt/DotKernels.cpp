@@ -57,7 +57,7 @@ public:
   /// Stores sum over k of x[rowOf(m), k] * w[row, k] for all m in [0, count), four at a time. `row` counts in the part.
   void emit(const WeightPart &part, Value row, Value count, RowOf rowOf, Store store) {
     constexpr int64_t kTile = 4;
-    Value address = b.rowAddress(weight.rowsOf(part), row), whole = b.mul(b.div(count, kTile), kTile);
+    Value address = weight.rowAddress(b, part, row), whole = b.mul(b.div(count, kTile), kTile);
     auto tile = [&](int64_t size) { return [&, size](Value first) { emitTile(part, row, address, first, size, rowOf, store); }; };
     b.loop(b.int32(0), whole, kTile, tile(kTile));
     b.loop(whole, count, 1, tile(1));
@@ -88,7 +88,7 @@ private:
     auto sums = b.loop(b.int32(0), b.int32(groups), unroll, init, [&](Value firstGroup, ValueRange carried) {
       SmallVector<Value> next(carried), weights;
       for (int64_t step = 0; step < unroll; ++step)
-        weights.push_back(b.loadColumns(weight.rowsOf(part), address, columnOf(b.add(firstGroup, step))));
+        weights.push_back(weight.loadColumns(b, address, columnOf(b.add(firstGroup, step))));
       for (int64_t step = 0; step < unroll; ++step) {
         Value group = b.add(firstGroup, step);
         rows::Column column = columnOf(group);

@@ -7,6 +7,8 @@
 
 #include "lowering/target/sm90/simt/SimtWeight.h"
 
+#include "llvm/Support/FormatVariadic.h"
+
 using namespace mlir;
 
 namespace quant::nvvm {
@@ -17,8 +19,15 @@ Result<SimtWeight> SimtWeight::of(const KernelOperands &operands, Value value) {
   // A lane's four columns share a scale.
   if (weight.zeroType || (weight.scaleType && weight.blockColumns % kQuad != 0 && weight.blockColumns < weight.columns))
     return fail("a weight has a scheme that kernels do not know: " + textOf(value.getType()));
-  if (!isa<Float32Type, BFloat16Type, Float16Type, Float8E4M3FNType, Float8E5M2Type>(weight.storage))
+  if (auto integer = dyn_cast<IntegerType>(weight.storage)) {
+    int64_t bits = integer.getWidth(), multiple = bits == 4 ? 8 : kQuad;
+    if ((bits != 8 && bits != 4) || weight.columns % multiple != 0)
+      return fail(llvm::formatv("a weight is stored as {0} with {1} columns; kernels read rows of a multiple of {2}",
+                                weight.storage, weight.columns, multiple)
+                      .str());
+  } else if (!isa<Float32Type, BFloat16Type, Float16Type, Float8E4M3FNType, Float8E5M2Type>(weight.storage)) {
     return fail("a weight is stored as " + textOf(weight.storage) + ", which kernels do not read");
+  }
   return weight;
 }
 
@@ -35,7 +44,42 @@ std::pair<WeightPart, Value> SimtWeight::partOf(SimtBuilder &b, Value row) const
   return {picked, b.sub(row, first)};
 }
 
-rows::Rows SimtWeight::rowsOf(const WeightPart &part) const { return {part.data, storage, columns, columns}; }
+Value SimtWeight::rowAddress(SimtBuilder &b, const WeightPart &part, Value row) const {
+  if (isa<FloatType>(storage))
+    return b.rowAddress({part.data, storage, columns, columns}, row);
+  int64_t pitch = columns * storage.getIntOrFloatBitWidth() / 8;
+  return b.rowAddress({part.data, b.i8(), pitch, pitch}, row);
+}
+
+/// Four codes from a column that is a multiple of four on, in one load.
+Value SimtWeight::loadIntegers(SimtBuilder &b, Value rowAddress, Value column) const {
+  VectorType words = VectorType::get(kQuad, b.getI32Type());
+  bool isUnsigned = storage.isUnsignedInteger();
+  if (storage.getIntOrFloatBitWidth() == 8) {
+    Value codes = b.load(VectorType::get(kQuad, b.i8()), b.at(rowAddress, b.i8(), column), kQuad);
+    return isUnsigned ? arith::ExtUIOp::create(b, words, codes).getResult() : arith::ExtSIOp::create(b, words, codes);
+  }
+  Value pair = b.load(b.getI16Type(), b.at(rowAddress, b.i8(), b.div(column, 2)), 2);
+  Value spread = b.spread(b.zeroExtend(b.getI32Type(), pair), kQuad);
+  auto constant = [&](ArrayRef<int32_t> values) -> Value {
+    return arith::ConstantOp::create(b, DenseElementsAttr::get(words, values));
+  };
+  Value codes = arith::AndIOp::create(b, arith::ShRUIOp::create(b, spread, constant({0, 4, 8, 12})), constant({15, 15, 15, 15}));
+  if (isUnsigned)
+    return codes;
+  Value eight = constant({8, 8, 8, 8});
+  return arith::SubIOp::create(b, arith::XOrIOp::create(b, codes, eight), eight);
+}
+
+Value SimtWeight::loadColumns(SimtBuilder &b, Value rowAddress, const rows::Column &column) const {
+  if (isa<FloatType>(storage))
+    return b.loadColumns({{}, storage, columns, columns}, rowAddress, column);
+  Value first = column.mayExceed ? b.min(column.first.value, columns - kQuad) : column.first.value;
+  Value values = b.convert(b.f32(), loadIntegers(b, rowAddress, first));
+  if (zeroConstant)
+    values = b.sub(values, b.number(static_cast<double>(zeroConstant), kQuad));
+  return b.inside(column, values, b.number(0.0, kQuad));
+}
 
 Value SimtWeight::scaleAt(SimtBuilder &b, const WeightPart &part, Value row, Value column) const {
   if (!part.scale)

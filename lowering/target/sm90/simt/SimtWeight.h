@@ -22,10 +22,15 @@ struct SimtWeight : qblock::Weight {
 
   /// The part that holds a row, chosen at run time, with the row counted from its first.
   std::pair<WeightPart, mlir::Value> partOf(SimtBuilder &b, mlir::Value row) const;
-  /// The rows of a part, decoded but not scaled.
-  rows::Rows rowsOf(const WeightPart &part) const;
+  /// The address of a part's row.
+  mlir::Value rowAddress(SimtBuilder &b, const WeightPart &part, mlir::Value row) const;
+  /// Neighbouring columns of that row as f32: the zero point is taken off, the scale is not applied. Zeros beyond the last column.
+  mlir::Value loadColumns(SimtBuilder &b, mlir::Value rowAddress, const rows::Column &column) const;
   /// The scale of a part's row and column; null where the weight has none.
   mlir::Value scaleAt(SimtBuilder &b, const WeightPart &part, mlir::Value row, mlir::Value column) const;
+
+private:
+  mlir::Value loadIntegers(SimtBuilder &b, mlir::Value rowAddress, mlir::Value column) const;
 };
 
 } // namespace quant::nvvm
