@@ -176,12 +176,12 @@ private:
 
   /// Codes and scales as the f32 weight that they mean. `experts` is 0 for a single weight.
   Value dequantized(Value data, Value scale, const Stored &tensor, int64_t experts) {
+    auto codes = cast<RankedTensorType>(data.getType());
     SmallVector<int64_t> block;
     for (int64_t side : tensor.scheme.block)
       block.push_back(side ? side : ShapedType::kDynamic);
     if (experts)
       block.insert(block.begin(), 1);
-    auto codes = cast<RankedTensorType>(data.getType());
     auto type = qblock::BlockTensorType::get(codes.getShape(), codes.getElementType(), block,
                                              cast<RankedTensorType>(scale.getType()).getElementType(), Type(),
                                              /*kMajorScales=*/false, tensor.zeroConstant);
@@ -198,7 +198,10 @@ private:
           fmt::format("tensor '{}' is of type {}, scales are F32, BF16, F16 or F8_E8M0", tensor.scale, safetensorsName(dtype)));
       dtype = DType::F32;
     }
-    return typeOf(tensor.scale, scaleShape(tensor.scheme.block, out, in), dtype);
+    auto shape = scaleShape(tensor.scheme.block, out, in);
+    // One scale of a whole weight is stored as [1].
+    bool isOne = shape == std::vector<int64_t>{1, 1} && stored && tensors.at(tensor.scale).shape == std::vector<int64_t>{1};
+    return isOne ? RankedTensorType::get(shape, elementType(dtype)) : typeOf(tensor.scale, shape, dtype);
   }
 
   /// The weight of a linear layer, out x in.

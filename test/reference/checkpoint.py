@@ -109,7 +109,7 @@ class Checkpoint:
         if self._file_of[scale_name].dtype(scale_name) == "U8":
             scales = power_of_two(scales)
         rows, columns = self.block
-        return dequantize_blocks(codes, scales, (rows, columns or codes.shape[1]))
+        return dequantize_blocks(codes, scales.reshape(scales.shape[0], -1), (rows or codes.shape[0], columns or codes.shape[1]))
 
 
 def weight_block(quantization: Mapping[str, Any]) -> tuple[int, int]:
@@ -118,7 +118,7 @@ def weight_block(quantization: Mapping[str, Any]) -> tuple[int, int]:
         weights = group["weights"]
         if weights.get("block_structure"):
             return tuple(weights["block_structure"])
-        return 1, weights.get("group_size") or 0
+        return int(weights["strategy"] != "tensor"), weights.get("group_size") or 0
     rows, columns = quantization.get("weight_block_size") or (128, 128)
     return int(rows), int(columns)
 

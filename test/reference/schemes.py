@@ -51,7 +51,7 @@ def pack_words(codes: np.ndarray, bits: int) -> np.ndarray:
 
 @dataclass
 class Scheme:
-    """How a linear weight is stored. A block of 0 columns spans the row."""
+    """How a linear weight is stored. A block of 0 rows or columns spans the weight."""
 
     quantization: dict[str, Any]
     block: tuple[int, int]
@@ -62,7 +62,7 @@ class Scheme:
     data_name: str = "weight"
 
     def tensors(self, module: str, weight: np.ndarray) -> Tensors:
-        block = (self.block[0], self.block[1] or weight.shape[1])
+        block = (self.block[0] or weight.shape[0], self.block[1] or weight.shape[1])
         scales = np.maximum(block_amax(weight, block), 1e-12) / self.largest
         if self.scale_dtype == "U8":
             scales = ceil_to_power_of_two(scales)
@@ -74,7 +74,11 @@ class Scheme:
             stored = scales.astype(np.float32)
             scales = stored.astype(np.float64)
         codes = self.encode(weight / spread(scales, block, weight.shape))
+        if self.block == (0, 0):
+            stored = stored.reshape(1)
         result = {f"{module}.{self.data_name}": codes, f"{module}.{self.scale_name}": (self.scale_dtype, stored)}
+        if not (self.quantization.get("config_groups", {}).get("group_0", {}).get("input_activations") or {"dynamic": True})["dynamic"]:
+            result[f"{module}.input_scale"] = ("BF16", to_bf16(np.ones(1)))
         if self.data_name == "weight_packed":
             result[f"{module}.weight_shape"] = ("I64", np.array(weight.shape))
         return result
@@ -121,6 +125,9 @@ SCHEMES: dict[str, Scheme] = {
                            (128, 128), E4M3_MAX, fp8),
     "ct-fp8-channel": Scheme(group("float-quantized", weights(8, "float", "channel"), token("float"), HEAD),
                              (1, 0), E4M3_MAX, fp8, "BF16"),
+    "ct-fp8-tensor": Scheme(group("float-quantized", weights(8, "float", "tensor"),
+                                  {**token("float"), "strategy": "tensor", "dynamic": False}, HEAD),
+                            (0, 0), E4M3_MAX, fp8, "BF16"),
     "ct-w8a8": Scheme(group("int-quantized", weights(8, "int", "channel"), token("int"), HEAD), (1, 0), 127.0, int8, "BF16"),
     "ct-w8a16": Scheme(group("pack-quantized", weights(8, "int", "channel"), None, HEAD),
                        (1, 0), 127.5, packed(8), "BF16", data_name="weight_packed"),

@@ -63,6 +63,8 @@ static bool isStoredAs(const checkpoint::TensorInfo &info, const Value &value) {
     shape.back().size = shape.back().size * bitWidth(dtype) / 32;
     dtype = DType::I32;
   }
+  if (shape.size() == 2 && info.shape == std::vector<int64_t>{1})
+    shape.erase(shape.begin()); // one scale of a whole weight
   if (info.dtype == DType::U8 && dtype == DType::F8E8M0FNU)
     dtype = DType::U8;
   return dtype == info.dtype && std::ranges::equal(info.shape, shape, {}, {}, &Extent::size);
