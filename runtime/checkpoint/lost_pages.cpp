@@ -35,6 +35,10 @@ static void onLostPage(int signal, siginfo_t *info, void *) {
     auto offset = static_cast<const std::byte *>(info->si_addr) - mapping->bytes.data();
     if (!mapping->isMapped || offset < 0 || static_cast<size_t>(offset) >= mapping->bytes.size())
       continue;
+    // Several threads may touch lost pages at once: the first one speaks and ends the process, the others wait for that.
+    static std::atomic_flag isSaid = ATOMIC_FLAG_INIT;
+    while (isSaid.test_and_set())
+      ::pause();
     auto part = [](const char *text) { return iovec{const_cast<char *>(text), std::strlen(text)}; };
     iovec message[] = {part(program), part(": error: "), part(mapping->path.c_str()),
                        part(": was cut short while it was read, or the disk failed; restore the file and run again\n")};
