@@ -7,6 +7,8 @@
 
 #include "runtime/support/scheme_config.h"
 
+#include "runtime/support/text.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -15,19 +17,22 @@ namespace quant {
 
 using nlohmann::json;
 
-void readWeightBlock(ObjectReader &fields, std::array<int64_t, 2> &block) {
-  const json *value = fields.find("weight_block_size");
+/// Two integers of 1 .. kMaxBlockSide.
+static void readBlock(ObjectReader &fields, std::string_view key, std::array<int64_t, 2> &block) {
+  const json *value = fields.find(key);
   if (!value)
     return;
   bool pair = value->is_array() && value->size() == 2 && (*value)[0].is_number_integer() && (*value)[1].is_number_integer();
   if (!pair)
-    return fields.refuse("weight_block_size", shortText(*value) + " is not two integers, rows and columns");
+    return fields.refuse(key, shortText(*value) + " is not two integers, rows and columns");
   // What does not fit i64 wraps to a negative number, which is out of range all the same.
   block = {(*value)[0].get<int64_t>(), (*value)[1].get<int64_t>()};
   for (int64_t side : block)
     if (side < 1 || side > kMaxBlockSide)
-      fields.refuse("weight_block_size", fmt::format("{} is not in 1 .. {}", side, kMaxBlockSide));
+      fields.refuse(key, fmt::format("{} is not in 1 .. {}", side, kMaxBlockSide));
 }
+
+void readWeightBlock(ObjectReader &fields, std::array<int64_t, 2> &block) { readBlock(fields, "weight_block_size", block); }
 
 //===----------------------------------------------------------------------===//
 // DeepSeek's style: blocks
@@ -104,7 +109,28 @@ struct QuantizationArgs {
 };
 } // namespace
 
-static QuantizationArgs readArgs(const json &object) {
+/// The block that a strategy means; `fields` keeps what is wrong.
+static std::array<int64_t, 2> blockOf(ObjectReader &fields, const QuantizationArgs &args) {
+  if (args.strategy == "tensor")
+    return {0, 0};
+  if (args.strategy == "channel" || args.strategy == "token")
+    return {1, 0};
+  if (args.strategy == "group" || args.strategy == "tensor_group") {
+    if (args.groupSize < 1 || args.groupSize > kMaxBlockSide)
+      fields.refuse("group_size", fmt::format("{} is not in 1 .. {}", args.groupSize, kMaxBlockSide));
+    return {1, args.groupSize};
+  }
+  std::array<int64_t, 2> block = {0, 0};
+  if (args.strategy != "block")
+    fields.refuse("strategy", fmt::format("\"{}\" is not supported, only tensor, channel, group, tensor_group, block, token",
+                                          printable(args.strategy)));
+  else if (fields.require("block_structure"))
+    readBlock(fields, "block_structure", block);
+  return block;
+}
+
+/// The first thing wrong is kept in `config`.
+static QuantizationArgs readArgs(const json &object, ObjectReader &config) {
   ObjectReader fields(object);
   QuantizationArgs args;
   fields.read("num_bits", args.bits);
@@ -114,13 +140,9 @@ static QuantizationArgs readArgs(const json &object) {
   fields.read("symmetric", args.symmetric);
   const json *dynamic = fields.find("dynamic"); // also "local"
   args.dynamic = dynamic && *dynamic != false;
-  if (const json *block = fields.find("block_structure"); block && block->is_array() && block->size() == 2)
-    args.block = {(*block)[0].is_number_integer() ? (*block)[0].get<int64_t>() : 0,
-                  (*block)[1].is_number_integer() ? (*block)[1].get<int64_t>() : 0};
-  else if (args.strategy == "channel")
-    args.block = {1, 0};
-  else if (args.groupSize > 0)
-    args.block = {1, args.groupSize};
+  args.block = blockOf(fields, args);
+  if (fields.failed())
+    config.refuse("config_groups", fields.result().error().message);
   return args;
 }
 
@@ -134,7 +156,8 @@ static ActivationScheme activationsOf(const QuantizationArgs &args) {
 static int shapeClass(const std::array<int64_t, 2> &block) { return block[0] == 0 ? 0 : block[0] == 1 ? 1 : 2; }
 
 /// The known scheme of a format with such weights and inputs, or null.
-static const Scheme *findCompressed(const std::string &format, const QuantizationArgs &weights, const json *inputs) {
+static const Scheme *findCompressed(const std::string &format, const QuantizationArgs &weights, const json *inputs,
+                                    ObjectReader &config) {
   Packing packing = format == "pack-quantized"               ? Packing::WordsInRow
                     : format.ends_with("fp4-pack-quantized") ? Packing::Nibbles
                                                              : Packing::Elements;
@@ -146,7 +169,7 @@ static const Scheme *findCompressed(const std::string &format, const Quantizatio
   auto inputsFit = [&](const Scheme &scheme) {
     if (!inputs)
       return scheme.activations == ActivationScheme::None;
-    QuantizationArgs args = readArgs(*inputs);
+    QuantizationArgs args = readArgs(*inputs, config);
     return scheme.activations == activationsOf(args) && scheme.input == args.element();
   };
   auto both = [&](const Scheme &scheme) { return weightsFit(scheme) && inputsFit(scheme); };
@@ -171,12 +194,8 @@ static std::optional<QuantizationConfig> readCompressedTensors(ObjectReader &fie
   if (group.value("targets", json({"Linear"})) != json({"Linear"}))
     fields.refuse("config_groups", fmt::format("targets {} are not supported, only [\"Linear\"] with an `ignore` list",
                                                shortText(group["targets"])));
-  QuantizationArgs args = readArgs(*weights);
-  for (int64_t side : args.block)
-    if (side < 0 || side > kMaxBlockSide)
-      fields.refuse("config_groups",
-                    fmt::format("blocks of {}x{}: sides are in 1 .. {}", args.block[0], args.block[1], kMaxBlockSide));
-  const Scheme *scheme = findCompressed(format, args, inputs && inputs->is_object() ? inputs : nullptr);
+  QuantizationArgs args = readArgs(*weights, fields);
+  const Scheme *scheme = findCompressed(format, args, inputs && inputs->is_object() ? inputs : nullptr, fields);
   if (!scheme)
     return std::nullopt;
   QuantizationConfig config{*scheme, {}};

@@ -119,6 +119,24 @@ TEST(SchemeConfig, CompressedTensors) {
             "error: quantization_config.quant_method: \"compressed-tensors\" is not supported, only fp8");
 }
 
+TEST(SchemeConfig, GroupsThatAreNone) {
+  auto error = [](const char *weights) {
+    json config = {{"quant_method", "compressed-tensors"},
+                   {"format", "pack-quantized"},
+                   {"config_groups", {{"group_0", {{"weights", json::parse(weights)}, {"targets", {"Linear"}}}}}}};
+    return schemeName(config.dump().c_str());
+  };
+  std::string where = "error: quantization_config.config_groups: ";
+  EXPECT_EQ(error(R"({"num_bits": "4"})"), where + "num_bits: \"4\" is not an integer");
+  EXPECT_EQ(error(R"({"num_bits": 4, "strategy": "group"})"), where + "group_size: 0 is not in 1 .. 65536");
+  EXPECT_EQ(error(R"({"num_bits": 4, "strategy": "group", "group_size": -1})"), where + "group_size: -1 is not in 1 .. 65536");
+  EXPECT_EQ(error(R"({"strategy": "block"})"), where + "block_structure: is missing");
+  EXPECT_EQ(error(R"({"strategy": "block", "block_structure": [0.5, 128]})"),
+            where + "block_structure: [0.5,128] is not two integers, rows and columns");
+  EXPECT_EQ(error(R"({"strategy": "block", "block_structure": [128, 0]})"), where + "block_structure: 0 is not in 1 .. 65536");
+  EXPECT_TRUE(error(R"({"strategy": "columns"})").starts_with(where + "strategy: \"columns\" is not supported"));
+}
+
 TEST(SchemeConfig, BlocksThatAreNone) {
   for (const char *bad : {"[0, 1]", "[-1, 1]", "[1]", "\"x\"", "[1.5, 1]", "[99999999999, 1]", "[1, 2, 3]", "[0.5, 128]"}) {
     json config = {{"quantization_config", {{"quant_method", "fp8"}, {"weight_block_size", json::parse(bad)}}}};
