@@ -41,9 +41,11 @@ static bool namesModule(std::string_view pattern, const std::vector<std::string_
 }
 
 const Scheme *ModelConfig::schemeOf(std::string_view module) const {
+  if (!scheme)
+    return nullptr;
   auto parts = splitAtDots(module);
   bool kept = std::ranges::any_of(modulesNotQuantized, [&](const std::string &pattern) {
     return pattern.starts_with("re:") ? matchesExpression(pattern.substr(3), module) : namesModule(pattern, parts);
   });
-  return scheme && !kept ? &*scheme : nullptr;
+  return kept ? nullptr : &*scheme;
 }

@@ -1,6 +1,6 @@
 //===- names.cpp - the enum values of a configuration as words ------------===//
 //
-// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Eyceptions.
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//

@@ -15,7 +15,7 @@
 
 namespace quant::models {
 
-/// "sigmoid", "noaux_tc", "fp8", ...: as in the JSON; scale_fmt None is "none".
+/// "sigmoid", "noaux_tc", ...: as in the JSON.
 std::string_view name(ScoreFunc value);
 std::string_view name(TopkMethod value);
 /// DeepSeek's word for how the linear layers are stored: "bf16", "f32", "fp8"; "i8", "i4" of other schemes.

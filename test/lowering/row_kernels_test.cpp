@@ -13,6 +13,7 @@
 
 #include "runtime/support/narrow.h"
 #include "test/lowering/kernel_runner.h"
+#include "test/lowering/test_seed.h"
 
 #include <gtest/gtest.h>
 
@@ -37,17 +38,7 @@ using Doubles = std::vector<double>;
 
 class RowKernels : public testing::TestWithParam<int64_t> {
 protected:
-  std::mt19937_64 random{seed()};
-
-  static uint64_t seed() {
-    static const uint64_t value = [] {
-      const char *given = std::getenv("QUANT_TEST_SEED");
-      uint64_t chosen = given ? std::strtoull(given, nullptr, 10) : std::random_device()();
-      std::printf("QUANT_TEST_SEED=%llu\n", static_cast<unsigned long long>(chosen));
-      return chosen;
-    }();
-    return value;
-  }
+  std::mt19937_64 random{testSeed()};
 
   Floats normal(int64_t count) {
     std::normal_distribution<float> distribution;

@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/support/narrow.h"
+#include "test/lowering/test_seed.h"
 #include "tools/quant-bench/CompiledMatmul.h"
 
 #include <gtest/gtest.h>
@@ -26,16 +27,6 @@ namespace {
 
 constexpr int64_t kTokens[] = {0, 1, 2, 3, 5, 8, 33};
 constexpr int kThreads = 2;
-
-uint64_t seed() {
-  static const uint64_t value = [] {
-    const char *given = std::getenv("QUANT_TEST_SEED");
-    uint64_t chosen = given ? std::strtoull(given, nullptr, 10) : std::random_device()();
-    std::printf("QUANT_TEST_SEED=%llu\n", static_cast<unsigned long long>(chosen));
-    return chosen;
-  }();
-  return value;
-}
 
 /// Element `index` of an array of `type`.
 double element(const std::vector<std::byte> &data, const std::string &type, size_t index) {
@@ -131,7 +122,7 @@ private:
 
 class Matmul : public testing::Test {
 protected:
-  std::mt19937_64 random{seed()};
+  std::mt19937_64 random{testSeed()};
   std::unique_ptr<runtime::ThreadPool> pool = std::move(*runtime::ThreadPool::create(kThreads));
 
   /// Compiles `problem` for every instruction set and compares all M.
