@@ -47,10 +47,11 @@ protected:
     return values;
   }
 
-  /// Runs the kernel with the arguments and results of `signature` on each unit, and calls `check` with the results.
+  /// Runs the kernel with the arguments and results of `signature` on each unit, and calls `check` with the results. On sm_90a it
+  /// must be refused with `gpuError` instead, if that says anything.
   void run(const std::string &signature, const std::string &body, const std::vector<Memory> &inputs, std::vector<Memory> results,
-           const std::function<void(const std::vector<Memory> &)> &check, bool onHost = true,
-           const std::string &grid = "tokens") {
+           const std::function<void(const std::vector<Memory> &)> &check, bool onHost = true, const std::string &grid = "tokens",
+           const std::string &gpuError = "") {
     std::string text = "func.func private @kernel" + signature +
                        " attributes {program.grid = affine_map<(tokens, position, outputs, context) -> (" + grid + ")>} {\n" +
                        body + "}\n";
@@ -61,6 +62,11 @@ protected:
       std::vector<Memory> operands = inputs;
       operands.insert(operands.end(), results.begin(), results.end());
       Result<void> done = runKernel(text, unit, kSizes, operands);
+      if (unit == "sm_90a" && !gpuError.empty()) {
+        ASSERT_FALSE(done);
+        EXPECT_NE(done.error().message.find(gpuError), std::string::npos) << done.error().message;
+        continue;
+      }
       ASSERT_TRUE(done) << done.error().message;
       check(std::vector<Memory>(operands.begin() + static_cast<int64_t>(inputs.size()), operands.end()));
     }
@@ -375,8 +381,8 @@ TEST_P(RowKernels, LatentAppend) {
 TEST_P(RowKernels, MlaCore) {
   constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kNope = 5, kHeads = 2, kRows = kSizes.position + kTokens;
   int64_t latent = GetParam(), n = latent + kRope, query = kNope + kRope;
-  if (latent > 1024)
-    GTEST_SKIP() << "a lane holds its share of a query of at most 1024 columns";
+  // On sm_90a a lane holds its share of the query in registers.
+  std::string gpuError = latent > 1024 ? "mla_core takes latents of at most 1024 and rope of at most 256 columns" : "";
   Floats queryLatent = normal(kTokens * kHeads * latent), q = normal(kTokens * kHeads * query), cache = normal(kRows * n),
          table = narrowed(ropeTable(kHalf));
   Doubles want;
@@ -412,7 +418,7 @@ TEST_P(RowKernels, MlaCore) {
           latents + ", " + queries + ", " + rope + ", " + memory + ") -> " + latents + "\n  return %y : " + latents + "\n",
       {Memory::of(queryLatent), Memory::of(q), Memory::of(table), Memory::of(cache)},
       {Memory::room<float>(kTokens * kHeads * latent)},
-      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2");
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2", gpuError);
 }
 
 //===----------------------------------------------------------------------===//
