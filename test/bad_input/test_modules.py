@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from module_file import edit_json, read_sections, write_sections
-from tamper import CONTEXT, VOCAB, BadInputTest, Context, run_model
+from tamper import CONTEXT, VOCAB, BadInputTest, Context, call, run_model
 
 PLACES = 200
 
@@ -55,6 +57,22 @@ class Modules(BadInputTest):
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(check, range(PLACES)))
+
+    def test_inspect_says_what_a_module_is(self) -> None:
+        shown = call("quant-convert", "inspect", Context.module())
+        self.accepted(shown)
+        program = run_model(Context.checkpoint(), "--print-program").stdout.splitlines()[-1]
+        producer, hash = re.fullmatch(r"// by (quant-compile \S+); hash ([0-9a-f]{16}) .*", program).groups()  # type: ignore[union-attr]
+        for line in ("model       deepseek_v3, fp8, weight_block_size [128,128], n_layers 2, dim 160", f"producer    {producer}",
+                     f"hash        {hash} (FNV-1a", "target      host (avx2): "):  # fmt: skip
+            self.assertIn("\n" + line, shown.stdout)
+        said = json.loads(call("quant-convert", "inspect", "--json", Context.module()).stdout)
+        self.assertEqual((said["producer"], said["hash"], said["model"]["dim"]), (producer, hash, 160))
+        self.assertEqual([(target["name"], target["isas"]) for target in said["targets"]], [("host", ["avx2"])])
+        good = Context.module().read_bytes()
+        for name, content, text in (("cut.qmod", good[:-1], "truncated or damaged"), ("a.bin", good[:-1] + b"\1", "the file is damaged"),
+                                    ("other.qmod", b"{}", "too few for a module's header"), ("empty.qmod", b"", "is empty")):  # fmt: skip
+            self.refused(call("quant-convert", "inspect", self.write(content, name)), f"{name}: ", text)
 
     def test_truncated_anywhere(self) -> None:
         good = Context.module().read_bytes()

@@ -7,15 +7,20 @@
 
 #include "tools/quant-convert/check/inspect.h"
 
+#include "runtime/abi/module_format.h"
+#include "runtime/module/module.h"
 #include "runtime/support/text.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/report/inspect_report.h"
+#include "tools/quant-convert/report/module_report.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <memory>
 
@@ -34,14 +39,37 @@ struct InspectOptions {
 
 } // namespace
 
+static void print(const json &result) { std::cout << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n"; }
+
+static bool isModule(const std::filesystem::path &path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored))
+    return false;
+  char magic[sizeof abi::kMagic] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return path.extension() == ".qmod" || std::ranges::equal(magic, abi::kMagic);
+}
+
+static Result<void> inspectModule(const InspectOptions &options) {
+  QUANT_TRY_ASSIGN(runtime::Module module, runtime::openModule(options.path));
+  if (options.json)
+    print(moduleJson(module));
+  else
+    std::cout << moduleText(module);
+  std::cout.flush();
+  return {};
+}
+
 static Result<void> runInspect(const InspectOptions &options) {
+  if (isModule(options.path))
+    return inspectModule(options);
   QUANT_TRY_ASSIGN(auto source, TensorSource::open(options.path));
   Inspection inspection = inspectSource(source, options.threads);
   if (options.values)
     checkValues(source, inspection, options.threads);
   QUANT_TRY(source.verifyUnchanged());
   if (options.json)
-    std::cout << inspectionJson(inspection, source, options.tensors).dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+    print(inspectionJson(inspection, source, options.tensors));
   else
     std::cout << inspectionText(inspection, source, options.tensors);
   std::cout.flush();
@@ -56,8 +84,10 @@ static Result<void> runInspect(const InspectOptions &options) {
 
 Command convert::addInspectCommand(CLI::App &parent) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App *app = parent.add_subcommand("inspect", "Shows what is in a checkpoint, and what is wrong with it.");
-  app->add_option("path", options->path, "Folder of a checkpoint (config.json need not be there), or one .safetensors file")
+  CLI::App *app =
+      parent.add_subcommand("inspect", "Shows what is in a checkpoint, and what is wrong with it; or what a compiled model is.");
+  app->add_option("path", options->path,
+                  "Folder of a checkpoint (config.json need not be there), one .safetensors file, or a .qmod")
       ->required()
       ->type_name("DIR|FILE");
   app->add_flag("--tensors", options->tensors, "List every tensor, too");
@@ -71,7 +101,8 @@ Command convert::addInspectCommand(CLI::App &parent) {
   app->footer(
       "Without --check-values only headers and scales are read: seconds for 671B. Checked are: scales that are missing, orphan,\n"
       "of a wrong shape, NaN, Inf, zero or negative; and, where config.json is DeepSeek-V3's or V2's, tensors that are missing,\n"
-      "unknown, or of another shape or dtype than it says. Exit code: 0 sound (warnings may be printed), 1 broken, 2 wrong "
+      "unknown, or of another shape or dtype than it says. Of a .qmod: its structure and the hash of every section. Exit code: 0 "
+      "sound (warnings may be printed), 1 broken, 2 wrong "
       "call.\n\n"
       "Examples:\n"
       "  quant-convert inspect /models/DeepSeek-V3\n"
