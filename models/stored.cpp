@@ -8,63 +8,19 @@
 #include "models/stored.h"
 
 #include "models/tensors.h"
+#include "runtime/support/tensor_names.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <charconv>
 #include <map>
 
 using namespace quant;
 using namespace quant::models;
 
 //===----------------------------------------------------------------------===//
-// Names
-//===----------------------------------------------------------------------===//
-
-/// What stands behind the last dot.
-static std::string_view lastPart(std::string_view name) { return name.substr(name.rfind('.') + 1); }
-
-/// What stands before it.
-static std::string_view moduleOf(std::string_view name) { return name.substr(0, std::min(name.rfind('.'), name.size())); }
-
-/// Whether `part` is one of its dotted parts.
-static bool hasPart(std::string_view name, std::string_view part) {
-  return fmt::format(".{}.", name).find(fmt::format(".{}.", part)) != std::string::npos;
-}
-
-/// The number behind `part`, "layers" or "experts"; -1 when there is none.
-static int64_t numberBehind(std::string_view name, std::string_view part) {
-  size_t at = ("." + std::string(name)).find("." + std::string(part) + ".");
-  int64_t number = -1;
-  if (at != name.npos)
-    std::from_chars(name.data() + at + part.size() + 1, name.data() + name.size(), number);
-  return number;
-}
-
-/// "weight_scale_inv", "weight_packed", "input_scale", "weight_zero_point": how a weight is stored.
-static bool isStorage(std::string_view part) {
-  return part.starts_with("weight") || part.find("scale") != part.npos || part.find("zero_point") != part.npos ||
-         part == "qweight" || part == "qzeros" || part == "g_idx";
-}
-
-//===----------------------------------------------------------------------===//
 // Kinds
 //===----------------------------------------------------------------------===//
-
-std::optional<UnreadTensor> models::harmlessTensor(std::string_view name) {
-  std::string_view part = lastPart(name);
-  if (part == "inv_freq" || part == "cos_cached" || part == "sin_cached" || part == "masked_bias")
-    return UnreadTensor{false, std::string(part), "is a buffer that is computed, not read"};
-  for (std::string_view tower : {"vision_tower", "vision_model", "visual", "vision", "audio_tower", "multi_modal_projector",
-                                 "mm_projector", "projector", "image_newline", "view_seperator"})
-    if (name.starts_with(tower) && (name.size() == tower.size() || name[tower.size()] == '.'))
-      return UnreadTensor{false, std::string(tower), "is of a part of the model that takes no text, and is not read"};
-  if (part == "k_scale" || part == "v_scale" || part == "kv_scale")
-    return UnreadTensor{false, "cache scale", "is the scale of a quantized KV cache, which is not used"};
-  return std::nullopt;
-}
 
 StoredTensors::StoredTensors(const ModelConfig &config, std::span<const std::string_view> names) : config(config) {
   for (TensorSpec &tensor : checkpointTensors(config)) {
@@ -72,8 +28,14 @@ StoredTensors::StoredTensors(const ModelConfig &config, std::span<const std::str
     known.insert(std::move(tensor.name));
   }
   for (std::string_view name : names)
-    if (hasPart(name, "eh_proj") || hasPart(name, "enorm"))
+    if (isOfMtpLayer(name))
       mtpLayers.insert(numberBehind(name, "layers"));
+}
+
+static UnreadTensor missed(std::string_view of) {
+  return {true, "unknown",
+          fmt::format("is of a {}, and nothing reads it: the model that was saved computes with something that this one has not",
+                      of)};
 }
 
 /// A tensor of layer `layer`, which the configuration does not have.
@@ -100,19 +62,31 @@ std::optional<UnreadTensor> StoredTensors::denied(std::string_view name) const {
     return refuse("gate bias", "is stored, but scoring_func is softmax and topk_method not noaux_tc, which have no gate bias");
   if (int64_t expert = numberBehind(name, "experts"); expert >= config.nRoutedExperts && config.hasMoe())
     return refuse("expert", fmt::format("is stored, but n_routed_experts is {}", config.nRoutedExperts));
-  return refuse("unknown",
-                "is of a layer, and nothing reads it: the model that was saved computes with something that this one has "
-                "not");
+  return missed("layer");
+}
+
+/// A part of how a weight that is read is stored. Schemes that are not compiled keep what they have.
+std::optional<UnreadTensor> StoredTensors::unreadStorage(std::string_view part) const {
+  std::string_view change = changeOfWeight(part);
+  if (change.empty() || (config.scheme && !config.scheme->compiled))
+    return std::nullopt;
+  return UnreadTensor{true, std::string(part),
+                      fmt::format("is stored, but {} not compiled, and without it the weight is another", change)};
 }
 
 std::optional<UnreadTensor> StoredTensors::unread(std::string_view name) const {
-  if (known.contains(name) || (isStorage(lastPart(name)) && modules.contains(moduleOf(name))))
+  if (known.contains(name))
     return std::nullopt;
   if (auto harmless = harmlessTensor(name))
-    return harmless;
+    return UnreadTensor{false, std::string(harmless->what), std::string(harmless->why)};
+  bool ofKnown = modules.contains(moduleOf(name));
+  if (ofKnown && isStorage(lastPart(name)))
+    return unreadStorage(lastPart(name));
   if (name == "lm_head.weight")
     return UnreadTensor{false, "lm_head", "is not read, because tie_word_embeddings is true"};
   int64_t layer = numberBehind(name, "layers");
+  if (layer < 0 && ofKnown)
+    return missed("module that is computed");
   if (layer < 0)
     return UnreadTensor{false, "unknown", "is not among the tensors of config.json, and is not read"};
   return layer >= config.nLayers + config.nMtpLayers ? beyondLayers(layer) : denied(name);

@@ -27,10 +27,6 @@ struct UnreadTensor {
   std::string why;  ///< a sentence behind the tensor's name, with the key of the configuration that denies it
 };
 
-/// Whether nothing reads a tensor of that name in any model of the family and it does not matter: buffers that are computed,
-/// other towers, scales of a quantized cache.
-std::optional<UnreadTensor> harmlessTensor(std::string_view name);
-
 /// The names of a checkpoint's tensors beside its configuration.
 class StoredTensors {
 public:
@@ -43,6 +39,7 @@ public:
 private:
   std::optional<UnreadTensor> beyondLayers(int64_t layer) const;
   std::optional<UnreadTensor> denied(std::string_view name) const;
+  std::optional<UnreadTensor> unreadStorage(std::string_view part) const;
 
   const ModelConfig &config;
   std::set<std::string, std::less<>> known, modules;

@@ -159,8 +159,6 @@ private:
       result.element = builder.getIntegerType(bits, /*isSigned=*/false);
       result.zeroConstant = int64_t(1) << (bits - 1);
     }
-    if (dtypeOf(module + ".weight_g_idx"))
-      complain(fmt::format("tensor '{}.weight_g_idx': columns in another order (actorder) are not compiled", module));
     return result;
   }
 

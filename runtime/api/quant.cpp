@@ -11,6 +11,7 @@
 #include "runtime/api/inference.h"
 #include "runtime/api/sampler.h"
 #include "runtime/device/common/thread_pool.h"
+#include "runtime/device/common/unread.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
@@ -170,6 +171,8 @@ quant_status quant_session_create(const quant_module *module, const char *weight
     Result<checkpoint::Checkpoint> opened = checkpoint::Checkpoint::open(weights);
     if (!opened)
       return failed(QUANT_INVALID_WEIGHTS, opened.error().message);
+    if (Result<void> read = checkUnread(target->program, *opened); !read)
+      return failed(QUANT_INVALID_WEIGHTS, read.error().in(path).message);
     Result<void> loaded = (*created)->load(std::make_shared<const checkpoint::Checkpoint>(std::move(*opened)));
     if (!loaded)
       return failed(loaded.error(), QUANT_INVALID_WEIGHTS);

@@ -226,6 +226,36 @@ class FieldCheckpoints(FieldTest):
             copy = self.add(name)
             for refuse in (self.refuse_compile, self.refuse_inspect):
                 refuse(copy, f"'{name}' is of a layer, and nothing reads it")
+        for name, text in (
+            ("model.norm.bias", "is of a module that is computed"),
+            ("lm_head.bias", "is of a module that is computed"),
+            (WEIGHT + "_zero_point", "is stored, but zero points are not compiled"),
+            (WEIGHT + "_g_idx", "is stored, but columns in another order (actorder) are not compiled"),
+            (WEIGHT + "_scale_2", "is stored, but a second scale of the whole weight is not compiled"),
+        ):
+            for refuse in (self.refuse_compile, self.refuse_inspect):
+                refuse(self.add(name), f"'{name}' {text}")
+
+    def test_tensors_that_the_module_does_not_read(self) -> None:
+        """A module of another checkpoint, whose weights all are in this one, too."""
+        for name in ("model.layers.0.self_attn.indexer.wk.weight", "model.layers.0.self_attn.q_a_proj.weight",
+                     "model.layers.0.self_attn.q_proj.bias", "model.layers.1.mlp.experts.4.up_proj.weight",
+                     "model.layers.1.mlp.gate.bias", "model.layers.2.input_layernorm.weight", "model.norm.bias", "lm_head.bias",
+                     WEIGHT + "_zero_point", WEIGHT + "_g_idx", WEIGHT + "_scale_2"):  # fmt: skip
+            done = run_model(self.add(name))
+            self.refused(
+                done, f"{Context.module()}: nothing in the module reads tensor '{name}' of ", "model.safetensors", "compile this one"
+            )
+
+    def test_tensors_that_the_module_need_not_read(self) -> None:
+        mtp = ("eh_proj.weight", "self_attn.indexer.wk.weight", "mlp.experts.0.up_proj.weight", "enorm.weight")
+        for names in (("model.layers.0.self_attn.rotary_emb.inv_freq",), ("vision_tower.layers.0.wqkv.bias",),
+                      (WEIGHT + "_shape", "model.layers.0.mlp.down_proj.input_scale"), ("model.layers.1.self_attn.v_scale",),
+                      ("model.extra.weight",), tuple(f"model.layers.2.{name}" for name in mtp)):  # fmt: skip
+            copy = self.spoilt(lambda tensors: tensors.update({name: ("F32", np.ones(8, "<f4")) for name in names}))
+            done = run_model(copy)
+            self.accepted(done)
+            self.assertNotIn("tensor", done.stderr)
 
     def test_tensors_that_need_not_be_read(self) -> None:
         for name, text in (

@@ -7,9 +7,9 @@
 
 #include "models/config/read.h"
 #include "models/experts.h"
-#include "models/stored.h"
 #include "models/tensors.h"
 #include "runtime/checkpoint/finite.h"
+#include "runtime/support/tensor_names.h"
 #include "runtime/support/text.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/conversion.h"
@@ -167,7 +167,7 @@ static Result<const Tensor *> findPair(const Tensor &tensor, Shard &shard) {
 
 static Result<void> addTensor(const Tensor &tensor, Shard &shard) {
   const std::string &name = tensor.info->name;
-  if (models::harmlessTensor(name)) {
+  if (harmlessTensor(name)) {
     ++shard.ignored;
     return {};
   }
