@@ -43,7 +43,7 @@ enum class ZeroPoints : uint8_t {
   None,       ///< symmetric
   PackedDown, ///< packed as WordsInRow, but down the rows: I32 [ceil(rows bits / 32), groups] (compressed-tensors)
   LessOne,    ///< unsigned, stored minus 1, outputs side by side in a word (GPTQ v1)
-  AsCodes     ///< unsigned, packed as the codes (AWQ)
+  AsCodes     ///< unsigned, outputs side by side in a word, in the order of the codes (AWQ, GPTQ v2)
 };
 
 /// How the inputs of a matmul with such a weight are meant to be quantized.

@@ -216,6 +216,10 @@ static std::optional<QuantizationConfig> readInt4Groups(ObjectReader &fields, co
     return std::nullopt;
   QuantizationConfig config{*findScheme(method + "-w4"), {}};
   config.scheme.block = {1, std::max<int64_t>(groupSize, 0)}; // -1: a whole row
+  std::string format;
+  fields.read("checkpoint_format", format);
+  if (format == "gptq_v2")
+    config.scheme.zeroPoints = ZeroPoints::AsCodes;
   fields.read("modules_to_not_convert", config.notQuantized);
   return config;
 }

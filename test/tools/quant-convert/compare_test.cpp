@@ -183,15 +183,45 @@ TEST(Compare, WhatCannotBeComparedIsSaid) {
       << outcome.err;
 }
 
-/// Not a sum over words that hold eight codes each.
-TEST(Compare, PackedInt4IsNotTakenForNumbers) {
+/// Codes, not the words that hold eight of each; "m.weight" on both sides.
+TEST(Compare, PackedInt4AgainstItsValues) {
+  std::vector<float> values;
+  for (int i = 0; i < 4 * 20; ++i)
+    values.push_back(float(i % 20 % 8 - 8) * (i < 40 ? 1 : 2));
   TestDir dir;
-  writeTensors(dir / "a", {tensorOf("m.weight_packed", DType::I32, {4, 3}, std::vector<int32_t>(12, 0x76543210)),
-                           floats("m.weight_scale", {4, 1}, {1, 1, 1, 1})});
-  auto outcome = runConvert(dir, "compare " + (dir / "a").string() + " " + (dir / "a").string());
-  EXPECT_EQ(outcome.code, 1);
-  EXPECT_TRUE(contains(outcome.err, "'m.weight_packed', is INT4, packed into I32, which is not dequantized here, in A"))
-      << outcome.err;
+  writeTensors(dir / "a", {floats("m.weight", {4, 20}, values)});
+  writeTensors(dir / "b", {tensorOf("m.weight_packed", DType::I32, {4, 3}, std::vector<int32_t>(12, 0x76543210)),
+                           floats("m.weight_scale", {4, 1}, {1, 1, 2, 2}),
+                           tensorOf("m.weight_shape", DType::I64, {2}, std::vector<int64_t>{4, 20})});
+  Comparison comparison = compare(dir);
+  ASSERT_EQ(comparison.tensors.size(), 1u);
+  EXPECT_TRUE(comparison.tensors[0].metrics.identical());
+  EXPECT_EQ(comparison.tensors[0].metrics.elements, 80u);
+  EXPECT_EQ(comparison.tensors[0].schemeB, "ct-w4a16");
+  EXPECT_TRUE(comparison.onlyInA.empty() && comparison.onlyInB.empty());
+}
+
+/// Groups of 32 of a row: the noise of one group is ten times that of the others.
+TEST(Compare, WorstBlockIsFound) {
+  std::vector<float> values;
+  std::vector<int8_t> codes;
+  for (float value : normal(6 * 96, 1)) {
+    size_t i = codes.size();
+    codes.push_back(int8_t(std::lround(value * 16)));
+    values.push_back(float(codes.back()) / 16 + (i / 96 == 4 && i % 96 / 32 == 2 ? 0.1f : 0.01f) * (i % 2 ? 1.0f : -1.0f));
+  }
+  TestDir dir;
+  writeTensors(dir / "a", {floats("m.weight", {6, 96}, values)});
+  writeTensors(dir / "b", {tensorOf("m.weight", DType::I8, {6, 96}, codes),
+                           floats("m.weight_scale", {6, 3}, std::vector<float>(18, 1.0f / 16))});
+  const TensorComparison tensor = compare(dir).tensors.at(0);
+  ASSERT_TRUE(tensor.metrics.worst);
+  EXPECT_EQ(tensor.metrics.worst->row, 4);
+  EXPECT_EQ(tensor.metrics.worst->column, 2);
+  EXPECT_EQ(tensor.block, (std::array<int64_t, 2>{1, 32}));
+  EXPECT_NEAR(tensor.metrics.worst->dd, 32 * 0.01, 1e-4);
+  auto outcome = runConvert(dir, "compare " + (dir / "a").string() + " " + (dir / "b").string());
+  EXPECT_TRUE(contains(outcome.out, "[4, 64] of 1x32")) << outcome.out;
 }
 
 TEST(Compare, ExitCodes) {
@@ -223,13 +253,14 @@ TEST(Compare, JsonKeysStay) {
   std::vector<std::string> keys;
   for (const auto &[key, value] : result.items())
     keys.push_back(key);
-  EXPECT_EQ(keys, (std::vector<std::string>{"a", "b", "bytes", "compared", "identical", "median_sqnr_db", "min_sqnr_db",
+  EXPECT_EQ(keys, (std::vector<std::string>{"a", "b", "bytes", "compared", "identical", "kinds", "median_sqnr_db", "min_sqnr_db",
                                             "not_compared", "only_in_a", "only_in_b", "seconds", "tensors", "values", "worst"}));
   EXPECT_EQ(result["worst"], json({"w"}));
   json same = {{"name", "same"},        {"shape", {1}},  {"dtype_a", "F32"}, {"dtype_b", "F32"},   {"identical", true},
                {"sqnr_db", nullptr},    {"cosine", 1.0}, {"max_error", 0.0}, {"max_error_at", {}}, {"nan_a", 0},
                {"relative_error", 0.0}, {"nan_b", 0},    {"inf_a", 0},       {"inf_b", 0},         {"non_finite_mismatches", 0}};
-  same["max_error_at"] = nullptr;
+  for (const char *key : {"max_error_at", "scheme_a", "scheme_b", "worst_block"})
+    same[key] = nullptr;
   EXPECT_EQ(result["tensors"][0], same);
   EXPECT_EQ(result["tensors"][1]["sqnr_db"], 0.0);
   EXPECT_EQ(result["tensors"][1]["max_error_at"], json({1}));

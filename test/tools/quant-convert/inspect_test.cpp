@@ -90,7 +90,7 @@ TEST(Inspect, MisshapedScale) {
             "error: m.weight has a scale of shape 2x2 does not fit a weight of shape 300x200: blocks of 128x128 need 3x2");
 }
 
-/// compressed-tensors' pack-quantized: known for what it is, though nothing here dequantizes it.
+/// compressed-tensors' pack-quantized.
 TEST(Inspect, PackedInt4) {
   auto packed = [](const std::vector<int64_t> &shape, int64_t groups) {
     return std::vector<TestTensor>{tensorOf("m.weight_packed", DType::I32, {4, 3}, std::vector<int32_t>(12, 0x76543210)),
@@ -99,17 +99,18 @@ TEST(Inspect, PackedInt4) {
   };
   Inspection inspection = inspect(packed({4, 20}, 2));
   EXPECT_TRUE(inspection.problems.empty()) << inspection.problems[0].message;
-  EXPECT_EQ(inspection.stored, 96u);
+  EXPECT_EQ(inspection.stored, 80u) << "not the 96 that the words have room for";
   EXPECT_EQ(inspection.scales.blocks, 8u);
+  EXPECT_EQ(inspection.schemes["ct-w4a16"].elements, 80u);
+  EXPECT_EQ(inspection.schemes["ct-w4a16"].bytes, 48u + 32 + 16) << "codes, scales, weight_shape";
   EXPECT_EQ(problem(inspect(packed({4, 30}, 2)), "wrong_weight_shape"),
             "error: m.weight_shape does not say the shape of 'm.weight_packed', which holds 4x24 codes: it says 4x30");
   EXPECT_EQ(problem(inspect(packed({4}, 2)), "wrong_weight_shape"),
             "error: m.weight_shape does not say the shape of 'm.weight_packed', which holds 4x24 codes");
   EXPECT_EQ(problem(inspect(packed({4, 20}, 25)), "misshaped_scale"),
-            "error: m.weight_packed is INT4 of shape 4x24 and has a scale of shape 4x25; a row of scales for each of its rows is "
-            "needed");
+            "error: m.weight_packed has a scale of shape 4x25 does not fit a weight of shape 4x20: blocks of 1x128 need 4x1");
   EXPECT_EQ(problem(inspect({packed({4, 20}, 2)[0]}), "missing_scale"),
-            "error: m.weight_packed is INT4 and has no scale (weight_scale_inv or weight_scale)");
+            "error: m.weight_packed is ct-w4a16 and has no scale (weight_scale_inv or weight_scale)");
 }
 
 TEST(Inspect, ScaleValues) {
@@ -166,7 +167,8 @@ TEST(Inspect, ToyAgainstItsConfig) {
   for (const char *line :
        {"model       deepseek_v3, linear layers fp8 in blocks of 128x128, scales f32\n",
         "layers      5: dense 0; MoE 1-3; MTP 4; 16 routed experts\n", "FP8 NaN codes 0, all-zero blocks 0, NaN 0, Inf 0\n",
-        "model.layers.*.mlp.experts.*.up_proj.weight            64  F8_E4M3  192x320    2x3  3.93 MB\n", "problems    none\n"})
+        "model.layers.*.mlp.experts.*.up_proj.weight            64  F8_E4M3  192x320    2x3  deepseek-fp8  3.93 MB\n",
+        "problems    none\n"})
     EXPECT_TRUE(contains(outcome.out, line)) << line << outcome.out;
   json result = inspectJson(dir, (dir / "toy").string(), 0);
   EXPECT_EQ(result["parameters"]["stored"],
@@ -246,9 +248,10 @@ TEST(Inspect, JsonKeysStay) {
   };
   using Keys = std::vector<std::string>;
   EXPECT_EQ(keys(result), (Keys{"bytes", "config", "dtypes", "files", "kinds", "layers", "ok", "parameters", "path", "problems",
-                                "scales", "tensor_list", "tensors", "values"}));
+                                "scales", "schemes", "tensor_list", "tensors", "values"}));
   EXPECT_EQ(keys(result["dtypes"][0]), (Keys{"bytes", "dtype", "elements", "tensors"}));
-  EXPECT_EQ(keys(result["kinds"][0]), (Keys{"bytes", "dtype", "name", "scale_shape", "shape", "tensors"}));
+  EXPECT_EQ(keys(result["kinds"][0]), (Keys{"bytes", "dtype", "elements", "name", "scale_shape", "scheme", "shape", "tensors"}));
+  EXPECT_EQ(keys(result["schemes"][0]), (Keys{"bits_per_weight", "bytes", "elements", "scheme", "weights"}));
   EXPECT_EQ(keys(result["layers"]), (Keys{"dense", "moe", "mtp", "routed_experts"}));
   EXPECT_EQ(keys(result["parameters"]), (Keys{"active", "mtp", "stored", "total"}));
   EXPECT_EQ(keys(result["scales"]), (Keys{"blocks", "inf", "max", "min", "nan", "negative", "tensors", "zero"}));

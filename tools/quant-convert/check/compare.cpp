@@ -9,12 +9,10 @@
 
 #include "runtime/checkpoint/json_file.h"
 #include "runtime/checkpoint/mapped_pages.h"
-#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/common/parallel.h"
 #include "tools/common/progress.h"
 #include "tools/common/tensor_name.h"
-#include "tools/quant-convert/schemes/config_json.h"
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
@@ -39,6 +37,7 @@ namespace {
 /// Both sides of a tensor.
 struct Pair {
   TensorValues a, b;
+  std::optional<Blocks> blocks;
 };
 
 /// A part of a pair that one thread takes at a time.
@@ -56,46 +55,58 @@ constexpr uint64_t kSlab = 4 << 20;
 
 } // namespace
 
-static Result<std::array<int64_t, 2>> readBlock(const TensorSource &source) {
+static Result<Weights> readWeights(const TensorSource &source, unsigned threads) {
   std::error_code ignored;
   if (std::filesystem::symlink_status(source.configPath(), ignored).type() == std::filesystem::file_type::not_found)
-    return std::array<int64_t, 2>{128, 128};
+    return Weights::of(source, nullptr, threads);
   QUANT_TRY_ASSIGN(auto config, checkpoint::readJsonFile(source.configPath(), 16u << 20));
-  return readScheme(quantizedPart(config)).value_or(deepSeekFp8()).block;
+  return Weights::of(source, schemesOf(config), threads);
 }
 
-/// The tensors to compare: all but scales of weights that are there, and only those that the pattern names.
-static std::vector<const TensorSource::Tensor *> selectTensors(const TensorSource &source,
-                                                               const std::optional<std::regex> &pattern) {
-  std::vector<const TensorSource::Tensor *> selected;
-  for (const auto &tensor : source.tensors()) {
-    const std::string &name = tensor.info->name;
-    std::string weightName = weightOfScale(name, source);
-    const auto *weight = weightName.empty() ? nullptr : source.find(weightName);
-    bool used = weight && findScale(source, *weight) == &tensor;
-    bool named = !pattern || (name.size() <= kLongestMatched && std::regex_search(name, *pattern));
-    if (!used && named)
-      selected.push_back(&tensor);
-  }
-  return selected;
+/// Whether the pattern names a weight; all are named without one.
+static bool isNamed(const std::string &name, const std::optional<std::regex> &pattern) {
+  return !pattern || (name.size() <= kLongestMatched && std::regex_search(name, *pattern));
 }
 
-static Result<Pair> makePair(const TensorSource &sourceA, const TensorSource::Tensor &a, std::array<int64_t, 2> blockA,
-                             const TensorSource &sourceB, const TensorSource::Tensor &b, std::array<int64_t, 2> blockB) {
-  if (a.info->shape != b.info->shape)
-    return fail(fmt::format("has shape {} in A and {} in B", shapeText(a.info->shape), shapeText(b.info->shape)));
-  auto valuesA = TensorValues::create(a, findScale(sourceA, a), blockA);
+static std::string schemeOf(const Weight &weight) { return weight.linear ? std::string(weight.linear->scheme().name) : ""; }
+
+/// Blocks that share a scale, of B or else of A; nothing where there is one scale only.
+static std::optional<Blocks> blocksOf(const Weight &a, const Weight &b) {
+  const auto &linear = b.linear ? b.linear : a.linear;
+  if (!linear || linear->rows() == 0 || linear->columns() == 0)
+    return std::nullopt;
+  const ScaleGrid &grid = linear->grid();
+  if (grid.rows * grid.cols == 1)
+    return std::nullopt;
+  return linear->isRowMajor() ? Blocks{linear->columns(), grid.blockRows, grid.blockCols}
+                              : Blocks{linear->columns(), 1, grid.blockRows};
+}
+
+static Result<Pair> makePair(const Weight &a, const Weight &b) {
+  auto valuesA = TensorValues::create(a);
   if (!valuesA)
     return fail(valuesA.error().message + ", in A");
-  auto valuesB = TensorValues::create(b, findScale(sourceB, b), blockB);
+  auto valuesB = TensorValues::create(b);
   if (!valuesB)
     return fail(valuesB.error().message + ", in B");
-  return Pair{*valuesA, *valuesB};
+  if (valuesA->shape() != valuesB->shape())
+    return fail(fmt::format("has shape {} in A and {} in B", shapeText(valuesA->shape()), shapeText(valuesB->shape())));
+  return Pair{*valuesA, *valuesB, blocksOf(a, b)};
 }
 
 //===----------------------------------------------------------------------===//
 // Measuring
 //===----------------------------------------------------------------------===//
+
+/// Elements that one thread takes at a time: whole rows of blocks, where there are blocks.
+static uint64_t slabOf(const Pair &pair) {
+  if (!pair.a.isContiguous() || !pair.b.isContiguous())
+    return std::max<uint64_t>(pair.a.elements(), 1);
+  if (!pair.blocks)
+    return kSlab;
+  auto rowOfBlocks = uint64_t(pair.blocks->columns) * uint64_t(pair.blocks->blockRows);
+  return std::max<uint64_t>(kSlab / rowOfBlocks, 1) * rowOfBlocks;
+}
 
 /// Measures all pairs. The slabs of a tensor are added in their order: the sums do not depend on who is done first.
 static void measurePairs(const std::vector<Pair> &pairs, unsigned threads, Comparison &comparison) {
@@ -103,8 +114,8 @@ static void measurePairs(const std::vector<Pair> &pairs, unsigned threads, Compa
   for (size_t i = 0; i < pairs.size(); ++i) {
     uint64_t elements = pairs[i].a.elements();
     comparison.bytes += pairs[i].a.bytes(0, elements).size() + pairs[i].b.bytes(0, elements).size();
-    for (uint64_t begin = 0; begin < elements; begin += kSlab)
-      slabs.push_back({i, begin, std::min(begin + kSlab, elements), {}});
+    for (uint64_t begin = 0, slab = slabOf(pairs[i]); begin < elements; begin += slab)
+      slabs.push_back({i, begin, std::min(begin + slab, elements), {}});
   }
   tools::Progress progress("comparing", comparison.bytes);
   tools::parallelFor(slabs.size(), threads, [&](size_t i) {
@@ -114,7 +125,7 @@ static void measurePairs(const std::vector<Pair> &pairs, unsigned threads, Compa
     auto bytesA = pair.a.bytes(slab.begin, n), bytesB = pair.b.bytes(slab.begin, n);
     for (auto bytes : {bytesA, pair.a.scaleBytes(slab.begin, n), bytesB, pair.b.scaleBytes(slab.begin, n)})
       checkpoint::willRead(bytes);
-    slab.metrics = measure(pair.a, pair.b, slab.begin, slab.end);
+    slab.metrics = measure(pair.a, pair.b, slab.begin, slab.end, pair.blocks);
     checkpoint::doneReading(bytesA);
     checkpoint::doneReading(bytesB);
     progress.add(bytesA.size() + bytesB.size());
@@ -124,41 +135,48 @@ static void measurePairs(const std::vector<Pair> &pairs, unsigned threads, Compa
   comparison.seconds = progress.seconds();
 }
 
+static TensorComparison describePair(const Weight &a, const Weight &b, const Pair &pair) {
+  std::array<int64_t, 2> block = {};
+  if (pair.blocks)
+    block = {pair.blocks->blockRows, pair.blocks->blockColumns};
+  return {a.name,
+          tools::moduleKind(a.name),
+          tools::numberAfter(a.name, "layers"),
+          pair.a.shape(),
+          a.tensor->info->dtype,
+          b.tensor->info->dtype,
+          schemeOf(a),
+          schemeOf(b),
+          block,
+          {}};
+}
+
 Result<Comparison> convert::compareCheckpoints(const CompareOptions &options) {
   std::optional<std::regex> pattern;
   if (!options.tensorPattern.empty())
     pattern.emplace(options.tensorPattern);
   QUANT_TRY_ASSIGN(auto a, TensorSource::open(options.a));
   QUANT_TRY_ASSIGN(auto b, TensorSource::open(options.b));
-  QUANT_TRY_ASSIGN(auto blockA, readBlock(a));
-  QUANT_TRY_ASSIGN(auto blockB, readBlock(b));
+  QUANT_TRY_ASSIGN(auto weightsA, readWeights(a, options.threads));
+  QUANT_TRY_ASSIGN(auto weightsB, readWeights(b, options.threads));
 
   Comparison comparison{options.a, options.b, {}, {}, {}, {}, 0, 0};
   std::vector<Pair> pairs;
-  auto tensorsA = selectTensors(a, pattern), tensorsB = selectTensors(b, pattern);
-  for (const auto *tensor : tensorsA) {
-    const checkpoint::TensorInfo &info = *tensor->info;
-    const auto *other = b.find(info.name);
-    if (!other) {
-      comparison.onlyInA.push_back(info.name);
+  for (const Weight &weight : weightsA.all()) {
+    if (!isNamed(weight.name, pattern))
       continue;
-    }
-    if (auto pair = makePair(a, *tensor, blockA, b, *other, blockB)) {
-      comparison.tensors.push_back({info.name,
-                                    tools::moduleKind(info.name),
-                                    tools::numberAfter(info.name, "layers"),
-                                    info.shape,
-                                    info.dtype,
-                                    other->info->dtype,
-                                    {}});
+    const Weight *other = weightsB.find(weight.name);
+    if (!other)
+      comparison.onlyInA.push_back(weight.name);
+    else if (auto pair = makePair(weight, *other)) {
+      comparison.tensors.push_back(describePair(weight, *other, *pair));
       pairs.push_back(*pair);
-    } else {
-      comparison.notCompared.push_back({info.name, pair.error().message});
-    }
+    } else
+      comparison.notCompared.push_back({weight.name, pair.error().message});
   }
-  for (const auto *tensor : tensorsB)
-    if (!a.find(tensor->info->name))
-      comparison.onlyInB.push_back(tensor->info->name);
+  for (const Weight &weight : weightsB.all())
+    if (isNamed(weight.name, pattern) && !weightsA.find(weight.name))
+      comparison.onlyInB.push_back(weight.name);
   measurePairs(pairs, options.threads, comparison);
   QUANT_TRY(a.verifyUnchanged());
   QUANT_TRY(b.verifyUnchanged());
@@ -199,6 +217,13 @@ double convert::medianSqnr(std::vector<const TensorComparison *> tensors) {
   auto middle = sqnr.begin() + std::ptrdiff_t(sqnr.size() / 2);
   std::ranges::nth_element(sqnr, middle);
   return *middle;
+}
+
+Metrics convert::totals(const std::vector<const TensorComparison *> &tensors) {
+  Metrics sum;
+  for (const TensorComparison *tensor : tensors)
+    append(sum, tensor->metrics);
+  return sum;
 }
 
 std::vector<std::pair<std::string, std::vector<const TensorComparison *>>> convert::byKind(const Comparison &comparison) {

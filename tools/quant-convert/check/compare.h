@@ -20,7 +20,9 @@ struct TensorComparison {
   std::string name, kind; ///< kind: "mlp.experts.up_proj"
   int64_t layer;          ///< -1: outside the layers
   std::vector<int64_t> shape;
-  DType dtypeA, dtypeB;
+  DType dtypeA, dtypeB;         ///< of the tensors: of the codes where there are some
+  std::string schemeA, schemeB; ///< "ct-w4a16"; "" for what is stored as it is
+  std::array<int64_t, 2> block; ///< of `metrics.worst`; zeros where it is not asked for
   Metrics metrics;
 };
 
@@ -49,12 +51,16 @@ struct CompareOptions {
   unsigned threads = 0;
 };
 
-/// Compares the values of all tensors of the same name, dequantized. Scales are no tensors of their own. Memory does not grow
-/// with the checkpoints; the result does not depend on the number of threads.
+/// Compares the values of all weights of the same name, dequantized: "X.weight_packed" is "X.weight". Scales and what else goes
+/// with codes are none of their own. Memory does not grow with the checkpoints; the result does not depend on the number of
+/// threads.
 Result<Comparison> compareCheckpoints(const CompareOptions &options);
 
 /// The median of the SQNR of tensors that differ; NaN when there are none.
 double medianSqnr(std::vector<const TensorComparison *> tensors);
+
+/// The sums of several tensors.
+Metrics totals(const std::vector<const TensorComparison *> &tensors);
 
 /// Those of each kind, in the order of the kinds' names, the worst first.
 std::vector<std::pair<std::string, std::vector<const TensorComparison *>>> byKind(const Comparison &comparison);

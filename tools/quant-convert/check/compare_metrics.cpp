@@ -11,13 +11,18 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <utility>
+#include <vector>
 
 using namespace quant;
 using namespace quant::convert;
 
 static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double Metrics::sqnr() const { return dd > 0 ? 10 * std::log10(aa / dd) : kInfinity; }
+static double sqnrOf(double aa, double dd) { return dd > 0 ? 10 * std::log10(aa / dd) : kInfinity; }
+
+double WorstBlock::sqnr() const { return sqnrOf(aa, dd); }
+double Metrics::sqnr() const { return sqnrOf(aa, dd); }
 
 double Metrics::cosine() const {
   if (aa == 0 || bb == 0)
@@ -29,8 +34,6 @@ double Metrics::relativeError() const { return dd == 0 ? 0 : aa == 0 ? kInfinity
 
 namespace {
 
-/// Values that are decoded at a time: both sides stay in the first-level cache.
-constexpr size_t kChunk = 1024;
 /// Sums side by side, so that the additions do not wait for each other and fill vectors.
 constexpr size_t kLanes = 8;
 
@@ -75,7 +78,7 @@ void takeOutNonFinite(std::span<double> a, std::span<double> b, Metrics &metrics
 }
 
 /// Adds pairs of which the first is element `begin` of the tensors.
-void addChunk(std::span<double> a, std::span<double> b, uint64_t begin, Metrics &metrics) {
+Sums addRun(std::span<double> a, std::span<double> b, uint64_t begin, Metrics &metrics) {
   Sums sums = sumFinite(a, b);
   if (!std::isfinite(sums.aa + sums.bb)) {
     takeOutNonFinite(a, b, metrics);
@@ -87,26 +90,82 @@ void addChunk(std::span<double> a, std::span<double> b, uint64_t begin, Metrics 
   metrics.ab += sums.ab;
   metrics.dd += sums.dd;
   if (sums.max <= metrics.maxError)
-    return;
+    return sums;
   metrics.maxError = sums.max;
   size_t at = 0;
   while (at + 1 < a.size() && std::abs(a[at] - b[at]) != sums.max)
     ++at;
   metrics.maxAt = begin + at;
+  return sums;
 }
+
+void takeWorse(std::optional<WorstBlock> &worst, const WorstBlock &block) {
+  if (block.dd > 0 && (!worst || block.aa * worst->dd < worst->aa * block.dd))
+    worst = block;
+}
+
+/// Sums of the blocks of one row of blocks at a time, as their elements come row by row.
+class BlockSums {
+public:
+  BlockSums(const Blocks &blocks, Metrics &metrics)
+      : blocks(blocks), metrics(metrics), sums(size_t((blocks.columns - 1) / blocks.blockColumns + 1)) {}
+
+  /// Elements from `begin` on until the end of their block's row.
+  size_t run(uint64_t begin, size_t left) const {
+    int64_t column = int64_t(begin) % blocks.columns;
+    return size_t(std::min({int64_t(left), blocks.columns - column, blocks.blockColumns - column % blocks.blockColumns}));
+  }
+
+  void add(uint64_t begin, const Sums &of) {
+    int64_t row = int64_t(begin) / blocks.columns / blocks.blockRows,
+            column = int64_t(begin) % blocks.columns / blocks.blockColumns;
+    if (row != current)
+      flush();
+    current = row;
+    WorstBlock &block = sums[size_t(column)];
+    block.aa += of.aa;
+    block.dd += of.dd;
+    block.row = row;
+    block.column = column;
+  }
+
+  void flush() {
+    for (WorstBlock &block : sums)
+      takeWorse(metrics.worst, std::exchange(block, {}));
+  }
+
+private:
+  Blocks blocks;
+  Metrics &metrics;
+  int64_t current = 0;
+  std::vector<WorstBlock> sums;
+};
 
 } // namespace
 
-Metrics convert::measure(const TensorValues &a, const TensorValues &b, uint64_t begin, uint64_t end) {
+Metrics convert::measure(const TensorValues &a, const TensorValues &b, uint64_t begin, uint64_t end,
+                         const std::optional<Blocks> &blocks) {
   Metrics metrics;
-  std::array<double, kChunk> bufferA, bufferB;
-  for (; begin < end; begin += kChunk) {
-    size_t n = size_t(std::min<uint64_t>(kChunk, end - begin));
+  std::optional<BlockSums> sums;
+  if (blocks)
+    sums.emplace(*blocks, metrics);
+  uint64_t chunk = std::max(a.chunk(), b.chunk());
+  std::vector<double> bufferA(size_t(std::min(chunk, end - begin))), bufferB(bufferA.size());
+  for (; begin < end; begin += chunk) {
+    size_t n = size_t(std::min<uint64_t>(chunk, end - begin));
     auto valuesA = std::span(bufferA).first(n), valuesB = std::span(bufferB).first(n);
     a.read(begin, valuesA);
     b.read(begin, valuesB);
-    addChunk(valuesA, valuesB, begin, metrics);
+    for (size_t i = 0; i < n;) {
+      size_t run = sums ? sums->run(begin + i, n - i) : n;
+      Sums of = addRun(valuesA.subspan(i, run), valuesB.subspan(i, run), begin + i, metrics);
+      if (sums)
+        sums->add(begin + i, of);
+      i += run;
+    }
   }
+  if (sums)
+    sums->flush();
   return metrics;
 }
 
@@ -125,4 +184,6 @@ void convert::append(Metrics &sum, const Metrics &later) {
   sum.nanB += later.nanB;
   sum.infB += later.infB;
   sum.mismatched += later.mismatched;
+  if (later.worst)
+    takeWorse(sum.worst, *later.worst);
 }

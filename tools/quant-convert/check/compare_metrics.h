@@ -11,8 +11,22 @@
 #include "tools/quant-convert/schemes/dequantize.h"
 
 #include <cstdint>
+#include <optional>
 
 namespace quant::convert {
+
+/// Blocks of a matrix that share a scale; those at the right and at the bottom may be ragged.
+struct Blocks {
+  int64_t columns, blockRows, blockColumns; ///< columns of the matrix
+};
+
+/// The block with the lowest SQNR, where a tensor has blocks.
+struct WorstBlock {
+  double aa = 0, dd = 0;
+  int64_t row = 0, column = 0; ///< counted in blocks
+
+  double sqnr() const;
+};
 
 /// Sums over pairs of values, in f64. A is the reference. Only pairs of finite values count in the sums; a NaN or Inf on either
 /// side is counted, and is a mismatch unless the other side has the same.
@@ -23,6 +37,7 @@ struct Metrics {
   double maxError = 0;           ///< largest |a - b|
   uint64_t maxAt = 0;            ///< the first element that has it
   uint64_t nanA = 0, infA = 0, nanB = 0, infB = 0;
+  std::optional<WorstBlock> worst;
   uint64_t mismatched = 0; ///< elements where one side is NaN or Inf and the other is not the same
 
   /// Every value is the same.
@@ -36,10 +51,11 @@ struct Metrics {
   double relativeError() const;
 };
 
-/// Elements [begin, end) of two tensors of the same shape.
-Metrics measure(const TensorValues &a, const TensorValues &b, uint64_t begin, uint64_t end);
+/// Elements [begin, end) of two tensors of the same shape; with `blocks`, whole rows of blocks.
+Metrics measure(const TensorValues &a, const TensorValues &b, uint64_t begin, uint64_t end, const std::optional<Blocks> &blocks);
 
-/// Adds those of a later range of the same tensor.
+/// Adds those of a later range of the same tensor, or of another: the places of the largest error and of the worst block are
+/// those of the tensor that has them.
 void append(Metrics &sum, const Metrics &later);
 
 } // namespace quant::convert

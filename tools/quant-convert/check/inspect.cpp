@@ -9,7 +9,6 @@
 
 #include "models/config/read.h"
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/common/tensor_name.h"
 #include "tools/quant-convert/schemes/config_json.h"
@@ -63,7 +62,7 @@ static void readConfig(const TensorSource &source, Inspection &inspection) {
     inspection.report(true, "config", "", raw ? printable(path.native()) + ": is no JSON object" : raw.error().message);
     return;
   }
-  inspection.block = readScheme(quantizedPart(*raw)).value_or(deepSeekFp8()).block; // what is wrong with it is said below
+  inspection.configured = schemesOf(*raw); // what is wrong with it is said below
   inspection.quantMethod = quantMethod(*raw);
   std::vector<std::string> notes;
   auto config = models::loadConfig(source.isSingleFile() ? path : path.parent_path(), &notes);
@@ -82,7 +81,8 @@ static void readConfig(const TensorSource &source, Inspection &inspection) {
 
 /// Of a model that is known here each tensor is checked. Loaders of any other go by config.json all the same.
 static void checkClaim(const TensorSource &source, Inspection &inspection) {
-  bool isFp8Stored = std::ranges::any_of(inspection.dtypes, [](const auto &dtype) { return isFp8(dtype.first); });
+  bool isFp8Stored =
+      std::ranges::any_of(inspection.dtypes, [](const auto &dtype) { return isFp8(dtype.first); }) || !inspection.schemes.empty();
   if (!inspection.config && !source.isSingleFile() && inspection.quantMethod == "fp8" && !isFp8Stored)
     inspection.report(
         true, "quantization", "",
@@ -116,30 +116,52 @@ static void countLayers(const TensorSource &source, Inspection &inspection) {
   }
 }
 
+/// Parameters, and bytes with all that goes with them.
+static SchemeTotals sizeOf(const TensorSource &source, const Weight &weight) {
+  const checkpoint::TensorInfo &info = *weight.tensor->info;
+  SchemeTotals size{1, info.bytes() * 8 / uint64_t(bitWidth(info.dtype)), info.bytes()};
+  if (!weight.linear)
+    return size;
+  size.elements = uint64_t(weight.linear->rows()) * uint64_t(weight.linear->columns());
+  const LinearTensors &parts = weight.linear->tensors();
+  for (const TensorSource::Tensor *part : {parts.scale, parts.zeroPoint, parts.globalScale, parts.groupIndex, parts.shape})
+    size.bytes += part ? part->info->bytes() : 0;
+  return size;
+}
+
 static void countTensors(const TensorSource &source, Inspection &inspection) {
-  std::map<std::tuple<std::string, DType, std::vector<int64_t>>, TensorKind> kinds;
   for (const auto &tensor : source.tensors()) {
     const checkpoint::TensorInfo &info = *tensor.info;
-    uint64_t elements = info.bytes() * 8 / uint64_t(bitWidth(info.dtype));
     DTypeTotals &dtype = inspection.dtypes[info.dtype];
     ++dtype.tensors;
-    dtype.elements += elements;
+    dtype.elements += info.bytes() * 8 / uint64_t(bitWidth(info.dtype));
     dtype.bytes += info.bytes();
     ++inspection.tensors;
     inspection.bytes += info.bytes();
-    if (!weightOfScale(info.name, source).empty())
+  }
+}
+
+static void countWeights(const TensorSource &source, Inspection &inspection) {
+  std::map<std::tuple<std::string, DType, std::vector<int64_t>, std::string>, TensorKind> kinds;
+  for (const Weight &weight : inspection.weights->all()) {
+    const checkpoint::TensorInfo &info = *weight.tensor->info;
+    if (!weightOfScale(info.name, source).empty()) // an orphan
       continue;
-    if (!packedWeightOf(info.name, source))
-      inspection.stored += storedElements(info);
-    std::string name = tools::nameOfKind(info.name);
-    TensorKind &kind = kinds[{name, info.dtype, info.shape}];
-    if (kind.tensors++ == 0)
-      kind = {name, info.dtype, info.shape, std::nullopt, 1, 0};
-    kind.bytes += info.bytes();
-    if (const auto *scale = findScale(source, tensor)) {
-      kind.scaleShape = scale->info->shape;
-      kind.bytes += scale->info->bytes();
+    SchemeTotals size = sizeOf(source, weight);
+    inspection.stored += size.elements;
+    std::string name = tools::nameOfKind(info.name), scheme;
+    if (weight.linear) {
+      scheme = weight.linear->scheme().name;
+      SchemeTotals &totals = inspection.schemes[scheme];
+      totals = {totals.weights + 1, totals.elements + size.elements, totals.bytes + size.bytes};
     }
+    TensorKind &kind = kinds[{name, info.dtype, info.shape, scheme}];
+    if (kind.tensors++ == 0)
+      kind = {name, info.dtype, info.shape, std::nullopt, scheme, 1, 0, 0};
+    kind.elements += size.elements;
+    kind.bytes += size.bytes;
+    if (weight.linear)
+      kind.scaleShape = weight.linear->tensors().scale->info->shape;
   }
   for (auto &[key, kind] : kinds)
     inspection.kinds.push_back(std::move(kind));
@@ -150,7 +172,9 @@ Inspection convert::inspectSource(const TensorSource &source, unsigned threads) 
   inspection.path = source.path();
   inspection.files = source.files();
   readConfig(source, inspection);
+  inspection.weights = std::make_shared<const Weights>(Weights::of(source, inspection.configured, threads));
   countTensors(source, inspection);
+  countWeights(source, inspection);
   checkClaim(source, inspection);
   countLayers(source, inspection);
   inspectScales(source, inspection, threads);

@@ -10,10 +10,11 @@
 
 #include "models/tensors.h"
 #include "tools/common/tensor_source.h"
+#include "tools/quant-convert/schemes/weights.h"
 
-#include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -35,7 +36,16 @@ struct TensorKind {
   DType dtype;
   std::vector<int64_t> shape;
   std::optional<std::vector<int64_t>> scaleShape;
-  uint64_t tensors = 0, bytes = 0;
+  std::string scheme; ///< "ct-w4a16"; "" for what is stored as it is
+  /// Of codes and all that goes with them; elements are those of the weights, however many the words have room for.
+  uint64_t tensors = 0, elements = 0, bytes = 0;
+};
+
+/// The weights of one scheme.
+struct SchemeTotals {
+  uint64_t weights = 0, elements = 0, bytes = 0;
+
+  double bitsPerWeight() const { return elements == 0 ? 0 : 8.0 * double(bytes) / double(elements); }
 };
 
 struct DTypeTotals {
@@ -63,12 +73,14 @@ struct Inspection {
   std::filesystem::path path;
   uint64_t files = 0, tensors = 0, bytes = 0;
   std::optional<models::ModelConfig> config;
-  std::string configNote;  ///< why there is no config
-  std::string quantMethod; ///< of config.json's quantization_config; "" if there is none
-  std::array<int64_t, 2> block = {128, 128};
+  std::string configNote;   ///< why there is no config
+  std::string quantMethod;  ///< of config.json's quantization_config; "" if there is none
+  SchemeOfLayer configured; ///< how config.json says that weights are stored; null where it says nothing
+  std::shared_ptr<const Weights> weights;
   std::map<DType, DTypeTotals> dtypes;
+  std::map<std::string, SchemeTotals> schemes; ///< of the quantized weights, by the schemes' names
   std::vector<TensorKind> kinds;
-  uint64_t stored = 0;                       ///< parameters in the files: elements of all but scales
+  uint64_t stored = 0; ///< parameters in the files: elements of all but scales and what else goes with codes
   std::optional<models::ModelTotals> totals; ///< what the config says
   LayerTotals layers;
   ScaleTotals scales;

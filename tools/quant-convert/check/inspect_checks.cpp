@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 using namespace quant;
 using namespace quant::convert;
@@ -70,72 +69,62 @@ static void reportScaleValues(const std::string &name, const ScaleTotals &totals
                       "has zeros: " + countOf(totals.zero, totals, "zero, so that their blocks are zero whatever the codes"));
 }
 
-/// A packed weight is [out, ceil(in / 8)], its scale [out, groups of in] or [out, 1].
-static void checkPacked(const TensorSource::Tensor &packed, const TensorSource::Tensor &scale, Inspection &inspection) {
-  const auto &weight = packed.info->shape, &groups = scale.info->shape;
-  if (groups.size() == 2 && groups[0] == weight[0] && groups[1] > 0 && groups[1] <= weight[1] * 8)
-    return;
-  inspection.report(true, "misshaped_scale", packed.info->name,
-                    fmt::format("is INT4 of shape {} and has a scale of shape {}; a row of scales for each of its rows is needed",
-                                shapeText(std::array{weight[0], weight[1] * 8}), shapeText(groups)));
-}
-
-/// What an "X.weight_shape" says: how wide the packed weight was before it was padded to whole words.
-static std::optional<std::array<int64_t, 2>> readPackedShape(const TensorSource::Tensor &shape) {
-  std::array<int64_t, 2> said;
-  if (shape.info->dtype != DType::I64 || shape.data.size() != sizeof(said))
-    return std::nullopt;
-  std::memcpy(said.data(), shape.data.data(), sizeof(said));
-  return said;
-}
-
-static void checkPackedShape(const TensorSource::Tensor &shape, const TensorSource::Tensor &packed,
-                             std::optional<std::array<int64_t, 2>> read, Inspection &inspection) {
-  const auto &stored = packed.info->shape;
-  auto said = read.value_or(std::array<int64_t, 2>{});
-  if (said[0] == stored[0] && said[1] > 0 && ((said[1] - 1) / 8 + 1 == stored[1] || (said[1] - 1) / 4 + 1 == stored[1]))
-    return; // codes of 4 bits, or of 8
-  inspection.report(true, "wrong_weight_shape", shape.info->name,
-                    fmt::format("does not say the shape of {}, which holds {} codes{}", quote(packed.info->name),
-                                shapeText(std::array{stored[0], stored[1] * 8}), read ? ": it says " + shapeText(said) : ""));
-}
-
-/// The scale `name` of the weight `weightName`, which need not be there.
-static void checkPair(const TensorSource &source, const TensorSource::Tensor &scale, const std::string &weightName,
-                      Inspection &inspection) {
+/// A tensor that is called as the scale of `weightName` is and belongs to no weight.
+static void reportOrphan(const TensorSource &source, const TensorSource::Tensor &scale, const std::string &weightName,
+                         Inspection &inspection) {
   const std::string &name = scale.info->name;
   const auto *weight = source.find(weightName);
   if (!weight)
     return inspection.report(true, "orphan_scale", name,
                              fmt::format("is a scale without its weight {}; was the weight renamed?", quote(weightName)));
-  if (isPackedInt4(*weight->info))
-    return checkPacked(*weight, scale, inspection);
-  if (!isFp8(weight->info->dtype) && weight->info->dtype != DType::I8)
+  if (!holdsCodes(weight->info->dtype) && !isPacked(weightName))
     return inspection.report(true, "orphan_scale", name,
                              fmt::format("is the scale of {}, which is {} and needs none; remove it", quote(weightName),
                                          safetensorsName(weight->info->dtype)));
-  if (findScale(source, *weight) != &scale)
-    return inspection.report(true, "orphan_scale", name, fmt::format("is a second scale of {}; remove one", quote(weightName)));
-  if (auto values = TensorValues::create(*weight, &scale, inspection.block); !values)
-    inspection.report(true, "misshaped_scale", weightName, values.error().message);
+  inspection.report(true, "orphan_scale", name, fmt::format("is a second scale of {}; remove one", quote(weightName)));
+}
+
+static void reportFault(const TensorSource &source, const LayoutFault &fault, Inspection &inspection) {
+  bool isElsewhere = fault.kind.starts_with("missing_") && source.isSingleFile();
+  inspection.report(true, fault.kind, fault.tensor->info->name,
+                    fault.message + (isElsewhere ? "; it may be in another file of the checkpoint" : ""));
+}
+
+/// Group indices and global scales.
+static void checkIndices(const TensorSource &source, Inspection &inspection, unsigned threads) {
+  std::vector<const Weight *> weights;
+  std::vector<const TensorSource::Tensor *> small;
+  for (const Weight &weight : inspection.weights->all()) {
+    if (!weight.linear)
+      continue;
+    const LinearTensors &parts = weight.linear->tensors();
+    if (!parts.groupIndex && !parts.globalScale)
+      continue;
+    weights.push_back(&weight);
+    small.push_back(parts.groupIndex ? parts.groupIndex : parts.globalScale);
+  }
+  std::vector<std::optional<LayoutFault>> faults(weights.size());
+  tools::forScattered(small, threads, [&](size_t i) {
+    if (auto sound = weights[i]->linear->checkIndices(); !sound)
+      faults[i] = sound.error();
+  });
+  for (const auto &fault : faults)
+    if (fault)
+      reportFault(source, *fault, inspection);
 }
 
 void convert::inspectScales(const TensorSource &source, Inspection &inspection, unsigned threads) {
-  std::vector<const TensorSource::Tensor *> scales, shapes;
+  for (const Weight &weight : inspection.weights->all())
+    if (weight.fault)
+      reportFault(source, *weight.fault, inspection);
+  std::vector<const TensorSource::Tensor *> scales;
   for (const auto &tensor : source.tensors()) {
     std::string weight = weightOfScale(tensor.info->name, source);
-    if (!weight.empty()) {
-      scales.push_back(&tensor);
-      checkPair(source, tensor, weight, inspection);
-    } else if (packedWeightOf(tensor.info->name, source)) {
-      if (tensor.info->name.ends_with("_shape"))
-        shapes.push_back(&tensor);
-    } else if ((isFp8(tensor.info->dtype) || isPackedInt4(*tensor.info)) && !findScale(source, tensor)) {
-      inspection.report(true, "missing_scale", tensor.info->name,
-                        "is " + std::string(isPackedInt4(*tensor.info) ? "INT4" : safetensorsName(tensor.info->dtype)) +
-                            " and has no scale (weight_scale_inv or weight_scale)" +
-                            (source.isSingleFile() ? "; it may be in another file of the checkpoint" : ""));
-    }
+    if (weight.empty())
+      continue;
+    scales.push_back(&tensor);
+    if (!inspection.weights->isPart(tensor))
+      reportOrphan(source, tensor, weight, inspection);
   }
   std::vector<ScaleTotals> totals(scales.size());
   tools::forScattered(scales, threads, [&](size_t i) { totals[i] = countScale(*scales[i]); });
@@ -143,10 +132,7 @@ void convert::inspectScales(const TensorSource &source, Inspection &inspection, 
     add(inspection.scales, totals[i]);
     reportScaleValues(scales[i]->info->name, totals[i], inspection);
   }
-  std::vector<std::optional<std::array<int64_t, 2>>> said(shapes.size());
-  tools::forScattered(shapes, threads, [&](size_t i) { said[i] = readPackedShape(*shapes[i]); });
-  for (size_t i = 0; i < shapes.size(); ++i)
-    checkPackedShape(*shapes[i], *packedWeightOf(shapes[i]->info->name, source), said[i], inspection);
+  checkIndices(source, inspection, threads);
 }
 
 //===----------------------------------------------------------------------===//

@@ -112,18 +112,17 @@ static void forSlabs(std::span<const std::byte> data, size_t step, tools::Progre
   }
 }
 
-static Counts countTensor(const TensorSource &source, const TensorSource::Tensor &tensor, std::array<int64_t, 2> block,
-                          tools::Progress &progress) {
+static Counts countTensor(const TensorSource::Tensor &tensor, const Weights &weights, tools::Progress &progress) {
   Counts counts;
   const checkpoint::TensorInfo &info = *tensor.info;
-  if (!isFp8(info.dtype)) {
+  if (!isFp8(info.dtype) || weights.isPart(tensor)) {
     forSlabs(tensor.data, kSlab, progress, [&](auto slab) { countFloats(info.dtype, slab, counts); });
     return counts;
   }
   // A slab is some rows of blocks, so that no block lies in two.
-  const auto *scale = findScale(source, tensor);
-  auto grid = scale ? scaleGrid(info.shape, scale->info->shape, block) : fail("");
-  bool blocks = grid && info.shape.size() == 2 && grid->blockRows < info.shape[0] + block[0];
+  const auto &linear = weights.of(tensor).linear;
+  const ScaleGrid *grid = linear ? &linear->grid() : nullptr;
+  bool blocks = grid && info.shape.size() == 2 && grid->blockRows < info.shape[0] + 128;
   size_t columns = blocks ? size_t(info.shape[1]) : 1;
   size_t blockRow = blocks ? columns * size_t(grid->blockRows) : 1;
   forSlabs(tensor.data, std::max<size_t>(kSlab / blockRow, 1) * blockRow, progress, [&](auto slab) {
@@ -171,7 +170,7 @@ void convert::checkValues(const TensorSource &source, Inspection &inspection, un
   {
     tools::Progress progress("checking", inspection.bytes);
     tools::parallelFor(order.size(), threads,
-                       [&](size_t i) { counts[order[i]] = countTensor(source, tensors[order[i]], inspection.block, progress); });
+                       [&](size_t i) { counts[order[i]] = countTensor(tensors[order[i]], *inspection.weights, progress); });
     totals.seconds = progress.seconds();
   }
   for (size_t i = 0; i < tensors.size(); ++i) {

@@ -59,6 +59,18 @@ std::string convert::indicesText(const std::vector<int64_t> &indices) {
 /// JSON has no infinity: null.
 static json finiteOrNull(double value) { return std::isfinite(value) ? json(value) : json(); }
 
+/// The block of the lowest SQNR: its first element, and rows x columns of a whole one.
+static json worstBlockJson(const TensorComparison &tensor) {
+  const auto &worst = tensor.metrics.worst;
+  if (!worst)
+    return nullptr;
+  return {{"at", {worst->row * tensor.block[0], worst->column * tensor.block[1]}},
+          {"block", tensor.block},
+          {"sqnr_db", finiteOrNull(worst->sqnr())}};
+}
+
+static json schemeJson(const std::string &scheme) { return scheme.empty() ? json() : json(scheme); }
+
 static json tensorJson(const TensorComparison &tensor) {
   const Metrics &metrics = tensor.metrics;
   json at = metrics.maxError > 0 ? json(elementIndices(metrics.maxAt, tensor.shape)) : json();
@@ -66,7 +78,10 @@ static json tensorJson(const TensorComparison &tensor) {
           {"shape", tensor.shape},
           {"dtype_a", safetensorsName(tensor.dtypeA)},
           {"dtype_b", safetensorsName(tensor.dtypeB)},
+          {"scheme_a", schemeJson(tensor.schemeA)},
+          {"scheme_b", schemeJson(tensor.schemeB)},
           {"identical", metrics.identical()},
+          {"worst_block", worstBlockJson(tensor)},
           {"sqnr_db", finiteOrNull(metrics.sqnr())},
           {"cosine", finiteOrNull(metrics.cosine())},
           {"max_error", finiteOrNull(metrics.maxError)},
@@ -77,6 +92,22 @@ static json tensorJson(const TensorComparison &tensor) {
           {"inf_a", metrics.infA},
           {"inf_b", metrics.infB},
           {"non_finite_mismatches", metrics.mismatched}};
+}
+
+static json kindsJson(const Comparison &comparison) {
+  json kinds = json::array();
+  for (const auto &[kind, tensors] : byKind(comparison)) {
+    Metrics sum = totals(tensors);
+    kinds.push_back({{"kind", kind},
+                     {"tensors", tensors.size()},
+                     {"identical", sum.identical()},
+                     {"sqnr_db", finiteOrNull(sum.sqnr())},
+                     {"cosine", finiteOrNull(sum.cosine())},
+                     {"max_error", finiteOrNull(sum.maxError)},
+                     {"worst", tensors[0]->name},
+                     {"worst_sqnr_db", finiteOrNull(tensors[0]->metrics.sqnr())}});
+  }
+  return kinds;
 }
 
 json convert::comparisonJson(const Comparison &comparison, size_t worst) {
@@ -104,6 +135,7 @@ json convert::comparisonJson(const Comparison &comparison, size_t worst) {
           {"min_sqnr_db", finiteOrNull(least)},
           {"median_sqnr_db", finiteOrNull(medianSqnr(order))},
           {"worst", names},
+          {"kinds", kindsJson(comparison)},
           {"tensors", tensors},
           {"only_in_a", comparison.onlyInA},
           {"only_in_b", comparison.onlyInB},
@@ -138,23 +170,40 @@ static std::string summaryText(const Comparison &comparison) {
 }
 
 static std::string kindsText(const Comparison &comparison) {
-  Table table({"kind", ">tensors", ">worst SQNR", ">median SQNR", "worst tensor"});
-  for (const auto &[kind, tensors] : byKind(comparison))
-    table.add({printable(kind), std::to_string(tensors.size()), sqnrText(tensors[0]->metrics), decibel(medianSqnr(tensors)),
+  Table table({"kind", ">tensors", ">SQNR", ">cosine", ">max error", ">worst SQNR", ">median SQNR", "worst tensor"});
+  for (const auto &[kind, tensors] : byKind(comparison)) {
+    Metrics sum = totals(tensors);
+    table.add({printable(kind), std::to_string(tensors.size()), sqnrText(sum), fmt::format("{:.8f}", sum.cosine()),
+               errorText(sum.maxError), sqnrText(tensors[0]->metrics), decibel(medianSqnr(tensors)),
                tensors[0]->metrics.identical() ? "" : printable(tensors[0]->name)});
+  }
   return "\n" + table.str();
 }
 
+/// The scheme, or the dtype of what is stored as it is.
+static std::string storedText(const std::string &scheme, DType dtype) {
+  return scheme.empty() ? std::string(safetensorsName(dtype)) : scheme;
+}
+
+/// "[128, 256] of 128x128": the first element of the block, and rows x columns of a whole one.
+static std::string worstBlockText(const TensorComparison &tensor) {
+  const auto &worst = tensor.metrics.worst;
+  if (!worst)
+    return "";
+  return indicesText({worst->row * tensor.block[0], worst->column * tensor.block[1]}) + " of " + shapeText(tensor.block);
+}
+
 static std::string worstText(const Comparison &comparison, size_t worst) {
-  Table table({"worst tensors", "A", "B", ">shape", ">SQNR", ">cosine", ">rel. error", ">max error", "at"});
+  Table table({"worst tensors", "A", "B", ">shape", ">SQNR", ">cosine", ">rel. error", ">max error", "at", ">worst block", "at"});
   auto order = comparison.worstFirst();
   for (size_t i = 0; i < std::min(worst, order.size()) && !order[i]->metrics.identical(); ++i) {
     const TensorComparison &tensor = *order[i];
     const Metrics &metrics = tensor.metrics;
-    table.add({printable(tensor.name), std::string(safetensorsName(tensor.dtypeA)), std::string(safetensorsName(tensor.dtypeB)),
-               shapeText(tensor.shape), sqnrText(metrics), fmt::format("{:.8f}", metrics.cosine()), errorText(metrics.relativeError()),
-               errorText(metrics.maxError),
-               metrics.maxError > 0 ? indicesText(elementIndices(metrics.maxAt, tensor.shape)) : ""});
+    table.add({printable(tensor.name), storedText(tensor.schemeA, tensor.dtypeA), storedText(tensor.schemeB, tensor.dtypeB),
+               shapeText(tensor.shape), sqnrText(metrics), fmt::format("{:.8f}", metrics.cosine()),
+               errorText(metrics.relativeError()), errorText(metrics.maxError),
+               metrics.maxError > 0 ? indicesText(elementIndices(metrics.maxAt, tensor.shape)) : "",
+               metrics.worst ? decibel(metrics.worst->sqnr()) : "", worstBlockText(tensor)});
   }
   return table.empty() ? "" : "\n" + table.str();
 }

@@ -77,6 +77,17 @@ static json tensorJson(const TensorSource &source, const TensorSource::Tensor &t
           {"scale", scale ? json(scale->info->name) : json()}};
 }
 
+static json schemesJson(const Inspection &inspection) {
+  json schemes = json::array();
+  for (const auto &[name, totals] : inspection.schemes)
+    schemes.push_back({{"scheme", name},
+                       {"weights", totals.weights},
+                       {"elements", totals.elements},
+                       {"bytes", totals.bytes},
+                       {"bits_per_weight", totals.bitsPerWeight()}});
+  return schemes;
+}
+
 json convert::inspectionJson(const Inspection &inspection, const TensorSource &source, bool list) {
   json dtypes = json::array(), kinds = json::array(), problems = json::array();
   for (const auto &[dtype, totals] : inspection.dtypes)
@@ -87,7 +98,9 @@ json convert::inspectionJson(const Inspection &inspection, const TensorSource &s
                      {"dtype", safetensorsName(kind.dtype)},
                      {"shape", kind.shape},
                      {"scale_shape", kind.scaleShape ? json(*kind.scaleShape) : json()},
+                     {"scheme", kind.scheme.empty() ? json() : json(kind.scheme)},
                      {"tensors", kind.tensors},
+                     {"elements", kind.elements},
                      {"bytes", kind.bytes}});
   for (const Problem &problem : inspection.problems)
     problems.push_back({{"severity", problem.error ? "error" : "warning"},
@@ -103,6 +116,7 @@ json convert::inspectionJson(const Inspection &inspection, const TensorSource &s
       {"bytes", inspection.bytes},
       {"config", configJson(inspection)},
       {"dtypes", dtypes},
+      {"schemes", schemesJson(inspection)},
       {"kinds", kinds},
       {"parameters", parametersJson(inspection)},
       {"layers", {{"dense", layers.dense}, {"moe", layers.moe}, {"mtp", layers.mtp}, {"routed_experts", layers.routedExperts}}},
@@ -205,17 +219,20 @@ static std::string dtypesText(const Inspection &inspection) {
   return table.str();
 }
 
-/// For people: packed INT4 is stored as I32.
-static std::string dtypeText(const std::string &name, DType dtype, const std::vector<int64_t> &shape) {
-  bool packed = isPackedInt4({name, dtype, shape});
-  return (packed ? "INT4 in " : "") + std::string(safetensorsName(dtype));
+/// Quantized weights with their scales and what else they need.
+static std::string schemesText(const Inspection &inspection) {
+  Table table({"scheme", ">weights", ">parameters", ">bytes", ">bits a parameter", "what it is"});
+  for (const auto &[name, totals] : inspection.schemes)
+    table.add({name, std::to_string(totals.weights), humanCount(totals.elements), humanBytes(totals.bytes),
+               fmt::format("{:.3f}", totals.bitsPerWeight()), std::string(findScheme(name)->describe)});
+  return table.empty() ? "" : "\n" + table.str();
 }
 
 static std::string kindsText(const Inspection &inspection) {
-  Table table({"tensor", ">count", "dtype", ">shape", ">scale", ">bytes"});
+  Table table({"tensor", ">count", "dtype", ">shape", ">scale", "scheme", ">bytes"});
   for (const TensorKind &kind : inspection.kinds)
-    table.add({printable(kind.name), std::to_string(kind.tensors), dtypeText(kind.name, kind.dtype, kind.shape),
-               shapeText(kind.shape), kind.scaleShape ? shapeText(*kind.scaleShape) : "", humanBytes(kind.bytes)});
+    table.add({printable(kind.name), std::to_string(kind.tensors), std::string(safetensorsName(kind.dtype)),
+               shapeText(kind.shape), kind.scaleShape ? shapeText(*kind.scaleShape) : "", kind.scheme, humanBytes(kind.bytes)});
   return table.str();
 }
 
@@ -223,8 +240,8 @@ static std::string tensorsText(const TensorSource &source) {
   Table table({"tensor", "dtype", ">shape", ">scale", ">bytes", "file"});
   for (const auto &tensor : source.tensors()) {
     const auto *scale = findScale(source, tensor);
-    table.add({printable(tensor.info->name), dtypeText(tensor.info->name, tensor.info->dtype, tensor.info->shape),
-               shapeText(tensor.info->shape), scale ? shapeText(scale->info->shape) : "", humanBytes(tensor.info->bytes()),
+    table.add({printable(tensor.info->name), std::string(safetensorsName(tensor.info->dtype)), shapeText(tensor.info->shape),
+               scale ? shapeText(scale->info->shape) : "", humanBytes(tensor.info->bytes()),
                printable(tensor.file->path().filename().native())});
   }
   return table.str();
@@ -260,7 +277,7 @@ std::string convert::inspectionText(const Inspection &inspection, const TensorSo
   text += "parameters  " + parametersText(inspection) + "\n";
   text += "scales      " + scalesText(inspection.scales) + "\n";
   text += "values      " + valuesText(inspection.values) + "\n";
-  text += fmt::format("\n{}\n{}\n", dtypesText(inspection), kindsText(inspection));
+  text += fmt::format("\n{}{}\n{}\n", dtypesText(inspection), schemesText(inspection), kindsText(inspection));
   if (list)
     text += tensorsText(source) + "\n";
   return text + problemsText(inspection);

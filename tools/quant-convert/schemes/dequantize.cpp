@@ -9,67 +9,14 @@
 
 #include "runtime/support/narrow.h"
 #include "runtime/support/text.h"
-#include "tools/quant-convert/schemes/scales.h"
-
-#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 using namespace quant;
 using namespace quant::convert;
-
-//===----------------------------------------------------------------------===//
-// Names and shapes
-//===----------------------------------------------------------------------===//
-
-static constexpr std::string_view kWeight = ".weight", kPacked = ".weight_packed";
-
-bool convert::isPackedInt4(const checkpoint::TensorInfo &tensor) {
-  return tensor.dtype == DType::I32 && tensor.name.ends_with(kPacked) && tensor.shape.size() == 2 &&
-         std::ranges::all_of(tensor.shape, [](int64_t size) { return size > 0; });
-}
-
-const TensorSource::Tensor *convert::packedWeightOf(std::string_view name, const TensorSource &source) {
-  for (std::string_view suffix : {"_shape", "_zero_point", "_g_idx"})
-    if (name.ends_with(suffix) && name.substr(0, name.size() - suffix.size()).ends_with(kWeight)) {
-      std::string weight = std::string(name.substr(0, name.size() - suffix.size() - kWeight.size())) + std::string(kPacked);
-      const auto *found = source.find(weight);
-      return found && isPackedInt4(*found->info) ? found : nullptr;
-    }
-  return nullptr;
-}
-
-uint64_t convert::storedElements(const checkpoint::TensorInfo &tensor) {
-  uint64_t elements = tensor.bytes() * 8 / uint64_t(bitWidth(tensor.dtype));
-  return isPackedInt4(tensor) ? elements * 8 : elements;
-}
-
-Result<ScaleGrid> convert::scaleGrid(std::span<const int64_t> weight, std::span<const int64_t> scale,
-                                     std::array<int64_t, 2> block) {
-  if (std::ranges::all_of(scale, [](int64_t size) { return size == 1; })) {
-    constexpr int64_t all = std::numeric_limits<int64_t>::max();
-    return ScaleGrid{all, all, 1, 1};
-  }
-  auto blocks = [](int64_t size, int64_t edge) { return size / edge + (size % edge != 0); };
-  std::string what = fmt::format("scale of shape {} does not fit a weight of shape {}", shapeText(scale), shapeText(weight));
-  if (weight.size() != 2)
-    return fail(what + ", which is no matrix");
-  block = sidesOf(block, weight);
-  int64_t out = weight[0], in = weight[1];
-  int64_t rows = scale[0], cols = scale.size() == 1 ? 1 : scale[1];
-  int64_t blockRows = blocks(out, block[0]), blockCols = blocks(in, block[1]);
-  if (scale.size() == 2 && rows == blockRows && cols == blockCols)
-    return ScaleGrid{block[0], block[1], rows, cols};
-  if (scale.size() <= 2 && rows == out && cols == 1)
-    return ScaleGrid{1, std::max<int64_t>(in, 1), rows, 1};
-  if (scale.size() == 2 && rows == out && cols == blockCols)
-    return ScaleGrid{1, block[1], rows, cols};
-  return fail(fmt::format("{}: blocks of {} need {}x{}", what, shapeText(block), blockRows, blockCols));
-}
 
 //===----------------------------------------------------------------------===//
 // Elements
@@ -147,8 +94,6 @@ void convert::decode(DType dtype, std::span<const std::byte> bytes, std::span<do
   }
 }
 
-static DType scaleType(DType dtype) { return dtype == DType::U8 ? DType::F8E8M0FNU : dtype; }
-
 std::vector<double> convert::decodeScale(const TensorSource::Tensor &scale) {
   DType dtype = scaleType(scale.info->dtype);
   if (!isOneNumber(dtype))
@@ -162,64 +107,59 @@ std::vector<double> convert::decodeScale(const TensorSource::Tensor &scale) {
 // Tensors
 //===----------------------------------------------------------------------===//
 
-Result<TensorValues> TensorValues::create(const TensorSource::Tensor &tensor, const TensorSource::Tensor *scale,
-                                          std::array<int64_t, 2> block) {
-  const checkpoint::TensorInfo &info = *tensor.info;
-  std::string type(safetensorsName(info.dtype));
-  if (!isOneNumber(info.dtype))
-    return fail("is " + type + ", which is not dequantized here");
-  if (isPackedInt4(info))
-    return fail("is INT4, packed into I32, which is not dequantized here");
-  if (isFp8(info.dtype) && !scale)
-    return fail("is " + type + " and has no scale (weight_scale_inv or weight_scale)");
+Result<TensorValues> TensorValues::create(const Weight &weight) {
+  const checkpoint::TensorInfo &info = *weight.tensor->info;
+  if (const auto &fault = weight.fault)
+    return fail((fault->tensor == weight.tensor ? "" : "tensor " + quote(fault->tensor->info->name) + " ") + fault->message);
   TensorValues values;
-  values.dtype = info.dtype;
-  values.data = tensor.data;
-  values.elementBytes = uint64_t(bitWidth(info.dtype)) / 8;
-  values.count = tensor.data.size() / values.elementBytes;
-  values.columns = info.shape.empty() ? 1 : uint64_t(info.shape.back());
-  if (!scale)
+  values.tensor = weight.tensor;
+  if (weight.linear) {
+    if (auto sound = weight.linear->checkIndices(); !sound)
+      return fail("tensor " + quote(sound.error().tensor->info->name) + " " + sound.error().message);
+    values.linear = &*weight.linear;
+    values.count = uint64_t(weight.linear->rows()) * uint64_t(weight.linear->columns());
     return values;
-  DType dtype = scale->info->dtype;
-  bool floating = dtype == DType::F32 || dtype == DType::BF16 || dtype == DType::F16 || dtype == DType::F64;
-  if (!floating && scaleType(dtype) != DType::F8E8M0FNU)
-    return fail("has a scale of type " + std::string(safetensorsName(dtype)) + "; a float type or ue8m0 is needed");
-  auto grid = scaleGrid(info.shape, scale->info->shape, block);
-  if (!grid)
-    return fail("has a " + grid.error().message);
-  values.grid = *grid;
-  values.scales = scale->data;
-  values.scaleDtype = scaleType(dtype);
+  }
+  if (!isOneNumber(info.dtype))
+    return fail("is " + std::string(safetensorsName(info.dtype)) + ", which is not dequantized here");
+  values.count = weight.tensor->data.size() * 8 / uint64_t(bitWidth(info.dtype));
   return values;
 }
 
-std::span<const std::byte> TensorValues::scaleBytes(uint64_t begin, uint64_t n) const {
-  if (scales.empty() || n == 0)
+std::vector<int64_t> TensorValues::shape() const {
+  bool isPlain = !linear || linear->scheme().packing == Packing::Elements;
+  return isPlain ? tensor->info->shape : std::vector{linear->rows(), linear->columns()};
+}
+
+uint64_t TensorValues::chunk() const {
+  return isContiguous() ? 1024 : uint64_t(LinearWeight::kPanelRows) * uint64_t(linear->columns());
+}
+
+std::span<const std::byte> TensorValues::bytes(uint64_t begin, uint64_t n) const {
+  if (!linear) {
+    auto width = uint64_t(bitWidth(tensor->info->dtype)) / 8;
+    return tensor->data.subspan(begin * width, n * width);
+  }
+  auto columns = uint64_t(linear->columns());
+  if (n == 0)
     return {};
-  auto rowBytes = uint64_t(grid.cols) * uint64_t(bitWidth(scaleDtype)) / 8;
-  uint64_t first = begin / columns / uint64_t(grid.blockRows), last = (begin + n - 1) / columns / uint64_t(grid.blockRows);
-  return scales.subspan(first * rowBytes, (last - first + 1) * rowBytes);
+  uint64_t first = begin / columns, last = (begin + n - 1) / columns;
+  return linear->codeBytes(int64_t(first), int64_t(last - first + 1));
+}
+
+std::span<const std::byte> TensorValues::scaleBytes(uint64_t begin, uint64_t n) const {
+  if (!linear || n == 0)
+    return {};
+  auto columns = uint64_t(linear->columns());
+  uint64_t first = begin / columns, last = (begin + n - 1) / columns;
+  return linear->scaleBytes(int64_t(first), int64_t(last - first + 1));
 }
 
 void TensorValues::read(uint64_t begin, std::span<double> out) const {
-  if (scales.empty())
-    return decode(dtype, bytes(begin, out.size()), out);
-  const CodeValues *codes = codesOf(dtype);
-  size_t scaleBytes = size_t(bitWidth(scaleDtype)) / 8;
-  while (!out.empty()) {
-    uint64_t row = begin / columns, column = begin % columns, edge = uint64_t(grid.blockCols);
-    uint64_t blockColumn = column / edge, blockLeft = edge - column % edge;
-    size_t n = size_t(std::min({uint64_t(out.size()), columns - column, blockLeft}));
-    uint64_t index = row / uint64_t(grid.blockRows) * uint64_t(grid.cols) + blockColumn;
-    double value;
-    decode(scaleDtype, scales.subspan(index * scaleBytes, scaleBytes), {&value, 1});
-    float scale = static_cast<float>(value);
-    const std::byte *from = data.data() + begin;
-    if (codes)
-      decodeAs<uint8_t>(from, out.first(n), [&](uint8_t code) { return (*codes)[code] * scale; });
-    else
-      decodeAs<int8_t>(from, out.first(n), [&](int8_t code) { return float(code) * scale; });
-    out = out.subspan(n);
-    begin += n;
-  }
+  if (!linear)
+    return decode(tensor->info->dtype, bytes(begin, out.size()), out);
+  thread_local std::vector<float> values;
+  values.resize(out.size());
+  linear->read(begin, values);
+  std::ranges::copy(values, out.begin());
 }

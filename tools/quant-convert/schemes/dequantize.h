@@ -15,8 +15,8 @@
 
 #include "runtime/support/scheme.h"
 #include "tools/common/tensor_source.h"
+#include "tools/quant-convert/schemes/weights.h"
 
-#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -25,68 +25,49 @@ namespace quant::convert {
 
 using tools::TensorSource;
 
-/// compressed-tensors' pack-quantized: eight INT4 codes in each I32 of "X.weight_packed".
-bool isPackedInt4(const checkpoint::TensorInfo &tensor);
-
-/// What goes along with a packed weight and is none itself: its weight_shape, weight_zero_point or weight_g_idx. Null: `name` is
-/// no such tensor.
-const TensorSource::Tensor *packedWeightOf(std::string_view name, const TensorSource &source);
-
-/// The numbers that a tensor holds: eight for each I32 of a packed weight.
-uint64_t storedElements(const checkpoint::TensorInfo &tensor);
-
 /// The weight that a tensor of this name is the scale of, were it there; "" if the name is no scale's.
 template <typename Source>
 std::string weightOfScale(std::string_view name, const Source &source) {
   std::string weight = findWeightName(dtypesOf(source), name);
   const auto *found = source.find(weight);
-  return found && found->info->dtype == DType::I32 && !isPackedInt4(*found->info) ? "" : weight;
+  return found && found->info->dtype == DType::I32 && !isPacked(found->info->name) ? "" : weight;
 }
 
-/// The scale of a weight, or null. Only FP8, I8 and packed INT4 weights have scales; that of another is an orphan.
+/// The scale of a weight, or null. Only FP8, I8 and packed weights have scales; that of another is an orphan.
 template <typename Source>
 const TensorSource::Tensor *findScale(const Source &source, const TensorSource::Tensor &weight) {
-  if (weight.info->dtype == DType::I32 && !isPackedInt4(*weight.info))
+  if (weight.info->dtype == DType::I32 && !isPacked(weight.info->name))
     return nullptr;
   return source.find(findScaleName(dtypesOf(source), weight.info->name));
 }
 
-/// Which elements share a scale.
-struct ScaleGrid {
-  int64_t blockRows, blockCols; ///< of the weight
-  int64_t rows, cols;           ///< of the scale: the blocks at the right and at the bottom may be ragged
-};
-
-/// How a scale of that shape lies over a weight of that shape: in blocks of `block`, per row ([out, 1] or [out]), per group of
-/// `block[1]` in a row ([out, ceil(in / block[1])]), or one for all. A side of 0 of `block` is all of
-/// the weight's. The error names the shapes, and the one that is needed.
-Result<ScaleGrid> scaleGrid(std::span<const int64_t> weight, std::span<const int64_t> scale, std::array<int64_t, 2> block);
-
-/// A tensor's values: its elements, multiplied in f32 with their scale where there is one. Refers to the tensors' bytes.
+/// The values of a weight, or of a tensor that is none. Refers to the tensors' bytes.
 class TensorValues {
 public:
-  /// Fails for an FP8 tensor without a scale, for a scale that does not fit, and for dtypes of no single number (F4, F6, C64).
-  /// The errors do not name the file.
-  static Result<TensorValues> create(const TensorSource::Tensor &tensor, const TensorSource::Tensor *scale,
-                                     std::array<int64_t, 2> block);
+  /// Fails for a weight that is broken, and for dtypes of no single number (F4, F6, C64). The errors do not name the file, and
+  /// the tensor only where that is another than the codes.
+  static Result<TensorValues> create(const Weight &weight);
 
   uint64_t elements() const { return count; }
+  /// Rows and columns of a quantized weight, else the tensor's shape.
+  std::vector<int64_t> shape() const;
   /// Elements [begin, begin + out.size()) in row-major order.
   void read(uint64_t begin, std::span<double> out) const;
-  /// Their bytes in the file.
-  std::span<const std::byte> bytes(uint64_t begin, uint64_t n) const {
-    return data.subspan(begin * elementBytes, n * elementBytes);
-  }
+  /// Elements that are best read at a time: 1024, or the rows that GPTQ and AWQ interleave.
+  uint64_t chunk() const;
+  /// Whether elements that lie together are read from bytes that lie together.
+  bool isContiguous() const { return !linear || linear->isRowMajor(); }
+  /// The bytes in the file of these elements and of the rows that they are in; of all where !isContiguous().
+  std::span<const std::byte> bytes(uint64_t begin, uint64_t n) const;
   /// Those of the scales that read() takes for them.
   std::span<const std::byte> scaleBytes(uint64_t begin, uint64_t n) const;
 
 private:
   TensorValues() = default;
 
-  DType dtype = DType::F32, scaleDtype = DType::F32;
-  std::span<const std::byte> data, scales;
-  uint64_t count = 0, elementBytes = 0, columns = 0;
-  ScaleGrid grid{};
+  const TensorSource::Tensor *tensor = nullptr;
+  const LinearWeight *linear = nullptr;
+  uint64_t count = 0;
 };
 
 /// Decodes `out.size()` elements; not F4, F6, C64. U8 is a number here.
