@@ -14,7 +14,7 @@ from tamper import INDEX, SCALE, WEIGHT, BadInputTest, Tensors, call, read_tenso
 from test_writing import limit_file_size
 
 #: Those that read any checkpoint; cast-fp8 wants weights that are not FP8 yet.
-COMMANDS = ("cast-bf16", "cast-fp8", "shard", "inspect", "compare")
+COMMANDS = ("cast-bf16", "cast-fp8", "dequantize", "shard", "inspect", "compare")
 
 
 class Conversions(BadInputTest):
@@ -32,6 +32,7 @@ class Conversions(BadInputTest):
             "cast-fp8": ("--input-bf16-hf-path", source, "--output-fp8-hf-path", self.out, "--weights-list", weights),
             "shard": ("--hf-ckpt-path", source, "--save-path", self.out, "--n-experts", "4", "--model-parallel", "2",
                       "--requantize"),
+            "dequantize": (source, self.out),
             "inspect": (source,),
             "compare": (source, source),
         }[command]  # fmt: skip
@@ -63,7 +64,7 @@ class Conversions(BadInputTest):
     # Files and indices
 
     def test_good(self) -> None:
-        self.take(self.copy(), "cast-bf16", "shard", "inspect", "compare")
+        self.take(self.copy(), "cast-bf16", "dequantize", "shard", "inspect", "compare")
         self.take(self.plain(), "cast-fp8")
 
     def test_no_checkpoint(self) -> None:
@@ -137,7 +138,7 @@ class Conversions(BadInputTest):
     # Weights and scales
 
     def test_missing_orphan_and_misshaped_scales(self) -> None:
-        reads = ("cast-bf16", "shard", "inspect")
+        reads = ("cast-bf16", "dequantize", "shard", "inspect")
         without = self.spoilt(lambda tensors: tensors.pop(SCALE))
         self.refuse(without, f"tensor '{WEIGHT}'", "scale", commands=reads)
         orphan = self.spoilt(lambda tensors: tensors.pop(WEIGHT))
@@ -153,7 +154,8 @@ class Conversions(BadInputTest):
             def spoil(tensors: Tensors, value: float = value) -> None:
                 tensors[SCALE][1][1, 0] = value
 
-            self.refuse(self.spoilt(spoil), f"tensor '{SCALE}': block [1, 0] has scale {text}", commands=("cast-bf16", "shard"))
+            casts = ("cast-bf16", "dequantize", "shard")
+            self.refuse(self.spoilt(spoil), f"tensor '{SCALE}': block [1, 0] has scale {text}", commands=casts)
             self.refuse(self.spoilt(spoil), f"tensor '{SCALE}'", commands=("inspect",))
 
     def test_zero_blocks_and_zero_scales(self) -> None:
@@ -163,7 +165,7 @@ class Conversions(BadInputTest):
             tensors[WEIGHT][1][:128, :128] = 0
             tensors[SCALE][1][0, 0] = 0
 
-        self.take(self.spoilt(spoil), "cast-bf16", "shard", "inspect", "compare")
+        self.take(self.spoilt(spoil), "cast-bf16", "dequantize", "shard", "inspect", "compare")
 
     def refuse_while_writing(self, command: str, source: Path, *texts: str) -> None:
         """Values are looked at as they are converted: nothing appears."""
@@ -175,7 +177,7 @@ class Conversions(BadInputTest):
     def test_codes_that_are_nan(self) -> None:
         for code in (0x7F, 0xFF):
             spoilt = self.spoilt(lambda tensors: tensors[WEIGHT][1].__setitem__((3, 5), code))
-            for command in ("cast-bf16", "shard"):
+            for command in ("cast-bf16", "dequantize", "shard"):
                 self.refuse_while_writing(command, spoilt, f"tensor '{WEIGHT}': element [3, 5] is NaN; is the file damaged?")
             checked = call("quant-convert", "inspect", spoilt, "--check-values")
             self.refused(checked, f"tensor '{WEIGHT}' has NaN codes: 1 of 23040 values")

@@ -37,6 +37,9 @@ Command addCastFp8Command(CLI::App &app);
 /// `cast-bf16`: FP8 with block scales to BF16.
 Command addCastBf16Command(CLI::App &app);
 
+/// `dequantize`: any scheme to BF16 or F32.
+Command addDequantizeCommand(CLI::App &app);
+
 /// `shard`: DeepSeek's model-parallel layout, one file a rank.
 Command addShardCommand(CLI::App &app);
 

@@ -28,32 +28,33 @@ const json &convert::quantizedPart(const json &config) {
 }
 
 /// Takes every key out that says how weights are quantized, and the type FP8 of weights.
-static void removeQuantization(json &part) {
+static void removeQuantization(json &part, const std::string &type) {
   if (part.is_object()) {
     for (const char *key : kQuantizationKeys)
       part.erase(key);
     for (const char *key : {"torch_dtype", "dtype"})
-      if (auto type = part.find(key);
-          type != part.end() && type->is_string() && type->get_ref<const std::string &>().starts_with("float8"))
-        *type = "bfloat16";
+      if (auto found = part.find(key);
+          found != part.end() && found->is_string() && found->get_ref<const std::string &>().starts_with("float8"))
+        *found = type;
   }
   if (part.is_structured())
     for (json &inner : part)
-      removeQuantization(inner);
+      removeQuantization(inner, type);
 }
 
 json convert::quantizedConfig(json config, const Scheme &scheme, const std::vector<std::string> &notConverted) {
-  removeQuantization(config);
+  removeQuantization(config, "bfloat16");
   config["quantization_config"] = toQuantizationConfig({scheme, notConverted});
   return config;
 }
 
-json convert::plainConfig(json config) {
-  removeQuantization(config);
+json convert::plainConfig(json config, DType dtype) {
+  std::string type = dtype == DType::BF16 ? "bfloat16" : "float32";
+  removeQuantization(config, type);
   for (const char *key : {"torch_dtype", "dtype"})
     if (config.contains(key))
-      config[key] = config[key] == "fp8" ? "bf16" : "bfloat16"; // the first in DeepSeek's own configurations
+      config[key] = config[key] == "fp8" ? std::string(mlirName(dtype)) : type; // the first in DeepSeek's own configurations
   if (!config.contains("torch_dtype") && !config.contains("dtype"))
-    config["torch_dtype"] = "bfloat16";
+    config["torch_dtype"] = type;
   return config;
 }

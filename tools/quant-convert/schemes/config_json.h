@@ -25,8 +25,8 @@ const nlohmann::json &quantizedPart(const nlohmann::json &config);
 /// quantized, under both keys: older vLLM reads ignored_layers, transformers modules_to_not_convert.
 nlohmann::json quantizedConfig(nlohmann::json config, const Scheme &scheme, const std::vector<std::string> &notConverted);
 
-/// The config.json of a BF16 checkpoint: without quantization_config, in its parts neither.
-nlohmann::json plainConfig(nlohmann::json config);
+/// The config.json of a BF16 or F32 checkpoint: without quantization_config, in its parts neither.
+nlohmann::json plainConfig(nlohmann::json config, DType dtype = DType::BF16);
 
 } // namespace quant::convert
 

@@ -8,6 +8,7 @@
 #include "tools/quant-convert/schemes/jobs.h"
 
 #include "runtime/checkpoint/mapped_pages.h"
+#include "runtime/support/narrow.h"
 #include "runtime/support/text.h"
 #include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/scales.h"
@@ -15,6 +16,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -215,18 +217,18 @@ static bool dequantizeRows(const Tensor &weight, const Tensor &scale, const Bloc
   return finite;
 }
 
-Job convert::dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &shape, std::string name) {
+Job convert::dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &shape, std::string name, DType out) {
   Block block = sidesOf(shape, weight.info->shape);
-  int64_t columns = weight.info->shape[1];
-  Rows parts(weight.info->shape[0], 2 * columns, std::min<int64_t>(block[0], 128));
+  int64_t columns = weight.info->shape[1], width = bitWidth(out) / 8;
+  Rows parts(weight.info->shape[0], width * columns, std::min<int64_t>(block[0], 128));
   auto run = [=](int64_t step, Sink &sink) -> Result<void> {
     int64_t begin = parts.begin(step), rows = parts.end(step) - begin;
-    auto out = scratch<std::byte>(0, rows * columns * 2);
-    if (!dequantizeRows(weight, scale, block, begin, rows, DType::BF16, out.data()))
+    auto values = scratch<std::byte>(0, rows * columns * width);
+    if (!dequantizeRows(weight, scale, block, begin, rows, out, values.data()))
       return failNoProduct(weight, scale, block, begin, begin + rows);
-    return sink.put(name, static_cast<uint64_t>(begin * columns) * 2, out);
+    return sink.put(name, static_cast<uint64_t>(begin * columns * width), values);
   };
-  return {{{name, DType::BF16, weight.info->shape}}, parts.steps(), run};
+  return {{{name, out, weight.info->shape}}, parts.steps(), run};
 }
 
 Job convert::requantizeJob(const Tensor &weight, const Tensor &scale, std::string name, std::string scaleName, const Piece &piece,
@@ -246,4 +248,62 @@ Job convert::requantizeJob(const Tensor &weight, const Tensor &scale, std::strin
     return sink.put(scaleName, static_cast<uint64_t>(step * scales[1]) * sizeof(float), std::as_bytes(out));
   };
   return {{{name, DType::F8E4M3FN, shape}, {scaleName, DType::F32, scales}}, scales[0], run};
+}
+
+//===----------------------------------------------------------------------===//
+// From any scheme
+//===----------------------------------------------------------------------===//
+
+/// Rounds f32 to `out`'s type; false where a value is NaN or does not fit.
+static bool roundTo(DType out, std::span<const float> values, std::span<std::byte> bytes) {
+  bool finite = true;
+  if (out == DType::F32) {
+    for (float value : values)
+      finite &= std::isfinite(value);
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    return finite;
+  }
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t half = toBf16(values[i]);
+    finite &= (half & 0x7F80) != 0x7F80;
+    std::memcpy(bytes.data() + 2 * i, &half, sizeof(half));
+  }
+  return finite;
+}
+
+static Result<void> failNotFinite(const LinearWeight &weight, int64_t begin, std::span<const float> values, DType out) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    std::array<std::byte, 4> bytes;
+    if (roundTo(out, values.subspan(i, 1), std::span(bytes).first(static_cast<size_t>(bitWidth(out)) / 8)))
+      continue;
+    auto at = static_cast<int64_t>(i);
+    return fail(fmt::format(
+        "{}: element [{}, {}] {}", describe(*weight.tensors().codes), begin + at / weight.columns(), at % weight.columns(),
+        std::isnan(values[i]) ? "is NaN; is the file damaged?"
+                              : fmt::format("times its scale does not fit into {}; is the scale damaged?", mlirName(out))));
+  }
+  return fail(describe(*weight.tensors().codes) + ": changed while it was read");
+}
+
+Job convert::decodeJob(const LinearWeight &weight, std::string name, DType out) {
+  int64_t columns = weight.columns(), width = bitWidth(out) / 8, steps = 0;
+  Rows parts(weight.rows(), columns * width, weight.isRowMajor() ? 1 : LinearWeight::kPanelRows);
+  steps = parts.steps();
+  // Interleaved rows are read again and again: their pages are given back with the last step.
+  auto done = std::make_shared<std::atomic<int64_t>>(0);
+  auto run = [=, &weight](int64_t step, Sink &sink) -> Result<void> {
+    int64_t begin = parts.begin(step), rows = parts.end(step) - begin;
+    auto values = scratch<float>(0, rows * columns);
+    auto bytes = scratch<std::byte>(0, rows * columns * width);
+    checkpoint::willRead(weight.codeBytes(begin, rows));
+    checkpoint::willRead(weight.scaleBytes(begin, rows));
+    weight.read(static_cast<uint64_t>(begin * columns), values);
+    if (weight.isRowMajor() || ++*done % steps == 0)
+      checkpoint::doneReading(weight.codeBytes(begin, rows));
+    if (!roundTo(out, values, bytes))
+      return failNotFinite(weight, begin, values, out);
+    return sink.put(name, static_cast<uint64_t>(begin * columns * width), bytes);
+  };
+  bool isPlain = weight.scheme().packing == Packing::Elements;
+  return {{{name, out, isPlain ? weight.tensors().codes->info->shape : std::vector{weight.rows(), columns}}}, steps, run};
 }

@@ -14,7 +14,7 @@
 #define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_JOBS_H
 
 #include "tools/quant-convert/engine/plan.h"
-#include "tools/quant-convert/schemes/scales.h"
+#include "tools/quant-convert/schemes/linear_weight.h"
 
 #include <atomic>
 #include <memory>
@@ -55,8 +55,12 @@ std::optional<uint64_t> quantizeBlockRow(const BlockRow &in, const Scheme &schem
 Job quantizeJob(const Tensor &weight, std::string name, std::string scaleName, const Scheme &scheme,
                 const Tensor *reused = nullptr, std::shared_ptr<ReuseCount> count = nullptr);
 
-/// FP8 times its scales to BF16. A side of 0 of a block's `shape` is all of the weight's. @pre checkScale(weight, scale, shape)
-Job dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &shape, std::string name);
+/// FP8 times its scales to BF16 or F32. A side of 0 of a block's `shape` is all of the weight's.
+/// @pre checkScale(weight, scale, shape)
+Job dequantizeJob(const Tensor &weight, const Tensor &scale, const Block &shape, std::string name, DType out = DType::BF16);
+
+/// A weight of any scheme to BF16 or F32; refers to it. @pre checkScales(), checkIndices()
+Job decodeJob(const LinearWeight &weight, std::string name, DType out);
 
 /// A part of an FP8 weight whose blocks are not the weight's: dequantized in f32, and quantized again.
 /// @pre checkScale(weight, scale, scheme.block)
