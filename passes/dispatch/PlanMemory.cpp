@@ -97,7 +97,9 @@ private:
 
   /// Largest first, each at the lowest offset free during its life. Returns the size of the workspace.
   static int64_t place(SmallVector<Interval> &intervals) {
-    llvm::stable_sort(intervals, [](const Interval &a, const Interval &b) { return a.bytes > b.bytes; });
+    llvm::sort(intervals, [](const Interval &a, const Interval &b) {
+      return std::tuple(b.bytes, a.first, a.value.getResultNumber()) < std::tuple(a.bytes, b.first, b.value.getResultNumber());
+    });
     int64_t workspace = 0;
     for (size_t index = 0; index < intervals.size(); ++index) {
       Interval &interval = intervals[index];

@@ -27,10 +27,10 @@ using Group = SmallVector<qblock::MatmulOp>;
 
 /// Orders a group so that its weights can be joined: at most one may end inside a block, and it goes last.
 bool orderForJoining(Group &group) {
-  llvm::stable_sort(group, [](qblock::MatmulOp a, qblock::MatmulOp b) {
-    return endsOnBlockEdge(a.getW().getType()) > endsOnBlockEdge(b.getW().getType());
-  });
-  return llvm::all_of(ArrayRef(group).drop_back(), [](qblock::MatmulOp op) { return endsOnBlockEdge(op.getW().getType()); });
+  auto endsOnEdge = [](qblock::MatmulOp op) { return endsOnBlockEdge(op.getW().getType()); };
+  if (auto inside = llvm::find_if_not(group, endsOnEdge); inside != group.end())
+    std::rotate(inside, inside + 1, group.end());
+  return llvm::all_of(ArrayRef(group).drop_back(), endsOnEdge);
 }
 
 /// The place where the merged matmul can stand: after the last of the weights, before the first use.

@@ -78,11 +78,14 @@ std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem, const Gp
 
 std::vector<RankedConfig> rankConfigs(const GemmProblem &problem, int64_t m, const Gpu &gpu, size_t count) {
   std::vector<RankedConfig> ranked;
-  for (const Fp8GemmConfig &config : candidateConfigs(problem, gpu))
-    ranked.push_back({config, predictCost(config, m, gpu)});
-  std::stable_sort(ranked.begin(), ranked.end(),
-                   [](const RankedConfig &a, const RankedConfig &b) { return a.cost.seconds < b.cost.seconds; });
-  ranked.resize(std::min(count, ranked.size()));
+  auto isFaster = [](const RankedConfig &a, const RankedConfig &b) { return a.cost.seconds < b.cost.seconds; };
+  for (const Fp8GemmConfig &config : candidateConfigs(problem, gpu)) {
+    RankedConfig candidate{config, predictCost(config, m, gpu)};
+    // Behind those of the same cost: among equals, the first stays.
+    ranked.insert(std::upper_bound(ranked.begin(), ranked.end(), candidate, isFaster), candidate);
+    if (ranked.size() > count)
+      ranked.pop_back();
+  }
   return ranked;
 }
 
