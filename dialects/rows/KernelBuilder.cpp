@@ -77,6 +77,7 @@ Value KernelBuilder::max(Value a, Value b) { return emit<arith::MaxSIOp, arith::
 Value KernelBuilder::neg(Value a) { return arith::NegFOp::create(*this, a); }
 Value KernelBuilder::bitAnd(Value a, Value b) { return arith::AndIOp::create(*this, a, b); }
 Value KernelBuilder::bitOr(Value a, Value b) { return arith::OrIOp::create(*this, a, b); }
+Value KernelBuilder::bitXor(Value a, Value b) { return arith::XOrIOp::create(*this, a, b); }
 Value KernelBuilder::shiftLeft(Value a, Value b) { return arith::ShLIOp::create(*this, a, b); }
 Value KernelBuilder::shiftRight(Value a, Value b) { return arith::ShRUIOp::create(*this, a, b); }
 

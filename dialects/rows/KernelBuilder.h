@@ -66,6 +66,7 @@ public:
   virtual Value abs(Value a);
   Value bitAnd(Value a, Value b);
   Value bitOr(Value a, Value b);
+  Value bitXor(Value a, Value b);
   Value shiftLeft(Value a, Value b);
   /// Zeros come in.
   Value shiftRight(Value a, Value b);

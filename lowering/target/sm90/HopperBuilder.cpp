@@ -22,7 +22,6 @@ static constexpr unsigned kShared = 3;
 //===----------------------------------------------------------------------===//
 
 Value HopperBuilder::minUnsigned(Value a, Value b) { return arith::MinUIOp::create(*this, a, b); }
-Value HopperBuilder::bitXor(Value a, Value b) { return arith::XOrIOp::create(*this, a, b); }
 Value HopperBuilder::below(Value a, Value b) { return arith::CmpIOp::create(*this, arith::CmpIPredicate::ult, a, b); }
 Value HopperBuilder::fma(Value a, Value b, Value c) { return LLVM::FMAOp::create(*this, a, b, c); }
 Value HopperBuilder::sqrt(Value a) { return LLVM::SqrtOp::create(*this, a); }
@@ -30,8 +29,22 @@ Value HopperBuilder::roundEven(Value a) { return LLVM::RintOp::create(*this, a);
 Value HopperBuilder::abs(Value a) { return LLVM::FAbsOp::create(*this, a); }
 
 //===----------------------------------------------------------------------===//
-// Memory
+// Kernels and memory
 //===----------------------------------------------------------------------===//
+
+LLVM::LLVMFuncOp createKernelFunction(HopperBuilder &b, StringRef name, ArrayRef<Type> arguments,
+                                      ArrayRef<DictionaryAttr> attributes, int64_t threads, int64_t cluster) {
+  auto along = [&](int64_t x) { return b.getDenseI32ArrayAttr({static_cast<int32_t>(x), 1, 1}); };
+  // Without maxntid ptxas ignores setmaxnreg (C7508). Without minctasm it aims at 32 registers a thread, and spills to get there.
+  SmallVector<NamedAttribute> kernel = {
+      b.getNamedAttr("gpu.kernel", b.getUnitAttr()), b.getNamedAttr("nvvm.kernel", b.getUnitAttr()),
+      b.getNamedAttr("nvvm.maxntid", along(threads)), b.getNamedAttr("nvvm.minctasm", b.getI32IntegerAttr(1))};
+  if (cluster > 1)
+    kernel.push_back(b.getNamedAttr("nvvm.cluster_dim", along(cluster)));
+  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), arguments);
+  return LLVM::LLVMFuncOp::create(b, name, type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C, SymbolRefAttr(),
+                                  kernel, attributes);
+}
 
 void declareDynamicShared(HopperBuilder &builder, Operation *gpuModule) {
   if (SymbolTable::lookupSymbolIn(gpuModule, kDynamicShared))

@@ -15,6 +15,10 @@
 
 #include "lowering/common/PointerBuilder.h"
 
+namespace mlir::LLVM {
+class LLVMFuncOp;
+}
+
 namespace quant::nvvm {
 
 /// A kernel argument that is a CUtensorMap passed by value; TMA reads it in parameter memory.
@@ -31,7 +35,6 @@ public:
 
   mlir::Type sizeType() override { return getI32Type(); }
   Value minUnsigned(Value a, Value b);
-  Value bitXor(Value a, Value b);
   /// a < b, unsigned.
   Value below(Value a, Value b);
   // LLVM's own: the math dialect's become calls into libdevice.
@@ -141,6 +144,11 @@ private:
   Value inlineAsm(mlir::Type result, mlir::StringRef text, mlir::StringRef constraints, mlir::ValueRange operands,
                   bool hasSideEffects = true);
 };
+
+/// An llvm.func that is a kernel of `threads` threads a block and `cluster` blocks a cluster.
+mlir::LLVM::LLVMFuncOp createKernelFunction(HopperBuilder &b, mlir::StringRef name, mlir::ArrayRef<mlir::Type> arguments,
+                                            mlir::ArrayRef<mlir::DictionaryAttr> attributes, int64_t threads,
+                                            int64_t cluster = 1);
 
 /// Adds the external symbol of the dynamic shared memory (aligned to 1024 bytes) to the module, once.
 void declareDynamicShared(HopperBuilder &builder, mlir::Operation *gpuModule);

@@ -115,173 +115,148 @@ private:
   TileType tile;
   Value base, sum;
 };
+} // namespace
 
 //===----------------------------------------------------------------------===//
 // Stores
 //===----------------------------------------------------------------------===//
 
-struct LowerStoreTile : HopperPattern<StoreTileOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(StoreTileOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    const KernelContext &kernel = lowering.contextOf(op);
-    // Before the staging tile is written again, the previous store must have read it. Only the thread that issued the store can
-    // wait for it; the barrier tells the others.
-    Value isStoreThread = kernel.isStoreThread(b);
-    if (!op.getFollows()) {
-      b.ifThen(isStoreThread, [&] { b.waitStoresRead(); });
-      kernel.syncWarpgroup(b);
-    }
-    TileType staging = op.getStaging().getType();
-    Staging(b, kernel, staging, adaptor.getStaging(), adaptor.getSum()).write(op.getTransposed());
-    // TMA reads through the async proxy: every writer fences its own writes, then all meet, then one thread stores.
-    b.fenceSharedForAsync();
+static void lowerStoreTile(HopperLowering &lowering, StoreTileOp op, StoreTileOp::Adaptor adaptor, HopperBuilder &b) {
+  const KernelContext &kernel = lowering.contextOf(op);
+  // Before the staging tile is written again, the previous store must have read it. Only the thread that issued the store can
+  // wait for it; the barrier tells the others.
+  Value isStoreThread = kernel.isStoreThread(b);
+  if (!op.getFollows()) {
+    b.ifThen(isStoreThread, [&] { b.waitStoresRead(); });
     kernel.syncWarpgroup(b);
-    b.ifThen(isStoreThread, [&] {
-      int64_t panels = staging.getColumns() / staging.getPanelColumns();
-      for (int64_t panel = 0; panel < panels; ++panel) {
-        Value from = b.sharedPointer(b.add(adaptor.getStaging(), panel * staging.getPanelBytes()));
-        Value column = b.add(adaptor.getColumn(), panel * staging.getPanelColumns());
-        if (op.getAdd())
-          b.tmaStoreAdd({adaptor.getMap()}, from, column, adaptor.getRow());
-        else
-          b.tmaStore({adaptor.getMap()}, from, column, adaptor.getRow());
-      }
-      b.commitStores();
-    });
-    rewriter.eraseOp(op);
-    return success();
   }
-};
+  TileType staging = op.getStaging().getType();
+  Staging(b, kernel, staging, adaptor.getStaging(), adaptor.getSum()).write(op.getTransposed());
+  // TMA reads through the async proxy: every writer fences its own writes, then all meet, then one thread stores.
+  b.fenceSharedForAsync();
+  kernel.syncWarpgroup(b);
+  b.ifThen(isStoreThread, [&] {
+    int64_t panels = staging.getColumns() / staging.getPanelColumns();
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      Value from = b.sharedPointer(b.add(adaptor.getStaging(), panel * staging.getPanelBytes()));
+      Value column = b.add(adaptor.getColumn(), panel * staging.getPanelColumns());
+      if (op.getAdd())
+        b.tmaStoreAdd({adaptor.getMap()}, from, column, adaptor.getRow());
+      else
+        b.tmaStore({adaptor.getMap()}, from, column, adaptor.getRow());
+    }
+    b.commitStores();
+  });
+}
 
-struct LowerWaitStores : HopperPattern<WaitStoresOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(WaitStoresOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    b.ifThen(lowering.contextOf(op).isStoreThread(b), [&] { b.waitStoresRead(); });
-    rewriter.eraseOp(op);
-    return success();
-  }
-};
+static void lowerWaitStores(HopperLowering &lowering, WaitStoresOp op, WaitStoresOp::Adaptor, HopperBuilder &b) {
+  b.ifThen(lowering.contextOf(op).isStoreThread(b), [&] { b.waitStoresRead(); });
+}
 
 //===----------------------------------------------------------------------===//
 // Bias
 //===----------------------------------------------------------------------===//
 
-struct LowerAddBias : HopperPattern<AddBiasOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(AddBiasOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    SmallVector<Value> values = op.getRows() ? ofRows(op, adaptor, b) : ofColumns(op, adaptor, b);
-    rewriter.replaceOpWithNewOp<LLVM::FAddOp>(op, adaptor.getSum(), b.pack(values));
-    return success();
+static SmallVector<Value> biasOfColumns(HopperLowering &lowering, AddBiasOp op, AddBiasOp::Adaptor adaptor, HopperBuilder &b) {
+  SmallVector<Value> values;
+  Value first = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentColumn(b));
+  for (int64_t column = 0; column < op.getSum().getType().getColumns(); column += 8) {
+    // Columns beyond the matrix take the last pair: they are not stored.
+    Value at = b.minUnsigned(b.add(first, column), b.int32(op.getSize() - 2));
+    Value pair = b.loadConstant(VectorType::get(2, b.getF32Type()), b.at(adaptor.getBias(), b.f32(), at), 2 * kF32Bytes);
+    Value left = b.extract(pair, 0), right = b.extract(pair, 1);
+    values.append({left, right, left, right});
   }
+  return values;
+}
 
-  SmallVector<Value> ofColumns(AddBiasOp op, Adaptor adaptor, HopperBuilder &b) const {
-    SmallVector<Value> values;
-    Value first = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentColumn(b));
-    for (int64_t column = 0; column < op.getSum().getType().getColumns(); column += 8) {
-      // Columns beyond the matrix take the last pair: they are not stored.
-      Value at = b.minUnsigned(b.add(first, column), b.int32(op.getSize() - 2));
-      Value pair = b.loadConstant(VectorType::get(2, b.getF32Type()), b.at(adaptor.getBias(), b.f32(), at), 2 * kF32Bytes);
-      Value left = b.extract(pair, 0), right = b.extract(pair, 1);
-      values.append({left, right, left, right});
-    }
-    return values;
+static SmallVector<Value> biasOfRows(HopperLowering &lowering, AddBiasOp op, AddBiasOp::Adaptor adaptor, HopperBuilder &b) {
+  Value row = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentRow(b));
+  SmallVector<Value> two;
+  for (int64_t below : {0, 8}) {
+    Value at = b.minUnsigned(b.add(row, below), b.int32(op.getSize() - 1));
+    two.push_back(b.loadConstant(b.getF32Type(), b.at(adaptor.getBias(), b.f32(), at), kF32Bytes));
   }
+  SmallVector<Value> values;
+  for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4)
+    values.append({two[0], two[0], two[1], two[1]});
+  return values;
+}
 
-  SmallVector<Value> ofRows(AddBiasOp op, Adaptor adaptor, HopperBuilder &b) const {
-    Value row = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentRow(b));
-    SmallVector<Value> two;
-    for (int64_t below : {0, 8}) {
-      Value at = b.minUnsigned(b.add(row, below), b.int32(op.getSize() - 1));
-      two.push_back(b.loadConstant(b.getF32Type(), b.at(adaptor.getBias(), b.f32(), at), kF32Bytes));
-    }
-    SmallVector<Value> values;
-    for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4)
-      values.append({two[0], two[0], two[1], two[1]});
-    return values;
-  }
-};
+static Value lowerAddBias(HopperLowering &lowering, AddBiasOp op, AddBiasOp::Adaptor adaptor, HopperBuilder &b) {
+  auto biasOf = op.getRows() ? biasOfRows : biasOfColumns;
+  return b.add(adaptor.getSum(), b.pack(biasOf(lowering, op, adaptor, b)));
+}
 
 //===----------------------------------------------------------------------===//
 // Split-K
 //===----------------------------------------------------------------------===//
 
-/// Partial sums lie as the threads hold them: [fragment][part][values / 4][thread][4], so that a warp's accesses are 512 bytes in
-/// a row, and a thread only reads what its namesakes wrote.
-struct LowerCombineParts : HopperPattern<CombinePartsOp> {
-  using HopperPattern::HopperPattern;
+// Partial sums lie as the threads hold them: [fragment][part][values / 4][thread][4], so that a warp's accesses are 512 bytes in
+// a row, and a thread only reads what its namesakes wrote.
 
-  LogicalResult lower(CombinePartsOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    const KernelContext &kernel = lowering.contextOf(op);
-    Value firstPart = b.mul(adaptor.getFragment(), op.getParts());
-    leave(op, adaptor, kernel, b.add(firstPart, adaptor.getPart()), b);
-    Value last = comesLast(op, adaptor, kernel, b);
-    auto branch = scf::IfOp::create(b, adaptor.getSum().getType(), last, /*withElseRegion=*/true);
-    {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToStart(branch.thenBlock());
-      scf::YieldOp::create(b, total(op, adaptor, kernel, firstPart, b));
-      b.setInsertionPointToStart(branch.elseBlock());
-      scf::YieldOp::create(b, adaptor.getSum());
-    }
-    rewriter.replaceOp(op, {last, branch.getResult(0)});
-    return success();
-  }
+/// The thread's first four values of a part.
+static Value addressOf(CombinePartsOp op, CombinePartsOp::Adaptor adaptor, const KernelContext &kernel, Value part,
+                       HopperBuilder &b) {
+  auto partType = LLVM::LLVMArrayType::get(b.getF32Type(), op.getSum().getType().getValues() * kSm90a.warpgroupThreads());
+  Value base = b.at(adaptor.getWorkspace(), partType, part);
+  return b.offset(base, b.mul(b.bitAnd(kernel.thread, kSm90a.warpgroupThreads() - 1), kChunkBytes));
+}
 
-private:
-  static VectorType quadType(HopperBuilder &b) { return VectorType::get(4, b.getF32Type()); }
+static void leave(CombinePartsOp op, CombinePartsOp::Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
+  Value at = addressOf(op, adaptor, kernel, part, b), sum = adaptor.getSum();
+  for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4)
+    b.store(b.extract(sum, i, 4), b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes);
+}
 
-  /// The thread's first four values of a part.
-  static Value addressOf(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
-    auto partType = LLVM::LLVMArrayType::get(b.getF32Type(), op.getSum().getType().getValues() * kSm90a.warpgroupThreads());
-    Value base = b.at(adaptor.getWorkspace(), partType, part);
-    return b.offset(base, b.mul(b.bitAnd(kernel.thread, kSm90a.warpgroupThreads() - 1), kChunkBytes));
-  }
+/// Counts this warpgroup in and tells all its threads whether it is the last.
+static Value comesLast(CombinePartsOp op, CombinePartsOp::Adaptor adaptor, const KernelContext &kernel, HopperBuilder &b) {
+  // The barrier orders every thread's part before the count, which releases them all to whoever counts after it and acquires
+  // theirs, and the second barrier passes that on: one fence of GPU scope, as in CUTLASS's Barrier.
+  kernel.syncWarpgroup(b);
+  b.ifThen(kernel.isStoreThread(b), [&] {
+    Value counter = b.at(adaptor.getCounters(), b.getI32Type(), adaptor.getFragment());
+    Value last = b.equal(b.countUp(counter), b.int32(op.getParts() - 1));
+    // Ready for the next launch.
+    b.ifThen(last, [&] { b.store(b.int32(0), counter, 4); });
+    b.store(b.zeroExtend(b.i32(), last), b.sharedPointer(adaptor.getFlag()), 4);
+  });
+  kernel.syncWarpgroup(b);
+  return b.equal(b.load(b.getI32Type(), b.sharedPointer(adaptor.getFlag()), 4), b.int32(1));
+}
 
-  static void leave(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value part, HopperBuilder &b) {
-    Value at = addressOf(op, adaptor, kernel, part, b), sum = adaptor.getSum();
-    for (int64_t i = 0; i < op.getSum().getType().getValues(); i += 4) {
-      Value quad = b.pack({b.extract(sum, i), b.extract(sum, i + 1), b.extract(sum, i + 2), b.extract(sum, i + 3)});
-      b.store(quad, b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes);
-    }
-  }
+/// All parts in their order, also this warpgroup's own: the result must not depend on who came last.
+static Value total(CombinePartsOp op, CombinePartsOp::Adaptor adaptor, const KernelContext &kernel, Value firstPart,
+                   HopperBuilder &b) {
+  int64_t values = op.getSum().getType().getValues();
+  auto end = b.loop(b.int32(0), b.int32(op.getParts()), 1, b.zeroVector(values), [&](Value part, ValueRange carried) {
+    Value at = addressOf(op, adaptor, kernel, b.add(firstPart, part), b);
+    SmallVector<Value> quads;
+    for (int64_t i = 0; i < values; i += 4)
+      quads.push_back(
+          b.load(VectorType::get(4, b.f32()), b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes));
+    return SmallVector<Value>{b.add(carried[0], b.pack(quads))};
+  });
+  return end[0];
+}
 
-  /// Counts this warpgroup in and tells all its threads whether it is the last.
-  static Value comesLast(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, HopperBuilder &b) {
-    // The barrier orders every thread's part before the count, which releases them all to whoever counts after it and acquires
-    // theirs, and the second barrier passes that on: one fence of GPU scope, as in CUTLASS's Barrier.
-    kernel.syncWarpgroup(b);
-    b.ifThen(kernel.isStoreThread(b), [&] {
-      Value counter = b.at(adaptor.getCounters(), b.getI32Type(), adaptor.getFragment());
-      Value last = b.equal(b.countUp(counter), b.int32(op.getParts() - 1));
-      // Ready for the next launch.
-      b.ifThen(last, [&] { b.store(b.int32(0), counter, 4); });
-      b.store(b.zeroExtend(b.i32(), last), b.sharedPointer(adaptor.getFlag()), 4);
-    });
-    kernel.syncWarpgroup(b);
-    return b.equal(b.load(b.getI32Type(), b.sharedPointer(adaptor.getFlag()), 4), b.int32(1));
-  }
-
-  /// All parts in their order, also this warpgroup's own: the result must not depend on who came last.
-  static Value total(CombinePartsOp op, Adaptor adaptor, const KernelContext &kernel, Value firstPart, HopperBuilder &b) {
-    int64_t values = op.getSum().getType().getValues();
-    auto end = b.loop(b.int32(0), b.int32(op.getParts()), b.int32(1), b.zeroVector(values), [&](Value part, ValueRange carried) {
-      Value at = addressOf(op, adaptor, kernel, b.add(firstPart, part), b);
-      SmallVector<Value> elements;
-      for (int64_t i = 0; i < values; i += 4) {
-        Value quad = b.load(quadType(b), b.offset(at, i / 4 * kChunkBytes * kSm90a.warpgroupThreads()), kChunkBytes);
-        for (int64_t j = 0; j < 4; ++j)
-          elements.push_back(b.extract(quad, j));
-      }
-      Value sum = LLVM::FAddOp::create(b, carried[0], b.pack(elements));
-      return SmallVector<Value>{sum};
-    });
-    return end[0];
-  }
-};
-} // namespace
+static SmallVector<Value> lowerCombineParts(HopperLowering &lowering, CombinePartsOp op, CombinePartsOp::Adaptor adaptor,
+                                            HopperBuilder &b) {
+  const KernelContext &kernel = lowering.contextOf(op);
+  Value firstPart = b.mul(adaptor.getFragment(), op.getParts());
+  leave(op, adaptor, kernel, b.add(firstPart, adaptor.getPart()), b);
+  Value last = comesLast(op, adaptor, kernel, b);
+  auto branch = scf::IfOp::create(b, adaptor.getSum().getType(), last, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  scf::YieldOp::create(b, total(op, adaptor, kernel, firstPart, b));
+  b.setInsertionPointToStart(branch.elseBlock());
+  scf::YieldOp::create(b, adaptor.getSum());
+  return {last, branch.getResult(0)};
+}
 
 void populateEpiloguePatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns.add<LowerStoreTile, LowerWaitStores, LowerAddBias, LowerCombineParts>(lowering);
+  patterns.add<LowerBy<lowerStoreTile>, LowerBy<lowerWaitStores>, LowerBy<lowerAddBias>, LowerBy<lowerCombineParts>>(lowering);
 }
 
 } // namespace quant::nvvm

@@ -91,6 +91,27 @@ protected:
   HopperLowering &lowering;
 };
 
+template <auto emit>
+class LowerBy;
+
+/// The pattern of an operation that `emit` writes out. It gives what stands for the results; void where there are none.
+template <typename Op, typename Results, Results (*emit)(HopperLowering &, Op, typename Op::Adaptor, HopperBuilder &)>
+class LowerBy<emit> final : public HopperPattern<Op> {
+public:
+  using HopperPattern<Op>::HopperPattern;
+
+  mlir::LogicalResult lower(Op op, typename Op::Adaptor adaptor, HopperBuilder &b,
+                            mlir::ConversionPatternRewriter &rewriter) const override {
+    if constexpr (std::is_void_v<Results>) {
+      emit(this->lowering, op, adaptor, b);
+      rewriter.eraseOp(op);
+    } else {
+      rewriter.replaceOp(op, emit(this->lowering, op, adaptor, b));
+    }
+    return mlir::success();
+  }
+};
+
 /// A slot of a ring in registers.
 struct SlotValue {
   mlir::Value stage, phase;

@@ -37,125 +37,93 @@ static Value inUnits(Value address, HopperBuilder &b) {
   return b.bitAnd(b.shiftRight(address, kDescriptorShift), (int64_t(1) << 14) - 1);
 }
 
-namespace {
-struct LowerWgmma : HopperPattern<WgmmaOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(WgmmaOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value lowA = inUnits(adaptor.getA(), b), lowB = inUnits(adaptor.getB(), b);
-    b.wgmmaFence();
-    Value acc;
-    for (int64_t k = 0; k < op.getA().getType().getColumns(); k += kInstructionK) {
-      // Along K the address moves inside the swizzle row; the hardware applies the XOR to the final address.
-      Value descriptorA = b.swizzled128Descriptor(b.add(lowA, k >> kDescriptorShift));
-      Value descriptorB = b.swizzled128Descriptor(b.add(lowB, k >> kDescriptorShift));
-      acc = b.wgmmaE4M3(descriptorA, descriptorB, acc, op.getType().getColumns(), adaptor.getOver());
-    }
-    b.wgmmaCommit();
-    rewriter.replaceOp(op, acc);
-    return success();
+static Value lowerWgmma(HopperLowering &, WgmmaOp op, WgmmaOp::Adaptor adaptor, HopperBuilder &b) {
+  Value lowA = inUnits(adaptor.getA(), b), lowB = inUnits(adaptor.getB(), b);
+  b.wgmmaFence();
+  Value acc;
+  for (int64_t k = 0; k < op.getA().getType().getColumns(); k += kInstructionK) {
+    // Along K the address moves inside the swizzle row; the hardware applies the XOR to the final address.
+    Value descriptorA = b.swizzled128Descriptor(b.add(lowA, k >> kDescriptorShift));
+    Value descriptorB = b.swizzled128Descriptor(b.add(lowB, k >> kDescriptorShift));
+    acc = b.wgmmaE4M3(descriptorA, descriptorB, acc, op.getType().getColumns(), adaptor.getOver());
   }
-};
+  b.wgmmaCommit();
+  return acc;
+}
 
-struct LowerWgmmaWait : HopperPattern<WgmmaWaitOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(WgmmaWaitOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    // Waiting for all: accumulators in flight over a loop's back edge make ptxas serialise the wgmmas (C7514). The other math
-    // warpgroup keeps the tensor core busy while this one promotes.
-    rewriter.replaceOp(op, b.pack(b.wgmmaWait(adaptor.getAccumulator(), op.getType().getColumns())));
-    return success();
+static Value lowerWgmmaWait(HopperLowering &, WgmmaWaitOp op, WgmmaWaitOp::Adaptor adaptor, HopperBuilder &b) {
+  // Waiting for all: accumulators in flight over a loop's back edge make ptxas serialise the wgmmas (C7514). The other math
+  // warpgroup keeps the tensor core busy while this one promotes.
+  return b.pack(b.wgmmaWait(adaptor.getAccumulator(), op.getType().getColumns()));
+}
+
+static Value lowerZero(HopperLowering &, ZeroOp op, ZeroOp::Adaptor, HopperBuilder &b) {
+  return b.zeroVector(op.getType().getValues());
+}
+
+static Value lowerLoadRowScales(HopperLowering &lowering, LoadRowScalesOp op, LoadRowScalesOp::Adaptor adaptor,
+                                HopperBuilder &b) {
+  Value row = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentRow(b));
+  Value top = b.sharedPointer(b.add(adaptor.getTile(), b.mul(row, kF32Bytes)));
+  return b.pack({b.load(b.f32(), top), b.load(b.f32(), b.offset(top, 8 * kF32Bytes))});
+}
+
+static Value lowerLoadColumnScales(HopperLowering &lowering, LoadColumnScalesOp op, LoadColumnScalesOp::Adaptor adaptor,
+                                   HopperBuilder &b) {
+  Value first = b.sharedPointer(b.add(adaptor.getTile(), b.mul(lowering.contextOf(op).fragmentColumn(b), kF32Bytes)));
+  SmallVector<Value> scales;
+  for (int64_t column = 0; column < op.getType().getColumns(); column += 8) {
+    Value pair = b.load(VectorType::get(2, b.getF32Type()), b.offset(first, column * kF32Bytes), 2 * kF32Bytes);
+    scales.append({b.extract(pair, 0), b.extract(pair, 1)});
   }
-};
+  return b.pack(scales);
+}
 
-struct LowerZero : HopperPattern<ZeroOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(ZeroOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    rewriter.replaceOp(op, b.zeroVector(op.getType().getValues()));
-    return success();
+static Value lowerLoadBlockScale(HopperLowering &, LoadBlockScaleOp, LoadBlockScaleOp::Adaptor adaptor, HopperBuilder &b) {
+  // The part of the index that does not change in the loop first, so that it is added before the loop.
+  Value at = adaptor.getPointer();
+  if (auto sum = adaptor.getIndex().getDefiningOp<arith::AddIOp>())
+    at = b.at(b.at(at, b.f32(), sum.getLhs()), b.f32(), sum.getRhs());
+  else
+    at = b.at(at, b.f32(), adaptor.getIndex());
+  return b.loadConstant(b.getF32Type(), at, kF32Bytes);
+}
+
+/// The scale of the top (0) or bottom (1) row.
+static Value rowScale(PromoteOp op, PromoteOp::Adaptor adaptor, HopperBuilder &b, int64_t row) {
+  return isa<RowScalesType>(op.getRows().getType()) ? b.extract(adaptor.getRows(), row) : adaptor.getRows();
+}
+
+// A thread's values come in fours: two columns of its top row, two of its bottom row.
+
+static void scaleByShare(PromoteOp op, PromoteOp::Adaptor adaptor, HopperBuilder &b, SmallVector<Value> &perValue) {
+  int64_t valuesOfShare = op.getType().getValues() / static_cast<int64_t>(op.getColumns().size());
+  for (Value column : adaptor.getColumns()) {
+    Value top = b.mul(rowScale(op, adaptor, b, 0), column), bottom = b.mul(rowScale(op, adaptor, b, 1), column);
+    for (int64_t i = 0; i < valuesOfShare; i += 4)
+      perValue.append({top, top, bottom, bottom});
   }
-};
+}
 
-struct LowerLoadRowScales : HopperPattern<LoadRowScalesOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(LoadRowScalesOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value row = b.add(adaptor.getFirst(), lowering.contextOf(op).fragmentRow(b));
-    Value top = b.sharedPointer(b.add(adaptor.getTile(), b.mul(row, kF32Bytes)));
-    rewriter.replaceOp(op, b.pack({b.load(b.f32(), top), b.load(b.f32(), b.offset(top, 8 * kF32Bytes))}));
-    return success();
+static void scaleByColumn(PromoteOp op, PromoteOp::Adaptor adaptor, HopperBuilder &b, SmallVector<Value> &perValue) {
+  for (int64_t i = 0; i < op.getType().getValues(); ++i) {
+    Value column = b.extract(adaptor.getColumns()[0], i / 4 * 2 + i % 2);
+    perValue.push_back(b.mul(rowScale(op, adaptor, b, i % 4 / 2), column));
   }
-};
+}
 
-struct LowerLoadColumnScales : HopperPattern<LoadColumnScalesOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(LoadColumnScalesOp op, Adaptor adaptor, HopperBuilder &b,
-                      ConversionPatternRewriter &rewriter) const override {
-    Value first = b.sharedPointer(b.add(adaptor.getTile(), b.mul(lowering.contextOf(op).fragmentColumn(b), kF32Bytes)));
-    SmallVector<Value> scales;
-    for (int64_t column = 0; column < op.getType().getColumns(); column += 8) {
-      Value pair = b.load(VectorType::get(2, b.getF32Type()), b.offset(first, column * kF32Bytes), 2 * kF32Bytes);
-      scales.append({b.extract(pair, 0), b.extract(pair, 1)});
-    }
-    rewriter.replaceOp(op, b.pack(scales));
-    return success();
-  }
-};
-
-struct LowerLoadBlockScale : HopperPattern<LoadBlockScaleOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(LoadBlockScaleOp op, Adaptor adaptor, HopperBuilder &b,
-                      ConversionPatternRewriter &rewriter) const override {
-    // The part of the index that does not change in the loop first, so that it is added before the loop.
-    Value at = adaptor.getPointer();
-    if (auto sum = adaptor.getIndex().getDefiningOp<arith::AddIOp>())
-      at = b.at(b.at(at, b.f32(), sum.getLhs()), b.f32(), sum.getRhs());
-    else
-      at = b.at(at, b.f32(), adaptor.getIndex());
-    rewriter.replaceOp(op, b.loadConstant(b.getF32Type(), at, kF32Bytes));
-    return success();
-  }
-};
-
-struct LowerPromote : HopperPattern<PromoteOp> {
-  using HopperPattern::HopperPattern;
-
-  LogicalResult lower(PromoteOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    SmallVector<Value> perValue;
-    if (isa<ColumnScalesType>(op.getColumns()[0].getType()))
-      scaleByColumn(op, adaptor, b, perValue);
-    else
-      scaleByShare(op, adaptor, b, perValue);
-    rewriter.replaceOp(op, b.fma(b.pack(perValue), adaptor.getProducts(), adaptor.getSum()));
-    return success();
-  }
-
-  /// The scale of the top (0) or bottom (1) row.
-  static Value rowScale(PromoteOp op, Adaptor adaptor, HopperBuilder &b, int64_t row) {
-    return isa<RowScalesType>(op.getRows().getType()) ? b.extract(adaptor.getRows(), row) : adaptor.getRows();
-  }
-
-  // A thread's values come in fours: two columns of its top row, two of its bottom row.
-
-  static void scaleByShare(PromoteOp op, Adaptor adaptor, HopperBuilder &b, SmallVector<Value> &perValue) {
-    int64_t valuesOfShare = op.getType().getValues() / static_cast<int64_t>(op.getColumns().size());
-    for (Value column : adaptor.getColumns()) {
-      Value top = b.mul(rowScale(op, adaptor, b, 0), column), bottom = b.mul(rowScale(op, adaptor, b, 1), column);
-      for (int64_t i = 0; i < valuesOfShare; i += 4)
-        perValue.append({top, top, bottom, bottom});
-    }
-  }
-
-  static void scaleByColumn(PromoteOp op, Adaptor adaptor, HopperBuilder &b, SmallVector<Value> &perValue) {
-    for (int64_t i = 0; i < op.getType().getValues(); ++i) {
-      Value column = b.extract(adaptor.getColumns()[0], i / 4 * 2 + i % 2);
-      perValue.push_back(b.mul(rowScale(op, adaptor, b, i % 4 / 2), column));
-    }
-  }
-};
-} // namespace
+static Value lowerPromote(HopperLowering &, PromoteOp op, PromoteOp::Adaptor adaptor, HopperBuilder &b) {
+  SmallVector<Value> perValue;
+  if (isa<ColumnScalesType>(op.getColumns()[0].getType()))
+    scaleByColumn(op, adaptor, b, perValue);
+  else
+    scaleByShare(op, adaptor, b, perValue);
+  return b.fma(b.pack(perValue), adaptor.getProducts(), adaptor.getSum());
+}
 
 void populateMathPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns
-      .add<LowerWgmma, LowerWgmmaWait, LowerZero, LowerLoadRowScales, LowerLoadColumnScales, LowerLoadBlockScale, LowerPromote>(
-          lowering);
+  patterns.add<LowerBy<lowerWgmma>, LowerBy<lowerWgmmaWait>, LowerBy<lowerZero>, LowerBy<lowerLoadRowScales>,
+               LowerBy<lowerLoadColumnScales>, LowerBy<lowerLoadBlockScale>, LowerBy<lowerPromote>>(lowering);
 }
 
 } // namespace quant::nvvm

@@ -64,43 +64,27 @@ static SlotValue advance(HopperBuilder &b, SlotValue at, int64_t stages) {
   return {b.select(wraps, b.int32(0), next), b.bitXor(at.phase, b.zeroExtend(b.i32(), wraps))};
 }
 
+static Value lowerAlloc(HopperLowering &lowering, AllocOp op, AllocOp::Adaptor, HopperBuilder &b) {
+  return b.add(lowering.contextOf(op).shared, lowering.sharedOffsets.lookup(op));
+}
+
+static Value lowerRing(HopperLowering &lowering, RingOp op, RingOp::Adaptor, HopperBuilder &b) {
+  KernelContext &kernel = lowering.contextOf(op);
+  Value base = b.add(kernel.shared, lowering.sharedOffsets.lookup(op));
+  kernel.rings.push_back({op.getType(), base});
+  kernel.arrivals.push_back(op.getArrivals());
+  return base;
+}
+
+static Value lowerTileAt(HopperLowering &, TileAtOp op, TileAtOp::Adaptor adaptor, HopperBuilder &b) {
+  return b.add(adaptor.getTile(), b.mul(adaptor.getIndex(), op.getType().getBytes()));
+}
+
+static Value lowerFirstSlot(HopperLowering &, FirstSlotOp, FirstSlotOp::Adaptor, HopperBuilder &b) {
+  return SlotValue{b.int32(0), b.int32(0)}.pack(b);
+}
+
 namespace {
-struct LowerAlloc : HopperPattern<AllocOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(AllocOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    rewriter.replaceOp(op, b.add(lowering.contextOf(op).shared, lowering.sharedOffsets.lookup(op)));
-    return success();
-  }
-};
-
-struct LowerRing : HopperPattern<RingOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(RingOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    KernelContext &kernel = lowering.contextOf(op);
-    Value base = b.add(kernel.shared, lowering.sharedOffsets.lookup(op));
-    kernel.rings.push_back({op.getType(), base});
-    kernel.arrivals.push_back(op.getArrivals());
-    rewriter.replaceOp(op, base);
-    return success();
-  }
-};
-
-struct LowerTileAt : HopperPattern<TileAtOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(TileAtOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    rewriter.replaceOp(op, b.add(adaptor.getTile(), b.mul(adaptor.getIndex(), op.getType().getBytes())));
-    return success();
-  }
-};
-
-struct LowerFirstSlot : HopperPattern<FirstSlotOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(FirstSlotOp op, Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    rewriter.replaceOp(op, SlotValue{b.int32(0), b.int32(0)}.pack(b));
-    return success();
-  }
-};
-
 struct LowerProduce : HopperPattern<ProduceOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(ProduceOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
@@ -120,40 +104,33 @@ struct LowerProduce : HopperPattern<ProduceOp> {
   }
 };
 
-struct LowerDrain : HopperPattern<DrainOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(DrainOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Ring ring = {op.getRing().getType(), adaptor.getRing()};
-    SlotValue at = SlotValue::unpack(b, adaptor.getSlot());
-    for (int64_t i = 0; i < ring.type.getStages(); ++i) {
-      waitUntilEmpty(b, ring, at);
-      at = advance(b, at, ring.type.getStages());
-    }
-    rewriter.eraseOp(op);
-    return success();
-  }
-};
+} // namespace
 
-struct LowerTmaLoad : HopperPattern<TmaLoadOp> {
-  using HopperPattern::HopperPattern;
-  LogicalResult lower(TmaLoadOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value full = lowering.fullBarriers.lookup(lowering.producers.lookup(op));
-    TensorMapArg map = {adaptor.getMap()};
-    if (!op.getMulticast()) {
-      b.tmaLoad(b.sharedPointer(adaptor.getTile()), map, full, adaptor.getColumn(), adaptor.getRow());
-    } else {
-      // Each block brings its share of the rows, into the same place of all blocks.
-      Value rank = b.clusterRank();
-      Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(rank, op.getMap().getType().getBytes())));
-      Value row = b.add(adaptor.getRow(), b.mul(rank, op.getMap().getType().getRows()));
-      row = b.minUnsigned(row, b.add(adaptor.getMulticast(), -1));
-      b.tmaLoadMulticast(share, map, full, adaptor.getColumn(), row, (1 << lowering.multicastBlocks.lookup(op)) - 1);
-    }
-    rewriter.eraseOp(op);
-    return success();
+static void lowerDrain(HopperLowering &, DrainOp op, DrainOp::Adaptor adaptor, HopperBuilder &b) {
+  Ring ring = {op.getRing().getType(), adaptor.getRing()};
+  SlotValue at = SlotValue::unpack(b, adaptor.getSlot());
+  for (int64_t i = 0; i < ring.type.getStages(); ++i) {
+    waitUntilEmpty(b, ring, at);
+    at = advance(b, at, ring.type.getStages());
   }
-};
+}
 
+static void lowerTmaLoad(HopperLowering &lowering, TmaLoadOp op, TmaLoadOp::Adaptor adaptor, HopperBuilder &b) {
+  Value full = lowering.fullBarriers.lookup(lowering.producers.lookup(op));
+  TensorMapArg map = {adaptor.getMap()};
+  if (!op.getMulticast()) {
+    b.tmaLoad(b.sharedPointer(adaptor.getTile()), map, full, adaptor.getColumn(), adaptor.getRow());
+  } else {
+    // Each block brings its share of the rows, into the same place of all blocks.
+    Value rank = b.clusterRank();
+    Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(rank, op.getMap().getType().getBytes())));
+    Value row = b.add(adaptor.getRow(), b.mul(rank, op.getMap().getType().getRows()));
+    row = b.minUnsigned(row, b.add(adaptor.getMulticast(), -1));
+    b.tmaLoadMulticast(share, map, full, adaptor.getColumn(), row, (1 << lowering.multicastBlocks.lookup(op)) - 1);
+  }
+}
+
+namespace {
 struct LowerConsume : HopperPattern<ConsumeOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(ConsumeOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
@@ -186,8 +163,8 @@ struct LowerConsume : HopperPattern<ConsumeOp> {
 } // namespace
 
 void populateRingPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns.add<LowerAlloc, LowerRing, LowerTileAt, LowerFirstSlot, LowerProduce, LowerDrain, LowerTmaLoad, LowerConsume>(
-      lowering);
+  patterns.add<LowerBy<lowerAlloc>, LowerBy<lowerRing>, LowerBy<lowerTileAt>, LowerBy<lowerFirstSlot>, LowerProduce,
+               LowerBy<lowerDrain>, LowerBy<lowerTmaLoad>, LowerConsume>(lowering);
 }
 
 } // namespace quant::nvvm

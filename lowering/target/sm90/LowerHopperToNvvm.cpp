@@ -85,17 +85,7 @@ static LLVM::LLVMFuncOp createFunction(KernelOp op, HopperBuilder &b, const Type
     arguments.push_back(types.convertType(argument.getType()));
     argumentAttrs.push_back(argumentAttributes(b, argument));
   }
-  auto type = LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()), arguments);
-  // Without maxntid ptxas ignores setmaxnreg (C7508); it gives each thread 65536 / threads registers.
-  auto threads = b.getDenseI32ArrayAttr({static_cast<int32_t>(op.getThreads()), 1, 1});
-  SmallVector<NamedAttribute> attributes = {
-      b.getNamedAttr("gpu.kernel", b.getUnitAttr()), b.getNamedAttr("nvvm.kernel", b.getUnitAttr()),
-      b.getNamedAttr("nvvm.maxntid", threads), b.getNamedAttr("nvvm.minctasm", b.getI32IntegerAttr(1))};
-  if (op.getCluster() > 1)
-    attributes.push_back(
-        b.getNamedAttr("nvvm.cluster_dim", b.getDenseI32ArrayAttr({static_cast<int32_t>(op.getCluster()), 1, 1})));
-  return LLVM::LLVMFuncOp::create(b, op.getSymName(), type, LLVM::Linkage::External, /*dsoLocal=*/false, LLVM::CConv::C,
-                                  SymbolRefAttr(), attributes, argumentAttrs);
+  return createKernelFunction(b, op.getSymName(), arguments, argumentAttrs, op.getThreads(), op.getCluster());
 }
 
 static bool drainsAllRings(KernelOp op) {
@@ -197,15 +187,10 @@ struct LowerOneThread : HopperPattern<OneThreadOp> {
 };
 
 /// An operation that is one instruction.
-template <typename Op, void (HopperBuilder::*emitInstruction)()>
-struct LowerInstruction : HopperPattern<Op> {
-  using HopperPattern<Op>::HopperPattern;
-  LogicalResult lower(Op op, typename Op::Adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    (b.*emitInstruction)();
-    rewriter.eraseOp(op);
-    return success();
-  }
-};
+template <typename Op, void (HopperBuilder::*emit)()>
+void lowerInstruction(HopperLowering &, Op, typename Op::Adaptor, HopperBuilder &b) {
+  (b.*emit)();
+}
 
 //===----------------------------------------------------------------------===//
 // Scheduler
@@ -293,8 +278,8 @@ struct LowerYield : HopperPattern<YieldOp> {
 
 void populateKernelPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
   patterns.add<LowerKernel, LowerWarpRoles, LowerOneThread, LowerForTiles, LowerYield,
-               LowerInstruction<LaunchDependentsOp, &HopperBuilder::launchDependents>,
-               LowerInstruction<WaitPrerequisitesOp, &HopperBuilder::waitPrerequisites>>(lowering);
+               LowerBy<lowerInstruction<LaunchDependentsOp, &HopperBuilder::launchDependents>>,
+               LowerBy<lowerInstruction<WaitPrerequisitesOp, &HopperBuilder::waitPrerequisites>>>(lowering);
 }
 
 //===----------------------------------------------------------------------===//
