@@ -39,7 +39,7 @@ bool LatentAppendOp::writesTo(unsigned index) { return index == getCacheMutable(
 AffineExpr MlaAbsorbOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(getHeads(), getContext()); }
 AffineExpr MlaExpandOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(getHeads(), getContext()); }
 AffineExpr MlaCoreOp::getGrid(AffineExpr rows, int64_t) { return rows * getHeads(); }
-AffineExpr MoeDispatchOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(1, getContext()); }
+AffineExpr MoeDispatchOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(getFixedRows(), getContext()); }
 
 SmallVector<OpOperand *> MlaAttentionOp::getWeightOperands() { return {&getKvBMutable()}; }
 SmallVector<OpOperand *> MlaAbsorbOp::getWeightOperands() { return {&getKvBMutable()}; }
@@ -54,13 +54,12 @@ SmallVector<OpOperand *> ExpertsOp::getWeightOperands() { return {&getGateMutabl
 static LogicalResult expectShape(Operation *op, StringRef name, Type type, ArrayRef<int64_t> expected) {
   ArrayRef<int64_t> shape = isa<MemRefType>(type) ? cast<MemRefType>(type).getShape() : qblock::getMatrixShape(type);
   bool fits = shape.size() == expected.size() && llvm::all_of(llvm::zip(shape, expected), [](auto pair) {
-    return std::get<1>(pair) == ShapedType::kDynamic || std::get<0>(pair) == std::get<1>(pair);
-  });
+                return std::get<1>(pair) == ShapedType::kDynamic || std::get<0>(pair) == std::get<1>(pair);
+              });
   if (fits)
     return success();
   auto error = op->emitOpError() << name << " must be ";
-  llvm::interleave(
-      expected, error, [&](int64_t size) { ShapedType::isDynamic(size) ? error << "?" : error << size; }, "x");
+  llvm::interleave(expected, error, [&](int64_t size) { ShapedType::isDynamic(size) ? error << "?" : error << size; }, "x");
   return error << ", not " << type;
 }
 
@@ -79,9 +78,7 @@ static LogicalResult expectQuantizedLike(Operation *op, Value quantized, Type re
 // Embedding, norm, rope, activation
 //===----------------------------------------------------------------------===//
 
-LogicalResult EmbedOp::verify() {
-  return expectShape(*this, "the result", getType(), {kAny, lastDim(getTable().getType())});
-}
+LogicalResult EmbedOp::verify() { return expectShape(*this, "the result", getType(), {kAny, lastDim(getTable().getType())}); }
 
 LogicalResult RmsNormOp::verify() {
   Type result = getResult().getType();
@@ -219,6 +216,8 @@ LogicalResult ExpertsOp::verify() {
 }
 
 LogicalResult MoeDispatchOp::verify() {
+  if (ShapedType::isDynamic(getFixedRows()))
+    return emitOpError("offsets must have a static size, not ") << getOffsets().getType();
   return expectShape(*this, "rows", getRows().getType(), cast<ShapedType>(getIds().getType()).getShape());
 }
 

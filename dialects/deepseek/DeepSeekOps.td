@@ -321,7 +321,8 @@ def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [Pure, DeclareOpInterfaceMethods
   let assemblyFormat = "$x `,` $ids `,` $weights `,` $gate `,` $up `,` $down attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_MoeDispatchOp : DeepSeek_Op<"moe_dispatch", [Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>]> {
+def DeepSeek_MoeDispatchOp
+    : DeepSeek_RowOp<"moe_dispatch", ["getFixedRows"], [Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>]> {
   let summary = "sorts the chosen (token, expert) pairs by expert";
   let description = [{
     `rows` lists the pairs `t * top_k + j` by expert, in token order within one; `offsets[e] .. offsets[e + 1] - 1` are

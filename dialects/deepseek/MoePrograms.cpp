@@ -1,4 +1,4 @@
-//===- MoePrograms.cpp - what gate and combine compute for one token ------===//
+//===- MoePrograms.cpp - what gate, dispatch and combine compute ----------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -120,6 +120,25 @@ private:
 } // namespace
 
 void MoeGateOp::buildRow(RowBuilder &b) { GateProgram(b, *this).build(); }
+
+int64_t MoeDispatchOp::getFixedRows() { return getOffsets().getType().getDimSize(0); }
+
+/// A row is an expert, and the last one where the list ends: it looks at all pairs for its own, so that no row waits for another.
+void MoeDispatchOp::buildRow(RowBuilder &b) {
+  Rows ids = b.rows(getIds()).asList(), offsets = b.rows(getOffsets()), rows = b.rows(getRows()).asList();
+  Num expert = b.row(), pairs = b.tokens(getIds()) * ids.columns;
+  auto countIf = [](const Num &condition, const Num &count) { return SmallVector<Num>{select(condition, count + 1, count)}; };
+  b.once([&] {
+    Num first = b.loop(b.size(0), pairs, b.size(0),
+                       [&](Num pair, ArrayRef<Num> lower) { return countIf(b.at(ids, pair) < expert, lower[0]); })[0];
+    b.put(offsets, expert, first);
+    b.loop(b.size(0), pairs, first, [&](Num pair, ArrayRef<Num> place) {
+      Num isOwn = equal(b.at(ids, pair), expert);
+      b.ifThen(isOwn, [&] { b.put(rows, place[0], pair); });
+      return countIf(isOwn, place[0]);
+    });
+  });
+}
 
 Value MoeCombineOp::getRowSource() { return getIds(); }
 

@@ -22,6 +22,8 @@ def Rows_RowOpInterface : OpInterface<"RowOpInterface"> {
     InterfaceMethod<[{
       What the op has as many rows as: a tensor, whose leading dimensions count them, or a value of type index, the number itself.
     }], "::mlir::Value", "getRowSource", (ins), /*methodBody=*/"", /*defaultImplementation=*/"return $_op->getOperand(0);">,
+    InterfaceMethod<"The number of the op's rows where that is always the same; 0 where the row source tells it.",
+                    "int64_t", "getFixedRows", (ins), /*methodBody=*/"", /*defaultImplementation=*/"return 0;">,
     InterfaceMethod<[{
       Neighbouring columns that need nothing of the others, so that rows may be handed out in such pieces; 0 where a row is one piece.
       Such an op only uses the row at hand.

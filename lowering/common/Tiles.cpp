@@ -167,7 +167,7 @@ Result<Tile> Tiles::cut(Value source, ArrayRef<OpFoldResult> offsets, ArrayRef<O
   return tile;
 }
 
-bool quant::isZeroAccumulator(Value accumulator) {
+static bool isZero(Value accumulator) {
   while (auto slice = accumulator.getDefiningOp<tensor::ExtractSliceOp>())
     accumulator = slice.getSource();
   if (auto argument = dyn_cast<BlockArgument>(accumulator))
@@ -177,32 +177,31 @@ bool quant::isZeroAccumulator(Value accumulator) {
   return fill && matchPattern(fill.getInputs().front(), m_AnyZeroFloat());
 }
 
-template <typename Op>
-static Result<MatmulTiles> findOperandTiles(Tiles &tiles, Op op) {
+Result<MatmulTiles> quant::findTiles(PointerBuilder &b, const KernelOperands &operands, DestinationStyleOpInterface op,
+                                     Value block) {
+  Tiles tiles(b, operands, op, block);
   MatmulTiles found;
-  QUANT_TRY_ASSIGN(found.x, tiles.of(op.getX()));
-  QUANT_TRY_ASSIGN(found.w, tiles.of(op.getW()));
-  QUANT_TRY_ASSIGN(found.out, tiles.of(op.getAcc()));
+  Value accumulator = op.getDpsInits().front();
+  QUANT_TRY_ASSIGN(found.x, tiles.of(op->getOperand(0)));
+  QUANT_TRY_ASSIGN(found.w, tiles.of(op->getOperand(1)));
+  QUANT_TRY_ASSIGN(found.out, tiles.of(accumulator));
   int64_t columns = qblock::getMatrixShape(found.w.source.getType()).back();
   if (found.w.staticSizes.back() != columns || found.x.staticSizes.back() != columns)
     return fail(fmt::format("tiles must take all of K, {} columns", columns));
-  return found;
-}
-
-Result<MatmulTiles> quant::findTiles(PointerBuilder &b, const KernelOperands &operands, qblock::MatmulAccOp op, Value block) {
-  Tiles tiles(b, operands, op, block);
-  return findOperandTiles(tiles, op);
-}
-
-Result<GroupedTiles> quant::findTiles(PointerBuilder &b, const KernelOperands &operands, qblock::GroupedMatmulAccOp op,
-                                      Value block) {
-  Tiles tiles(b, operands, op, block);
-  QUANT_TRY_ASSIGN(MatmulTiles found, findOperandTiles(tiles, op));
+  found.beginsAtZero = isZero(accumulator);
+  auto grouped = dyn_cast<qblock::GroupedMatmulAccOp>(op.getOperation());
+  if (!grouped)
+    return found;
   if (found.w.staticSizes[0] != 1)
     return fail("tiles must be of one group");
-  if (!op.getRows())
-    return GroupedTiles{found, {}, {}};
-  QUANT_TRY_ASSIGN(Tile list, tiles.of(op.getRows()));
-  QUANT_TRY_ASSIGN(Value gather, operands.address(list.source));
-  return GroupedTiles{found, gather, list.offsets[0]};
+  found.group = found.w.offsets[0];
+  found.w = {found.w.source, llvm::to_vector(llvm::drop_begin(found.w.offsets)), llvm::to_vector(llvm::drop_begin(found.w.sizes)),
+             llvm::to_vector(llvm::drop_begin(found.w.staticSizes))};
+  if (grouped.getRows()) {
+    QUANT_TRY_ASSIGN(Tile list, tiles.of(grouped.getRows()));
+    QUANT_TRY_ASSIGN(Value address, operands.address(list.source));
+    found.gather = b.at(address, b.i32(), list.offsets[0]);
+    found.topK = static_cast<int64_t>(grouped.getTopK());
+  }
+  return found;
 }

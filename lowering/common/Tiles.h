@@ -52,25 +52,22 @@ private:
   Result<Tile> cut(Value source, mlir::ArrayRef<mlir::OpFoldResult> offsets, mlir::ArrayRef<mlir::OpFoldResult> sizes);
 };
 
-/// The tile of a matmul in each of its operands.
+/// What a block of a tiled matmul multiplies: `w` has no dimension of groups here, whatever the op has.
 struct MatmulTiles {
   Tile x, w, out;
+  /// Of a grouped matmul the group; else null.
+  mlir::Value group;
+  /// Where x is gathered, the address of a list of i32: row m of the tile is x's row list[m] / topK. Else null.
+  mlir::Value gather;
+  int64_t topK = 1;
+  /// Whether the sums begin at zero.
+  bool beginsAtZero = false;
 };
 
-/// The same of a grouped one. Where x is gathered, `gather` is the address of the list of its rows, of which the tile's begin at
-/// element `gatherFrom`; else both are null.
-struct GroupedTiles : MatmulTiles {
-  mlir::Value gather, gatherFrom;
-};
-
-/// The tiles of block number `block` of a tiled matmul. Errors: as Tiles::of; a tile that is cut along K, or that is of several
-/// groups.
-Result<MatmulTiles> findTiles(PointerBuilder &b, const KernelOperands &operands, qblock::MatmulAccOp op, mlir::Value block);
-Result<GroupedTiles> findTiles(PointerBuilder &b, const KernelOperands &operands, qblock::GroupedMatmulAccOp op,
-                               mlir::Value block);
-
-/// Whether the accumulator of a tiled matmul begins at zero.
-bool isZeroAccumulator(mlir::Value accumulator);
+/// The tiles of block number `block` of a `qblock.matmul_acc` or `qblock.grouped_matmul_acc`. Errors: as Tiles::of; a tile that
+/// is cut along K, or that is of several groups.
+Result<MatmulTiles> findTiles(PointerBuilder &b, const KernelOperands &operands, mlir::DestinationStyleOpInterface op,
+                              mlir::Value block);
 
 } // namespace quant
 

@@ -31,7 +31,6 @@ struct DecomposeOps : quant::impl::DecomposeOpsBase<DecomposeOps> {
     RewritePatternSet patterns(&getContext());
     quant::addRowDefinitions(patterns);
     quant::addAttentionDefinitions(patterns);
-    quant::addMoeDefinitions(patterns);
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -26,18 +26,11 @@ public:
   Definition(mlir::Operation *op, mlir::PatternRewriter &rewriter) : KernelBuilder(op->getLoc(), rewriter) {}
 
   Type sizeType() override { return getIndexType(); }
-  Value both(Value a, Value b) { return bitAnd(a, b); }
-  Value either(Value a, Value b) { return bitOr(a, b); }
-  /// 1 where the condition holds, as an index.
-  Value count(Value condition) { return select(condition, size(1), size(0)); }
 
   //===--- Tensors ---===//
   Value dim(Value tensor, int64_t dimension);
   /// An element as f32, of a floating-point tensor or memref.
   Value at(Value tensor, ValueRange indices);
-  /// An element of an i32 tensor as an index.
-  Value indexAt(Value tensor, ValueRange indices);
-  Value toI32(Value index);
   using Element = llvm::function_ref<Value(ValueRange indices)>;
   /// The tensor whose elements `element` gives; `dynamicSizes` are its sizes that are no constants.
   Value generate(mlir::Type type, ValueRange dynamicSizes, Element element);
@@ -48,8 +41,6 @@ public:
   using Term = llvm::function_ref<Value(Value i)>;
   Value sum(Value n, Term term);
   Value max(Value n, Term term);
-  /// Sum of indices.
-  Value sumIndex(Value n, Term term);
 
 private:
   Value fold(Value n, Value init, llvm::function_ref<Value(Value i, Value acc)> step);
@@ -76,8 +67,6 @@ private:
 void addRowDefinitions(mlir::RewritePatternSet &patterns);
 /// Latent attention: AttentionOps.cpp.
 void addAttentionDefinitions(mlir::RewritePatternSet &patterns);
-/// Dispatch: MoeOps.cpp.
-void addMoeDefinitions(mlir::RewritePatternSet &patterns);
 
 } // namespace quant
 

@@ -186,7 +186,8 @@ struct DefineRowOp : OpInterfaceRewritePattern<rows::RowOpInterface> {
         return rewriter.notifyMatchFailure(op, "row programs quantize to f8E4M3FN, and here scales lie row by row");
     Definition d(op, rewriter);
     Buffers buffers(d, op);
-    Value rows = d.mul(buffers.leadingSize(), rows::rowsPerToken(op));
+    int64_t fixed = op.getFixedRows();
+    Value rows = fixed ? d.size(fixed) : d.mul(buffers.leadingSize(), rows::rowsPerToken(op));
     d.loop(d.size(0), rows, 1, [&](Value row) {
       DefinitionRows program(d, buffers, row);
       op.buildRow(program);

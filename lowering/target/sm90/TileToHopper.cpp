@@ -46,18 +46,14 @@ static Result<int> operandIndex(func::FuncOp kernel, Value value) {
 
 /// Appends the operands that hold the codes and the scales of a block-scaled value, part by part.
 static Result<void> addParts(func::FuncOp kernel, Value value, std::vector<int> &codes, std::vector<int> &scales) {
-  if (auto concat = value.getDefiningOp<qblock::ConcatOp>()) {
-    for (Value source : concat.getSources())
-      QUANT_TRY(addParts(kernel, source, codes, scales));
-    return {};
+  for (const qblock::WeightPart &part : qblock::describeWeight(value).parts) {
+    if (!part.scale)
+      return fail("an operand of the matmul is not made of codes and scales");
+    QUANT_TRY_ASSIGN(int data, operandIndex(kernel, part.data));
+    QUANT_TRY_ASSIGN(int scale, operandIndex(kernel, part.scale));
+    codes.push_back(data);
+    scales.push_back(scale);
   }
-  auto assemble = value.getDefiningOp<qblock::AssembleOp>();
-  if (!assemble)
-    return fail("an operand of the matmul is not made of codes and scales");
-  QUANT_TRY_ASSIGN(int data, operandIndex(kernel, assemble.getData()));
-  QUANT_TRY_ASSIGN(int scale, operandIndex(kernel, assemble.getScale()));
-  codes.push_back(data);
-  scales.push_back(scale);
   return {};
 }
 

@@ -30,47 +30,23 @@ int64_t quant::host::storageBytes(Type storage, int64_t count) { return (count *
 // Any instruction set
 //===----------------------------------------------------------------------===//
 
-/// f32, f16 or bf16.
-static Value loadFloats(HostBuilder &b, Type element, Value address, int64_t lanes) {
-  if (!element.isBF16())
-    return b.convert(b.f32(), b.load(b.vec(lanes, element), address));
-  // A bf16 is the upper half of an f32.
-  VectorType wide = b.vec(lanes, b.i32());
-  Value bits = arith::ExtUIOp::create(b, wide, b.load(b.vec(lanes, b.getI16Type()), address));
-  Value shifted = arith::ShLIOp::create(b, bits, b.integer(wide, 16));
-  return arith::BitcastOp::create(b, b.vecF32(lanes), shifted);
-}
-
 /// E5M2 is the upper half of an f16.
 static Value decodeE5M2(HostBuilder &b, Value bytes) {
-  int64_t lanes = cast<VectorType>(bytes.getType()).getNumElements();
-  VectorType half = b.vec(lanes, b.getI16Type());
-  Value wide = arith::ExtUIOp::create(b, half, bytes);
-  Value shifted = arith::ShLIOp::create(b, wide, b.integer(half, 8));
-  Value value = arith::BitcastOp::create(b, b.vec(lanes, b.getF16Type()), shifted);
-  return arith::ExtFOp::create(b, b.vecF32(lanes), value);
+  return b.convert(b.f32(), b.bitcast(b.getF16Type(), b.shiftLeft(b.zeroExtend(b.getI16Type(), bytes), 8)));
 }
 
 static Value decodeInteger(HostBuilder &b, Value values, bool isUnsigned) {
-  int64_t lanes = cast<VectorType>(values.getType()).getNumElements();
-  VectorType type = b.vec(lanes, b.i32());
-  Value wide = isUnsigned ? arith::ExtUIOp::create(b, type, values).getResult() : arith::ExtSIOp::create(b, type, values);
-  return arith::SIToFPOp::create(b, b.vecF32(lanes), wide);
+  return b.convert(b.f32(), isUnsigned ? b.zeroExtend(b.i32(), values) : b.convert(b.i32(), values));
 }
 
 /// The nibbles of `lanes / 2` bytes, extended to bytes, the lower nibble first.
 static Value loadNibbles(HostBuilder &b, Value address, int64_t lanes, bool isUnsigned) {
   int64_t pairs = (lanes + 1) / 2;
   VectorType bytes = b.vec(pairs, b.i8());
-  Value packed = b.load(bytes, address), four = b.integer(bytes, 4);
-  Value low, high;
-  if (isUnsigned) {
-    low = arith::AndIOp::create(b, packed, b.integer(bytes, 15));
-    high = arith::ShRUIOp::create(b, packed, four);
-  } else {
-    low = arith::ShRSIOp::create(b, arith::ShLIOp::create(b, packed, four), four);
-    high = arith::ShRSIOp::create(b, packed, four);
-  }
+  Value packed = b.load(bytes, address);
+  auto signExtend = [&](Value upper) -> Value { return arith::ShRSIOp::create(b, upper, b.integer(bytes, 4)); };
+  Value low = isUnsigned ? b.bitAnd(packed, 15) : signExtend(b.shiftLeft(packed, 4));
+  Value high = isUnsigned ? b.shiftRight(packed, 4) : signExtend(packed);
   SmallVector<int64_t> interleave;
   for (int64_t lane = 0; lane < lanes; ++lane)
     interleave.push_back(lane / 2 + (lane % 2) * pairs);
@@ -78,8 +54,11 @@ static Value loadNibbles(HostBuilder &b, Value address, int64_t lanes, bool isUn
 }
 
 Value quant::host::decode(HostBuilder &b, Type storage, Value address, int64_t lanes) {
-  if (isa<Float32Type, Float16Type, BFloat16Type>(storage))
-    return loadFloats(b, storage, address, lanes);
+  // A bf16 is the upper half of an f32.
+  if (storage.isBF16())
+    return b.bitcast(b.f32(), b.shiftLeft(b.zeroExtend(b.i32(), b.load(b.vec(lanes, b.getI16Type()), address)), 16));
+  if (isa<Float32Type, Float16Type>(storage))
+    return b.convert(b.f32(), b.load(b.vec(lanes, storage), address));
   bool isUnsigned = storage.isUnsignedInteger();
   if (storage.isInteger(4))
     return decodeInteger(b, loadNibbles(b, address, lanes, isUnsigned), isUnsigned);
@@ -118,11 +97,10 @@ static Value lookUp(HostBuilder &b, Value table0, Value codes, Value table1) {
 /// Unpacking works inside 128-bit parts, so the four vectors come out shuffled: columnOf64().
 static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value codes) {
   const llvm::fltSemantics &semantics = cast<FloatType>(storage).getFloatSemantics();
-  VectorType bytes = b.vec(64, b.i8()), words = b.vec(kLanes, b.i32());
+  VectorType words = b.vec(kLanes, b.i32());
   Value low = lookUp(b, bf16Table(b, semantics, 0, 0), codes, bf16Table(b, semantics, 0, 64));
   Value high = lookUp(b, bf16Table(b, semantics, 1, 0), codes, bf16Table(b, semantics, 1, 64));
-  Value sign = arith::AndIOp::create(b, codes, b.integer(bytes, 0x80));
-  high = arith::OrIOp::create(b, high, sign);
+  high = b.bitOr(high, b.bitAnd(codes, 0x80));
   SmallVector<Value> result;
   for (int64_t half = 0; half < 2; ++half) {
     SmallVector<int64_t> unpack;
@@ -131,10 +109,8 @@ static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value co
         llvm::append_values(unpack, 16 * lane + 8 * half + j, 64 + 16 * lane + 8 * half + j);
     Value pairs = vector::ShuffleOp::create(b, low, high, unpack);
     Value dwords = vector::BitCastOp::create(b, words, pairs);
-    Value even = arith::ShLIOp::create(b, dwords, b.integer(words, 16));
-    Value odd = arith::AndIOp::create(b, dwords, b.integer(words, 0xFFFF0000));
-    for (Value bits : {even, odd})
-      result.push_back(arith::BitcastOp::create(b, b.vecF32(), bits));
+    for (Value bits : {b.shiftLeft(dwords, 16), b.bitAnd(dwords, 0xFFFF0000)})
+      result.push_back(b.bitcast(b.f32(), bits));
   }
   return result;
 }
@@ -183,17 +159,17 @@ static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value a
   Value table = arith::ConstantOp::create(b, DenseElementsAttr::get(b.vecF32(), ArrayRef(numbers)));
   SmallVector<Value> result;
   for (int64_t j = 0; j < kNibbles; ++j) {
-    Value shifted = j ? arith::ShRUIOp::create(b, packed, b.integer(words, 4 * j)).getResult() : packed;
+    Value shifted = j ? b.shiftRight(packed, 4 * j) : packed;
     if (b.target.hasByteTables) {
       auto name = b.getStringAttr("llvm.x86.avx512.permvar.sf.512");
       result.push_back(LLVM::CallIntrinsicOp::create(b, b.vecF32(), name, ValueRange{table, shifted}).getResult(0));
       continue;
     }
     // A two's complement code is 8 less than its sign bit turned around.
-    Value code = arith::AndIOp::create(b, shifted, b.integer(words, 15));
+    Value code = b.bitAnd(shifted, 15);
     if (!storage.isUnsignedInteger())
-      code = arith::XOrIOp::create(b, code, b.integer(words, 8));
-    Value number = arith::SIToFPOp::create(b, b.vecF32(), code);
+      code = b.bitXor(code, b.integer(words, 8));
+    Value number = b.convert(b.f32(), code);
     result.push_back(b.sub(number, b.splatF32(kLanes, static_cast<double>(zero + (storage.isUnsignedInteger() ? 0 : 8)))));
   }
   return result;

@@ -52,8 +52,7 @@ namespace quant::host {
 void registerHostKernels(mlir::DialectRegistry &registry);
 
 //===--- MatmulKernels.cpp; `block` counts tiles ---===//
-mlir::LogicalResult emitMatmul(KernelContext &context, qblock::MatmulAccOp op, Value block);
-mlir::LogicalResult emitGroupedMatmul(KernelContext &context, qblock::GroupedMatmulAccOp op, Value block);
+mlir::LogicalResult emitMatmul(KernelContext &context, mlir::DestinationStyleOpInterface op, Value block);
 mlir::LogicalResult emitMlaExpand(KernelContext &context, deepseek::MlaExpandOp op, Value head);
 mlir::LogicalResult emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head);
 
@@ -65,9 +64,6 @@ mlir::LogicalResult emitRowOp(KernelContext &context, rows::RowOpInterface op, V
 
 //===--- AttentionKernels.cpp ---===//
 mlir::LogicalResult emitMlaCore(KernelContext &context, deepseek::MlaCoreOp op, Value tokenAndHead);
-
-//===--- DispatchKernel.cpp ---===//
-mlir::LogicalResult emitMoeDispatch(KernelContext &context, deepseek::MoeDispatchOp op, Value block);
 
 } // namespace quant::host
 

@@ -39,19 +39,18 @@ LogicalResult emitKernelBody(KernelContext &context, Operation *op, Value block)
 }
 
 /// An op as its emitter takes it.
-template <typename Op, LogicalResult (*emit)(KernelContext &, Op, Value)>
+template <typename Op, auto emit>
 struct Emitter : HostKernelInterface::ExternalModel<Emitter<Op, emit>, Op> {
   LogicalResult emitBlock(Operation *op, KernelContext &context, Value block) const { return emit(context, cast<Op>(op), block); }
 };
 
-template <typename Op, LogicalResult (*emit)(KernelContext &, Op, Value)>
+template <typename Op, auto emit>
 void attach(MLIRContext *context) {
   Op::template attachInterface<Emitter<Op, emit>>(*context);
 }
 
-template <typename Op>
-LogicalResult refuseWhole(KernelContext &, Op matmul, Value) {
-  return matmul.emitError("not tiled: --qblock-tile-matmuls makes the grid that the host needs");
+LogicalResult refuseWhole(KernelContext &, Operation *matmul, Value) {
+  return matmul->emitError("not tiled: --qblock-tile-matmuls makes the grid that the host needs");
 }
 
 /// What the schedule asks for must be what the unit can do; without one it is the unit's own.
@@ -169,12 +168,11 @@ void quant::host::registerHostKernels(DialectRegistry &registry) {
     attach<qblock::MatmulOp, refuseWhole>(context);
     attach<qblock::GroupedMatmulOp, refuseWhole>(context);
     attach<qblock::MatmulAccOp, emitMatmul>(context);
-    attach<qblock::GroupedMatmulAccOp, emitGroupedMatmul>(context);
+    attach<qblock::GroupedMatmulAccOp, emitMatmul>(context);
   });
   registry.addExtension(+[](MLIRContext *context, deepseek::DeepSeekDialect *) {
     attach<deepseek::MlaAbsorbOp, emitMlaAbsorb>(context);
     attach<deepseek::MlaCoreOp, emitMlaCore>(context);
     attach<deepseek::MlaExpandOp, emitMlaExpand>(context);
-    attach<deepseek::MoeDispatchOp, emitMoeDispatch>(context);
   });
 }

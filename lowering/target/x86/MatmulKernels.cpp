@@ -74,32 +74,6 @@ void forParts(HostBuilder &b, const Weight &weight, Value first, Value limit,
   });
 }
 
-/// A matmul's tile in its operands, which are whole here.
-template <typename Tiles>
-struct HostMatmul : Tiles {
-  Rows xRows, outRows;
-  Weight weight;
-};
-
-/// What block number `block` multiplies. Errors: those of the tiles; operands that the host cannot read.
-template <typename Op>
-auto findOperands(KernelContext &context, Op op, Value block) {
-  HostBuilder &b = context.b;
-  auto found = findTiles(b, context.operands, op, block);
-  using Matmul = HostMatmul<typename decltype(found)::value_type>;
-  if (!found)
-    return FailureOr<Matmul>(op.emitError("the host cannot find its tile: ") << found.error().message);
-  Result<Weight> weight = context.operands.weight(found->w.source);
-  Result<Rows> xRows = context.operands.rows(found->x.source);
-  if (failed(checkWeight(op, weight)))
-    return FailureOr<Matmul>(failure());
-  if (!xRows || !xRows->element.isF32())
-    return FailureOr<Matmul>(op.emitError("the host multiplies f32 activations only"));
-  if (!isZeroAccumulator(op.getAcc()))
-    return FailureOr<Matmul>(op.emitError("the host starts its sums at zero"));
-  return FailureOr<Matmul>(Matmul{*found, *xRows, context.operands.resultRows(0), *weight});
-}
-
 /// What an op multiplies that takes a head's rows of kv_b.
 struct HeadMatmul {
   Rows x, out;
@@ -118,47 +92,39 @@ FailureOr<HeadMatmul> findHeadOperands(KernelContext &context, Operation *op, Va
 
 } // namespace
 
-LogicalResult quant::host::emitMatmul(KernelContext &context, qblock::MatmulAccOp op, Value block) {
+LogicalResult quant::host::emitMatmul(KernelContext &context, DestinationStyleOpInterface op, Value block) {
   HostBuilder &b = context.b;
-  auto matmul = findOperands(context, op, block);
-  if (failed(matmul))
+  Result<MatmulTiles> tiles = findTiles(b, context.operands, op, block);
+  if (!tiles)
+    return op->emitError("the host cannot find its tile: ") << tiles.error().message;
+  Result<Weight> weight = context.operands.weight(tiles->w.source);
+  Result<Rows> x = context.operands.rows(tiles->x.source);
+  if (failed(checkWeight(op, weight)))
     return failure();
-  const Weight &weight = matmul->weight;
-  bool oneScaleRow = blocksKeepScaleRows(weight, context.schedule.rows);
-  Value firstRow = matmul->w.offsets[0], firstToken = matmul->x.offsets[0];
-  RangeInput input{b.rowAddress(matmul->xRows, firstToken), strideOf(b, matmul->xRows), {}, b.size(0)};
-  forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[0]), [&](const PickedPart &part, Value begin, Value end) {
-    RangeOutput output{b.at(b.rowAddress(matmul->outRows, firstToken), part.firstRow, 4), strideOf(b, matmul->outRows)};
-    callMatmul(context, weight, context.schedule,
-               {dataOf(b, weight, part), begin, end, oneScaleRow, matmul->x.sizes[0], input, output, {}});
-  });
-  return success();
-}
-
-LogicalResult quant::host::emitGroupedMatmul(KernelContext &context, qblock::GroupedMatmulAccOp op, Value block) {
-  HostBuilder &b = context.b;
-  auto matmul = findOperands(context, op, block);
-  if (failed(matmul))
-    return failure();
-  const Weight &weight = matmul->weight;
-  bool oneScaleRow = blocksKeepScaleRows(weight, context.schedule.rows);
-  Value group = matmul->w.offsets[0], firstRow = matmul->w.offsets[1], first = matmul->out.offsets[0],
-        count = matmul->out.sizes[0];
-  RangeInput input{
-      b.rowAddress(matmul->xRows, matmul->gather ? b.size(0) : matmul->x.offsets[0]), strideOf(b, matmul->xRows), {}, b.size(0)};
-  if (matmul->gather) {
-    input.gather = b.at(matmul->gather, matmul->gatherFrom, 4);
-    input.topK = b.size(op.getTopK());
-  }
-  b.ifThen(b.compare(arith::CmpIPredicate::sgt, count, 0), [&] {
-    forParts(b, weight, firstRow, b.add(firstRow, matmul->w.sizes[1]), [&](PickedPart part, Value begin, Value end) {
+  if (!x || !x->element.isF32())
+    return op->emitError("the host multiplies f32 activations only");
+  if (!tiles->beginsAtZero)
+    return op->emitError("the host starts its sums at zero");
+  Rows out = context.operands.resultRows(0);
+  bool oneScaleRow = blocksKeepScaleRows(*weight, context.schedule.rows);
+  Value firstRow = tiles->w.offsets[0], count = tiles->out.sizes[0];
+  RangeInput input{b.rowAddress(*x, tiles->x.offsets[0]), strideOf(b, *x), tiles->gather,
+                   b.size(tiles->gather ? tiles->topK : 0)};
+  auto multiply = [&] {
+    forParts(b, *weight, firstRow, b.add(firstRow, tiles->w.sizes[0]), [&](PickedPart part, Value begin, Value end) {
       for (Value *table : {&part.data, &part.scale, &part.zero})
-        if (*table)
-          *table = b.load(b.ptr(), b.at(*table, group, 8));
-      RangeOutput output{b.at(b.rowAddress(matmul->outRows, first), part.firstRow, 4), strideOf(b, matmul->outRows)};
-      callMatmul(context, weight, context.schedule, {dataOf(b, weight, part), begin, end, oneScaleRow, count, input, output, {}});
+        if (tiles->group && *table)
+          *table = b.load(b.ptr(), b.at(*table, tiles->group, 8));
+      RangeOutput output{b.at(b.rowAddress(out, tiles->out.offsets[0]), part.firstRow, 4), strideOf(b, out)};
+      callMatmul(context, *weight, context.schedule,
+                 {dataOf(b, *weight, part), begin, end, oneScaleRow, count, input, output, {}});
     });
-  });
+  };
+  // Most groups have no row.
+  if (tiles->group)
+    b.ifThen(b.greater(count, b.size(0)), multiply);
+  else
+    multiply();
   return success();
 }
 

@@ -323,6 +323,14 @@ func.func @dispatch_rows(%ids: tensor<?x4xi32>) {
 
 // -----
 
+func.func @dispatch_offsets(%ids: tensor<?x4xi32>) {
+  // expected-error @+1 {{offsets must have a static size, not 'tensor<?xi32>'}}
+  %0:2 = deepseek.moe_dispatch %ids : (tensor<?x4xi32>) -> (tensor<?xi32>, tensor<?x4xi32>)
+  return
+}
+
+// -----
+
 func.func @combine_top_k(%x: tensor<?x3x4xf32>, %ids: tensor<?x4xi32>, %w: tensor<?x4xf32>, %o: tensor<17xi32>) {
   // expected-error @+1 {{x must be ?x4x?, not 'tensor<?x3x4xf32>'}}
   %0 = deepseek.moe_combine %x, %ids, %w, %o, %ids : (tensor<?x3x4xf32>, tensor<?x4xi32>, tensor<?x4xf32>, tensor<17xi32>, tensor<?x4xi32>) -> tensor<?x4xf32>

@@ -124,69 +124,38 @@ void storeAt(SimtBuilder &b, const Rows &out, Value row, Value column, Value val
   b.storeNumber(out.element, b.at(b.rowAddress(out, row), out.element, column), value);
 }
 
-/// A matmul's tile in its operands, which are whole here.
-template <typename Tiles>
-struct SimtMatmul : Tiles {
-  Activations activations;
-  SimtWeight weight;
-  Rows outRows;
-};
-
-/// What the block at hand multiplies. Errors: those of the tiles; operands that these kernels do not read.
-template <typename Tiles, typename Op>
-Result<SimtMatmul<Tiles>> findOperands(SimtContext &context, Op op) {
-  QUANT_TRY_ASSIGN(Tiles tiles, findTiles(context.b, context.operands, op, context.b.block));
-  QUANT_TRY_ASSIGN(Activations activations, activationsOf(context, tiles.x.source));
-  QUANT_TRY_ASSIGN(SimtWeight weight, SimtWeight::of(context.operands, tiles.w.source));
-  if (!isZeroAccumulator(op.getAcc()))
-    return fail("plain threads start their sums at zero");
-  return SimtMatmul<Tiles>{tiles, activations, weight, context.operands.resultRows(0)};
-}
-
 } // namespace
 
-Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op) {
+Result<void> emitMatmul(SimtContext &context, DestinationStyleOpInterface op) {
   SimtBuilder &b = context.b;
-  QUANT_TRY_ASSIGN(auto matmul, findOperands<MatmulTiles>(context, op));
-  const Rows &x = matmul.activations.rows;
-  Value firstToken = matmul.x.offsets[0], firstRow = matmul.w.offsets[0];
-  b.loop(b.add(firstRow, b.warp), b.add(firstRow, matmul.w.sizes[0]), b.warps(), [&](Value row) {
-    auto [part, rowInPart] = matmul.weight.partOf(b, row);
-    auto rowOf = [&](Value m) {
-      Value token = b.add(firstToken, m);
-      return DotEmitter::XRow{b.rowAddress(x, token), token};
-    };
-    DotEmitter(b, matmul.activations, matmul.weight).emit(part, rowInPart, matmul.x.sizes[0], rowOf, [&](Value m, Value sum) {
-      storeAt(b, matmul.outRows, b.add(firstToken, m), row, sum);
-    });
-  });
-  return {};
-}
-
-Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp op) {
-  SimtBuilder &b = context.b;
-  QUANT_TRY_ASSIGN(auto matmul, findOperands<GroupedTiles>(context, op));
-  const Rows &x = matmul.activations.rows;
-  Value group = matmul.w.offsets[0], first = matmul.out.offsets[0], count = matmul.out.sizes[0];
+  QUANT_TRY_ASSIGN(MatmulTiles tiles, findTiles(b, context.operands, op, b.block));
+  QUANT_TRY_ASSIGN(Activations x, activationsOf(context, tiles.x.source));
+  QUANT_TRY_ASSIGN(SimtWeight weight, SimtWeight::of(context.operands, tiles.w.source));
+  if (!tiles.beginsAtZero)
+    return fail("plain threads start their sums at zero");
+  Rows out = context.operands.resultRows(0);
+  Value firstRow = tiles.w.offsets[0], count = tiles.out.sizes[0];
   auto rowOf = [&](Value m) {
-    Value row = b.add(matmul.gather ? matmul.gatherFrom : matmul.x.offsets[0], m);
-    if (matmul.gather)
-      row = b.div(b.loadNumber(b.i32(), b.at(matmul.gather, b.i32(), row)), op.getTopK());
-    return DotEmitter::XRow{b.rowAddress(x, row), row};
+    Value row =
+        tiles.gather ? b.div(b.loadNumber(b.i32(), b.at(tiles.gather, b.i32(), m)), tiles.topK) : b.add(tiles.x.offsets[0], m);
+    return DotEmitter::XRow{b.rowAddress(x.rows, row), row};
   };
-  // Most experts have no token.
-  b.ifThen(b.less(b.int32(0), count), [&] {
-    Value firstRow = matmul.w.offsets[1];
-    b.loop(b.add(firstRow, b.warp), b.add(firstRow, matmul.w.sizes[1]), b.warps(), [&](Value row) {
-      auto [part, rowInPart] = matmul.weight.partOf(b, row);
+  auto multiply = [&] {
+    b.loop(b.add(firstRow, b.warp), b.add(firstRow, tiles.w.sizes[0]), b.warps(), [&](Value row) {
+      auto [part, rowInPart] = weight.partOf(b, row);
       for (Value *table : {&part.data, &part.scale})
-        if (*table)
-          *table = b.load(b.ptr(1), b.at(*table, b.getI64Type(), group));
-      DotEmitter(b, matmul.activations, matmul.weight).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
-        storeAt(b, matmul.outRows, b.add(first, m), row, sum);
+        if (tiles.group && *table)
+          *table = b.load(b.ptr(1), b.at(*table, b.getI64Type(), tiles.group));
+      DotEmitter(b, x, weight).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {
+        storeAt(b, out, b.add(tiles.out.offsets[0], m), row, sum);
       });
     });
-  });
+  };
+  // Most groups have no row.
+  if (tiles.group)
+    b.ifThen(b.less(b.int32(0), count), multiply);
+  else
+    multiply();
   return {};
 }
 

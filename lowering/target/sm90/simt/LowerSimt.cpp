@@ -73,8 +73,7 @@ static std::vector<Operand> operandsOf(func::FuncOp kernel, KernelOpInterface op
 static constexpr int64_t kThreads = 128;
 
 /// A block for each tile of a matmul.
-template <typename Op>
-SimtGrid perTile(Op, func::FuncOp kernel, const SizeExpr &) {
+static SimtGrid perTile(Operation *, func::FuncOp kernel, const SizeExpr &) {
   return {kThreads, kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue().getSingleConstantResult()};
 }
 
@@ -89,12 +88,6 @@ static SimtGrid perValue(deepseek::MlaExpandOp expand, func::FuncOp, const SizeE
   return {kThreads, llvm::divideCeil(static_cast<int64_t>(expand.getHeads() * expand.getVDim()), kThreads / kWarpLanes)};
 }
 
-/// One block, with a thread for each expert as far as there are so many.
-static SimtGrid perExpert(deepseek::MoeDispatchOp dispatch, func::FuncOp, const SizeExpr &) {
-  int64_t experts = cast<RankedTensorType>(dispatch.getOffsets().getType()).getDimSize(0) - 1;
-  return {std::min<int64_t>(llvm::alignTo(experts, kWarpLanes), 1024), 1};
-}
-
 //===----------------------------------------------------------------------===//
 // Kernels
 //===----------------------------------------------------------------------===//
@@ -102,7 +95,7 @@ static SimtGrid perExpert(deepseek::MoeDispatchOp dispatch, func::FuncOp, const 
 namespace {
 
 /// An op's grid and emitter.
-template <typename Op, SimtGrid (*grid)(Op, func::FuncOp, const SizeExpr &), Result<void> (*emit)(SimtContext &, Op)>
+template <typename Op, auto grid, auto emit>
 struct Emitter : SimtKernelInterface::ExternalModel<Emitter<Op, grid, emit>, Op> {
   SimtGrid getGrid(Operation *op, func::FuncOp kernel, const SizeExpr &rows) const { return grid(cast<Op>(op), kernel, rows); }
   Result<void> emitBlock(Operation *op, SimtContext &context) const { return emit(context, cast<Op>(op)); }
@@ -110,7 +103,7 @@ struct Emitter : SimtKernelInterface::ExternalModel<Emitter<Op, grid, emit>, Op>
 
 } // namespace
 
-template <typename Op, SimtGrid (*grid)(Op, func::FuncOp, const SizeExpr &), Result<void> (*emit)(SimtContext &, Op)>
+template <typename Op, auto grid, auto emit>
 static void attach(MLIRContext *context) {
   Op::template attachInterface<Emitter<Op, grid, emit>>(*context);
 }
@@ -118,13 +111,12 @@ static void attach(MLIRContext *context) {
 void registerSimtKernels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, qblock::QBlockDialect *) {
     attach<qblock::MatmulAccOp, perTile, emitMatmul>(context);
-    attach<qblock::GroupedMatmulAccOp, perTile, emitGroupedMatmul>(context);
+    attach<qblock::GroupedMatmulAccOp, perTile, emitMatmul>(context);
   });
   registry.addExtension(+[](MLIRContext *context, deepseek::DeepSeekDialect *) {
-    attach<deepseek::MlaAbsorbOp, perHead, emitMlaAbsorb>(context);
-    attach<deepseek::MlaCoreOp, perHead, emitMlaCore>(context);
+    attach<deepseek::MlaAbsorbOp, perHead<deepseek::MlaAbsorbOp>, emitMlaAbsorb>(context);
+    attach<deepseek::MlaCoreOp, perHead<deepseek::MlaCoreOp>, emitMlaCore>(context);
     attach<deepseek::MlaExpandOp, perValue, emitMlaExpand>(context);
-    attach<deepseek::MoeDispatchOp, perExpert, emitMoeDispatch>(context);
   });
 }
 
@@ -138,17 +130,17 @@ Result<LaunchRecipe> buildSimt(gpu::GPUModuleOp gpuModule, func::FuncOp kernel) 
     return fail("there is no kernel for " + op->getName().getStringRef().str());
   SizeExpr rows = dimOf(program::getRowDim(kernel));
   SimtGrid grid = row ? rowGrid(row, rows) : own.getGrid(kernel, rows);
-  SimtSpec spec;
-  spec.name = kernel.getSymName().str();
-  spec.threads = grid.threads;
-  spec.grid = grid.blocks;
-  spec.operands = operandsOf(kernel, op);
-  spec.sizes = {Dim::Tokens, Dim::Position, Dim::Outputs};
-  return buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) {
+  LaunchRecipe recipe;
+  recipe.kernel = kernel.getSymName().str();
+  recipe.block = {grid.threads, 1, 1};
+  recipe.grid = grid.blocks;
+  recipe.operands = operandsOf(kernel, op);
+  auto body = [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) {
     KernelOperands operands(kernel, op, pointers, sizes);
     SimtContext context{b, operands};
     return row ? emitRowOp(context, row) : own.emitBlock(context);
-  });
+  };
+  return buildSimtKernel(gpuModule, recipe, {Dim::Tokens, Dim::Position, Dim::Outputs}, body);
 }
 
 } // namespace quant::nvvm

@@ -52,69 +52,56 @@ Result<void> checkDequantize(const DequantizeConfig &config) {
   return {};
 }
 
-/// Rows as far apart as the recipe's operand has them.
-static rows::Rows rowsOf(SimtBuilder &b, Value pointer, Type element, int64_t columns, int64_t pitch) {
-  return {pointer, element, columns, pitch};
-}
-
-Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeConfig &config) {
+static Result<LaunchRecipe> buildQuantize(gpu::GPUModuleOp gpuModule, const QuantizeConfig &config) {
   QUANT_TRY(checkQuantize(config));
   SizeExpr m = Dim::M;
   int64_t groups = llvm::divideCeil(config.k, kBlock), pitch = llvm::alignTo(config.k, machine::kSm90a.tmaAlignment);
   int64_t laneColumns = PieceRows::columnsPerLane(config.input == FloatKind::bf16 ? 16 : 32);
-  SimtSpec spec;
-  spec.name = config.symbolName();
-  spec.threads = PieceRows::kThreads;
-  spec.grid = PieceRows::grid(m, config.k, laneColumns);
-  spec.operands = {{"x", nameOf(config.input), false, {m, config.k}},
-                   // Rows as the matmul's a has them; what lies between K and the next multiple of 16 is not defined.
-                   {"q", "f8E4M3FN", true, {m, pitch}},
-                   {"scale", "f32", true, {groups, SizeExpr(kMultiple) * SizeExpr::ceilDiv(m, kMultiple)}}};
-  spec.sizes = {Dim::M};
-  spec.config = {{"k", config.k}};
-  Result<LaunchRecipe> recipe =
-      buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) -> Result<void> {
-        rows::Rows x = rowsOf(b, pointers[0], typeOf(b, config.input), config.k, config.k);
-        rows::Quantized target{rowsOf(b, pointers[1], b.getType<Float8E4M3FNType>(), config.k, pitch),
-                               rowsOf(b, pointers[2], b.f32(), groups, groups), 1, kBlock, /*kMajor=*/true};
-        PieceRows program(b, /*operands=*/nullptr, sizes[0], config.k, laneColumns);
-        qblock::quantizeRow(program, {target, config.amaxFloor, config.powerOfTwo},
-                            [&](rows::Column column) { return program.load(x, column); });
-        return {};
-      });
+  LaunchRecipe recipe;
+  recipe.kernel = config.symbolName();
+  recipe.block = {PieceRows::kThreads, 1, 1};
+  recipe.grid = PieceRows::grid(m, config.k, laneColumns);
+  recipe.operands = {{"x", nameOf(config.input), false, {m, config.k}},
+                     // Rows as the matmul's a has them; what lies between K and the next multiple of 16 is not defined.
+                     {"q", "f8E4M3FN", true, {m, pitch}},
+                     {"scale", "f32", true, {groups, SizeExpr(kMultiple) * SizeExpr::ceilDiv(m, kMultiple)}}};
+  recipe.config = {{"k", config.k}};
   // Units are counted in i32, and the last block may count past the end.
-  if (recipe)
-    recipe->limits = {
-        {Dim::M, std::min((int64_t(1) << 31) - 8, ((int64_t(1) << 31) - PieceRows::kThreads) / groups * PieceRows::kRows)}};
-  return recipe;
+  recipe.limits = {
+      {Dim::M, std::min((int64_t(1) << 31) - 8, ((int64_t(1) << 31) - PieceRows::kThreads) / groups * PieceRows::kRows)}};
+  auto body = [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) -> Result<void> {
+    rows::Rows x{pointers[0], typeOf(b, config.input), config.k, config.k};
+    rows::Rows codes{pointers[1], b.getType<Float8E4M3FNType>(), config.k, pitch}, scales{pointers[2], b.f32(), groups, groups};
+    PieceRows program(b, /*operands=*/nullptr, sizes[0], config.k, laneColumns);
+    qblock::quantizeRow(program, {{codes, scales, 1, kBlock, /*kMajor=*/true}, config.amaxFloor, config.powerOfTwo},
+                        [&](rows::Column column) { return program.load(x, column); });
+    return {};
+  };
+  return buildSimtKernel(gpuModule, recipe, Dim::M, body);
 }
 
-//===----------------------------------------------------------------------===//
-// Dequantize
-//===----------------------------------------------------------------------===//
-
-Result<LaunchRecipe> buildDequantize(gpu::GPUModuleOp gpuModule, const DequantizeConfig &config) {
+static Result<LaunchRecipe> buildDequantize(gpu::GPUModuleOp gpuModule, const DequantizeConfig &config) {
   QUANT_TRY(checkDequantize(config));
   constexpr int64_t kLaneColumns = 8;
-  int64_t blockRows = llvm::divideCeil(config.n, kBlock), blockColumns = llvm::divideCeil(config.k, kBlock);
-  int64_t units = llvm::divideCeil(config.n, PieceRows::kRows) * blockColumns;
+  int64_t n = config.n, k = config.k, blockRows = llvm::divideCeil(n, kBlock), blockColumns = llvm::divideCeil(k, kBlock);
+  int64_t units = llvm::divideCeil(n, PieceRows::kRows) * blockColumns;
   if (units > (int64_t(1) << 31) - PieceRows::kThreads)
     return fail(config.symbolName() + ": the weight has more elements than the kernel can count");
-  SimtSpec spec;
-  spec.name = config.symbolName();
-  spec.threads = PieceRows::kThreads;
-  spec.grid = PieceRows::grid(config.n, config.k, kLaneColumns);
-  spec.operands = {{"q", "f8E4M3FN", false, {config.n, config.k}},
-                   {"scale", "f32", false, {blockRows, blockColumns}},
-                   {"x", nameOf(config.output), true, {config.n, config.k}}};
-  spec.config = {{"n", config.n}, {"k", config.k}};
-  return buildSimtKernel(gpuModule, spec, [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value>) -> Result<void> {
-    rows::Quantized source{rowsOf(b, pointers[0], b.getType<Float8E4M3FNType>(), config.k, config.k),
-                           rowsOf(b, pointers[1], b.f32(), blockColumns, blockColumns), kBlock, kBlock, /*kMajor=*/false};
-    PieceRows program(b, /*operands=*/nullptr, b.int32(config.n), config.k, kLaneColumns);
-    qblock::dequantizeRow(program, source, rowsOf(b, pointers[2], typeOf(b, config.output), config.k, config.k));
+  LaunchRecipe recipe;
+  recipe.kernel = config.symbolName();
+  recipe.block = {PieceRows::kThreads, 1, 1};
+  recipe.grid = PieceRows::grid(n, k, kLaneColumns);
+  recipe.operands = {{"q", "f8E4M3FN", false, {n, k}},
+                     {"scale", "f32", false, {blockRows, blockColumns}},
+                     {"x", nameOf(config.output), true, {n, k}}};
+  recipe.config = {{"n", n}, {"k", k}};
+  auto body = [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value>) -> Result<void> {
+    rows::Rows codes{pointers[0], b.getType<Float8E4M3FNType>(), k, k}, scales{pointers[1], b.f32(), blockColumns, blockColumns};
+    PieceRows program(b, /*operands=*/nullptr, b.int32(n), k, kLaneColumns);
+    qblock::dequantizeRow(program, {codes, scales, kBlock, kBlock}, {pointers[2], typeOf(b, config.output), k, k});
     return {};
-  });
+  };
+  return buildSimtKernel(gpuModule, recipe, {}, body);
 }
 
 //===----------------------------------------------------------------------===//

@@ -53,11 +53,7 @@ struct DequantizeConfig {
 Result<void> checkQuantize(const QuantizeConfig &config);
 Result<void> checkDequantize(const DequantizeConfig &config);
 
-/// Adds the kernel to the module and says how to launch it. Errors: as check..., a symbol that is taken.
-Result<LaunchRecipe> buildQuantize(mlir::gpu::GPUModuleOp gpuModule, const QuantizeConfig &config);
-Result<LaunchRecipe> buildDequantize(mlir::gpu::GPUModuleOp gpuModule, const DequantizeConfig &config);
-
-/// Build, compile to PTX and assemble in one, in a context of its own.
+/// The kernel, compiled to PTX and assembled, with its recipe. Errors: as check..., those of compileAlone.
 Result<CompiledKernel> compileQuantize(const QuantizeConfig &config, const AssemblerOptions &options = {});
 Result<CompiledKernel> compileDequantize(const DequantizeConfig &config, const AssemblerOptions &options = {});
 

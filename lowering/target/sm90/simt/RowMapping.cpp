@@ -310,7 +310,8 @@ static int64_t widestInputBits(rows::RowOpInterface op) {
 }
 
 SimtGrid rowGrid(rows::RowOpInterface op, const SizeExpr &rows) {
-  SizeExpr count = rows * SizeExpr(rows::rowsPerToken(op));
+  int64_t fixed = op.getFixedRows();
+  SizeExpr count = fixed ? SizeExpr(fixed) : rows * SizeExpr(rows::rowsPerToken(op));
   int64_t columns = rows::widestRow(op);
   if (isPiecewise(op))
     return {PieceRows::kThreads, PieceRows::grid(count, columns, PieceRows::columnsPerLane(widestInputBits(op)))};

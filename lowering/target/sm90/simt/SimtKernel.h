@@ -16,24 +16,15 @@
 
 namespace quant::nvvm {
 
-/// What a kernel looks like from outside. Its parameters are a pointer for each operand, then an i32 for each of `sizes`.
-struct SimtSpec {
-  std::string name;
-  int64_t threads = 128;
-  /// Blocks along x.
-  SizeExpr grid = 0;
-  std::vector<Operand> operands;
-  /// The run-time sizes that the kernel gets, each below 2^31.
-  std::vector<Dim> sizes;
-  std::map<std::string, int64_t> config;
-};
-
 /// Emits the body at the builder's place: `pointers` are the operands in global memory.
 using SimtBody =
     mlir::function_ref<Result<void>(SimtBuilder &b, mlir::ArrayRef<mlir::Value> pointers, mlir::ArrayRef<mlir::Value> sizes)>;
 
-/// Adds a kernel to the module and says how to launch it. Errors: a name that is taken, or the body's; then nothing is added.
-Result<LaunchRecipe> buildSimtKernel(mlir::gpu::GPUModuleOp gpuModule, const SimtSpec &spec, SimtBody body);
+/// Adds a kernel to the module and completes its recipe, which says name, block, grid and operands. The kernel's parameters are a
+/// pointer for each operand, then an i32 for each of `sizes`, which are below 2^31. Errors: a name that is taken, or the body's;
+/// then nothing is added.
+Result<LaunchRecipe> buildSimtKernel(mlir::gpu::GPUModuleOp gpuModule, LaunchRecipe recipe, mlir::ArrayRef<Dim> sizes,
+                                     SimtBody body);
 
 } // namespace quant::nvvm
 

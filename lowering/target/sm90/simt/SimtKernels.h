@@ -47,12 +47,8 @@ Result<void> emitMlaAbsorb(SimtContext &context, deepseek::MlaAbsorbOp op);
 Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op);
 
 //===--- DotKernels.cpp: a warp for each row of a weight's tile ----------------===//
-Result<void> emitMatmul(SimtContext &context, qblock::MatmulAccOp op);
-Result<void> emitGroupedMatmul(SimtContext &context, qblock::GroupedMatmulAccOp op);
+Result<void> emitMatmul(SimtContext &context, mlir::DestinationStyleOpInterface op);
 Result<void> emitMlaExpand(SimtContext &context, deepseek::MlaExpandOp op);
-
-//===--- DispatchKernel.cpp: one block ------------------------------------------===//
-Result<void> emitMoeDispatch(SimtContext &context, deepseek::MoeDispatchOp op);
 
 } // namespace quant::nvvm
 

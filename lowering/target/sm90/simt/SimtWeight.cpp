@@ -53,22 +53,16 @@ Value SimtWeight::rowAddress(SimtBuilder &b, const WeightPart &part, Value row) 
 
 /// Four codes from a column that is a multiple of four on, in one load.
 Value SimtWeight::loadIntegers(SimtBuilder &b, Value rowAddress, Value column) const {
-  VectorType words = VectorType::get(kQuad, b.getI32Type());
   bool isUnsigned = storage.isUnsignedInteger();
   if (storage.getIntOrFloatBitWidth() == 8) {
     Value codes = b.load(VectorType::get(kQuad, b.i8()), b.at(rowAddress, b.i8(), column), kQuad);
-    return isUnsigned ? arith::ExtUIOp::create(b, words, codes).getResult() : arith::ExtSIOp::create(b, words, codes);
+    return isUnsigned ? b.zeroExtend(b.i32(), codes) : b.convert(b.i32(), codes);
   }
   Value pair = b.load(b.getI16Type(), b.at(rowAddress, b.i8(), b.div(column, 2)), 2);
-  Value spread = b.spread(b.zeroExtend(b.getI32Type(), pair), kQuad);
-  auto constant = [&](ArrayRef<int32_t> values) -> Value {
-    return arith::ConstantOp::create(b, DenseElementsAttr::get(words, values));
-  };
-  Value codes = arith::AndIOp::create(b, arith::ShRUIOp::create(b, spread, constant({0, 4, 8, 12})), constant({15, 15, 15, 15}));
-  if (isUnsigned)
-    return codes;
-  Value eight = constant({8, 8, 8, 8});
-  return arith::SubIOp::create(b, arith::XOrIOp::create(b, codes, eight), eight);
+  VectorType words = VectorType::get(kQuad, b.i32());
+  Value shifts = arith::ConstantOp::create(b, DenseElementsAttr::get(words, ArrayRef<int32_t>{0, 4, 8, 12}));
+  Value codes = b.bitAnd(b.shiftRight(b.spread(b.zeroExtend(b.i32(), pair), kQuad), shifts), 15);
+  return isUnsigned ? codes : b.sub(b.bitXor(codes, b.integer(words, 8)), 8);
 }
 
 Value SimtWeight::loadColumns(SimtBuilder &b, Value rowAddress, const rows::Column &column) const {
