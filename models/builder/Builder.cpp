@@ -142,7 +142,7 @@ private:
     return found == tensors.end() ? std::nullopt : std::optional(found->second.dtype);
   }
 
-  /// How the linear layer `module` is stored. Where the configuration says nothing, codes are DeepSeek's.
+  /// How the linear layer `module` is stored.
   Stored stored(const std::string &module) {
     Stored result{module + ".weight", "", config.scheme.value_or(deepSeekFp8()), {}};
     if (!dtypeOf(result.data) && config.schemeOf(module))
@@ -150,6 +150,11 @@ private:
     auto dtype = dtypeOf(result.data);
     if (!dtype || !holdsCodes(*dtype))
       return result;
+    if (!config.scheme)
+      complain(
+          fmt::format("tensor '{}' is {}, but the configuration has no quantization_config, which says what its scales mean; "
+                      "write it there",
+                      result.data, safetensorsName(*dtype)));
     result.scale = findScaleName([&](const std::string &name) { return dtypeOf(name); }, result.data);
     if (result.scale.empty())
       result.scale = scaleNameOf(result.scheme, result.data);

@@ -75,14 +75,38 @@ static constexpr std::pair<std::string_view, std::string_view> kRefusedKeys[] = 
     {"index_n_heads", kIndexer},
     {"index_head_dim", kIndexer},
     {"sliding_window", "limits attention to a window, which is not supported; remove it if the model does not use it"},
-    {"text_config", "the language model's keys are in there; make a config.json of that object to compile it alone"},
-    {"language_config", "the language model's keys are in there; make a config.json of that object to compile it alone"}};
+    {"compression_config", "is the older name of quantization_config; rename it, so that it is read"}};
 
 /// Parts of names by which an unknown key may belong to attention, routing or norms.
 static constexpr std::string_view kTellingParts[] = {
     "attn",     "attention", "expert", "moe",        "rout", "gate", "gating",      "topk",  "group", "rope",
     "rotary",   "window",    "index",  "sparse",     "norm", "lora", "softcap",     "logit", "sink",  "hash",
-    "compress", "residual",  "swiglu", "multiplier", "scal", "hc_",  "layer_types", "qk_",   "kv_",   "mla"};
+    "compress", "residual",  "swiglu", "multiplier", "scal", "hc_",  "layer_types", "qk_",   "kv_",   "mla",
+    "scor",     "bias",      "dense",  "gamma",      "rank", "head", "theta",       "yarn",  "activ"};
+
+/// What may stand in a quantization_config: what is read, by method, and what says how it was made or how others run it.
+static constexpr std::string_view kQuantizationKeys[] = {"quant_method",
+                                                         "fmt",
+                                                         "scale_fmt",
+                                                         "activation_scheme",
+                                                         "weight_block_size",
+                                                         "modules_to_not_convert",
+                                                         "ignored_layers",
+                                                         "config_groups",
+                                                         "format",
+                                                         "ignore",
+                                                         "bits",
+                                                         "group_size",
+                                                         "kv_cache_scheme",
+                                                         "dequantize",
+                                                         "is_checkpoint_fp8_serialized",
+                                                         "global_compression_ratio",
+                                                         "quantization_status",
+                                                         "version",
+                                                         "desc_act",
+                                                         "sym",
+                                                         "zero_point",
+                                                         "quantizer"};
 
 template <typename Table>
 static bool isIn(const Table &table, std::string_view key) {
@@ -96,6 +120,50 @@ static bool isRead(std::string_view key) {
 
 static bool isTelling(std::string_view key) {
   return std::ranges::any_of(kTellingParts, [&](std::string_view part) { return key.find(part) != key.npos; });
+}
+
+/// A part of quantization_config that is not empty, such as null, false, {} or an object that says "dense".
+static bool saysSomething(const json &value) {
+  return !value.empty() && value != false && !(value.is_object() && value.value("format", json()) == "dense");
+}
+
+/// Keys of quantization_config, which its reader takes one by one.
+static Result<void> checkQuantizationKeys(const json &object, std::vector<std::string> &notes) {
+  static constexpr std::pair<const char *, const char *> kRefused[] = {
+      {"transform_config", "rotates weights and activations, which is not supported"},
+      {"sparsity_config", "says that weights are stored sparsely, which is not supported"}};
+  for (const auto &[key, why] : kRefused)
+    if (auto found = object.find(key); found != object.end() && saysSomething(*found))
+      return fail(fmt::format("quantization_config.{}: {}", key, why));
+  std::string ignored;
+  for (const auto &[key, value] : object.items())
+    if (saysSomething(value) && !isIn(kQuantizationKeys, key) && key != "sparsity_config")
+      ignored += (ignored.empty() ? "" : ", ") + shortText(key);
+  if (!ignored.empty())
+    notes.push_back("keys of quantization_config that are not known here and not read: " + ignored);
+  return {};
+}
+
+/// Programs choose the class by `architectures`, or by model_type.
+static void noteArchitecture(const json &object, std::vector<std::string> &notes) {
+  auto found = object.find("architectures");
+  if (found == object.end() || !found->is_array() || found->empty() || !(*found)[0].is_string())
+    return;
+  std::string name = (*found)[0], type = object.value("model_type", "");
+  bool fits = type == "deepseek_v2" ? name.starts_with("DeepseekV2For")
+                                    : name.starts_with("DeepseekV3For") || (type == "kimi_k2" && name.starts_with("Kimi"));
+  if (!fits)
+    notes.push_back(fmt::format("architectures says {}, and model_type {}, which counts", shortText(name), type));
+}
+
+/// The rope object is the newer place, and a rope_theta outside often a leftover.
+static void noteRopeTheta(const json &object, std::vector<std::string> &notes) {
+  auto outer = object.find("rope_theta");
+  for (const char *rope : {"rope_scaling", "rope_parameters"})
+    if (auto found = object.find(rope); outer != object.end() && !outer->is_null() && found != object.end() && found->is_object())
+      if (auto inner = found->find("rope_theta"); inner != found->end() && !inner->is_null() && *inner != *outer)
+        notes.push_back(
+            fmt::format("rope_theta says {}, and {}.rope_theta {}, which counts", shortText(*outer), rope, shortText(*inner)));
 }
 
 Result<void> models::checkHuggingFaceKeys(const json &object, std::vector<std::string> &notes) {
@@ -113,6 +181,10 @@ Result<void> models::checkHuggingFaceKeys(const json &object, std::vector<std::s
                       shortText(key), shortText(value)));
     ignored += (ignored.empty() ? "" : ", ") + shortText(key);
   }
+  noteArchitecture(object, notes);
+  noteRopeTheta(object, notes);
+  if (auto quantization = object.find("quantization_config"); quantization != object.end() && quantization->is_object())
+    QUANT_TRY(checkQuantizationKeys(*quantization, notes));
   if (!ignored.empty())
     notes.push_back("keys of config.json that are not known here and not read: " + ignored);
   return {};

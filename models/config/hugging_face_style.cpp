@@ -68,6 +68,11 @@ static Result<std::string> readModelType(const json &object, std::vector<std::st
   fields.require("model_type");
   fields.read("model_type", type);
   QUANT_TRY(fields.result());
+  for (const char *part : {"text_config", "language_config"})
+    if (object.contains(part))
+      return fail(fmt::format("{0}: the language model's keys are in there, the rest of model_type {1} takes no text; make a "
+                              "config.json of {0} to compile it alone",
+                              part, shortText(type)));
   if (type == "kimi_k2") {
     notes.emplace_back("model_type kimi_k2 is read as deepseek_v3, of which it is another name");
     return "deepseek_v3";

@@ -54,9 +54,14 @@ static void readCompiledScheme(ObjectReader &fields, ModelConfig &config) {
 }
 
 Result<void> models::readStorage(ObjectReader &fields, ModelConfig &config) {
-  std::string dtype = "bfloat16";
-  fields.read("torch_dtype", dtype);
+  std::string dtype = "bfloat16", older;
+  fields.read("torch_dtype", older);
+  if (!older.empty())
+    dtype = older;
   fields.read("dtype", dtype); // the newer name
+  if (!older.empty() && dtype != older)
+    fields.refuse("dtype",
+                  fmt::format("{} contradicts torch_dtype {}; one of them is enough", shortText(dtype), shortText(older)));
   if (fields.failed())
     return fields.result();
   if (const json *quantization = fields.find("quantization_config")) {

@@ -20,9 +20,10 @@ void models::readTokenIds(ObjectReader &fields, std::string_view key, std::vecto
   if (!value->is_array())
     return fields.read(key, out.emplace_back());
   for (const json &id : *value) {
-    if (!id.is_number_integer() || (id.is_number_unsigned() && id.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)))
+    std::optional<int64_t> number = wholeNumber(id);
+    if (!number)
       return fields.refuse(key, shortText(id) + " in the list is not an integer");
-    out.push_back(id.get<int64_t>());
+    out.push_back(*number);
   }
 }
 

@@ -97,7 +97,8 @@ typedef struct quant_session_options {
  *
  * The device is looked at before the weights: QUANT_INVALID_ARGUMENT (options, an unknown device), QUANT_INVALID_MODULE (no code
  * for the device), QUANT_UNSUPPORTED, QUANT_NO_DEVICE, then QUANT_INVALID_WEIGHTS (also where a scale is NaN, infinite or
- * negative, or the folder holds tensors of layers that nothing in the module reads); QUANT_OUT_OF_MEMORY and QUANT_DEVICE_ERROR at any step.
+ * negative, or the folder holds tensors of layers that nothing in the module reads); QUANT_OUT_OF_MEMORY and QUANT_DEVICE_ERROR
+ * at any step.
  *
  * A weight file that is cut short while it is mapped, or whose disk fails, is no status: the touch of a lost page raises SIGBUS, and
  * a library takes no signal from its program. quant-run ends with an error that names the file; other programs set a handler of

@@ -8,6 +8,7 @@
 #include "runtime/checkpoint/checkpoint.h"
 
 #include "runtime/checkpoint/json_file.h"
+#include "runtime/checkpoint/other_file.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
@@ -30,9 +31,20 @@ static bool hasEntry(const fs::path &path) {
   return fs::symlink_status(path, ignored).type() != fs::file_type::not_found;
 }
 
+/// A folder of shards whose index did not arrive.
+static bool hasShards(const fs::path &dir) {
+  std::error_code ignored;
+  for (fs::directory_iterator entry(dir, ignored), end; !ignored && entry != end; entry.increment(ignored))
+    if (entry->path().extension() == ".safetensors")
+      return true;
+  return false;
+}
+
 static Result<WeightMap> readIndex(const fs::path &path) {
   QUANT_TRY_ASSIGN(auto text, readFile(path, maxHeaderBytes));
   auto weights = parseIndex(text);
+  if (std::string_view other = describeOtherFile(text); !weights && !other.empty())
+    return fail(printable(path.native()) + ": " + std::string(other));
   if (!weights)
     return tl::unexpected(weights.error().in(printable(path.native())));
   return weights;
@@ -47,7 +59,8 @@ Result<Checkpoint> Checkpoint::open(const fs::path &dir) {
         fmt::format("{}: is {}, not the folder of a checkpoint", printable(dir.native()), describeFileType(status.st_mode)));
   bool hasIndex = hasEntry(dir / indexFileName), hasSingle = hasEntry(dir / singleFileName);
   if (!hasIndex && !hasSingle)
-    return fail(fmt::format("{}: holds neither {} nor {}", printable(dir.native()), singleFileName, indexFileName));
+    return fail(fmt::format("{}: holds neither {} nor {}{}", printable(dir.native()), singleFileName, indexFileName,
+                            hasShards(dir) ? ", which says what is in the other .safetensors files; download it" : ""));
   Checkpoint checkpoint;
   checkpoint.folder = dir;
   if (!hasIndex) {

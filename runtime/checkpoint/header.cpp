@@ -85,7 +85,8 @@ static Result<void> checkCoverage(const std::vector<TensorInfo> &tensors, uint64
 
 Result<uint64_t> parseHeaderLength(std::span<const std::byte> prefix, uint64_t fileSize) {
   if (fileSize < 8 || prefix.size() < 8)
-    return fail(fmt::format("too short for a safetensors file: {} bytes, the header's length alone takes 8", fileSize));
+    return fail(fmt::format("too short for a safetensors file: {} bytes, the header's length alone takes 8; download it again",
+                            fileSize));
   uint64_t length = 0;
   for (int i = 7; i >= 0; --i)
     length = length << 8 | std::to_integer<uint64_t>(prefix[i]);
@@ -104,7 +105,7 @@ Result<Header> parseHeader(std::span<const std::byte> prefix, uint64_t fileSize)
     return fail(fmt::format("header needs {} bytes, only {} were read", length + 8, prefix.size()));
   std::string_view text(reinterpret_cast<const char *>(prefix.data()) + 8, length);
   if (!text.starts_with('{'))
-    return fail(text.empty() ? "header is empty; the smallest is {}"
+    return fail(text.empty() ? "header is empty; the smallest is {}; a file of zeros is a download that did not finish"
                              : "header must begin with '{', found " + quote(text.substr(0, 1)) + "; is this a safetensors file?");
   Header header;
   header.dataBegin = 8 + length;

@@ -144,6 +144,13 @@ const json &ObjectReader::array(std::string_view key) {
 // Keys that may be there
 //===----------------------------------------------------------------------===//
 
+std::optional<int64_t> wholeNumber(const json &value) {
+  // Some programs write every number of a configuration as a float.
+  if (double real = value.is_number_float() ? value.get<double>() : 0.5; real == std::floor(real) && std::abs(real) < 0x1p53)
+    return static_cast<int64_t>(real);
+  return integerOf(value);
+}
+
 static std::string wrongType(const json &value, const char *needed) {
   return fmt::format("{} is not {}", shortText(value), needed);
 }
@@ -167,13 +174,10 @@ void ObjectReader::read(std::string_view key, int64_t &out) {
   const json *value = find(key);
   if (!value)
     return;
-  // Some programs write every number of a configuration as a float: 64.0.
-  if (double real = value->is_number_float() ? value->get<double>() : 0.5; real == std::floor(real) && std::abs(real) < 0x1p53)
-    out = static_cast<int64_t>(real);
+  if (std::optional<int64_t> number = wholeNumber(*value))
+    out = *number;
   else if (!value->is_number_integer())
     refuse(key, wrongType(*value, "an integer"));
-  else if (std::optional<int64_t> number = integerOf(*value))
-    out = *number;
   else
     refuse(key, shortText(*value) + " is more than 2^63 - 1");
 }

@@ -102,6 +102,9 @@ private:
   std::vector<std::string> known;
 };
 
+/// An integer of 64 bits, which may be written as a float of that value (64.0); nothing where `value` is none.
+std::optional<int64_t> wholeNumber(const nlohmann::json &value);
+
 /// `value` as JSON text for an error message: short, and printable whatever is in it.
 std::string shortText(const nlohmann::json &value);
 

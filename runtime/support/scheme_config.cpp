@@ -22,11 +22,11 @@ static void readBlock(ObjectReader &fields, std::string_view key, std::array<int
   const json *value = fields.find(key);
   if (!value)
     return;
-  bool pair = value->is_array() && value->size() == 2 && (*value)[0].is_number_integer() && (*value)[1].is_number_integer();
-  if (!pair)
+  auto isWhole = [](const json &side) { return side.is_number_integer() || wholeNumber(side); };
+  if (!value->is_array() || value->size() != 2 || !isWhole((*value)[0]) || !isWhole((*value)[1]))
     return fields.refuse(key, shortText(*value) + " is not two integers, rows and columns");
-  // What does not fit i64 wraps to a negative number, which is out of range all the same.
-  block = {(*value)[0].get<int64_t>(), (*value)[1].get<int64_t>()};
+  // What does not fit i64 is out of range as -1 is.
+  block = {wholeNumber((*value)[0]).value_or(-1), wholeNumber((*value)[1]).value_or(-1)};
   for (int64_t side : block)
     if (side < 1 || side > kMaxBlockSide)
       fields.refuse(key, fmt::format("{} is not in 1 .. {}", side, kMaxBlockSide));
@@ -239,8 +239,11 @@ std::optional<QuantizationConfig> readQuantization(ObjectReader &fields) {
     config = readInt4Groups(fields, method);
   else if (std::ranges::find(schemes(), method, &Scheme::method) != schemes().end())
     config = readBlocks(fields, method);
-  if (!config)
-    fields.refuse("quant_method", "\"" + method + "\" is not supported, only fp8");
+  if (!config && method == "compressed-tensors")
+    fields.refuse("config_groups", "is not supported, only one group of [\"Linear\"] with 4 or 8 bits in a known `format`");
+  else if (!config)
+    fields.refuse("quant_method",
+                  fmt::format("\"{}\" is not supported, only fp8, blockwise_int8 and compressed-tensors", printable(method)));
   return fields.failed() ? std::nullopt : config;
 }
 

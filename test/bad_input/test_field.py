@@ -172,6 +172,19 @@ class FieldConfigs(FieldTest):
         self.refuse_compile(qwen, 'model_type: "qwen2" is not supported', "distilled from DeepSeek-R1 are Qwen2 and Llama models")
         self.refused(self.shard(qwen), "qwen2")
 
+    def test_notes_are_never_lost(self) -> None:
+        """A default that was taken is said whatever quant-compile prints."""
+        copy, note = self.with_config(n_shared_experts=None), "n_shared_experts 1"
+        self.assertIn(note, call("quant-compile", copy, "--stop-after=model", "-o", self.folder / "m.mlir").stderr)
+        done = call("quant-compile", copy, "--host-isa", "avx2", "--json", "-o", self.folder / "m.qmod")
+        self.assertTrue(any(note in one for one in json.loads(done.stdout)["notes"]), done.stdout)
+
+    def test_codes_without_a_quantization_config(self) -> None:
+        for config in ({"quantization_config": None}, {"quantization_config": Null}):
+            copy = self.with_config(**config)
+            self.refuse_compile(copy, "weight' is F8_E4M3, but the configuration has no quantization_config")
+            self.refuse_inspect(copy, "is F8_E4M3; config.json says BF16")
+
     def test_end_tokens(self) -> None:
         prompt = ("--tokens", "1,2,3", "--max-new-tokens", "8", "--json")
         run = run_model(Context.checkpoint(), *prompt, "--ignore-eos")
@@ -187,6 +200,8 @@ class FieldConfigs(FieldTest):
             for options, count in (((), last), (("--ignore-eos",), 8), (("--stop-token", str(made[0])), 1)):
                 done = run_model(copy, *prompt, *options, module=module)
                 self.assertEqual(json.loads(done.stdout)["tokens"], made[:count], options)
+        for token in ("-1", str(VOCAB_END + 1)):
+            self.refused(run_model(Context.checkpoint(), "--stop-token", token), f"--stop-token {token}: never comes")
 
 
 class FieldCheckpoints(FieldTest):
@@ -216,6 +231,28 @@ class FieldCheckpoints(FieldTest):
         copy = self.copy()
         (copy / "config.json").write_bytes(pointer)
         self.refuse_compile(copy, "config.json: is a git-lfs pointer")
+
+    def test_an_index_that_is_another_file(self) -> None:
+        for content, text in (
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 43\n", "git lfs pull"),
+            (b"<!DOCTYPE html>\n<html>", "HTML"),
+            (b'{"error":"Entry not found"}', "error of the server"),
+        ):
+            copy = self.sharded()
+            (copy / INDEX).write_bytes(content)
+            self.every_tool(copy, f"{INDEX}: ", text)
+
+    def test_weights_that_did_not_arrive(self) -> None:
+        """A folder that has some .safetensors is a checkpoint; it is not compiled by its config.json alone."""
+        without_index = self.sharded()
+        (without_index / INDEX).unlink()
+        self.every_tool(without_index, f"holds neither model.safetensors nor {INDEX}, which says what is in the other .safetensors")
+        dangling = self.copy()
+        (dangling / "model.safetensors").unlink()
+        (dangling / "model.safetensors").symlink_to("gone")
+        self.every_tool(dangling, "is a symlink to a file that is not there")
+        (dangling / "model.safetensors").unlink()
+        self.assertIn("no .safetensors is in the folder", self.compiled(dangling)[1])
 
     def add(self, name: str, shape: tuple[int, ...] = (8,)) -> Path:
         return self.spoilt(lambda tensors: tensors.update({name: ("F32", np.ones(shape, "<f4"))}))

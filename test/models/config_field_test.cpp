@@ -165,6 +165,13 @@ TEST(ConfigKeys, OfAttentionAndRoutingAreRefusedByName) {
                                  R"({"num_hash_layers": 3})",
                                  R"({"swiglu_limit": 10.0})",
                                  R"({"hc_mult": 4})",
+                                 R"({"score_func": "softmax"})",
+                                 R"({"lm_head_bias": true})",
+                                 R"({"zero_centered_gamma": true})",
+                                 R"({"num_dense_layers": 2})",
+                                 R"({"compression_config": {"quant_method": "fp8"}})",
+                                 R"({"text_config": {"hidden_size": 64}})",
+                                 R"({"language_config": {}, "model_type": "deepseek_vl_v2"})",
                                  R"({"logits_scaling": 2})"};
   for (const char *patch : patches) {
     std::string key = json::parse(patch).begin().key(), error = readWithout("671B.json", {}, patch).error;
@@ -181,6 +188,33 @@ TEST(ConfigKeys, OthersAreNamed) {
   Read result = readWithout("671B.json", {}, R"({"colour": "blue", "_internal": 1, "transformers_version": "5", "top_k": 50})");
   EXPECT_EQ(result.error, "");
   EXPECT_EQ(result.notes, std::vector<std::string>{"keys of config.json that are not known here and not read: \"colour\""});
+}
+
+TEST(ConfigKeys, OfQuantizationAreNamedOrRefused) {
+  auto quantized = [](const char *patch) {
+    return readWithout("671B.json", {}, ("{\"quantization_config\": " + std::string(patch) + "}").c_str());
+  };
+  EXPECT_EQ(quantized(R"({"transform_config": {"config_groups": {"r1": 1}}})").error,
+            "quantization_config.transform_config: rotates weights and activations, which is not supported");
+  EXPECT_EQ(quantized(R"({"sparsity_config": {"format": "sparse-24-bitmask"}})").error,
+            "quantization_config.sparsity_config: says that weights are stored sparsely, which is not supported");
+  Read empty =
+      quantized(R"({"transform_config": {}, "sparsity_config": {"format": "dense"}, "version": "0.11", "dequantize": true})");
+  EXPECT_EQ(empty.error, "");
+  EXPECT_TRUE(empty.notes.empty());
+  EXPECT_EQ(quantized(R"({"colour": "blue", "size": null})").notes,
+            std::vector<std::string>{"keys of quantization_config that are not known here and not read: \"colour\""});
+}
+
+TEST(ConfigKeys, AnotherArchitectureIsSaid) {
+  for (const char *name : {"Qwen2ForCausalLM", "DeepseekV2ForCausalLM", "DeepseekV32ForCausalLM"}) {
+    Read result = readWithout("671B.json", {}, ("{\"architectures\": [\"" + std::string(name) + "\"]}").c_str());
+    EXPECT_EQ(result.notes,
+              std::vector{"architectures says \"" + std::string(name) + "\", and model_type deepseek_v3, which counts"});
+  }
+  for (const char *patch : {R"({"architectures": ["DeepseekV3ForCausalLM"]})", R"({"architectures": null})",
+                            R"({"architectures": ["DeepseekV3ForCausalLMNextN"]})", R"({"architectures": 5})"})
+    EXPECT_TRUE(readWithout("671B.json", {}, patch).notes.empty()) << patch;
 }
 
 //===----------------------------------------------------------------------===//
@@ -242,6 +276,10 @@ TEST(ConfigSpelling, WholeNumbersAsFloats) {
   EXPECT_EQ(read(floats).error, "");
   EXPECT_EQ(read(floats).config.maxSeqLen, read(object).config.maxSeqLen);
   EXPECT_EQ(read(floats).config.originalSeqLen, 4096);
+  floats["eos_token_id"] = {1.0, 7.0};
+  floats["quantization_config"]["weight_block_size"] = {64.0, 128.0};
+  EXPECT_EQ(read(floats).config.eosTokenIds, (std::vector<int64_t>{1, 7}));
+  EXPECT_EQ(read(floats).config.scheme->block, (std::array<int64_t, 2>{64, 128}));
   object["n_group"] = 8.5;
   EXPECT_EQ(read(object).error, "n_group: 8.5 is not an integer");
   object["n_group"] = 1e300;
@@ -294,6 +332,18 @@ TEST(ConfigSpelling, BothGenerationsOfRope) {
   EXPECT_EQ(read(object).error, "rope_scaling: contradicts rope_parameters in rope_type; one of them is enough");
   object["rope_scaling"] = nullptr;
   EXPECT_EQ(read(object).error, "");
+  object["rope_theta"] = 5000.0;
+  EXPECT_EQ(read(object).config.ropeTheta, 10000);
+  EXPECT_EQ(read(object).notes,
+            std::vector<std::string>{"rope_theta says 5000.0, and rope_parameters.rope_theta 10000, which counts"});
+  object["rope_parameters"]["rope_theta"] = 5000;
+  EXPECT_TRUE(read(object).notes.empty());
+}
+
+TEST(ConfigSpelling, BothNamesOfTheDtype) {
+  EXPECT_EQ(readWithout("671B.json", {}, R"({"torch_dtype": "bfloat16", "dtype": "bfloat16"})").error, "");
+  EXPECT_EQ(readWithout("671B.json", {}, R"({"torch_dtype": "bfloat16", "dtype": "float16"})").error,
+            "dtype: \"float16\" contradicts torch_dtype \"bfloat16\"; one of them is enough");
 }
 
 TEST(ConfigFiles, EndTokensOfGenerationConfigCountToo) {

@@ -120,6 +120,9 @@ private:
       report.notes.push_back(fmt::format("the checkpoint's {} MTP layer(s) are not compiled yet", config.nMtpLayers));
     if (!hasCheckpoint()) {
       tensors = models::tensorTypes(config);
+      std::error_code ignored;
+      if (std::filesystem::is_directory(options.input, ignored))
+        report.notes.push_back("no .safetensors is in the folder: compiled by its config.json alone");
       return {};
     }
     QUANT_TRY_ASSIGN(auto checkpoint, checkpoint::Checkpoint::open(options.input));
@@ -143,11 +146,14 @@ private:
     return {};
   }
 
+  /// Whether the input is a folder with weights, be they broken or not all there.
   bool hasCheckpoint() const {
     std::error_code ignored;
-    return std::filesystem::is_directory(options.input, ignored) &&
-           (std::filesystem::exists(options.input / "model.safetensors.index.json", ignored) ||
-            std::filesystem::exists(options.input / "model.safetensors", ignored));
+    for (std::filesystem::directory_iterator entry(options.input, ignored), end; !ignored && entry != end;
+         entry.increment(ignored))
+      if (entry->path().extension() == ".safetensors" || entry->path().filename() == checkpoint::indexFileName)
+        return true;
+    return false;
   }
 
   void setStageOptions(const std::string &target, StageOptions &stages) {

@@ -92,14 +92,18 @@ static void printUnits(const CompileReport &report) {
                  names.size() > 1 ? ", ..." : "");
 }
 
+static void printNotes(const CompileReport &report) {
+  for (const std::string &note : report.notes)
+    std::fprintf(stderr, "  %s\n", note.c_str());
+}
+
 static void printSummary(const CompileReport &report, const CompileOptions &options) {
   std::fprintf(stderr, "%s: %s, %lld weights, %lld kernels, %lld dispatches, %.1f MB, compiled in %.1f s\n",
                options.output.c_str(), report.model.c_str(), static_cast<long long>(report.weights),
                static_cast<long long>(report.kernels), static_cast<long long>(report.dispatches), report.fileBytes / 1e6,
                report.seconds);
   printUnits(report);
-  for (const std::string &note : report.notes)
-    std::fprintf(stderr, "  %s\n", note.c_str());
+  printNotes(report);
   for (const std::string &file : report.files)
     std::fprintf(stderr, "  wrote %s\n", file.c_str());
   if (report.unsupported.empty())
@@ -132,6 +136,7 @@ static void printJson(const CompileReport &report, const CompileOptions &options
                                     {"dispatches", report.dispatches},   {"bytes", report.fileBytes},
                                     {"seconds", report.seconds},         {"peak_memory_bytes", peakMemoryBytes()},
                                     {"unsupported", unsupported},        {"units", units}};
+  summary["notes"] = report.notes;
   std::cout << summary.dump(2) << "\n";
 }
 
@@ -234,5 +239,7 @@ int main(int argc, char **argv) {
     printJson(*report, options);
   else if (options.stopAfter.empty())
     printSummary(*report, options);
+  else
+    printNotes(*report);
   return 0;
 }

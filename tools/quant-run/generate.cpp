@@ -53,6 +53,10 @@ static double secondsSince(std::chrono::steady_clock::time_point start) {
 
 Result<std::vector<int32_t>> endTokens(const quant_module *module, const Options &options) {
   std::vector<int32_t> ends = options.stopTokens;
+  int64_t vocab = quant_module_vocab(module);
+  for (int32_t token : ends)
+    if (vocab > 0 && (token < 0 || token >= vocab))
+      return fail(fmt::format("--stop-token {}: never comes, the vocabulary has 0 to {}", token, vocab - 1));
   if (options.ignoreEos)
     return ends;
   auto config = nlohmann::json::parse(quant_module_config(module), nullptr, /*allow_exceptions=*/false);
@@ -63,7 +67,7 @@ Result<std::vector<int32_t>> endTokens(const quant_module *module, const Options
     if (!id.is_number_integer())
       return fail(options.module + ": eos_token_id of its model is no integer and no list of them; compile it again");
     // An id that is none of the vocabulary's never comes.
-    if (id >= 0 && id < quant_module_vocab(module))
+    if (id >= 0 && id < vocab)
       ends.push_back(id.get<int32_t>());
   }
   return ends;

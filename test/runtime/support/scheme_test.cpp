@@ -115,8 +115,10 @@ TEST(SchemeConfig, CompressedTensors) {
   EXPECT_EQ(name("pack-quantized",
                  R"({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": false})", "null"),
             "ct-w4a16-asymmetric");
-  EXPECT_EQ(name("pack-quantized", R"({"num_bits": 3, "type": "int", "strategy": "group", "group_size": 32})", "null"),
-            "error: quantization_config.quant_method: \"compressed-tensors\" is not supported, only fp8");
+  EXPECT_EQ(
+      name("pack-quantized", R"({"num_bits": 3, "type": "int", "strategy": "group", "group_size": 32})", "null"),
+      "error: quantization_config.config_groups: is not supported, only one group of [\"Linear\"] with 4 or 8 bits in a known "
+      "`format`");
 }
 
 TEST(SchemeConfig, GroupsThatAreNone) {
