@@ -10,8 +10,10 @@
 #include "runtime/abi/module_format.h"
 #include "runtime/module/module.h"
 #include "runtime/support/text.h"
+#include "tools/quant-convert/check/lint.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/report/inspect_report.h"
+#include "tools/quant-convert/report/lint_report.h"
 #include "tools/quant-convert/report/module_report.h"
 
 #include <CLI/CLI.hpp>
@@ -23,6 +25,7 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <tuple>
 
 using namespace quant;
 using namespace quant::convert;
@@ -35,6 +38,8 @@ struct InspectOptions {
   std::string path;
   bool json = false, tensors = false, values = false;
   unsigned threads = 0;
+  std::string engines, gpu = "sm90";
+  LintOptions lint;
 };
 
 } // namespace
@@ -60,7 +65,32 @@ static Result<void> inspectModule(const InspectOptions &options) {
   return {};
 }
 
+/// --for: what engines make of it.
+static Result<void> runLint(const InspectOptions &options) {
+  LintOptions lint = options.lint;
+  QUANT_TRY_ASSIGN(lint.engines, parseEngines(options.engines));
+  lint.gpu = options.gpu == "sm100" ? Gpu::Sm100 : Gpu::Sm90;
+  QUANT_TRY_ASSIGN(auto source, TensorSource::open(options.path));
+  if (source.isSingleFile())
+    return fail(printable(options.path) + ": is one file; --for looks at a folder with its config.json");
+  QUANT_TRY_ASSIGN(auto findings, convert::lint(source, lint, options.threads));
+  QUANT_TRY(source.verifyUnchanged());
+  if (options.json)
+    print(lintJson(findings, lint));
+  else
+    std::cout << lintText(findings, lint);
+  std::cout.flush();
+  auto first = std::ranges::find(findings, LintLevel::Error, &Finding::level);
+  if (first == findings.end())
+    return {};
+  return fail(fmt::format("{}: {} would not load it, or compute wrong: {} {} (rule {})", printable(options.path),
+                          engineNames(first->engines), first->tensor.empty() ? "config.json:" : "tensor " + quote(first->tensor),
+                          first->message, first->rule));
+}
+
 static Result<void> runInspect(const InspectOptions &options) {
+  if (!options.engines.empty())
+    return runLint(options);
   if (isModule(options.path))
     return inspectModule(options);
   QUANT_TRY_ASSIGN(auto source, TensorSource::open(options.path));
@@ -97,6 +127,17 @@ Command convert::addInspectCommand(CLI::App &parent) {
       ->check(CLI::Range(0, 1024).description(""))
       ->type_name("N")
       ->capture_default_str();
+  app->add_option("--for", options->engines, "Say what these engines would not load or compute wrong, instead")
+      ->check(CLI::Validator([](const std::string &list) { return parseEngines(list) ? "" : parseEngines(list).error().message; },
+                             ""))
+      ->type_name("vllm,sglang,transformers");
+  app->add_option("--gpu", options->gpu, "With --for: the GPU")
+      ->check(CLI::IsMember({"sm90", "sm100"}).description(""))
+      ->type_name("sm90|sm100")
+      ->capture_default_str();
+  for (auto [flag, value, help] : {std::tuple("--tp", &options->lint.tp, "With --for: ranks that split a layer"),
+                                   std::tuple("--ep", &options->lint.ep, "With --for: ranks that share the experts")})
+    app->add_option(flag, *value, help)->check(CLI::Range(1, 1 << 16).description(""))->type_name("N")->capture_default_str();
   app->add_flag("--json", options->json, "Say it as JSON");
   app->footer(
       "Without --check-values only headers and scales are read: seconds for 671B. Checked are: scales that are missing, orphan,\n"
@@ -107,6 +148,7 @@ Command convert::addInspectCommand(CLI::App &parent) {
       "Examples:\n"
       "  quant-convert inspect /models/DeepSeek-V3\n"
       "  quant-convert inspect /models/DeepSeek-V3 --check-values --json > report.json\n"
-      "  quant-convert inspect model-00001-of-00163.safetensors --tensors");
+      "  quant-convert inspect model-00001-of-00163.safetensors --tensors\n"
+      "  quant-convert inspect /models/V3-int4 --for=vllm,sglang --gpu=sm90 --tp=8");
   return {app, [options] { return runInspect(*options); }};
 }

@@ -7,7 +7,6 @@
 
 #include "tools/quant-convert/check/compare.h"
 
-#include "runtime/checkpoint/json_file.h"
 #include "runtime/checkpoint/mapped_pages.h"
 #include "runtime/support/text.h"
 #include "tools/common/parallel.h"
@@ -54,14 +53,6 @@ constexpr size_t kLongestMatched = 4096;
 constexpr uint64_t kSlab = 4 << 20;
 
 } // namespace
-
-static Result<Weights> readWeights(const TensorSource &source, unsigned threads) {
-  std::error_code ignored;
-  if (std::filesystem::symlink_status(source.configPath(), ignored).type() == std::filesystem::file_type::not_found)
-    return Weights::of(source, nullptr, threads);
-  QUANT_TRY_ASSIGN(auto config, checkpoint::readJsonFile(source.configPath(), 16u << 20));
-  return Weights::of(source, schemesOf(config), threads);
-}
 
 /// Whether the pattern names a weight; all are named without one.
 static bool isNamed(const std::string &name, const std::optional<std::regex> &pattern) {

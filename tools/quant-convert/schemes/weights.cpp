@@ -7,8 +7,8 @@
 
 #include "tools/quant-convert/schemes/weights.h"
 
+#include "runtime/checkpoint/json_file.h"
 #include "runtime/support/scheme_config.h"
-#include "tools/common/tensor_source.h"
 #include "tools/quant-convert/schemes/config_json.h"
 
 #include <algorithm>
@@ -244,4 +244,12 @@ Weights::Weights(std::span<const Tensor> tensors, const Find &find, const Scheme
 const Weight *Weights::find(const std::string &name) const {
   auto found = byName.find(name);
   return found == byName.end() ? nullptr : &weights[found->second];
+}
+
+Result<Weights> convert::readWeights(const tools::TensorSource &source, unsigned threads) {
+  std::error_code ignored;
+  if (std::filesystem::symlink_status(source.configPath(), ignored).type() == std::filesystem::file_type::not_found)
+    return Weights::of(source, nullptr, threads);
+  QUANT_TRY_ASSIGN(auto config, checkpoint::readJsonFile(source.configPath(), 16u << 20));
+  return Weights::of(source, schemesOf(config), threads);
 }

@@ -14,6 +14,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_SCHEMES_WEIGHTS_H
 #define QUANT_TOOLS_QUANT_CONVERT_SCHEMES_WEIGHTS_H
 
+#include "tools/common/tensor_source.h"
 #include "tools/quant-convert/schemes/linear_weight.h"
 
 #include <nlohmann/json_fwd.hpp>
@@ -76,6 +77,9 @@ private:
   std::vector<uint32_t> owners; ///< of each tensor of the source
   std::unordered_map<std::string_view, uint32_t> byName;
 };
+
+/// Those of a folder or a file, by the config.json that is there, if one is. Fails where that cannot be read.
+Result<Weights> readWeights(const tools::TensorSource &source, unsigned threads);
 
 } // namespace quant::convert
 
