@@ -40,6 +40,9 @@ Command addCastBf16Command(CLI::App &app);
 /// `dequantize`: any scheme to BF16 or F32.
 Command addDequantizeCommand(CLI::App &app);
 
+/// `recode`: MXFP4 to FP8 and back, without loss.
+Command addRecodeCommand(CLI::App &app);
+
 /// `shard`: DeepSeek's model-parallel layout, one file a rank.
 Command addShardCommand(CLI::App &app);
 

@@ -11,5 +11,5 @@ using namespace quant;
 
 std::vector<convert::Command> convert::addCommands(CLI::App &app) {
   return {addRandomCommand(app), addCastFp8Command(app), addCastBf16Command(app), addDequantizeCommand(app),
-          addShardCommand(app),  addInspectCommand(app), addCompareCommand(app)};
+          addRecodeCommand(app), addShardCommand(app),   addInspectCommand(app),  addCompareCommand(app)};
 }

@@ -10,6 +10,9 @@
 #include "runtime/support/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/quant-convert/schemes/config_json.h"
+#include "tools/quant-convert/schemes/dequantize.h"
+
+#include <fmt/core.h>
 
 using namespace quant;
 using namespace quant::convert;
@@ -30,6 +33,45 @@ Result<Scheme> Conversion::inputScheme() const {
     return deepSeekFp8();
   auto scheme = readScheme(quantizedPart(*config));
   return scheme ? scheme : tl::unexpected(scheme.error().in(configPath()));
+}
+
+/// Every weight can be decoded, and has its name for itself.
+static Result<void> checkWeights(const Checkpoint &input, const Weights &weights, unsigned threads) {
+  std::vector<const LinearWeight *> quantized;
+  std::vector<const Tensor *> scales;
+  for (const Weight &weight : weights.all()) {
+    if (weight.fault)
+      return tl::unexpected(weight.fault->error());
+    if (const Weight *twin = weights.find(weight.name); twin != &weight)
+      return fail(fmt::format("{}: would be called {}, as {}; remove one", describe(*weight.tensor), quote(weight.name),
+                              quote(twin->tensor->info->name)));
+    if (!weightOfScale(weight.tensor->info->name, input).empty())
+      QUANT_TRY(checkHasWeight(input, *weight.tensor));
+    if (!weight.linear)
+      continue;
+    quantized.push_back(&*weight.linear);
+    scales.push_back(weight.linear->tensors().scale);
+  }
+  std::vector<std::optional<LayoutFault>> faults(quantized.size());
+  tools::forScattered(scales, threads, [&](size_t i) {
+    auto sound = quantized[i]->checkIndices().and_then([&] { return quantized[i]->checkScales(); });
+    if (!sound)
+      faults[i] = sound.error();
+  });
+  for (const auto &fault : faults)
+    if (fault)
+      return tl::unexpected(fault->error());
+  return {};
+}
+
+Result<Weights> Conversion::readWeights(unsigned threads) const {
+  Weights weights = Weights::of(input, config ? schemesOf(*config) : nullptr, threads);
+  QUANT_TRY(checkWeights(input, weights, threads));
+  return weights;
+}
+
+std::string Conversion::quantizationText() const {
+  return config ? quantizedPart(*config).value("quantization_config", nlohmann::json()).dump() : "";
 }
 
 Result<void> Conversion::forTensors(const std::function<Result<void>(const Tensor &)> &take) const {

@@ -11,6 +11,7 @@
 #include "tools/quant-convert/run_plan.h"
 #include "tools/quant-convert/schemes/scales.h"
 #include "tools/quant-convert/schemes/side_files.h"
+#include "tools/quant-convert/schemes/weights.h"
 
 #include <optional>
 #include <utility>
@@ -18,7 +19,7 @@
 
 namespace quant::convert {
 
-/// What cast-bf16, cast-fp8 and shard have in common: they open a checkpoint, say of each tensor what becomes of it, name the
+/// What the converting subcommands have in common: they open a checkpoint, say of each tensor what becomes of it, name the
 /// files that go along, and run. Move-only.
 struct Conversion {
   /// Opens the folder and reads its config.json. `command` is the subcommand's name.
@@ -33,6 +34,10 @@ struct Conversion {
 
   /// How the input's weights are stored, as config.json says; DeepSeek's FP8 where it says nothing.
   Result<Scheme> inputScheme() const;
+  /// The weights of any scheme. Every one can be decoded, with scales and indices that are sound, and has its name for itself.
+  Result<Weights> readWeights(unsigned threads) const;
+  /// What config.json says of quantization, for Plan::options.
+  std::string quantizationText() const;
   /// "FOLDER/config.json", for errors.
   std::string configPath() const;
 

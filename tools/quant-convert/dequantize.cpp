@@ -7,8 +7,6 @@
 
 #include "tools/quant-convert/schemes/dequantize.h"
 
-#include "runtime/support/text.h"
-#include "tools/common/parallel.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/conversion.h"
 #include "tools/quant-convert/schemes/config_json.h"
@@ -20,7 +18,6 @@
 
 using namespace quant;
 using namespace quant::convert;
-using nlohmann::json;
 
 namespace {
 
@@ -38,35 +35,6 @@ struct Counts {
 };
 
 } // namespace
-
-/// Every weight can be decoded, and has its name for itself.
-static Result<void> checkWeights(const Conversion &conversion, const Weights &weights, unsigned threads) {
-  std::vector<const LinearWeight *> quantized;
-  std::vector<const Tensor *> scales;
-  for (const Weight &weight : weights.all()) {
-    if (weight.fault)
-      return tl::unexpected(weight.fault->error());
-    if (const Weight *twin = weights.find(weight.name); twin != &weight)
-      return fail(fmt::format("{}: would be called {}, as {}; remove one", describe(*weight.tensor), quote(weight.name),
-                              quote(twin->tensor->info->name)));
-    if (!weightOfScale(weight.tensor->info->name, conversion.input).empty())
-      QUANT_TRY(checkHasWeight(conversion.input, *weight.tensor));
-    if (!weight.linear)
-      continue;
-    quantized.push_back(&*weight.linear);
-    scales.push_back(weight.linear->tensors().scale);
-  }
-  std::vector<std::optional<LayoutFault>> faults(quantized.size());
-  tools::forScattered(scales, threads, [&](size_t i) {
-    auto sound = quantized[i]->checkIndices().and_then([&] { return quantized[i]->checkScales(); });
-    if (!sound)
-      faults[i] = sound.error();
-  });
-  for (const auto &fault : faults)
-    if (fault)
-      return tl::unexpected(fault->error());
-  return {};
-}
 
 /// FP8 as cast-bf16 does it, by vectors; everything else by its scheme.
 static Job jobOf(const Weight &weight, DType out) {
@@ -111,19 +79,16 @@ static Summary summarize(const Counts &counts, const DequantizeOptions &options)
 
 static Result<void> runDequantize(const DequantizeOptions &options) {
   QUANT_TRY_ASSIGN(auto conversion, Conversion::open("dequantize", options.input));
-  unsigned threads = options.run.engine.threads;
-  json config = conversion.config.value_or(json::object());
-  Weights weights = Weights::of(conversion.input, conversion.config ? schemesOf(config) : nullptr, threads);
-  QUANT_TRY(checkWeights(conversion, weights, threads));
+  QUANT_TRY_ASSIGN(auto weights, conversion.readWeights(options.run.engine.threads));
   Plan &plan = conversion.plan;
-  plan.options = options.dtype + " " + quantizedPart(config).value("quantization_config", json()).dump();
+  plan.options = options.dtype + " " + conversion.quantizationText();
   Counts counts;
   QUANT_TRY(conversion.keepFiles([&](const Tensor &tensor, std::vector<Job> &jobs) -> Result<void> {
     addTensor(weights, tensor, options.type(), counts, jobs);
     return {};
   }));
   if (conversion.config)
-    plan.sideFiles.push_back(configFile(plainConfig(config, options.type())));
+    plan.sideFiles.push_back(configFile(plainConfig(*conversion.config, options.type())));
   QUANT_TRY(addCompanions(conversion.input.dir(), Companions::All, plan.sideFiles));
   return conversion.run({}, options.run, [&] { return summarize(counts, options); });
 }

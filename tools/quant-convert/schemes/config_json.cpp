@@ -48,6 +48,20 @@ json convert::quantizedConfig(json config, const Scheme &scheme, const std::vect
   return config;
 }
 
+json convert::mxfp4Config(json config, const std::vector<std::string> &ignored) {
+  removeQuantization(config, "bfloat16");
+  json weights = {{"num_bits", 4},     {"type", "float"},  {"strategy", "group"},         {"group_size", 32},
+                  {"symmetric", true}, {"dynamic", false}, {"scale_dtype", "torch.uint8"}};
+  json group = {{"targets", {"Linear"}}, {"weights", weights}, {"input_activations", nullptr}, {"output_activations", nullptr}};
+  config["quantization_config"] = {{"quant_method", "compressed-tensors"},
+                                   {"format", "mxfp4-pack-quantized"},
+                                   {"quantization_status", "compressed"},
+                                   {"config_groups", {{"group_0", group}}},
+                                   {"ignore", ignored},
+                                   {"kv_cache_scheme", nullptr}};
+  return config;
+}
+
 json convert::plainConfig(json config, DType dtype) {
   std::string type = dtype == DType::BF16 ? "bfloat16" : "float32";
   removeQuantization(config, type);

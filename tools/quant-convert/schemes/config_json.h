@@ -25,6 +25,9 @@ const nlohmann::json &quantizedPart(const nlohmann::json &config);
 /// quantized, under both keys: older vLLM reads ignored_layers, transformers modules_to_not_convert.
 nlohmann::json quantizedConfig(nlohmann::json config, const Scheme &scheme, const std::vector<std::string> &notConverted);
 
+/// The config.json of an MXFP4 checkpoint, as compressed-tensors has it: weights alone. `ignored` names what is not quantized.
+nlohmann::json mxfp4Config(nlohmann::json config, const std::vector<std::string> &ignored);
+
 /// The config.json of a BF16 or F32 checkpoint: without quantization_config, in its parts neither.
 nlohmann::json plainConfig(nlohmann::json config, DType dtype = DType::BF16);
 
