@@ -17,7 +17,7 @@
 #ifndef QUANT_MODELS_CONFIG_H
 #define QUANT_MODELS_CONFIG_H
 
-#include "runtime/support/scheme.h"
+#include "runtime/support/scheme_config.h"
 
 #include <array>
 #include <cstdint>
@@ -103,11 +103,10 @@ struct ModelConfig {
   // Storage.
   /// [dtype | dtype or torch_dtype] of what is not quantized: BF16, F32 or F16
   DType plain = DType::BF16;
-  /// [dtype, scale_fmt, weight_block_size, scheme | quantization_config] of the quantized linear layers; none: all are `plain`
-  std::optional<Scheme> scheme;
-  /// [modules_to_not_convert | quantization_config.modules_to_not_convert and .ignored_layers, or .ignore] linear layers that
-  /// stay `plain` in a quantized checkpoint; see schemeOf()
-  std::vector<std::string> modulesNotQuantized;
+  /// [dtype, scale_fmt, weight_block_size, scheme, scheme_groups, modules_to_not_convert | quantization_config] of the linear
+  /// layers; without groups all are `plain`. Norms, embeddings, the gate, eh_proj and the heads are never quantized, whatever it
+  /// says.
+  QuantizationConfig quantization;
 
   // Limits and tokens.
   int64_t maxBatchSize = 8;          ///< [max_batch_size | -]
@@ -126,12 +125,8 @@ struct ModelConfig {
   GroupScore groupScore() const { return hasGateBias() ? GroupScore::SumOfTop2 : GroupScore::Max; }
   /// Of a query or key head: position-free part and rotary part.
   int64_t qkHeadDim() const { return qkNopeHeadDim + qkRopeHeadDim; }
-  /// How the linear layer `module` ("model.layers.3.mlp.experts.7.up_proj", without ".weight") is stored: by the scheme, if
-  /// there is one and no entry of modulesNotQuantized names the layer; null: as `plain`. An entry names a module when its
-  /// dotted parts are a run of the module's parts ("kv_b_proj", "model.layers.3", "mlp.shared_experts"); a part `*` stands for
-  /// any one part; "re:EXPRESSION" of compressed-tensors names what the expression matches from the name's beginning. Norms,
-  /// embeddings, the gate, eh_proj and the heads are no such layers, whatever this says.
-  const Scheme *schemeOf(std::string_view module) const;
+  /// Some linear layers are quantized.
+  bool isQuantized() const { return !quantization.groups.empty(); }
 };
 
 /// Epsilon of q_a_layernorm and kv_a_layernorm: 1e-6 whatever rms_norm_eps says (DeepSeek's model.py, its

@@ -65,13 +65,14 @@ std::optional<UnreadTensor> StoredTensors::denied(std::string_view name) const {
   return missed("layer");
 }
 
-/// A part of how a weight that is read is stored. Schemes that are not compiled keep what they have.
-std::optional<UnreadTensor> StoredTensors::unreadStorage(std::string_view part) const {
-  std::string_view change = changeOfWeight(part);
-  if (change.empty() || (config.scheme && !config.scheme->compiled))
+/// A part of how a weight that is read is stored. The order of columns is checked where the codes are read.
+std::optional<UnreadTensor> StoredTensors::unreadStorage(std::string_view name) const {
+  std::string_view part = lastPart(name), change = changeOfWeight(part);
+  if (change.empty() || known.contains(codesOfOrder(name)))
     return std::nullopt;
   return UnreadTensor{true, std::string(part),
-                      fmt::format("is stored, but {} not compiled, and without it the weight is another", change)};
+                      fmt::format("is stored, but {} no part of the scheme {}, and without it the weight is another", change,
+                                  config.quantization.mainScheme().name)};
 }
 
 std::optional<UnreadTensor> StoredTensors::unread(std::string_view name) const {
@@ -81,7 +82,7 @@ std::optional<UnreadTensor> StoredTensors::unread(std::string_view name) const {
     return UnreadTensor{false, std::string(harmless->what), std::string(harmless->why)};
   bool ofKnown = modules.contains(moduleOf(name));
   if (ofKnown && isStorage(lastPart(name)))
-    return unreadStorage(lastPart(name));
+    return unreadStorage(name);
   if (name == "lm_head.weight")
     return UnreadTensor{false, "lm_head", "is not read, because tie_word_embeddings is true"};
   int64_t layer = numberBehind(name, "layers");

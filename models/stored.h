@@ -39,7 +39,7 @@ public:
 private:
   std::optional<UnreadTensor> beyondLayers(int64_t layer) const;
   std::optional<UnreadTensor> denied(std::string_view name) const;
-  std::optional<UnreadTensor> unreadStorage(std::string_view part) const;
+  std::optional<UnreadTensor> unreadStorage(std::string_view name) const;
 
   const ModelConfig &config;
   std::set<std::string, std::less<>> known, modules;

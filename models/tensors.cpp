@@ -56,14 +56,19 @@ private:
 };
 
 void Inventory::linear(const std::string &module, int64_t out, int64_t in) {
-  const Scheme *scheme = config.schemeOf(module);
+  const Scheme *scheme = config.quantization.schemeOf(module);
   if (!scheme)
     return plainLinear(module, out, in);
   std::string data = module + std::string(scheme->suffixes.data);
   StoredShape codes = storedCodes(*scheme, out, in);
   add(data, codes.dtype, codes.shape, TensorRole::Linear);
   tensors.back().values = out * in;
-  add(scaleNameOf(*scheme, data), scheme->scale, scaleShape(scheme->block, out, in), TensorRole::Scale);
+  StoredShape scale = storedScales(*scheme, out, in);
+  add(scaleNameOf(*scheme, data), scale.dtype, scale.shape, TensorRole::Scale);
+  if (scheme->zeroPoints != ZeroPoints::None) {
+    StoredShape zeros = storedZeros(*scheme, out, in);
+    add(module + std::string(scheme->suffixes.zeroPoint), zeros.dtype, zeros.shape, TensorRole::ZeroPoint);
+  }
 }
 
 void Inventory::attention(const std::string &module) {
@@ -142,7 +147,7 @@ ModelTotals models::totals(const ModelConfig &config) {
   for (const TensorSpec &tensor : checkpointTensors(config)) {
     ++totals.tensors;
     totals.bytes += tensor.bytes();
-    if (tensor.role == TensorRole::Scale)
+    if (tensor.role == TensorRole::Scale || tensor.role == TensorRole::ZeroPoint)
       continue;
     if (tensor.layer >= config.nLayers) {
       totals.mtpParameters += tensor.values;

@@ -22,6 +22,7 @@ enum class TensorRole {
   Embedding, ///< embed_tokens: rows are looked up
   Linear,    ///< a weight [out, in] that is multiplied with; the gate and the heads, too
   Scale,     ///< of a quantized weight: [ceil(out / block rows), ceil(in / block columns)], multiplied with the codes
+  ZeroPoint, ///< of a quantized weight, as its scheme packs them
   Norm,      ///< the weight of an RMS norm
   GateBias   ///< e_score_correction_bias
 };

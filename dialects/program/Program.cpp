@@ -9,6 +9,7 @@
 
 #include "dialects/program/LaunchAttr.h"
 #include "runtime/abi/kernel_abi.h"
+#include "runtime/abi/repack.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -16,6 +17,7 @@
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
+using namespace quant;
 using namespace quant::program;
 
 static_assert(kNumDims == quant::abi::kNumDims, "the dims of the IR are those of the kernel ABI");
@@ -40,10 +42,27 @@ void ProgramDialect::initialize() {
       >();
 }
 
+/// `shape` is one tensor's.
+static LogicalResult verifyRepack(Operation *op, std::optional<StringRef> repack, ArrayRef<int64_t> shape) {
+  if (!repack)
+    return success();
+  Result<Repack> known = parseRepack(*repack);
+  if (!known)
+    return op->emitOpError("repack: ") << known.error().message;
+  std::string element;
+  llvm::raw_string_ostream(element) << cast<ShapedType>(op->getResult(0).getType()).getElementType();
+  std::optional<DType> dtype = fromMlirName(element);
+  if (shape.size() != 2 || !dtype)
+    return op->emitOpError("repack gives rows and columns of a tensor, not ") << op->getResult(0).getType();
+  if (auto stored = storedShape(*known, *dtype, shape[0], shape[1]); !stored)
+    return op->emitOpError("repack: ") << stored.error().message;
+  return success();
+}
+
 LogicalResult WeightOp::verify() {
   if (getName().empty())
     return emitOpError("needs the tensor's name in the checkpoint");
-  return success();
+  return verifyRepack(*this, getRepack(), cast<RankedTensorType>(getType()).getShape());
 }
 
 LogicalResult WeightGroupOp::verify() {
@@ -51,7 +70,7 @@ LogicalResult WeightGroupOp::verify() {
     return emitOpError("name must hold '{}' once, where the index goes: \"") << getName() << "\"";
   if (cast<RankedTensorType>(getType()).getRank() < 2)
     return emitOpError("result needs a leading dimension that counts the tensors, not ") << getType();
-  return success();
+  return verifyRepack(*this, getRepack(), cast<RankedTensorType>(getType()).getShape().drop_front());
 }
 
 LogicalResult DispatchOp::verifySymbolUses(SymbolTableCollection &symbols) {

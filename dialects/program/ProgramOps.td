@@ -94,13 +94,15 @@ def Program_WeightOp : Program_Op<"weight", [Pure]> {
   let summary = "a tensor of the checkpoint, by name";
   let description = [{
     Weights never enter the compiler: the runtime maps the file and passes a pointer. `aliases` are names to try when the
-    first is absent (tied embeddings).
+    first is absent (tied embeddings). `repack` says how a tensor that lies otherwise in the file is turned when it is loaded
+    (runtime/abi/repack.h): codes of GPTQ and AWQ, zero points that are packed down the rows.
 
     ```mlir
     %g = program.weight "model.norm.weight" : tensor<7168xbf16>
+    %q = program.weight "model.layers.0.mlp.up_proj.qweight" {repack = "gptq_codes"} : tensor<18432x7168xui4>
     ```
   }];
-  let arguments = (ins StrAttr:$name, OptionalAttr<StrArrayAttr>:$aliases);
+  let arguments = (ins StrAttr:$name, OptionalAttr<StrArrayAttr>:$aliases, OptionalAttr<StrAttr>:$repack);
   let results = (outs AnyStaticShapeTensor:$result);
   let assemblyFormat = "$name attr-dict `:` type($result)";
   let hasVerifier = 1;
@@ -110,12 +112,13 @@ def Program_WeightGroupOp : Program_Op<"weight_group", [Pure]> {
   let summary = "the same tensor of all experts, as one value";
   let description = [{
     `{}` in the name counts from 0 to the leading dimension - 1. In memory it is a table of pointers, one for each tensor.
+    `repack` as of `program.weight`, of each.
 
     ```mlir
     %g = program.weight_group "model.layers.3.mlp.experts.{}.up_proj.weight" : tensor<256x2048x7168xf8E4M3FN>
     ```
   }];
-  let arguments = (ins StrAttr:$name);
+  let arguments = (ins StrAttr:$name, OptionalAttr<StrAttr>:$repack);
   let results = (outs AnyStaticShapeTensor:$result);
   let assemblyFormat = "$name attr-dict `:` type($result)";
   let hasVerifier = 1;

@@ -80,8 +80,8 @@ LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitErr
       return emitError() << "block extent must be positive or '?', not " << extent;
   if (zero && !isa<IntegerType>(storage))
     return emitError() << "a zero point needs integer storage, not " << storage;
-  if (zero && !zero.isSignlessInteger(8) && !zero.isSignlessInteger(4))
-    return emitError() << "zero point must be i8 or i4, not " << zero;
+  if (zero && !zero.isSignlessInteger(8) && !zero.isUnsignedInteger(8))
+    return emitError() << "zero point must be i8 or ui8, not " << zero;
   if (zeroConstant && (!isa<IntegerType>(storage) || zeroConstant < 0 || zeroConstant >> storage.getIntOrFloatBitWidth() > 0))
     return emitError() << "zero point " << zeroConstant << " is no code of " << storage;
   bool perRow = shape.size() >= 2 && llvm::all_of(block.drop_back(), [](int64_t extent) { return extent == 1; });

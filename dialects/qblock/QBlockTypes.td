@@ -49,7 +49,7 @@ def QBlock_TensorType : TypeDef<QBlock_Dialect, "BlockTensor"> {
       `ceil(shape / block)`.
     - Storage: `f8E4M3FN`, `f8E5M2`, `i8`, `i4`, `ui8`, `ui4`. Codes of four bits lie two in a byte, the first in its lower half.
       Scale: `f32`, `f16`, `bf16`, `f8E8M0FNU` (a power of two, "ue8m0").
-    - A zero point is optional and only for integers. One for each scale: `!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>`. The
+    - A zero point is optional and only for integers. One for each scale, `i8` or `ui8`: `!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>`. The
       same for all, as unsigned codes of signed numbers have it: `!qblock.tensor<64x256xui4, block<1x128>, bf16, zero 8>`.
     - `k_major` says how the scales of per-token groups lie in memory: group by group, each with its rows side by side and room for
       a multiple of 4 of them, as TMA and the tensor cores' kernels read them. The scales' tensor has the same shape and says it

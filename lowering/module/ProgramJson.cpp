@@ -64,6 +64,11 @@ static void addLayout(Json &json, Type type) {
     json["layout"] = qblock::stringifyScaleLayout(qblock::ScaleLayout::KMajor);
 }
 
+static void addRepack(Json &json, std::optional<StringRef> repack) {
+  if (repack)
+    json["repack"] = repack->str();
+}
+
 /// Whether a kernel takes this argument as the scales of a block-scaled tensor.
 static bool isScale(BlockArgument argument) {
   return llvm::any_of(argument.getUses(), [](OpOperand &use) {
@@ -145,12 +150,14 @@ private:
       if (ArrayAttr aliases = weight.getAliasesAttr())
         for (Attribute alias : aliases)
           json["aliases"].push_back(cast<StringAttr>(alias).getValue());
+      addRepack(json, weight.getRepack());
       recordWeight(weight, std::move(json));
     } else if (auto group = dyn_cast<program::WeightGroupOp>(op)) {
       auto type = cast<RankedTensorType>(group.getType());
       auto single = RankedTensorType::get(type.getShape().drop_front(), type.getElementType());
       Json json = valueJson(group.getName(), "weight_group", single, "");
       json["count"] = type.getDimSize(0);
+      addRepack(json, group.getRepack());
       recordWeight(group, std::move(json));
     } else if (auto cache = dyn_cast<program::CacheOp>(op)) {
       record(cache, valueJson(cache.getName(), "cache", cast<ShapedType>(cache.getType()), "context"));

@@ -11,6 +11,7 @@
 #include "dialects/program/Program.h"
 #include "models/rope.h"
 #include "models/tensors.h"
+#include "runtime/abi/repack.h"
 #include "runtime/support/block_scale.h"
 #include "runtime/support/text.h"
 
@@ -103,6 +104,10 @@ private:
       return builder.getType<Float8E8M0FNUType>();
     case DType::I8:
       return builder.getI8Type();
+    case DType::U8:
+      return builder.getIntegerType(8, /*isSigned=*/false);
+    case DType::U4:
+      return builder.getIntegerType(4, /*isSigned=*/false);
     default:
       return {};
     }
@@ -125,16 +130,26 @@ private:
     return RankedTensorType::get(shape, element ? element : builder.getF32Type());
   }
 
-  Value vector(const std::string &name, int64_t size) {
-    return program::WeightOp::create(builder, typeOf(name, {size}), name, ArrayAttr());
+  Value plain(const std::string &name, RankedTensorType type) {
+    return program::WeightOp::create(builder, type, name, ArrayAttr(), StringAttr());
   }
+  Value vector(const std::string &name, int64_t size) { return plain(name, typeOf(name, {size})); }
 
-  /// The tensors of a linear layer's weight.
+  //===--- Weights ---===//
+
+  /// One tensor of a linear layer's weight, and what kernels see of it.
+  struct Part {
+    std::string name; ///< "": there is none
+    RankedTensorType type;
+    Repack repack = Repack::None;
+  };
+
+  /// How a linear layer is stored.
   struct Stored {
-    std::string data, scale; ///< their names; no scale: the weight is not quantized
     Scheme scheme;
-    Type element;             ///< of the codes, as kernels see them
-    int64_t zeroConstant = 0; ///< what packed codes of signed numbers are more than these
+    std::string data, scale, zero; ///< names of the tensors; no scale: the weight is not quantized
+    bool isPacked = false;         ///< codes of fewer bits, or unsigned ones, in words of 32 bits
+    int64_t zeroConstant = 0;      ///< what packed codes of signed numbers are more than these
   };
 
   std::optional<DType> dtypeOf(const std::string &name) const {
@@ -144,13 +159,15 @@ private:
 
   /// How the linear layer `module` is stored.
   Stored stored(const std::string &module) {
-    Stored result{module + ".weight", "", config.scheme.value_or(deepSeekFp8()), {}};
-    if (!dtypeOf(result.data) && config.schemeOf(module))
-      result.data = module + std::string(result.scheme.suffixes.data);
+    const Scheme *scheme = config.quantization.schemeOf(module);
+    Stored result{scheme ? *scheme : config.quantization.mainScheme(), module + ".weight", "", ""};
+    const TensorSuffixes &suffixes = result.scheme.suffixes;
+    if (!dtypeOf(result.data) && scheme)
+      result.data = module + std::string(suffixes.data);
     auto dtype = dtypeOf(result.data);
     if (!dtype || !holdsCodes(*dtype))
       return result;
-    if (!config.scheme)
+    if (!config.isQuantized())
       complain(
           fmt::format("tensor '{}' is {}, but the configuration has no quantization_config, which says what its scales mean; "
                       "write it there",
@@ -158,42 +175,43 @@ private:
     result.scale = findScaleName([&](const std::string &name) { return dtypeOf(name); }, result.data);
     if (result.scale.empty())
       result.scale = scaleNameOf(result.scheme, result.data);
-    result.element = elementType(*dtype);
-    if (result.scheme.packing == Packing::WordsInRow && *dtype == DType::I32) {
-      int64_t bits = bitWidth(result.scheme.element);
-      result.element = builder.getIntegerType(bits, /*isSigned=*/false);
-      result.zeroConstant = int64_t(1) << (bits - 1);
-    }
+    result.isPacked = *dtype == DType::I32;
+    if (!suffixes.zeroPoint.empty())
+      result.zero = module + std::string(suffixes.zeroPoint);
+    else if (result.isPacked)
+      result.zeroConstant = int64_t(1) << (bitWidth(result.scheme.element) - 1);
     return result;
   }
 
-  /// The type of a layer's codes, out x in, which may be packed in words.
-  RankedTensorType typeOfCodes(const Stored &tensor, int64_t out, int64_t in) {
-    if (!tensor.zeroConstant)
-      return typeOf(tensor.data, {out, in});
-    typeOf(tensor.data, storedCodes(tensor.scheme, out, in).shape, DType::I8);
-    if (in * bitWidth(tensor.scheme.element) % 32 != 0)
+  /// The tensor `name`, which becomes `dtype` [rows, columns] when it is loaded.
+  Part turned(const std::string &name, Repack repack, DType dtype, int64_t rows, int64_t columns) {
+    Result<StoredShape> stored = storedShape(repack, dtype, rows, columns);
+    if (!stored)
+      complain(fmt::format("tensor '{}': {}", name, stored.error().message));
+    else if (typeOf(name, stored->shape, dtype); dtypeOf(name).value_or(stored->dtype) != stored->dtype)
+      complain(fmt::format("tensor '{}' is of type {}, not {}", name, safetensorsName(*dtypeOf(name)),
+                           safetensorsName(stored->dtype)));
+    return {name, RankedTensorType::get({rows, columns}, elementType(dtype)), repack};
+  }
+
+  /// A layer's codes, out x in, which may be packed in words.
+  Part codesOf(const Stored &tensor, int64_t out, int64_t in) {
+    if (!tensor.isPacked)
+      return {tensor.data, typeOf(tensor.data, {out, in})};
+    int64_t bits = bitWidth(tensor.scheme.element);
+    DType dtype = bits == 4 ? DType::U4 : DType::U8;
+    if (tensor.scheme.packing == Packing::WordsDown)
+      return turned(tensor.data, Repack::GptqCodes, dtype, out, in);
+    if (tensor.scheme.packing == Packing::WordsAcross)
+      return turned(tensor.data, Repack::AwqCodes, dtype, out, in);
+    typeOf(tensor.data, storedCodes(tensor.scheme, out, in).shape, dtype);
+    if (in * bits % 32 != 0)
       complain(fmt::format("tensor '{}': rows of {} codes do not fill words of 32 bits, which is not compiled", tensor.data, in));
-    return RankedTensorType::get({out, in}, tensor.element);
+    return {tensor.data, RankedTensorType::get({out, in}, elementType(dtype))};
   }
 
-  /// Codes and scales as the f32 weight that they mean. `experts` is 0 for a single weight.
-  Value dequantized(Value data, Value scale, const Stored &tensor, int64_t experts) {
-    auto codes = cast<RankedTensorType>(data.getType());
-    SmallVector<int64_t> block;
-    for (int64_t side : tensor.scheme.block)
-      block.push_back(side ? side : ShapedType::kDynamic);
-    if (experts)
-      block.insert(block.begin(), 1);
-    auto type = qblock::BlockTensorType::get(codes.getShape(), codes.getElementType(), block,
-                                             cast<RankedTensorType>(scale.getType()).getElementType(), Type(),
-                                             /*kMajorScales=*/false, tensor.zeroConstant);
-    Value assembled = qblock::AssembleOp::create(builder, type, data, scale, Value());
-    return qblock::DequantizeOp::create(builder, RankedTensorType::get(codes.getShape(), builder.getF32Type()), assembled);
-  }
-
-  /// The type of a layer's scales. Those that are stored as U8 are powers of two (MX formats).
-  RankedTensorType typeOfScales(const Stored &tensor, int64_t out, int64_t in) {
+  /// A layer's scales. Those that are stored as U8 are powers of two (MX formats).
+  Part scalesOf(const Stored &tensor, int64_t out, int64_t in) {
     auto stored = dtypeOf(tensor.scale);
     DType dtype = stored.value_or(DType::F32) == DType::U8 ? DType::F8E8M0FNU : stored.value_or(DType::F32);
     if (!holdsScales(dtype)) {
@@ -202,35 +220,71 @@ private:
       dtype = DType::F32;
     }
     auto shape = scaleShape(tensor.scheme.block, out, in);
+    if (tensor.scheme.packing == Packing::WordsDown || tensor.scheme.packing == Packing::WordsAcross)
+      return turned(tensor.scale, Repack::Transposed, dtype, shape[0], shape[1]);
     // One scale of a whole weight is stored as [1].
     bool isOne = shape == std::vector<int64_t>{1, 1} && stored && tensors.at(tensor.scale).shape == std::vector<int64_t>{1};
-    return isOne ? RankedTensorType::get(shape, elementType(dtype)) : typeOf(tensor.scale, shape, dtype);
+    return {tensor.scale, isOne ? RankedTensorType::get(shape, elementType(dtype)) : typeOf(tensor.scale, shape, dtype)};
+  }
+
+  /// A layer's zero points.
+  Part zerosOf(const Stored &tensor, int64_t out, int64_t in) {
+    auto repack = [&] {
+      switch (tensor.scheme.zeroPoints) {
+      case ZeroPoints::PackedDown:
+        return bitWidth(tensor.scheme.element) == 4 ? Repack::WordsDown4 : Repack::WordsDown8;
+      case ZeroPoints::LessOne:
+        return Repack::GptqZerosLessOne;
+      case ZeroPoints::AsCodes:
+        return tensor.scheme.packing == Packing::WordsAcross ? Repack::AwqZeros : Repack::GptqZeros;
+      case ZeroPoints::None:
+        break;
+      }
+      return Repack::None;
+    };
+    auto shape = scaleShape(tensor.scheme.block, out, in);
+    return tensor.zero.empty() ? Part() : turned(tensor.zero, repack(), DType::U8, shape[0], shape[1]);
+  }
+
+  /// The layer's weight, from what `load` makes of its parts. `experts` is 0 for a single one.
+  Value assemble(const Stored &tensor, int64_t out, int64_t in, int64_t experts, function_ref<Value(const Part &)> load) {
+    Value data = load(codesOf(tensor, out, in));
+    if (tensor.scale.empty())
+      return data;
+    Value scale = load(scalesOf(tensor, out, in)), zero = tensor.zero.empty() ? Value() : load(zerosOf(tensor, out, in));
+    auto elementOf = [](Value value) { return value ? cast<RankedTensorType>(value.getType()).getElementType() : Type(); };
+    SmallVector<int64_t> block;
+    for (int64_t side : tensor.scheme.block)
+      block.push_back(side ? side : ShapedType::kDynamic);
+    if (experts)
+      block.insert(block.begin(), 1);
+    ArrayRef<int64_t> shape = cast<RankedTensorType>(data.getType()).getShape();
+    auto type = qblock::BlockTensorType::get(shape, elementOf(data), block, elementOf(scale), elementOf(zero),
+                                             /*kMajorScales=*/false, tensor.zeroConstant);
+    Value assembled = qblock::AssembleOp::create(builder, type, data, scale, zero);
+    return qblock::DequantizeOp::create(builder, RankedTensorType::get(shape, builder.getF32Type()), assembled);
+  }
+
+  StringAttr repackAttr(const Part &part) {
+    return part.repack == Repack::None ? StringAttr() : builder.getStringAttr(quant::name(part.repack));
   }
 
   /// The weight of a linear layer, out x in.
-  Value weight(const std::string &module, int64_t out, int64_t in, ArrayAttr aliases = {}) {
-    Stored tensor = stored(module);
-    Value data = program::WeightOp::create(builder, typeOfCodes(tensor, out, in), tensor.data, aliases);
-    if (tensor.scale.empty())
-      return data;
-    Value scale = program::WeightOp::create(builder, typeOfScales(tensor, out, in), tensor.scale, ArrayAttr());
-    return dequantized(data, scale, tensor, 0);
+  Value weight(const std::string &module, int64_t out, int64_t in) {
+    return assemble(stored(module), out, in, 0, [&](const Part &part) -> Value {
+      return program::WeightOp::create(builder, part.type, part.name, ArrayAttr(), repackAttr(part));
+    });
   }
 
   /// The same weight of all experts, experts x out x in; they are stored as the first one is.
   Value expertWeights(const std::string &experts, const std::string &projection, int64_t out, int64_t in) {
     std::string first = experts + "0.";
-    auto grouped = [&](const std::string &name, RankedTensorType type) -> Value {
+    return assemble(stored(first + projection), out, in, config.nRoutedExperts, [&](const Part &part) -> Value {
       SmallVector<int64_t> shape{config.nRoutedExperts};
-      llvm::append_range(shape, type.getShape());
-      return program::WeightGroupOp::create(builder, RankedTensorType::get(shape, type.getElementType()),
-                                            experts + "{}." + name.substr(first.size()));
-    };
-    Stored tensor = stored(first + projection);
-    Value data = grouped(tensor.data, typeOfCodes(tensor, out, in));
-    return tensor.scale.empty()
-               ? data
-               : dequantized(data, grouped(tensor.scale, typeOfScales(tensor, out, in)), tensor, config.nRoutedExperts);
+      llvm::append_range(shape, part.type.getShape());
+      return program::WeightGroupOp::create(builder, RankedTensorType::get(shape, part.type.getElementType()),
+                                            experts + "{}." + part.name.substr(first.size()), repackAttr(part));
+    });
   }
 
   Value linear(const std::string &module, Value x, int64_t out, int64_t in) {
@@ -254,8 +308,7 @@ private:
     at("embed_tokens");
     std::string table = "model.embed_tokens.weight";
     auto tableType = typeOf(table, {config.vocabSize, config.dim});
-    Value hidden = deepseek::EmbedOp::create(builder, rows(config.dim), idsValue,
-                                             program::WeightOp::create(builder, tableType, table, ArrayAttr()));
+    Value hidden = deepseek::EmbedOp::create(builder, rows(config.dim), idsValue, plain(table, tableType));
     at("rope");
     rope = deepseek::RopeTableOp::create(builder, rows(config.qkRopeHeadDim), idsValue, position,
                                          builder.getDenseF64ArrayAttr(yarnInverseFrequencies(config)),
@@ -268,8 +321,7 @@ private:
     if (!config.tieWordEmbeddings)
       return linear("lm_head", hidden, config.vocabSize, config.dim);
     at("lm_head");
-    Value head = program::WeightOp::create(builder, tableType, table, ArrayAttr());
-    return qblock::MatmulOp::create(builder, rows(config.vocabSize), hidden, head);
+    return qblock::MatmulOp::create(builder, rows(config.vocabSize), hidden, plain(table, tableType));
   }
 
   Value emitLayer(int64_t layer, Value hidden) {

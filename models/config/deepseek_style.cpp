@@ -39,7 +39,8 @@ static constexpr std::string_view kOtherDeepSeekKeys[] = {"model_type",
                                                           "eos_token_id",
                                                           "dtype",
                                                           "scale_fmt",
-                                                          "scheme"};
+                                                          "scheme",
+                                                          "scheme_groups"};
 
 /// A key that ModelArgs and we do not know is a typing error: it would silently leave a default in place.
 static Result<void> checkDeepSeekKeys(const json &object) {
@@ -65,7 +66,6 @@ static void readDeepSeekRest(ObjectReader &fields, ModelConfig &config) {
   fields.read("rope_attention_factor", config.ropeAttentionFactor);
   fields.read("rope_interleave", config.ropeInterleave);
   readDeepSeekStorage(fields, config);
-  fields.read("modules_to_not_convert", config.modulesNotQuantized);
   readTokenIds(fields, config);
 }
 

@@ -44,8 +44,9 @@ std::string_view models::name(ScoreFunc value) { return nameIn(kScoreFuncs, valu
 std::string_view models::name(TopkMethod value) { return nameIn(kTopkMethods, value); }
 
 std::string_view models::storageName(const ModelConfig &config) {
-  if (config.scheme)
-    return isFp8(config.scheme->element) ? "fp8" : mlirName(config.scheme->element);
+  DType codes = config.quantization.mainScheme().element;
+  if (config.isQuantized())
+    return isFp8(codes) ? "fp8" : mlirName(codes);
   return config.plain == DType::F32 ? "f32" : config.plain == DType::F16 ? "f16" : "bf16";
 }
 

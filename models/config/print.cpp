@@ -19,6 +19,15 @@ using namespace quant::models;
 
 using nlohmann::json;
 
+static json schemeJson(const Scheme &scheme) {
+  json result = {{"scale_fmt", quant::name(scheme.scaleFmt)}};
+  if (scheme.block[0] > 0 && scheme.block[1] > 0)
+    result["weight_block_size"] = scheme.block;
+  if (scheme.name != deepSeekFp8(scheme.scaleFmt).name)
+    result["scheme"] = scheme.name;
+  return result;
+}
+
 json models::toJson(const ModelConfig &config) {
   json result;
   for (const auto &field : kIntFields)
@@ -32,14 +41,14 @@ json models::toJson(const ModelConfig &config) {
   result["tie_word_embeddings"] = config.tieWordEmbeddings;
   result["has_rope_scaling"] = config.hasRopeScaling;
   result["rope_interleave"] = config.ropeInterleave;
-  Scheme scheme = config.scheme.value_or(deepSeekFp8());
-  result["dtype"] = config.scheme ? "fp8" : storageName(config); // quantized, as `scheme` says
-  result["scale_fmt"] = quant::name(scheme.scaleFmt);
-  if (scheme.block[0] > 0 && scheme.block[1] > 0)
-    result["weight_block_size"] = scheme.block;
-  if (scheme.name != deepSeekFp8(scheme.scaleFmt).name)
-    result["scheme"] = scheme.name;
-  result["modules_to_not_convert"] = config.modulesNotQuantized;
+  result["dtype"] = config.isQuantized() ? "fp8" : storageName(config); // quantized, as `scheme` says
+  result.update(schemeJson(config.quantization.mainScheme()));
+  if (config.isQuantized() && config.quantization.groups != everyLinear(config.quantization.mainScheme()))
+    for (const SchemeGroup &group : config.quantization.groups) {
+      result["scheme_groups"].push_back(schemeJson(group.scheme));
+      result["scheme_groups"].back()["targets"] = group.targets;
+    }
+  result["modules_to_not_convert"] = config.quantization.notQuantized;
   if (config.ropeAttentionFactor)
     result["rope_attention_factor"] = *config.ropeAttentionFactor;
   if (config.bosTokenId)
@@ -88,8 +97,8 @@ json models::toHuggingFaceJson(const ModelConfig &config) {
       result[field.huggingFace] = config.*field.member;
   if (config.qLoraRank == 0)
     result["q_lora_rank"] = nullptr;
-  if (config.scheme)
-    result["quantization_config"] = toQuantizationConfig({*config.scheme, config.modulesNotQuantized});
+  if (config.isQuantized())
+    result["quantization_config"] = toQuantizationConfig(config.quantization.mainScheme(), config.quantization.notQuantized);
   if (config.bosTokenId)
     result["bos_token_id"] = *config.bosTokenId;
   if (!config.eosTokenIds.empty())

@@ -24,20 +24,42 @@ static Result<Scheme> parseScheme(std::string_view text) {
   return fail(fmt::format("\"{}\" is not supported, only {}", text, compiledSchemes()));
 }
 
-void models::readDeepSeekStorage(ObjectReader &fields, ModelConfig &config) {
-  std::string dtype = "bf16";
-  fields.read("dtype", dtype);
-  if (dtype != "bf16" && dtype != "fp8" && dtype != "f32" && dtype != "f16")
-    fields.refuse("dtype", fmt::format("\"{}\" is not supported, only bf16, fp8, f32, f16", dtype));
+/// scale_fmt, scheme and weight_block_size.
+static Scheme readOwnScheme(ObjectReader &fields) {
   ScaleFmt scaleFmt = ScaleFmt::None;
   fields.readEnum("scale_fmt", scaleFmt, parseScaleFmt);
   Scheme scheme = deepSeekFp8(scaleFmt);
   fields.readEnum("scheme", scheme, parseScheme);
   scheme.scaleFmt = scaleFmt;
   readWeightBlock(fields, scheme.block);
+  return scheme;
+}
+
+/// What toJson() writes where layers are stored in several ways, or where not all are quantized.
+static void readOwnGroups(ObjectReader &fields, const json &list, std::vector<SchemeGroup> &groups) {
+  groups.clear();
+  for (const json &group : list.is_array() ? list : json::array({list})) {
+    ObjectReader reader(group);
+    Scheme scheme = readOwnScheme(reader);
+    groups.push_back({{}, scheme});
+    reader.read("targets", groups.back().targets);
+    if (reader.failed())
+      fields.refuse("scheme_groups", reader.result().error().message);
+  }
+}
+
+void models::readDeepSeekStorage(ObjectReader &fields, ModelConfig &config) {
+  std::string dtype = "bf16";
+  fields.read("dtype", dtype);
+  if (dtype != "bf16" && dtype != "fp8" && dtype != "f32" && dtype != "f16")
+    fields.refuse("dtype", fmt::format("\"{}\" is not supported, only bf16, fp8, f32, f16", dtype));
   config.plain = dtype == "f32" ? DType::F32 : dtype == "f16" ? DType::F16 : DType::BF16;
+  Scheme scheme = readOwnScheme(fields);
   if (dtype == "fp8")
-    config.scheme = scheme;
+    config.quantization.groups = everyLinear(scheme);
+  if (const json *groups = fields.find("scheme_groups"))
+    readOwnGroups(fields, *groups, config.quantization.groups);
+  fields.read("modules_to_not_convert", config.quantization.notQuantized);
 }
 
 /// A scheme that is known and not compiled is refused by its name.
@@ -45,12 +67,11 @@ static void readCompiledScheme(ObjectReader &fields, ModelConfig &config) {
   std::optional<QuantizationConfig> quantization = readQuantization(fields);
   if (!quantization)
     return;
-  const Scheme &scheme = quantization->scheme;
-  if (!scheme.compiled)
-    return fields.refuse("quant_method",
-                         fmt::format("{} ({}) is not compiled yet, only {}", scheme.name, scheme.describe, compiledSchemes()));
-  config.scheme = scheme;
-  config.modulesNotQuantized = std::move(quantization->notQuantized);
+  for (const auto &[targets, scheme] : quantization->groups)
+    if (!scheme.compiled)
+      fields.refuse("quant_method",
+                    fmt::format("{} ({}) is not compiled yet, only {}", scheme.name, scheme.describe, compiledSchemes()));
+  config.quantization = std::move(*quantization);
 }
 
 Result<void> models::readStorage(ObjectReader &fields, ModelConfig &config) {

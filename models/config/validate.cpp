@@ -121,23 +121,11 @@ static bool isModuleCharacter(char c) {
          c == '*';
 }
 
-/// Of compressed-tensors' `ignore`.
-static Result<void> checkExpression(const std::string &expression) {
-  try {
-    std::regex compiled(expression);
-    return {};
-  } catch (const std::regex_error &error) {
-    return fail(text("quantization_config.ignore: \"re:", expression, "\" is no regular expression: ", error.what()));
-  }
-}
-
 static Result<void> checkStorage(const ModelConfig &config, const FieldNames &names) {
-  bool allowsExpressions = config.scheme && config.scheme->method == "compressed-tensors";
-  for (const std::string &module : config.modulesNotQuantized) {
-    if (allowsExpressions && module.starts_with("re:")) {
-      QUANT_TRY(checkExpression(module.substr(3)));
+  bool allowsExpressions = config.quantization.mainScheme().method != "fp8";
+  for (const std::string &module : config.quantization.notQuantized) {
+    if (allowsExpressions && module.starts_with(kExpression))
       continue;
-    }
     bool plain = module.find_first_not_of("*.") != std::string::npos;
     for (char c : module)
       plain &= isModuleCharacter(c);
@@ -146,7 +134,7 @@ static Result<void> checkStorage(const ModelConfig &config, const FieldNames &na
                        "\" is not a module's name; letters, digits, '_', '-', '.' and '*' for one part are known, regular "
                        "expressions are not"));
   }
-  return {};
+  return config.quantization.checkExpressions();
 }
 
 //===----------------------------------------------------------------------===//

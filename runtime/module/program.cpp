@@ -68,6 +68,8 @@ static void printValue(std::ostream &os, const Value &value) {
     os << " k_major";
   if (value.isScale)
     os << " scales";
+  if (value.repack != Repack::None)
+    os << ' ' << name(value.repack);
   if (value.kind == ValueKind::Workspace)
     os << " at " << value.offset;
   for (const std::string &alias : value.aliases)

@@ -15,6 +15,7 @@
 
 #include "runtime/abi/launch_recipe.h"
 #include "runtime/support/dtype.h"
+#include "runtime/abi/repack.h"
 
 #include <cstddef>
 #include <iosfwd>
@@ -64,6 +65,7 @@ struct Value {
   Shape shape;
   Layout layout = Layout::RowMajor; ///< of a Workspace value
   std::vector<std::string> aliases; ///< further checkpoint names of a weight or group, tried in order after `name`
+  Repack repack = Repack::None;     ///< how a weight or group is turned when it is loaded
   int64_t count = 0;                ///< tensors in a WeightGroup
   bool isScale = false;             ///< a weight or group that holds block scales: finite, not negative
   int64_t offset = 0;               ///< of a Workspace value, in bytes from the arena's start

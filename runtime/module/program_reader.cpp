@@ -87,6 +87,20 @@ static bool parseRole(ObjectReader &reader) {
   return true;
 }
 
+/// How a weight [rows, columns] is turned when it is loaded.
+static Repack parseRepackOf(ObjectReader &reader, const Value &value) {
+  if (!reader.has("repack"))
+    return Repack::None;
+  Result<Repack> repack = parseRepack(reader.text("repack"));
+  if (!repack)
+    reader.report("repack: " + repack.error().message);
+  else if (value.shape.size() != 2)
+    reader.report("repack of a shape that is not rows and columns");
+  else if (auto stored = storedShape(*repack, value.dtype, value.shape[0].size, value.shape[1].size); !stored)
+    reader.report("repack: " + stored.error().message);
+  return repack.value_or(Repack::None);
+}
+
 static Value parseValue(const json &json, const std::string &where, std::optional<Error> &error) {
   ObjectReader reader(json, where, error);
   Value value;
@@ -107,6 +121,7 @@ static Value parseValue(const json &json, const std::string &where, std::optiona
     if (reader.has("aliases"))
       value.aliases = reader.texts("aliases");
     value.isScale = parseRole(reader);
+    value.repack = parseRepackOf(reader, value);
   }
   if (group)
     value.count = reader.integer("count", 1, kMaxGroup);

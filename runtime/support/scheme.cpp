@@ -62,11 +62,13 @@ constexpr Scheme kSchemes[] = {
     {"ct-w4a16", "compressed-tensors", "INT4 in groups, weight only",
      kCompiled, kI4, kWords, kGroup128, kBF16, kSymmetric, None, kBF16, kPacked},
     {"ct-w4a16-asymmetric", "compressed-tensors", "INT4 with zero points in groups, weight only",
-     kKnown, kI4, kWords, kGroup128, kBF16, ZeroPoints::PackedDown, None, kBF16, kPackedZero},
+     kCompiled, kI4, kWords, kGroup128, kBF16, ZeroPoints::PackedDown, None, kBF16, kPackedZero},
+    {"ct-w8a16-asymmetric", "compressed-tensors", "INT8 with zero points in words, weight only",
+     kCompiled, kI8, kWords, kChannel, kBF16, ZeroPoints::PackedDown, None, kBF16, kPackedZero},
     {"ct-w4a8", "compressed-tensors", "INT4 in groups, inputs INT8 per token",
-     kKnown, kI4, kWords, kGroup128, kBF16, kSymmetric, PerToken, kI8, kPacked},
+     kCompiled, kI4, kWords, kGroup128, kBF16, kSymmetric, PerToken, kI8, kPacked},
     {"ct-w4afp8", "compressed-tensors", "INT4 in groups, inputs FP8 per token",
-     kKnown, kI4, kWords, kGroup128, kBF16, kSymmetric, PerToken, kE4M3, kPacked},
+     kCompiled, kI4, kWords, kGroup128, kBF16, kSymmetric, PerToken, kE4M3, kPacked},
     {"ct-mxfp4", "compressed-tensors", "MXFP4: FP4 in groups of 32, E8M0 scales",
      kKnown, kE2M1, kNibbles, kGroup32, kE8M0, kSymmetric, PerGroup, kE2M1, kPacked},
     {"ct-mxfp8", "compressed-tensors", "MXFP8: FP8 in groups of 32, E8M0 scales",
@@ -75,9 +77,11 @@ constexpr Scheme kSchemes[] = {
      kKnown, kE2M1, kNibbles, kGroup16, kE4M3, kSymmetric, PerGroup, kE2M1, kNvfp4},
 
     {"gptq-w4", "gptq", "INT4 in groups, weight only",
-     kKnown, kU4, Packing::WordsDown, kGroup128, kF16, ZeroPoints::LessOne, None, kBF16, kGptq},
+     kCompiled, kU4, Packing::WordsDown, kGroup128, kF16, ZeroPoints::LessOne, None, kBF16, kGptq},
+    {"gptq-v2-w4", "gptq", "INT4 in groups, weight only, zero points as they are",
+     kCompiled, kU4, Packing::WordsDown, kGroup128, kF16, ZeroPoints::AsCodes, None, kBF16, kGptq},
     {"awq-w4", "awq", "INT4 in groups, weight only",
-     kKnown, kU4, Packing::WordsAcross, kGroup128, kF16, ZeroPoints::AsCodes, None, kBF16, kGptq},
+     kCompiled, kU4, Packing::WordsAcross, kGroup128, kF16, ZeroPoints::AsCodes, None, kBF16, kGptq},
     {"blockwise-int8", "blockwise_int8", "INT8 in blocks of 128x128, in DeepSeek's layout",
      kCompiled, kI8, kElements, kBlock128, kF32, kSymmetric, PerGroup, kI8, kDeepSeek},
 };
@@ -131,6 +135,21 @@ StoredShape storedCodes(const Scheme &scheme, int64_t rows, int64_t columns) {
     return {DType::I32, {columns, words(rows)}};
   }
   return {scheme.element, {rows, columns}};
+}
+
+StoredShape storedScales(const Scheme &scheme, int64_t rows, int64_t columns) {
+  std::vector<int64_t> shape = scaleShape(scheme.block, rows, columns);
+  if (scheme.packing == Packing::WordsDown || scheme.packing == Packing::WordsAcross)
+    std::swap(shape[0], shape[1]);
+  return {scheme.scale, shape};
+}
+
+StoredShape storedZeros(const Scheme &scheme, int64_t rows, int64_t columns) {
+  std::vector<int64_t> shape = scaleShape(scheme.block, rows, columns);
+  int64_t words = (shape[0] * bitWidth(scheme.element) + 31) / 32;
+  if (scheme.zeroPoints == ZeroPoints::PackedDown)
+    return {DType::I32, {words, shape[1]}};
+  return {DType::I32, {shape[1], words}};
 }
 
 /// What stands behind the weight's name in the scale's: "_scale_inv"; "" if the scale's name is not longer.

@@ -104,6 +104,11 @@ struct StoredShape {
 /// The tensor that holds the codes of a weight [rows, columns].
 StoredShape storedCodes(const Scheme &scheme, int64_t rows, int64_t columns);
 
+/// The tensors that hold its scales and its zero points.
+StoredShape storedScales(const Scheme &scheme, int64_t rows, int64_t columns);
+/// @pre the scheme has zero points
+StoredShape storedZeros(const Scheme &scheme, int64_t rows, int64_t columns);
+
 /// One scale for each block: [ceil(rows / block rows), ceil(columns / block columns)].
 std::vector<int64_t> scaleShape(const std::array<int64_t, 2> &block, int64_t rows, int64_t columns);
 

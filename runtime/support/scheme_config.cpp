@@ -72,20 +72,20 @@ static QuantizationConfig readBlocks(ObjectReader &fields, const std::string &me
   if (!fields.find("weight_block_size"))
     fields.refuse("weight_block_size", "is missing; one scale a tensor is not supported, only blocks such as [128, 128]");
   readWeightBlock(fields, scheme.block);
-  return {scheme, readNotConverted(fields)};
+  return {everyLinear(scheme), readNotConverted(fields)};
 }
 
 /// Older vLLM reads ignored_layers, transformers modules_to_not_convert: both are written.
-json toQuantizationConfig(const QuantizationConfig &config) {
+json toQuantizationConfig(const Scheme &scheme, const std::vector<std::string> &notQuantized) {
   json result = {{"activation_scheme", "dynamic"},
-                 {"quant_method", config.scheme.method},
-                 {"weight_block_size", config.scheme.block},
-                 {"modules_to_not_convert", config.notQuantized},
-                 {"ignored_layers", config.notQuantized}};
-  if (isFp8(config.scheme.element))
-    result["fmt"] = config.scheme.element == DType::F8E5M2 ? "e5m2" : "e4m3";
-  if (config.scheme.scaleFmt != ScaleFmt::None)
-    result["scale_fmt"] = name(config.scheme.scaleFmt);
+                 {"quant_method", scheme.method},
+                 {"weight_block_size", scheme.block},
+                 {"modules_to_not_convert", notQuantized},
+                 {"ignored_layers", notQuantized}};
+  if (isFp8(scheme.element))
+    result["fmt"] = scheme.element == DType::F8E5M2 ? "e5m2" : "e4m3";
+  if (scheme.scaleFmt != ScaleFmt::None)
+    result["scale_fmt"] = name(scheme.scaleFmt);
   return result;
 }
 
@@ -161,8 +161,10 @@ static const Scheme *findCompressed(const std::string &format, const Quantizatio
   Packing packing = format == "pack-quantized"               ? Packing::WordsInRow
                     : format.ends_with("fp4-pack-quantized") ? Packing::Nibbles
                                                              : Packing::Elements;
+  // Without packing each code of 4 bits has a byte.
+  DType element = packing == Packing::Elements && weights.element() == DType::I4 ? DType::I8 : weights.element();
   auto weightsFit = [&](const Scheme &scheme) {
-    return scheme.method == "compressed-tensors" && scheme.element == weights.element() && scheme.packing == packing &&
+    return scheme.method == "compressed-tensors" && scheme.element == element && scheme.packing == packing &&
            shapeClass(scheme.block) == shapeClass(weights.block) &&
            (scheme.zeroPoints == ZeroPoints::None) == weights.symmetric && scheme.hasGlobalScale() == format.starts_with("nvfp4");
   };
@@ -180,26 +182,60 @@ static const Scheme *findCompressed(const std::string &format, const Quantizatio
   return found == schemes().end() || !weights.isKnown() ? nullptr : &*found;
 }
 
+/// Class names other than "Linear" name no layer that is multiplied with a weight.
+static std::vector<std::string> readTargets(const json &group, const std::string &name, ObjectReader &config) {
+  ObjectReader fields(group, name + ": ");
+  std::vector<std::string> targets;
+  fields.read("targets", targets);
+  if (targets.empty() && !fields.failed())
+    targets.emplace_back(kEveryLinear);
+  for (const std::string &target : targets)
+    if (!target.starts_with(kExpression) && target != kEveryLinear && target.find('.') == target.npos)
+      fields.refuse("targets", fmt::format("\"{}\" is not supported, only \"Linear\", names of layers and \"re:\" expressions",
+                                           printable(target)));
+  if (fields.failed())
+    config.refuse("config_groups", fields.result().error().message);
+  return targets;
+}
+
+/// A group of that `name`; `format` where it has none of its own. Nothing where its weights are in no known scheme.
+static std::optional<SchemeGroup> readGroup(const json &group, const std::string &name, std::string format,
+                                            ObjectReader &config) {
+  auto part = [&](const char *key) { return group.contains(key) && group[key].is_object() ? &group[key] : nullptr; };
+  if (!group.is_object() || !part("weights"))
+    return std::nullopt;
+  if (auto own = group.find("format"); own != group.end() && own->is_string())
+    format = *own;
+  SchemeGroup result{readTargets(group, name, config), {}};
+  QuantizationArgs args = readArgs(*part("weights"), config);
+  const Scheme *scheme = findCompressed(format, args, part("input_activations"), config);
+  if (!scheme) {
+    config.refuse("config_groups",
+                  fmt::format("{}: format \"{}\" with weights of {} bits, type {}, strategy {}{} is no scheme that is known",
+                              name, printable(format), args.bits, printable(args.type), args.strategy,
+                              args.symmetric ? "" : ", asymmetric"));
+    return std::nullopt;
+  }
+  result.scheme = *scheme;
+  result.scheme.block = args.block;
+  return result;
+}
+
 static std::optional<QuantizationConfig> readCompressedTensors(ObjectReader &fields) {
   std::string format;
   fields.read("format", format);
   const json *groups = fields.find("config_groups");
-  if (!groups || !groups->is_object() || groups->size() != 1)
+  if (!groups || !groups->is_object() || groups->empty())
     return std::nullopt;
-  const json &group = *groups->begin();
-  const json *weights = group.is_object() && group.contains("weights") ? &group["weights"] : nullptr;
-  const json *inputs = group.is_object() && group.contains("input_activations") ? &group["input_activations"] : nullptr;
-  if (!weights || !weights->is_object())
-    return std::nullopt;
-  if (group.value("targets", json({"Linear"})) != json({"Linear"}))
-    fields.refuse("config_groups", fmt::format("targets {} are not supported, only [\"Linear\"] with an `ignore` list",
-                                               shortText(group["targets"])));
-  QuantizationArgs args = readArgs(*weights, fields);
-  const Scheme *scheme = findCompressed(format, args, inputs && inputs->is_object() ? inputs : nullptr, fields);
-  if (!scheme)
-    return std::nullopt;
-  QuantizationConfig config{*scheme, {}};
-  config.scheme.block = args.block;
+  QuantizationConfig config;
+  for (const auto &[name, group] : groups->items()) {
+    std::optional<SchemeGroup> read = readGroup(group, name, format, fields);
+    if (!read) {
+      fields.refuse("config_groups", fmt::format("{}: {} has no weights", name, shortText(group)));
+      return std::nullopt;
+    }
+    config.groups.push_back(std::move(*read));
+  }
   fields.read("ignore", config.notQuantized);
   return config;
 }
@@ -208,19 +244,45 @@ static std::optional<QuantizationConfig> readCompressedTensors(ObjectReader &fie
 // GPTQ and AWQ
 //===----------------------------------------------------------------------===//
 
+/// Layers that `dynamic` of GPTQ takes out: {"-:regex": {}}. It may also give layers other bits, which is refused.
+static void readDynamic(ObjectReader &fields, std::vector<std::string> &notQuantized) {
+  const json *dynamic = fields.find("dynamic");
+  if (!dynamic || dynamic->is_boolean())
+    return;
+  if (!dynamic->is_object())
+    return fields.refuse("dynamic", shortText(*dynamic) + " is not an object");
+  for (const auto &[pattern, change] : dynamic->items())
+    if (pattern.starts_with("-:"))
+      notQuantized.push_back(std::string(kExpression) + pattern.substr(2));
+    else
+      fields.refuse("dynamic", fmt::format("\"{}\": layers with parameters of their own are not supported", printable(pattern)));
+}
+
 static std::optional<QuantizationConfig> readInt4Groups(ObjectReader &fields, const std::string &method) {
   int64_t bits = 4, groupSize = 128;
-  fields.read("bits", bits);
+  std::string format = method == "gptq" ? "gptq" : "gemm";
+  std::string_view formatKey = method == "gptq" ? "checkpoint_format" : "version";
+  bool zeroPoint = true;
+  fields.read(method == "gptq" ? "bits" : fields.find("w_bit") ? "w_bit" : "bits", bits);
   fields.read("group_size", groupSize);
+  fields.read(formatKey, format);
+  fields.read("zero_point", zeroPoint);
   if (bits != 4)
-    return std::nullopt;
-  QuantizationConfig config{*findScheme(method + "-w4"), {}};
-  config.scheme.block = {1, std::max<int64_t>(groupSize, 0)}; // -1: a whole row
-  std::string format;
-  fields.read("checkpoint_format", format);
-  if (format == "gptq_v2")
-    config.scheme.zeroPoints = ZeroPoints::AsCodes;
+    fields.refuse("bits", fmt::format("{} is not supported, only 4", bits));
+  if (groupSize != -1 && (groupSize < 1 || groupSize > kMaxBlockSide))
+    fields.refuse("group_size", fmt::format("{} is not in 1 .. {}, nor -1 for whole rows", groupSize, kMaxBlockSide));
+  if (method == "awq" && !zeroPoint)
+    fields.refuse("zero_point", "false is not supported: AWQ's checkpoints have zero points");
+  bool isV2 = format == "gptq_v2";
+  if (format != (method == "gptq" ? "gptq" : "gemm") && !(method == "gptq" && isV2))
+    fields.refuse(formatKey, fmt::format("\"{}\" is not supported, only {}", printable(format),
+                                         method == "gptq" ? "gptq, gptq_v2" : "gemm"));
+  Scheme scheme = *findScheme(method == "awq" ? "awq-w4" : isV2 ? "gptq-v2-w4" : "gptq-w4");
+  scheme.block = {1, std::max<int64_t>(groupSize, 0)};
+  QuantizationConfig config = {everyLinear(scheme), {}};
   fields.read("modules_to_not_convert", config.notQuantized);
+  if (method == "gptq")
+    readDynamic(fields, config.notQuantized);
   return config;
 }
 
@@ -240,14 +302,17 @@ std::optional<QuantizationConfig> readQuantization(ObjectReader &fields) {
   else if (std::ranges::find(schemes(), method, &Scheme::method) != schemes().end())
     config = readBlocks(fields, method);
   if (!config && method == "compressed-tensors")
-    fields.refuse("config_groups", "is not supported, only one group of [\"Linear\"] with 4 or 8 bits in a known `format`");
+    fields.refuse("config_groups", "is not supported, only groups with weights of 4 or 8 bits in a known `format`");
   else if (!config)
-    fields.refuse("quant_method",
-                  fmt::format("\"{}\" is not supported, only fp8, blockwise_int8 and compressed-tensors", printable(method)));
+    fields.refuse(
+        "quant_method",
+        fmt::format("\"{}\" is not supported, only fp8, blockwise_int8, compressed-tensors, gptq and awq", printable(method)));
+  else if (auto checked = config->checkExpressions(); !checked)
+    fields.refuse("quant_method", checked.error().message);
   return fields.failed() ? std::nullopt : config;
 }
 
-Result<Scheme> readScheme(const json &config) {
+Result<QuantizationConfig> readSchemes(const json &config) {
   auto found = config.find("quantization_config");
   bool isNested = found != config.end() && !found->is_null();
   json quantization = isNested ? *found : json::object();
@@ -256,13 +321,18 @@ Result<Scheme> readScheme(const json &config) {
   if (!isNested && config.contains("weight_block_size"))
     quantization["weight_block_size"] = config["weight_block_size"];
   if (quantization.empty())
-    return deepSeekFp8();
+    return QuantizationConfig{everyLinear(deepSeekFp8()), {}};
   quantization.emplace("quant_method", "fp8");
   ObjectReader fields(quantization, isNested ? "quantization_config." : "");
   std::optional<QuantizationConfig> read = readQuantization(fields);
   if (!read)
     return tl::unexpected(fields.result().error());
-  return read->scheme;
+  return *read;
+}
+
+Result<Scheme> readScheme(const json &config) {
+  QUANT_TRY_ASSIGN(QuantizationConfig read, readSchemes(config));
+  return read.mainScheme();
 }
 
 } // namespace quant

@@ -54,6 +54,12 @@ std::string_view changeOfWeight(std::string_view part) {
   return "";
 }
 
+std::string codesOfOrder(std::string_view name) {
+  std::string_view part = lastPart(name);
+  std::string module(name.substr(0, name.size() - part.size()));
+  return part == "g_idx" ? module + "qweight" : part == "weight_g_idx" ? module + "weight_packed" : "";
+}
+
 std::optional<HarmlessTensor> harmlessTensor(std::string_view name) {
   std::string_view part = lastPart(name);
   if (part == "inv_freq" || part == "cos_cached" || part == "sin_cached" || part == "masked_bias")

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace quant {
@@ -29,6 +30,9 @@ bool isOfMtpLayer(std::string_view name);
 bool isStorage(std::string_view part);
 /// What such a part adds to codes and their scales, so that without it the weight is another: "zero points are"; else "".
 std::string_view changeOfWeight(std::string_view part);
+
+/// The codes whose columns that tensor orders: "X.qweight" for "X.g_idx", "X.weight_packed" for "X.weight_g_idx"; else "".
+std::string codesOfOrder(std::string_view name);
 
 /// A tensor that no model of the family reads, and why it does not matter.
 struct HarmlessTensor {

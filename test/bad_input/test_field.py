@@ -266,9 +266,9 @@ class FieldCheckpoints(FieldTest):
         for name, text in (
             ("model.norm.bias", "is of a module that is computed"),
             ("lm_head.bias", "is of a module that is computed"),
-            (WEIGHT + "_zero_point", "is stored, but zero points are not compiled"),
-            (WEIGHT + "_g_idx", "is stored, but columns in another order (actorder) are not compiled"),
-            (WEIGHT + "_scale_2", "is stored, but a second scale of the whole weight is not compiled"),
+            (WEIGHT + "_zero_point", "is stored, but zero points are no part of the scheme deepseek-fp8"),
+            (WEIGHT + "_g_idx", "is stored, but columns in another order (actorder) are no part of the scheme deepseek-fp8"),
+            (WEIGHT + "_scale_2", "is stored, but a second scale of the whole weight is no part of the scheme deepseek-fp8"),
         ):
             for refuse in (self.refuse_compile, self.refuse_inspect):
                 refuse(self.add(name), f"'{name}' {text}")

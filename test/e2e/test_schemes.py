@@ -10,11 +10,13 @@ The reference (test/reference/checkpoint.py) reads the same bytes on its own. Nu
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import unittest
 from pathlib import Path
 
+import numpy as np
 import test_toys
 from compare import clear_prompt
 from checkpoint import Checkpoint, SafetensorsFile, write_safetensors
@@ -57,10 +59,39 @@ class Schemes(unittest.TestCase):
         self.assertIn(f"tensor '{name}' has shape", self.compile_error(checkpoint))
 
     def test_columns_in_another_order_are_refused(self) -> None:
-        checkpoint = self.make("ct-w4a16-group32")
-        name = "model.layers.0.mlp.up_proj.weight_g_idx"
-        self.change(checkpoint, {name: ("I32", SafetensorsFile(checkpoint / "model.safetensors").raw(name.replace("g_idx", "shape")))})
-        self.assertIn(f"tensor '{name}'", self.compile_error(checkpoint))
+        for scheme, name in (("ct-w4a16-group32", "weight_g_idx"), ("gptq", "g_idx")):
+            checkpoint = self.make(scheme)
+            name = "model.layers.0.mlp.up_proj." + name
+            columns = 320
+            groups = np.arange(columns) // 32
+            self.change(checkpoint, {name: ("I32", groups)})
+            call("quant-compile", checkpoint, "-o", self.folder / "model.qmod")
+            self.change(checkpoint, {name: ("I32", groups // 2)})
+            self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors names 5 groups, the scales are of 10", self.compile_error(checkpoint))
+            for wrong, column in ((groups[::-1], 0), (np.where(groups == 3, 4, groups), 96), (np.where(np.arange(columns) == 40, -1, groups), 40)):
+                self.change(checkpoint, {name: ("I32", wrong)})
+                error = self.compile_error(checkpoint)
+                self.assertIn(f"tensor '{name}'", error)
+                self.assertIn(f": column {column} is of group {wrong[column]}: columns in another order", error)
+            self.change(checkpoint, {name: ("I64", groups)})
+            self.assertIn(f"tensor '{name}'", self.compile_error(checkpoint))
+            for folder in (self.folder / "plain", checkpoint):
+                shutil.rmtree(folder)
+
+    def test_zero_points_of_another_shape(self) -> None:
+        for scheme, name in (("ct-w4a16-asymmetric", "weight_zero_point"), ("gptq", "qzeros"), ("awq", "qzeros"), ("awq", "scales")):
+            checkpoint = self.make(scheme)
+            name = "model.layers.0.mlp.up_proj." + name
+            dtype, values = Checkpoint(checkpoint).stored(name)
+            self.change(checkpoint, {name: (dtype, values[:, :-1].copy())})
+            self.assertIn(f"tensor '{name}' has shape", self.compile_error(checkpoint))
+            self.change(checkpoint, {name: ("F32", np.zeros(values.shape, np.float32))})
+            self.assertIn(f"tensor '{name}'", self.compile_error(checkpoint))
+            if not name.endswith("scales"):
+                self.change(checkpoint, {name: None})
+                self.assertIn(f"tensor '{name}' is missing", self.compile_error(checkpoint))
+            for folder in (self.folder / "plain", checkpoint):
+                shutil.rmtree(folder)
 
     def test_a_missing_scale(self) -> None:
         checkpoint = self.make("ct-w8a8")
@@ -72,9 +103,11 @@ class Schemes(unittest.TestCase):
         checkpoint = self.make("ct-w4a16-group32")
         path = checkpoint / "config.json"
         config = json.loads(path.read_text())
-        config["quantization_config"]["config_groups"]["group_0"]["weights"]["symmetric"] = False
+        weights = config["quantization_config"]["config_groups"]["group_0"]["weights"]
+        weights |= {"type": "float", "strategy": "tensor_group", "group_size": 16}
+        config["quantization_config"]["config_groups"]["group_0"]["format"] = "nvfp4-pack-quantized"
         path.write_text(json.dumps(config))
-        self.assertIn("ct-w4a16-asymmetric (INT4 with zero points in groups, weight only) is not compiled yet", self.compile_error(checkpoint))
+        self.assertIn("ct-nvfp4 (NVFP4: FP4 in groups of 16, E4M3 scales under a global one) is not compiled yet", self.compile_error(checkpoint))
 
 
 def add_scheme(name: str) -> None:

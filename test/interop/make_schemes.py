@@ -88,10 +88,10 @@ def input_static() -> Case:
     return case
 
 
-def asymmetric(rows: int, columns: int, group: int) -> Case:
+def asymmetric(rows: int, columns: int, group: int, bits: int = 4) -> Case:
     groups = columns // group
-    zeros = torch.randint(-8, 8, (rows, groups), dtype=torch.int8)
-    shared = args(4, "int", "group", group_size=group) if group < columns else args(4, "int", "channel")
+    zeros = torch.randint(-(1 << (bits - 1)), 1 << (bits - 1), (rows, groups), dtype=torch.int8)
+    shared = args(bits, "int", "group", group_size=group) if group < columns else args(bits, "int", "channel")
     weights = shared | {"symmetric": False}
     return compressed("pack-quantized", weights, None, weight(rows, columns), random_scales(rows, groups), weight_zero_point=zeros)
 
@@ -259,6 +259,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "ct-w4a16-short": short_groups,
     "ct-w4a16-asymmetric": lambda: asymmetric(20, 192, 64),
     "ct-w4a16-asymmetric-channel": lambda: asymmetric(20, 56, 56),
+    "ct-w8a16-asymmetric": lambda: asymmetric(20, 96, 32, bits=8),
     "ct-w4a8": lambda: packed(GROUP4, PER_TOKEN_INT, 20, 96, 3),
     "ct-w4afp8": lambda: packed(GROUP4, PER_TOKEN_FP8, 20, 96, 3),
     "ct-mxfp4": lambda: compressed("mxfp4-pack-quantized", args(4, "float", "group", group_size=32, **MX),
@@ -271,7 +272,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "gptq-w4-act-order": lambda: gptq(32, act_order=True, symmetric=False),
     "gptq-w4-row": lambda: gptq(-1, act_order=False, symmetric=False),
     "gptq-w4-short": lambda: gptq(40, act_order=False, symmetric=False),
-    "gptq-w4-v2": lambda: gptq(32, act_order=False, symmetric=True, version="gptq_v2"),
+    "gptq-v2-w4": lambda: gptq(32, act_order=False, symmetric=True, version="gptq_v2"),
     "awq-w4": awq,
     "blockwise-int8": blockwise_int8,
 }  # fmt: skip

@@ -99,9 +99,10 @@ TEST(BadConfig, RopeAndQuantization) {
       {R"({"rope_scaling": "yarn"})", "rope_scaling: \"yarn\" is not an object"},
       {R"({"rope_parameters": {"rope_type": "default"}})", "rope_scaling: contradicts rope_parameters"},
       {R"({"quantization_config": {"quant_method": "compressed-tensors"}})",
-       "quantization_config.config_groups: is not supported, only one group of"},
+       "quantization_config.config_groups: is not supported, only groups with"},
       {R"({"quantization_config": {"quant_method": "modelopt"}})",
-       "quantization_config.quant_method: \"modelopt\" is not supported, only fp8, blockwise_int8 and compressed-tensors"},
+       "quantization_config.quant_method: \"modelopt\" is not supported, only fp8, blockwise_int8, compressed-tensors, "
+       "gptq and awq"},
       {R"({"quantization_config": {"quant_method": null}})", "quantization_config.quant_method: is missing"},
       {R"({"quantization_config": {"fmt": "e3m4"}})", "quantization_config.fmt: \"e3m4\" is not supported, only e4m3, e5m2"},
       {R"({"quantization_config": {"activation_scheme": "static"}})",

@@ -279,7 +279,7 @@ TEST(ConfigSpelling, WholeNumbersAsFloats) {
   floats["eos_token_id"] = {1.0, 7.0};
   floats["quantization_config"]["weight_block_size"] = {64.0, 128.0};
   EXPECT_EQ(read(floats).config.eosTokenIds, (std::vector<int64_t>{1, 7}));
-  EXPECT_EQ(read(floats).config.scheme->block, (std::array<int64_t, 2>{64, 128}));
+  EXPECT_EQ(read(floats).config.quantization.mainScheme().block, (std::array<int64_t, 2>{64, 128}));
   object["n_group"] = 8.5;
   EXPECT_EQ(read(object).error, "n_group: 8.5 is not an integer");
   object["n_group"] = 1e300;

@@ -58,15 +58,15 @@ TEST(ModelConfig, BothStylesOf671BSayTheSame) {
 TEST(ModelConfig, ReadsV3) {
   ModelConfig config = load("671B.json");
   EXPECT_EQ(config.modelType, "deepseek_v3");
-  EXPECT_EQ(config.scheme, deepSeekFp8());
-  EXPECT_EQ(config.scheme->scaleFmt, ScaleFmt::None);
+  EXPECT_EQ(config.quantization.groups, everyLinear(deepSeekFp8()));
+  EXPECT_EQ(config.quantization.mainScheme().scaleFmt, ScaleFmt::None);
   EXPECT_EQ(config.topkMethod, TopkMethod::NoauxTc);
   EXPECT_EQ(config.groupScore(), GroupScore::SumOfTop2);
   EXPECT_TRUE(config.normTopkProb);
   EXPECT_TRUE(config.hasGateBias());
   EXPECT_TRUE(config.hasRopeScaling);
   EXPECT_EQ(config.ropeFactor, 40);
-  EXPECT_EQ(config.scheme->block, (std::array<int64_t, 2>{128, 128}));
+  EXPECT_EQ(config.quantization.mainScheme().block, (std::array<int64_t, 2>{128, 128}));
   EXPECT_EQ(config.nMtpLayers, 1);
   EXPECT_FALSE(config.isMoeLayer(2));
   EXPECT_TRUE(config.isMoeLayer(3));
@@ -75,8 +75,8 @@ TEST(ModelConfig, ReadsV3) {
 
 TEST(ModelConfig, V31DiffersByItsScaleFormatOnly) {
   ModelConfig config = load("v3.1.json");
-  EXPECT_EQ(config.scheme->scaleFmt, ScaleFmt::UE8M0);
-  config.scheme = deepSeekFp8();
+  EXPECT_EQ(config.quantization.mainScheme().scaleFmt, ScaleFmt::UE8M0);
+  config.quantization.groups = everyLinear(deepSeekFp8());
   EXPECT_EQ(config, load("671B.json"));
 }
 
@@ -93,7 +93,7 @@ TEST(ModelConfig, ReadsV2) {
   EXPECT_EQ(lite.qLoraRank, 0);
   EXPECT_EQ(lite.mscale, 0.707);
   EXPECT_EQ(lite.mscaleAllDim, 0.707) << "DeepSeek's softmax scale uses mscale";
-  EXPECT_FALSE(lite.scheme);
+  EXPECT_FALSE(lite.isQuantized());
   EXPECT_EQ(lite.plain, DType::BF16);
 }
 
@@ -122,7 +122,7 @@ TEST(ModelConfig, NullMeansAbsent) {
   EXPECT_EQ(config.nSharedExperts, 0);
   EXPECT_EQ(config.topkMethod, TopkMethod::Greedy);
   EXPECT_FALSE(config.hasRopeScaling);
-  EXPECT_FALSE(config.scheme);
+  EXPECT_FALSE(config.isQuantized());
   EXPECT_EQ(config.plain, DType::BF16);
 }
 
@@ -139,15 +139,15 @@ TEST(ModelConfig, SkipListsAreJoined) {
   object["quantization_config"]["modules_to_not_convert"] = {"lm_head", "kv_b_proj"};
   object["quantization_config"]["ignored_layers"] = {"lm_head", "model.layers.0", "model.layers.*.mlp.shared_experts"};
   ModelConfig config = parse(object);
-  EXPECT_EQ(config.modulesNotQuantized,
+  EXPECT_EQ(config.quantization.notQuantized,
             (std::vector<std::string>{"lm_head", "kv_b_proj", "model.layers.0", "model.layers.*.mlp.shared_experts"}));
-  EXPECT_FALSE(config.schemeOf("model.layers.7.self_attn.kv_b_proj"));
-  EXPECT_FALSE(config.schemeOf("model.layers.0.self_attn.o_proj"));
-  EXPECT_FALSE(config.schemeOf("model.layers.9.mlp.shared_experts.up_proj"));
-  EXPECT_TRUE(config.schemeOf("model.layers.10.self_attn.o_proj")) << "layers.0 is no prefix of layers.10";
-  EXPECT_TRUE(config.schemeOf("model.layers.9.mlp.experts.3.up_proj"));
-  config.scheme.reset();
-  EXPECT_FALSE(config.schemeOf("model.layers.9.mlp.experts.3.up_proj"));
+  EXPECT_FALSE(config.quantization.schemeOf("model.layers.7.self_attn.kv_b_proj"));
+  EXPECT_FALSE(config.quantization.schemeOf("model.layers.0.self_attn.o_proj"));
+  EXPECT_FALSE(config.quantization.schemeOf("model.layers.9.mlp.shared_experts.up_proj"));
+  EXPECT_TRUE(config.quantization.schemeOf("model.layers.10.self_attn.o_proj")) << "layers.0 is no prefix of layers.10";
+  EXPECT_TRUE(config.quantization.schemeOf("model.layers.9.mlp.experts.3.up_proj"));
+  config.quantization.groups.clear();
+  EXPECT_FALSE(config.quantization.schemeOf("model.layers.9.mlp.experts.3.up_proj"));
 }
 
 TEST(ModelConfig, PrintsWhatItReads) {
@@ -158,8 +158,8 @@ TEST(ModelConfig, PrintsWhatItReads) {
   }
   ModelConfig config = load("toy_v3.json");
   config.ropeAttentionFactor = 1.25;
-  config.modulesNotQuantized = {"lm_head"};
-  config.scheme->block = {64, 32};
+  config.quantization.notQuantized = {"lm_head"};
+  config.quantization.groups[0].scheme.block = {64, 32};
   EXPECT_EQ(parse(toJson(config)), config);
   EXPECT_EQ(parse(toHuggingFaceJson(config)), config);
   json quantization = toHuggingFaceJson(config)["quantization_config"];

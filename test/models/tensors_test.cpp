@@ -101,7 +101,7 @@ TEST(ModelTotals, V2) { EXPECT_NEAR(totals(load("236B.json")).parameters / 1e9, 
 
 TEST(CheckpointTensors, WithoutQuantizationThereAreNoScales) {
   ModelConfig config = load("toy_v3.json");
-  config.scheme.reset();
+  config.quantization.groups.clear();
   for (DType dtype : {DType::BF16, DType::F32}) {
     config.plain = dtype;
     for (const TensorSpec &tensor : checkpointTensors(config)) {
@@ -114,7 +114,7 @@ TEST(CheckpointTensors, WithoutQuantizationThereAreNoScales) {
 
 TEST(CheckpointTensors, SkippedModulesStayBF16) {
   ModelConfig config = load("toy_v3.json");
-  config.modulesNotQuantized = {"self_attn.kv_b_proj"};
+  config.quantization.notQuantized = {"self_attn.kv_b_proj"};
   for (const TensorSpec &tensor : checkpointTensors(config))
     if (tensor.name.find("kv_b_proj") != std::string::npos) {
       EXPECT_EQ(tensor.dtype, DType::BF16) << tensor.name;

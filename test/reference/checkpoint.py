@@ -7,7 +7,8 @@ Format: https://github.com/huggingface/safetensors (u64 header length, JSON head
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,9 @@ class Checkpoint:
             single = SafetensorsFile(self.folder / "model.safetensors")
             self._file_of = dict.fromkeys(single.header, single)
         quantization = self.config.get("quantization_config") or {}
-        self.block = weight_block(quantization)
-        groups = quantization.get("config_groups") or {}
-        self.bits = next((group["weights"]["num_bits"] for group in groups.values()), 8)
+        self.method = quantization.get("quant_method")
+        self.zero_offset = int(self.method == "gptq" and quantization.get("checkpoint_format", "gptq") == "gptq")
+        self.groups = list((quantization.get("config_groups") or {}).values()) or [{"targets": ["Linear"], "whole": quantization}]
 
     def __contains__(self, name: str) -> bool:
         return name in self._file_of
@@ -90,8 +91,11 @@ class Checkpoint:
 
     def tensor(self, name: str) -> np.ndarray:
         """float64 values; a quantized weight is its codes times its scales, and an error when these are missing."""
+        module = name.removesuffix(".weight")
         if name not in self._file_of and name + "_packed" in self._file_of:
-            return self._scaled(name, unpack_words(self._values(name + "_packed"), self.bits))
+            return self._scaled(name, self._packed(name))
+        if name not in self._file_of and module + ".qweight" in self._file_of:
+            return self._transposed(module)
         if name not in self._file_of:
             raise KeyError(f"{self.folder}: no tensor {name}")
         values = self._values(name)
@@ -101,6 +105,38 @@ class Checkpoint:
     def _values(self, name: str) -> np.ndarray:
         return self._file_of[name].values(name)
 
+    def _group(self, name: str) -> dict[str, Any]:
+        """The config group of a weight: one that names the layer, one whose expression matches it, one of all Linear."""
+        module = name.removesuffix(".weight")
+        for fits in (lambda t: t == module, lambda t: t.startswith("re:") and re.match(t[3:], module), lambda t: t == "Linear"):
+            for group in self.groups:
+                if any(fits(target) for target in group["targets"]):
+                    return group
+        raise KeyError(f"{self.folder}: no group for {name}")
+
+    def _packed(self, name: str) -> np.ndarray:
+        """Codes of compressed-tensors' pack-quantized, less their zero points, [N, K]."""
+        weights = self._group(name)["weights"]
+        bits, columns = weights["num_bits"], int(self._values(name + "_shape")[1])
+        codes = unpack_words(self._values(name + "_packed"), bits)[:, :columns]
+        if weights.get("symmetric", True):
+            return codes
+        zeros = unpack_words(self._values(name + "_zero_point").T, bits).T[: codes.shape[0]]
+        return codes - np.repeat(zeros, weights.get("group_size") or columns, axis=1)[:, :columns]
+
+    def _transposed(self, module: str) -> np.ndarray:
+        """GPTQ's and AWQ's weights, [N, K]."""
+        words, zeros, scales = (self._values(f"{module}.{part}") for part in ("qweight", "qzeros", "scales"))
+        order = [0, 4, 1, 5, 2, 6, 3, 7] if self.method == "awq" else range(8)  # the nibble of each of eight outputs
+        if self.method == "awq":
+            codes = nibbles(words, order).T
+        else:
+            codes = nibbles(words.T, order)
+        zero = nibbles(zeros, order).T + self.zero_offset
+        group = self.groups[0]["whole"].get("group_size", 128)
+        spread = lambda values: np.repeat(values, codes.shape[1] if group < 0 else group, axis=1)[:, : codes.shape[1]]  # noqa: E731
+        return (codes - spread(zero)) * spread(scales.T)
+
     def _scaled(self, name: str, codes: np.ndarray) -> np.ndarray:
         scale_name = next((name + end for end in ("_scale_inv", "_scale") if name + end in self._file_of), None)
         if scale_name is None:
@@ -108,18 +144,18 @@ class Checkpoint:
         scales = self._values(scale_name)
         if self._file_of[scale_name].dtype(scale_name) == "U8":
             scales = power_of_two(scales)
-        rows, columns = self.block
+        rows, columns = weight_block(self._group(name))
         return dequantize_blocks(codes, scales.reshape(scales.shape[0], -1), (rows or codes.shape[0], columns or codes.shape[1]))
 
 
-def weight_block(quantization: Mapping[str, Any]) -> tuple[int, int]:
-    """Rows and columns that share a scale, of a quantization_config; 0 columns: all of a row."""
-    for group in (quantization.get("config_groups") or {}).values():
+def weight_block(group: Mapping[str, Any]) -> tuple[int, int]:
+    """Rows and columns that share a scale, of a config group or a whole quantization_config; 0 columns: all of a row."""
+    if "weights" in group:
         weights = group["weights"]
         if weights.get("block_structure"):
             return tuple(weights["block_structure"])
         return int(weights["strategy"] != "tensor"), weights.get("group_size") or 0
-    rows, columns = quantization.get("weight_block_size") or (128, 128)
+    rows, columns = group["whole"].get("weight_block_size") or (128, 128)
     return int(rows), int(columns)
 
 
@@ -133,6 +169,12 @@ def unpack_words(words: np.ndarray, bits: int) -> np.ndarray:
     shifts = np.arange(0, 32, bits, dtype=np.uint32)
     codes = words.astype(np.uint32)[:, :, None] >> shifts & np.uint32((1 << bits) - 1)
     return codes.reshape(words.shape[0], -1).astype(np.int64) - (1 << (bits - 1))
+
+
+def nibbles(words: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """I32 [N, W] -> unsigned codes [N, 8 W], number i of eight in nibble order[i]."""
+    shifts = 4 * np.array(order, np.uint32)
+    return (words.astype(np.uint32)[:, :, None] >> shifts & np.uint32(15)).reshape(words.shape[0], -1).astype(np.int64)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, tuple[str, np.ndarray]], metadata: Mapping[str, str] | None = None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,12 @@ class Scheme:
     scale_dtype: str = "F32"  # F32, BF16 or U8 (ue8m0)
     scale_name: str = "weight_scale"
     data_name: str = "weight"
+    symmetric: bool = True
 
     def tensors(self, module: str, weight: np.ndarray) -> Tensors:
         block = (self.block[0] or weight.shape[0], self.block[1] or weight.shape[1])
+        if not self.symmetric:
+            return self.asymmetric(module, weight, block)
         scales = np.maximum(block_amax(weight, block), 1e-12) / self.largest
         if self.scale_dtype == "U8":
             scales = ceil_to_power_of_two(scales)
@@ -84,12 +87,89 @@ class Scheme:
         return result
 
 
+    def asymmetric(self, module: str, weight: np.ndarray, block: tuple[int, int]) -> Tensors:
+        """compressed-tensors: signed codes of `bits` and signed zero points, these packed down the rows."""
+        bits = self.quantization["config_groups"]["group_0"]["weights"]["num_bits"]
+        low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        codes, zeros, scales = affine(weight, block[1], low, high, to_bf16_values)
+        return {
+            f"{module}.weight_packed": ("I32", pack_words(codes, bits)),
+            f"{module}.weight_scale": ("BF16", to_bf16(scales)),
+            f"{module}.weight_zero_point": ("I32", pack_words(zeros.T, bits).T),
+            f"{module}.weight_shape": ("I64", np.array(weight.shape)),
+        }
+
+
+def to_bf16_values(values: np.ndarray) -> np.ndarray:
+    return (to_bf16(values).astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+def affine(
+    weight: np.ndarray, group: int, low: int, high: int, rounded: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes [N, K], zero points and scales [N, G] of groups along K: code = clip(rint(w / s) + z). `rounded` is the scale as stored."""
+    columns = weight.shape[1]
+    starts = np.arange(0, columns, group)
+    smallest = np.minimum(np.minimum.reduceat(weight, starts, axis=1), 0)
+    largest = np.maximum(np.maximum.reduceat(weight, starts, axis=1), 0)
+    scales = rounded(np.maximum(largest - smallest, 1e-6) / (high - low))
+    zeros = np.clip(np.rint(low - smallest / scales), low, high)
+    spread = lambda values: np.repeat(values, group, axis=1)[:, :columns]  # noqa: E731
+    codes = np.clip(np.rint(weight / spread(scales)) + spread(zeros), low, high)
+    return codes.astype(np.int64), zeros.astype(np.int64), scales
+
+
+def words_of(codes: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """Unsigned codes [N, K] -> I32 [N, K / 8], number i of eight in nibble order[i]."""
+    shifts = 4 * np.array(order, np.uint32)
+    return np.bitwise_or.reduce(codes.astype(np.uint32).reshape(codes.shape[0], -1, 8) << shifts, axis=2).view(np.int32)
+
+
+@dataclass
+class Transposed:
+    """GPTQ and AWQ: codes 0 .. 15 with zero points, inputs in rows."""
+
+    quantization: dict[str, Any]
+    group: int
+
+    def tensors(self, module: str, weight: np.ndarray) -> Tensors:
+        group = self.group if self.group > 0 else weight.shape[1]
+        # GPTQ v1 cannot write a zero point of 0.
+        codes, zeros, scales = affine(weight, group, 0, 15, lambda values: values.astype(np.float16).astype(np.float64))
+        method, less = self.quantization["quant_method"], int(self.quantization.get("checkpoint_format") == "gptq")
+        zeros = np.maximum(zeros, less)
+        order = [0, 4, 1, 5, 2, 6, 3, 7] if method == "awq" else range(8)
+        result: Tensors = {
+            f"{module}.qweight": ("I32", words_of(codes.T, order) if method == "awq" else words_of(codes, order).T),
+            f"{module}.qzeros": ("I32", words_of(zeros.T - less, order)),
+            f"{module}.scales": ("F16", scales.T.astype(np.float16)),
+        }
+        if method == "gptq":
+            result[f"{module}.g_idx"] = ("I32", np.arange(weight.shape[1]) // group)
+        return result
+
+
+@dataclass
+class Mixed:
+    """Several config groups, each with its own format."""
+
+    quantization: dict[str, Any]
+    parts: dict[str, Scheme]  # part of a module's name -> how it is stored
+
+    def tensors(self, module: str, weight: np.ndarray) -> Tensors:
+        return next(scheme for part, scheme in self.parts.items() if part in module).tensors(module, weight)
+
+
 def fp8(values: np.ndarray) -> tuple[str, np.ndarray]:
     return "F8_E4M3", encode_e4m3(np.clip(values, -E4M3_MAX, E4M3_MAX))
 
 
 def int8(values: np.ndarray) -> tuple[str, np.ndarray]:
     return "I8", np.clip(np.rint(values), -128, 127).astype(np.int8)
+
+
+def int4(values: np.ndarray) -> tuple[str, np.ndarray]:
+    return "I8", np.clip(np.rint(values), -8, 7).astype(np.int8)
 
 
 def packed(bits: int) -> Callable[[np.ndarray], tuple[str, np.ndarray]]:
@@ -109,13 +189,13 @@ def token(kind: str) -> dict[str, Any]:
 
 
 def weights(bits: int, kind: str, strategy: str, **more: Any) -> dict[str, Any]:
-    return {"num_bits": bits, "type": kind, "strategy": strategy, "symmetric": True, "dynamic": False, **more}
+    return {"num_bits": bits, "type": kind, "strategy": strategy, "symmetric": True, "dynamic": False} | more
 
 
 HEAD = ["lm_head"]
 ONLY_EXPERTS = ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*mlp\\.(gate|up|gate_up|down)_proj.*"]
 
-SCHEMES: dict[str, Scheme] = {
+SCHEMES: dict[str, Scheme | Transposed | Mixed] = {
     "deepseek-fp8-e5m2": Scheme({"quant_method": "fp8", "fmt": "e5m2", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},
                                 (128, 128), 57344.0, lambda values: ("F8_E5M2", e5m2(values)), scale_name="weight_scale_inv"),
     "blockwise-int8": Scheme({"quant_method": "blockwise_int8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]},
@@ -140,7 +220,42 @@ SCHEMES: dict[str, Scheme] = {
     "ct-mxfp8": Scheme(group("mxfp8-quantized", weights(8, "float", "group", group_size=32, scale_dtype="torch.uint8"),
                              {**token("float"), "strategy": "group", "group_size": 32}, HEAD),
                        (1, 32), E4M3_MAX, fp8, "U8"),
+    "ct-w4a16-asymmetric": Scheme(group("pack-quantized", weights(4, "int", "group", group_size=32, symmetric=False), None, HEAD),
+                                  (1, 32), 15.0, packed(4), "BF16", data_name="weight_packed", symmetric=False),
+    "ct-w4a16-asymmetric-channel": Scheme(group("pack-quantized", weights(4, "int", "channel", symmetric=False), None, HEAD),
+                                          (1, 0), 15.0, packed(4), "BF16", data_name="weight_packed", symmetric=False),
+    "ct-w8a16-asymmetric": Scheme(group("pack-quantized", weights(8, "int", "group", group_size=64, symmetric=False), None, HEAD),
+                                  (1, 64), 255.0, packed(8), "BF16", data_name="weight_packed", symmetric=False),
+    "ct-w4a8": Scheme(group("pack-quantized", weights(4, "int", "group", group_size=64), token("int"), HEAD),
+                      (1, 64), 7.5, packed(4), "BF16", data_name="weight_packed"),
+    "ct-w4a8-bytes": Scheme(group("int-quantized", weights(4, "int", "group", group_size=32), token("int"), HEAD),
+                            (1, 32), 7.5, int4, "BF16"),
+    "ct-w4afp8": Scheme(group("pack-quantized", weights(4, "int", "group", group_size=128), token("float"), HEAD),
+                        (1, 128), 7.5, packed(4), "BF16", data_name="weight_packed"),
+    "gptq": Transposed({"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": False, "lm_head": False,
+                        "checkpoint_format": "gptq"}, 32),
+    "gptq-v2-channel": Transposed({"quant_method": "gptq", "bits": 4, "group_size": -1, "desc_act": False, "sym": False,
+                                   "checkpoint_format": "gptq_v2"}, -1),
+    "awq": Transposed({"quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True, "version": "gemm",
+                       "modules_to_not_convert": ["lm_head"]}, 64),
 }  # fmt: skip
+
+
+def mixed() -> Mixed:
+    """Routed experts INT4, attention INT8, the other layers FP8 in blocks."""
+    parts = {
+        ".experts.": ("re:.*mlp\\.experts\\.\\d+\\..*", SCHEMES["ct-w4a16-group32"]),
+        "self_attn": ("re:.*self_attn.*", SCHEMES["ct-w8a8"]),
+        "": ("Linear", SCHEMES["ct-fp8-block"]),
+    }
+    groups = {}
+    for number, (target, scheme) in enumerate(parts.values()):
+        groups[f"group_{number}"] = {**scheme.quantization["config_groups"]["group_0"], "targets": [target]}
+    quantization = {**SCHEMES["ct-w8a8"].quantization, "format": "mixed-precision", "config_groups": groups}
+    return Mixed(quantization, {part: scheme for part, (_, scheme) in parts.items()})
+
+
+SCHEMES["ct-mixed"] = mixed()
 
 #: modules that every scheme leaves wide
 WIDE = ("embed_tokens", "lm_head", "mlp.gate", "norm", "eh_proj", "head")

@@ -13,6 +13,7 @@
 #include "models/config/read.h"
 #include "models/experts.h"
 #include "models/stored.h"
+#include "runtime/checkpoint/column_order.h"
 #include "runtime/checkpoint/finite.h"
 #include "runtime/checkpoint/writer.h"
 #include "tools/pipeline/ModuleStage.h"
@@ -141,8 +142,10 @@ private:
     report.notes.insert(report.notes.end(), notes->begin(), notes->end());
     if (auto alike = models::checkExperts(checkpoint, config.nRoutedExperts, config.nLayers); !alike)
       return tl::unexpected(alike.error().in(options.input.string()));
-    for (const auto &tensor : checkpoint.tensors())
+    for (const auto &tensor : checkpoint.tensors()) {
       QUANT_TRY(checkpoint::checkFinite(tensor));
+      QUANT_TRY(checkpoint::checkColumnOrder(checkpoint, tensor.info->name));
+    }
     return {};
   }
 
@@ -161,7 +164,7 @@ private:
     stages.activations = options.activations == "fp8"    ? Activations::Fp8
                          : options.activations == "bf16" ? Activations::Bf16
                                                          : Activations::Auto;
-    stages.scaleFormat = config.scheme && config.scheme->scaleFmt == ScaleFmt::UE8M0 ? "ue8m0" : "f32";
+    stages.scaleFormat = config.quantization.mainScheme().scaleFmt == ScaleFmt::UE8M0 ? "ue8m0" : "f32";
     stages.maxTokens = options.maxTokens;
   }
 

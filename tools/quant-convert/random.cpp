@@ -43,9 +43,9 @@ static_assert(kChunk % kValueGroup == 0);
 /// "fp8", "bf16" or "f32".
 static void setDType(models::ModelConfig &config, std::string_view dtype) {
   if (dtype != "fp8")
-    config.scheme.reset();
-  else if (!config.scheme)
-    config.scheme = deepSeekFp8();
+    config.quantization.groups.clear();
+  else if (!config.isQuantized())
+    config.quantization.groups = everyLinear(deepSeekFp8());
   config.plain = dtype == "f32" ? DType::F32 : DType::BF16;
 }
 
@@ -92,7 +92,7 @@ static Plan makePlan(const models::ModelConfig &config, const RandomOptions &opt
     for (size_t i = shard.begin; i < shard.end; ++i) {
       // A weight stands right before its scale.
       int64_t columns = tensors[tensors[i].role == models::TensorRole::Scale ? i - 1 : i].shape.back();
-      output.jobs.push_back(randomJob(tensors[i], {tensors[i], columns, config.scheme.value_or(deepSeekFp8()), options.seed}));
+      output.jobs.push_back(randomJob(tensors[i], {tensors[i], columns, config.quantization.mainScheme(), options.seed}));
     }
     plan.shards.push_back(std::move(output));
   }

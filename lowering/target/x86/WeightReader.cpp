@@ -91,7 +91,9 @@ Value WeightReader::loadZero(Value rowScale, Value column) {
     return b.number(static_cast<double>(form.zeroConstant));
   if (!form.zeroType)
     return {};
-  return arith::SIToFPOp::create(b, b.f32(), b.load(b.i8(), b.at(weight.zero, scaleIndex(rowScale, column), 1)));
+  Value code = b.load(b.i8(), b.at(weight.zero, scaleIndex(rowScale, column), 1));
+  return form.zeroType.isUnsignedInteger() ? arith::UIToFPOp::create(b, b.f32(), code).getResult()
+                                           : arith::SIToFPOp::create(b, b.f32(), code).getResult();
 }
 
 void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled) {

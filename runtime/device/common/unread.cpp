@@ -67,7 +67,7 @@ static bool isMissed(const std::string &name, const ReadTensors &read, const std
     return false;
   std::string_view part = lastPart(name);
   if (read.hasModule(moduleOf(name)))
-    return !isStorage(part) || !changeOfWeight(part).empty();
+    return !isStorage(part) || (!changeOfWeight(part).empty() && !read.names(codesOfOrder(name)));
   int64_t layer = numberBehind(name, "layers");
   return layer >= 0 && (read.hasLayer(layer) || !mtpLayers.contains(layer));
 }

@@ -7,6 +7,7 @@
 
 #include "runtime/device/common/weights.h"
 
+#include "runtime/checkpoint/column_order.h"
 #include "runtime/support/scheme.h"
 #include "runtime/support/text.h"
 
@@ -54,11 +55,18 @@ static Error missingError(const std::vector<std::string> &names, const Checkpoin
   return {text + " is not in checkpoint " + checkpoint.dir().string() + scaleHint(names[0], checkpoint)};
 }
 
+/// What `value` is stored as, where it is turned when it is loaded.
+static std::vector<int64_t> storedExtents(const Value &value) {
+  return storedShape(value.repack, value.dtype, value.shape[0].size, value.shape[1].size)->shape;
+}
+
 /// Whether a tensor holds the value's elements. Those that safetensors has no type for lie in others: codes of 4 bits, and
 /// unsigned ones of 8, in words of 32 bits, whole words to a row; scales that are powers of two in bytes.
 static bool isStoredAs(const checkpoint::TensorInfo &info, const Value &value) {
   Shape shape = value.shape;
   DType dtype = value.dtype;
+  if (value.repack != Repack::None)
+    return info.shape == storedExtents(value) && info.dtype == (dtype == DType::U4 || dtype == DType::U8 ? DType::I32 : dtype);
   if (info.dtype == DType::I32 && (dtype == DType::U4 || dtype == DType::U8) && !shape.empty()) {
     shape.back().size = shape.back().size * bitWidth(dtype) / 32;
     dtype = DType::I32;
@@ -71,7 +79,7 @@ static bool isStoredAs(const checkpoint::TensorInfo &info, const Value &value) {
 }
 
 static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::string> &names, const Value &value,
-                                                     const Checkpoint &checkpoint) {
+                                                     const Checkpoint &checkpoint, RepackedTensors &repacked) {
   const Checkpoint::Tensor *tensor = nullptr;
   for (size_t i = 0; i < names.size() && !tensor; ++i)
     tensor = checkpoint.find(names[i]);
@@ -81,10 +89,27 @@ static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::stri
   if (!isStoredAs(info, value))
     return fail(fmt::format("tensor {} in {} is {}, the module expects {}; was it compiled for another checkpoint?",
                             quote(info.name), tensor->file->path().string(), typeText(info), typeText(value.shape, value.dtype)));
-  return tensor;
+  QUANT_TRY(checkpoint::checkColumnOrder(checkpoint, info.name));
+  if (value.repack == Repack::None)
+    return tensor;
+  return repacked.add(*tensor, value);
 }
 
-Result<std::vector<const Checkpoint::Tensor *>> findWeights(const Value &value, const Checkpoint &checkpoint) {
+Result<const Checkpoint::Tensor *> RepackedTensors::add(const Checkpoint::Tensor &stored, const Value &value) {
+  int64_t rows = value.shape[0].size, columns = value.shape[1].size;
+  Entry &entry = entries.emplace_back();
+  entry.info = *stored.info;
+  entry.info.dtype = value.dtype;
+  entry.info.shape = {rows, columns};
+  QUANT_TRY_ASSIGN(entry.memory, Memory::allocate(*byteSize(value.shape, value.dtype, {}), entry.info.name.c_str()));
+  repackTensor(value.repack, rows, columns, stored.data, {entry.memory.data(), entry.memory.size()});
+  entry.tensor = {&entry.info, stored.file, {entry.memory.data(), entry.memory.size()}};
+  total += static_cast<int64_t>(entry.memory.size());
+  return &entry.tensor;
+}
+
+Result<std::vector<const Checkpoint::Tensor *>> findWeights(const Value &value, const Checkpoint &checkpoint,
+                                                            RepackedTensors &repacked) {
   std::vector<std::string> patterns = {value.name};
   patterns.insert(patterns.end(), value.aliases.begin(), value.aliases.end());
   bool group = value.kind == ValueKind::WeightGroup;
@@ -94,7 +119,7 @@ Result<std::vector<const Checkpoint::Tensor *>> findWeights(const Value &value, 
     if (group)
       for (std::string &name : names)
         name.replace(name.find("{}"), 2, std::to_string(i));
-    QUANT_TRY_ASSIGN(const auto *tensor, findTensor(names, value, checkpoint));
+    QUANT_TRY_ASSIGN(const auto *tensor, findTensor(names, value, checkpoint, repacked));
     result.push_back(tensor);
   }
   return result;

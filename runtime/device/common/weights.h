@@ -9,14 +9,36 @@
 #define QUANT_RUNTIME_DEVICE_COMMON_WEIGHTS_H
 
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/device/common/memory.h"
 #include "runtime/module/program.h"
+
+#include <deque>
 
 namespace quant::runtime {
 
-/// Each tensor of `value`, a Weight (one) or a WeightGroup (`count`). They belong to `checkpoint`. Errors: a tensor is missing,
-/// or its dtype or shape is not the program's; the message says what was expected and what found.
-Result<std::vector<const checkpoint::Checkpoint::Tensor *>> findWeights(const Value &value,
-                                                                        const checkpoint::Checkpoint &checkpoint);
+/// Tensors that were turned when they were loaded (Value::repack), in memory of their own.
+class RepackedTensors {
+public:
+  /// `stored` as the program reads it. Errors: the memory cannot be had.
+  Result<const checkpoint::Checkpoint::Tensor *> add(const checkpoint::Checkpoint::Tensor &stored, const Value &value);
+  /// Of all of them.
+  int64_t bytes() const { return total; }
+
+private:
+  struct Entry {
+    checkpoint::TensorInfo info;
+    Memory memory;
+    checkpoint::Checkpoint::Tensor tensor;
+  };
+  std::deque<Entry> entries;
+  int64_t total = 0;
+};
+
+/// Each tensor of `value`, a Weight (one) or a WeightGroup (`count`). They belong to `checkpoint`, or to `repacked`, where the
+/// program wants them turned. Errors: a tensor is missing, or its dtype or shape is not the program's; the message says what was
+/// expected and what found. Codes whose columns stand in another order than their groups (checkColumnOrder).
+Result<std::vector<const checkpoint::Checkpoint::Tensor *>>
+findWeights(const Value &value, const checkpoint::Checkpoint &checkpoint, RepackedTensors &repacked);
 
 } // namespace quant::runtime
 

@@ -8,7 +8,6 @@
 #include "runtime/device/gpu/memory.h"
 
 #include "runtime/checkpoint/finite.h"
-#include "runtime/device/common/weights.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
@@ -45,7 +44,7 @@ Result<void> GpuMemory::findWeights(const Checkpoint &checkpoint) {
     const Value &value = program.values[i];
     if (value.kind != ValueKind::Weight && value.kind != ValueKind::WeightGroup)
       continue;
-    Result<Tensors> found = runtime::findWeights(value, checkpoint);
+    Result<Tensors> found = runtime::findWeights(value, checkpoint, repacked);
     if (!found)
       return tl::unexpected(found.error().in(fmt::format("value {}", i)));
     weights[static_cast<int>(i)] = std::move(*found);

@@ -9,6 +9,7 @@
 #define QUANT_RUNTIME_DEVICE_GPU_MEMORY_H
 
 #include "runtime/checkpoint/checkpoint.h"
+#include "runtime/device/common/weights.h"
 #include "runtime/device/gpu/device.h"
 #include "runtime/module/program.h"
 
@@ -58,6 +59,7 @@ private:
   const Program &program;
   int64_t cacheRows;
   std::map<std::vector<int>, Place> places;
+  RepackedTensors repacked;
   std::map<int, Tensors> weights;           ///< of the program's values
   std::map<Tensors, Region> constants;      ///< a tensor that two values name lies there once
   std::deque<std::vector<uint64_t>> tables; ///< what devices may keep pointers to

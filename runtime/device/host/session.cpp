@@ -60,7 +60,7 @@ Result<void> HostSession::allocate() {
 }
 
 Result<void *> HostSession::resolveWeight(const Value &value) {
-  QUANT_TRY_ASSIGN(std::vector<const Checkpoint::Tensor *> tensors, findWeights(value, *weights));
+  QUANT_TRY_ASSIGN(std::vector<const Checkpoint::Tensor *> tensors, findWeights(value, *weights, repacked));
   if (value.isScale)
     scales.insert(scales.end(), tensors.begin(), tensors.end());
   std::vector<const std::byte *> table;

@@ -11,6 +11,7 @@
 #include "runtime/device/common/memory.h"
 #include "runtime/device/common/session.h"
 #include "runtime/device/common/thread_pool.h"
+#include "runtime/device/common/weights.h"
 #include "runtime/device/host/code_image.h"
 
 #include <deque>
@@ -61,6 +62,7 @@ private:
   Memory workspace;
   Memory scratch; ///< one part per worker
   int64_t scratchStride = 0;
+  RepackedTensors repacked;                                   ///< weights that are not read where the file is mapped
   std::deque<Memory> buffers;                                 ///< inputs, outputs and caches
   std::deque<std::vector<const std::byte *>> weightTables;    ///< what weight_group operands point to
   std::vector<void *> addresses;                              ///< of the program's values

@@ -146,3 +146,35 @@ func.func private @launch() attributes {program.launch = "{}"}
 
 // expected-error @+1 {{program.launch: the recipe}}
 func.func private @incomplete_launch() attributes {program.launch = {kernel = "k"}}
+
+// -----
+
+func.func @unknown_repack() {
+  // expected-error @+1 {{repack: "marlin" is no repack}}
+  %0 = program.weight "a.qweight" {repack = "marlin"} : tensor<8x16xui4>
+  return
+}
+
+// -----
+
+func.func @repack_of_another_type() {
+  // expected-error @+1 {{repack: gptq_codes gives no i8}}
+  %0 = program.weight "a.qweight" {repack = "gptq_codes"} : tensor<8x16xi8>
+  return
+}
+
+// -----
+
+func.func @repack_of_partial_words() {
+  // expected-error @+1 {{repack: awq_codes of 12 rows and 16 columns: they do not fill words of eight}}
+  %0 = program.weight_group "a.{}.qweight" {repack = "awq_codes"} : tensor<4x12x16xui4>
+  return
+}
+
+// -----
+
+func.func @repack_of_a_vector() {
+  // expected-error @+1 {{repack gives rows and columns of a tensor}}
+  %0 = program.weight "a.scales" {repack = "transposed"} : tensor<16xf16>
+  return
+}

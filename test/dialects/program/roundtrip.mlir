@@ -16,6 +16,10 @@ module attributes {program.stage = "dispatched"} {
     %h = program.weight "lm_head.weight" {aliases = ["model.embed_tokens.weight"]} : tensor<512x64xbf16>
     // CHECK: program.weight_group "experts.{}.up_proj.weight" : tensor<16x32x64xf8E4M3FN>
     %e = program.weight_group "experts.{}.up_proj.weight" : tensor<16x32x64xf8E4M3FN>
+    // CHECK: program.weight "up_proj.qweight" {repack = "gptq_codes"} : tensor<32x64xui4>
+    %q = program.weight "up_proj.qweight" {repack = "gptq_codes"} : tensor<32x64xui4>
+    // CHECK: program.weight_group "experts.{}.scales" {repack = "transposed"} : tensor<16x32x2xf16>
+    %t = program.weight_group "experts.{}.scales" {repack = "transposed"} : tensor<16x32x2xf16>
     // CHECK: program.cache "kv.0" : memref<?x40xf32>
     %kv = program.cache "kv.0" : memref<?x40xf32>
     // CHECK: program.dispatch @rms_norm_64(%{{.*}}, %{{.*}}) "layer 0 input_layernorm" {placement = array<i64: 0>} : (tensor<?x64xf32>, tensor<64xbf16>) -> tensor<?x64xf32>

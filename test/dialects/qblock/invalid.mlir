@@ -93,8 +93,8 @@ func.func private @zero_constant_of_float(!qblock.tensor<4x4xf8E4M3FN, block<1x4
 
 // -----
 
-// expected-error @+1 {{zero point must be i8 or i4, not 'ui8'}}
-func.func private @zero_type(!qblock.tensor<4x4xi4, block<1x4>, f32, zero ui8>)
+// expected-error @+1 {{zero point must be i8 or ui8, not 'i4'}}
+func.func private @zero_type(!qblock.tensor<4x4xi4, block<1x4>, f32, zero i4>)
 
 // -----
 

@@ -46,10 +46,10 @@ func.func @k_major_scales(%q: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, 
 
 // CHECK-LABEL: @zero_points
 // CHECK-SAME: 64x256xi4, block<1x128>, f16, zero i8>
-// CHECK-SAME: 64x256xi8, block<1x128>, bf16, zero i4>
+// CHECK-SAME: 64x256xi8, block<1x128>, bf16, zero ui8>
 // CHECK-SAME: 64x256xui4, block<1x32>, bf16, zero 8>
 func.func private @zero_points(!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>,
-                               !qblock.tensor<64x256xi8, block<1x128>, bf16, zero i4>,
+                               !qblock.tensor<64x256xi8, block<1x128>, bf16, zero ui8>,
                                !qblock.tensor<64x256xui4, block<1x32>, bf16, zero 8>)
 
 // CHECK-LABEL: @sizes

@@ -115,10 +115,72 @@ TEST(SchemeConfig, CompressedTensors) {
   EXPECT_EQ(name("pack-quantized",
                  R"({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": false})", "null"),
             "ct-w4a16-asymmetric");
-  EXPECT_EQ(
-      name("pack-quantized", R"({"num_bits": 3, "type": "int", "strategy": "group", "group_size": 32})", "null"),
-      "error: quantization_config.config_groups: is not supported, only one group of [\"Linear\"] with 4 or 8 bits in a known "
-      "`format`");
+  EXPECT_EQ(name("pack-quantized", R"({"num_bits": 3, "type": "int", "strategy": "group", "group_size": 32})", "null"),
+            "error: quantization_config.config_groups: group_0: format \"pack-quantized\" with weights of 3 bits, type int, "
+            "strategy group is "
+            "no scheme that is known");
+}
+
+TEST(SchemeConfig, SeveralGroups) {
+  json channel = {{"num_bits", 8}, {"type", "int"}, {"strategy", "channel"}};
+  json int4 = {{"num_bits", 4}, {"type", "int"}, {"strategy", "group"}, {"group_size", 32}};
+  json token8 = {{"num_bits", 8}, {"type", "int"}, {"strategy", "token"}, {"dynamic", true}};
+  json config = {
+      {"quant_method", "compressed-tensors"},
+      {"format", "mixed-precision"},
+      {"ignore", {"re:.*shared_experts.*", "lm_head"}},
+      {"config_groups",
+       {{"a", {{"targets", {"Linear"}}, {"format", "int-quantized"}, {"weights", channel}, {"input_activations", token8}}},
+        {"b", {{"targets", {"re:.*\\.experts\\.\\d+"}}, {"format", "pack-quantized"}, {"weights", int4}}},
+        {"c",
+         {{"targets", {"model.layers.0.mlp.experts.1.up_proj"}},
+          {"format", "int-quantized"},
+          {"weights", channel},
+          {"input_activations", token8}}}}}};
+  ObjectReader fields(config);
+  auto read = readQuantization(fields);
+  ASSERT_TRUE(read) << fields.result().error().message;
+  auto scheme = [&](const char *module) {
+    const Scheme *found = read->schemeOf(module);
+    return found ? std::string(found->name) : "none";
+  };
+  EXPECT_EQ(read->mainScheme().name, "ct-w8a8");
+  EXPECT_EQ(scheme("model.layers.0.self_attn.o_proj"), "ct-w8a8");
+  EXPECT_EQ(scheme("model.layers.0.mlp.experts.0.up_proj"), "ct-w4a16") << "an expression comes before a class";
+  EXPECT_EQ(scheme("model.layers.0.mlp.experts.1.up_proj"), "ct-w8a8") << "a name comes before an expression";
+  EXPECT_EQ(scheme("model.layers.0.mlp.shared_experts.up_proj"), "none");
+  config["config_groups"].erase("a");
+  config["config_groups"].erase("c");
+  ObjectReader only(config);
+  EXPECT_FALSE(readQuantization(only)->schemeOf("model.layers.0.self_attn.o_proj")) << "no target names it";
+  config["config_groups"]["b"]["targets"] = {"re:(["};
+  ObjectReader broken(config);
+  EXPECT_FALSE(readQuantization(broken));
+  EXPECT_NE(broken.result().error().message.find("targets: \"re:([\" is no regular expression"), std::string::npos);
+  config["config_groups"]["b"]["targets"] = {"Attention"};
+  ObjectReader other(config);
+  EXPECT_FALSE(readQuantization(other));
+}
+
+TEST(SchemeConfig, GptqAndAwq) {
+  EXPECT_EQ(schemeName(R"({"quant_method": "gptq", "bits": 4, "checkpoint_format": "gptq_v2"})"), "gptq-v2-w4");
+  std::string error = "error: quantization_config.";
+  EXPECT_EQ(schemeName(R"({"quant_method": "gptq", "bits": 3})"), error + "bits: 3 is not supported, only 4");
+  EXPECT_EQ(schemeName(R"({"quant_method": "gptq", "bits": 4, "group_size": 0})"),
+            error + "group_size: 0 is not in 1 .. 65536, nor -1 for whole rows");
+  EXPECT_EQ(schemeName(R"({"quant_method": "gptq", "checkpoint_format": "marlin"})"),
+            error + "checkpoint_format: \"marlin\" is not supported, only gptq, gptq_v2");
+  EXPECT_EQ(schemeName(R"({"quant_method": "awq", "version": "gemv"})"), error + "version: \"gemv\" is not supported, only gemm");
+  EXPECT_EQ(schemeName(R"({"quant_method": "awq", "zero_point": false})"),
+            error + "zero_point: false is not supported: AWQ's checkpoints have zero points");
+  EXPECT_EQ(schemeName(R"({"quant_method": "gptq", "dynamic": {"+:.*": {"bits": 8}}})"),
+            error + "dynamic: \"+:.*\": layers with parameters of their own are not supported");
+  json config = {{"quant_method", "gptq"}, {"dynamic", {{"-:.*self_attn.*", json::object()}}}};
+  ObjectReader fields(config);
+  auto read = readQuantization(fields);
+  ASSERT_TRUE(read);
+  EXPECT_FALSE(read->schemeOf("model.layers.0.self_attn.o_proj"));
+  EXPECT_TRUE(read->schemeOf("model.layers.0.mlp.up_proj"));
 }
 
 TEST(SchemeConfig, GroupsThatAreNone) {
@@ -163,11 +225,11 @@ TEST(SchemeConfig, ReadsWhatItWrites) {
       continue; // told from V3's by its tensors
     Scheme scheme = known;
     scheme.block = {64, 32};
-    json written = toQuantizationConfig({scheme, {"lm_head", "model.layers.0"}});
+    json written = toQuantizationConfig(scheme, {"lm_head", "model.layers.0"});
     ObjectReader fields(written);
     auto read = readQuantization(fields);
     ASSERT_TRUE(read) << known.name;
-    EXPECT_EQ(read->scheme, scheme) << known.name;
+    EXPECT_EQ(read->groups, everyLinear(scheme)) << known.name;
     EXPECT_EQ(read->notQuantized, (std::vector<std::string>{"lm_head", "model.layers.0"}));
   }
 }

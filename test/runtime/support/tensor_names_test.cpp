@@ -42,6 +42,12 @@ TEST(TensorNames, Storage) {
     EXPECT_EQ(changeOfWeight(part), "") << part;
 }
 
+TEST(TensorNames, OrderOfColumns) {
+  EXPECT_EQ(codesOfOrder("model.layers.0.up_proj.g_idx"), "model.layers.0.up_proj.qweight");
+  EXPECT_EQ(codesOfOrder("model.layers.0.up_proj.weight_g_idx"), "model.layers.0.up_proj.weight_packed");
+  EXPECT_EQ(codesOfOrder("model.layers.0.up_proj.weight"), "");
+}
+
 TEST(TensorNames, Harmless) {
   EXPECT_EQ(harmlessTensor("model.layers.0.self_attn.rotary_emb.inv_freq")->what, "inv_freq");
   EXPECT_EQ(harmlessTensor("vision_tower.layers.0.weight")->what, "vision_tower");

@@ -12,7 +12,7 @@
 #include "tools/common/units.h"
 #include "tools/quant-convert/schemes/dequantize.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -28,15 +28,23 @@ using tools::Table;
 // JSON
 //===----------------------------------------------------------------------===//
 
+static json schemesJson(const QuantizationConfig &quantization) {
+  json schemes = json::array();
+  for (const SchemeGroup &group : quantization.groups)
+    schemes.push_back({{"scheme", group.scheme.name}, {"targets", group.targets}, {"block", group.scheme.block}});
+  return schemes;
+}
+
 static json configJson(const Inspection &inspection) {
   if (!inspection.config)
     return nullptr;
   const models::ModelConfig &config = *inspection.config;
   return {{"model_type", config.modelType},
           {"dtype", models::storageName(config)},
-          {"scheme", config.scheme ? json(config.scheme->name) : json()},
-          {"scale_fmt", name(config.scheme.value_or(deepSeekFp8()).scaleFmt)},
-          {"weight_block_size", config.scheme.value_or(deepSeekFp8()).block}};
+          {"scheme", config.isQuantized() ? json(config.quantization.mainScheme().name) : json()},
+          {"schemes", schemesJson(config.quantization)},
+          {"scale_fmt", name(config.quantization.mainScheme().scaleFmt)},
+          {"weight_block_size", config.quantization.mainScheme().block}};
 }
 
 static json parametersJson(const Inspection &inspection) {
@@ -181,16 +189,25 @@ static std::string parametersText(const Inspection &inspection) {
   return text;
 }
 
+static std::string layersText(const SchemeGroup &group) {
+  bool isEvery = group.targets == everyLinear(group.scheme)[0].targets;
+  return isEvery ? "linear layers" : fmt::to_string(fmt::join(group.targets, " "));
+}
+
 static std::string modelText(const Inspection &inspection) {
   if (!inspection.config)
     return "unknown: " + inspection.configNote;
   const models::ModelConfig &config = *inspection.config;
   std::string text = config.modelType + ", linear layers " + std::string(models::storageName(config));
-  if (config.scheme && config.scheme->method != "fp8")
-    return fmt::format("{}, linear layers {} ({})", config.modelType, config.scheme->name, config.scheme->describe);
-  if (config.scheme)
-    text += fmt::format(" in blocks of {}, scales {}", shapeText(config.scheme->block),
-                        config.scheme->scaleFmt == ScaleFmt::UE8M0 ? "ue8m0 (powers of two)" : "f32");
+  Scheme scheme = config.quantization.mainScheme();
+  if (config.isQuantized() && scheme.method != "fp8") {
+    text = config.modelType;
+    for (const SchemeGroup &group : config.quantization.groups)
+      text += fmt::format(", {} {} ({})", layersText(group), group.scheme.name, group.scheme.describe);
+  } else if (config.isQuantized()) {
+    text += fmt::format(" in blocks of {}, scales {}", shapeText(scheme.block),
+                        scheme.scaleFmt == ScaleFmt::UE8M0 ? "ue8m0 (powers of two)" : "f32");
+  }
   return text;
 }
 

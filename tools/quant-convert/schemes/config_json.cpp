@@ -44,7 +44,7 @@ static void removeQuantization(json &part, const std::string &type) {
 
 json convert::quantizedConfig(json config, const Scheme &scheme, const std::vector<std::string> &notConverted) {
   removeQuantization(config, "bfloat16");
-  config["quantization_config"] = toQuantizationConfig({scheme, notConverted});
+  config["quantization_config"] = toQuantizationConfig(scheme, notConverted);
   return config;
 }
 

@@ -105,6 +105,7 @@ static float deviationOf(TensorRole role, int64_t in) {
     return 0.05f;
   case TensorRole::Linear:
   case TensorRole::Scale:
+  case TensorRole::ZeroPoint:
     break;
   }
   return 1.0f / std::sqrt(static_cast<float>(in));

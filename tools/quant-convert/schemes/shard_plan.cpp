@@ -19,7 +19,7 @@ std::vector<Shard> convert::planShards(const std::vector<TensorSpec> &tensors, u
   for (size_t i = 0; i < tensors.size();) {
     size_t end = i + 1;
     uint64_t bytes = tensors[i].bytes();
-    while (end < tensors.size() && tensors[end].role == TensorRole::Scale)
+    while (end < tensors.size() && (tensors[end].role == TensorRole::Scale || tensors[end].role == TensorRole::ZeroPoint))
       bytes += tensors[end++].bytes();
     if (shards.empty() || shards.back().bytes + bytes > maxBytes)
       shards.push_back({"", i, i, 0});

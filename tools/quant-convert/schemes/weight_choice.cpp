@@ -63,7 +63,7 @@ Result<WeightSet> convert::modelWeights(const checkpoint::Checkpoint &checkpoint
   if (!config)
     return fail(config.error().message +
                 "; without a DeepSeek config.json say which weights to cast: --input-fp8-hf-path or --weights-list");
-  config->scheme = deepSeekFp8();
+  config->quantization.groups = everyLinear(deepSeekFp8());
   WeightSet weights;
   for (const models::TensorSpec &tensor : models::checkpointTensors(*config))
     if (tensor.dtype == DType::F8E4M3FN && checkpoint.find(tensor.name))

@@ -19,8 +19,11 @@ using namespace quant;
 using namespace quant::convert;
 
 SchemeOfLayer convert::schemesOf(const nlohmann::json &config) {
-  auto read = config.is_object() ? readScheme(quantizedPart(config)) : fail("");
-  return [scheme = read ? std::optional(*read) : std::nullopt](const std::string &) { return scheme; };
+  auto read = config.is_object() ? readSchemes(quantizedPart(config)) : fail("");
+  return [config = std::move(read)](const std::string &layer) -> std::optional<Scheme> {
+    const Scheme *scheme = config ? config->schemeOf(layer) : nullptr;
+    return scheme ? std::optional(*scheme) : std::nullopt;
+  };
 }
 
 namespace {

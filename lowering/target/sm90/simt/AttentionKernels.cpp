@@ -40,7 +40,7 @@ Result<void> emitMlaAbsorb(SimtContext &context, deepseek::MlaAbsorbOp op) {
       if (Value scale = weight.scaleAt(b, part, row, first))
         value = b.mul(value, scale);
       return SmallVector<Value>{
-          b.fma(b.spread(value, kQuad), weight.loadColumns(b, weight.rowAddress(b, part, row), column), sum[0])};
+          b.fma(b.spread(value, kQuad), weight.loadColumns(b, part, row, weight.rowAddress(b, part, row), column), sum[0])};
     })[0];
     b.storeColumns(out, target, column, sums);
     return SmallVector<Value>();

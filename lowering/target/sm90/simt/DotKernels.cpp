@@ -88,7 +88,7 @@ private:
     auto sums = b.loop(b.int32(0), b.int32(groups), unroll, init, [&](Value firstGroup, ValueRange carried) {
       SmallVector<Value> next(carried), weights;
       for (int64_t step = 0; step < unroll; ++step)
-        weights.push_back(weight.loadColumns(b, address, columnOf(b.add(firstGroup, step))));
+        weights.push_back(weight.loadColumns(b, part, row, address, columnOf(b.add(firstGroup, step))));
       for (int64_t step = 0; step < unroll; ++step) {
         Value group = b.add(firstGroup, step);
         rows::Column column = columnOf(group);
@@ -143,7 +143,7 @@ Result<void> emitMatmul(SimtContext &context, DestinationStyleOpInterface op) {
   auto multiply = [&] {
     b.loop(b.add(firstRow, b.warp), b.add(firstRow, tiles.w.sizes[0]), b.warps(), [&](Value row) {
       auto [part, rowInPart] = weight.partOf(b, row);
-      for (Value *table : {&part.data, &part.scale})
+      for (Value *table : {&part.data, &part.scale, &part.zero})
         if (tiles.group && *table)
           *table = b.load(b.ptr(1), b.at(*table, b.getI64Type(), tiles.group));
       DotEmitter(b, x, weight).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {

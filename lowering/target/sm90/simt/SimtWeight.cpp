@@ -17,7 +17,7 @@ Result<SimtWeight> SimtWeight::of(const KernelOperands &operands, Value value) {
   SimtWeight weight;
   QUANT_TRY_ASSIGN(static_cast<qblock::Weight &>(weight), operands.weight(value));
   // A lane's four columns share a scale.
-  if (weight.zeroType || (weight.scaleType && weight.blockColumns % kQuad != 0 && weight.blockColumns < weight.columns))
+  if (weight.scaleType && weight.blockColumns % kQuad != 0 && weight.blockColumns < weight.columns)
     return fail("a weight has a scheme that kernels do not know: " + textOf(value.getType()));
   if (auto integer = dyn_cast<IntegerType>(weight.storage)) {
     int64_t bits = integer.getWidth(), multiple = bits == 4 ? 8 : kQuad;
@@ -39,6 +39,8 @@ std::pair<WeightPart, Value> SimtWeight::partOf(SimtBuilder &b, Value row) const
     picked.data = b.select(isHere, part.data, picked.data);
     if (part.scale)
       picked.scale = b.select(isHere, part.scale, picked.scale);
+    if (part.zero)
+      picked.zero = b.select(isHere, part.zero, picked.zero);
     first = b.select(isHere, b.int32(part.firstRow), first);
   }
   return {picked, b.sub(row, first)};
@@ -65,23 +67,33 @@ Value SimtWeight::loadIntegers(SimtBuilder &b, Value rowAddress, Value column) c
   return isUnsigned ? codes : b.sub(b.bitXor(codes, b.integer(words, 8)), 8);
 }
 
-Value SimtWeight::loadColumns(SimtBuilder &b, Value rowAddress, const rows::Column &column) const {
+Value SimtWeight::loadColumns(SimtBuilder &b, const WeightPart &part, Value row, Value rowAddress,
+                              const rows::Column &column) const {
   if (isa<FloatType>(storage))
     return b.loadColumns({{}, storage, columns, columns}, rowAddress, column);
   Value first = column.mayExceed ? b.min(column.first.value, columns - kQuad) : column.first.value;
   Value values = b.convert(b.f32(), loadIntegers(b, rowAddress, first));
   if (zeroConstant)
     values = b.sub(values, b.number(static_cast<double>(zeroConstant), kQuad));
+  if (part.zero) {
+    Value zero = b.load(b.i8(), b.at(part.zero, b.i8(), scaleIndex(b, row, first)));
+    zero = zeroType.isUnsignedInteger() ? arith::UIToFPOp::create(b, b.f32(), zero).getResult()
+                                        : arith::SIToFPOp::create(b, b.f32(), zero).getResult();
+    values = b.sub(values, b.spread(zero, kQuad));
+  }
   return b.inside(column, values, b.number(0.0, kQuad));
+}
+
+Value SimtWeight::scaleIndex(SimtBuilder &b, Value row, Value column) const {
+  // The lanes beyond the last column take the scale of the last.
+  Value inside = columns % kWarpColumns == 0 ? column : b.min(column, columns - 1);
+  return b.add(b.mul(b.div(row, blockRows), scaleColumns()), b.div(inside, blockColumns));
 }
 
 Value SimtWeight::scaleAt(SimtBuilder &b, const WeightPart &part, Value row, Value column) const {
   if (!part.scale)
     return {};
-  // The lanes beyond the last column take the scale of the last.
-  Value inside = columns % kWarpColumns == 0 ? column : b.min(column, columns - 1);
-  Value index = b.add(b.mul(b.div(row, blockRows), scaleColumns()), b.div(inside, blockColumns));
-  return b.loadNumber(scaleType, b.at(part.scale, scaleType, index));
+  return b.loadNumber(scaleType, b.at(part.scale, scaleType, scaleIndex(b, row, column)));
 }
 
 } // namespace quant::nvvm

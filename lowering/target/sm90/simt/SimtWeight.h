@@ -24,12 +24,16 @@ struct SimtWeight : qblock::Weight {
   std::pair<WeightPart, mlir::Value> partOf(SimtBuilder &b, mlir::Value row) const;
   /// The address of a part's row.
   mlir::Value rowAddress(SimtBuilder &b, const WeightPart &part, mlir::Value row) const;
-  /// Neighbouring columns of that row as f32: the zero point is taken off, the scale is not applied. Zeros beyond the last column.
-  mlir::Value loadColumns(SimtBuilder &b, mlir::Value rowAddress, const rows::Column &column) const;
+  /// Neighbouring columns of a part's row, which begins at `rowAddress`, as f32: the zero point is taken off, the scale is not
+  /// applied. Zeros beyond the last column.
+  mlir::Value loadColumns(SimtBuilder &b, const WeightPart &part, mlir::Value row, mlir::Value rowAddress,
+                          const rows::Column &column) const;
   /// The scale of a part's row and column; null where the weight has none.
   mlir::Value scaleAt(SimtBuilder &b, const WeightPart &part, mlir::Value row, mlir::Value column) const;
 
 private:
+  /// The index of the scale, and of the zero point, of a row and column.
+  mlir::Value scaleIndex(SimtBuilder &b, mlir::Value row, mlir::Value column) const;
   mlir::Value loadIntegers(SimtBuilder &b, mlir::Value rowAddress, mlir::Value column) const;
 };
 
