@@ -51,6 +51,11 @@ def DeepSeek_GroupScore : I32EnumAttr<"GroupScore", "how a group of experts is s
   let cppNamespace = "::quant::deepseek";
 }
 
+def DeepSeek_CacheFormat : I32EnumAttr<"CacheFormat", "how a row of the latent cache is stored", [
+    I32EnumAttrCase<"F32", 0, "f32">, I32EnumAttrCase<"BF16", 1, "bf16">]> {
+  let cppNamespace = "::quant::deepseek";
+}
+
 //===----------------------------------------------------------------------===//
 // Operand types
 //===----------------------------------------------------------------------===//
@@ -209,7 +214,7 @@ def DeepSeek_LatentAppendOp : DeepSeek_RowOp<"latent_append", [], [
     MemoryEffects<[MemWrite]>, DeclareOpInterfaceMethods<KernelOpInterface, ["writesTo"]>]> {
   let summary = "writes this call's latents and rope keys into the cache";
   let description = [{
-    `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`.
+    `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`, rounded to the cache's type.
 
     ```mlir
     deepseek.latent_append %kv_a, %gamma, %rope, %cache, %position {eps = 1.0e-6, interleaved = true}

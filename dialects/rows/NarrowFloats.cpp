@@ -1,4 +1,4 @@
-//===- NarrowFloats.cpp - 8-bit floats in arithmetic ----------------------===//
+//===- NarrowFloats.cpp - narrow floats in arithmetic ---------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -41,6 +41,14 @@ Value quant::rows::decodeE4M3(KernelBuilder &b, Value codes) {
   Value value = b.mul(b.convert(b.f32(), scaled), number(256.0));
   Value nan = b.integer(codes.getType(), 0x7F);
   return b.select(b.equal(b.bitAnd(codes, nan), nan), number(std::numeric_limits<double>::quiet_NaN()), value);
+}
+
+Value quant::rows::encodeBF16(KernelBuilder &b, Value value) {
+  Value bits = b.bitcast(b.i32(), value);
+  auto word = [&](int64_t number) { return b.integer(bits.getType(), number); };
+  Value odd = b.bitAnd(b.shiftRight(bits, word(16)), word(1));
+  Value rounded = b.add(b.add(bits, word(0x7FFF)), odd), quiet = b.bitOr(bits, word(0x400000));
+  return b.convert(b.getI16Type(), b.shiftRight(b.select(b.isNan(value), quiet, rounded), word(16)));
 }
 
 Value quant::rows::encodeE8M0(KernelBuilder &b, Value value) {

@@ -1,11 +1,11 @@
-//===- NarrowFloats.h - 8-bit floats in arithmetic ----------------*- C++ -*-===//
+//===- NarrowFloats.h - narrow floats in arithmetic ---------------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// For targets without such instructions. All take scalars and vectors; codes are i8.
+// For targets without such instructions. All take scalars and vectors; codes are i8 where nothing else is said.
 //
 //===----------------------------------------------------------------------===//
 
@@ -20,6 +20,8 @@ namespace quant::rows {
 mlir::Value encodeE4M3(KernelBuilder &b, mlir::Value value);
 /// E4M3 codes as f32, exactly: subnormals keep their value, 0x7F and 0xFF are NaN.
 mlir::Value decodeE4M3(KernelBuilder &b, mlir::Value codes);
+/// f32 to the bits of a bf16 (i16): to nearest, ties to even; NaN stays NaN.
+mlir::Value encodeBF16(KernelBuilder &b, mlir::Value value);
 /// A power of two to its E8M0 code, and back: 0 is 2^-127, 255 is NaN.
 mlir::Value encodeE8M0(KernelBuilder &b, mlir::Value value);
 mlir::Value decodeE8M0(KernelBuilder &b, mlir::Value codes);

@@ -57,7 +57,10 @@ Value PointerBuilder::loadLanes(Type element, Value pointer, int64_t lanes) {
 }
 
 void PointerBuilder::storeLanes(Type element, Value pointer, Value values) {
-  store(isa<Float8E4M3FNType>(element) ? rows::encodeE4M3(*this, values) : convert(element, values), pointer);
+  if (isa<Float8E4M3FNType>(element))
+    return store(rows::encodeE4M3(*this, values), pointer);
+  // LLVM calls a function of the C library to make a bf16 where there is no instruction.
+  store(element.isBF16() ? rows::encodeBF16(*this, values) : convert(element, values), pointer);
 }
 
 Value PointerBuilder::loadNumber(Type element, Value pointer) {

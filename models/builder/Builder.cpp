@@ -7,7 +7,6 @@
 
 #include "models/builder/Builder.h"
 
-#include "dialects/deepseek/DeepSeek.h"
 #include "dialects/program/Program.h"
 #include "models/rope.h"
 #include "models/tensors.h"
@@ -44,8 +43,8 @@ namespace {
 
 class ModelBuilder {
 public:
-  ModelBuilder(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors)
-      : builder(UnknownLoc::get(&context), &context), config(config), tensors(tensors) {}
+  ModelBuilder(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors, deepseek::CacheFormat cacheFormat)
+      : builder(UnknownLoc::get(&context), &context), config(config), tensors(tensors), cacheFormat(cacheFormat) {}
 
   Result<OwningOpRef<ModuleOp>> build() {
     OwningOpRef<ModuleOp> module = ModuleOp::create(builder.getLoc());
@@ -74,6 +73,7 @@ private:
   ImplicitLocOpBuilder builder;
   const ModelConfig &config;
   const TensorTypes &tensors;
+  const deepseek::CacheFormat cacheFormat;
   std::string error; // the first one
   Value idsValue, position, rope;
 
@@ -349,7 +349,8 @@ private:
     at(prefix + "attention");
     Value gamma = vector(prefix + "kv_a_layernorm.weight", latent);
     Value kvB = weight(prefix + "kv_b_proj", heads * (nope + v), latent);
-    auto cacheType = MemRefType::get({ShapedType::kDynamic, latent + ropeDim}, builder.getF32Type());
+    Type element = cacheFormat == deepseek::CacheFormat::BF16 ? Type(builder.getBF16Type()) : builder.getF32Type();
+    auto cacheType = MemRefType::get({ShapedType::kDynamic, latent + ropeDim}, element);
     Value cache = program::CacheOp::create(builder, cacheType, fmt::format("kv.{}", layer));
     Value attended = deepseek::MlaAttentionOp::create(builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, position, heads,
                                                       nope, ropeDim, v, llvm::APFloat(kLatentNormEps),
@@ -392,8 +393,9 @@ private:
 
 } // namespace
 
-Result<OwningOpRef<ModuleOp>> models::buildModel(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors) {
+Result<OwningOpRef<ModuleOp>> models::buildModel(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors,
+                                                 deepseek::CacheFormat cache) {
   context.loadDialect<arith::ArithDialect, func::FuncDialect, qblock::QBlockDialect, deepseek::DeepSeekDialect,
                       program::ProgramDialect>();
-  return ModelBuilder(context, config, tensors).build();
+  return ModelBuilder(context, config, tensors, cache).build();
 }

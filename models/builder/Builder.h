@@ -8,6 +8,7 @@
 #ifndef QUANT_MODELS_BUILDER_BUILDER_H
 #define QUANT_MODELS_BUILDER_BUILDER_H
 
+#include "dialects/deepseek/DeepSeek.h"
 #include "models/config.h"
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/support/dtype.h"
@@ -38,9 +39,10 @@ TensorTypes tensorTypes(const checkpoint::Checkpoint &checkpoint);
 ///     func.func @forward(%ids: tensor<?xi32>, %position: index, %outputs: index) -> tensor<?xVxf32>
 ///
 /// Dequantize and matmul stand apart: the plain meaning. MTP layers are left out. Fails, with a message that names the tensor,
-/// if one is missing or has another shape than the configuration says.
+/// if one is missing or has another shape than the configuration says. Latent caches are stored as `cache` says.
 Result<mlir::OwningOpRef<mlir::ModuleOp>> buildModel(mlir::MLIRContext &context, const ModelConfig &config,
-                                                     const TensorTypes &tensors);
+                                                     const TensorTypes &tensors,
+                                                     deepseek::CacheFormat cache = deepseek::CacheFormat::F32);
 
 } // namespace quant::models
 

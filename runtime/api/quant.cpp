@@ -123,6 +123,22 @@ int64_t quant_module_max_context(const quant_module *module) {
   return module->target ? module->target->program.limits.context : 0;
 }
 
+/// The bytes of a token in each of the program's caches.
+static std::vector<int64_t> cacheRowBytes(const quant_module *module) {
+  std::vector<int64_t> bytes;
+  if (module->target)
+    for (const Value &value : module->target->program.values)
+      if (value.kind == ValueKind::Cache)
+        bytes.push_back(*byteSize(value, {1, 0, 1, 1})); // checked with the module at its largest
+  return bytes;
+}
+
+int64_t quant_module_cache_layers(const quant_module *module) { return static_cast<int64_t>(cacheRowBytes(module).size()); }
+int64_t quant_module_cache_bytes_per_token(const quant_module *module) {
+  std::vector<int64_t> bytes = cacheRowBytes(module);
+  return bytes.empty() ? 0 : *std::ranges::max_element(bytes);
+}
+
 /// Errors: which option is out of range.
 static Result<void> checkOptions(const quant_session_options &options, const Limits &limits) {
   auto check = [](const char *name, int64_t value, int64_t max) -> Result<void> {

@@ -72,6 +72,10 @@ QUANT_API int64_t quant_module_max_tokens(const quant_module *module);
 /** Most rows of a session's KV cache. */
 QUANT_API int64_t quant_module_max_context(const quant_module *module);
 
+/** Layers that keep a KV cache, and the bytes that a token takes in the cache of one of them (the largest, if they differ). */
+QUANT_API int64_t quant_module_cache_layers(const quant_module *module);
+QUANT_API int64_t quant_module_cache_bytes_per_token(const quant_module *module);
+
 /** What the module has code for, one "target/isa" a line, best first: "host/avx512\nhost/avx2\n". */
 QUANT_API const char *quant_module_targets(const quant_module *module);
 

@@ -354,28 +354,77 @@ TEST_P(RowKernels, RopeTable) {
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), ropeTable(half), 1e-7); });
 }
 
+/// The latent cache of one test, in one of the formats that it is stored in.
+struct Cache {
+  std::string format; ///< "f32" or "bf16"
+
+  std::string type(int64_t columns) const { return "memref<?x" + std::to_string(columns) + "x" + format + ">"; }
+  /// The cache's memory; `values` become what it holds of them.
+  Memory store(Floats &values) const { return format == "bf16" ? bf16(values) : Memory::of(values); }
+  Floats load(const Memory &memory) const {
+    if (format == "f32")
+      return memory.as<float>();
+    Floats values;
+    for (uint16_t code : memory.as<uint16_t>())
+      values.push_back(fromBf16(code));
+    return values;
+  }
+  /// What a stored value errs, of the largest.
+  double error() const { return format == "f32" ? 4e-6 : 0x1p-8; }
+};
+
+const Cache kCaches[] = {{"f32"}, {"bf16"}};
+
 TEST_P(RowKernels, LatentAppend) {
   constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kRows = kSizes.position + kTokens;
   int64_t latent = GetParam(), n = latent + kRope;
   Floats kv = normal(kTokens * n), gamma = normal(latent), table = narrowed(ropeTable(kHalf));
-  std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope),
-              cache = "memref<?x" + std::to_string(n) + "xf32>";
-  for (bool interleaved : {true, false}) {
-    Floats past = normal(kRows * n);
-    Doubles want(past.begin(), past.end());
-    for (int64_t t = 0; t < kTokens; ++t) {
-      auto row = want.begin() + (kSizes.position + t) * n;
-      std::ranges::copy(normed(kv, gamma, t, n, 1e-6), row);
-      std::ranges::copy(rotated(kv, t * n + latent, table, t, kHalf, interleaved), row + latent);
+  std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope);
+  for (const Cache &format : kCaches)
+    for (bool interleaved : {true, false}) {
+      std::string cache = format.type(n);
+      Floats past = normal(kRows * n);
+      Memory memory = format.store(past);
+      Doubles want(past.begin(), past.end());
+      for (int64_t t = 0; t < kTokens; ++t) {
+        auto row = want.begin() + (kSizes.position + t) * n;
+        std::ranges::copy(normed(kv, gamma, t, n, 1e-6), row);
+        std::ranges::copy(rotated(kv, t * n + latent, table, t, kHalf, interleaved), row + latent);
+      }
+      // The cache is an operand that is written; as the last one it is seen as a result here.
+      run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" +
+              dim("position") + ")",
+          std::string("  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 1.0e-6, interleaved = ") +
+              (interleaved ? "true" : "false") + "} : " + type + ", " + list + ", " + rope + ", " + cache + "\n  return\n",
+          {Memory::of(kv), Memory::of(gamma), Memory::of(table)}, {memory}, [&](const std::vector<Memory> &out) {
+            Floats got = format.load(out[0]);
+            near(got, want, format.error());
+            // What was there is left alone, bit for bit.
+            ASSERT_TRUE(std::equal(past.begin(), past.begin() + kSizes.position * n, got.begin()));
+          });
     }
-    // The cache is an operand that is written; as the last one it is seen as a result here.
-    run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" +
-            dim("position") + ")",
-        std::string("  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 1.0e-6, interleaved = ") +
-            (interleaved ? "true" : "false") + "} : " + type + ", " + list + ", " + rope + ", " + cache + "\n  return\n",
-        {Memory::of(kv), Memory::of(gamma), Memory::of(table)}, {Memory::of(past)},
-        [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 4e-6); });
-  }
+}
+
+/// To the nearest, ties to even, on all units. A row of ones has the norm 1, so that gamma is what is stored.
+TEST_F(RowKernels, LatentAppendRoundsToNearestEven) {
+  constexpr int64_t kRope = 2, kRows = kSizes.position + kTokens;
+  const Floats gamma = {1 + 0x1p-8f, 1 + 0x3p-8f,  -1 - 0x1p-8f, 1 + 0x1.02p-8f, 1 + 0x0.fep-8f, 0x1.fffffep127f,
+                        -INFINITY,   0x1.01p-130f, 0x1p-140f,    -0.0f,          3.0f,           NAN};
+  const std::vector<uint16_t> rounded = {0x3F80, 0x3F82, 0xBF80, 0x3F81, 0x3F80, 0x7F80, 0xFF80, 0x0008, 0x0000, 0x8000, 0x4040};
+  auto latent = static_cast<int64_t>(gamma.size()), n = latent + kRope, numbers = static_cast<int64_t>(rounded.size());
+  Floats kv(static_cast<size_t>(kTokens * n), 1.0f), table(static_cast<size_t>(kTokens * kRope));
+  std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope), cache = Cache{"bf16"}.type(n);
+  run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" + dim("position") +
+          ")",
+      "  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 0.0, interleaved = true} : " + type + ", " + list + ", " + rope +
+          ", " + cache + "\n  return\n",
+      {Memory::of(kv), Memory::of(gamma), Memory::of(table)}, {Memory::room<uint16_t>(kRows * n)},
+      [&](const std::vector<Memory> &out) {
+        std::vector<uint16_t> codes = out[0].as<uint16_t>();
+        auto row = codes.begin() + kSizes.position * n;
+        EXPECT_EQ(std::vector<uint16_t>(row, row + numbers), rounded);
+        EXPECT_TRUE(std::isnan(fromBf16(row[numbers])));
+      });
 }
 
 TEST_P(RowKernels, MlaCore) {
@@ -383,42 +432,45 @@ TEST_P(RowKernels, MlaCore) {
   int64_t latent = GetParam(), n = latent + kRope, query = kNope + kRope;
   // On sm_90a a lane holds its share of the query in registers.
   std::string gpuError = latent > 1024 ? "mla_core takes latents of at most 1024 and rope of at most 256 columns" : "";
-  Floats queryLatent = normal(kTokens * kHeads * latent), q = normal(kTokens * kHeads * query), cache = normal(kRows * n),
+  Floats queryLatent = normal(kTokens * kHeads * latent), q = normal(kTokens * kHeads * query),
          table = narrowed(ropeTable(kHalf));
-  Doubles want;
-  for (int64_t t = 0; t < kTokens; ++t)
-    for (int64_t head = 0; head < kHeads; ++head) {
-      Doubles turned = rotated(q, t * kHeads * query + head * query + kNope, table, t, kHalf, true), weights;
-      for (int64_t s = 0; s <= kSizes.position + t; ++s) {
-        double score = 0;
-        for (int64_t c = 0; c < latent; ++c)
-          score += double(queryLatent[(t * kHeads + head) * latent + c]) * cache[s * n + c];
-        for (int64_t r = 0; r < kRope; ++r)
-          score += turned[r] * cache[s * n + latent + r];
-        weights.push_back(score * 0.1);
+  for (const Cache &format : kCaches) {
+    Floats cache = normal(kRows * n);
+    Memory stored = format.store(cache);
+    Doubles want;
+    for (int64_t t = 0; t < kTokens; ++t)
+      for (int64_t head = 0; head < kHeads; ++head) {
+        Doubles turned = rotated(q, t * kHeads * query + head * query + kNope, table, t, kHalf, true), weights;
+        for (int64_t s = 0; s <= kSizes.position + t; ++s) {
+          double score = 0;
+          for (int64_t c = 0; c < latent; ++c)
+            score += double(queryLatent[(t * kHeads + head) * latent + c]) * cache[s * n + c];
+          for (int64_t r = 0; r < kRope; ++r)
+            score += turned[r] * cache[s * n + latent + r];
+          weights.push_back(score * 0.1);
+        }
+        double largest = *std::ranges::max_element(weights), total = 0;
+        for (double &weight : weights)
+          total += weight = std::exp(weight - largest);
+        for (int64_t c = 0; c < latent; ++c) {
+          double sum = 0;
+          for (size_t s = 0; s < weights.size(); ++s)
+            sum += weights[s] / total * cache[s * n + c];
+          want.push_back(sum);
+        }
       }
-      double largest = *std::ranges::max_element(weights), total = 0;
-      for (double &weight : weights)
-        total += weight = std::exp(weight - largest);
-      for (int64_t c = 0; c < latent; ++c) {
-        double sum = 0;
-        for (size_t s = 0; s < weights.size(); ++s)
-          sum += weights[s] / total * cache[s * n + c];
-        want.push_back(sum);
-      }
-    }
-  std::string latents = tensor(kHeads * latent), queries = tensor(kHeads * query), rope = tensor(kRope),
-              memory = "memref<?x" + std::to_string(n) + "xf32>";
-  run(
-      "(%l: " + latents + ", %q: " + queries + ", %r: " + rope + ", %c: " + memory + dim("context") + ", %p: index" +
-          dim("position") + ") -> " + latents,
-      "  %y = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, "
-      "interleaved = "
-      "true} : (" +
-          latents + ", " + queries + ", " + rope + ", " + memory + ") -> " + latents + "\n  return %y : " + latents + "\n",
-      {Memory::of(queryLatent), Memory::of(q), Memory::of(table), Memory::of(cache)},
-      {Memory::room<float>(kTokens * kHeads * latent)},
-      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2", gpuError);
+    std::string latents = tensor(kHeads * latent), queries = tensor(kHeads * query), rope = tensor(kRope),
+                memory = format.type(n);
+    run(
+        "(%l: " + latents + ", %q: " + queries + ", %r: " + rope + ", %c: " + memory + dim("context") + ", %p: index" +
+            dim("position") + ") -> " + latents,
+        "  %y = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, "
+        "interleaved = "
+        "true} : (" +
+            latents + ", " + queries + ", " + rope + ", " + memory + ") -> " + latents + "\n  return %y : " + latents + "\n",
+        {Memory::of(queryLatent), Memory::of(q), Memory::of(table), stored}, {Memory::room<float>(kTokens * kHeads * latent)},
+        [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2", gpuError);
+  }
 }
 
 //===----------------------------------------------------------------------===//

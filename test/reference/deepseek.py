@@ -182,6 +182,7 @@ class Model:
     activations: "none", or "fp8": per-token-group E4M3 on the input of every FP8 linear; kv_b_proj is excluded under "absorb".
     ue8m0: power-of-two activation scales; None reads quantization_config.scale_fmt.
     results: "exact", or "bf16": those of FP8 linears are rounded, as the GPU's matmul does; not the routed experts', whose are f32.
+    kv_cache: "exact", or "bf16": latents and rope keys are rounded when they are written to the cache, this call's own, too.
     """
 
     def __init__(
@@ -191,9 +192,11 @@ class Model:
         activations: str = "none",
         ue8m0: bool | None = None,
         results: str = "exact",
+        kv_cache: str = "exact",
     ) -> None:
         config = self.config = checkpoint.config
         self.checkpoint, self.mla, self.activations, self.results = checkpoint, mla, activations, results
+        self.kv_cache = kv_cache
         quantization = config.get("quantization_config") or {}
         self.ue8m0 = quantization.get("scale_fmt") == "ue8m0" if ue8m0 is None else ue8m0
         self.layers, self.heads = config["num_hidden_layers"], config["num_attention_heads"]
@@ -243,6 +246,8 @@ class Model:
         latent = rms_norm(compressed[:, : self.rank], self.weight(prefix + "kv_a_layernorm.weight"), LORA_NORM_EPS)
         turn = (positions, self.frequencies, self.rope_factor, self.interleaved)
         rope_query, rope_key = rotate(query[..., self.nope :], *turn), rotate(compressed[:, self.rank :], *turn)
+        if self.kv_cache == "bf16":
+            latent, rope_key = round_to_bf16(latent), round_to_bf16(rope_key)
         latent = cache.latent[layer] = np.concatenate([cache.latent[layer], latent])
         rope_key = cache.rope_key[layer] = np.concatenate([cache.rope_key[layer], rope_key])
         rope_scores = np.einsum("thp,sp->ths", rope_query, rope_key)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from checkpoint import round_to_bf16, to_bf16
 from deepseek import Gate, rms_norm, rotate, silu, softmax
 
 BIN, LLVM_BIN = Path(), Path()
@@ -128,7 +129,7 @@ class Decompositions(unittest.TestCase):
         self.close(h, silu(x.astype(float)) * up)
         self.close(last, x[1:])
 
-    def attention(self, interleaved: bool) -> None:
+    def attention(self, interleaved: bool, element: str = "f32") -> None:
         heads, nope, rope, value, latent, tokens, position = 3, 6, 4, 5, 8, 2, 3
         rng, p = self.rng, Program()
         frequencies, factor = np.array([1.0, 0.3]), 1.25
@@ -142,8 +143,11 @@ class Decompositions(unittest.TestCase):
         sizes = f"heads = {heads}, nope_dim = {nope}, rope_dim = {rope}, v_dim = {value}"
         pairs = f"interleaved = {str(interleaved).lower()}"
         rows = lambda columns: f"tensor<?x{columns}xf32>"  # noqa: E731
-        cache, fixed = f"memref<?x{latent + rope}xf32>", f"memref<{position + tokens}x{latent + rope}xf32>"
-        p.globals.append(f"memref.global \"private\" constant @past : {fixed} = {dense(past).rsplit(' : ', 1)[0]}")
+        cache, fixed = (f"memref<{size}x{latent + rope}x{element}>" for size in ("?", position + tokens))
+        stored = lambda values: round_to_bf16(values) if element == "bf16" else values  # noqa: E731
+        past = stored(past)
+        words = f'dense<"0x{to_bf16(past).tobytes().hex().upper()}">' if element == "bf16" else dense(past).rsplit(" : ", 1)[0]
+        p.globals.append(f'memref.global "private" constant @past : {fixed} = {words}')
         p.add(
             f"%position = arith.constant {position} : index",
             f"%rope = deepseek.rope_table %ids, %position {{inv_freq = array<f64: 1.0, 0.3>, factor = {factor}}} : (tensor<?xi32>) -> {rows(rope)}",
@@ -164,8 +168,8 @@ class Decompositions(unittest.TestCase):
         self.close(table, factor * np.concatenate([np.cos(angles), np.sin(angles)], axis=1))
         turn = (positions, frequencies, factor, interleaved)
         cached = past.astype(float)
-        cached[position:, :latent] = rms_norm(kv[:, :latent].astype(float), gamma.astype(float), 1e-6)
-        cached[position:, latent:] = rotate(kv[:, latent:].astype(float), *turn)
+        cached[position:, :latent] = stored(rms_norm(kv[:, :latent].astype(float), gamma.astype(float), 1e-6))
+        cached[position:, latent:] = stored(rotate(kv[:, latent:].astype(float), *turn))
         query = q.astype(float).reshape(tokens, heads, nope + rope)
         keys = np.einsum("hnr,sr->shn", kv_b.astype(float).reshape(heads, nope + value, latent), cached[:, :latent])
         scores = np.einsum("thn,shn->ths", query[..., :nope], keys[..., :nope])
@@ -179,6 +183,9 @@ class Decompositions(unittest.TestCase):
 
     def test_attention_halves(self) -> None:
         self.attention(False)
+
+    def test_attention_with_a_bf16_cache(self) -> None:
+        self.attention(True, "bf16")
 
     def gate(self, gate: Gate, with_bias: bool, ties: bool = False) -> None:
         tokens, experts, k = 5, 16, gate.experts_per_token

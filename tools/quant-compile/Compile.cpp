@@ -169,7 +169,7 @@ private:
   }
 
   Result<OwningOpRef<ModuleOp>> build() {
-    auto module = models::buildModel(context, config, tensors);
+    auto module = models::buildModel(context, config, tensors, *deepseek::symbolizeCacheFormat(options.kvCache));
     if (!module)
       return tl::unexpected(module.error().in(options.input.string()));
     return module;

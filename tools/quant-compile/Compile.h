@@ -26,7 +26,8 @@ struct CompileOptions {
   std::vector<std::string> targets = {"host"};
   std::vector<std::string> hostIsas = machine::x86UnitNames();
   std::string activations = "auto";
-  std::string stopAfter; // empty: go on to the module
+  std::string kvCache = "f32"; // a deepseek::CacheFormat
+  std::string stopAfter;       // empty: go on to the module
   std::filesystem::path dumpDirectory;
   std::filesystem::path kernelDirectory; // GPU kernels as files of their own, too
   std::string ptxas;

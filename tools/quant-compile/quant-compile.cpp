@@ -61,6 +61,10 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
                  "keeps them in f32), auto (fp8 on sm_90a, bf16 on the host)")
       ->check(CLI::IsMember({"auto", "fp8", "bf16"}))
       ->capture_default_str();
+  app.add_option("--kv-cache", options.kvCache,
+                 "how the latents and rope keys of past tokens are stored: f32, or bf16 (half the bytes, rounded to nearest)")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--max-tokens", options.maxTokens, "tokens of one call at most; longer prompts go in chunks")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

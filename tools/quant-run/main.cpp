@@ -59,13 +59,17 @@ static double secondsPerToken(const Generation &generation) {
   return generation.tokens.size() > 1 ? generation.decodeSeconds / static_cast<double>(generation.tokens.size() - 1) : 0;
 }
 
-static void printJson(const std::vector<int32_t> &prompt, const Generation &generation, const quant_session *session) {
-  nlohmann::ordered_json json = {{"prompt", prompt},
-                                 {"tokens", generation.tokens},
-                                 {"prefill_seconds", generation.prefillSeconds},
-                                 {"decode_seconds_per_token", secondsPerToken(generation)},
-                                 {"threads", quant_session_threads(session)},
-                                 {"isa", quant_session_isa(session)}};
+static void printJson(const std::vector<int32_t> &prompt, const Generation &generation, const quant_module *module,
+                      const quant_session *session) {
+  nlohmann::ordered_json json = {
+      {"prompt", prompt},
+      {"tokens", generation.tokens},
+      {"prefill_seconds", generation.prefillSeconds},
+      {"decode_seconds_per_token", secondsPerToken(generation)},
+      {"threads", quant_session_threads(session)},
+      {"isa", quant_session_isa(session)},
+      {"kv_cache",
+       {{"bytes_per_token", quant_module_cache_bytes_per_token(module)}, {"layers", quant_module_cache_layers(module)}}}};
   std::cout << json.dump() << '\n';
 }
 
@@ -77,12 +81,22 @@ static void printTimes(size_t promptTokens, const Generation &generation, const 
   std::fprintf(stderr, " (%s, %d threads)\n", quant_session_isa(session), quant_session_threads(session));
 }
 
+static void printCache(const quant_module *module) {
+  if (quant_module_cache_layers(module) == 0)
+    return;
+  std::fprintf(stderr, "KV cache: %lld bytes a token in each of %lld layers\n",
+               static_cast<long long>(quant_module_cache_bytes_per_token(module)),
+               static_cast<long long>(quant_module_cache_layers(module)));
+}
+
 static void report(const Options &options, const std::vector<int32_t> &prompt, const Generation &generation,
-                   quant_session *session) {
-  if (options.json)
-    printJson(prompt, generation, session);
-  else
+                   const quant_module *module, quant_session *session) {
+  if (options.json) {
+    printJson(prompt, generation, module, session);
+  } else {
     printTimes(prompt.size(), generation, session);
+    printCache(module);
+  }
   if (options.profile)
     std::cerr << quant_session_profile(session);
 }
@@ -108,7 +122,7 @@ static Result<void> runPrompt(const Options &options, const std::vector<int32_t>
     return tl::unexpected(generation.error());
   if (logits)
     QUANT_TRY(writeLogits(*logits, generation->promptLogits));
-  report(options, prompt, *generation, session.get());
+  report(options, prompt, *generation, module, session.get());
   return {};
 }
 

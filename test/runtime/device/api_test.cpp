@@ -75,6 +75,8 @@ TEST(Api, DescribesTheModule) {
   EXPECT_EQ(quant_module_vocab(module.get()), kToyVocab);
   EXPECT_EQ(quant_module_max_tokens(module.get()), kToyMaxTokens);
   EXPECT_EQ(quant_module_max_context(module.get()), kToyMaxContext);
+  EXPECT_EQ(quant_module_cache_layers(module.get()), 1);
+  EXPECT_EQ(quant_module_cache_bytes_per_token(module.get()), 32);
   EXPECT_STREQ(quant_module_targets(module.get()), "host/future\nhost/baseline\n");
   EXPECT_STREQ(quant_module_config(module.get()), R"({"model_type":"toy"})");
   EXPECT_NE(std::string(quant_module_program(module.get())).find("embed[tokens]"), std::string::npos);

@@ -52,7 +52,9 @@ TEST_F(QuantRun, Generates) {
   Outcome outcome = run("--tokens 1,2,3 --max-new-tokens 5 --threads 2");
   EXPECT_EQ(outcome.status, 0);
   EXPECT_TRUE(outcome.output.starts_with("6 12 8 0 0\nprompt: 3 tokens in ")) << outcome.output;
-  EXPECT_NE(outcome.output.find(" tokens/s (baseline, 2 threads)\n"), std::string::npos) << outcome.output;
+  EXPECT_NE(outcome.output.find(" tokens/s (baseline, 2 threads)\nKV cache: 32 bytes a token in each of 1 layers\n"),
+            std::string::npos)
+      << outcome.output;
 }
 
 TEST_F(QuantRun, PrintsJson) {
@@ -62,6 +64,7 @@ TEST_F(QuantRun, PrintsJson) {
   EXPECT_EQ(json["tokens"].dump(), "[5,10,4]");
   EXPECT_EQ(json["threads"], 1);
   EXPECT_EQ(json["isa"], "baseline");
+  EXPECT_EQ(json["kv_cache"].dump(), R"({"bytes_per_token":32,"layers":1})");
   EXPECT_GT(json["prefill_seconds"], 0);
   EXPECT_GT(json["decode_seconds_per_token"], 0);
 }
