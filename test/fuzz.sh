@@ -23,6 +23,7 @@ fuzzers=(
   "fuzz_config|test/models/fuzz/seeds_config models/configs|-dict=test/models/fuzz/config.dict"
   "fuzz_module|$build/module_seeds|-max_len=20000"
   "fuzz_ptx|test/tools/quant-sim/ptx|-max_len=70000"
+  "fuzz_weights|test/tools/quant-convert/fuzz/seeds_weights|-max_len=2000"
   "fuzz_recipe|test/tools/quant-sim/ptx|-max_len=20000"
 )
 

@@ -80,7 +80,8 @@ TEST(SchemeGoldens, HaveEverySchemeOfTheTable) {
   std::set<std::string_view> found;
   for (const std::string &name : goldenCases()) {
     Golden golden(name);
-    found.insert(weightsOf(golden).all()[0].linear->scheme().name);
+    Weights weights = weightsOf(golden);
+    found.insert(weights.all()[0].linear->scheme().name);
   }
   for (const Scheme &scheme : schemes())
     EXPECT_TRUE(found.contains(scheme.name)) << scheme.name;

@@ -59,7 +59,8 @@ public:
   }
 
   /// In the order of the names of their tensors.
-  const std::vector<Weight> &all() const { return weights; }
+  const std::vector<Weight> &all() const & { return weights; }
+  const std::vector<Weight> &all() const && = delete; // a loop over those of a temporary
   /// The weight of that name, as Weight has it, or null.
   const Weight *find(const std::string &name) const;
   /// What a tensor of the source belongs to.
