@@ -65,6 +65,8 @@ void Inventory::linear(const std::string &module, int64_t out, int64_t in) {
   tensors.back().values = out * in;
   StoredShape scale = storedScales(*scheme, out, in);
   add(scaleNameOf(*scheme, data), scale.dtype, scale.shape, TensorRole::Scale);
+  if (scheme->hasGlobalScale())
+    add(module + std::string(scheme->suffixes.globalScale), DType::F32, {1}, TensorRole::Scale);
   if (scheme->zeroPoints != ZeroPoints::None) {
     StoredShape zeros = storedZeros(*scheme, out, in);
     add(module + std::string(scheme->suffixes.zeroPoint), zeros.dtype, zeros.shape, TensorRole::ZeroPoint);

@@ -58,10 +58,10 @@ BlockTensorType BlockTensorType::cloneWith(ArrayRef<int64_t> shape, ArrayRef<int
                               getZeroConstant());
 }
 
-/// f8E4M3FN, f8E5M2, and integers of 8 and 4 bits, without a sign or unsigned.
+/// f8E4M3FN, f8E5M2, f4E2M1FN, and integers of 8 and 4 bits, without a sign or unsigned.
 static bool isStorage(Type type) {
   auto integer = dyn_cast<IntegerType>(type);
-  return isa<Float8E4M3FNType, Float8E5M2Type>(type) ||
+  return isa<Float8E4M3FNType, Float8E5M2Type, Float4E2M1FNType>(type) ||
          (integer && !integer.isSigned() && (integer.getWidth() == 8 || integer.getWidth() == 4));
 }
 
@@ -70,7 +70,7 @@ LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitErr
   if (shape.empty())
     return emitError() << "a block-scaled tensor needs at least one dimension";
   if (!isStorage(storage))
-    return emitError() << "storage must be f8E4M3FN, f8E5M2, i8, i4, ui8 or ui4, not " << storage;
+    return emitError() << "storage must be f8E4M3FN, f8E5M2, f4E2M1FN, i8, i4, ui8 or ui4, not " << storage;
   if (!isa<Float32Type, Float16Type, BFloat16Type, Float8E8M0FNUType>(scale))
     return emitError() << "scale must be f32, f16, bf16 or f8E8M0FNU, not " << scale;
   if (block.size() != shape.size())

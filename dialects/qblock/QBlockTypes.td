@@ -47,7 +47,7 @@ def QBlock_TensorType : TypeDef<QBlock_Dialect, "BlockTensor"> {
     - A block extent of `?` spans the whole dimension: `block<1x?>` is one scale per row.
     - The last block of a dimension may be ragged: 576 rows are 4.5 blocks and have 5 scales. The scales' shape is
       `ceil(shape / block)`.
-    - Storage: `f8E4M3FN`, `f8E5M2`, `i8`, `i4`, `ui8`, `ui4`. Codes of four bits lie two in a byte, the first in its lower half.
+    - Storage: `f8E4M3FN`, `f8E5M2`, `f4E2M1FN`, `i8`, `i4`, `ui8`, `ui4`. Codes of four bits lie two in a byte, the first in its lower half.
       Scale: `f32`, `f16`, `bf16`, `f8E8M0FNU` (a power of two, "ue8m0").
     - A zero point is optional and only for integers. One for each scale, `i8` or `ui8`: `!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>`. The
       same for all, as unsigned codes of signed numbers have it: `!qblock.tensor<64x256xui4, block<1x128>, bf16, zero 8>`.

@@ -51,6 +51,16 @@ Value quant::rows::encodeBF16(KernelBuilder &b, Value value) {
   return b.convert(b.getI16Type(), b.shiftRight(b.select(b.isNan(value), quiet, rounded), word(16)));
 }
 
+// By way of f16, as E4M3: the bits are value * 2^-14.
+Value quant::rows::decodeE2M1(KernelBuilder &b, Value codes) {
+  Type half = KernelBuilder::withElement(codes.getType(), b.getI16Type());
+  Value wide = b.convert(b.getI16Type(), codes);
+  Value magnitude = b.shiftLeft(b.bitAnd(wide, b.integer(half, 7)), b.integer(half, 9));
+  Value sign = b.shiftLeft(b.bitAnd(wide, b.integer(half, 8)), b.integer(half, 12));
+  Value scaled = b.convert(b.f32(), b.bitcast(b.getF16Type(), b.bitOr(magnitude, sign)));
+  return b.mul(scaled, b.constant(scaled.getType(), 0x1p14));
+}
+
 Value quant::rows::encodeE8M0(KernelBuilder &b, Value value) {
   Value bits = b.bitcast(b.i32(), value);
   return b.convert(b.i8(), b.shiftRight(bits, b.integer(bits.getType(), 23)));

@@ -22,6 +22,8 @@ mlir::Value encodeE4M3(KernelBuilder &b, mlir::Value value);
 mlir::Value decodeE4M3(KernelBuilder &b, mlir::Value codes);
 /// f32 to the bits of a bf16 (i16): to nearest, ties to even; NaN stays NaN.
 mlir::Value encodeBF16(KernelBuilder &b, mlir::Value value);
+/// E2M1 codes, in the lower four bits of bytes, as f32, exactly: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
+mlir::Value decodeE2M1(KernelBuilder &b, mlir::Value codes);
 /// A power of two to its E8M0 code, and back: 0 is 2^-127, 255 is NaN.
 mlir::Value encodeE8M0(KernelBuilder &b, mlir::Value value);
 mlir::Value decodeE8M0(KernelBuilder &b, mlir::Value codes);

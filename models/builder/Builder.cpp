@@ -102,6 +102,8 @@ private:
       return builder.getType<Float8E5M2Type>();
     case DType::F8E8M0FNU:
       return builder.getType<Float8E8M0FNUType>();
+    case DType::F4E2M1FN:
+      return builder.getType<Float4E2M1FNType>();
     case DType::I8:
       return builder.getI8Type();
     case DType::U8:
@@ -148,7 +150,7 @@ private:
   struct Stored {
     Scheme scheme;
     std::string data, scale, zero; ///< names of the tensors; no scale: the weight is not quantized
-    bool isPacked = false;         ///< codes of fewer bits, or unsigned ones, in words of 32 bits
+    bool isPacked = false;         ///< codes of fewer bits, or unsigned ones, in words of 32 bits or two in a byte
     int64_t zeroConstant = 0;      ///< what packed codes of signed numbers are more than these
   };
 
@@ -165,7 +167,8 @@ private:
     if (!dtypeOf(result.data) && scheme)
       result.data = module + std::string(suffixes.data);
     auto dtype = dtypeOf(result.data);
-    if (!dtype || !holdsCodes(*dtype))
+    bool isPairs = dtype == DType::U8 && scheme && scheme->packing == Packing::Nibbles;
+    if (!dtype || (!holdsCodes(*dtype) && !isPairs))
       return result;
     if (!config.isQuantized())
       complain(
@@ -175,10 +178,10 @@ private:
     result.scale = findScaleName([&](const std::string &name) { return dtypeOf(name); }, result.data);
     if (result.scale.empty())
       result.scale = scaleNameOf(result.scheme, result.data);
-    result.isPacked = *dtype == DType::I32;
+    result.isPacked = *dtype == DType::I32 || isPairs;
     if (!suffixes.zeroPoint.empty())
       result.zero = module + std::string(suffixes.zeroPoint);
-    else if (result.isPacked)
+    else if (*dtype == DType::I32)
       result.zeroConstant = int64_t(1) << (bitWidth(result.scheme.element) - 1);
     return result;
   }
@@ -194,10 +197,20 @@ private:
     return {name, RankedTensorType::get({rows, columns}, elementType(dtype)), repack};
   }
 
+  /// Codes that lie two in a byte.
+  Part pairsOf(const Stored &tensor, int64_t out, int64_t in) {
+    typeOf(tensor.data, storedCodes(tensor.scheme, out, in).shape, DType::F32);
+    if (in % 2 != 0)
+      complain(fmt::format("tensor '{}': rows of {} codes do not fill bytes, which is not compiled", tensor.data, in));
+    return {tensor.data, RankedTensorType::get({out, in}, elementType(tensor.scheme.element))};
+  }
+
   /// A layer's codes, out x in, which may be packed in words.
   Part codesOf(const Stored &tensor, int64_t out, int64_t in) {
     if (!tensor.isPacked)
       return {tensor.data, typeOf(tensor.data, {out, in})};
+    if (tensor.scheme.packing == Packing::Nibbles)
+      return pairsOf(tensor, out, in);
     int64_t bits = bitWidth(tensor.scheme.element);
     DType dtype = bits == 4 ? DType::U4 : DType::U8;
     if (tensor.scheme.packing == Packing::WordsDown)
@@ -212,6 +225,9 @@ private:
 
   /// A layer's scales. Those that are stored as U8 are powers of two (MX formats).
   Part scalesOf(const Stored &tensor, int64_t out, int64_t in) {
+    auto shape = scaleShape(tensor.scheme.block, out, in);
+    if (tensor.scheme.hasGlobalScale())
+      return turned(tensor.scale, Repack::Nvfp4Scales, DType::F32, shape[0], shape[1]);
     auto stored = dtypeOf(tensor.scale);
     DType dtype = stored.value_or(DType::F32) == DType::U8 ? DType::F8E8M0FNU : stored.value_or(DType::F32);
     if (!holdsScales(dtype)) {
@@ -219,7 +235,6 @@ private:
           fmt::format("tensor '{}' is of type {}, scales are F32, BF16, F16 or F8_E8M0", tensor.scale, safetensorsName(dtype)));
       dtype = DType::F32;
     }
-    auto shape = scaleShape(tensor.scheme.block, out, in);
     if (tensor.scheme.packing == Packing::WordsDown || tensor.scheme.packing == Packing::WordsAcross)
       return turned(tensor.scale, Repack::Transposed, dtype, shape[0], shape[1]);
     // One scale of a whole weight is stored as [1].

@@ -7,6 +7,8 @@
 
 #include "runtime/abi/repack.h"
 
+#include "runtime/support/narrow.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -16,9 +18,9 @@ namespace quant {
 
 using Bytes = std::span<const std::byte>;
 
-static constexpr std::array<std::string_view, 9> kNames = {"none",       "words_down_4", "words_down_8",        "transposed",
-                                                           "gptq_codes", "gptq_zeros",   "gptq_zeros_less_one", "awq_codes",
-                                                           "awq_zeros"};
+static constexpr std::array<std::string_view, 10> kNames = {"none",       "words_down_4", "words_down_8",        "transposed",
+                                                            "gptq_codes", "gptq_zeros",   "gptq_zeros_less_one", "awq_codes",
+                                                            "awq_zeros",  "nvfp4_scales"};
 
 /// Where AWQ has the number of output i of eight: in this nibble of the word.
 static constexpr std::array<int, 8> kAwqNibble = {0, 4, 1, 5, 2, 6, 3, 7};
@@ -36,7 +38,9 @@ Result<StoredShape> storedShape(Repack repack, DType dtype, int64_t rows, int64_
   auto words = [](std::vector<int64_t> shape) { return StoredShape{DType::I32, std::move(shape)}; };
   bool isCodes = repack == Repack::GptqCodes || repack == Repack::AwqCodes, isTransposed = repack == Repack::Transposed;
   bool fits = isTransposed ? dtype == DType::F16 || dtype == DType::BF16 : dtype == (isCodes ? DType::U4 : DType::U8);
-  if (!fits || repack == Repack::None)
+  if (repack == Repack::Nvfp4Scales && dtype == DType::F32)
+    return StoredShape{DType::F8E4M3FN, {rows, columns}};
+  if (!fits || repack == Repack::None || repack == Repack::Nvfp4Scales)
     return fail(fmt::format("{} gives no {}", name(repack), mlirName(dtype)));
   int64_t packed = repack == Repack::GptqCodes ? columns : rows;
   bool isWordsDown = repack == Repack::WordsDown4 || repack == Repack::WordsDown8;
@@ -47,6 +51,12 @@ Result<StoredShape> storedShape(Repack repack, DType dtype, int64_t rows, int64_
   if (isTransposed)
     return StoredShape{dtype, {columns, rows}};
   return repack == Repack::GptqCodes ? words({columns / 8, rows}) : words({columns, rows / 8});
+}
+
+std::string secondTensor(Repack repack, std::string_view name) {
+  constexpr std::string_view kScale = "weight_scale";
+  bool hasSecond = repack == Repack::Nvfp4Scales && name.ends_with(kScale);
+  return hasSecond ? std::string(name.substr(0, name.size() - kScale.size())) + "weight_global_scale" : "";
 }
 
 template <typename T>
@@ -106,7 +116,13 @@ static void turnAwqCodes(int64_t rows, int64_t columns, Bytes stored, std::span<
     }
 }
 
-void repackTensor(Repack repack, int64_t rows, int64_t columns, Bytes stored, std::span<std::byte> out) {
+/// As compressed-tensors computes them: a code, divided in f32.
+static void divideScales(int64_t count, Bytes stored, std::span<std::byte> out, float global) {
+  for (int64_t i = 0; i < count; ++i)
+    storeAt<float>(out, i, static_cast<float>(decodeFloat(loadAt<uint8_t>(stored, i), kE4M3FN)) / global);
+}
+
+void repackTensor(Repack repack, int64_t rows, int64_t columns, Bytes stored, std::span<std::byte> out, float second) {
   switch (repack) {
   case Repack::None:
     return;
@@ -126,6 +142,8 @@ void repackTensor(Repack repack, int64_t rows, int64_t columns, Bytes stored, st
     return turnAwqCodes(rows, columns, stored, out);
   case Repack::AwqZeros:
     return unpackZeros(rows, columns, stored, out, /*awq=*/true, 0);
+  case Repack::Nvfp4Scales:
+    return divideScales(rows * columns, stored, out, second);
   }
 }
 

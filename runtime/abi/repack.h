@@ -16,6 +16,8 @@
 
 #include "runtime/support/scheme.h"
 
+#include <string>
+
 namespace quant {
 
 /// What is done to a stored tensor. Words hold eight numbers of four bits, or four of eight, the lowest bits first.
@@ -28,7 +30,8 @@ enum class Repack : uint8_t {
   GptqZeros,        ///< U8 [rows, columns] from I32 [columns, rows / 8]
   GptqZerosLessOne, ///< the same of zero points that are stored less one (GPTQ v1)
   AwqCodes,         ///< U4 [rows, columns] from I32 [columns, rows / 8], the eight in the order 0 2 4 6 1 3 5 7
-  AwqZeros          ///< U8 [rows, columns] from the same
+  AwqZeros,         ///< U8 [rows, columns] from the same
+  Nvfp4Scales       ///< F32 [rows, columns] from F8_E4M3 of that shape, divided by the weight's global scale
 };
 /// "gptq_codes", as in programs.
 std::string_view name(Repack value);
@@ -38,10 +41,15 @@ Result<Repack> parseRepack(std::string_view text);
 /// or another dtype than the repack gives.
 Result<StoredShape> storedShape(Repack repack, DType dtype, int64_t rows, int64_t columns);
 
+/// The tensor that the repack of one of that name reads besides: "X.weight_global_scale", F32 of one element, for the scales
+/// "X.weight_scale" of NVFP4; "" where there is none.
+std::string secondTensor(Repack repack, std::string_view name);
+
 /// Turns `stored`, a tensor of storedShape(), into `out`, [rows, columns] of what the repack gives. Both are dense, at any
-/// alignment.
+/// alignment. `second` is the value of secondTensor().
 /// @pre storedShape() is no error, and the spans have the bytes of the two
-void repackTensor(Repack repack, int64_t rows, int64_t columns, std::span<const std::byte> stored, std::span<std::byte> out);
+void repackTensor(Repack repack, int64_t rows, int64_t columns, std::span<const std::byte> stored, std::span<std::byte> out,
+                  float second = 1);
 
 } // namespace quant
 

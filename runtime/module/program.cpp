@@ -16,8 +16,9 @@
 namespace quant::runtime {
 
 std::optional<DType> dtypeFromName(std::string_view name) {
-  static constexpr std::array kKnown = {DType::F32, DType::F16, DType::BF16, DType::F8E4M3FN, DType::F8E5M2, DType::F8E8M0FNU,
-                                        DType::I4,  DType::I8,  DType::I32,  DType::I64,      DType::U4,     DType::U8};
+  static constexpr std::array kKnown = {DType::F32,       DType::F16,      DType::BF16, DType::F8E4M3FN, DType::F8E5M2,
+                                        DType::F8E8M0FNU, DType::F4E2M1FN, DType::I4,   DType::I8,       DType::I32,
+                                        DType::I64,       DType::U4,       DType::U8};
   std::optional<DType> dtype = fromMlirName(name);
   return dtype && std::ranges::find(kKnown, *dtype) != kKnown.end() ? dtype : std::nullopt;
 }

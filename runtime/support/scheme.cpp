@@ -70,11 +70,11 @@ constexpr Scheme kSchemes[] = {
     {"ct-w4afp8", "compressed-tensors", "INT4 in groups, inputs FP8 per token",
      kCompiled, kI4, kWords, kGroup128, kBF16, kSymmetric, PerToken, kE4M3, kPacked},
     {"ct-mxfp4", "compressed-tensors", "MXFP4: FP4 in groups of 32, E8M0 scales",
-     kKnown, kE2M1, kNibbles, kGroup32, kE8M0, kSymmetric, PerGroup, kE2M1, kPacked},
+     kCompiled, kE2M1, kNibbles, kGroup32, kE8M0, kSymmetric, PerGroup, kE2M1, kPacked},
     {"ct-mxfp8", "compressed-tensors", "MXFP8: FP8 in groups of 32, E8M0 scales",
      kCompiled, kE4M3, kElements, kGroup32, kE8M0, kSymmetric, PerGroup, kE4M3, kPlain},
     {"ct-nvfp4", "compressed-tensors", "NVFP4: FP4 in groups of 16, E4M3 scales under a global one",
-     kKnown, kE2M1, kNibbles, kGroup16, kE4M3, kSymmetric, PerGroup, kE2M1, kNvfp4},
+     kCompiled, kE2M1, kNibbles, kGroup16, kE4M3, kSymmetric, PerGroup, kE2M1, kNvfp4},
 
     {"gptq-w4", "gptq", "INT4 in groups, weight only",
      kCompiled, kU4, Packing::WordsDown, kGroup128, kF16, ZeroPoints::LessOne, None, kBF16, kGptq},

@@ -103,11 +103,25 @@ class Schemes(unittest.TestCase):
         checkpoint = self.make("ct-w4a16-group32")
         path = checkpoint / "config.json"
         config = json.loads(path.read_text())
-        weights = config["quantization_config"]["config_groups"]["group_0"]["weights"]
-        weights |= {"type": "float", "strategy": "tensor_group", "group_size": 16}
-        config["quantization_config"]["config_groups"]["group_0"]["format"] = "nvfp4-pack-quantized"
+        config["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 3
         path.write_text(json.dumps(config))
-        self.assertIn("ct-nvfp4 (NVFP4: FP4 in groups of 16, E4M3 scales under a global one) is not compiled yet", self.compile_error(checkpoint))
+        self.assertIn('group_0: format "pack-quantized" with weights of 3 bits, type int, strategy group is no scheme that is known',
+                      self.compile_error(checkpoint))
+
+    def test_global_scales(self) -> None:
+        checkpoint = self.make("ct-nvfp4")
+        name = "model.layers.0.mlp.up_proj.weight_global_scale"
+        module = self.folder / "model.qmod"
+        call("quant-compile", checkpoint, "-o", module)
+        good = Checkpoint(checkpoint).stored(name)[1]
+        for values, text in ((np.zeros(1, np.float32), "the global scale is 0"), (np.full(1, np.nan, np.float32), "the global scale is nan"),
+                             (-good, "the global scale is -1234.5"), (np.ones(2, np.float32), "a global scale is one F32")):  # fmt: skip
+            self.change(checkpoint, {name: ("F32", values)})
+            done = subprocess.run([Context.binaries / "quant-run", module, "--weights", checkpoint, "--tokens", "1"], capture_output=True,
+                                  text=True, timeout=600)  # fmt: skip
+            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+            self.assertIn(f"tensor '{name}'", done.stderr)
+            self.assertIn(text, done.stderr)
 
 
 def add_scheme(name: str) -> None:

@@ -23,6 +23,10 @@ STORAGE = {
 }  # fmt: skip
 
 
+#: values of the codes of f4E2M1FN
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+
+
 class SafetensorsFile:
     """One memory-mapped safetensors file."""
 
@@ -114,9 +118,16 @@ class Checkpoint:
                     return group
         raise KeyError(f"{self.folder}: no group for {name}")
 
+    def block(self, name: str) -> tuple[int, int]:
+        """Rows and columns of a weight that share a scale; 0 columns: all of a row."""
+        return weight_block(self._group(name))
+
     def _packed(self, name: str) -> np.ndarray:
         """Codes of compressed-tensors' pack-quantized, less their zero points, [N, K]."""
         weights = self._group(name)["weights"]
+        if weights["type"] == "float":
+            codes = self._values(name + "_packed")
+            return E2M1[np.stack([codes & 15, codes >> 4], axis=2).reshape(codes.shape[0], -1)]
         bits, columns = weights["num_bits"], int(self._values(name + "_shape")[1])
         codes = unpack_words(self._values(name + "_packed"), bits)[:, :columns]
         if weights.get("symmetric", True):
@@ -144,7 +155,9 @@ class Checkpoint:
         scales = self._values(scale_name)
         if self._file_of[scale_name].dtype(scale_name) == "U8":
             scales = power_of_two(scales)
-        rows, columns = weight_block(self._group(name))
+        if name + "_global_scale" in self._file_of:
+            scales = scales / self._values(name + "_global_scale")
+        rows, columns = self.block(name)
         return dequantize_blocks(codes, scales.reshape(scales.shape[0], -1), (rows or codes.shape[0], columns or codes.shape[1]))
 
 

@@ -218,7 +218,7 @@ class Model:
         """x [.., in] by `name`.weight [out, in], plus `name`.bias when the checkpoint has one."""
         is_fp8 = self.activations == "fp8" and self.checkpoint.is_fp8(name + ".weight")
         if is_fp8:
-            x = quantize_dequantize(x, self.checkpoint.block[1], self.ue8m0)
+            x = quantize_dequantize(x, self.checkpoint.block(name)[1], self.ue8m0)
         y = x @ self.weight(name + ".weight").T
         if is_fp8 and self.results == "bf16" and ".experts." not in name:
             y = round_to_bf16(y)

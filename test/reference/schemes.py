@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from checkpoint import Checkpoint, to_bf16, write_safetensors
-from fp8 import E4M3_MAX, ceil_to_power_of_two, encode_e4m3
+from checkpoint import E2M1, Checkpoint, to_bf16, write_safetensors
+from fp8 import E4M3, E4M3_MAX, ceil_to_power_of_two, encode_e4m3
 
 Tensors = dict[str, tuple[str, np.ndarray]]
 
@@ -61,13 +61,18 @@ class Scheme:
     scale_name: str = "weight_scale"
     data_name: str = "weight"
     symmetric: bool = True
+    global_scale: float = 0  # NVFP4's, by which its E4M3 scales are divided; 0: none
 
     def tensors(self, module: str, weight: np.ndarray) -> Tensors:
         block = (self.block[0] or weight.shape[0], self.block[1] or weight.shape[1])
         if not self.symmetric:
             return self.asymmetric(module, weight, block)
         scales = np.maximum(block_amax(weight, block), 1e-12) / self.largest
-        if self.scale_dtype == "U8":
+        if self.global_scale:
+            stored = encode_e4m3(np.minimum(scales * self.global_scale, E4M3_MAX))
+            scales = np.maximum(E4M3[stored], 2.0**-9) / self.global_scale
+            stored = encode_e4m3(scales * self.global_scale)
+        elif self.scale_dtype == "U8":
             scales = ceil_to_power_of_two(scales)
             stored = (np.log2(scales) + 127).astype(np.uint8)
         elif self.scale_dtype == "BF16":
@@ -82,7 +87,10 @@ class Scheme:
         result = {f"{module}.{self.data_name}": codes, f"{module}.{self.scale_name}": (self.scale_dtype, stored)}
         if not (self.quantization.get("config_groups", {}).get("group_0", {}).get("input_activations") or {"dynamic": True})["dynamic"]:
             result[f"{module}.input_scale"] = ("BF16", to_bf16(np.ones(1)))
-        if self.data_name == "weight_packed":
+        if self.global_scale:
+            result[f"{module}.weight_global_scale"] = ("F32", np.array([self.global_scale], np.float32))
+            result[f"{module}.input_global_scale"] = ("F32", np.ones(1, np.float32))
+        elif self.data_name == "weight_packed" and self.scale_dtype != "U8":
             result[f"{module}.weight_shape"] = ("I64", np.array(weight.shape))
         return result
 
@@ -168,6 +176,12 @@ def int8(values: np.ndarray) -> tuple[str, np.ndarray]:
     return "I8", np.clip(np.rint(values), -128, 127).astype(np.int8)
 
 
+def fp4(values: np.ndarray) -> tuple[str, np.ndarray]:
+    """The nearest E2M1 value, two codes in a byte, the first in its lower half."""
+    codes = np.abs(np.clip(values, -6, 6)[:, :, None] - E2M1).argmin(axis=2).astype(np.uint8)
+    return "U8", codes[:, ::2] | codes[:, 1::2] << 4
+
+
 def int4(values: np.ndarray) -> tuple[str, np.ndarray]:
     return "I8", np.clip(np.rint(values), -8, 7).astype(np.int8)
 
@@ -220,6 +234,13 @@ SCHEMES: dict[str, Scheme | Transposed | Mixed] = {
     "ct-mxfp8": Scheme(group("mxfp8-quantized", weights(8, "float", "group", group_size=32, scale_dtype="torch.uint8"),
                              {**token("float"), "strategy": "group", "group_size": 32}, HEAD),
                        (1, 32), E4M3_MAX, fp8, "U8"),
+    "ct-mxfp4": Scheme(group("mxfp4-pack-quantized", weights(4, "float", "group", group_size=32, scale_dtype="torch.uint8"), None, HEAD),
+                       (1, 32), 6.0, fp4, "U8", data_name="weight_packed"),
+    "ct-nvfp4": Scheme(group("nvfp4-pack-quantized", weights(4, "float", "tensor_group", group_size=16,
+                                                             scale_dtype="torch.float8_e4m3fn"),
+                             {"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16, "symmetric": True,
+                              "dynamic": "local"}, HEAD),
+                       (1, 16), 6.0, fp4, "F8_E4M3", data_name="weight_packed", global_scale=1234.5),
     "ct-w4a16-asymmetric": Scheme(group("pack-quantized", weights(4, "int", "group", group_size=32, symmetric=False), None, HEAD),
                                   (1, 32), 15.0, packed(4), "BF16", data_name="weight_packed", symmetric=False),
     "ct-w4a16-asymmetric-channel": Scheme(group("pack-quantized", weights(4, "int", "channel", symmetric=False), None, HEAD),

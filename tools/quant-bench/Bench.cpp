@@ -41,10 +41,12 @@ static Result<WeightSpec> parseWeight(const std::string &shape, const BenchOptio
   const Scheme *scheme = findScheme(options.scheme);
   if (!scheme || !scheme->compiled)
     return fail(fmt::format("scheme {} is not compiled, only {}", options.scheme, compiledSchemes()));
-  bool isPacked = scheme->packing == Packing::WordsInRow;
-  spec.storage = mlirName(!isPacked ? scheme->element : scheme->element == DType::I4 ? DType::U4 : DType::U8);
-  spec.zeroConstant = isPacked ? 1 << (bitWidth(scheme->element) - 1) : 0;
-  spec.scale = mlirName(scheme->scale);
+  // As kernels see it: codes in words are unsigned, and what is turned when it is loaded is turned.
+  bool isPacked = scheme->packing != Packing::Elements && scheme->packing != Packing::Nibbles;
+  spec.storage = mlirName(!isPacked ? scheme->element : bitWidth(scheme->element) == 4 ? DType::U4 : DType::U8);
+  spec.zero = scheme->zeroPoints != ZeroPoints::None;
+  spec.zeroConstant = isPacked && !spec.zero ? 1 << (bitWidth(scheme->element) - 1) : 0;
+  spec.scale = mlirName(scheme->hasGlobalScale() ? DType::F32 : scheme->scale);
   spec.blockRows = scheme->block[0] ? scheme->block[0] : spec.rows;
   spec.blockColumns = options.group ? options.group : scheme->block[1] ? scheme->block[1] : spec.columns;
   return spec;
@@ -70,7 +72,7 @@ public:
 
   /// One call on the next copy of the weights.
   void run(ThreadPool &pool, int64_t tokens) {
-    matmul.run(pool, {x.data(), nextWeights(), scales.data(), nullptr, out.data()}, tokens);
+    matmul.run(pool, {x.data(), nextWeights(), scales.data(), zeros.data(), out.data()}, tokens);
   }
   void runPlain(ThreadPool &pool, int64_t tokens) {
     matmul.run(pool, {x.data(), nextWeights(), nullptr, nullptr, out.data()}, tokens);
@@ -85,7 +87,7 @@ private:
   Memory weights;
   int64_t stride = 0, copies = 0, next = 0;
   std::vector<float> x, out;
-  std::vector<std::byte> scales;
+  std::vector<std::byte> scales, zeros;
 
   /// 2^-7 in the scales' type.
   void fillScales() {
@@ -103,6 +105,7 @@ private:
     std::generate(x.begin(), x.end(), [&] { return normal(random); });
     out.resize(static_cast<size_t>(tokens * spec.rows));
     fillScales();
+    zeros.assign(spec.zero ? static_cast<size_t>(spec.scales()) : 0, std::byte{8});
     // Random signs and fractions. Without bit 6 an E4M3 code is below 2, a subnormal now and then; bf16 gets exponents near 1.
     uint64_t varying = spec.storage == "bf16" ? 0x83ff83ff83ff83ff : 0xbfbfbfbfbfbfbfbf;
     uint64_t fixed = spec.storage == "bf16" ? 0x3c003c003c003c00 : 0;

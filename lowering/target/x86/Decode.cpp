@@ -18,11 +18,13 @@ using namespace quant;
 using namespace quant::host;
 
 bool quant::host::isDecodable(Type storage) {
-  if (isa<Float8E4M3FNType, Float8E5M2Type, Float32Type, Float16Type, BFloat16Type>(storage))
+  if (isa<Float8E4M3FNType, Float8E5M2Type, Float4E2M1FNType, Float32Type, Float16Type, BFloat16Type>(storage))
     return true;
   auto integer = dyn_cast<IntegerType>(storage);
   return integer && !integer.isSigned() && (integer.getWidth() == 8 || integer.getWidth() == 4);
 }
+
+bool quant::host::isNibbles(Type storage) { return storage.getIntOrFloatBitWidth() == 4; }
 
 int64_t quant::host::storageBytes(Type storage, int64_t count) { return (count * storage.getIntOrFloatBitWidth() + 7) / 8; }
 
@@ -60,6 +62,8 @@ Value quant::host::decode(HostBuilder &b, Type storage, Value address, int64_t l
   if (isa<Float32Type, Float16Type>(storage))
     return b.convert(b.f32(), b.load(b.vec(lanes, storage), address));
   bool isUnsigned = storage.isUnsignedInteger();
+  if (isa<Float4E2M1FNType>(storage))
+    return rows::decodeE2M1(b, loadNibbles(b, address, lanes, /*isUnsigned=*/true));
   if (storage.isInteger(4))
     return decodeInteger(b, loadNibbles(b, address, lanes, isUnsigned), isUnsigned);
   Value bytes = b.load(b.vec(lanes, b.i8()), address);
@@ -141,11 +145,18 @@ SmallVector<Value> quant::host::decode64(HostBuilder &b, Type storage, Value add
 static constexpr int64_t kNibbles = 8;
 
 int64_t quant::host::shuffledColumns(HostBuilder &b, Type storage) {
-  return storage.isInteger(4) ? kNibbles * kLanes : hasDecode64(b, storage) ? 64 : 0;
+  return isNibbles(storage) ? kNibbles * kLanes : hasDecode64(b, storage) ? 64 : 0;
 }
 
 int64_t quant::host::shuffledColumn(Type storage, int64_t vector, int64_t lane) {
-  return storage.isInteger(4) ? kNibbles * lane + vector : columnOf64(vector, lane);
+  return isNibbles(storage) ? kNibbles * lane + vector : columnOf64(vector, lane);
+}
+
+/// What a code of four bits means.
+static float numberOfNibble(Type storage, int64_t code) {
+  if (auto type = dyn_cast<FloatType>(storage))
+    return llvm::APFloat(type.getFloatSemantics(), APInt(4, code)).convertToFloat();
+  return static_cast<float>(!storage.isUnsignedInteger() && code > 7 ? code - 16 : code);
 }
 
 /// 64 bytes are 16 dwords of eight codes. Code j of each, times 4 bits down, is an index of a permute that looks its number up:
@@ -155,7 +166,7 @@ static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value a
   Value packed = b.load(words, address);
   SmallVector<float> numbers;
   for (int64_t code = 0; code < 16; ++code)
-    numbers.push_back(static_cast<float>((!storage.isUnsignedInteger() && code > 7 ? code - 16 : code) - zero));
+    numbers.push_back(numberOfNibble(storage, code) - static_cast<float>(zero));
   Value table = arith::ConstantOp::create(b, DenseElementsAttr::get(b.vecF32(), ArrayRef(numbers)));
   SmallVector<Value> result;
   for (int64_t j = 0; j < kNibbles; ++j) {
@@ -163,6 +174,10 @@ static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value a
     if (b.target.hasByteTables) {
       auto name = b.getStringAttr("llvm.x86.avx512.permvar.sf.512");
       result.push_back(LLVM::CallIntrinsicOp::create(b, b.vecF32(), name, ValueRange{table, shifted}).getResult(0));
+      continue;
+    }
+    if (isa<Float4E2M1FNType>(storage)) {
+      result.push_back(rows::decodeE2M1(b, arith::AndIOp::create(b, shifted, b.integer(words, 15))));
       continue;
     }
     // A two's complement code is 8 less than its sign bit turned around.
@@ -176,7 +191,7 @@ static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value a
 }
 
 SmallVector<Value> quant::host::decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero) {
-  if (storage.isInteger(4))
+  if (isNibbles(storage))
     return decode128Nibbles(b, storage, address, zero);
   return decode64ByTable(b, storage, b.load(b.vec(64, b.i8()), address));
 }

@@ -15,7 +15,10 @@ namespace quant::host {
 /// Whether kernels can read a weight of this element type.
 bool isDecodable(Type storage);
 
-/// Bytes that `count` elements take in memory; i4 packs two to a byte, the lower nibble first.
+/// Whether elements have four bits: two in a byte, the first in its lower half.
+bool isNibbles(Type storage);
+
+/// Bytes that `count` elements take in memory.
 int64_t storageBytes(Type storage, int64_t count);
 
 /// `lanes` consecutive elements from `address` on, at most 16, as f32. Exact: subnormals keep their value, E4M3's 0x7F and

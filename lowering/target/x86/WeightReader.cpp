@@ -29,7 +29,7 @@ static int64_t spanColumns(const Weight &weight) {
 /// As many columns as are decoded at once in another order, where each of its lanes stays within one block.
 static int64_t dotSpanOf(Type storage, int64_t blockColumns, int64_t span) {
   bool isNarrow = blockColumns > 0 && span == blockColumns;
-  if (storage.isInteger(4) && isNarrow && blockColumns % 8 == 0 && 128 % blockColumns == 0)
+  if (isNibbles(storage) && isNarrow && blockColumns % 8 == 0 && 128 % blockColumns == 0)
     return 128;
   if (isa<Float8E4M3FNType, Float8E5M2Type>(storage) && isNarrow && blockColumns % 16 == 0 && 64 % blockColumns == 0)
     return 64;

@@ -8,12 +8,14 @@
 #include "runtime/device/common/weights.h"
 
 #include "runtime/checkpoint/column_order.h"
+#include "runtime/support/block_scale.h"
 #include "runtime/support/scheme.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 
 namespace quant::runtime {
@@ -56,17 +58,35 @@ static Error missingError(const std::vector<std::string> &names, const Checkpoin
 }
 
 /// What `value` is stored as, where it is turned when it is loaded.
-static std::vector<int64_t> storedExtents(const Value &value) {
-  return storedShape(value.repack, value.dtype, value.shape[0].size, value.shape[1].size)->shape;
+static StoredShape storedAs(const Value &value) {
+  return *storedShape(value.repack, value.dtype, value.shape[0].size, value.shape[1].size);
 }
 
-/// Whether a tensor holds the value's elements. Those that safetensors has no type for lie in others: codes of 4 bits, and
-/// unsigned ones of 8, in words of 32 bits, whole words to a row; scales that are powers of two in bytes.
+/// The number by which a repack needs more than the tensor: a global scale, by which is divided.
+static Result<float> secondValue(Repack repack, const Checkpoint::Tensor &tensor, const Checkpoint &checkpoint) {
+  std::string name = secondTensor(repack, tensor.info->name);
+  if (name.empty())
+    return 1.0f;
+  const Checkpoint::Tensor *second = checkpoint.find(name);
+  if (!second)
+    return tl::unexpected(missingError({name}, checkpoint));
+  std::string where = fmt::format("tensor {} in {}", quote(name), second->file->path().string());
+  if (second->info->dtype != DType::F32 || second->data.size() != sizeof(float))
+    return fail(fmt::format("{} is {}, a global scale is one F32", where, typeText(*second->info)));
+  float value = scaleAt(DType::F32, second->data, 0);
+  if (!(std::isfinite(value) && value > 0))
+    return fail(fmt::format("{}: the global scale is {}, scales are divided by it", where, value));
+  return value;
+}
+
+/// Whether a tensor holds the value's elements. Those that safetensors has no type for lie in others: integers of 4 bits,
+/// and unsigned ones of 8, in words of 32 bits, whole words to a row; floats of 4 bits two in a byte; scales that are powers of
+/// two in bytes.
 static bool isStoredAs(const checkpoint::TensorInfo &info, const Value &value) {
   Shape shape = value.shape;
   DType dtype = value.dtype;
   if (value.repack != Repack::None)
-    return info.shape == storedExtents(value) && info.dtype == (dtype == DType::U4 || dtype == DType::U8 ? DType::I32 : dtype);
+    return info.shape == storedAs(value).shape && info.dtype == storedAs(value).dtype;
   if (info.dtype == DType::I32 && (dtype == DType::U4 || dtype == DType::U8) && !shape.empty()) {
     shape.back().size = shape.back().size * bitWidth(dtype) / 32;
     dtype = DType::I32;
@@ -75,6 +95,10 @@ static bool isStoredAs(const checkpoint::TensorInfo &info, const Value &value) {
     shape.erase(shape.begin()); // one scale of a whole weight
   if (info.dtype == DType::U8 && dtype == DType::F8E8M0FNU)
     dtype = DType::U8;
+  if (info.dtype == DType::U8 && dtype == DType::F4E2M1FN && !shape.empty()) {
+    shape.back().size /= 2;
+    dtype = DType::U8;
+  }
   return dtype == info.dtype && std::ranges::equal(info.shape, shape, {}, {}, &Extent::size);
 }
 
@@ -92,17 +116,18 @@ static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::stri
   QUANT_TRY(checkpoint::checkColumnOrder(checkpoint, info.name));
   if (value.repack == Repack::None)
     return tensor;
-  return repacked.add(*tensor, value);
+  QUANT_TRY_ASSIGN(float second, secondValue(value.repack, *tensor, checkpoint));
+  return repacked.add(*tensor, value, second);
 }
 
-Result<const Checkpoint::Tensor *> RepackedTensors::add(const Checkpoint::Tensor &stored, const Value &value) {
+Result<const Checkpoint::Tensor *> RepackedTensors::add(const Checkpoint::Tensor &stored, const Value &value, float second) {
   int64_t rows = value.shape[0].size, columns = value.shape[1].size;
   Entry &entry = entries.emplace_back();
   entry.info = *stored.info;
   entry.info.dtype = value.dtype;
   entry.info.shape = {rows, columns};
   QUANT_TRY_ASSIGN(entry.memory, Memory::allocate(*byteSize(value.shape, value.dtype, {}), entry.info.name.c_str()));
-  repackTensor(value.repack, rows, columns, stored.data, {entry.memory.data(), entry.memory.size()});
+  repackTensor(value.repack, rows, columns, stored.data, {entry.memory.data(), entry.memory.size()}, second);
   entry.tensor = {&entry.info, stored.file, {entry.memory.data(), entry.memory.size()}};
   total += static_cast<int64_t>(entry.memory.size());
   return &entry.tensor;

@@ -19,8 +19,9 @@ namespace quant::runtime {
 /// Tensors that were turned when they were loaded (Value::repack), in memory of their own.
 class RepackedTensors {
 public:
-  /// `stored` as the program reads it. Errors: the memory cannot be had.
-  Result<const checkpoint::Checkpoint::Tensor *> add(const checkpoint::Checkpoint::Tensor &stored, const Value &value);
+  /// `stored` as the program reads it; `second` as of repackTensor(). Errors: the memory cannot be had.
+  Result<const checkpoint::Checkpoint::Tensor *> add(const checkpoint::Checkpoint::Tensor &stored, const Value &value,
+                                                     float second);
   /// Of all of them.
   int64_t bytes() const { return total; }
 
@@ -36,7 +37,8 @@ private:
 
 /// Each tensor of `value`, a Weight (one) or a WeightGroup (`count`). They belong to `checkpoint`, or to `repacked`, where the
 /// program wants them turned. Errors: a tensor is missing, or its dtype or shape is not the program's; the message says what was
-/// expected and what found. Codes whose columns stand in another order than their groups (checkColumnOrder).
+/// expected and what found. A global scale that is none. Codes whose columns stand in another order than their groups
+/// (checkColumnOrder).
 Result<std::vector<const checkpoint::Checkpoint::Tensor *>>
 findWeights(const Value &value, const checkpoint::Checkpoint &checkpoint, RepackedTensors &repacked);
 

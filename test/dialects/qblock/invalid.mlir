@@ -8,17 +8,17 @@ func.func private @rank_0(!qblock.tensor<f8E4M3FN, block<>, f32>)
 
 // -----
 
-// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8, i4, ui8 or ui4, not 'f32'}}
+// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, f4E2M1FN, i8, i4, ui8 or ui4, not 'f32'}}
 func.func private @storage(!qblock.tensor<4x4xf32, block<1x4>, f32>)
 
 // -----
 
-// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8, i4, ui8 or ui4, not 'si8'}}
+// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, f4E2M1FN, i8, i4, ui8 or ui4, not 'si8'}}
 func.func private @signed_storage(!qblock.tensor<4x4xsi8, block<1x4>, f32>)
 
 // -----
 
-// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, i8, i4, ui8 or ui4, not '!qblock.tensor<4xi8, block<1>, f32>'}}
+// expected-error @+1 {{storage must be f8E4M3FN, f8E5M2, f4E2M1FN, i8, i4, ui8 or ui4, not '!qblock.tensor<4xi8, block<1>, f32>'}}
 func.func private @nested(!qblock.tensor<4x!qblock.tensor<4xi8, block<1>, f32>, block<1>, f32>)
 
 // -----

@@ -48,9 +48,11 @@ func.func @k_major_scales(%q: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, 
 // CHECK-SAME: 64x256xi4, block<1x128>, f16, zero i8>
 // CHECK-SAME: 64x256xi8, block<1x128>, bf16, zero ui8>
 // CHECK-SAME: 64x256xui4, block<1x32>, bf16, zero 8>
+// CHECK-SAME: 64x256xf4E2M1FN, block<1x32>, f8E8M0FNU>
 func.func private @zero_points(!qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>,
                                !qblock.tensor<64x256xi8, block<1x128>, bf16, zero ui8>,
-                               !qblock.tensor<64x256xui4, block<1x32>, bf16, zero 8>)
+                               !qblock.tensor<64x256xui4, block<1x32>, bf16, zero 8>,
+                               !qblock.tensor<64x256xf4E2M1FN, block<1x32>, f8E8M0FNU>)
 
 // CHECK-LABEL: @sizes
 // CHECK-SAME: !qblock.tensor<?x256xf8E4M3FN, block<1x128>, f32>

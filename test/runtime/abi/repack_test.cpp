@@ -74,6 +74,18 @@ TEST(Repack, TransposedScales) {
   EXPECT_EQ(turn<uint16_t>(Repack::Transposed, DType::F16, 45, 70, stored), expected);
 }
 
+TEST(Repack, Nvfp4ScalesAreDivided) {
+  // 1, 448, the least subnormal, 1.125.
+  auto scales = turn<float>(Repack::Nvfp4Scales, DType::F32, 2, 2, Bytes{0x38, 0x7e, 0x01, 0x39});
+  EXPECT_EQ(scales, (std::vector<float>{1.0f, 448.0f, 0x1p-9f, 1.125f}));
+  Bytes stored = {0x38};
+  float out = 0;
+  repackTensor(Repack::Nvfp4Scales, 1, 1, std::as_bytes(std::span(stored)), std::as_writable_bytes(std::span(&out, 1)), 1234.5f);
+  EXPECT_EQ(out, 1.0f / 1234.5f);
+  EXPECT_EQ(secondTensor(Repack::Nvfp4Scales, "a.up_proj.weight_scale"), "a.up_proj.weight_global_scale");
+  EXPECT_EQ(secondTensor(Repack::AwqCodes, "a.up_proj.qweight"), "");
+}
+
 TEST(Repack, WhatDoesNotFit) {
   auto error = [](Repack repack, DType dtype, int64_t rows, int64_t columns) {
     auto shape = storedShape(repack, dtype, rows, columns);
@@ -84,8 +96,9 @@ TEST(Repack, WhatDoesNotFit) {
   EXPECT_EQ(error(Repack::GptqZeros, DType::U8, 12, 3), "gptq_zeros of 12 rows and 3 columns: they do not fill words of eight");
   EXPECT_EQ(error(Repack::GptqCodes, DType::U8, 8, 8), "gptq_codes gives no ui8");
   EXPECT_EQ(error(Repack::Transposed, DType::F32, 8, 8), "transposed gives no f32");
+  EXPECT_EQ(error(Repack::Nvfp4Scales, DType::U8, 8, 8), "nvfp4_scales gives no ui8");
   EXPECT_EQ(error(Repack::GptqZeros, DType::U8, 16, 3), "");
-  for (int value = 1; value <= static_cast<int>(Repack::AwqZeros); ++value)
+  for (int value = 1; value <= static_cast<int>(Repack::Nvfp4Scales); ++value)
     EXPECT_EQ(parseRepack(name(static_cast<Repack>(value))), static_cast<Repack>(value));
   EXPECT_FALSE(parseRepack("none"));
   EXPECT_FALSE(parseRepack("marlin"));

@@ -7,6 +7,8 @@
 
 #include "lowering/target/sm90/simt/SimtWeight.h"
 
+#include "dialects/rows/NarrowFloats.h"
+
 #include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
@@ -19,8 +21,8 @@ Result<SimtWeight> SimtWeight::of(const KernelOperands &operands, Value value) {
   // A lane's four columns share a scale.
   if (weight.scaleType && weight.blockColumns % kQuad != 0 && weight.blockColumns < weight.columns)
     return fail("a weight has a scheme that kernels do not know: " + textOf(value.getType()));
-  if (auto integer = dyn_cast<IntegerType>(weight.storage)) {
-    int64_t bits = integer.getWidth(), multiple = bits == 4 ? 8 : kQuad;
+  if (int64_t bits = weight.storage.getIntOrFloatBitWidth(); isa<IntegerType>(weight.storage) || bits == 4) {
+    int64_t multiple = bits == 4 ? 8 : kQuad;
     if ((bits != 8 && bits != 4) || weight.columns % multiple != 0)
       return fail(llvm::formatv("a weight is stored as {0} with {1} columns; kernels read rows of a multiple of {2}",
                                 weight.storage, weight.columns, multiple)
@@ -47,14 +49,14 @@ std::pair<WeightPart, Value> SimtWeight::partOf(SimtBuilder &b, Value row) const
 }
 
 Value SimtWeight::rowAddress(SimtBuilder &b, const WeightPart &part, Value row) const {
-  if (isa<FloatType>(storage))
+  if (isWholeFloat())
     return b.rowAddress({part.data, storage, columns, columns}, row);
   int64_t pitch = columns * storage.getIntOrFloatBitWidth() / 8;
   return b.rowAddress({part.data, b.i8(), pitch, pitch}, row);
 }
 
-/// Four codes from a column that is a multiple of four on, in one load.
-Value SimtWeight::loadIntegers(SimtBuilder &b, Value rowAddress, Value column) const {
+/// Four codes from a column that is a multiple of four on, in one load, as i32.
+Value SimtWeight::loadCodes(SimtBuilder &b, Value rowAddress, Value column) const {
   bool isUnsigned = storage.isUnsignedInteger();
   if (storage.getIntOrFloatBitWidth() == 8) {
     Value codes = b.load(VectorType::get(kQuad, b.i8()), b.at(rowAddress, b.i8(), column), kQuad);
@@ -64,15 +66,16 @@ Value SimtWeight::loadIntegers(SimtBuilder &b, Value rowAddress, Value column) c
   VectorType words = VectorType::get(kQuad, b.i32());
   Value shifts = arith::ConstantOp::create(b, DenseElementsAttr::get(words, ArrayRef<int32_t>{0, 4, 8, 12}));
   Value codes = b.bitAnd(b.shiftRight(b.spread(b.zeroExtend(b.i32(), pair), kQuad), shifts), 15);
-  return isUnsigned ? codes : b.sub(b.bitXor(codes, b.integer(words, 8)), 8);
+  return isUnsigned || isa<FloatType>(storage) ? codes : b.sub(b.bitXor(codes, b.integer(words, 8)), 8);
 }
 
 Value SimtWeight::loadColumns(SimtBuilder &b, const WeightPart &part, Value row, Value rowAddress,
                               const rows::Column &column) const {
-  if (isa<FloatType>(storage))
+  if (isWholeFloat())
     return b.loadColumns({{}, storage, columns, columns}, rowAddress, column);
   Value first = column.mayExceed ? b.min(column.first.value, columns - kQuad) : column.first.value;
-  Value values = b.convert(b.f32(), loadIntegers(b, rowAddress, first));
+  Value codes = loadCodes(b, rowAddress, first);
+  Value values = isa<FloatType>(storage) ? rows::decodeE2M1(b, codes) : b.convert(b.f32(), codes);
   if (zeroConstant)
     values = b.sub(values, b.number(static_cast<double>(zeroConstant), kQuad));
   if (part.zero) {

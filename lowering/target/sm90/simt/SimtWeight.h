@@ -34,7 +34,9 @@ struct SimtWeight : qblock::Weight {
 private:
   /// The index of the scale, and of the zero point, of a row and column.
   mlir::Value scaleIndex(SimtBuilder &b, mlir::Value row, mlir::Value column) const;
-  mlir::Value loadIntegers(SimtBuilder &b, mlir::Value rowAddress, mlir::Value column) const;
+  /// Floats of whole bytes, which the builder loads itself.
+  bool isWholeFloat() const { return mlir::isa<mlir::FloatType>(storage) && storage.getIntOrFloatBitWidth() >= 8; }
+  mlir::Value loadCodes(SimtBuilder &b, mlir::Value rowAddress, mlir::Value column) const;
 };
 
 } // namespace quant::nvvm

@@ -46,6 +46,8 @@ double element(const std::vector<std::byte> &data, const std::string &type, size
     return static_cast<int8_t>(byte(index));
   if (type == "i4")
     return fromI4(nibbleAt(data, index, NibbleOrder::LowFirst));
+  if (type == "f4E2M1FN")
+    return decodeFloat(nibbleAt(data, index, NibbleOrder::LowFirst), kE2M1FN);
   if (type == "ui8")
     return byte(index);
   if (type == "ui4")
@@ -213,6 +215,7 @@ TEST_F(Matmul, NarrowBlocks) {
       check(Problem(make(37, columns, "ui4", "bf16", 1, group, false, 8), random));
       check(Problem(make(37, columns, "i4", "f16", 1, group, /*zero=*/group == 32), random));
       check(Problem(make(37, columns, "f8E4M3FN", "f8E8M0FNU", 1, group), random));
+      check(Problem(make(37, columns, "f4E2M1FN", "f8E8M0FNU", 1, group), random));
     }
   for (const char *scale : {"f32", "f16", "bf16", "f8E8M0FNU"})
     check(Problem(make(130, 1000, "ui4", scale, 1, 32, false, 8), random));
@@ -234,9 +237,9 @@ TEST_F(Matmul, NanCodes) {
 }
 
 /// One column of x picks one code of each row: what the generated decoders make of every code by itself, exactly as
-/// runtime/support/narrow.h has it. Of i4 a byte is two codes.
+/// runtime/support/narrow.h has it. Of four bits a byte is two codes.
 TEST_F(Matmul, EveryCodeAlone) {
-  for (const char *storage : {"f8E4M3FN", "f8E5M2", "i8", "i4"}) {
+  for (const char *storage : {"f8E4M3FN", "f8E5M2", "f4E2M1FN", "i8", "i4"}) {
     Problem problem(make(256, 64, storage, "f32", 256, 64), random);
     int64_t rowBytes = problem.spec.dataBytes() / 256;
     std::fill(problem.data.begin(), problem.data.end(), std::byte{0});
