@@ -10,8 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/support/narrow.h"
-#include "test/lowering/kernel_runner.h"
+#include "test/lowering/random_weight.h"
 #include "test/lowering/test_seed.h"
 
 #include <fmt/core.h>
@@ -33,58 +32,18 @@ constexpr int64_t kTokens = kSizes.tokens, kHeads = 2, kNope = 5, kRope = 6, kVa
 using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
 
-/// kv_b [kRows, columns]: how a kernel takes it, and its values.
-struct Weight {
-  std::string arguments, assemble, type;
-  std::vector<Memory> tensors;
-  Doubles values;
-};
+/// How kv_b [kRows, latent] is stored.
+const WeightScheme kSchemes[] = {{"f8E4M3FN", 128, 128}, {"bf16"}};
 
 class DotKernels : public testing::TestWithParam<int64_t> {
 protected:
   std::mt19937_64 random{testSeed()};
   int64_t latent = GetParam();
 
-  Floats normal(int64_t count) {
-    std::normal_distribution<float> distribution;
-    Floats values(static_cast<size_t>(count));
-    std::generate(values.begin(), values.end(), [&] { return distribution(random); });
-    return values;
-  }
-
-  Weight inBlocks() {
-    int64_t rowBlocks = (kRows + 127) / 128, columnBlocks = (latent + 127) / 128;
-    std::vector<uint8_t> codes(static_cast<size_t>(kRows * latent));
-    for (uint8_t &code : codes)
-      code = static_cast<uint8_t>(random() % 0x7f | (random() & 0x80));
-    Floats scales = normal(rowBlocks * columnBlocks);
-    Weight weight;
-    for (int64_t i = 0; i < kRows * latent; ++i)
-      weight.values.push_back(decodeFloat(codes[i], kE4M3FN) * scales[i / latent / 128 * columnBlocks + i % latent / 128]);
-    std::string code = fmt::format("tensor<{}x{}xf8E4M3FN>", kRows, latent),
-                scale = fmt::format("tensor<{}x{}xf32>", rowBlocks, columnBlocks);
-    weight.type = fmt::format("!qblock.tensor<{}x{}xf8E4M3FN, block<128x128>, f32>", kRows, latent);
-    weight.arguments = fmt::format("%c: {}, %s: {}", code, scale);
-    weight.assemble = fmt::format("  %w = qblock.assemble %c, %s : ({}, {}) -> {}\n", code, scale, weight.type);
-    weight.tensors = {Memory::of(codes), Memory::of(scales)};
-    return weight;
-  }
-
-  Weight inBf16() {
-    std::vector<uint16_t> codes;
-    Weight weight;
-    for (float value : normal(kRows * latent)) {
-      codes.push_back(toBf16(value));
-      weight.values.push_back(fromBf16(codes.back()));
-    }
-    weight.type = fmt::format("tensor<{}x{}xbf16>", kRows, latent);
-    weight.arguments = "%w: " + weight.type;
-    weight.tensors = {Memory::of(codes)};
-    return weight;
-  }
+  Floats normal(int64_t count) { return randomNormal(count, random); }
 
   /// Runs `op` on rows of `columns` for each unit; the results are rows of want.size() / kTokens.
-  void check(const std::string &op, const Weight &weight, const Floats &x, const Doubles &want) {
+  void check(const std::string &op, const RandomWeight &weight, const Floats &x, const Doubles &want) {
     std::string in = fmt::format("tensor<?x{}xf32>", x.size() / kTokens),
                 out = fmt::format("tensor<?x{}xf32>", want.size() / kTokens);
     std::string text = fmt::format("func.func private @kernel(%x: {0}, {1}) -> {2} attributes {{program.grid = "
@@ -112,7 +71,8 @@ protected:
 
 TEST_P(DotKernels, MlaAbsorb) {
   constexpr int64_t kQuery = kNope + kRope;
-  for (const Weight &weight : {inBlocks(), inBf16()}) {
+  for (const WeightScheme &scheme : kSchemes) {
+    RandomWeight weight = randomWeight(scheme, 0, kRows, latent, random);
     Floats q = normal(kTokens * kHeads * kQuery);
     Doubles want(static_cast<size_t>(kTokens * kHeads * latent));
     for (int64_t row = 0; row < kTokens * kHeads; ++row)
@@ -124,7 +84,8 @@ TEST_P(DotKernels, MlaAbsorb) {
 }
 
 TEST_P(DotKernels, MlaExpand) {
-  for (const Weight &weight : {inBlocks(), inBf16()}) {
+  for (const WeightScheme &scheme : kSchemes) {
+    RandomWeight weight = randomWeight(scheme, 0, kRows, latent, random);
     Floats y = normal(kTokens * kHeads * latent);
     Doubles want(static_cast<size_t>(kTokens * kHeads * kValues));
     for (int64_t row = 0; row < kTokens * kHeads; ++row)

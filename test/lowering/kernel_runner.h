@@ -11,6 +11,7 @@
 #include "runtime/support/result.h"
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,6 +21,8 @@ namespace quant::test {
 /// An operand or a result in memory.
 struct Memory {
   std::vector<std::byte> bytes;
+  /// Of a table of addresses (a weight for each group) what those point to; the bytes are then the kernel runner's.
+  std::vector<Memory> pointees;
 
   Memory() = default;
   /// `count` elements of T, all bits set: what a kernel leaves out shows.
@@ -33,6 +36,12 @@ struct Memory {
   static Memory of(const std::vector<T> &values) {
     Memory memory;
     memory.bytes.assign(std::as_bytes(std::span(values)).begin(), std::as_bytes(std::span(values)).end());
+    return memory;
+  }
+  static Memory table(std::vector<Memory> pointees) {
+    Memory memory;
+    memory.bytes.resize(pointees.size() * sizeof(uint64_t));
+    memory.pointees = std::move(pointees);
     return memory;
   }
   template <typename T>
@@ -49,8 +58,14 @@ struct Sizes {
 /// x86 units that this CPU runs, and sm_90a in the simulator.
 std::vector<std::string> units();
 
-/// Lowers the kernel in `text` (a func.func with program.grid) for a unit and runs it; `operands` are its arguments that are no
-/// sizes, then its results, and are changed in place. Errors: the compiler's; the simulator's findings; a store beyond a result.
+/// Runs a compiled kernel; `operands` are its arguments that are no sizes, then its results, and are changed in place. Errors:
+/// the simulator's findings; a store beyond an operand.
+using Kernel = std::function<Result<void>(const Sizes &sizes, std::vector<Memory> &operands)>;
+
+/// Schedules, tiles and lowers the kernel in `text` (a func.func with program.grid) for a unit. Errors: the compiler's.
+Result<Kernel> compileKernel(const std::string &text, const std::string &unit);
+
+/// Both at once.
 Result<void> runKernel(const std::string &text, const std::string &unit, const Sizes &sizes, std::vector<Memory> &operands);
 
 } // namespace quant::test

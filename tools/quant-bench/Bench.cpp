@@ -44,8 +44,9 @@ static Result<WeightSpec> parseWeight(const std::string &shape, const BenchOptio
   // As kernels see it: codes in words are unsigned, and what is turned when it is loaded is turned.
   bool isPacked = scheme->packing != Packing::Elements && scheme->packing != Packing::Nibbles;
   spec.storage = mlirName(!isPacked ? scheme->element : bitWidth(scheme->element) == 4 ? DType::U4 : DType::U8);
-  spec.zero = scheme->zeroPoints != ZeroPoints::None;
-  spec.zeroConstant = isPacked && !spec.zero ? 1 << (bitWidth(scheme->element) - 1) : 0;
+  if (scheme->zeroPoints != ZeroPoints::None)
+    spec.zero = "ui8";
+  spec.zeroConstant = isPacked && spec.zero.empty() ? 1 << (bitWidth(scheme->element) - 1) : 0;
   spec.scale = mlirName(scheme->hasGlobalScale() ? DType::F32 : scheme->scale);
   spec.blockRows = scheme->block[0] ? scheme->block[0] : spec.rows;
   spec.blockColumns = options.group ? options.group : scheme->block[1] ? scheme->block[1] : spec.columns;
@@ -105,7 +106,7 @@ private:
     std::generate(x.begin(), x.end(), [&] { return normal(random); });
     out.resize(static_cast<size_t>(tokens * spec.rows));
     fillScales();
-    zeros.assign(spec.zero ? static_cast<size_t>(spec.scales()) : 0, std::byte{8});
+    zeros.assign(spec.zero.empty() ? 0 : static_cast<size_t>(spec.scales()), std::byte{8});
     // Random signs and fractions. Without bit 6 an E4M3 code is below 2, a subnormal now and then; bf16 gets exponents near 1.
     uint64_t varying = spec.storage == "bf16" ? 0x83ff83ff83ff83ff : 0xbfbfbfbfbfbfbfbf;
     uint64_t fixed = spec.storage == "bf16" ? 0x3c003c003c003c00 : 0;

@@ -55,16 +55,19 @@ static std::string modelText(const WeightSpec &spec) {
   std::string weight = data, name = "%data";
   if (!spec.scale.empty()) {
     std::string scale = llvm::formatv("tensor<{0}x{1}x{2}>", spec.scaleRows(), spec.scaleColumns(), spec.scale);
-    std::string zero = llvm::formatv("tensor<{0}x{1}xi8>", spec.scaleRows(), spec.scaleColumns());
-    std::string zeroText = spec.zero ? ", zero i8" : spec.zeroConstant ? ", zero " + std::to_string(spec.zeroConstant) : "";
+    std::string zero = llvm::formatv("tensor<{0}x{1}x{2}>", spec.scaleRows(), spec.scaleColumns(), spec.zero);
+    bool hasZeros = !spec.zero.empty();
+    std::string zeroText = hasZeros            ? ", zero " + spec.zero
+                           : spec.zeroConstant ? ", zero " + std::to_string(spec.zeroConstant)
+                                               : "";
     weight = llvm::formatv("!qblock.tensor<{0}x{1}x{2}, block<{3}x{4}>, {5}{6}>", spec.rows, spec.columns, spec.storage,
                            spec.blockRows, spec.blockColumns, spec.scale, zeroText);
     name = "%weight";
     out << "  %scale = program.weight \"scale\" : " << scale << "\n";
-    if (spec.zero)
+    if (hasZeros)
       out << "  %zero = program.weight \"zero\" : " << zero << "\n";
-    out << "  %weight = qblock.assemble %data, %scale" << (spec.zero ? ", %zero : (" : " : (") << data << ", " << scale
-        << (spec.zero ? ", " + zero : "") << ") -> " << weight << "\n";
+    out << "  %weight = qblock.assemble %data, %scale" << (hasZeros ? ", %zero : (" : " : (") << data << ", " << scale
+        << (hasZeros ? ", " + zero : "") << ") -> " << weight << "\n";
   }
   out << "  %y = qblock.matmul %x, " << name << " : (" << x << ", " << weight << ") -> " << y << "\n  return %y : " << y
       << "\n}\n";

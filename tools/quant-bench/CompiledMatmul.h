@@ -26,7 +26,7 @@ struct WeightSpec {
   int64_t rows = 0, columns = 0;
   std::string storage = "f8E4M3FN";
   std::string scale = "f32"; ///< empty: W is plain floating point, without blocks
-  bool zero = false;         ///< an i8 zero point for each block
+  std::string zero;          ///< i8 or ui8: a zero point for each block
   int64_t blockRows = 128, blockColumns = 128;
   int64_t zeroConstant = 0; ///< the zero point of all blocks, of unsigned storage
 

@@ -65,14 +65,14 @@ struct Problem {
 
   Problem(const WeightSpec &spec, std::mt19937_64 &random)
       : spec(spec), data(static_cast<size_t>(spec.dataBytes())), scale(static_cast<size_t>(spec.scaleBytes())),
-        zero(spec.zero ? static_cast<size_t>(spec.scales()) : 0), x(static_cast<size_t>(33 * spec.columns)) {
+        zero(spec.zero.empty() ? 0 : static_cast<size_t>(spec.scales())), x(static_cast<size_t>(33 * spec.columns)) {
     std::normal_distribution<float> normal;
     std::generate(x.begin(), x.end(), [&] { return normal(random); });
     fillData(random);
     for (size_t i = 0; i < static_cast<size_t>(spec.scales()); ++i)
       putScale(i, random);
     for (std::byte &value : zero)
-      value = static_cast<std::byte>(static_cast<int8_t>(random() % 17) - 8);
+      value = static_cast<std::byte>(random());
   }
 
   double weight(int64_t row, int64_t column) const {
@@ -80,8 +80,8 @@ struct Problem {
     if (spec.scale.empty())
       return value;
     auto block = static_cast<size_t>(row / spec.blockRows * spec.scaleColumns() + column / spec.blockColumns);
-    if (spec.zero)
-      value -= static_cast<int8_t>(zero[block]);
+    if (!spec.zero.empty())
+      value -= element(zero, spec.zero, block);
     value -= static_cast<double>(spec.zeroConstant);
     return value * element(scale, spec.scale, block);
   }
@@ -168,7 +168,7 @@ private:
 };
 
 WeightSpec make(int64_t rows, int64_t columns, const char *storage, const char *scale, int64_t blockRows, int64_t blockColumns,
-                bool zero = false, int64_t zeroConstant = 0) {
+                const char *zero = "", int64_t zeroConstant = 0) {
   return {rows, columns, storage, scale, zero, blockRows, blockColumns, zeroConstant};
 }
 
@@ -202,7 +202,7 @@ TEST_F(Matmul, Storages) {
     check(Problem(make(130, columns, "i8", "f32", 1, columns), random));
     check(Problem(make(130, columns, "i8", "f32", 128, 128), random));
     check(Problem(make(130, columns, "i4", "f16", 1, 128), random));
-    check(Problem(make(130, columns, "i4", "f16", 1, 128, /*zero=*/true), random));
+    check(Problem(make(130, columns, "i4", "f16", 1, 128, "i8"), random));
     for (const char *storage : {"bf16", "f16", "f32"})
       check(Problem(make(130, columns, storage, "", 1, 1), random));
   }
@@ -212,16 +212,27 @@ TEST_F(Matmul, Storages) {
 TEST_F(Matmul, NarrowBlocks) {
   for (int64_t columns : {64, 200, 1000})
     for (int64_t group : {8, 24, 32, 128}) {
-      check(Problem(make(37, columns, "ui4", "bf16", 1, group, false, 8), random));
-      check(Problem(make(37, columns, "i4", "f16", 1, group, /*zero=*/group == 32), random));
+      check(Problem(make(37, columns, "ui4", "bf16", 1, group, "", 8), random));
+      check(Problem(make(37, columns, "i4", "f16", 1, group, group == 32 ? "i8" : ""), random));
       check(Problem(make(37, columns, "f8E4M3FN", "f8E8M0FNU", 1, group), random));
       check(Problem(make(37, columns, "f4E2M1FN", "f8E8M0FNU", 1, group), random));
     }
   for (const char *scale : {"f32", "f16", "bf16", "f8E8M0FNU"})
-    check(Problem(make(130, 1000, "ui4", scale, 1, 32, false, 8), random));
-  check(Problem(make(130, 1000, "ui8", "bf16", 1, 1000, false, 128), random));
+    check(Problem(make(130, 1000, "ui4", scale, 1, 32, "", 8), random));
+  check(Problem(make(130, 1000, "ui8", "bf16", 1, 1000, "", 128), random));
   check(Problem(make(130, 1000, "i4", "f32", 1, 32), random));
   check(Problem(make(130, 1000, "ui4", "f32", 128, 32), random));
+}
+
+/// The widths of matmul_widths_test.cpp, for more tokens.
+TEST_F(Matmul, Widths) {
+  for (int64_t columns : {1, 4, 37, 132, 256, 384, 512, 640, 1024}) {
+    check(Problem(make(5, columns, random() % 2 ? "bf16" : "f32", "", 1, 1), random));
+    check(Problem(make(130, columns, "f8E4M3FN", "f32", 128, 128), random));
+    check(Problem(make(130, columns, "i8", "f32", 1, columns), random));
+    if (columns % 2 == 0)
+      check(Problem(make(130, columns, "ui4", "f32", 1, 32, "ui8"), random));
+  }
 }
 
 /// A NaN code makes NaN of its own row's results, and of no other.
