@@ -163,7 +163,7 @@ void convert::checkValues(const TensorSource &source, Inspection &inspection, un
   std::vector<size_t> order(tensors.size());
   for (size_t i = 0; i < order.size(); ++i)
     order[i] = i;
-  std::ranges::stable_sort(order, std::ranges::greater(), [&](size_t i) { return tensors[i].data.size(); });
+  std::ranges::sort(order, std::ranges::greater(), [&](size_t i) { return tensors[i].data.size(); });
 
   std::vector<Counts> counts(tensors.size());
   ValueTotals totals{inspection.bytes};
