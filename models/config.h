@@ -17,7 +17,7 @@
 #ifndef QUANT_MODELS_CONFIG_H
 #define QUANT_MODELS_CONFIG_H
 
-#include "runtime/support/scheme_config.h"
+#include "models/config/scheme_config.h"
 
 #include <array>
 #include <cstdint>

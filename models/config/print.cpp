@@ -9,8 +9,8 @@
 
 #include "models/config/fields.h"
 #include "models/config/names.h"
+#include "models/config/scheme_config.h"
 #include "models/config/tokens.h"
-#include "runtime/support/scheme_config.h"
 
 #include <nlohmann/json.hpp>
 

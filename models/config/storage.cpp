@@ -7,7 +7,7 @@
 
 #include "models/config/storage.h"
 
-#include "runtime/support/scheme_config.h"
+#include "models/config/scheme_config.h"
 
 #include <fmt/core.h>
 

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "runtime/support/scheme_config.h"
+#include "models/config/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/conversion.h"

@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/conversion.h"
 
-#include "runtime/support/scheme_config.h"
+#include "models/config/scheme_config.h"
 #include "runtime/support/text.h"
 #include "tools/quant-convert/schemes/config_json.h"
 #include "tools/quant-convert/schemes/dequantize.h"

@@ -7,7 +7,7 @@
 
 #include "tools/quant-convert/schemes/config_json.h"
 
-#include "runtime/support/scheme_config.h"
+#include "models/config/scheme_config.h"
 
 using namespace quant;
 using namespace quant::convert;

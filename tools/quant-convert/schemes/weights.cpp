@@ -7,8 +7,8 @@
 
 #include "tools/quant-convert/schemes/weights.h"
 
+#include "models/config/scheme_config.h"
 #include "runtime/checkpoint/json_file.h"
-#include "runtime/support/scheme_config.h"
 #include "tools/quant-convert/schemes/config_json.h"
 
 #include <algorithm>

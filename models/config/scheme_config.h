@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_RUNTIME_SUPPORT_SCHEME_CONFIG_H
-#define QUANT_RUNTIME_SUPPORT_SCHEME_CONFIG_H
+#ifndef QUANT_MODELS_CONFIG_SCHEME_CONFIG_H
+#define QUANT_MODELS_CONFIG_SCHEME_CONFIG_H
 
 #include "runtime/support/object_reader.h"
 #include "runtime/support/scheme.h"
@@ -75,4 +75,4 @@ void readWeightBlock(ObjectReader &fields, std::array<int64_t, 2> &block);
 
 } // namespace quant
 
-#endif // QUANT_RUNTIME_SUPPORT_SCHEME_CONFIG_H
+#endif // QUANT_MODELS_CONFIG_SCHEME_CONFIG_H
