@@ -82,13 +82,13 @@ static void transpose(int64_t rows, int64_t columns, Bytes stored, std::span<std
           storeAt<T>(out, r * columns + c, loadAt<T>(stored, c * rows + r));
 }
 
-/// Bytes [rows, columns]: number i of each word of [columns, rows / 8] is row 8 w + i. `add` is added to it.
+/// Bytes [rows, columns]: number i of each word of [columns, rows / 8] is row 8 w + i. `add` is added, modulo 16.
 static void unpackZeros(int64_t rows, int64_t columns, Bytes stored, std::span<std::byte> out, bool awq, uint8_t add) {
   for (int64_t column = 0; column < columns; ++column)
     for (int64_t row = 0; row < rows; ++row) {
       auto word = loadAt<uint32_t>(stored, column * (rows / 8) + row / 8);
       int nibble = awq ? kAwqNibble[static_cast<size_t>(row % 8)] : static_cast<int>(row % 8);
-      storeAt<uint8_t>(out, row * columns + column, static_cast<uint8_t>((word >> (4 * nibble) & 15) + add));
+      storeAt<uint8_t>(out, row * columns + column, static_cast<uint8_t>(((word >> (4 * nibble)) + add) & 15));
     }
 }
 

@@ -28,7 +28,7 @@ enum class Repack : uint8_t {
   Transposed,       ///< [rows, columns] from [columns, rows] of F16 or BF16: scales of GPTQ and AWQ
   GptqCodes,        ///< U4 [rows, columns] from I32 [columns / 8, rows]
   GptqZeros,        ///< U8 [rows, columns] from I32 [columns, rows / 8]
-  GptqZerosLessOne, ///< the same of zero points that are stored less one (GPTQ v1)
+  GptqZerosLessOne, ///< the same of zero points that are stored less one, modulo 16 (GPTQ v1)
   AwqCodes,         ///< U4 [rows, columns] from I32 [columns, rows / 8], the eight in the order 0 2 4 6 1 3 5 7
   AwqZeros,         ///< U8 [rows, columns] from the same
   Nvfp4Scales       ///< F32 [rows, columns] from F8_E4M3 of that shape, divided by the weight's global scale

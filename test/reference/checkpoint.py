@@ -143,7 +143,7 @@ class Checkpoint:
             codes = nibbles(words, order).T
         else:
             codes = nibbles(words.T, order)
-        zero = nibbles(zeros, order).T + self.zero_offset
+        zero = nibbles(zeros, order).T + self.zero_offset & 15
         group = self.groups[0]["whole"].get("group_size", 128)
         spread = lambda values: np.repeat(values, codes.shape[1] if group < 0 else group, axis=1)[:, : codes.shape[1]]  # noqa: E731
         return (codes - spread(zero)) * spread(scales.T)
