@@ -126,6 +126,13 @@ Num RowBuilder::loadScale(const Quantized &rows, const Group &group) {
 
 void RowBuilder::storeScale(const Quantized &rows, const Group &group, const Num &scale) { put(rows.scales, group.index, scale); }
 
+void RowBuilder::forGroups(int64_t count, int64_t columns, Body<const Group &> body) {
+  int64_t whole = count / columns;
+  forEach(whole, [&](Num index) { body({index, index * columns, columns}); });
+  if (int64_t rest = count % columns)
+    body({size(whole), size(whole * columns), rest});
+}
+
 SmallVector<Num> RowBuilder::loop(const Num &begin, const Num &end, ArrayRef<Num> init, LoopFold body) {
   auto values = [](ArrayRef<Num> nums) { return llvm::map_to_vector(nums, [](const Num &num) { return num.value; }); };
   auto nums = [&](ValueRange values) { return llvm::map_to_vector(values, [&](Value value) { return num(value); }); };

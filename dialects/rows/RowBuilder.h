@@ -188,11 +188,11 @@ public:
   virtual Num sum(int64_t count, Fold fold) = 0;
   virtual Num max(int64_t count, const Num &least, Fold fold) { return max(wholeRow(count), least, fold); }
   /// The row in groups of `size` columns, the last of which may have fewer.
-  virtual void forGroups(int64_t count, int64_t size, Body<const Group &> body) = 0;
+  virtual void forGroups(int64_t count, int64_t size, Body<const Group &> body);
   virtual void forColumns(const Group &group, Body<Column> body) = 0;
   virtual Num max(const Group &group, const Num &least, Fold fold) = 0;
   /// Each index of [begin, end) by itself; what bodies store others do not see before the end.
-  virtual void forEach(const Num &begin, const Num &end, Body<Num> body) = 0;
+  virtual void forEach(const Num &begin, const Num &end, Body<Num> body) { loop(begin, end, body); }
   void forEach(int64_t count, Body<Num> body) { forEach(size(0), size(count), body); }
   /// Each of some f64 constants, with its index.
   virtual void forConstants(llvm::ArrayRef<double> values, llvm::function_ref<void(Column, Num value)> body) = 0;

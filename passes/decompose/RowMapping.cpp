@@ -127,16 +127,6 @@ public:
     forEach(group.first, group.first + group.columns, [&](Num index) { body({index, 1, group.columns, false}); });
   }
 
-  void forGroups(int64_t columns, int64_t width, Body<const Group &> body) override {
-    int64_t whole = columns / width;
-    forEach(size(0), size(whole), [&](Num index) { body({index, index * width, width}); });
-    if (columns % width)
-      body({size(whole), size(whole * width), columns % width});
-  }
-
-  using RowBuilder::forEach;
-  void forEach(const Num &begin, const Num &end, Body<Num> body) override { loop(begin, end, body); }
-
   void forConstants(ArrayRef<double> values, function_ref<void(Column, Num)> body) override {
     int64_t columns = values.size();
     auto type = RankedTensorType::get({columns}, d.getF64Type());

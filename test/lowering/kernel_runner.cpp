@@ -118,11 +118,11 @@ static Result<Kernel> compileForHost(ModuleOp module, const std::string &isa) {
   auto kernel = *module.getOps<func::FuncOp>().begin();
   int64_t scratchBytes = kernel->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr).getInt();
   AffineMap grid = kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue();
-  FailureOr<host::CodeObject> object = host::compileKernels(module, isa);
+  FailureOr<host::FlatImage> object = host::compileKernels(module, isa);
   if (failed(object))
     return fail("no code");
   runtime::CodeObject loadable;
-  loadable.isa = object->isa;
+  loadable.isa = isa;
   loadable.textOffset = static_cast<int64_t>(object->textOffset);
   loadable.textBytes = static_cast<int64_t>(object->textBytes);
   loadable.image = std::as_bytes(std::span(object->image));

@@ -25,9 +25,8 @@ struct KernelContext {
   /// The producer waits until no other block uses this one's barriers.
   bool drained = false;
   llvm::SmallVector<TensorMapArg> maps;
-  /// The rings with their addresses.
-  llvm::SmallVector<std::pair<hopper::RingType, Value>> rings;
-  llvm::SmallVector<int64_t> arrivals;
+  /// The rings with their addresses, and how many arrivals empty a stage.
+  llvm::SmallVector<std::tuple<hopper::RingType, Value, int64_t>> rings;
 
   Value warpInGroup(HopperBuilder &b) const { return b.bitAnd(warp, hopper::kSm90a.warpgroupWarps - 1); }
   /// True in one thread of the warpgroup, always the same: bulk store groups belong to a thread.

@@ -42,8 +42,8 @@ struct Ring {
 void emitBarrierSetup(const KernelContext &kernel, HopperBuilder &b) {
   for (TensorMapArg map : kernel.maps)
     b.prefetchTensorMap(map);
-  for (auto [ring, arrivals] : llvm::zip_equal(kernel.rings, kernel.arrivals)) {
-    Ring at = {ring.first, ring.second};
+  for (auto [type, base, arrivals] : kernel.rings) {
+    Ring at = {type, base};
     for (int64_t stage = 0; stage < at.type.getStages(); ++stage) {
       // Full: the producer arrives once, the bytes do the rest.
       b.initBarrier(at.full(b, b.int32(stage)), 1);
@@ -71,8 +71,7 @@ static Value lowerAlloc(HopperLowering &lowering, AllocOp op, AllocOp::Adaptor, 
 static Value lowerRing(HopperLowering &lowering, RingOp op, RingOp::Adaptor, HopperBuilder &b) {
   KernelContext &kernel = lowering.contextOf(op);
   Value base = b.add(kernel.shared, lowering.sharedOffsets.lookup(op));
-  kernel.rings.push_back({op.getType(), base});
-  kernel.arrivals.push_back(op.getArrivals());
+  kernel.rings.push_back({op.getType(), base, op.getArrivals()});
   return base;
 }
 

@@ -171,7 +171,7 @@ void compileShard(Shard &shard, const machine::X86Unit &unit, bool wantsAssembly
 
 } // namespace
 
-FailureOr<CodeObject> quant::host::compileKernels(ModuleOp module, StringRef isaName, std::string *assembly) {
+FailureOr<FlatImage> quant::host::compileKernels(ModuleOp module, StringRef isaName, std::string *assembly) {
   const machine::X86Unit &unit = *machine::findX86Unit(isaName);
   SmallVector<std::string> names;
   // The program is data: only kernels are compiled, and what they share.
@@ -200,5 +200,5 @@ FailureOr<CodeObject> quant::host::compileKernels(ModuleOp module, StringRef isa
   llvm::Expected<FlatImage> image = linkFlatImage(objects, names);
   if (!image)
     return module.emitError("cannot lay out host code: ") << llvm::toString(image.takeError());
-  return CodeObject{std::move(*image), std::string(unit.name), unit.requiredFeatures};
+  return std::move(*image);
 }

@@ -12,20 +12,11 @@
 
 #include "mlir/IR/BuiltinOps.h"
 
-#include <string>
-#include <vector>
-
 namespace quant::host {
-
-/// The code of one vector unit. docs/module-format.md.
-struct CodeObject : FlatImage {
-  std::string isa;
-  std::vector<std::string> requires_; // CPU features, as the runtime names them
-};
 
 /// Compiles the kernels of a module that lower-to-host has lowered for `isa`, a unit of dialects/machine/X86.h. The module is
 /// consumed: it ends as LLVM dialect. `assembly`, if given, receives the kernels as text.
-mlir::FailureOr<CodeObject> compileKernels(mlir::ModuleOp module, llvm::StringRef isa, std::string *assembly = nullptr);
+mlir::FailureOr<FlatImage> compileKernels(mlir::ModuleOp module, llvm::StringRef isa, std::string *assembly = nullptr);
 
 } // namespace quant::host
 

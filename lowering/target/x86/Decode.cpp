@@ -74,6 +74,12 @@ Value quant::host::decode(HostBuilder &b, Type storage, Value address, int64_t l
   return decodeInteger(b, bytes, isUnsigned);
 }
 
+// In row programs a vector of one element is a scalar.
+Value HostBuilder::loadLanes(Type element, Value address, int64_t lanes) {
+  Value vector = decode(*this, element, address, lanes);
+  return lanes == 1 ? extract(vector, 0) : vector;
+}
+
 //===----------------------------------------------------------------------===//
 // AVX-512 with byte permutes
 //===----------------------------------------------------------------------===//

@@ -77,7 +77,7 @@ void DotMatmul::emit(int64_t tokens) {
 /// Copies rows of x to scratch, once here instead of in every weight row: a span of one row behind that of the other, so that one
 /// address serves all, and each span in the order in which weights are decoded.
 Value DotMatmul::copyInputs(ArrayRef<Value> rows) {
-  forDotSpans([&](Value column, int64_t columns) {
+  forSpans(dotWhole, form.dotSpan, form.dotRest, [&](Value column, int64_t columns) {
     Value target = b.at(range.scratch, column, 4 * static_cast<int64_t>(rows.size()));
     for (auto [index, row] : llvm::enumerate(rows))
       copySpan(b.at(row, column, 4), b.at(target, index * columns, 4), columns);
@@ -95,12 +95,6 @@ void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
       b.store(b.load(b.vecF32(lanes), b.at(source, offset, 4)), b.at(target, offset, 4));
     }
   }
-}
-
-void DotMatmul::forDotSpans(function_ref<void(Value column, int64_t columns)> body) {
-  b.loop(b.size(0), dotWhole, form.dotSpan, [&](Value column) { body(column, form.dotSpan); });
-  if (form.dotRest)
-    body(dotWhole, form.dotRest);
 }
 
 //===----------------------------------------------------------------------===//

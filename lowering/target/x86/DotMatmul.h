@@ -27,7 +27,6 @@ private:
   struct Rows;
   Value copyInputs(llvm::ArrayRef<Value> rows);
   void copySpan(Value source, Value target, int64_t columns);
-  void forDotSpans(llvm::function_ref<void(Value column, int64_t columns)> body);
   bool hasLaneScales(int64_t columns);
   int64_t pieceOf(int64_t columns);
   Value loadLaneScales(Value rowScale, Value column);

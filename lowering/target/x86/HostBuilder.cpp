@@ -7,8 +7,6 @@
 
 #include "lowering/target/x86/HostBuilder.h"
 
-#include "lowering/target/x86/Decode.h"
-
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -41,12 +39,6 @@ Value HostBuilder::at(Value base, Value index, int64_t bytes) {
 void HostBuilder::prefetch(Value address, int32_t locality) {
   auto imm = [&](int32_t value) { return getI32IntegerAttr(value); };
   LLVM::Prefetch::create(*this, address, imm(/*read*/ 0), imm(locality), imm(/*data*/ 1));
-}
-
-// In row programs a vector of one element is a scalar.
-Value HostBuilder::loadLanes(Type element, Value address, int64_t lanes) {
-  Value vector = decode(*this, element, address, lanes);
-  return lanes == 1 ? extract(vector, 0) : vector;
 }
 
 //===----------------------------------------------------------------------===//

@@ -57,6 +57,7 @@ public:
   Value at(Value base, int64_t index, int64_t bytes) { return index == 0 ? base : at(base, size(index), bytes); }
   /// `locality` 3: to the first-level cache, 2: to the second.
   void prefetch(Value address, int32_t locality = 3);
+  /// By decode() (Decode.cpp).
   Value loadLanes(Type element, Value address, int64_t lanes) override;
 
   //===--- Control ---===//

@@ -27,7 +27,6 @@ using qblock::Weight, qblock::WeightPart, rows::Rows;
 /// What every emitter gets.
 struct KernelContext {
   HostBuilder &b;
-  mlir::Operation *op;
   const KernelOperands &operands;
   Value scratch;
   x86::MatmulSchedule schedule;

@@ -133,7 +133,7 @@ private:
     Block *entry = lowered.addEntryBlock();
     b.setInsertionPointToStart(entry);
     KernelOperands operands = loadOperands(b, kernel, op, entry->getArgument(0), entry->getArgument(1));
-    KernelContext context{b, op, operands, entry->getArgument(2), *schedule};
+    KernelContext context{b, operands, entry->getArgument(2), *schedule};
     LogicalResult emitted = success();
     b.loop(entry->getArgument(3), entry->getArgument(4), 1, [&](Value block) { emitted = emitKernelBody(context, op, block); });
     if (failed(emitted)) {

@@ -33,17 +33,6 @@ void HostRows::forColumns(const Group &group, Body<Column> body) {
               [&](Value offset, int64_t lanes) { body({group.first + num(offset), lanes, group.columns, false}); });
 }
 
-void HostRows::forGroups(int64_t count, int64_t columns, Body<const Group &> body) {
-  int64_t whole = count / columns;
-  host.loop(host.size(0), host.size(whole), 1, [&](Value index) { body({num(index), num(index) * columns, columns}); });
-  if (int64_t rest = count % columns)
-    body({size(whole), size(whole * columns), rest});
-}
-
-void HostRows::forEach(const Num &begin, const Num &end, Body<Num> body) {
-  host.loop(begin.value, end.value, 1, [&](Value index) { body(num(index)); });
-}
-
 void HostRows::forConstants(ArrayRef<double> values, function_ref<void(Column, Num)> body) {
   constexpr int64_t kDoubles = 8;
   for (int64_t first = 0, count = values.size(); first < count; first += kDoubles) {

@@ -25,12 +25,10 @@ public:
   Num load(const Rows &rows, const Column &column) override;
   void store(const Rows &rows, const Column &column, const Num &value) override;
 
-  using RowBuilder::forColumns, RowBuilder::forEach, RowBuilder::max, RowBuilder::scratch;
+  using RowBuilder::forColumns, RowBuilder::max, RowBuilder::scratch;
   void forColumns(const Group &group, Body<Column> body) override;
   Num sum(int64_t count, Fold fold) override;
   Num max(const Group &group, const Num &least, Fold fold) override;
-  void forGroups(int64_t count, int64_t size, Body<const Group &> body) override;
-  void forEach(const Num &begin, const Num &end, Body<Num> body) override;
   void forConstants(llvm::ArrayRef<double> values, llvm::function_ref<void(Column, Num)> body) override;
   Rows scratch(int64_t count, Type element) override;
 

@@ -120,15 +120,15 @@ void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value z
   }
 }
 
-void WeightReader::forSpans(function_ref<void(Value column, int64_t columns)> body) {
-  b.loop(b.size(0), whole, form.span, [&](Value column) { body(column, form.span); });
-  if (form.rest)
-    body(whole, form.rest);
+void WeightReader::forSpans(Value whole, int64_t span, int64_t rest, function_ref<void(Value column, int64_t columns)> body) {
+  b.loop(b.size(0), whole, span, [&](Value column) { body(column, span); });
+  if (rest)
+    body(whole, rest);
 }
 
 void WeightReader::decodeRow(Value row, Value target) {
   Value data = rowData(row), scales = rowScale(row);
-  forSpans([&](Value column, int64_t columns) {
+  forSpans(whole, form.span, form.rest, [&](Value column, int64_t columns) {
     Value scale = loadScale(scales, column), zero = loadZero(scales, column);
     forPieces(b.at(data, storageOffset(column), 1), columns, scale, zero,
               [&](int64_t offset, int64_t lanes, Value value) { b.store(value, b.at(target, b.add(column, offset), 4)); });

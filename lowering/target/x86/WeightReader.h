@@ -66,8 +66,8 @@ protected:
   /// `scale` may be a vector with one for each lane. `shuffled`: each shuffledColumns() whole columns in the order of
   /// decodeShuffled().
   void forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled = false);
-  /// `body` for every whole span and for the rest.
-  void forSpans(llvm::function_ref<void(Value column, int64_t columns)> body);
+  /// `body` for every span of the `whole` columns, and for the rest behind them.
+  void forSpans(Value whole, int64_t span, int64_t rest, llvm::function_ref<void(Value column, int64_t columns)> body);
 
   HostBuilder &b;
   const WeightForm &form;

@@ -45,11 +45,11 @@ public:
   }
 
   Result<GeneratedCode> generateCode(ModuleOp lowered, const TargetOptions &options) const override {
-    FailureOr<host::CodeObject> image = host::compileKernels(lowered, options.unit, options.assembly);
+    FailureOr<host::FlatImage> image = host::compileKernels(lowered, options.unit, options.assembly);
     if (failed(image))
       return fail("no code for " + options.unit);
     CodeObject object{options.unit, std::string(image->image.begin(), image->image.end())};
-    object.fields = {{"requires", image->requires_},
+    object.fields = {{"requires", machine::findX86Unit(options.unit)->requiredFeatures},
                      {"text_offset", image->textOffset},
                      {"text_bytes", image->textBytes},
                      {"entries", image->entries}};
