@@ -5,11 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "dialects/deepseek/DeepSeek.h"
+#include "dialects/deepseek/LatentCache.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 using namespace quant;
@@ -18,10 +19,17 @@ using namespace quant::deepseek;
 #include "dialects/deepseek/DeepSeekDialect.cpp.inc"
 #include "dialects/deepseek/DeepSeekEnums.cpp.inc"
 
+#define GET_ATTRDEF_CLASSES
+#include "dialects/deepseek/DeepSeekAttrs.cpp.inc"
+
 #define GET_OP_CLASSES
 #include "dialects/deepseek/DeepSeekOps.cpp.inc"
 
 void DeepSeekDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/deepseek/DeepSeekAttrs.cpp.inc"
+      >();
   addOperations<
 #define GET_OP_LIST
 #include "dialects/deepseek/DeepSeekOps.cpp.inc"
@@ -138,12 +146,29 @@ static LogicalResult expectKvB(OpT op, int64_t latent) {
                      {static_cast<int64_t>(op.getHeads() * (op.getNopeDim() + op.getVDim())), latent});
 }
 
+/// The op's cache holds rows of so many numbers.
+template <typename OpT>
+static LogicalResult expectCache(OpT op, int64_t latent, int64_t rope) {
+  MemRefType type = op.getCache().getType();
+  std::optional<CacheFormat> format = op.getCacheFormat();
+  if (!format && type.getElementType().isInteger())
+    return op.emitOpError("a cache of bytes must have a cache_format");
+  if (!format)
+    return expectShape(op, "cache", type, {kAny, latent + rope});
+  MemRefType expected = cacheType(op.getContext(), *format, latent, rope);
+  if (!expected.getElementType().isInteger())
+    return op.emitOpError("cache_format is of caches of bytes: fp8, int8 or int4, not ") << stringifyCacheFormat(*format);
+  if (type == expected)
+    return success();
+  return op.emitOpError("a cache in ") << stringifyCacheFormat(*format) << " must be " << expected << ", not " << type;
+}
+
 LogicalResult MlaAttentionOp::verify() {
   FailureOr<int64_t> latent = latentDim(*this, getKvA().getType(), getRopeDim());
   if (failed(latent) || failed(expectQueries(*this, getQ().getType())) || failed(expectKvB(*this, *latent)) ||
       failed(expectShape(*this, "gamma", getGamma().getType(), {*latent})) ||
       failed(expectShape(*this, "rope", getRope().getType(), {kAny, static_cast<int64_t>(getRopeDim())})) ||
-      failed(expectShape(*this, "cache", getCache().getType(), {kAny, lastDim(getKvA().getType())})))
+      failed(expectCache(*this, *latent, getRopeDim())))
     return failure();
   return expectShape(*this, "the result", getType(), {kAny, static_cast<int64_t>(getHeads() * getVDim())});
 }
@@ -153,7 +178,7 @@ LogicalResult LatentAppendOp::verify() {
   FailureOr<int64_t> latent = latentDim(*this, getKvA().getType(), ropeDim);
   if (failed(latent) || failed(expectShape(*this, "gamma", getGamma().getType(), {*latent})))
     return failure();
-  return expectShape(*this, "cache", getCache().getType(), {kAny, lastDim(getKvA().getType())});
+  return expectCache(*this, *latent, ropeDim);
 }
 
 LogicalResult MlaAbsorbOp::verify() {
@@ -164,8 +189,9 @@ LogicalResult MlaAbsorbOp::verify() {
 }
 
 LogicalResult MlaCoreOp::verify() {
-  FailureOr<int64_t> latent = latentDim(*this, getCache().getType(), getRopeDim());
-  if (failed(latent) || failed(expectQueries(*this, getQ().getType())))
+  FailureOr<int64_t> latent = getCacheFormat() ? lastDim(getQLatent().getType()) / static_cast<int64_t>(getHeads())
+                                               : latentDim(*this, getCache().getType(), getRopeDim());
+  if (failed(latent) || failed(expectQueries(*this, getQ().getType())) || failed(expectCache(*this, *latent, getRopeDim())))
     return failure();
   int64_t width = static_cast<int64_t>(getHeads()) * *latent;
   if (failed(expectShape(*this, "q_latent", getQLatent().getType(), {kAny, width})))

@@ -14,6 +14,9 @@
 #include "dialects/deepseek/DeepSeekDialect.h.inc"
 #include "dialects/deepseek/DeepSeekEnums.h.inc"
 
+#define GET_ATTRDEF_CLASSES
+#include "dialects/deepseek/DeepSeekAttrs.h.inc"
+
 #define GET_OP_CLASSES
 #include "dialects/deepseek/DeepSeekOps.h.inc"
 

@@ -8,6 +8,7 @@
 #ifndef QUANT_DEEPSEEK_OPS
 #define QUANT_DEEPSEEK_OPS
 
+include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/EnumAttr.td"
 include "mlir/IR/OpBase.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -31,6 +32,7 @@ def DeepSeek_Dialect : Dialect {
     Sources: DeepSeek-V2 (arXiv:2405.04434), DeepSeek-V3 (arXiv:2412.19437), YaRN (arXiv:2309.00071).
   }];
   let dependentDialects = ["::quant::qblock::QBlockDialect"];
+  let useDefaultAttributePrinterParser = 1;
 }
 
 class DeepSeek_Op<string mnemonic, list<Trait> traits = []> : Op<DeepSeek_Dialect, mnemonic, traits> {
@@ -52,8 +54,15 @@ def DeepSeek_GroupScore : I32EnumAttr<"GroupScore", "how a group of experts is s
 }
 
 def DeepSeek_CacheFormat : I32EnumAttr<"CacheFormat", "how a row of the latent cache is stored", [
-    I32EnumAttrCase<"F32", 0, "f32">, I32EnumAttrCase<"BF16", 1, "bf16">]> {
+    I32EnumAttrCase<"F32", 0, "f32">, I32EnumAttrCase<"BF16", 1, "bf16">, I32EnumAttrCase<"FP8", 2, "fp8">,
+    I32EnumAttrCase<"INT8", 3, "int8">, I32EnumAttrCase<"INT4", 4, "int4">]> {
   let cppNamespace = "::quant::deepseek";
+  let genSpecializedAttr = 0;
+}
+
+/// What the bytes of a cache's rows are (LatentCache.h); caches of numbers have none.
+def DeepSeek_CacheFormatAttr : EnumAttr<DeepSeek_Dialect, DeepSeek_CacheFormat, "cache"> {
+  let assemblyFormat = "`<` $value `>`";
 }
 
 //===----------------------------------------------------------------------===//
@@ -74,8 +83,8 @@ def DeepSeek_RowsOrSlots : DeepSeek_Tensor<[AnyFloat], [2, 3], "a floating-point
 def DeepSeek_List : DeepSeek_Tensor<[AnyFloat], [1], "a floating-point list">;
 def DeepSeek_Ids : DeepSeek_Tensor<[I32], [1], "a list of i32">;
 def DeepSeek_Pairs : DeepSeek_Tensor<[I32], [2], "an i32 tensor of tokens x top_k">;
-def DeepSeek_Cache : ConfinedType<MemRefRankOf<[AnyFloat], [2]>, [DeepSeek_StaticColumns],
-                                  "a floating-point memref of positions x columns", "::mlir::MemRefType">;
+def DeepSeek_Cache : ConfinedType<MemRefRankOf<[AnyFloat, I8], [2]>, [DeepSeek_StaticColumns],
+                                  "a memref of positions x columns, floating-point or of bytes", "::mlir::MemRefType">;
 
 /// A size that products of three cannot overflow.
 def DeepSeek_Size : ConfinedAttr<I64Attr, [IntPositive, IntMaxValue<1048576>]>;
@@ -190,7 +199,8 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [
         score[s] = (q_nope . W_K c[s] + rope(q_pe) . k_pe[s]) * softmax_scale      for s <= position + t
         o[t, h]  = W_V (sum_s softmax(score)[s] c[s])
 
-    The cache holds `[c | k_pe]` of each position. `interleaved` says that rope pairs neighbours (2i, 2i + 1) as the
+    The cache holds `[c | k_pe]` of each position, as numbers or, where there is a `cache_format`, as the bytes that LatentCache.h
+    describes. `interleaved` says that rope pairs neighbours (2i, 2i + 1) as the
     checkpoints do; otherwise (i, i + R/2). `deepseek-decompose-mla` rewrites it to the absorbed form.
 
     ```mlir
@@ -202,7 +212,8 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [
   }];
   let arguments = !con((ins DeepSeek_Rows:$q, DeepSeek_Rows:$kv_a, DeepSeek_List:$gamma, QBlock_AnyMatrix:$kv_b,
                             DeepSeek_Rows:$rope, DeepSeek_Cache:$cache, Index:$position),
-                       headArguments, (ins F64Attr:$eps, F64Attr:$softmax_scale, BoolAttr:$interleaved));
+                       headArguments, (ins F64Attr:$eps, F64Attr:$softmax_scale, BoolAttr:$interleaved,
+                                           OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format));
   let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = [{
     $q `,` $kv_a `,` $gamma `,` $kv_b `,` $rope `,` $cache `,` $position attr-dict `:`
@@ -214,15 +225,16 @@ def DeepSeek_LatentAppendOp : DeepSeek_RowOp<"latent_append", [], [
     MemoryEffects<[MemWrite]>, DeclareOpInterfaceMethods<KernelOpInterface, ["writesTo"]>]> {
   let summary = "writes this call's latents and rope keys into the cache";
   let description = [{
-    `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`, rounded to the cache's type.
+    `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`, rounded to the cache's type or
+    quantized to its `cache_format`.
 
     ```mlir
-    deepseek.latent_append %kv_a, %gamma, %rope, %cache, %position {eps = 1.0e-6, interleaved = true}
-      : tensor<?x576xf32>, tensor<512xbf16>, tensor<?x64xf32>, memref<?x576xf32>
+    deepseek.latent_append %kv_a, %gamma, %rope, %cache, %position {eps = 1.0e-6, interleaved = true, cache_format = #deepseek.cache<fp8>}
+      : tensor<?x576xf32>, tensor<512xbf16>, tensor<?x64xf32>, memref<?x656xi8>
     ```
   }];
   let arguments = (ins DeepSeek_Rows:$kv_a, DeepSeek_List:$gamma, DeepSeek_Rows:$rope, DeepSeek_Cache:$cache, Index:$position,
-                       F64Attr:$eps, BoolAttr:$interleaved);
+                       F64Attr:$eps, BoolAttr:$interleaved, OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format);
   let assemblyFormat = [{
     $kv_a `,` $gamma `,` $rope `,` $cache `,` $position attr-dict `:` type($kv_a) `,` type($gamma) `,` type($rope) `,` type($cache)
   }];
@@ -257,7 +269,8 @@ def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>, D
   }];
   let arguments = !con((ins DeepSeek_Rows:$q_latent, DeepSeek_Rows:$q, DeepSeek_Rows:$rope, DeepSeek_Cache:$cache,
                             Index:$position),
-                       headArguments, (ins F64Attr:$softmax_scale, BoolAttr:$interleaved));
+                       headArguments, (ins F64Attr:$softmax_scale, BoolAttr:$interleaved,
+                                           OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format));
   let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = [{
     $q_latent `,` $q `,` $rope `,` $cache `,` $position attr-dict `:`

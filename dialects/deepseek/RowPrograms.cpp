@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/deepseek/RowPrograms.h"
-#include "dialects/deepseek/DeepSeek.h"
+#include "dialects/deepseek/LatentCache.h"
 #include "dialects/qblock/RowPrograms.h"
 
 #include <numbers>
@@ -121,8 +121,10 @@ void quant::deepseek::rotateRow(RowBuilder &b, const Rows &x, const Rows &table,
 
 void LatentAppendOp::buildRow(RowBuilder &b) {
   Rows kv = b.rows(getKvA()), gamma = b.rows(getGamma()), table = b.rows(getRope());
-  Rows entry = b.rows(getCache()).ofRow(b.position(getPosition()) + b.row());
   int64_t latent = gamma.columns, rope = table.columns;
-  normRow(b, kv.slice(0, latent), gamma, getEps().convertToDouble(), entry.slice(0, latent), std::nullopt);
-  rotateRow(b, kv.slice(latent, rope), table, getInterleaved(), entry.slice(latent, rope));
+  LatentCache cache(b.rows(getCache()), getCacheFormat(), latent, rope);
+  Rows x = kv.slice(0, latent);
+  Num row = b.position(getPosition()) + b.row(), scale = inverseRms(b, x, getEps().convertToDouble());
+  cache.store(b, row, [&](Column column) { return b.load(x, column) * scale * b.load(gamma, column); });
+  rotateRow(b, kv.slice(latent, rope), table, getInterleaved(), cache.ropes.ofRow(row));
 }

@@ -137,6 +137,8 @@ Value KernelBuilder::convert(Type element, Value a) {
     return isa<FloatType>(element) ? convert(element, convert(getI64Type(), a))
                                    : arith::IndexCastOp::create(*this, to, a).getResult();
   unsigned fromBits = from.getIntOrFloatBitWidth(), toBits = element.getIntOrFloatBitWidth();
+  if (isFloat(a) && isa<IntegerType>(element))
+    return convert(element, arith::FPToSIOp::create(*this, withElement(a.getType(), i32()), a));
   if (isFloat(a))
     return fromBits < toBits ? arith::ExtFOp::create(*this, to, a).getResult()
                              : arith::TruncFOp::create(*this, to, a).getResult();

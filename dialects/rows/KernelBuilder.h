@@ -107,7 +107,7 @@ public:
 
   /// The same bits as another type, of the same number of lanes.
   Value bitcast(Type element, Value a);
-  /// Between integers, between floats, or from a signed integer to a float.
+  /// Between integers, between floats, from a signed integer to a float, or from a float that is one of 32 bits.
   Value convert(Type element, Value a);
   Value zeroExtend(Type element, Value a);
   /// Each element of `value` next to itself as often as it takes to be `lanes` elements.

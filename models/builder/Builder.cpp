@@ -7,6 +7,7 @@
 
 #include "models/builder/Builder.h"
 
+#include "dialects/deepseek/LatentCache.h"
 #include "dialects/program/Program.h"
 #include "models/rope.h"
 #include "models/tensors.h"
@@ -364,12 +365,13 @@ private:
     at(prefix + "attention");
     Value gamma = vector(prefix + "kv_a_layernorm.weight", latent);
     Value kvB = weight(prefix + "kv_b_proj", heads * (nope + v), latent);
-    Type element = cacheFormat == deepseek::CacheFormat::BF16 ? Type(builder.getBF16Type()) : builder.getF32Type();
-    auto cacheType = MemRefType::get({ShapedType::kDynamic, latent + ropeDim}, element);
+    MemRefType cacheType = deepseek::cacheType(builder.getContext(), cacheFormat, latent, ropeDim);
+    auto format = cacheType.getElementType().isInteger() ? builder.getAttr<deepseek::CacheFormatAttr>(cacheFormat)
+                                                         : deepseek::CacheFormatAttr();
     Value cache = program::CacheOp::create(builder, cacheType, fmt::format("kv.{}", layer));
     Value attended = deepseek::MlaAttentionOp::create(builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, position, heads,
                                                       nope, ropeDim, v, llvm::APFloat(kLatentNormEps),
-                                                      llvm::APFloat(softmaxScale(config)), config.ropeInterleave);
+                                                      llvm::APFloat(softmaxScale(config)), config.ropeInterleave, format);
     return linear(prefix + "o_proj", attended, config.dim, heads * v);
   }
 

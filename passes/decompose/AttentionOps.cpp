@@ -68,6 +68,8 @@ static SmallVector<Value> defineMlaCore(Definition &d, MlaCoreOp op) {
   int64_t heads = op.getHeads(), rope = op.getRopeDim(), query = op.getNopeDim() + rope;
   int64_t latent = cast<ShapedType>(op.getQLatent().getType()).getDimSize(1) / heads;
   Value cache = op.getCache(), tokens = d.dim(op.getQ(), 0), positions = d.add(op.getPosition(), tokens);
+  if (std::optional<CacheFormat> format = op.getCacheFormat())
+    cache = unpackCache(d, cache, *format, latent, rope, positions);
   Value scores = d.generate({ShapedType::kDynamic, heads, ShapedType::kDynamic}, {tokens, positions}, [&](ValueRange i) {
     Value t = i[0], head = i[1], s = i[2];
     Value byLatent = d.sum(d.size(latent), [&](Value c) {

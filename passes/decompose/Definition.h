@@ -63,6 +63,10 @@ private:
   Define define;
 };
 
+/// The numbers of a latent cache of bytes, f32 [positions, latent + rope] in memory of their own: RowMapping.cpp.
+mlir::Value unpackCache(Definition &d, mlir::Value cache, deepseek::CacheFormat format, int64_t latent, int64_t rope,
+                        mlir::Value positions);
+
 /// Row ops, by their row programs: RowMapping.cpp.
 void addRowDefinitions(mlir::RewritePatternSet &patterns);
 /// Latent attention: AttentionOps.cpp.

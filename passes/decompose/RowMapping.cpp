@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/deepseek/LatentCache.h"
 #include "dialects/rows/NarrowFloats.h"
 #include "dialects/rows/RowBuilder.h"
 #include "passes/decompose/Definition.h"
@@ -76,18 +77,19 @@ private:
 
 class DefinitionRows final : public RowBuilder {
 public:
-  DefinitionRows(Definition &d, const Buffers &buffers, Value row) : RowBuilder(d), d(d), buffers(buffers), rowIndex(row) {}
+  /// `buffers` may be null where the program names none of its op's operands.
+  DefinitionRows(Definition &d, const Buffers *buffers, Value row) : RowBuilder(d), d(d), buffers(buffers), rowIndex(row) {}
 
   Num row() override { return num(rowIndex); }
   Num tokens(Value tensor) override { return num(d.dim(tensor, 0)); }
   Num position(Value operand) override { return num(operand); }
   Num outputs(Value operand) override { return num(operand); }
 
-  Rows rows(Value tensor) override { return wholeRows(cast<ShapedType>(tensor.getType()), buffers.of(tensor).first); }
+  Rows rows(Value tensor) override { return wholeRows(cast<ShapedType>(tensor.getType()), buffers->of(tensor).first); }
 
   Quantized quantized(Value tensor) override {
     auto type = cast<qblock::BlockTensorType>(tensor.getType());
-    auto [data, scales] = buffers.of(tensor);
+    auto [data, scales] = buffers->of(tensor);
     auto whole = [](Value value) { return wholeRows(cast<ShapedType>(value.getType()), value); };
     return {whole(data), whole(scales), type.getBlockExtent(type.getRank() - 2), type.getBlockExtent(type.getRank() - 1), false};
   }
@@ -96,6 +98,8 @@ public:
   void store(const Rows &rows, const Column &column, const Num &value) override { put(rows, column.first, value); }
 
   Num at(const Rows &rows, const Num &column) override {
+    if (isOfBytes(rows))
+      return atBytes(rows, column);
     SmallVector<Value> indices = indicesOf(rows, column);
     Value element = isa<MemRefType>(rows.base.getType()) ? memref::LoadOp::create(d, rows.base, indices).getResult()
                                                          : tensor::ExtractOp::create(d, rows.base, indices).getResult();
@@ -109,6 +113,8 @@ public:
   }
 
   void put(const Rows &rows, const Num &column, const Num &value) override {
+    if (isOfBytes(rows))
+      return putBytes(rows, column, value);
     Value element;
     if (isa<Float8E4M3FNType>(rows.element))
       element = d.bitcast(rows.element, encodeE4M3(d, value.value));
@@ -142,8 +148,37 @@ public:
 
 private:
   Definition &d;
-  const Buffers &buffers;
+  const Buffers *buffers;
   Value rowIndex;
+
+  //===--- Rows of bytes that are other numbers, the lowest byte first ---===//
+
+  static bool isOfBytes(const Rows &rows) {
+    return cast<ShapedType>(rows.base.getType()).getElementType().isInteger(8) && !rows.element.isInteger(8);
+  }
+  static int64_t bytesOf(const Rows &rows) { return rows.element.getIntOrFloatBitWidth() / 8; }
+  /// Where byte `index` of a number lies.
+  SmallVector<Value> byteOf(const Rows &rows, const Num &column, int64_t index) {
+    return {rowOf(rows).value, ((column + rows.offset) * bytesOf(rows) + index).value};
+  }
+
+  Num atBytes(const Rows &rows, const Num &column) {
+    Type word = d.getIntegerType(bytesOf(rows) * 8);
+    Value bits = d.integer(word, 0);
+    for (int64_t index = 0; index < bytesOf(rows); ++index) {
+      Value byte = memref::LoadOp::create(d, rows.base, byteOf(rows, column, index));
+      bits = d.bitOr(bits, d.shiftLeft(word == d.i8() ? byte : d.zeroExtend(word, byte), index * 8));
+    }
+    return num(isa<Float8E4M3FNType>(rows.element) ? decodeE4M3(d, bits) : d.convert(d.f32(), d.bitcast(rows.element, bits)));
+  }
+
+  void putBytes(const Rows &rows, const Num &column, const Num &value) {
+    Value bits = isa<Float8E4M3FNType>(rows.element)
+                     ? encodeE4M3(d, value.value)
+                     : d.bitcast(d.getIntegerType(bytesOf(rows) * 8), d.convert(rows.element, value.value));
+    for (int64_t index = 0; index < bytesOf(rows); ++index)
+      memref::StoreOp::create(d, d.convert(d.i8(), d.shiftRight(bits, index * 8)), rows.base, byteOf(rows, column, index));
+  }
 
   Num reduce(const Group &group, const Num &init, Fold fold) {
     return loop(group.first, group.first + group.columns, init, [&](Num index, ArrayRef<Num> sum) {
@@ -179,7 +214,7 @@ struct DefineRowOp : OpInterfaceRewritePattern<rows::RowOpInterface> {
     int64_t fixed = op.getFixedRows();
     Value rows = fixed ? d.size(fixed) : d.mul(buffers.leadingSize(), rows::rowsPerToken(op));
     d.loop(d.size(0), rows, 1, [&](Value row) {
-      DefinitionRows program(d, buffers, row);
+      DefinitionRows program(d, &buffers, row);
       op.buildRow(program);
     });
     SmallVector<Value> values;
@@ -196,5 +231,20 @@ private:
 };
 
 } // namespace
+
+Value quant::unpackCache(Definition &d, Value cache, deepseek::CacheFormat format, int64_t latent, int64_t rope,
+                         Value positions) {
+  auto type = MemRefType::get({ShapedType::kDynamic, latent + rope}, d.getF32Type());
+  Value numbers = memref::AllocOp::create(d, type, ValueRange{positions});
+  deepseek::LatentCache stored(wholeRows(cast<ShapedType>(cache.getType()), cache), format, latent, rope);
+  d.loop(d.size(0), positions, 1, [&](Value row) {
+    DefinitionRows words(d, nullptr, row);
+    Rows target = wholeRows(type, numbers);
+    words.forColumns(latent, [&](Column column) { words.store(target, column, stored.load(words, words.row(), column)); });
+    words.forColumns(rope,
+                     [&](Column column) { words.store(target.slice(latent, rope), column, words.load(stored.ropes, column)); });
+  });
+  return numbers;
+}
 
 void quant::addRowDefinitions(RewritePatternSet &patterns) { patterns.add<DefineRowOp>(patterns.getContext()); }

@@ -13,6 +13,7 @@
 
 #include "runtime/support/narrow.h"
 #include "test/lowering/kernel_runner.h"
+#include "test/lowering/latent_cache.h"
 #include "test/lowering/test_seed.h"
 
 #include <gtest/gtest.h>
@@ -354,37 +355,19 @@ TEST_P(RowKernels, RopeTable) {
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), ropeTable(half), 1e-7); });
 }
 
-/// The latent cache of one test, in one of the formats that it is stored in.
-struct Cache {
-  std::string format; ///< "f32" or "bf16"
-
-  std::string type(int64_t columns) const { return "memref<?x" + std::to_string(columns) + "x" + format + ">"; }
-  /// The cache's memory; `values` become what it holds of them.
-  Memory store(Floats &values) const { return format == "bf16" ? bf16(values) : Memory::of(values); }
-  Floats load(const Memory &memory) const {
-    if (format == "f32")
-      return memory.as<float>();
-    Floats values;
-    for (uint16_t code : memory.as<uint16_t>())
-      values.push_back(fromBf16(code));
-    return values;
-  }
-  /// What a stored value errs, of the largest.
-  double error() const { return format == "f32" ? 4e-6 : 0x1p-8; }
-};
-
-const Cache kCaches[] = {{"f32"}, {"bf16"}};
+const char *const kCacheFormats[] = {"f32", "bf16", "fp8", "int8", "int4"};
 
 TEST_P(RowKernels, LatentAppend) {
   constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kRows = kSizes.position + kTokens;
   int64_t latent = GetParam(), n = latent + kRope;
   Floats kv = normal(kTokens * n), gamma = normal(latent), table = narrowed(ropeTable(kHalf));
   std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope);
-  for (const Cache &format : kCaches)
+  for (const char *format : kCacheFormats)
     for (bool interleaved : {true, false}) {
-      std::string cache = format.type(n);
+      LatentCache layout(format, latent, kRope);
+      std::string cache = layout.type();
       Floats past = normal(kRows * n);
-      Memory memory = format.store(past);
+      Memory memory = layout.store(past);
       Doubles want(past.begin(), past.end());
       for (int64_t t = 0; t < kTokens; ++t) {
         auto row = want.begin() + (kSizes.position + t) * n;
@@ -395,12 +378,13 @@ TEST_P(RowKernels, LatentAppend) {
       run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" +
               dim("position") + ")",
           std::string("  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 1.0e-6, interleaved = ") +
-              (interleaved ? "true" : "false") + "} : " + type + ", " + list + ", " + rope + ", " + cache + "\n  return\n",
+              (interleaved ? "true" : "false") + layout.attribute() + "} : " + type + ", " + list + ", " + rope + ", " + cache +
+              "\n  return\n",
           {Memory::of(kv), Memory::of(gamma), Memory::of(table)}, {memory}, [&](const std::vector<Memory> &out) {
-            Floats got = format.load(out[0]);
-            near(got, want, format.error());
+            near(layout.load(out[0]), want, layout.error());
             // What was there is left alone, bit for bit.
-            ASSERT_TRUE(std::equal(past.begin(), past.begin() + kSizes.position * n, got.begin()));
+            auto first = memory.bytes.begin();
+            ASSERT_TRUE(std::equal(first, first + kSizes.position * layout.rowBytes(), out[0].bytes.begin()));
           });
     }
 }
@@ -413,7 +397,8 @@ TEST_F(RowKernels, LatentAppendRoundsToNearestEven) {
   const std::vector<uint16_t> rounded = {0x3F80, 0x3F82, 0xBF80, 0x3F81, 0x3F80, 0x7F80, 0xFF80, 0x0008, 0x0000, 0x8000, 0x4040};
   auto latent = static_cast<int64_t>(gamma.size()), n = latent + kRope, numbers = static_cast<int64_t>(rounded.size());
   Floats kv(static_cast<size_t>(kTokens * n), 1.0f), table(static_cast<size_t>(kTokens * kRope));
-  std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope), cache = Cache{"bf16"}.type(n);
+  std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope),
+              cache = LatentCache("bf16", latent, kRope).type();
   run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" + dim("position") +
           ")",
       "  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 0.0, interleaved = true} : " + type + ", " + list + ", " + rope +
@@ -434,9 +419,10 @@ TEST_P(RowKernels, MlaCore) {
   std::string gpuError = latent > 1024 ? "mla_core takes latents of at most 1024 and rope of at most 256 columns" : "";
   Floats queryLatent = normal(kTokens * kHeads * latent), q = normal(kTokens * kHeads * query),
          table = narrowed(ropeTable(kHalf));
-  for (const Cache &format : kCaches) {
+  for (const char *format : kCacheFormats) {
+    LatentCache layout(format, latent, kRope);
     Floats cache = normal(kRows * n);
-    Memory stored = format.store(cache);
+    Memory stored = layout.store(cache);
     Doubles want;
     for (int64_t t = 0; t < kTokens; ++t)
       for (int64_t head = 0; head < kHeads; ++head) {
@@ -459,15 +445,14 @@ TEST_P(RowKernels, MlaCore) {
           want.push_back(sum);
         }
       }
-    std::string latents = tensor(kHeads * latent), queries = tensor(kHeads * query), rope = tensor(kRope),
-                memory = format.type(n);
+    std::string latents = tensor(kHeads * latent), queries = tensor(kHeads * query), rope = tensor(kRope), memory = layout.type();
     run(
         "(%l: " + latents + ", %q: " + queries + ", %r: " + rope + ", %c: " + memory + dim("context") + ", %p: index" +
             dim("position") + ") -> " + latents,
         "  %y = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, "
-        "interleaved = "
-        "true} : (" +
-            latents + ", " + queries + ", " + rope + ", " + memory + ") -> " + latents + "\n  return %y : " + latents + "\n",
+        "interleaved = true" +
+            layout.attribute() + "} : (" + latents + ", " + queries + ", " + rope + ", " + memory + ") -> " + latents +
+            "\n  return %y : " + latents + "\n",
         {Memory::of(queryLatent), Memory::of(q), Memory::of(table), stored}, {Memory::room<float>(kTokens * kHeads * latent)},
         [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2", gpuError);
   }

@@ -21,6 +21,7 @@ import numpy as np
 
 from checkpoint import Checkpoint, round_to_bf16
 from fp8 import quantize_dequantize
+from kv_cache import stored
 
 Probabilities = Callable[[np.ndarray], np.ndarray]  # position-free scores [T, H, S] -> attention probabilities
 
@@ -182,7 +183,7 @@ class Model:
     activations: "none", or "fp8": per-token-group E4M3 on the input of every FP8 linear; kv_b_proj is excluded under "absorb".
     ue8m0: power-of-two activation scales; None reads quantization_config.scale_fmt.
     results: "exact", or "bf16": those of FP8 linears are rounded, as the GPU's matmul does; not the routed experts', whose are f32.
-    kv_cache: "exact", or "bf16": latents and rope keys are rounded when they are written to the cache, this call's own, too.
+    kv_cache: what latents and rope keys are rounded to when they are written to the cache, this call's own, too (kv_cache.py).
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class Model:
         activations: str = "none",
         ue8m0: bool | None = None,
         results: str = "exact",
-        kv_cache: str = "exact",
+        kv_cache: str = "f32",
     ) -> None:
         config = self.config = checkpoint.config
         self.checkpoint, self.mla, self.activations, self.results = checkpoint, mla, activations, results
@@ -246,8 +247,7 @@ class Model:
         latent = rms_norm(compressed[:, : self.rank], self.weight(prefix + "kv_a_layernorm.weight"), LORA_NORM_EPS)
         turn = (positions, self.frequencies, self.rope_factor, self.interleaved)
         rope_query, rope_key = rotate(query[..., self.nope :], *turn), rotate(compressed[:, self.rank :], *turn)
-        if self.kv_cache == "bf16":
-            latent, rope_key = round_to_bf16(latent), round_to_bf16(rope_key)
+        latent, rope_key = stored(self.kv_cache, latent, rope_key)
         latent = cache.latent[layer] = np.concatenate([cache.latent[layer], latent])
         rope_key = cache.rope_key[layer] = np.concatenate([cache.rope_key[layer], rope_key])
         rope_scores = np.einsum("thp,sp->ths", rope_query, rope_key)

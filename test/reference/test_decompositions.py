@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoint import round_to_bf16, to_bf16
 from deepseek import Gate, rms_norm, rotate, silu, softmax
+from kv_cache import BYTES, FORMATS, decode, encode
 
 BIN, LLVM_BIN = Path(), Path()
 
@@ -129,8 +129,8 @@ class Decompositions(unittest.TestCase):
         self.close(h, silu(x.astype(float)) * up)
         self.close(last, x[1:])
 
-    def attention(self, interleaved: bool, element: str = "f32") -> None:
-        heads, nope, rope, value, latent, tokens, position = 3, 6, 4, 5, 8, 2, 3
+    def attention(self, interleaved: bool, kv_cache: str = "f32") -> None:
+        heads, nope, rope, value, latent, tokens, position = 3, 6, 4, 5, 37 if kv_cache in BYTES else 8, 2, 3
         rng, p = self.rng, Program()
         frequencies, factor = np.array([1.0, 0.3]), 1.25
         q, kv, gamma = normal(rng, tokens, heads * (nope + rope)), normal(rng, tokens, latent + rope), normal(rng, latent)
@@ -143,11 +143,11 @@ class Decompositions(unittest.TestCase):
         sizes = f"heads = {heads}, nope_dim = {nope}, rope_dim = {rope}, v_dim = {value}"
         pairs = f"interleaved = {str(interleaved).lower()}"
         rows = lambda columns: f"tensor<?x{columns}xf32>"  # noqa: E731
-        cache, fixed = (f"memref<{size}x{latent + rope}x{element}>" for size in ("?", position + tokens))
-        stored = lambda values: round_to_bf16(values) if element == "bf16" else values  # noqa: E731
-        past = stored(past)
-        words = f'dense<"0x{to_bf16(past).tobytes().hex().upper()}">' if element == "bf16" else dense(past).rsplit(" : ", 1)[0]
-        p.globals.append(f'memref.global "private" constant @past : {fixed} = {words}')
+        stored = encode(kv_cache, past[:, :latent], past[:, latent:])
+        element, columns = "i8" if kv_cache in BYTES else kv_cache, stored.shape[1]
+        cache, fixed = (f"memref<{size}x{columns}x{element}>" for size in ("?", position + tokens))
+        cache_format = f", cache_format = #deepseek.cache<{kv_cache}>" if kv_cache in BYTES else ""
+        p.globals.append(f'memref.global "private" constant @past : {fixed} = dense<"0x{stored.tobytes().hex().upper()}">')
         p.add(
             f"%position = arith.constant {position} : index",
             f"%rope = deepseek.rope_table %ids, %position {{inv_freq = array<f64: 1.0, 0.3>, factor = {factor}}} : (tensor<?xi32>) -> {rows(rope)}",
@@ -155,9 +155,9 @@ class Decompositions(unittest.TestCase):
             f"%own = memref.alloc() : {fixed}",
             f"memref.copy %fixed, %own : {fixed} to {fixed}",
             f"%cache = memref.cast %own : {fixed} to {cache}",
-            f"deepseek.latent_append %kv, %gamma, %rope, %cache, %position {{eps = 1.0e-6, {pairs}}} : {rows(latent + rope)}, tensor<{latent}xf32>, {rows(rope)}, {cache}",
+            f"deepseek.latent_append %kv, %gamma, %rope, %cache, %position {{eps = 1.0e-6, {pairs}{cache_format}}} : {rows(latent + rope)}, tensor<{latent}xf32>, {rows(rope)}, {cache}",
             f"%lat = deepseek.mla_absorb %q, %kv_b {{{sizes}}} : ({rows(q.shape[1])}, tensor<{kv_b.shape[0]}x{latent}xf32>) -> {rows(heads * latent)}",
-            f"%core = deepseek.mla_core %lat, %q, %rope, %cache, %position {{{sizes}, softmax_scale = 0.25, {pairs}}} : ({rows(heads * latent)}, {rows(q.shape[1])}, {rows(rope)}, {cache}) -> {rows(heads * latent)}",
+            f"%core = deepseek.mla_core %lat, %q, %rope, %cache, %position {{{sizes}, softmax_scale = 0.25, {pairs}{cache_format}}} : ({rows(heads * latent)}, {rows(q.shape[1])}, {rows(rope)}, {cache}) -> {rows(heads * latent)}",
             f"%o = deepseek.mla_expand %core, %kv_b {{{sizes}}} : ({rows(heads * latent)}, tensor<{kv_b.shape[0]}x{latent}xf32>) -> {rows(heads * value)}",
         )
         p.show("rope", rows(rope))
@@ -167,9 +167,9 @@ class Decompositions(unittest.TestCase):
         angles = positions[:, None] * frequencies
         self.close(table, factor * np.concatenate([np.cos(angles), np.sin(angles)], axis=1))
         turn = (positions, frequencies, factor, interleaved)
-        cached = past.astype(float)
-        cached[position:, :latent] = stored(rms_norm(kv[:, :latent].astype(float), gamma.astype(float), 1e-6))
-        cached[position:, latent:] = stored(rotate(kv[:, latent:].astype(float), *turn))
+        new_latent = rms_norm(kv[:, :latent].astype(float), gamma.astype(float), 1e-6)
+        stored[position:] = encode(kv_cache, new_latent, rotate(kv[:, latent:].astype(float), *turn))
+        cached = np.concatenate(decode(kv_cache, stored, latent, rope), axis=1)
         query = q.astype(float).reshape(tokens, heads, nope + rope)
         keys = np.einsum("hnr,sr->shn", kv_b.astype(float).reshape(heads, nope + value, latent), cached[:, :latent])
         scores = np.einsum("thn,shn->ths", query[..., :nope], keys[..., :nope])
@@ -184,8 +184,10 @@ class Decompositions(unittest.TestCase):
     def test_attention_halves(self) -> None:
         self.attention(False)
 
-    def test_attention_with_a_bf16_cache(self) -> None:
-        self.attention(True, "bf16")
+    def test_attention_with_other_caches(self) -> None:
+        for kv_cache in FORMATS[1:]:
+            with self.subTest(kv_cache):
+                self.attention(True, kv_cache)
 
     def gate(self, gate: Gate, with_bias: bool, ties: bool = False) -> None:
         tokens, experts, k = 5, 16, gate.experts_per_token

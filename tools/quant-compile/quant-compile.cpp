@@ -62,8 +62,10 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
       ->check(CLI::IsMember({"auto", "fp8", "bf16"}))
       ->capture_default_str();
   app.add_option("--kv-cache", options.kvCache,
-                 "how the latents and rope keys of past tokens are stored: f32, or bf16 (half the bytes, rounded to nearest)")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+                 "how the latents and rope keys of past tokens are stored: f32, bf16, or latents quantized beside bf16 keys: fp8 "
+                 "(a scale "
+                 "for each 128), int8 (one for each token), int4 (one for each 32); docs/kv-cache.md")
+      ->check(CLI::IsMember({"f32", "bf16", "fp8", "int8", "int4"}))
       ->capture_default_str();
   app.add_option("--max-tokens", options.maxTokens, "tokens of one call at most; longer prompts go in chunks")
       ->check(CLI::Range(1, 65536))

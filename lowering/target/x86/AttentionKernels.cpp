@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/deepseek/LatentCache.h"
 #include "dialects/deepseek/RowPrograms.h"
 #include "lowering/target/x86/RowMapping.h"
 
@@ -21,10 +22,10 @@ namespace {
 class AttentionEmitter {
 public:
   /// `query` and `queryRope` (after rope) are the head's, `result` its latents.
-  AttentionEmitter(KernelContext &context, HostRows &words, const Rows &cache, const Rows &query, const Rows &queryRope,
-                   const Rows &result)
-      : b(context.b), words(words), latents(cache.slice(0, query.columns)), ropes(cache.slice(query.columns, queryRope.columns)),
-        query(query), queryRope(queryRope), result(result), scores(words.scratch(kLanes)) {}
+  AttentionEmitter(KernelContext &context, HostRows &words, const deepseek::LatentCache &cache, const Rows &query,
+                   const Rows &queryRope, const Rows &result)
+      : b(context.b), words(words), cache(cache), query(query), queryRope(queryRope), result(result),
+        scores(words.scratch(kLanes)) {}
 
   void emit(Num positions, double scale) {
     forResult([&](Column column) { return words.constant(0.0, column); });
@@ -42,25 +43,29 @@ private:
 
   HostBuilder &b;
   HostRows &words;
-  Rows latents, ropes, query, queryRope, result, scores;
+  const deepseek::LatentCache &cache;
+  Rows query, queryRope, result, scores;
 
   void forResult(function_ref<Num(Column)> value) {
     words.forColumns(result.columns, [&](Column column) { words.store(result, column, value(column)); });
   }
 
-  Num dot(const Rows &left, const Rows &right) {
-    return words.sum(left.columns,
-                     [&](Column column, Num sum) { return fma(words.load(left, column), words.load(right, column), sum); });
+  Num dot(const Rows &left, function_ref<Num(Column)> right) {
+    return words.sum(left.columns, [&](Column column, Num sum) { return fma(words.load(left, column), right(column), sum); });
+  }
+
+  /// The query's product with the latent and the rope key of a position.
+  Num product(const Num &row) {
+    Rows rope = cache.ropes.ofRow(row);
+    return dot(query, [&](Column column) { return cache.load(words, row, column); }) +
+           dot(queryRope, [&](Column column) { return words.load(rope, column); });
   }
 
   /// Folds `count` positions from `first` on into the result; returns the new maximum and the new sum of weights.
   SmallVector<Value> block(const Num &first, const Num &count, double scale, const Num &maximum, const Num &sum) {
     Column lanes{words.size(0), kLanes, kLanes, false};
     words.store(scores, lanes, words.constant(kMinusInfinity));
-    words.loop(words.size(0), count, [&](Num index) {
-      Num row = first + index;
-      words.put(scores, index, (dot(query, latents.ofRow(row)) + dot(queryRope, ropes.ofRow(row))) * scale);
-    });
+    words.loop(words.size(0), count, [&](Num index) { words.put(scores, index, product(first + index) * scale); });
     Num all = words.load(scores, lanes), newMaximum = max(maximum, {{b, b.maxLanes(all.value)}});
     // exp by polynomial does not promise 0 at -inf: lanes without a position must weigh nothing.
     Value lane = vector::StepOp::create(b, b.vec(kLanes, b.getIndexType()));
@@ -71,7 +76,7 @@ private:
     forResult([&](Column column) {
       Num start = words.load(result, column) * correction;
       return words.loop(words.size(0), count, start, [&](Num index, ArrayRef<Num> carried) {
-        return SmallVector<Num>{fma(words.load(latents.ofRow(first + index), column), words.at(scores, index), carried[0])};
+        return SmallVector<Num>{fma(cache.load(words, first + index, column), words.at(scores, index), carried[0])};
       })[0];
     });
     return {newMaximum.value, b.fma(sum.value, correction.value, b.sumLanes(weights.value))};
@@ -86,7 +91,7 @@ LogicalResult quant::host::emitMlaCore(KernelContext &context, deepseek::MlaCore
   if (!queryLatent || !q || !rope || !cache)
     return unsupportedOperand(op);
   HostBuilder &b = context.b;
-  int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = cache->columns - ropeDim;
+  int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = queryLatent->columns / heads;
   Value token = b.div(tokenAndHead, heads), head = b.rem(tokenAndHead, heads);
   auto ofHead = [&](const Rows &rows, Value first, int64_t columns) {
     return rows::listAt(b.at(b.rowAddress(rows, token), rows.element, first), rows.element, columns);
@@ -96,7 +101,8 @@ LogicalResult quant::host::emitMlaCore(KernelContext &context, deepseek::MlaCore
   deepseek::rotateRow(words, ofHead(*q, b.add(b.mul(head, nope + ropeDim), nope), ropeDim), *rope, op.getInterleaved(),
                       queryRope);
   Value offset = b.mul(head, latent);
-  AttentionEmitter(context, words, *cache, ofHead(*queryLatent, offset, latent), queryRope,
+  deepseek::LatentCache latents(*cache, op.getCacheFormat(), latent, ropeDim);
+  AttentionEmitter(context, words, latents, ofHead(*queryLatent, offset, latent), queryRope,
                    ofHead(context.operands.resultRows(0), offset, latent))
       .emit(words.position(op.getPosition()) + words.row() + 1, op.getSoftmaxScale().convertToDouble());
   return success();

@@ -60,7 +60,7 @@ func.func @slots(%x: tensor<?x4xf32>, %ids: tensor<?x4xi32>, %w: tensor<?x4xf32>
 // -----
 
 func.func @cache(%x: tensor<?x8xf32>, %g: tensor<4xf32>, %r: tensor<?x4xf32>, %c: memref<f32>, %p: index) {
-  // expected-error @+1 {{operand #3 must be a floating-point memref of positions x columns, but got 'memref<f32>'}}
+  // expected-error @+1 {{operand #3 must be a memref of positions x columns, floating-point or of bytes, but got 'memref<f32>'}}
   deepseek.latent_append %x, %g, %r, %c, %p {eps = 1.0, interleaved = true} : tensor<?x8xf32>, tensor<4xf32>, tensor<?x4xf32>, memref<f32>
   return
 }
@@ -334,5 +334,30 @@ func.func @dispatch_offsets(%ids: tensor<?x4xi32>) {
 func.func @combine_top_k(%x: tensor<?x3x4xf32>, %ids: tensor<?x4xi32>, %w: tensor<?x4xf32>, %o: tensor<17xi32>) {
   // expected-error @+1 {{x must be ?x4x?, not 'tensor<?x3x4xf32>'}}
   %0 = deepseek.moe_combine %x, %ids, %w, %o, %ids : (tensor<?x3x4xf32>, tensor<?x4xi32>, tensor<?x4xf32>, tensor<17xi32>, tensor<?x4xi32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @bytes_without_format(%kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %r: tensor<?x8xf32>, %c: memref<?x52xi8>, %p: index) {
+  // expected-error @+1 {{a cache of bytes must have a cache_format}}
+  deepseek.latent_append %kv_a, %g, %r, %c, %p {eps = 1.0, interleaved = true} : tensor<?x40xf32>, tensor<32xf32>, tensor<?x8xf32>, memref<?x52xi8>
+  return
+}
+
+// -----
+
+func.func @numbers_with_format(%kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xbf16>, %p: index) {
+  // expected-error @+1 {{cache_format is of caches of bytes: fp8, int8 or int4, not bf16}}
+  deepseek.latent_append %kv_a, %g, %r, %c, %p {eps = 1.0, interleaved = true, cache_format = #deepseek.cache<bf16>} : tensor<?x40xf32>, tensor<32xf32>, tensor<?x8xf32>, memref<?x40xbf16>
+  return
+}
+
+// -----
+
+func.func @rows_of_other_bytes(%l: tensor<?x64xf32>, %q: tensor<?x48xf32>, %r: tensor<?x8xf32>, %c: memref<?x52xi8>, %p: index) {
+  // expected-error @+1 {{a cache in int4 must be 'memref<?x34xi8>', not 'memref<?x52xi8>'}}
+  %0 = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 1.0, interleaved = true, cache_format = #deepseek.cache<int4>}
+    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x52xi8>) -> tensor<?x64xf32>
   return
 }

@@ -32,7 +32,7 @@ func.func @swiglu(%g: tensor<?x64xf32>, %slots: tensor<?x8x64xf32>) {
 // CHECK-LABEL: @attention
 func.func @attention(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %gamma: tensor<32xbf16>, %kv_b: tensor<64x32xf32>,
                      %kv_bq: !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>, %rope: tensor<?x8xf32>, %cache: memref<?x40xf32>,
-                     %narrow: memref<?x40xbf16>, %position: index) {
+                     %narrow: memref<?x40xbf16>, %bytes: memref<?x52xi8>, %position: index) {
   // CHECK: deepseek.mla_attention {{.*}} : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
   %0 = deepseek.mla_attention %q, %kv_a, %gamma, %kv_b, %rope, %cache, %position
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0e-6, softmax_scale = 0.25, interleaved = true}
@@ -48,6 +48,9 @@ func.func @attention(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %gamma: tens
   // CHECK: deepseek.latent_append {{.*}} : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xbf16>
   deepseek.latent_append %kv_a, %gamma, %rope, %narrow, %position {eps = 1.0e-6, interleaved = true}
     : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xbf16>
+  // CHECK: deepseek.latent_append {{.*}}cache_format = #deepseek.cache<fp8>{{.*}} memref<?x52xi8>
+  deepseek.latent_append %kv_a, %gamma, %rope, %bytes, %position {eps = 1.0e-6, interleaved = true, cache_format = #deepseek.cache<fp8>}
+    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x52xi8>
   // CHECK: deepseek.mla_absorb {{.*}} : (tensor<?x48xf32>, !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>) -> tensor<?x64xf32>
   %2 = deepseek.mla_absorb %q, %kv_bq {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16}
     : (tensor<?x48xf32>, !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>) -> tensor<?x64xf32>

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/deepseek/LatentCache.h"
 #include "dialects/deepseek/RowPrograms.h"
 #include "lowering/target/sm90/simt/RowMapping.h"
 #include "lowering/target/sm90/simt/SimtKernels.h"
@@ -59,8 +60,9 @@ namespace {
 class AttentionEmitter {
 public:
   /// `queryRope` is the address of the head's query after rope, in shared memory.
-  AttentionEmitter(SimtBuilder &b, deepseek::MlaCoreOp op, const Rows &cache, Value positions, Value queryRope)
-      : b(b), op(op), cache(cache), positions(positions), latent(cache.columns - op.getRopeDim()), queryRope(queryRope),
+  AttentionEmitter(SimtBuilder &b, BlockRows &words, deepseek::MlaCoreOp op, const deepseek::LatentCache &cache, Value positions,
+                   Value queryRope)
+      : b(b), words(words), op(op), cache(cache), positions(positions), latent(cache.latent), queryRope(queryRope),
         scores(b.allocateShared(kPositions * 4)) {}
 
   void emit(const Rows &query, Value queryRow, const Rows &out, Value target) {
@@ -79,8 +81,9 @@ private:
   static constexpr int64_t kPositions = kWarpLanes;
 
   SimtBuilder &b;
+  BlockRows &words;
   deepseek::MlaCoreOp op;
-  const Rows &cache;
+  const deepseek::LatentCache &cache;
   Value positions;
   int64_t latent;
   Value queryRope, scores;
@@ -95,8 +98,6 @@ private:
     return {{b, first}, kQuad, latent, latent % columnsOfShare() != 0};
   }
 
-  Rows latents() const { return cache.slice(0, latent); }
-  Rows ropes() { return cache.slice(latent, op.getRopeDim()); }
   rows::Column columnOf(int64_t group, int64_t count) {
     return b.quadAt(b.add(b.mul(b.lane, kQuad), group * kWarpColumns), count);
   }
@@ -108,10 +109,15 @@ private:
     return quads;
   }
 
-  Value dot(const Rows &part, Value position, ArrayRef<Value> query, Value sum) {
-    Value row = b.rowAddress(part, position);
-    for (auto [group, quad] : llvm::enumerate(query))
-      sum = b.dot(b.loadColumns(part, row, columnOf(group, part.columns)), quad, sum);
+  Value loadLatent(Value position, const rows::Column &column) { return cache.load(words, {b, position}, column).value; }
+
+  /// The query's product with the latent and the rope key of a position: the lane's share.
+  Value product(Value position) {
+    Value sum = b.number(0.0), row = b.rowAddress(cache.ropes, position);
+    for (auto [group, quad] : llvm::enumerate(queryLatent))
+      sum = b.dot(loadLatent(position, columnOf(group, latent)), quad, sum);
+    for (auto [group, quad] : llvm::enumerate(queryRopes))
+      sum = b.dot(b.loadColumns(cache.ropes, row, columnOf(group, cache.ropes.columns)), quad, sum);
     return sum;
   }
 
@@ -120,8 +126,7 @@ private:
     b.loop(b.warp, b.int32(kPositions), b.warps(), [&](Value index) {
       Value position = b.add(first, index), last = b.sub(positions, b.int32(1));
       Value row = b.min(position, last);
-      Value sum = dot(ropes(), row, queryRopes, dot(latents(), row, queryLatent, b.number(0.0)));
-      Value score = b.mul(b.sumWarp(sum), b.number(op.getSoftmaxScale().convertToDouble()));
+      Value score = b.mul(b.sumWarp(product(row)), b.number(op.getSoftmaxScale().convertToDouble()));
       score = b.select(b.less(position, positions), score, b.number(-std::numeric_limits<float>::infinity()));
       b.ifThen(b.equal(b.lane, b.int32(0)), [&] { b.store(score, b.at(scores, b.getF32Type(), index)); });
     });
@@ -149,10 +154,10 @@ private:
   SmallVector<Value> accumulate(Value first, Value weight, ArrayRef<Value> sums) {
     Value count = b.min(b.sub(positions, first), kPositions);
     return b.loop(b.int32(0), count, 1, sums, [&](Value index, ValueRange carried) {
-      Value factor = b.spread(b.shuffleFrom(weight, index), kQuad), row = b.rowAddress(latents(), b.add(first, index));
+      Value factor = b.spread(b.shuffleFrom(weight, index), kQuad), position = b.add(first, index);
       SmallVector<Value> next;
       for (auto [share, sum] : llvm::enumerate(carried))
-        next.push_back(b.fma(factor, b.loadColumns(latents(), row, columnOfShare(share)), sum));
+        next.push_back(b.fma(factor, loadLatent(position, columnOfShare(share)), sum));
       return next;
     });
   }
@@ -166,7 +171,7 @@ Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op) {
   QUANT_TRY_ASSIGN(Rows q, context.operands.rows(op.getQ()));
   QUANT_TRY_ASSIGN(Rows rope, context.operands.rows(op.getRope()));
   QUANT_TRY_ASSIGN(Rows cache, context.operands.rows(op.getCache()));
-  int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = cache.columns - ropeDim;
+  int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = queryLatent.columns / heads;
   // A lane holds its share of the query in registers.
   constexpr int64_t kMaxLatent = 1024, kMaxRope = 256;
   if (latent > kMaxLatent || ropeDim > kMaxRope)
@@ -180,7 +185,8 @@ Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op) {
   Rows rotated = words.scratch(ropeDim);
   deepseek::rotateRow(words, rows::listAt(queryRope, q.element, ropeDim), rope, op.getInterleaved(), rotated);
   b.syncBlock();
-  AttentionEmitter(b, op, cache, positions, rotated.base)
+  deepseek::LatentCache latents(cache, op.getCacheFormat(), latent, ropeDim);
+  AttentionEmitter(b, words, op, latents, positions, rotated.base)
       .emit(queryLatent, query, out, b.at(b.rowAddress(out, token), out.element, b.mul(head, latent)));
   return {};
 }

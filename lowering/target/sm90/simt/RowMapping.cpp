@@ -85,6 +85,8 @@ Num BlockRows::loadScale(const Quantized &quantized, const Group &group) {
 
 void BlockRows::storeScale(const Quantized &quantized, const Group &group, const Num &scale) {
   gpu.ifThen(isFirstOfGroup(), [&] {
+    if (quantized.scales.row)
+      return put(quantized.scales, group.index, scale);
     for (int64_t index = 0; index < rowsAtOnce(); ++index)
       ifThere(index, [&] {
         Value address = gpu.scaleAddress(quantized, rowNumber(index), group.index.value, rowCount(quantized));
