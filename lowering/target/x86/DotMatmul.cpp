@@ -7,6 +7,7 @@
 
 #include "lowering/target/x86/DotMatmul.h"
 
+#include "dialects/rows/NarrowFloats.h"
 #include "lowering/target/x86/Decode.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -103,7 +104,7 @@ void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
 
 /// Whether several blocks meet in so many columns, and each lane of the shuffled order stays within one.
 bool DotMatmul::hasLaneScales(int64_t columns) {
-  return columns == form.dotSpan && form.dotSpan != form.span && shuffled == form.dotSpan && !form.zeroType;
+  return columns == form.dotSpan && form.dotSpan != form.span && shuffled == form.dotSpan;
 }
 
 /// Columns that are scaled alike, or lane by lane.
@@ -111,23 +112,15 @@ int64_t DotMatmul::pieceOf(int64_t columns) {
   return form.dotSpan == form.span || hasLaneScales(columns) ? columns : std::min(form.blockColumns, columns);
 }
 
-/// The scales of a whole dot span, for each lane that of its block.
-Value DotMatmul::loadLaneScales(Value rowScale, Value column) {
+/// The scales or zero points at `base` of a whole dot span, for each lane that of its block.
+Value DotMatmul::loadLanes(Type type, Value base, Value rowScale, Value column) {
   int64_t count = form.dotSpan / form.blockColumns;
-  Value pointer = b.at(weight.scale, scaleIndex(rowScale, column), bytesOf(form.scaleType));
-  Value scales;
-  if (isDecodable(form.scaleType)) {
-    scales = decode(b, form.scaleType, pointer, count);
-  } else {
-    SmallVector<Value> each;
-    for (int64_t block = 0; block < count; ++block)
-      each.push_back(b.loadNumber(form.scaleType, b.at(pointer, block, bytesOf(form.scaleType))));
-    scales = vector::FromElementsOp::create(b, b.vecF32(count), each);
-  }
+  Value pointer = b.at(base, scaleIndex(rowScale, column), bytesOf(type));
+  Value each = isDecodable(type) ? decode(b, type, pointer, count) : rows::decodeE8M0(b, b.load(b.vec(count, b.i8()), pointer));
   SmallVector<int64_t> mask(kLanes);
   for (int64_t lane = 0; lane < kLanes; ++lane)
     mask[lane] = shuffledColumn(form.storage, 0, lane) / form.blockColumns;
-  return vector::ShuffleOp::create(b, scales, scales, mask);
+  return vector::ShuffleOp::create(b, each, each, mask);
 }
 
 /// One token: the products of what is scaled alike are summed and then scaled ("promotion"). More: the weights are scaled, once
@@ -156,8 +149,10 @@ SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tok
 /// Some columns of one row.
 SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool laneScales, ArrayRef<Value> inputs,
                                        SmallVector<Value> acc) {
-  Value zero = loadZero(place.rowScale, place.column);
-  Value scale = laneScales ? loadLaneScales(place.rowScale, place.column) : loadScale(place.rowScale, place.column);
+  Value zero = laneScales && form.zeroType ? loadLanes(form.zeroType, weight.zero, place.rowScale, place.column)
+                                           : loadZero(place.rowScale, place.column);
+  Value scale = laneScales ? loadLanes(form.scaleType, weight.scale, place.rowScale, place.column)
+                           : loadScale(place.rowScale, place.column);
   if (acc.size() > 1 || !scale)
     return spanProducts(place.source, columns, scale, zero, inputs, acc);
   SmallVector<Value> products = spanProducts(place.source, columns, {}, zero, inputs, {b.splatF32(kLanes, 0.0f)});

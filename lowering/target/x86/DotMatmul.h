@@ -29,7 +29,7 @@ private:
   void copySpan(Value source, Value target, int64_t columns);
   bool hasLaneScales(int64_t columns);
   int64_t pieceOf(int64_t columns);
-  Value loadLaneScales(Value rowScale, Value column);
+  Value loadLanes(mlir::Type type, Value base, Value rowScale, Value column);
   Rows rowsFrom(Value first, Value stride, int64_t count);
   llvm::SmallVector<Value> dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
                                    mlir::ValueRange acc);

@@ -101,7 +101,7 @@ void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value z
   auto address = [&] { return b.at(source, storageBytes(form.storage, offset), 1); };
   auto piece = [&](int64_t first, int64_t lanes, Value value, Value zero) {
     if (zero)
-      value = b.sub(value, b.splat(zero, lanes));
+      value = b.sub(value, isa<VectorType>(zero.getType()) ? zero : b.splat(zero, lanes));
     if (scale)
       value = b.mul(value, isa<VectorType>(scale.getType()) ? scale : b.splat(scale, lanes));
     body(first, lanes, value);
