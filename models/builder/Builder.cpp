@@ -142,7 +142,7 @@ private:
 
   /// One tensor of a linear layer's weight, and what kernels see of it.
   struct Part {
-    std::string name; ///< "": there is none
+    std::string name;
     RankedTensorType type;
     Repack repack = Repack::None;
   };
@@ -243,7 +243,7 @@ private:
     return {tensor.scale, isOne ? RankedTensorType::get(shape, elementType(dtype)) : typeOf(tensor.scale, shape, dtype)};
   }
 
-  /// A layer's zero points.
+  /// The zero points of a layer that has any.
   Part zerosOf(const Stored &tensor, int64_t out, int64_t in) {
     auto repack = [&] {
       switch (tensor.scheme.zeroPoints) {
@@ -259,7 +259,7 @@ private:
       return Repack::None;
     };
     auto shape = scaleShape(tensor.scheme.block, out, in);
-    return tensor.zero.empty() ? Part() : turned(tensor.zero, repack(), DType::U8, shape[0], shape[1]);
+    return turned(tensor.zero, repack(), DType::U8, shape[0], shape[1]);
   }
 
   /// The layer's weight, from what `load` makes of its parts. `experts` is 0 for a single one.

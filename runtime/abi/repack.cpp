@@ -22,9 +22,6 @@ static constexpr std::array<std::string_view, 10> kNames = {"none",       "words
                                                             "gptq_codes", "gptq_zeros",   "gptq_zeros_less_one", "awq_codes",
                                                             "awq_zeros",  "nvfp4_scales"};
 
-/// Where AWQ has the number of output i of eight: in this nibble of the word.
-static constexpr std::array<int, 8> kAwqNibble = {0, 4, 1, 5, 2, 6, 3, 7};
-
 std::string_view name(Repack value) { return kNames[static_cast<size_t>(value)]; }
 
 Result<Repack> parseRepack(std::string_view text) {

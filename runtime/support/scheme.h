@@ -38,6 +38,9 @@ enum class Packing : uint8_t {
   WordsAcross ///< eight outputs of one input in a word, in the order of WordOrder::Awq: I32 [columns, rows / 8] (AWQ)
 };
 
+/// Where AWQ has the number of output i of eight: in this nibble of the word.
+inline constexpr std::array<int, 8> kAwqNibble = {0, 4, 1, 5, 2, 6, 3, 7};
+
 /// Zero points, one for each scale.
 enum class ZeroPoints : uint8_t {
   None,       ///< symmetric

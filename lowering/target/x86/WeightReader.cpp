@@ -92,8 +92,7 @@ Value WeightReader::loadZero(Value rowScale, Value column) {
   if (!form.zeroType)
     return {};
   Value code = b.load(b.i8(), b.at(weight.zero, scaleIndex(rowScale, column), 1));
-  return form.zeroType.isUnsignedInteger() ? arith::UIToFPOp::create(b, b.f32(), code).getResult()
-                                           : arith::SIToFPOp::create(b, b.f32(), code).getResult();
+  return b.convert(b.f32(), form.zeroType.isUnsignedInteger() ? b.zeroExtend(b.i32(), code) : code);
 }
 
 void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled) {

@@ -129,7 +129,6 @@ Result<const Checkpoint::Tensor *> RepackedTensors::add(const Checkpoint::Tensor
   QUANT_TRY_ASSIGN(entry.memory, Memory::allocate(*byteSize(value.shape, value.dtype, {}), entry.info.name.c_str()));
   repackTensor(value.repack, rows, columns, stored.data, {entry.memory.data(), entry.memory.size()}, second);
   entry.tensor = {&entry.info, stored.file, {entry.memory.data(), entry.memory.size()}};
-  total += static_cast<int64_t>(entry.memory.size());
   return &entry.tensor;
 }
 

@@ -22,8 +22,6 @@ public:
   /// `stored` as the program reads it; `second` as of repackTensor(). Errors: the memory cannot be had.
   Result<const checkpoint::Checkpoint::Tensor *> add(const checkpoint::Checkpoint::Tensor &stored, const Value &value,
                                                      float second);
-  /// Of all of them.
-  int64_t bytes() const { return total; }
 
 private:
   struct Entry {
@@ -32,7 +30,6 @@ private:
     checkpoint::Checkpoint::Tensor tensor;
   };
   std::deque<Entry> entries;
-  int64_t total = 0;
 };
 
 /// Each tensor of `value`, a Weight (one) or a WeightGroup (`count`). They belong to `checkpoint`, or to `repacked`, where the

@@ -32,10 +32,10 @@ DType convert::scaleType(DType dtype) { return dtype == DType::U8 ? DType::F8E8M
 
 static int codesInWord(const Scheme &scheme) { return 32 / bitWidth(scheme.element); }
 
-/// Code `i` of a word, unsigned. AWQ has outputs 0, 2, 4, 6, 1, 3, 5, 7 in its nibbles.
+/// Code `i` of a word, unsigned.
 static uint8_t codeOf(const Scheme &scheme, uint32_t word, int64_t i) {
   if (scheme.packing == Packing::WordsAcross)
-    i = i / 2 + (i % 2) * 4;
+    i = kAwqNibble[static_cast<size_t>(i)];
   int bits = bitWidth(scheme.element);
   return static_cast<uint8_t>(word >> (i * bits) & ((1u << bits) - 1));
 }

@@ -80,8 +80,7 @@ Value SimtWeight::loadColumns(SimtBuilder &b, const WeightPart &part, Value row,
     values = b.sub(values, b.number(static_cast<double>(zeroConstant), kQuad));
   if (part.zero) {
     Value zero = b.load(b.i8(), b.at(part.zero, b.i8(), scaleIndex(b, row, first)));
-    zero = zeroType.isUnsignedInteger() ? arith::UIToFPOp::create(b, b.f32(), zero).getResult()
-                                        : arith::SIToFPOp::create(b, b.f32(), zero).getResult();
+    zero = b.convert(b.f32(), zeroType.isUnsignedInteger() ? b.zeroExtend(b.i32(), zero) : zero);
     values = b.sub(values, b.spread(zero, kQuad));
   }
   return b.inside(column, values, b.number(0.0, kQuad));
