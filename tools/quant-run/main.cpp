@@ -14,6 +14,7 @@
 #include "runtime/checkpoint/lost_pages.h"
 #include "runtime/checkpoint/writer.h"
 #include "tools/quant-run/generate.h"
+#include "tools/quant-run/perplexity.h"
 #include "tools/quant-sim/device/sim_device.h"
 
 #include <nlohmann/json.hpp>
@@ -134,6 +135,12 @@ static Result<void> run(const Options &options, const std::vector<int32_t> &prom
   return {};
 }
 
+static Result<void> judge(const Options &options) {
+  QUANT_TRY_ASSIGN(nlohmann::ordered_json measured, measurePerplexity(options));
+  std::cout << (options.json ? measured.dump() + "\n" : describePerplexity(measured));
+  return {};
+}
+
 int main(int argc, char **argv) {
   checkpoint::exitOnLostPages("quant-run");
   std::variant<Options, int> parsed = parseOptions(argc, argv);
@@ -142,7 +149,7 @@ int main(int argc, char **argv) {
   const Options &options = std::get<Options>(parsed);
   runtime::registerSimDevice();
   std::vector<int32_t> prompt;
-  if (!options.printProgram) {
+  if (!options.printProgram && options.perplexity.empty()) {
     Result<std::vector<int32_t>> tokens = readTokens(options.tokens);
     if (!tokens) {
       reportError(tokens.error());
@@ -150,7 +157,8 @@ int main(int argc, char **argv) {
     }
     prompt = std::move(*tokens);
   }
-  if (Result<void> ran = ::run(options, prompt); !ran)
+  bool judges = !options.perplexity.empty() && !options.printProgram;
+  if (Result<void> ran = judges ? judge(options) : ::run(options, prompt); !ran)
     return reportError(ran.error());
   return std::cout.flush() ? 0 : reportError({"cannot write to stdout"});
 }

@@ -31,10 +31,38 @@ Example: run the prompt on this machine's H100 or H200, from a module made with 
 Example: run a small model's H100 kernels (quant-compile --target=sm_90a) on the CPU with every rule checked:
   quant-run toy.qmod --device=sim --weights toy --tokens 1,2,3 --max-new-tokens 2
 
+Example: judge a compiled checkpoint by a text, beside the module that it was quantized from:
+  quant-run w4.qmod --weights w4 --perplexity eval.tokens.json --context 256 --against bf16.qmod --against-weights bf16
+
 Token ids come from the model's own tokenizer, e.g. in Python:
   AutoTokenizer.from_pretrained(DIR).encode("Hello")
 
 New ids go to stdout as they come, times to stderr. Exit status: 0 done, 1 error, 2 wrong usage.)";
+
+static void addPerplexityOptions(CLI::App &app, Options &options) {
+  auto *perplexity =
+      app.add_option(
+             "--perplexity", options.perplexity,
+             "Judge the model by a text instead of generating: JSON, {\"tokens\": [ids], \"bytes\": N} or the ids alone. The "
+             "text is cut into pieces of --context less one (default: the module's limit, 2048 at most), with BOS before "
+             "each; with the text's bytes, bits per byte, too")
+          ->type_name("FILE.json")
+          ->excludes(app.get_option("--tokens"))
+          ->excludes(app.get_option("--logits"));
+  auto *against =
+      app.add_option(
+             "--against", options.against,
+             "Compare with this module: KL(its probabilities || the first's), same first choices, difference of the losses "
+             "with its standard error")
+          ->type_name("FILE.qmod")
+          ->needs(perplexity);
+  app.add_option("--against-weights", options.againstWeights, "Checkpoint of the module to compare with; default: --weights")
+      ->type_name("DIR")
+      ->needs(against);
+  app.add_option("--bos", options.bos, "Token before each piece; default: bos_token_id of the model's configuration")
+      ->type_name("ID")
+      ->needs(perplexity);
+}
 
 static void addOptions(CLI::App &app, Options &options) {
   app.add_option("module", options.module, "Compiled model, written by quant-compile")->required()->type_name("FILE.qmod");
@@ -72,6 +100,7 @@ static void addOptions(CLI::App &app, Options &options) {
   app.add_option("--logits", options.logits,
                  "Write the logits of all prompt positions, F32 [positions, vocab], as tensor 'logits'")
       ->type_name("FILE.safetensors");
+  addPerplexityOptions(app, options);
   app.add_flag("--json", options.json, "Print one JSON object at the end, nothing before");
   app.add_flag("--profile", options.profile, "Print where the time went (seconds, calls, step) to stderr");
   app.add_flag("--print-program", options.printProgram,
@@ -87,7 +116,7 @@ std::variant<Options, int> parseOptions(int argc, char **argv) {
   try {
     app.parse(argc, argv);
     for (const char *name : {"--weights", "--tokens"})
-      if (!options.printProgram && app.count(name) == 0)
+      if (!options.printProgram && app.count(name) == 0 && (options.perplexity.empty() || name == std::string_view("--weights")))
         throw CLI::RequiredError(name);
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)

@@ -11,6 +11,7 @@
 #include "runtime/support/result.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -21,8 +22,12 @@ struct Options {
   std::string module, weights;
   std::string tokens; ///< as given: "1,2,3", "-" or "@FILE"
   std::string device = "host";
-  std::string isa;    ///< empty: the best
-  std::string logits; ///< file to write, empty: none
+  std::string isa;            ///< empty: the best
+  std::string logits;         ///< file to write, empty: none
+  std::string perplexity;     ///< file of tokens to judge, empty: generate
+  std::string against;        ///< module to compare the judgement with, empty: none
+  std::string againstWeights; ///< its checkpoint, empty: `weights`
+  std::optional<int32_t> bos; ///< before each piece of --perplexity; nothing: the model's own
   int64_t maxNewTokens = 16;
   int64_t context = 0; ///< 0: what prompt and new tokens need
   int64_t chunk = 0;   ///< 0: the module's limit

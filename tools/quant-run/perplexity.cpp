@@ -1,0 +1,325 @@
+//===- perplexity.cpp - how well a model knows a text ---------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-run/perplexity.h"
+
+#include "runtime/checkpoint/json_file.h"
+#include "runtime/support/text.h"
+#include "tools/quant-run/generate.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numbers>
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+namespace quant::run {
+
+/// Positions of one pass: bounds the memory for logits to 2 x 132 MB at a vocabulary of 129280.
+static constexpr int64_t kPassTokens = 256;
+/// The context where --context does not say one.
+static constexpr int64_t kDefaultContext = 2048;
+static constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
+
+static tl::unexpected<Error> apiError() { return fail(quant_last_error()); }
+
+Result<TokenizedText> readTokenizedText(const std::string &path) {
+  QUANT_TRY_ASSIGN(json read, checkpoint::readJsonFile(path, kMaxTextBytes));
+  auto wrong = [&](const std::string &what) { return fail(printable(path) + ": " + what); };
+  const json tokens = read.is_object() ? read.value("tokens", json()) : read;
+  if (!tokens.is_array() || tokens.empty())
+    return wrong("holds no tokens: an array of ids is expected, or an object with one as \"tokens\"");
+  TokenizedText text;
+  for (const json &token : tokens) {
+    if (!token.is_number_integer() || token < INT32_MIN || token > INT32_MAX)
+      return wrong(fmt::format("token {} is {}, no integer of 32 bits", text.tokens.size(), token.dump()));
+    text.tokens.push_back(token.get<int32_t>());
+  }
+  if (read.is_object() && read.contains("bytes")) {
+    if (!read["bytes"].is_number_unsigned() || read["bytes"] == 0)
+      return wrong("\"bytes\" is " + read["bytes"].dump() + ", not the size of the text, a positive integer");
+    text.bytes = read["bytes"].get<uint64_t>();
+  }
+  return text;
+}
+
+//===----------------------------------------------------------------------===//
+// One position
+//===----------------------------------------------------------------------===//
+
+/// log of the sum of exp(logit - top).
+static double logSum(std::span<const float> logits, float top) {
+  double sum = 0;
+  for (float logit : logits)
+    sum += std::exp(static_cast<double>(logit) - top);
+  return std::log(sum);
+}
+
+static float largest(std::span<const float> logits) { return *std::ranges::max_element(logits); }
+
+std::optional<TokenScore> scoreToken(std::span<const float> logits, int32_t token) {
+  auto top = std::ranges::max_element(logits);
+  if (std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); }) || !std::isfinite(*top))
+    return std::nullopt;
+  double likelihood = static_cast<double>(logits[static_cast<size_t>(token)]) - *top;
+  return TokenScore{logSum(logits, *top) - likelihood, static_cast<int32_t>(top - logits.begin())};
+}
+
+double divergence(std::span<const float> reference, std::span<const float> logits) {
+  float referenceTop = largest(reference), top = largest(logits);
+  double referenceSum = logSum(reference, referenceTop), sum = logSum(logits, top), result = 0;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    double expected = static_cast<double>(reference[i]) - referenceTop - referenceSum;
+    double actual = static_cast<double>(logits[i]) - top - sum;
+    if (double p = std::exp(expected); p > 0)
+      result += p * (expected - actual);
+  }
+  return std::max(0.0, result); // rounding can leave a little less
+}
+
+//===----------------------------------------------------------------------===//
+// A module
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// A module with its session, and the logits of its last pass.
+struct Judge {
+  ModuleHandle module;
+  SessionHandle session;
+  int64_t vocab = 0;
+  std::vector<float> logits;
+
+  static Result<Judge> create(const Options &options, int64_t context);
+  std::span<const float> position(int64_t i) const {
+    return std::span(logits).subspan(static_cast<size_t>(i * vocab), static_cast<size_t>(vocab));
+  }
+  /// Begins a new piece where `starts`.
+  Result<void> run(std::span<const int32_t> tokens, bool starts);
+};
+
+/// Sums over the tokens that were scored.
+struct Sums {
+  std::vector<double> losses, otherLosses, divergences;
+  size_t agreed = 0;
+};
+
+} // namespace
+
+Result<Judge> Judge::create(const Options &options, int64_t context) {
+  Judge judge;
+  QUANT_TRY_ASSIGN(judge.module, openModule(options.module));
+  judge.vocab = quant_module_vocab(judge.module.get());
+  Options asked = options;
+  asked.context = context;
+  asked.maxNewTokens = 0;
+  QUANT_TRY_ASSIGN(judge.session, createSession(judge.module.get(), asked, static_cast<size_t>(context)));
+  return judge;
+}
+
+Result<void> Judge::run(std::span<const int32_t> tokens, bool starts) {
+  auto count = static_cast<int64_t>(tokens.size());
+  logits.resize(static_cast<size_t>(count * vocab));
+  if (starts && quant_session_reset(session.get(), 0) != QUANT_OK)
+    return apiError();
+  if (quant_forward(session.get(), tokens.data(), count, count, logits.data()) != QUANT_OK)
+    return apiError();
+  return {};
+}
+
+/// --bos, else that of the model's configuration.
+static Result<int32_t> beginToken(const quant_module *module, const Options &options) {
+  if (options.bos)
+    return *options.bos;
+  json config = json::parse(quant_module_config(module), nullptr, /*allow_exceptions=*/false);
+  json bos = config.is_object() ? config.value("bos_token_id", json()) : json();
+  if (!bos.is_number_integer() || bos < 0 || bos > INT32_MAX)
+    return fail(options.module +
+                ": the configuration of its model has no bos_token_id, which goes before each piece; say it with --bos");
+  return bos.get<int32_t>();
+}
+
+/// Tokens of a piece with its BOS: --context, else the modules' limit, at most kDefaultContext.
+static Result<int64_t> pieceLength(const Options &options) {
+  int64_t limit = kDefaultContext;
+  for (const std::string &path : {options.module, options.against}) {
+    if (path.empty())
+      continue;
+    QUANT_TRY_ASSIGN(ModuleHandle module, openModule(path));
+    int64_t context = quant_module_max_context(module.get());
+    if (options.context > context)
+      return fail(fmt::format("--context {}: {} was compiled for at most {}", options.context, path, context));
+    limit = std::min(limit, context);
+  }
+  int64_t context = options.context ? options.context : limit;
+  if (context < 2)
+    return fail(fmt::format("--context {}: a piece is BOS and at least one token", context));
+  return context;
+}
+
+/// Scores `targets` by the logits of the last pass, which began at token `first` of the text.
+static Result<void> score(const Judge &judge, const Judge *other, std::span<const int32_t> targets, size_t first, Sums &sums) {
+  auto scoreOf = [&](const Judge &by, size_t i) -> Result<TokenScore> {
+    if (auto scored = scoreToken(by.position(static_cast<int64_t>(i)), targets[i]))
+      return *scored;
+    return fail(fmt::format("the logits for token {} of the text are not finite", first + i));
+  };
+  for (size_t i = 0; i < targets.size(); ++i) {
+    QUANT_TRY_ASSIGN(TokenScore mine, scoreOf(judge, i));
+    sums.losses.push_back(mine.loss);
+    if (!other)
+      continue;
+    QUANT_TRY_ASSIGN(TokenScore theirs, scoreOf(*other, i));
+    auto at = static_cast<int64_t>(i);
+    sums.otherLosses.push_back(theirs.loss);
+    sums.divergences.push_back(divergence(other->position(at), judge.position(at)));
+    sums.agreed += mine.first == theirs.first;
+  }
+  return {};
+}
+
+/// One piece of the text: BOS and all tokens but the last go in, every token is a target.
+static Result<void> scorePiece(Judge &judge, Judge *other, std::span<const int32_t> piece, int32_t bos, size_t first,
+                               Sums &sums) {
+  std::vector<int32_t> inputs = {bos};
+  inputs.insert(inputs.end(), piece.begin(), piece.end() - 1);
+  for (size_t begin = 0; begin < inputs.size(); begin += kPassTokens) {
+    size_t count = std::min<size_t>(kPassTokens, inputs.size() - begin);
+    auto pass = std::span(inputs).subspan(begin, count);
+    QUANT_TRY(judge.run(pass, begin == 0));
+    if (other)
+      QUANT_TRY(other->run(pass, begin == 0));
+    QUANT_TRY(score(judge, other, piece.subspan(begin, count), first + begin, sums));
+  }
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// The text
+//===----------------------------------------------------------------------===//
+
+static double meanOf(const std::vector<double> &values) {
+  double sum = 0;
+  for (double value : values)
+    sum += value;
+  return sum / static_cast<double>(values.size());
+}
+
+/// Loss, perplexity and, where the text's size is known, bits per byte.
+static ordered_json describeLosses(const std::vector<double> &losses, const TokenizedText &text) {
+  double loss = meanOf(losses);
+  ordered_json result = {{"loss", loss}, {"perplexity", std::exp(loss)}};
+  if (text.bytes)
+    result["bits_per_byte"] = loss * static_cast<double>(losses.size()) / std::numbers::ln2 / static_cast<double>(*text.bytes);
+  return result;
+}
+
+/// The value that 99 % of `values` are at or below.
+static double percentile99(std::vector<double> values) {
+  size_t at = (values.size() * 99 + 99) / 100 - 1;
+  std::ranges::nth_element(values, values.begin() + static_cast<std::ptrdiff_t>(at));
+  return values[at];
+}
+
+static ordered_json describeAgainst(const Sums &sums, const Options &options, const TokenizedText &text) {
+  std::vector<double> differences(sums.losses.size()), squares(sums.losses.size());
+  for (size_t i = 0; i < differences.size(); ++i)
+    differences[i] = sums.losses[i] - sums.otherLosses[i];
+  double mean = meanOf(differences), count = static_cast<double>(differences.size());
+  for (size_t i = 0; i < squares.size(); ++i)
+    squares[i] = (differences[i] - mean) * (differences[i] - mean);
+  ordered_json result = {{"module", options.against}};
+  result.update(describeLosses(sums.otherLosses, text));
+  result["loss_difference"] = mean;
+  result["loss_difference_standard_error"] = std::sqrt(meanOf(squares) / count);
+  result["kl_mean"] = meanOf(sums.divergences);
+  result["kl_99th_percentile"] = percentile99(sums.divergences);
+  result["same_first_choice"] = static_cast<double>(sums.agreed) / count;
+  return result;
+}
+
+static Result<void> checkTokens(const Options &options, const TokenizedText &text, int32_t bos, int64_t vocab) {
+  for (size_t i = 0; i < text.tokens.size(); ++i)
+    if (text.tokens[i] < 0 || text.tokens[i] >= vocab)
+      return fail(fmt::format("{}: token {} is {}, the vocabulary has 0 to {}; was the text tokenized for this model?",
+                              printable(options.perplexity), i, text.tokens[i], vocab - 1));
+  if (bos < 0 || bos >= vocab)
+    return fail(fmt::format("--bos {}: the vocabulary has 0 to {}", bos, vocab - 1));
+  return {};
+}
+
+/// The module to compare with, if there is one.
+static Result<std::optional<Judge>> openOther(const Options &options, const Judge &judge, int64_t context) {
+  if (options.against.empty())
+    return std::nullopt;
+  Options other = options;
+  other.module = options.against;
+  if (!options.againstWeights.empty())
+    other.weights = options.againstWeights;
+  QUANT_TRY_ASSIGN(Judge opened, Judge::create(other, context));
+  if (opened.vocab != judge.vocab)
+    return fail(fmt::format("{}: has a vocabulary of {}, {} one of {}: their logits cannot be compared", options.against,
+                            opened.vocab, options.module, judge.vocab));
+  return std::optional(std::move(opened));
+}
+
+Result<ordered_json> measurePerplexity(const Options &options) {
+  QUANT_TRY_ASSIGN(TokenizedText text, readTokenizedText(options.perplexity));
+  QUANT_TRY_ASSIGN(int64_t context, pieceLength(options));
+  QUANT_TRY_ASSIGN(Judge judge, Judge::create(options, context));
+  QUANT_TRY_ASSIGN(int32_t bos, beginToken(judge.module.get(), options));
+  QUANT_TRY(checkTokens(options, text, bos, judge.vocab));
+  QUANT_TRY_ASSIGN(std::optional<Judge> other, openOther(options, judge, context));
+  auto size = static_cast<size_t>(context - 1);
+  auto start = std::chrono::steady_clock::now();
+  Sums sums;
+  for (size_t begin = 0; begin < text.tokens.size(); begin += size) {
+    auto piece = std::span(text.tokens).subspan(begin, std::min(size, text.tokens.size() - begin));
+    QUANT_TRY(scorePiece(judge, other ? &*other : nullptr, piece, bos, begin, sums));
+  }
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  ordered_json result = {{"text", options.perplexity}, {"tokens", text.tokens.size()}};
+  if (text.bytes)
+    result["bytes"] = *text.bytes;
+  result["context"] = context;
+  result["bos"] = bos;
+  result.update(describeLosses(sums.losses, text));
+  if (other)
+    result["against"] = describeAgainst(sums, options, text);
+  result["seconds"] = seconds;
+  return result;
+}
+
+/// "perplexity 29.5053, 1.5371 bits per byte".
+static std::string describePart(const ordered_json &part) {
+  std::string words = fmt::format("perplexity {:.4f}", part["perplexity"].get<double>());
+  if (part.contains("bits_per_byte"))
+    words += fmt::format(", {:.4f} bits per byte", part["bits_per_byte"].get<double>());
+  return words;
+}
+
+std::string describePerplexity(const ordered_json &measured) {
+  std::string words = fmt::format("{} ({} tokens, context {}, BOS {} before each piece; {:.1f} s)\n", describePart(measured),
+                                  measured["tokens"].get<size_t>(), measured["context"].get<int64_t>(),
+                                  measured["bos"].get<int>(), measured["seconds"].get<double>());
+  if (!measured.contains("against"))
+    return words;
+  const ordered_json &against = measured["against"];
+  auto number = [&](const char *key) { return against[key].get<double>(); };
+  words += fmt::format("against {}: {}\n", against["module"].get<std::string>(), describePart(against));
+  words += fmt::format("  loss {:+.6f} nats a token (standard error {:.6f}), perplexity {:+.3f} %\n", number("loss_difference"),
+                       number("loss_difference_standard_error"), 100 * std::expm1(number("loss_difference")));
+  words += fmt::format("  KL {:.6f} nats (99th percentile {:.6f}), the same first choice at {:.2f} % of the positions\n",
+                       number("kl_mean"), number("kl_99th_percentile"), 100 * number("same_first_choice"));
+  return words;
+}
+
+} // namespace quant::run

@@ -1,0 +1,56 @@
+//===- perplexity.h - how well a model knows a text -------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Protocol, that of models/tiny/README.md: the text's tokens are cut into pieces of context - 1, BOS is put before each, and
+// every token but BOS counts. Logarithms are natural; softmax and sums are in f64.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_RUN_PERPLEXITY_H
+#define QUANT_TOOLS_QUANT_RUN_PERPLEXITY_H
+
+#include "tools/quant-run/options.h"
+
+#include <nlohmann/json.hpp>
+
+#include <optional>
+#include <span>
+
+namespace quant::run {
+
+/// A tokenized text.
+struct TokenizedText {
+  std::vector<int32_t> tokens;
+  std::optional<uint64_t> bytes; ///< of the text, for bits per byte
+};
+
+/// Reads {"tokens": [...], "bytes": N}, of which other keys are ignored and "bytes" may be missing, or the array alone. Errors:
+/// no such JSON, no token, an id that is no integer of 32 bits.
+Result<TokenizedText> readTokenizedText(const std::string &path);
+
+/// What the logits of one position say of the token that comes.
+struct TokenScore {
+  double loss;   ///< -log p(token)
+  int32_t first; ///< the likeliest token, the lowest id among equals
+};
+
+/// Scores `token` by `logits` [vocab]. Nothing where a logit is NaN or +infinity, or all are -infinity.
+std::optional<TokenScore> scoreToken(std::span<const float> logits, int32_t token);
+
+/// KL(softmax(reference) || softmax(logits)) in nats. @pre scoreToken() takes both
+double divergence(std::span<const float> reference, std::span<const float> logits);
+
+/// Runs --perplexity: the text through the module and, with --against, through the other one. The result's keys are those of
+/// --json. Errors: a context that is none, tokens beyond the vocabulary, vocabularies that differ, logits that are not finite.
+Result<nlohmann::ordered_json> measurePerplexity(const Options &options);
+
+/// What measurePerplexity() found, for people.
+std::string describePerplexity(const nlohmann::ordered_json &measured);
+
+} // namespace quant::run
+
+#endif // QUANT_TOOLS_QUANT_RUN_PERPLEXITY_H
