@@ -55,6 +55,8 @@ constexpr Scheme kSchemes[] = {
      kCompiled, kE4M3, kElements, kChannel, kBF16, kSymmetric, PerToken, kE4M3, kPlain},
     {"ct-fp8-tensor", "compressed-tensors", "FP8 with one scale, inputs with one from the checkpoint",
      kCompiled, kE4M3, kElements, kTensor, kBF16, kSymmetric, StaticScale, kE4M3, kStatic},
+    {"ct-fp8-tensor-dynamic", "compressed-tensors", "FP8 with one scale, inputs FP8 per token",
+     kCompiled, kE4M3, kElements, kTensor, kBF16, kSymmetric, PerToken, kE4M3, kPlain},
     {"ct-w8a8", "compressed-tensors", "INT8 with a scale for each row, inputs INT8 per token",
      kCompiled, kI8, kElements, kChannel, kBF16, kSymmetric, PerToken, kI8, kPlain},
     {"ct-w8a16", "compressed-tensors", "INT8 in words, a scale for each row or group, weight only",

@@ -251,6 +251,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "ct-fp8-channel": lambda: compressed("float-quantized", args(8, "float", "channel"), PER_TOKEN_FP8,
                                          weight(20, 50), random_scales(20, 1)),
     "ct-fp8-tensor": input_static,
+    "ct-fp8-tensor-dynamic": lambda: compressed("float-quantized", args(8, "float", "tensor"), PER_TOKEN_FP8, weight(20, 50),
+                                                random_scales(1)),
     "ct-w8a8": lambda: compressed("int-quantized", args(8, "int", "channel"), PER_TOKEN_INT, weight(20, 50), random_scales(20, 1)),
     "ct-w8a16": lambda: packed(args(8, "int", "channel"), None, 20, 50, 1),
     "ct-w8a16-group": lambda: packed(GROUP8, None, 20, 96, 3),

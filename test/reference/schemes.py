@@ -222,6 +222,8 @@ SCHEMES: dict[str, Scheme | Transposed | Mixed] = {
     "ct-fp8-tensor": Scheme(group("float-quantized", weights(8, "float", "tensor"),
                                   {**token("float"), "strategy": "tensor", "dynamic": False}, HEAD),
                             (0, 0), E4M3_MAX, fp8, "BF16"),
+    "ct-fp8-tensor-dynamic": Scheme(group("float-quantized", weights(8, "float", "tensor"), token("float"), HEAD),
+                                    (0, 0), E4M3_MAX, fp8, "BF16"),
     "ct-w8a8": Scheme(group("int-quantized", weights(8, "int", "channel"), token("int"), HEAD), (1, 0), 127.0, int8, "BF16"),
     "ct-w8a16": Scheme(group("pack-quantized", weights(8, "int", "channel"), None, HEAD),
                        (1, 0), 127.5, packed(8), "BF16", data_name="weight_packed"),

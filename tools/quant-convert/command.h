@@ -40,6 +40,9 @@ Command addCastBf16Command(CLI::App &app);
 /// `dequantize`: any scheme to BF16 or F32.
 Command addDequantizeCommand(CLI::App &app);
 
+/// `quantize`: BF16 or FP8 to INT8, INT4, FP8, MX or NVFP4.
+Command addQuantizeCommand(CLI::App &app);
+
 /// `recode`: MXFP4 to FP8 and back, without loss.
 Command addRecodeCommand(CLI::App &app);
 

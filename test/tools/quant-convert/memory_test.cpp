@@ -8,6 +8,8 @@
 #include "run_convert.h"
 #include "run_in_background.h"
 
+#include <nlohmann/json.hpp>
+
 #include <thread>
 
 using namespace quant;
@@ -36,9 +38,14 @@ TEST(Memory, IsAFewStepsAThread) {
   writeHoles(fp8 / "model.safetensors",
              {{weight, DType::F8E4M3FN, {rows, columns}}, {weight + "_scale_inv", DType::F32, {rows / 128, columns / 128}}});
   writeText(dir / "list", weight + "\n");
+  nlohmann::json model = nlohmann::json::parse(readAll(config("toy_v3.json")));
+  model["hidden_size"] = columns;
+  model["intermediate_size"] = rows;
+  writeText(bf16 / "config.json", model.dump());
   for (const std::vector<std::string> &arguments : std::vector<std::vector<std::string>>{
            {"cast-fp8", "--input-bf16-hf-path", bf16, "--output-fp8-hf-path", out, "--weights-list", dir / "list", "--verify"},
            {"cast-bf16", "--input-fp8-hf-path", fp8, "--output-bf16-hf-path", out, "--verify"},
+           {"quantize", bf16, "--scheme=w4a16", "--group-size=32", "-o", out, "--verify"},
            {"shard", "--hf-ckpt-path", fp8, "--save-path", out, "--n-experts", "2", "--model-parallel", "2", "--verify"}}) {
     Background run(arguments);
     Outcome outcome = run.wait();

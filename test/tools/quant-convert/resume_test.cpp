@@ -120,6 +120,12 @@ TEST_F(Resume, ShardKilledAtRandomMomentsComesToTheSame) {
   });
 }
 
+TEST_F(Resume, QuantizeKilledAtRandomMomentsComesToTheSame) {
+  killAtRandomMoments([&](const fs::path &out) -> std::vector<std::string> {
+    return {"quantize", bf16.string(), "--policy=experts-int4", "--scheme=w8a8", "--method=mse", "-o", out.string()};
+  });
+}
+
 TEST_F(Resume, GoesOnBehindTheLastWholeShard) {
   fs::path out = dir / "out";
   // Killed as soon as two shards are there.
