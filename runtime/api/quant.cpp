@@ -180,7 +180,8 @@ quant_status quant_session_create(const quant_module *module, const char *weight
     SessionOptions asked = {.threads = chosen.threads,
                             .context = chosen.context,
                             .isa = chosen.isa ? chosen.isa : "",
-                            .profile = chosen.profile != 0};
+                            .profile = chosen.profile != 0,
+                            .tap = {}};
     Result<std::unique_ptr<Session>> created = device->create(module->module, *target, asked);
     if (!created)
       return failed(created.error().in(path), QUANT_INVALID_MODULE);

@@ -29,7 +29,7 @@ TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "doc
 
 #: Libraries that are not C++'s own, by the first part of an include.
 COMPILER = ("mlir", "mlir-c", "llvm", "llvm-c", "lld", "clang")
-THIRD_PARTY = (*COMPILER, "nlohmann", "CLI", "tl", "fmt", "gtest", "benchmark", "indicators", "cuda", "cuda.h", "cuda_runtime.h")
+THIRD_PARTY = (*COMPILER, "nlohmann", "CLI", "tl", "fmt", "gtest", "benchmark", "indicators", "Eigen", "cuda", "cuda.h", "cuda_runtime.h")
 #: What all but dialects and passes may use.
 BASE = ("runtime/support", "tl", "fmt")
 #: How MLIR reaches LLVM IR and targets: for lowering and for the tools that register it.
@@ -108,7 +108,7 @@ RULES = (
     # What runs without the compiler.
     Rule(("tools/quant-run", "tools/quant-convert", "tools/common"),
          ("tools/quant-run", "tools/quant-convert", "tools/quant-sim", "tools/common", "models", "runtime", "nlohmann", "CLI", *BASE,
-          "indicators"), ("models/builder",)),
+          "indicators", "Eigen"), ("models/builder",)),
     Rule(("tools",), (*FOLDERS, *THIRD_PARTY)),
 )  # fmt: skip
 

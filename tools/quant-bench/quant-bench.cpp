@@ -8,6 +8,7 @@
 #include "dialects/machine/X86.h"
 #include "tools/quant-bench/Bench.h"
 #include "tools/quant-bench/Convert.h"
+#include "tools/quant-bench/Quality.h"
 #include "tools/quant-bench/Sim.h"
 
 #include "runtime/support/scheme.h"
@@ -29,6 +30,7 @@ Examples:
   quant-bench gemm --tokens 8,64,256                many tokens at once
   quant-bench asm --shapes 7168x7168                what the compiler made of it
   quant-bench convert --dir /data --python PYTHON   quant-convert's casts against a plain copy and torch
+  quant-bench quality                               models/tiny in every scheme: perplexity of held-out text
   quant-bench sim                                   the simulator: seconds per tile at K = 7168
 
 Kernels come from the compiler (qblock.matmul; E4M3 with 128x128 blocks, unless --scheme says otherwise), are loaded and run by the runtime. Every round measures
@@ -114,6 +116,8 @@ int main(int argc, char **argv) {
   CLI::App *assembly = addCommand(app, options, "asm", "print a kernel's machine code as text");
   ConvertOptions convertOptions;
   CLI::App *convert = addConvertCommand(app, convertOptions);
+  QualityOptions qualityOptions;
+  CLI::App *quality = addQualityCommand(app, qualityOptions);
   SimOptions simOptions;
   CLI::App *sim = addSimCommand(app, simOptions);
   addTiming(gemv, options);
@@ -126,6 +130,8 @@ int main(int argc, char **argv) {
   }
   if (convert->parsed())
     return report(runConvert(convertOptions), convertOptions.json, printConvert);
+  if (quality->parsed())
+    return report(runQuality(qualityOptions), qualityOptions.json, printQuality);
   if (sim->parsed())
     return report(runSim(simOptions), simOptions.json, printSim);
   if (options.shapes.empty())

@@ -9,6 +9,7 @@
 #include "models/tensors.h"
 #include "runtime/support/text.h"
 #include "tools/common/units.h"
+#include "tools/quant-convert/calibrate/calibration.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/conversion.h"
 #include "tools/quant-convert/quantize/policy.h"
@@ -35,7 +36,10 @@ struct QuantizeOptions {
   SchemeChoice choice;
   std::vector<std::string> ignore;
   double percentile = 99.9;
+  CalibratedOptions calibrated;
   RunOptions run;
+
+  bool isCalibrated() const { return method == "gptq"; }
 
   Clip clip() const {
     ClipMethod how = method == "mse" ? ClipMethod::Mse : method == "percentile" ? ClipMethod::Percentile : ClipMethod::None;
@@ -53,6 +57,7 @@ struct Quantize {
   Decisions decisions;
   std::vector<TargetGroup> groups;
   std::map<std::string, size_t, std::less<>> groupOf; ///< of a module
+  std::unique_ptr<Calibration> calibration;
   std::vector<std::string> notes;
   ModuleSet kept; ///< all other matrices
   size_t copied = 0, dequantized = 0;
@@ -169,6 +174,23 @@ static Result<void> decide(Quantize &quantize) {
   return {};
 }
 
+/// Runs the calibration text, but not for a plan alone.
+static Result<void> calibrate(Quantize &quantize) {
+  const QuantizeOptions &options = quantize.options;
+  if (!options.isCalibrated() || options.run.dryRun)
+    return {};
+  std::map<std::string, int64_t, std::less<>> columns;
+  for (const auto &[module, group] : quantize.groupOf) {
+    QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(*quantize.weights.find(module + ".weight")));
+    columns[module] = rows.columns();
+  }
+  QUANT_TRY_ASSIGN(quantize.calibration,
+                   Calibration::create(options.calibrated, quantize.conversion.input.dir(), columns, options.clip()));
+  std::vector<std::string> notes = quantize.calibration->notes();
+  quantize.notes.insert(quantize.notes.end(), notes.begin(), notes.end());
+  return {};
+}
+
 //===----------------------------------------------------------------------===//
 // The plan
 //===----------------------------------------------------------------------===//
@@ -176,8 +198,9 @@ static Result<void> decide(Quantize &quantize) {
 static Result<void> addQuantized(Quantize &quantize, const Weight &weight, const std::string &module, std::vector<Job> &jobs) {
   const Target &target = quantize.groups[quantize.groupOf.at(module)].target;
   QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weight));
-  jobs.push_back(
-      quantizeWeightJob(rows, module, target.scheme, roundToNearest(target.scheme, target.zeroPoints, quantize.options.clip())));
+  Encoder encode = quantize.calibration ? quantize.calibration->encoder(module, target.scheme, target.zeroPoints)
+                                        : roundToNearest(target.scheme, target.zeroPoints, quantize.options.clip());
+  jobs.push_back(quantizeWeightJob(rows, module, target.scheme, encode));
   quantize.parameters += rows.rows() * rows.columns();
   quantize.memory = std::max(quantize.memory, stepBytes(rows.rows(), rows.columns(), target.scheme));
   return {};
@@ -235,6 +258,8 @@ static Summary summarize(const Quantize &quantize) {
   summary.json = {{"input", quantize.options.input},     {"method", quantize.options.method}, {"format", quantize.options.layout},
                   {"groups", describeGroups(quantize)},  {"quantized", quantize.quantized()}, {"copied", quantize.copied},
                   {"dequantized", quantize.dequantized}, {"parameters", quantize.parameters}, {"notes", quantize.notes}};
+  if (quantize.calibration)
+    summary.words += quantize.calibration->summary();
   if (quantize.options.run.dryRun)
     addForecast(quantize, summary);
   return summary;
@@ -248,6 +273,7 @@ static Result<void> runQuantize(const QuantizeOptions &options) {
   QUANT_TRY_ASSIGN(auto weights, conversion.readWeights(options.run.engine.threads));
   Quantize quantize{options, std::move(conversion), std::move(weights), layout};
   QUANT_TRY(decide(quantize));
+  QUANT_TRY(calibrate(quantize));
   for (const std::string &note : quantize.notes)
     std::cerr << "note: " << note << "\n";
   if (options.method == "percentile")
@@ -256,9 +282,17 @@ static Result<void> runQuantize(const QuantizeOptions &options) {
       [&](const Tensor &tensor, std::vector<Job> &jobs) { return addTensor(quantize, tensor, jobs); }));
   Plan &plan = quantize.conversion.plan;
   QUANT_TRY_ASSIGN(plan.sideFiles, quantizedConfigFiles(*quantize.conversion.config, layout, quantize.groups, quantize.kept));
-  plan.options = fmt::format("{} {} {} {}", options.layout, options.method, options.percentile, plan.sideFiles.front().text);
+  std::string calibrated;
+  if (options.isCalibrated()) {
+    QUANT_TRY_ASSIGN(calibrated, Calibration::fingerprint(options.calibrated));
+  }
+  plan.options =
+      fmt::format("{} {} {} {} {}", options.layout, options.method, options.percentile, calibrated, plan.sideFiles.front().text);
   QUANT_TRY(addCompanions(quantize.conversion.input.dir(), Companions::All, plan.sideFiles));
-  return quantize.conversion.run({}, options.run, [&] { return summarize(quantize); });
+  QUANT_TRY(quantize.conversion.run({}, options.run, [&] { return summarize(quantize); }));
+  if (quantize.calibration && !options.calibrated.report.empty())
+    return checkpoint::writeFileAtomically(options.calibrated.report, quantize.calibration->report().dump(1) + "\n");
+  return {};
 }
 
 static void addSchemeOptions(CLI::App &app, QuantizeOptions &options) {
@@ -279,9 +313,10 @@ static void addSchemeOptions(CLI::App &app, QuantizeOptions &options) {
   app.add_option(
          "--method", options.method,
          "How scales are chosen: rtn by the greatest magnitude, mse by the least squared error of the weights, percentile "
-         "by --percentile of the magnitudes")
-      ->check(CLI::IsMember({"rtn", "mse", "percentile"}).description(""))
-      ->type_name("rtn|mse|percentile")
+         "by --percentile of the magnitudes. gptq: as rtn, and each column's error is carried on to the next ones by what "
+         "--calibration shows of the inputs")
+      ->check(CLI::IsMember({"rtn", "mse", "percentile", "gptq"}).description(""))
+      ->type_name("rtn|mse|percentile|gptq")
       ->capture_default_str();
   app.add_option("--percentile", options.percentile, "In percent, with --method=percentile")
       ->check(CLI::Range(50.0, 100.0).description(""))
@@ -301,15 +336,23 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
   app->add_option("-o,--output", options->run.engine.output, "Folder to write to")->required()->type_name("OUT");
   options->run.engine.outputFlag = "-o";
   addSchemeOptions(*app, *options);
+  addCalibrationOptions(*app, options->calibrated);
+  app->final_callback([options] {
+    bool isSaid = !options->calibrated.text.text.empty() && !options->calibrated.text.module.empty();
+    if (options->isCalibrated() != isSaid)
+      throw CLI::ValidationError("--method=gptq, --calibration and --module go together");
+  });
   addRunOptions(*app, options->run);
-  app->footer("Quantized are the linear layers that DeepSeek-V3 itself quantizes: attention, feed-forward, experts, MTP layers "
-              "included.\n"
-              "A policy is {\"default\": CHOICE, \"rules\": [{\"match\": PATTERN, \"layers\": [0, -1], CHOICE}]}, where CHOICE "
-              "is \"scheme\"\n"
-              "(or \"keep\"), \"group_size\", \"zero_points\"; the first rule that names a layer counts. Presets:\n" +
-              describePresets() +
-              "Streams: memory does not grow with the model. Started again after it was stopped, it goes on.\n\nExamples:\n"
-              "  quant-convert quantize DeepSeek-V3 --scheme=w8a8 -o v3-int8\n"
-              "  quant-convert quantize tuned-bf16 --policy=int8-int4 --dry-run -o tuned-mixed");
+  app->footer(
+      "Quantized are the linear layers that DeepSeek-V3 itself quantizes: attention, feed-forward, experts, MTP layers "
+      "included.\n"
+      "A policy is {\"default\": CHOICE, \"rules\": [{\"match\": PATTERN, \"layers\": [0, -1], CHOICE}]}, where CHOICE "
+      "is \"scheme\"\n"
+      "(or \"keep\"), \"group_size\", \"zero_points\"; the first rule that names a layer counts. Presets:\n" +
+      describePresets() +
+      "Streams: memory does not grow with the model. Started again after it was stopped, it goes on.\n\nExamples:\n"
+      "  quant-convert quantize DeepSeek-V3 --scheme=w8a8 -o v3-int8\n"
+      "  quant-convert quantize tuned --scheme=w4a16 --method=gptq --calibration text.json --module tuned.qmod -o tuned-int4\n"
+      "  quant-convert quantize tuned-bf16 --policy=int8-int4 --dry-run -o tuned-mixed");
   return {app, [options] { return runQuantize(*options); }};
 }

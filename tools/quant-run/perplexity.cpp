@@ -7,7 +7,6 @@
 
 #include "tools/quant-run/perplexity.h"
 
-#include "runtime/checkpoint/json_file.h"
 #include "runtime/support/text.h"
 #include "tools/quant-run/generate.h"
 
@@ -23,33 +22,14 @@ using nlohmann::ordered_json;
 
 namespace quant::run {
 
+using tools::TokenizedText;
+
 /// Positions of one pass: bounds the memory for logits to 2 x 132 MB at a vocabulary of 129280.
 static constexpr int64_t kPassTokens = 256;
 /// The context where --context does not say one.
 static constexpr int64_t kDefaultContext = 2048;
-static constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
 static tl::unexpected<Error> apiError() { return fail(quant_last_error()); }
-
-Result<TokenizedText> readTokenizedText(const std::string &path) {
-  QUANT_TRY_ASSIGN(json read, checkpoint::readJsonFile(path, kMaxTextBytes));
-  auto wrong = [&](const std::string &what) { return fail(printable(path) + ": " + what); };
-  const json tokens = read.is_object() ? read.value("tokens", json()) : read;
-  if (!tokens.is_array() || tokens.empty())
-    return wrong("holds no tokens: an array of ids is expected, or an object with one as \"tokens\"");
-  TokenizedText text;
-  for (const json &token : tokens) {
-    if (!token.is_number_integer() || token < INT32_MIN || token > INT32_MAX)
-      return wrong(fmt::format("token {} is {}, no integer of 32 bits", text.tokens.size(), token.dump()));
-    text.tokens.push_back(token.get<int32_t>());
-  }
-  if (read.is_object() && read.contains("bytes")) {
-    if (!read["bytes"].is_number_unsigned() || read["bytes"] == 0)
-      return wrong("\"bytes\" is " + read["bytes"].dump() + ", not the size of the text, a positive integer");
-    text.bytes = read["bytes"].get<uint64_t>();
-  }
-  return text;
-}
 
 //===----------------------------------------------------------------------===//
 // One position
@@ -272,7 +252,7 @@ static Result<std::optional<Judge>> openOther(const Options &options, const Judg
 }
 
 Result<ordered_json> measurePerplexity(const Options &options) {
-  QUANT_TRY_ASSIGN(TokenizedText text, readTokenizedText(options.perplexity));
+  QUANT_TRY_ASSIGN(TokenizedText text, tools::readTokenizedText(options.perplexity));
   QUANT_TRY_ASSIGN(int64_t context, pieceLength(options));
   QUANT_TRY_ASSIGN(Judge judge, Judge::create(options, context));
   QUANT_TRY_ASSIGN(int32_t bos, beginToken(judge.module.get(), options));

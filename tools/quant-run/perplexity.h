@@ -13,6 +13,7 @@
 #ifndef QUANT_TOOLS_QUANT_RUN_PERPLEXITY_H
 #define QUANT_TOOLS_QUANT_RUN_PERPLEXITY_H
 
+#include "tools/common/tokenized_text.h"
 #include "tools/quant-run/options.h"
 
 #include <nlohmann/json.hpp>
@@ -21,16 +22,6 @@
 #include <span>
 
 namespace quant::run {
-
-/// A tokenized text.
-struct TokenizedText {
-  std::vector<int32_t> tokens;
-  std::optional<uint64_t> bytes; ///< of the text, for bits per byte
-};
-
-/// Reads {"tokens": [...], "bytes": N}, of which other keys are ignored and "bytes" may be missing, or the array alone. Errors:
-/// no such JSON, no token, an id that is no integer of 32 bits.
-Result<TokenizedText> readTokenizedText(const std::string &path);
 
 /// What the logits of one position say of the token that comes.
 struct TokenScore {

@@ -11,16 +11,22 @@
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/module/module.h"
 
+#include <functional>
 #include <map>
 #include <memory>
 
 namespace quant::runtime {
+
+/// Called on the host before each dispatch with its number in the program, its operands and the call's sizes; for tools that look at
+/// activations. A dispatch's inputs are whole then.
+using DispatchTap = std::function<void(size_t dispatch, std::span<void *const> operands, const Dims &dims)>;
 
 struct SessionOptions {
   int threads = 0;      ///< CPU threads; 0: as many as CPUs the process may run on
   int64_t context = 0;  ///< rows of the KV caches; 0: the program's limit
   std::string isa;      ///< empty: the first of the module's that the device runs
   bool profile = false; ///< measure every dispatch
+  DispatchTap tap;      ///< of the host's sessions; empty: none
 };
 
 /// Time spent in the dispatches of one label.

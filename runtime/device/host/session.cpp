@@ -29,6 +29,7 @@ Result<std::unique_ptr<Session>> HostSession::create(std::shared_ptr<const Modul
   session->module = std::move(module);
   session->target = &target;
   session->profiles = options.profile;
+  session->tap = options.tap;
   QUANT_TRY(checkKernels(target, KernelKind::Entry));
   QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
   // CPU features before threads: see CpuFeatures::host().
@@ -129,6 +130,8 @@ Result<void> HostSession::run(const Dims &dims) {
   abi::Sizes sizes(dims);
   for (const Step &step : steps) {
     QUANT_TRY_ASSIGN(int64_t blocks, step.grid->evaluate(sizes));
+    if (tap)
+      tap(static_cast<size_t>(&step - steps.data()), step.operands, dims);
     auto start = step.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
     pool->run(blocks, [&](int worker, int64_t begin, int64_t end) {
       call(step.kernel, step.operands, dims, scratch.data() + worker * scratchStride, begin, end);

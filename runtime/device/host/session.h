@@ -58,6 +58,7 @@ private:
   const CodeObject *object = nullptr;
   int64_t cacheRows = 0;
   bool profiles = false;
+  DispatchTap tap;
   CodeImage code;
   Memory workspace;
   Memory scratch; ///< one part per worker

@@ -1,0 +1,127 @@
+//===- calibration.cpp - --calibration of quantize ------------------------===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#include "tools/quant-convert/calibrate/calibration.h"
+
+#include "runtime/checkpoint/file.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/core.h>
+
+using namespace quant;
+using namespace quant::convert;
+using nlohmann::json;
+
+static constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
+
+void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
+  app.add_option("--calibration", options.text.text, "Text for --method=gptq: JSON, {\"tokens\": [ids]} or the ids alone")
+      ->type_name("FILE.json");
+  app.add_option("--module", options.text.module, "IN compiled for the host by quant-compile: runs the text")
+      ->type_name("FILE.qmod");
+  app.add_option("--context", options.text.context,
+                 "Tokens of a piece of the text with its BOS; 0: the module's limit, 2048 at most")
+      ->check(CLI::Range(0, 1 << 20).description(""))
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--damp", options.gptq.damp, "Added to the diagonal of the inputs' sums, a share of its mean")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->type_name("SHARE")
+      ->capture_default_str();
+  app.add_flag("--act-order", options.gptq.actOrder, "Round the columns of the largest inputs first; the file's order stays");
+  app.add_option("--expert-floor", options.text.expertFloor, "Tokens up to which an expert borrows from its layer's others")
+      ->check(CLI::Range(0, 1 << 30).description(""))
+      ->type_name("N")
+      ->capture_default_str();
+  app.add_option("--calibration-memory", options.memoryGigabytes, "GB that the inputs' sums may take")
+      ->check(CLI::Range(1, 1 << 20).description(""))
+      ->type_name("GB")
+      ->capture_default_str();
+  app.add_option("--report", options.report, "What became of each layer: output errors of GPTQ and of rounding to the nearest")
+      ->type_name("FILE.json");
+}
+
+Result<std::unique_ptr<Calibration>> Calibration::create(const CalibratedOptions &options,
+                                                         const std::filesystem::path &checkpoint,
+                                                         const std::map<std::string, int64_t, std::less<>> &columns,
+                                                         const Clip &clip) {
+  CalibrationOptions text = options.text;
+  text.memory = options.memoryGigabytes * 1000 * 1000 * 1000;
+  QUANT_TRY_ASSIGN(Hessians hessians, collectHessians(text, checkpoint, columns));
+  std::unique_ptr<Calibration> calibration(new Calibration(options, std::move(hessians), clip));
+  for (const auto &[layer, count] : columns) {
+    const Hessian *hessian = calibration->gptq.find(layer);
+    if (!calibration->gptq.knows(layer))
+      calibration->unreached.push_back(layer);
+    else if (hessian->tokens == 0)
+      calibration->unhit.push_back(layer);
+    else if (hessian->borrowed > 0)
+      calibration->borrowing.push_back(layer);
+  }
+  if (calibration->unreached.size() == columns.size())
+    return fail("the module reads none of the layers that are to be quantized; was it compiled from this checkpoint?");
+  return calibration;
+}
+
+Encoder Calibration::encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) {
+  return gptq.knows(layer) ? gptq.encoder(layer, scheme, zeroPoints) : roundToNearest(scheme, zeroPoints, clip);
+}
+
+static void addNote(const std::vector<std::string> &layers, const std::string &what, std::vector<std::string> &notes) {
+  if (!layers.empty())
+    notes.push_back(fmt::format("{} layers, {} first, {}", layers.size(), layers.front(), what));
+}
+
+std::vector<std::string> Calibration::notes() const {
+  std::vector<std::string> notes;
+  addNote(unreached, "are not computed by the module (MTP is not compiled): rounded to the nearest", notes);
+  addNote(unhit, "belong to experts that no token of the text chose: they go by the inputs of their layer's other experts",
+          notes);
+  addNote(
+      borrowing,
+      fmt::format("belong to experts with fewer than {} tokens: they borrow from their layer's others", options.text.expertFloor),
+      notes);
+  return notes;
+}
+
+Result<std::string> Calibration::fingerprint(const CalibratedOptions &options) {
+  QUANT_TRY_ASSIGN(std::string text, checkpoint::readFile(options.text.text, kMaxFileBytes));
+  QUANT_TRY_ASSIGN(std::string module, checkpoint::readFile(options.text.module, kMaxFileBytes));
+  uint64_t hash = 0xCBF29CE484222325; // FNV-1a
+  for (const std::string *part : {&text, &module})
+    for (char c : *part)
+      hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3;
+  return fmt::format("{:016x} {} {} {} {}", hash, options.text.context, options.gptq.damp, options.gptq.actOrder,
+                     options.text.expertFloor);
+}
+
+json Calibration::report() const {
+  json layers = json::object();
+  for (const auto &[layer, report] : gptq.reports())
+    layers[layer] = {{"tokens", report.tokens},
+                     {"borrowed_tokens", report.borrowed},
+                     {"damp", report.damp},
+                     {"relative_output_error", report.signal > 0 ? report.carried / report.signal : 0},
+                     {"relative_output_error_nearest", report.signal > 0 ? report.nearest / report.signal : 0},
+                     {"of_nearest", report.nearest > 0 ? report.carried / report.nearest : 1}};
+  return {
+      {"layers", layers}, {"rounded_to_nearest", unreached}, {"experts_never_chosen", unhit}, {"experts_that_borrow", borrowing}};
+}
+
+std::string Calibration::summary() const {
+  double sum = 0, worst = 0;
+  auto reports = gptq.reports();
+  for (const auto &[layer, report] : reports) {
+    double share = report.nearest > 0 ? report.carried / report.nearest : 1;
+    sum += share;
+    worst = std::max(worst, share);
+  }
+  if (reports.empty())
+    return "";
+  return fmt::format("\n  GPTQ on {} layers: output error {:.3f} of round-to-nearest's in the mean, {:.3f} at the worst",
+                     reports.size(), sum / static_cast<double>(reports.size()), worst);
+}

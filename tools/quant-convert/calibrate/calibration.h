@@ -1,0 +1,61 @@
+//===- calibration.h - --calibration of quantize ----------------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_CALIBRATION_H
+#define QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_CALIBRATION_H
+
+#include "tools/quant-convert/calibrate/gptq.h"
+
+#include <nlohmann/json.hpp>
+
+namespace CLI {
+class App;
+}
+
+namespace quant::convert {
+
+/// What the command line says of a calibrated run.
+struct CalibratedOptions {
+  CalibrationOptions text;
+  GptqOptions gptq;
+  int64_t memoryGigabytes = 8;
+  std::filesystem::path report; ///< JSON; empty: none
+};
+void addCalibrationOptions(CLI::App &app, CalibratedOptions &options);
+
+/// A calibrated run: the encoders of its layers, and what is told of them.
+class Calibration {
+public:
+  /// Runs the text; `columns` are those of the layers that are to be quantized.
+  static Result<std::unique_ptr<Calibration>> create(const CalibratedOptions &options, const std::filesystem::path &checkpoint,
+                                                     const std::map<std::string, int64_t, std::less<>> &columns,
+                                                     const Clip &clip);
+
+  /// GPTQ's where the text reached the layer, else round to nearest.
+  Encoder encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints);
+  /// Layers that the text did not reach, and experts that borrowed, in words.
+  std::vector<std::string> notes() const;
+  /// A number that differs when another text, module or option is taken, for Plan::options. Error: a file that cannot be read.
+  static Result<std::string> fingerprint(const CalibratedOptions &options);
+  /// Layers encoded in this run, with their errors; and those of notes() by name.
+  nlohmann::json report() const;
+  /// Mean over the layers of GPTQ's squared output error as a share of round-to-nearest's, in words.
+  std::string summary() const;
+
+private:
+  Calibration(const CalibratedOptions &options, Hessians hessians, const Clip &clip)
+      : options(options), clip(clip), gptq(std::move(hessians), options.gptq, clip) {}
+
+  CalibratedOptions options;
+  Clip clip;
+  Gptq gptq;
+  std::vector<std::string> unreached, unhit, borrowing; ///< layers
+};
+
+} // namespace quant::convert
+
+#endif // QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_CALIBRATION_H

@@ -1,0 +1,83 @@
+//===- gptq.h - GPTQ: rounding that carries errors on -----------*- C++ -*-===//
+//
+// Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Frantar et al., GPTQ (arXiv 2210.17323): with H the sum of x xᵀ over a layer's inputs, damped, and H⁻¹ = Uᵀ U, U upper
+// triangular, columns are rounded one after the other, and of each the error e = (w_j - ŵ_j) / U_jj is taken from those that
+// follow: w_k -= e U_jk. Scales are static: those of the weight before any error was carried. Arithmetic in f64, the rounding
+// itself in f32 as everywhere (number_format.h). A column that no input has touched is rounded to the nearest.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_GPTQ_H
+#define QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_GPTQ_H
+
+#include "tools/quant-convert/calibrate/hessians.h"
+#include "tools/quant-convert/quantize/quantize_weight.h"
+
+#include <mutex>
+
+namespace quant::convert {
+
+struct GptqOptions {
+  double damp = 0.01;    ///< of the mean of H's diagonal, added to it
+  bool actOrder = false; ///< columns by falling diagonal of H; the file keeps its order, and groups are those of the file
+};
+
+/// What a layer's inverse is made to: the order of its columns and U in that order.
+struct GptqFactor {
+  std::vector<int64_t> order;
+  Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> upper;
+  double damp = 0; ///< that was needed, of the mean
+};
+
+/// Raises the damping tenfold, to 1 at most, where H has no factor. Error: not even then.
+Result<GptqFactor> factorize(const Eigen::MatrixXd &sums, const GptqOptions &options);
+
+/// encodeRows(), then codes by the algorithm. @pre factor.upper is [columns, columns]
+EncodedRows encodeByGptq(const NumberFormat &format, const Scheme &scheme, const RowBlock &in, const Clip &clip,
+                         const GptqFactor &factor);
+
+/// tr((W - Ŵ) H (W - Ŵ)ᵀ), what the layer's output errs by on the calibration text, squared.
+double outputError(const Eigen::MatrixXd &sums, const RowBlock &in, std::span<const float> rounded);
+
+/// What came of a layer.
+struct LayerReport {
+  int64_t tokens = 0, borrowed = 0;
+  double damp = 0;
+  double signal = 0, nearest = 0, carried = 0; ///< output energy; squared output errors of round-to-nearest and of GPTQ
+};
+
+/// Encodes layers by their Hessians, and keeps what came of it.
+class Gptq {
+public:
+  Gptq(Hessians hessians, const GptqOptions &options, const Clip &clip)
+      : hessians(std::move(hessians)), options(options), clip(clip) {}
+
+  /// Whether the text reached the layer, so that there is something to go by.
+  bool knows(const std::string &layer) const;
+  const Hessian *find(const std::string &layer) const;
+  /// Of a layer that it knows. The factor is made by the first step, and shared by all.
+  Encoder encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints);
+  /// Of the layers that were encoded so far.
+  std::map<std::string, LayerReport> reports() const;
+
+private:
+  struct Layer {
+    std::mutex lock;
+    std::optional<GptqFactor> factor;
+  };
+
+  Hessians hessians;
+  GptqOptions options;
+  Clip clip;
+  mutable std::mutex lock;
+  std::map<std::string, LayerReport> done;
+};
+
+} // namespace quant::convert
+
+#endif // QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_GPTQ_H
