@@ -54,12 +54,12 @@ struct Quantize {
   Weights weights;
   FileLayout layout;
   int64_t layers = 0; ///< without those of MTP
-  Decisions decisions;
-  std::vector<TargetGroup> groups;
-  std::map<std::string, size_t, std::less<>> groupOf; ///< of a module
-  std::unique_ptr<Calibration> calibration;
-  std::vector<std::string> notes;
-  ModuleSet kept; ///< all other matrices
+  Decisions decisions = {};
+  std::vector<TargetGroup> groups = {};
+  std::map<std::string, size_t, std::less<>> groupOf = {}; ///< of a module
+  std::unique_ptr<Calibration> calibration = {};
+  std::vector<std::string> notes = {};
+  ModuleSet kept = {}; ///< all other matrices
   size_t copied = 0, dequantized = 0;
   int64_t parameters = 0, memory = 0;
 

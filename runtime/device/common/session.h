@@ -17,8 +17,8 @@
 
 namespace quant::runtime {
 
-/// Called on the host before each dispatch with its number in the program, its operands and the call's sizes; for tools that look at
-/// activations. A dispatch's inputs are whole then.
+/// Called on the host before each dispatch with its number in the program, its operands and the call's sizes; for tools that look
+/// at activations. A dispatch's inputs are whole then.
 using DispatchTap = std::function<void(size_t dispatch, std::span<void *const> operands, const Dims &dims)>;
 
 struct SessionOptions {
