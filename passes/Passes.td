@@ -71,9 +71,10 @@ def MergeProjections : Pass<"qblock-merge-projections", "::mlir::func::FuncOp"> 
 }
 
 def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::FuncOp"> {
-  let summary = "quantizes the inputs of FP8 matmuls online";
+  let summary = "quantizes the inputs of matmuls online";
   let description = [{
-    The input of each matmul whose weight is FP8 is quantized per token and group of K (the weight's block along K, 128).
+    The input of each matmul whose weight is FP8 is quantized per token and group of K (the weight's block along K, 128). With
+    `storage=i8` that of each matmul whose weight is of integers with one scale a row, with one scale for each token.
 
     ```
     quant-opt --qblock-quantize-activations="scale-format=ue8m0" mlp.mlir
@@ -84,7 +85,8 @@ def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::Fun
                  Option<"resultType", "result-type", "std::string", /*default=*/"\"f32\"",
                         "what the matmuls give: f32, or bf16">,
                  Option<"scaleLayout", "scale-layout", "std::string", /*default=*/"\"row_major\"",
-                        "how the scales lie: row_major, or k_major as the tensor cores' kernels read them">];
+                        "how the scales lie: row_major, or k_major as the tensor cores' kernels read them">,
+                 Option<"storage", "storage", "std::string", /*default=*/"\"f8E4M3FN\"", "of what: f8E4M3FN or i8">];
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::arith::ArithDialect"];
 }
 
@@ -165,8 +167,10 @@ def ScheduleKernels : Pass<"program-schedule", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [Option<"target", "target", "std::string", /*default=*/"\"host\"", "host or sm_90a">,
-                 Option<"unit", "unit", "std::string", /*default=*/"std::string(machine::x86Units().front().name)",
-                        "for the host: a vector unit of dialects/machine/X86.cpp (default: the first there)">,
+                 Option<"unit", "unit", "std::string", /*default=*/"std::string(machine::kDefaultX86Unit)",
+                        "for the host: a unit of dialects/machine/X86.cpp">,
+                 Option<"roundInputs", "round-inputs", "bool", /*default=*/"false",
+                        "for the host: round x to bf16 where the unit has dot products of those">,
                  Option<"gpu", "gpu", "std::string", /*default=*/"\"h200\"",
                         "for sm_90a: the GPU whose figures count: h100, h200, h800; the code runs on each of them">,
                  Option<"maxKernels", "max-kernels", "int64_t", /*default=*/"4",

@@ -15,6 +15,48 @@ const std::vector<X86Unit> &x86Units() {
   // Second-level caches: 512 KB on Zen to Zen 3, 1 MB on Zen 4, 1.25 MB and more on Ice Lake and what followed it in servers
   // (AMD's and Intel's data sheets); Haswell's 256 KB are not counted on.
   static const std::vector<X86Unit> units = {
+      // From Sapphire Rapids on. Eight tiles of 16 rows of 64 bytes (Intel SDM volume 1, chapter 18): four of sums, two of x, two
+      // of
+      // the weight. Its cores have 2 MB of second-level cache.
+      {.name = "amx",
+       .llvmCpu = "x86-64-v4",
+       .llvmFeatures = "+avx512vbmi,+avx512vnni,+avx512bf16,+amx-tile,+amx-bf16,+amx-int8,-prefer-256-bit",
+       .requiredFeatures = {"avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd",
+                            "avx512vbmi", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"},
+       .registerBits = 512,
+       .l2Bytes = 2 << 20,
+       .hasByteTables = true,
+       .hasPackedDots = true,
+       .hasTiles = true,
+       .inputParts = 3,
+       .callRows = 256,
+       .packedColumns = 2048,
+       .dotSums = 16,
+       .dotTokens = 4,
+       .tileTokens = 12,
+       .tileVectors = 2,
+       .panelColumns = 256},
+      // From Zen 4 on, and Sapphire Rapids without AMX. On Zen a dot product of pairs takes as long as an f32 multiply-add, on
+      // Intel
+      // twice as long: three parts of x gain nothing on either.
+      {.name = "avx512bf16",
+       .llvmCpu = "x86-64-v4",
+       .llvmFeatures = "+avx512vbmi,+avx512vnni,+avx512bf16,-prefer-256-bit",
+       .requiredFeatures = {"avx2", "fma", "f16c", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd",
+                            "avx512vbmi", "avx512_vnni", "avx512_bf16"},
+       .registerBits = 512,
+       .l2Bytes = 1 << 20,
+       .hasByteTables = true,
+       .hasPackedDots = true,
+       .hasTiles = false,
+       .inputParts = 0,
+       .callRows = 256,
+       .packedColumns = 1024,
+       .dotSums = 16,
+       .dotTokens = 8,
+       .tileTokens = 12,
+       .tileVectors = 2,
+       .panelColumns = 256},
       // From Ice Lake and Zen 4 on. 32 registers of 512 bits (Intel SDM volume 1, chapter 15): 16 sums of dot products beside the
       // tables and the decoded codes; a tile of 12 x 2 sums, 2 vectors of weights and one of x.
       {.name = "avx512",
@@ -25,6 +67,11 @@ const std::vector<X86Unit> &x86Units() {
        .registerBits = 512,
        .l2Bytes = 512 << 10,
        .hasByteTables = true,
+       .hasPackedDots = false,
+       .hasTiles = false,
+       .inputParts = 0,
+       .callRows = 0,
+       .packedColumns = 0,
        .dotSums = 16,
        .dotTokens = 8,
        .tileTokens = 12,
@@ -39,6 +86,11 @@ const std::vector<X86Unit> &x86Units() {
        .registerBits = 256,
        .l2Bytes = 512 << 10,
        .hasByteTables = false,
+       .hasPackedDots = false,
+       .hasTiles = false,
+       .inputParts = 0,
+       .callRows = 0,
+       .packedColumns = 0,
        .dotSums = 4,
        .dotTokens = 4,
        .tileTokens = 6,
@@ -56,6 +108,14 @@ std::vector<std::string> x86UnitNames() {
   std::vector<std::string> names;
   for (const X86Unit &unit : x86Units())
     names.emplace_back(unit.name);
+  return names;
+}
+
+std::vector<std::string> x86UnitsFor(bool hasNarrowInputs) {
+  std::vector<std::string> names;
+  for (const X86Unit &unit : x86Units())
+    if (!unit.hasPackedDots || hasNarrowInputs || unit.inputParts > 0)
+      names.emplace_back(unit.name);
   return names;
 }
 

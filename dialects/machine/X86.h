@@ -35,6 +35,14 @@ struct X86Unit {
   int64_t l2Bytes;
   /// Tables of 128 bytes in two registers (vpermi2b): the fast way to decode FP8.
   bool hasByteTables;
+  /// Dot products of bf16 pairs in vectors (vdpbf16ps), and of tiles of 16 rows of 64 bytes (AMX: tdpbf16ps).
+  bool hasPackedDots, hasTiles;
+  /// bf16 numbers that an f32 of x is split into for these products, whose sum is x: 3 are exact. 0: products are f32.
+  int64_t inputParts;
+  /// Weight rows that one call of such a product takes at most: x is split once for all of them.
+  int64_t callRows;
+  /// Columns of K that are decoded at a time for such products.
+  int64_t packedColumns;
   /// Few tokens: dot products (weight rows x tokens) that are summed at a time in vectors of 16 f32, and the tokens up to which
   /// that is done. Powers of two.
   int64_t dotSums, dotTokens;
@@ -45,8 +53,13 @@ struct X86Unit {
   int64_t panelColumns;
 };
 
+/// What IR is lowered for where nobody says.
+inline constexpr std::string_view kDefaultX86Unit = "avx512";
+
 /// Every unit, the best first.
 const std::vector<X86Unit> &x86Units();
+/// Those whose code differs from that of the units after them, where matmuls take x in f32, or in bf16 or int8.
+std::vector<std::string> x86UnitsFor(bool hasNarrowInputs);
 /// Null if there is none of that name.
 const X86Unit *findX86Unit(std::string_view name);
 /// Their names, the best first.

@@ -19,12 +19,16 @@ using namespace quant::rows;
 //===----------------------------------------------------------------------===//
 
 static void quantizeGroup(RowBuilder &b, const Group &group, const Quantization &to, RowValue value) {
-  constexpr double kLargestE4M3 = 448.0;
+  constexpr double kLargestE4M3 = 448.0, kLargestInt8 = 127.0;
+  bool isInteger = isa<IntegerType>(to.target.codes.element);
   Num amax = b.max(group, b.constant(to.amaxFloor), [&](Column column, Num largest) { return max(abs(value(column)), largest); });
-  Num scale = amax / kLargestE4M3;
+  Num scale = amax / (isInteger ? kLargestInt8 : kLargestE4M3);
   if (to.powerOfTwo)
     scale = b.roundUpToPowerOfTwo(scale);
-  b.forColumns(group, [&](Column column) { b.store(to.target.codes, column, b.divide(value(column), scale)); });
+  b.forColumns(group, [&](Column column) {
+    Num code = b.divide(value(column), scale);
+    b.store(to.target.codes, column, isInteger ? roundEven(code) : code);
+  });
   b.storeScale(to.target, group, scale);
 }
 

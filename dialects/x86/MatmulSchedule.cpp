@@ -21,11 +21,11 @@ struct Parameter {
   int64_t MatmulSchedule::*field;
   int64_t least, largest;
 };
-constexpr Parameter kParameters[] = {{"dot_tokens", &MatmulSchedule::dotTokens, 1, 64},
-                                     {"dot_sums", &MatmulSchedule::dotSums, 1, 64},
-                                     {"panel_columns", &MatmulSchedule::panelColumns, 1, 4096},
-                                     {"tile_tokens", &MatmulSchedule::tileTokens, 3, 24},
-                                     {"tile_vectors", &MatmulSchedule::tileVectors, 1, 4}};
+constexpr Parameter kParameters[] = {
+    {"dot_tokens", &MatmulSchedule::dotTokens, 1, 64},         {"dot_sums", &MatmulSchedule::dotSums, 1, 64},
+    {"panel_columns", &MatmulSchedule::panelColumns, 1, 4096}, {"tile_tokens", &MatmulSchedule::tileTokens, 3, 24},
+    {"tile_vectors", &MatmulSchedule::tileVectors, 1, 4},      {"input_parts", &MatmulSchedule::inputParts, 0, 3},
+    {"call_rows", &MatmulSchedule::callRows, 0, 4096},         {"packed_columns", &MatmulSchedule::packedColumns, 0, 16384}};
 
 } // namespace
 

@@ -11,6 +11,9 @@
 //   dot_tokens, dot_sums : i64      rows of x up to which dot products are computed; how many of those at a time
 //   panel_columns : i64             columns of K that are decoded at a time
 //   tile_tokens, tile_vectors : i64 a register tile of the panel product: rows of x, vectors of 16 weight rows
+//   input_parts : i64               bf16 numbers that x is split into, for units that multiply those; 0: f32 products
+//   call_rows : i64                 weight rows that it is split once for, of several tiles that follow each other
+//   packed_columns : i64              columns of K that are decoded at a time for these products
 //
 //===----------------------------------------------------------------------===//
 
@@ -30,7 +33,7 @@ struct MatmulSchedule {
   /// The unit's own.
   explicit MatmulSchedule(const machine::X86Unit &unit)
       : dotTokens(unit.dotTokens), dotSums(unit.dotSums), panelColumns(unit.panelColumns), tileTokens(unit.tileTokens),
-        tileVectors(unit.tileVectors) {}
+        tileVectors(unit.tileVectors), inputParts(unit.inputParts), callRows(unit.callRows), packedColumns(unit.packedColumns) {}
 
   /// Weight rows of a tile at most.
   int64_t rows = kDefaultTileRows;
@@ -39,6 +42,9 @@ struct MatmulSchedule {
   int64_t panelColumns;
   /// A multiple of 3, and vectors.
   int64_t tileTokens, tileVectors;
+  /// 0 to 3.
+  int64_t inputParts;
+  int64_t callRows, packedColumns;
 
   bool operator==(const MatmulSchedule &) const = default;
 };

@@ -1,4 +1,4 @@
-//===- QuantizeActivations.cpp - online FP8 activations -------------------===//
+//===- QuantizeActivations.cpp - activations quantized online ------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -40,6 +40,10 @@ struct QuantizeActivations : quant::impl::QuantizeActivationsBase<QuantizeActiva
       getOperation().emitError("unknown scale-layout '") << scaleLayout.getValue() << "': row_major or k_major";
       return signalPassFailure();
     }
+    if (storage != "f8E4M3FN" && storage != "i8") {
+      getOperation().emitError("unknown storage '") << storage.getValue() << "': f8E4M3FN or i8";
+      return signalPassFailure();
+    }
     quantized.clear();
     getOperation().walk([&](Operation *op) {
       if (auto matmul = dyn_cast<MatmulOp>(op)) {
@@ -69,17 +73,24 @@ private:
   bool quantizeInput(Operation *op, OpOperand &x, Type weight) {
     auto w = dyn_cast<BlockTensorType>(weight);
     auto type = dyn_cast<RankedTensorType>(x.get().getType());
-    if (!w || !type || !isa<FloatType>(w.getStorageType()))
+    bool isInt8 = storage == "i8";
+    if (!w || !type || isInt8 != isa<IntegerType>(w.getStorageType()))
       return false;
-    int64_t group = w.getBlock().back(); // `?`, one scale a row, stays so
+    // `?`, one scale a row, stays so. Integers are summed as such over all of K.
+    int64_t group = w.getBlock().back(), rank = w.getRank();
+    if (isInt8 && (w.getBlockExtent(rank - 1) < w.getDimSize(rank - 1) || w.hasZeroPoint()))
+      return false;
+    if (isInt8)
+      group = ShapedType::kDynamic;
     Value &value = quantized[{x.get(), group}];
     if (!value) {
       OpBuilder builder(op);
       builder.setInsertionPointAfterValue(x.get());
       SmallVector<int64_t> block(type.getRank(), 1);
       block.back() = group;
-      auto result = BlockTensorType::get(type.getShape(), builder.getType<Float8E4M3FNType>(), block, builder.getF32Type(),
-                                         Type(), scaleLayout == stringifyScaleLayout(ScaleLayout::KMajor));
+      Type element = isInt8 ? Type(builder.getI8Type()) : builder.getType<Float8E4M3FNType>();
+      auto result = BlockTensorType::get(type.getShape(), element, block, builder.getF32Type(), Type(),
+                                         scaleLayout == stringifyScaleLayout(ScaleLayout::KMajor));
       auto quantize = QuantizeOp::create(builder, op->getLoc(), result, x.get());
       // As DeepGEMM on Hopper: scales are powers of two, but stored as f32.
       quantize.setPowerOfTwo(scaleFormat == "ue8m0");

@@ -45,7 +45,7 @@ private:
     const SchedulerEntry *entry = llvm::find_if(kSchedulers, [&](const SchedulerEntry &known) { return known.target == target; });
     if (entry == std::end(kSchedulers))
       return getOperation().emitError("there is no target '") << target.getValue() << "' to schedule for: host or sm_90a";
-    SchedulerOptions options{unit, gpu, maxKernels};
+    SchedulerOptions options{.unit = unit, .roundsInputs = roundInputs, .gpu = gpu, .maxKernels = maxKernels};
     if (auto forward = getOperation().lookupSymbol<func::FuncOp>("forward"))
       if (auto tokens = forward->getAttrOfType<IntegerAttr>(program::kMaxTokensAttr))
         options.maxTokens = tokens.getInt();

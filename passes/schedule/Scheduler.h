@@ -19,8 +19,9 @@ namespace quant {
 
 /// What a scheduler is made for.
 struct SchedulerOptions {
-  /// A unit of the host: avx512, avx2.
+  /// A unit of the host (dialects/machine/X86.cpp), and whether it multiplies x rounded to bf16 where it has such products.
   std::string unit;
+  bool roundsInputs = false;
   /// The GPU whose figures count, and the largest number of kernels for one matmul.
   std::string gpu;
   int64_t maxKernels = 4;

@@ -27,7 +27,7 @@ namespace {
 
 class X86Scheduler : public Scheduler {
 public:
-  explicit X86Scheduler(const machine::X86Unit &unit) : unit(unit) {}
+  X86Scheduler(const machine::X86Unit &unit, bool roundsInputs) : unit(unit), roundsInputs(roundsInputs) {}
 
   FailureOr<SmallVector<program::ScheduleAttr>> schedule(func::FuncOp kernel, Operation *op) const override {
     Builder builder(kernel.getContext());
@@ -36,22 +36,32 @@ public:
     if (!isMatmul)
       return SmallVector{program::ScheduleAttr::get(kernel.getContext(), name, {}, builder.getDictionaryAttr({}), {}, {})};
     x86::MatmulSchedule sizes(unit);
+    sizes.inputParts = inputParts();
     sizes.rows = withWholeBlocks(tileRows(), cast<WeightsOpInterface>(op).getWeightOperands().front()->get().getType());
-    return SmallVector{program::ScheduleAttr::get(kernel.getContext(), name, {}, x86::getMatmulParameters(builder, sizes),
-                                                  builder.getStringAttr(why(sizes.rows)),
-                                                  builder.getStringAttr(next(sizes.rows)))};
+    return SmallVector{
+        program::ScheduleAttr::get(kernel.getContext(), name, {}, x86::getMatmulParameters(builder, sizes),
+                                   builder.getStringAttr(why(sizes, isa<qblock::BlockTensorType>(op->getOperand(0).getType()))),
+                                   builder.getStringAttr(next(sizes.rows)))};
   }
 
 private:
   const machine::X86Unit &unit;
+  bool roundsInputs;
 
-  int64_t panelBytes(int64_t rows) const { return rows * unit.panelColumns * static_cast<int64_t>(sizeof(float)); }
+  int64_t inputParts() const { return roundsInputs && unit.hasPackedDots ? 1 : unit.inputParts; }
 
-  /// The largest power of two of rows whose panel fits a quarter of the second-level cache.
-  int64_t tileRows() const {
-    int64_t rows = 16;
-    while (panelBytes(2 * rows) <= unit.l2Bytes / 4)
-      rows *= 2;
+  static int64_t panelBytes(const machine::X86Unit &unit, int64_t rows) { return rows * unit.panelColumns * 4; }
+
+  /// The largest power of two of rows whose panel fits a quarter of the second-level cache, of whatever unit: a program has one
+  /// grid for all.
+  static int64_t tileRows() {
+    int64_t rows = 1 << 20;
+    for (const machine::X86Unit &each : machine::x86Units()) {
+      int64_t own = 16;
+      while (panelBytes(each, 2 * own) <= each.l2Bytes / 4)
+        own *= 2;
+      rows = std::min(rows, own);
+    }
     return rows;
   }
 
@@ -66,11 +76,34 @@ private:
     return extent <= rows ? rows / extent * extent : std::gcd(rows, extent);
   }
 
-  std::string why(int64_t rows) const {
-    return llvm::formatv(
-        "f32 multiply-adds, in which every code and scale is exact: there is no kernel for the dot products of "
-        "bf16 or int8 yet; {0} weight rows decode to a panel of {1} KB, a quarter of a second-level cache of {2} KB",
-        rows, panelBytes(rows) >> 10, unit.l2Bytes >> 10);
+  std::string why(const x86::MatmulSchedule &sizes, bool isInt8) const {
+    int64_t bytes = sizes.rows * (isInt8 && unit.hasPackedDots ? sizes.packedColumns
+                                  : inputParts()               ? 2 * sizes.packedColumns
+                                                               : 4 * unit.panelColumns);
+    return llvm::formatv("{0}; {1} weight rows decode to a panel of {2} KB, at most a quarter of a second-level cache",
+                         isInt8 ? integerProducts() : products(), sizes.rows, bytes >> 10);
+  }
+
+  /// How x is multiplied, and why so.
+  std::string products() const {
+    if (!inputParts())
+      return "f32 multiply-adds, in which every code and scale is exact; what is narrower the unit does not multiply, or not "
+             "faster";
+    std::string parts = inputParts() == 1 ? std::string("x is rounded to bf16")
+                                          : llvm::formatv("an f32 of x is the sum of {0} bf16 numbers", inputParts()).str();
+    return llvm::formatv("codes are exact in bf16, and {0}: dot products of {1}, summed in f32; for {2} tokens and fewer, and "
+                         "weights of f32, f16 or f8E5M2 or in blocks of other than multiples of 32 columns, f32 multiply-adds",
+                         parts, unit.hasTiles ? "AMX tiles" : "bf16 pairs", unit.dotTokens);
+  }
+
+  std::string integerProducts() const {
+    if (!unit.hasPackedDots)
+      return "products of int8 as f32 multiply-adds, whose sums of 32 columns are exact and join as integers: the unit has no "
+             "dot "
+             "products of int8";
+    return llvm::formatv("products of int8 summed as integers: dot products of {0}; for {1} tokens and fewer f32 multiply-adds, "
+                         "which are exact, too",
+                         unit.hasTiles ? "AMX tiles" : "four bytes (VNNI)", unit.dotTokens);
   }
 
   static std::string next(int64_t rows) {
@@ -84,5 +117,5 @@ SchedulerResult quant::createX86Scheduler(const SchedulerOptions &options, funct
   const machine::X86Unit *unit = machine::findX86Unit(options.unit);
   if (!unit)
     return emitError() << "there is no instruction set '" << options.unit << "': " << machine::x86UnitList();
-  return std::unique_ptr<Scheduler>(std::make_unique<X86Scheduler>(*unit));
+  return std::unique_ptr<Scheduler>(std::make_unique<X86Scheduler>(*unit, options.roundsInputs));
 }

@@ -27,6 +27,7 @@ import numpy as np
 from compare import MAX_RELATIVE_ERROR, MODES, Golden, Settings, clear_prompt, compare
 from checkpoint import Checkpoint, SafetensorsFile, write_safetensors  # compare puts test/reference on the path
 from deepseek import Model
+from schemes import quantize
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parents[1] / "models" / "configs"
@@ -136,8 +137,8 @@ class Toys(unittest.TestCase):
         self.check_random("toy_v2")
 
 
-class Fp8Activations(unittest.TestCase):
-    """--activations=fp8 on the host against the reference that quantizes as DeepSeek does.
+class QuantizedActivations(unittest.TestCase):
+    """--activations=fp8 or int8 on the host against the reference that quantizes alike.
 
     Rounding differences of 1e-7 flip a code in about one of ten prompts, and a flipped code is worth a few percent in all that
     follows it. So short prompts are run one by one: those without a flip, nearly all, must agree to rounding.
@@ -145,20 +146,20 @@ class Fp8Activations(unittest.TestCase):
 
     PROMPTS, LENGTH, MUST_AGREE = 9, 2, 2
 
-    def check(self, config: str, scale_format: str) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="fp8-activations-"))
-        self.addCleanup(shutil.rmtree, folder)
-        checkpoint, module, logits = folder / "checkpoint", folder / "model.qmod", folder / "logits.safetensors"
-        call("quant-convert", "random", "--config", CONFIGS / f"{config}.json", "--output", checkpoint, "--seed", str(Context.seed))
-        path = checkpoint / "config.json"
-        settings = json.loads(path.read_text())
-        if scale_format != "none":
-            settings["quantization_config"]["scale_fmt"] = scale_format
-        path.write_text(json.dumps(settings))
-        model = Model(Checkpoint(checkpoint), activations="fp8")
-        self.assertEqual(model.ue8m0, scale_format == "ue8m0")
-        call("quant-compile", checkpoint, "--activations=fp8", "-o", module)
-        prompts = [clear_prompt(model, self.LENGTH, Context.seed + number) for number in range(self.PROMPTS)]
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="quantized-activations-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def random(self, config: str, *options: str) -> Path:
+        checkpoint = self.folder / "checkpoint"
+        config = CONFIGS / f"{config}.json"
+        call("quant-convert", "random", "--config", config, *options, "--output", checkpoint, "--seed", str(Context.seed))
+        return checkpoint
+
+    def check(self, model: Model, activations: str, length: int = LENGTH) -> None:
+        checkpoint, module, logits = model.checkpoint.folder, self.folder / "model.qmod", self.folder / "logits.safetensors"
+        call("quant-compile", checkpoint, f"--activations={activations}", "-o", module)
+        prompts = [clear_prompt(model, length, Context.seed + number) for number in range(self.PROMPTS)]
         wanted = [model.generate(prompt, 0, None)[0].logits for prompt in prompts]
         for isa in runnable_isas(module):
             errors = []
@@ -169,17 +170,35 @@ class Fp8Activations(unittest.TestCase):
                 got = SafetensorsFile(logits).values("logits").astype(np.float64)
                 errors.append(float(np.linalg.norm(got - want) / np.linalg.norm(want)))
             agree = sum(error < 1e-5 for error in errors)
-            print(f"{config} {scale_format} {isa}: {agree} of {len(errors)} prompts agree, best {min(errors):.1e}")
+            print(f"{activations} {isa}: {agree} of {len(errors)} prompts agree, best {min(errors):.1e}")
             self.assertGreaterEqual(agree, self.MUST_AGREE)
 
-    def test_v3(self) -> None:
-        self.check("toy_v3", "none")
+    def check_fp8(self, config: str, scale_format: str) -> None:
+        checkpoint = self.random(config)
+        path = checkpoint / "config.json"
+        settings = json.loads(path.read_text())
+        if scale_format != "none":
+            settings["quantization_config"]["scale_fmt"] = scale_format
+        path.write_text(json.dumps(settings))
+        model = Model(Checkpoint(checkpoint), activations="fp8")
+        self.assertEqual(model.ue8m0, scale_format == "ue8m0")
+        self.check(model, "fp8")
 
-    def test_v3_with_power_of_two_scales(self) -> None:
-        self.check("toy_v3", "ue8m0")
+    def test_fp8_v3(self) -> None:
+        self.check_fp8("toy_v3", "none")
 
-    def test_v2(self) -> None:
-        self.check("toy_v2", "none")
+    def test_fp8_v3_with_power_of_two_scales(self) -> None:
+        self.check_fp8("toy_v3", "ue8m0")
+
+    def test_fp8_v2(self) -> None:
+        self.check_fp8("toy_v2", "none")
+
+    def test_int8(self) -> None:
+        """W8A8: few rows of x and many, which other kernels multiply."""
+        coded = self.folder / "w8a8"
+        self.assertGreater(quantize(self.random("toy_v3", "--dtype", "bf16"), coded, "ct-w8a8"), 0)
+        for length in (self.LENGTH, 9):
+            self.check(Model(Checkpoint(coded), activations="int8"), "int8", length)
 
 
 def main() -> None:

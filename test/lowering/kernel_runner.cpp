@@ -43,11 +43,12 @@ std::vector<std::string> units() {
 }
 
 /// The stages from `scheduled` to `target`, which `lowering` is.
-static Result<void> lower(ModuleOp module, const std::string &unit, std::unique_ptr<Pass> lowering) {
+static Result<void> lower(ModuleOp module, const std::string &unit, std::unique_ptr<Pass> lowering, bool roundsInputs = false) {
   ScheduleKernelsOptions schedule;
   schedule.target = unit == kGpu ? kGpu : "host";
   if (unit != kGpu)
     schedule.unit = unit;
+  schedule.roundInputs = roundsInputs;
   PassManager passes(module.getContext());
   passes.addPass(createScheduleKernels(schedule));
   passes.addNestedPass<func::FuncOp>(createTileMatmuls());
@@ -111,10 +112,10 @@ struct HostCode {
 } // namespace
 
 /// The module's context must outlive the kernel.
-static Result<Kernel> compileForHost(ModuleOp module, const std::string &isa) {
+static Result<Kernel> compileForHost(ModuleOp module, const std::string &isa, bool roundsInputs) {
   LowerToHostOptions options;
   options.isa = isa;
-  QUANT_TRY(lower(module, isa, createLowerToHost(options)));
+  QUANT_TRY(lower(module, isa, createLowerToHost(options), roundsInputs));
   auto kernel = *module.getOps<func::FuncOp>().begin();
   int64_t scratchBytes = kernel->getAttrOfType<IntegerAttr>(program::kScratchBytesAttr).getInt();
   AffineMap grid = kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue();
@@ -186,7 +187,7 @@ static Result<Kernel> compileForSimulator(ModuleOp module) {
 // Both
 //===----------------------------------------------------------------------===//
 
-Result<Kernel> compileKernel(const std::string &text, const std::string &unit) {
+Result<Kernel> compileKernel(const std::string &text, const std::string &unit, bool roundsInputs) {
   DialectRegistry registry;
   registerDialects(registry);
   auto context = std::make_shared<MLIRContext>(registry, MLIRContext::Threading::DISABLED);
@@ -196,7 +197,7 @@ Result<Kernel> compileKernel(const std::string &text, const std::string &unit) {
   auto module = parseSourceString<ModuleOp>(text, context.get());
   if (!module)
     return fail(message);
-  Result<Kernel> kernel = unit == kGpu ? compileForSimulator(*module) : compileForHost(*module, unit);
+  Result<Kernel> kernel = unit == kGpu ? compileForSimulator(*module) : compileForHost(*module, unit, roundsInputs);
   if (!kernel)
     return fail(kernel.error().message + " " + message);
   return [context, run = std::move(*kernel)](const Sizes &sizes, std::vector<Memory> &operands) { return run(sizes, operands); };

@@ -62,8 +62,9 @@ std::vector<std::string> units();
 /// the simulator's findings; a store beyond an operand.
 using Kernel = std::function<Result<void>(const Sizes &sizes, std::vector<Memory> &operands)>;
 
-/// Schedules, tiles and lowers the kernel in `text` (a func.func with program.grid) for a unit. Errors: the compiler's.
-Result<Kernel> compileKernel(const std::string &text, const std::string &unit);
+/// Schedules, tiles and lowers the kernel in `text` (a func.func with program.grid) for a unit, on the host with x rounded to
+/// bf16 where it can. Errors: the compiler's.
+Result<Kernel> compileKernel(const std::string &text, const std::string &unit, bool roundsInputs = false);
 
 /// Both at once.
 Result<void> runKernel(const std::string &text, const std::string &unit, const Sizes &sizes, std::vector<Memory> &operands);

@@ -32,8 +32,9 @@ constexpr int64_t kTopK = 2, kGroups = 4;
 /// The matmul of all rows of x; of groups of rows, which are gathered from the tokens, or stand in order.
 enum class Form { Plain, Gathered, Slots };
 
-/// x as it is in f32, or quantized in groups of 128 as the tensor cores read it, with results in bf16.
-enum class Inputs { F32, Fp8 };
+/// x as it is in f32; numbers that rounding to bf16 leaves alone, which kernels are told to do; quantized in groups of 128 as
+/// the tensor cores read it, with results in bf16; or int8 with a scale for each row.
+enum class Inputs { F32, Bf16, Fp8, Int8 };
 
 struct Problem {
   WeightScheme scheme;
@@ -46,6 +47,8 @@ struct Problem {
   int64_t xPerToken() const { return form == Form::Slots ? kTopK : 1; }
   int64_t outPerToken() const { return isGrouped() ? kTopK : 1; }
   int64_t scaleColumns() const { return (columns + 127) / 128; }
+  /// Products are integers, which no order of sums changes, and are scaled once.
+  bool hasExactSums() const { return inputs == Inputs::Int8; }
 };
 
 /// Why a target takes no such weight or inputs; empty: it does.
@@ -54,6 +57,8 @@ std::string refusal(const Problem &problem, const std::string &unit) {
   bool isHost = unit != "sm_90a", isFourBits = scheme.storage == "ui4" || scheme.storage == "f4E2M1FN";
   if (isHost && inputs == Inputs::Fp8)
     return "the host computes f32 results, not";
+  if (!isHost && inputs == Inputs::Int8)
+    return "activations are quantized to f8E4M3FN in groups of 128 with f32 or f8E8M0FNU scales, not to";
   if (isHost && isFourBits && columns % 2)
     return fmt::format("rows of {} 4-bit codes do not start on a byte", columns);
   int64_t multiple = isFourBits ? 8 : scheme.storage == "i8" ? 4 : 1;
@@ -73,6 +78,13 @@ std::string kernelText(const Problem &problem, const RandomWeight &weight) {
                 scales = fmt::format("tensor<?x{}{}xf32, #qblock.layout<k_major>>", slots, problem.scaleColumns());
     xType = fmt::format("!qblock.tensor<?x{}{}xf8E4M3FN, block<1x{}128>, f32, k_major>", slots, problem.columns,
                         slots.empty() ? "" : "1x");
+    xArguments = fmt::format("%xc: {}, %xs: {}", codes, scales);
+    xAssemble = fmt::format("  %x = qblock.assemble %xc, %xs : ({}, {}) -> {}\n", codes, scales, xType);
+  }
+  if (problem.inputs == Inputs::Int8) {
+    std::string codes = fmt::format("tensor<?x{}{}xi8>", slots, problem.columns),
+                scales = fmt::format("tensor<?x{}1xf32>", slots);
+    xType = fmt::format("!qblock.tensor<?x{}{}xi8, block<1x{}?>, f32>", slots, problem.columns, slots.empty() ? "" : "1x");
     xArguments = fmt::format("%xc: {}, %xs: {}", codes, scales);
     xAssemble = fmt::format("  %x = qblock.assemble %xc, %xs : ({}, {}) -> {}\n", codes, scales, xType);
   }
@@ -127,8 +139,12 @@ private:
 
   void addX() {
     int64_t rows = tokens * problem.xPerToken(), columns = problem.columns;
-    if (problem.inputs == Inputs::F32) {
+    if (problem.inputs == Inputs::Int8)
+      return addInt8(rows);
+    if (problem.inputs != Inputs::Fp8) {
       std::vector<float> values = randomNormal(rows * columns, random);
+      if (problem.inputs == Inputs::Bf16)
+        std::ranges::transform(values, values.begin(), [](float value) { return fromBf16(toBf16(value)); });
       x.assign(values.begin(), values.end());
       call.operands.push_back(Memory::of(values));
       return;
@@ -140,6 +156,17 @@ private:
     for (int64_t i = 0; i < rows * columns; ++i) {
       codes.push_back(static_cast<uint8_t>(random() % 0x7f | (random() & 0x80)));
       x.push_back(decodeFloat(codes.back(), kE4M3FN) * scales[static_cast<size_t>(i % columns / 128 * padded + i / columns)]);
+    }
+    call.operands.push_back(Memory::of(codes));
+    call.operands.push_back(Memory::of(scales));
+  }
+
+  void addInt8(int64_t rows) {
+    std::vector<float> scales = randomNormal(rows, random);
+    std::vector<int8_t> codes;
+    for (int64_t i = 0; i < rows * problem.columns; ++i) {
+      codes.push_back(static_cast<int8_t>(static_cast<int64_t>(random() % 255) - 127));
+      x.push_back(codes.back() * double(scales[static_cast<size_t>(i / problem.columns)]));
     }
     call.operands.push_back(Memory::of(codes));
     call.operands.push_back(Memory::of(scales));
@@ -186,11 +213,13 @@ protected:
   void checkAll(Form form) {
     const WeightScheme blocks = {"f8E4M3FN", 128, 128};
     const WeightScheme schemes[] = {{"f32"}, {"bf16"}, blocks, {"ui4", 1, 32, "ui8"}, {"f4E2M1FN", 1, 32}, {"i8", 1, 0}};
-    constexpr int64_t kRows[] = {1, 5, 130};
+    constexpr int64_t kRows[] = {1, 5, 130, 300};
     uint64_t next = random();
     for (const WeightScheme &scheme : schemes)
-      check({scheme, form, Inputs::F32, kRows[next++ % std::size(kRows)], GetParam()});
-    check({blocks, form, Inputs::Fp8, kRows[next % std::size(kRows)], GetParam()});
+      check({scheme, form, random() % 2 ? Inputs::F32 : Inputs::Bf16, kRows[next++ % std::size(kRows)], GetParam()});
+    check({blocks, form, Inputs::Fp8, kRows[next++ % std::size(kRows)], GetParam()});
+    for (const WeightScheme &scheme : {WeightScheme{"i8", 1, 0}, WeightScheme{"ui4", 1, 0}})
+      check({scheme, form, Inputs::Int8, kRows[next++ % std::size(kRows)], GetParam()});
   }
 
 private:
@@ -209,14 +238,15 @@ private:
     std::string text = kernelText(problem, weight);
     for (const std::string &unit : nextUnits()) {
       SCOPED_TRACE(unit + "\n" + text);
-      Result<Kernel> kernel = compileKernel(text, unit);
+      Result<Kernel> kernel = compileKernel(text, unit, problem.inputs == Inputs::Bf16);
       if (std::string why = refusal(problem, unit); !why.empty()) {
         ASSERT_FALSE(kernel) << "is not refused: " << why;
         ASSERT_NE(kernel.error().message.find(why), std::string::npos) << kernel.error().message;
         continue;
       }
       ASSERT_TRUE(kernel) << kernel.error().message;
-      for (int64_t tokens : {1, 5})
+      // Few rows, and on the host one register tile or two of many, the last not full.
+      for (int64_t tokens : {1, 5, unit == "sm_90a" ? 2 : 37})
         compare(problem, *kernel, tokens, CallMaker(problem, weight, tokens, random).make());
     }
   }
@@ -232,7 +262,9 @@ private:
       got = call.operands.back().as<float>();
     double rounding = problem.inputs == Inputs::Fp8 ? std::ldexp(1, -8) : 0;
     for (size_t i = 0; i < call.want.size(); ++i)
-      ASSERT_NEAR(got[i], call.want[i], 4e-6 * call.magnitude[i] + rounding * std::abs(call.want[i]))
+      ASSERT_NEAR(got[i], call.want[i],
+                  problem.hasExactSums() ? 2e-7 * std::abs(call.want[i]) + 1e-12 * call.magnitude[i]
+                                         : 4e-6 * call.magnitude[i] + rounding * std::abs(call.want[i]))
           << tokens << " tokens, element " << i;
   }
 };
@@ -240,7 +272,8 @@ private:
 TEST_P(MatmulWidths, Plain) { checkAll(Form::Plain); }
 TEST_P(MatmulWidths, Grouped) { checkAll(random() % 2 ? Form::Gathered : Form::Slots); }
 
-INSTANTIATE_TEST_SUITE_P(Widths, MatmulWidths, testing::Values(1, 4, 37, 64, 128, 132, 145, 200, 256, 384, 512, 640, 1024, 1100),
+INSTANTIATE_TEST_SUITE_P(Widths, MatmulWidths,
+                         testing::Values(1, 4, 37, 64, 128, 132, 145, 200, 256, 384, 512, 640, 1024, 1100, 2200),
                          testing::PrintToStringParamName());
 
 } // namespace

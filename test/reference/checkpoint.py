@@ -93,6 +93,9 @@ class Checkpoint:
     def is_fp8(self, name: str) -> bool:
         return self._file_of[name].dtype(name) == "F8_E4M3"
 
+    def is_int8(self, name: str) -> bool:
+        return name in self._file_of and self._file_of[name].dtype(name) == "I8"
+
     def tensor(self, name: str) -> np.ndarray:
         """float64 values; a quantized weight is its codes times its scales, and an error when these are missing."""
         module = name.removesuffix(".weight")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from checkpoint import Checkpoint, round_to_bf16
-from fp8 import quantize_dequantize
+from fp8 import quantize_dequantize, quantize_dequantize_int8
 from kv_cache import stored
 
 Probabilities = Callable[[np.ndarray], np.ndarray]  # position-free scores [T, H, S] -> attention probabilities
@@ -180,7 +180,8 @@ class Model:
     """One checkpoint, run in float64. Weights are read once, when first needed.
 
     mla: "absorb" or "naive" (equal but for rounding, and for FP8 activations of kv_b_proj).
-    activations: "none", or "fp8": per-token-group E4M3 on the input of every FP8 linear; kv_b_proj is excluded under "absorb".
+    activations: "none"; "fp8": per-token-group E4M3 on the input of every FP8 linear; or "int8": per token on that of every INT8
+        linear. kv_b_proj is excluded under "absorb".
     ue8m0: power-of-two activation scales; None reads quantization_config.scale_fmt.
     results: "exact", or "bf16": those of FP8 linears are rounded, as the GPU's matmul does; not the routed experts', whose are f32.
     kv_cache: what latents and rope keys are rounded to when they are written to the cache, this call's own, too (kv_cache.py).
@@ -220,6 +221,8 @@ class Model:
         is_fp8 = self.activations == "fp8" and self.checkpoint.is_fp8(name + ".weight")
         if is_fp8:
             x = quantize_dequantize(x, self.checkpoint.block(name)[1], self.ue8m0)
+        if self.activations == "int8" and self.checkpoint.is_int8(name + ".weight"):
+            x = quantize_dequantize_int8(x)
         y = x @ self.weight(name + ".weight").T
         if is_fp8 and self.results == "bf16" and ".experts." not in name:
             y = round_to_bf16(y)
@@ -335,7 +338,7 @@ def main() -> None:
     parser.add_argument("--max-new-tokens", type=int, default=0)
     parser.add_argument("--chunk", type=int, help="prefill this many tokens at a time")
     parser.add_argument("--mla", choices=["absorb", "naive"], default="absorb")
-    parser.add_argument("--activations", choices=["none", "fp8"], default="none")
+    parser.add_argument("--activations", choices=["none", "fp8", "int8"], default="none")
     parser.add_argument("--logits", type=Path, help="write float64 logits of every position that ran, .npy")
     parser.add_argument("--hidden", type=Path, help="write the residual stream [layers + 1, T, D], .npy")
     parser.add_argument("--json", action="store_true", help="print JSON")

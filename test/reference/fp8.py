@@ -64,3 +64,10 @@ def quantize_dequantize(x: np.ndarray, group: int = 128, ue8m0: bool = False) ->
         scales = ceil_to_power_of_two(scales)
     result = E4M3[encode_e4m3(grouped / scales)] * scales.astype(np.float64)
     return result.reshape(padded.shape)[..., :width]
+
+
+def quantize_dequantize_int8(x: np.ndarray) -> np.ndarray:
+    """x [..., K] through INT8 with a scale for each row: max(amax, 1e-4)/127 in float32, x/scale to the nearest (even). Returns float64."""
+    narrow = x.astype(np.float32)
+    scales = np.maximum(np.abs(narrow).max(axis=-1, keepdims=True), np.float32(AMAX_FLOOR)) / np.float32(127)
+    return np.rint(narrow / scales).astype(np.float64) * scales.astype(np.float64)

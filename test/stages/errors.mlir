@@ -14,7 +14,7 @@
 // STAGE: error: there is no stage 'linked': model, fused, dispatched, scheduled, tiled or target
 // OPTION: no such option colour
 // SCALE: error: unknown scale-format 'f16': f32 or ue8m0
-// ISA: error: there is no instruction set 'sse': avx512 or avx2
+// ISA: error: there is no instruction set 'sse': amx, avx512bf16, avx512 or avx2
 
 // TARGET: for the --target option: Cannot find option named 'sm_80'!
 // ACTIVATIONS: for the --activations option: Cannot find option named 'fp4'!

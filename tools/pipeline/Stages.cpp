@@ -50,6 +50,11 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
     forward.addPass(createQuantizeActivations(quantize));
     forward.addPass(matmuls.multipliesFp8 ? createFuseQuantize() : createDequantizeActivations());
   }
+  if (options.activations == Activations::Int8) {
+    QuantizeActivationsOptions quantize;
+    quantize.storage = "i8";
+    forward.addPass(createQuantizeActivations(quantize));
+  }
   // Drops the dequantizes, casts and slices that nothing uses any more.
   forward.addPass(createCanonicalizerPass());
   forward.addPass(createCSEPass());
@@ -67,6 +72,7 @@ static void buildScheduled(OpPassManager &pm, const StageOptions &options) {
   schedule.target = options.getTarget().name().str();
   schedule.unit = options.isa;
   schedule.gpu = options.gpu;
+  schedule.roundInputs = options.activations == Activations::Bf16;
   schedule.maxKernels = options.maxKernels;
   pm.addPass(createScheduleKernels(schedule));
 }

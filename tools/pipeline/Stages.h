@@ -30,8 +30,9 @@ inline constexpr std::array<llvm::StringLiteral, 7> kStageNames = {"model", "fus
 std::optional<Stage> parseStage(llvm::StringRef name);
 llvm::StringRef stageName(Stage stage);
 
-/// The inputs of FP8 matmuls: quantized online, as they are, or the target's habit (fp8 on sm_90a, bf16 on the host).
-enum class Activations { Auto, Fp8, Bf16 };
+/// The inputs of matmuls: FP8 quantized online (of FP8 weights), int8 (of weights of integers), bf16, f32 (on sm_90a the same:
+/// there they are bf16 in memory), or the target's habit: fp8 on sm_90a, f32 on the host.
+enum class Activations { Auto, Fp8, Int8, Bf16, F32 };
 
 /// What the pipelines can be told; the same options for quant-opt and quant-compile.
 struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
@@ -39,16 +40,17 @@ struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
 
   Option<const Target *> target{*this, "target", llvm::cl::desc("what to compile for"), llvm::cl::init(targets().front())};
   Option<std::string> isa{*this, "isa", llvm::cl::desc("for the host: a vector unit of dialects/machine/X86.cpp"),
-                          llvm::cl::init(std::string(machine::x86Units().front().name))};
+                          llvm::cl::init(std::string(machine::kDefaultX86Unit))};
   Option<std::string> gpu{*this, "gpu", llvm::cl::desc("for sm_90a: whose figures choose the tiles: h100, h200, h800"),
                           llvm::cl::init("h200")};
   Option<int64_t> maxKernels{*this, "max-kernels", llvm::cl::desc("for sm_90a: different kernels of one matmul at most"),
                              llvm::cl::init(4)};
-  Option<Activations> activations{*this, "activations", llvm::cl::desc("inputs of FP8 matmuls"),
-                                  llvm::cl::init(Activations::Auto),
-                                  llvm::cl::values(clEnumValN(Activations::Auto, "auto", "fp8 on sm_90a, bf16 on the host"),
-                                                   clEnumValN(Activations::Fp8, "fp8", "quantized online"),
-                                                   clEnumValN(Activations::Bf16, "bf16", "as they are"))};
+  Option<Activations> activations{
+      *this, "activations", llvm::cl::desc("inputs of matmuls"), llvm::cl::init(Activations::Auto),
+      llvm::cl::values(clEnumValN(Activations::Auto, "auto", "fp8 on sm_90a, f32 on the host"),
+                       clEnumValN(Activations::Fp8, "fp8", "quantized online"),
+                       clEnumValN(Activations::Int8, "int8", "on the host: quantized online, per token"),
+                       clEnumValN(Activations::Bf16, "bf16", "bf16"), clEnumValN(Activations::F32, "f32", "as they are"))};
   Option<std::string> scaleFormat{*this, "scale-format", llvm::cl::desc("activation scales: f32 or ue8m0"),
                                   llvm::cl::init("f32")};
   Option<int64_t> maxTokens{*this, "max-tokens", llvm::cl::desc("tokens of one call at most; longer prompts go in chunks"),

@@ -73,7 +73,8 @@ public:
 
   /// One call on the next copy of the weights.
   void run(ThreadPool &pool, int64_t tokens) {
-    matmul.run(pool, {x.data(), nextWeights(), scales.data(), zeros.data(), out.data()}, tokens);
+    const float *perRow = xScales.empty() ? nullptr : xScales.data();
+    matmul.run(pool, {x.data(), nextWeights(), scales.data(), zeros.data(), out.data(), perRow}, tokens);
   }
   void runPlain(ThreadPool &pool, int64_t tokens) {
     matmul.run(pool, {x.data(), nextWeights(), nullptr, nullptr, out.data()}, tokens);
@@ -87,7 +88,8 @@ private:
   CompiledMatmul matmul;
   Memory weights;
   int64_t stride = 0, copies = 0, next = 0;
-  std::vector<float> x, out;
+  /// As codes in int8 the bytes of x are as good as others.
+  std::vector<float> x, xScales, out;
   std::vector<std::byte> scales, zeros;
 
   /// 2^-7 in the scales' type.
@@ -104,6 +106,7 @@ private:
     std::normal_distribution<float> normal;
     x.resize(static_cast<size_t>(tokens * spec.columns));
     std::generate(x.begin(), x.end(), [&] { return normal(random); });
+    xScales.assign(spec.inputs == Inputs::Int8 ? static_cast<size_t>(tokens) : 0, 1.0f);
     out.resize(static_cast<size_t>(tokens * spec.rows));
     fillScales();
     zeros.assign(spec.zero.empty() ? 0 : static_cast<size_t>(spec.scales()), std::byte{8});
@@ -181,13 +184,16 @@ Result<Json> quant::bench::runGemv(const BenchOptions &options) {
 
 static Result<void> gemmShape(const std::string &shape, const Setting &setting, const BenchOptions &options, Json &rows) {
   QUANT_TRY_ASSIGN(WeightSpec spec, parseWeight(shape, options));
+  spec.inputs = options.inputs;
+  if (spec.inputs == Inputs::Int8 && (spec.blockColumns < spec.columns || spec.storage != "i8"))
+    return fail("int8 inputs meet weights of int8 with one scale a row, as --scheme ct-w8a8 has");
   ThreadPool &pool = *setting.pool;
   int64_t largest = *std::max_element(options.tokens.begin(), options.tokens.end());
   QUANT_TRY_ASSIGN(auto ours, Contender::create(spec, setting.isa, pool.size(), largest, setting.rotatedBytes));
   for (int64_t tokens : options.tokens) {
     double peakFlops = 0, flops = 2.0 * static_cast<double>(tokens * spec.rows * spec.columns);
     auto times =
-        interleave({[&] { peakFlops = multiplyAddAll(pool, setting.isa); },
+        interleave({[&] { peakFlops = multiplyAddAll(pool, setting.isa, options.inputs); },
                     [&] { readAll(pool, setting.isa, ours->nextWeights(), spec.dataBytes()); }, [&] { ours->run(pool, tokens); }},
                    options.seconds);
     // No call can be faster than its reading or its arithmetic.

@@ -22,6 +22,7 @@ struct BenchOptions {
   std::string isa;                     ///< empty: the best one here
   std::string scheme = "deepseek-fp8"; ///< how weights are stored, by its name in runtime/support/scheme.cpp
   int64_t group = 0;                   ///< columns that share a scale, instead of the scheme's; 0: the scheme's
+  Inputs inputs = Inputs::F32;         ///< of gemm
   double seconds = 3;
   /// Of the weights of one contender, all copies together: well over a last-level cache, so that each call reads memory.
   int64_t rotatedMegabytes = 256;
@@ -31,7 +32,7 @@ struct BenchOptions {
 /// Matrix-vector products against reading the same bytes, and against bf16 weights of the same shape. An object for each shape.
 Result<nlohmann::ordered_json> runGemv(const BenchOptions &options);
 
-/// Products with M rows of x against the f32 FMA peak. An object for each shape and M.
+/// Products with M rows of x against the peak of what the unit multiplies such inputs with. An object for each shape and M.
 Result<nlohmann::ordered_json> runGemm(const BenchOptions &options);
 
 /// The kernel for the first shape as assembly.

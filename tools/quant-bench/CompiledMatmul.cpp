@@ -69,8 +69,15 @@ static std::string modelText(const WeightSpec &spec) {
     out << "  %weight = qblock.assemble %data, %scale" << (hasZeros ? ", %zero : (" : " : (") << data << ", " << scale
         << (hasZeros ? ", " + zero : "") << ") -> " << weight << "\n";
   }
-  out << "  %y = qblock.matmul %x, " << name << " : (" << x << ", " << weight << ") -> " << y << "\n  return %y : " << y
-      << "\n}\n";
+  std::string input = "%x";
+  if (spec.inputs == Inputs::Int8) {
+    std::string quantized = llvm::formatv("!qblock.tensor<?x{0}xi8, block<1x?>, f32>", spec.columns);
+    out << "  %q = qblock.quantize %x : " << x << " -> " << quantized << "\n";
+    input = "%q";
+    x = quantized;
+  }
+  out << "  %y = qblock.matmul " << input << ", " << name << " : (" << x << ", " << weight << ") -> " << y
+      << "\n  return %y : " << y << "\n}\n";
   return text;
 }
 
@@ -84,6 +91,7 @@ static Result<std::string> buildModule(const WeightSpec &spec, const std::string
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { message += diagnostic.str() + "\n"; });
   auto module = parseSourceString<ModuleOp>(modelText(spec), &context);
   StageOptions options;
+  options.activations = spec.inputs == Inputs::Bf16 ? Activations::Bf16 : Activations::F32;
   if (!module || failed(runStages(*module, Stage::Dispatched, options)))
     return fail("the matmul does not compile: " + message);
   ModuleBuilder builder;
@@ -106,9 +114,11 @@ Result<CompiledMatmul> CompiledMatmul::compile(const WeightSpec &spec, const std
   QUANT_TRY_ASSIGN(runtime::Module module, runtime::parseModule(std::as_bytes(std::span(file)), "the matmul's module"));
   const runtime::Target &target = module.targets.front();
   QUANT_TRY_ASSIGN(const runtime::CodeObject *object, runtime::selectObject(target, isa, runtime::CpuFeatures::host()));
-  if (target.program.dispatches.size() != 1)
-    return fail(fmt::format("the matmul compiles to {} kernel launches, not 1", target.program.dispatches.size()));
-  const runtime::Dispatch &dispatch = target.program.dispatches.front();
+  // What quantizes x comes first and is left out.
+  size_t launches = spec.inputs == Inputs::Int8 ? 2 : 1;
+  if (target.program.dispatches.size() != launches)
+    return fail(fmt::format("the matmul compiles to {} kernel launches, not {}", target.program.dispatches.size(), launches));
+  const runtime::Dispatch &dispatch = target.program.dispatches.back();
   auto index = static_cast<size_t>(dispatch.kernel);
   CompiledMatmul result;
   QUANT_TRY_ASSIGN(result.code, runtime::CodeImage::load(*object));
@@ -125,7 +135,10 @@ Result<CompiledMatmul> CompiledMatmul::compile(const WeightSpec &spec, const std
 
 void CompiledMatmul::run(runtime::ThreadPool &pool, const MatmulOperands &operands, int64_t rows) const {
   // Outlining collects a kernel's inputs from the matmul's operands, in order; the result comes last.
-  std::vector<const void *> table = {operands.x, operands.data};
+  std::vector<const void *> table = {operands.x};
+  if (operands.xScales)
+    table.push_back(operands.xScales);
+  table.push_back(operands.data);
   if (operands.scale)
     table.push_back(operands.scale);
   if (operands.zero)

@@ -21,6 +21,9 @@
 
 namespace quant::bench {
 
+/// How x is multiplied: as it is, rounded to bf16 where the unit has such products, or int8 with a scale for each row.
+enum class Inputs { F32, Bf16, Int8 };
+
 /// W of `y = x · Wᵀ`, N x K. Element types carry MLIR's names.
 struct WeightSpec {
   int64_t rows = 0, columns = 0;
@@ -29,6 +32,7 @@ struct WeightSpec {
   std::string zero;          ///< i8 or ui8: a zero point for each block
   int64_t blockRows = 128, blockColumns = 128;
   int64_t zeroConstant = 0; ///< the zero point of all blocks, of unsigned storage
+  Inputs inputs = Inputs::F32;
 
   int64_t scaleRows() const { return (rows + blockRows - 1) / blockRows; }
   int64_t scaleColumns() const { return (columns + blockColumns - 1) / blockColumns; }
@@ -39,9 +43,10 @@ struct WeightSpec {
 
 /// Addresses of one call; `zero` and `scale` are null where the spec has none.
 struct MatmulOperands {
-  const float *x; ///< M x K
+  const float *x; ///< M x K; as many codes in int8 where inputs are those
   const std::byte *data, *scale, *zero;
-  float *out; ///< M x N
+  float *out;                     ///< M x N
+  const float *xScales = nullptr; ///< M, of int8
 };
 
 /// The instruction sets, best first, that this CPU and the compiler have.

@@ -93,14 +93,76 @@ void quant::bench::readAll(ThreadPool &pool, const std::string &isa, const std::
   keep(acc);
 }
 
-double quant::bench::multiplyAddAll(ThreadPool &pool, const std::string &isa) {
-  bool wide = isWide(isa);
+[[gnu::target("avx512f,avx512bf16")]] static void dotPairs() {
+  __m512 acc[kChains] = {};
+  auto pairs = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+  for (int64_t step = 0; step < kMultiplyAddSteps; ++step)
+    for (__m512 &chain : acc)
+      chain = _mm512_dpbf16_ps(chain, pairs, pairs);
+  keep(acc);
+}
+
+[[gnu::target("avx512f,avx512vnni")]] static void dotBytes() {
+  __m512i acc[kChains] = {}, bytes = _mm512_set1_epi8(1);
+  for (int64_t step = 0; step < kMultiplyAddSteps; ++step)
+    for (__m512i &chain : acc)
+      chain = _mm512_dpbusd_epi32(chain, bytes, bytes);
+  keep(acc);
+}
+
+/// Four tiles of sums, as kernels have; a product of tiles takes as long as 16 vectors.
+template <bool isInt8>
+[[gnu::target("amx-tile,amx-bf16,amx-int8")]] static void multiplyTiles() {
+  alignas(64) uint8_t config[64] = {1};
+  for (int tile = 0; tile < 8; ++tile) {
+    config[16 + 2 * tile] = 64;
+    config[48 + tile] = 16;
+  }
+  _tile_loadconfig(config);
+  alignas(64) static const std::byte zeros[1024] = {};
+  _tile_loadd(4, zeros, 64);
+  _tile_loadd(6, zeros, 64);
+  for (int64_t step = 0; step < kMultiplyAddSteps / 16; ++step)
+    if constexpr (isInt8) {
+      _tile_dpbssd(0, 4, 6);
+      _tile_dpbssd(1, 4, 6);
+      _tile_dpbssd(2, 4, 6);
+      _tile_dpbssd(3, 4, 6);
+    } else {
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 6);
+      _tile_dpbf16ps(2, 4, 6);
+      _tile_dpbf16ps(3, 4, 6);
+    }
+  _tile_release();
+}
+
+namespace {
+/// A loop, and the multiply-adds of a product that it does.
+struct Loop {
+  void (*run)();
+  double multiplyAdds;
+};
+} // namespace
+
+static Loop chooseLoop(const machine::X86Unit &unit, Inputs inputs) {
+  constexpr double kTiles = 4 * 16 * 16 * kMultiplyAddSteps / 16, kVectors = 16.0 * kChains * kMultiplyAddSteps;
+  if (inputs == Inputs::Int8 && unit.hasPackedDots)
+    return unit.hasTiles ? Loop{multiplyTiles<true>, 64 * kTiles} : Loop{dotBytes, 4 * kVectors};
+  auto parts = static_cast<double>(inputs == Inputs::Bf16 ? 1 : unit.inputParts);
+  if (unit.hasPackedDots && parts > 0)
+    return unit.hasTiles ? Loop{multiplyTiles<false>, 32 * kTiles / parts} : Loop{dotPairs, 2 * kVectors / parts};
+  return unit.registerBits >= 512 ? Loop{multiplyAdd512, kVectors} : Loop{multiplyAdd256, kVectors / 2};
+}
+
+double quant::bench::multiplyAddAll(ThreadPool &pool, const std::string &isa, Inputs inputs) {
+  Loop loop = chooseLoop(*machine::findX86Unit(isa), inputs);
   int64_t blocks = 8 * pool.size();
   pool.run(blocks, [&](int, int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block)
-      wide ? multiplyAdd512() : multiplyAdd256();
+      loop.run();
   });
-  return 2.0 * (wide ? 16 : 8) * kChains * static_cast<double>(kMultiplyAddSteps * blocks);
+  return 2 * loop.multiplyAdds * static_cast<double>(blocks);
 }
 
 //===----------------------------------------------------------------------===//

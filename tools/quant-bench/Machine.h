@@ -10,8 +10,10 @@
 
 #include "runtime/device/common/thread_pool.h"
 
+#include "tools/quant-bench/CompiledMatmul.h"
 #include <cstddef>
 #include <functional>
+
 #include <string>
 #include <vector>
 
@@ -20,8 +22,9 @@ namespace quant::bench {
 /// Reads every byte once with the widest loads of `isa`, by all threads of the pool: the bound of a matrix-vector product.
 void readAll(runtime::ThreadPool &pool, const std::string &isa, const std::byte *data, int64_t bytes);
 
-/// Does independent f32 FMAs in registers on all threads and returns how many floating-point operations (2 an FMA).
-double multiplyAddAll(runtime::ThreadPool &pool, const std::string &isa);
+/// Multiplies and adds in registers on all threads, by what `isa` has for such inputs: AMX, dot products, or f32 FMAs. Returns
+/// how many operations of a product (2 a multiply-add) that would have been: of f32 that is split in parts, a part of them.
+double multiplyAddAll(runtime::ThreadPool &pool, const std::string &isa, Inputs inputs);
 
 /// Seconds of each contender's calls, [contender][round]. All take turns in every round, so that a neighbour's noise meets all of
 /// them; the first round is not counted.

@@ -17,6 +17,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <map>
 
 using namespace quant;
 using namespace quant::bench;
@@ -112,7 +113,7 @@ int main(int argc, char **argv) {
   BenchOptions options;
   CLI::App *gemv =
       addCommand(app, options, "gemv", "one token: bandwidth against a plain read, against bf16 and against FP8 weights");
-  CLI::App *gemm = addCommand(app, options, "gemm", "many tokens: arithmetic against the f32 FMA peak");
+  CLI::App *gemm = addCommand(app, options, "gemm", "many tokens: arithmetic against the peak of AMX, dot products or f32 FMAs");
   CLI::App *assembly = addCommand(app, options, "asm", "print a kernel's machine code as text");
   ConvertOptions convertOptions;
   CLI::App *convert = addConvertCommand(app, convertOptions);
@@ -122,6 +123,9 @@ int main(int argc, char **argv) {
   CLI::App *sim = addSimCommand(app, simOptions);
   addTiming(gemv, options);
   addTiming(gemm, options);
+  gemm->add_option("--activations", options.inputs, "how x is multiplied: f32, bf16 or int8 (quantized before)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Inputs>{{"f32", Inputs::F32}, {"bf16", Inputs::Bf16}, {"int8", Inputs::Int8}}));
   gemm->add_option("--tokens", options.tokens, "rows of x, M")->delimiter(',')->check(CLI::Range(1, 1 << 16));
   try {
     app.parse(argc, argv);

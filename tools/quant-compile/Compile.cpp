@@ -163,6 +163,8 @@ private:
     stages.target = findTarget(target);
     stages.activations = options.activations == "fp8"    ? Activations::Fp8
                          : options.activations == "bf16" ? Activations::Bf16
+                         : options.activations == "int8" ? Activations::Int8
+                         : options.activations == "f32"  ? Activations::F32
                                                          : Activations::Auto;
     stages.scaleFormat = config.quantization.mainScheme().scaleFmt == ScaleFmt::UE8M0 ? "ue8m0" : "f32";
     stages.maxTokens = options.maxTokens;
@@ -205,11 +207,13 @@ private:
   }
 
   Result<void> compileFor(const std::string &target) {
+    if (options.activations == "int8" && target != "host")
+      return fail(fmt::format("--activations=int8 is for the host; for {} say fp8, bf16 or auto", target));
     QUANT_TRY_ASSIGN(auto module, build());
     StageOptions stages;
     setStageOptions(target, stages);
     if (!options.stopAfter.empty()) {
-      stages.isa = options.hostIsas.front();
+      stages.isa = options.hostIsas.empty() ? std::string(machine::kDefaultX86Unit) : options.hostIsas.front();
       QUANT_TRY(advance(module.get(), *parseStage(options.stopAfter), stages));
       return writeText(print(module.get()), target);
     }
@@ -233,8 +237,9 @@ private:
   Result<void> compileDispatched(ModuleOp dispatched, StageOptions &stages) {
     TargetCompilation compilation{
         .stages = stages, .units = {}, .ptxas = options.ptxas, .assembly = nullptr, .observe = dumper(stages)};
+    bool hasNarrowInputs = stages.activations == Activations::Bf16 || stages.activations == Activations::Int8;
     if (stages.getTarget().units().size() > 1)
-      compilation.units = options.hostIsas;
+      compilation.units = options.hostIsas.empty() ? machine::x86UnitsFor(hasNarrowInputs) : options.hostIsas;
     auto notes = buildTargetModule(dispatched, compilation, builder);
     if (!notes)
       return failed(notes.error().message);

@@ -24,7 +24,8 @@ struct CompileOptions {
   std::filesystem::path input; // a config.json, or a folder with one and perhaps a checkpoint
   std::filesystem::path output;
   std::vector<std::string> targets = {"host"};
-  std::vector<std::string> hostIsas = machine::x86UnitNames();
+  /// Empty: all whose code differs.
+  std::vector<std::string> hostIsas;
   std::string activations = "auto";
   std::string kvCache = "f32"; // a deepseek::CacheFormat
   std::string stopAfter;       // empty: go on to the module

@@ -52,14 +52,15 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
       ->delimiter(',')
       ->check(CLI::IsMember(targetNames))
       ->capture_default_str();
-  app.add_option("--host-isa", options.hostIsas, "instruction sets of the host code, best first")
+  app.add_option("--host-isa", options.hostIsas,
+                 "instruction sets of the host code, best first (default: all whose code differs)")
       ->delimiter(',')
-      ->check(CLI::IsMember(machine::x86UnitNames()))
-      ->capture_default_str();
+      ->check(CLI::IsMember(machine::x86UnitNames()));
   app.add_option("--activations", options.activations,
-                 "inputs of FP8 matmuls: fp8 (quantized online, per token and 128 columns), bf16 (not quantized; the host "
-                 "keeps them in f32), auto (fp8 on sm_90a, bf16 on the host)")
-      ->check(CLI::IsMember({"auto", "fp8", "bf16"}))
+                 "inputs of matmuls: fp8 (of FP8 weights: quantized online, per token and 128 columns), bf16 (on the host: "
+                 "rounded where the CPU has dot products of bf16), int8 (on the host, of weights of integers: quantized online, "
+                 "per token), f32 (as they are), auto (fp8 on sm_90a, f32 on the host)")
+      ->check(CLI::IsMember({"auto", "fp8", "bf16", "int8", "f32"}))
       ->capture_default_str();
   app.add_option("--kv-cache", options.kvCache,
                  "how the latents and rope keys of past tokens are stored: f32, bf16, or latents quantized beside bf16 keys: fp8 "

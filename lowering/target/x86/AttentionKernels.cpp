@@ -4,12 +4,20 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+//
+// All heads read the same rows of the cache. Heads of one token are computed together, 16 positions at a time: the scores in
+// register tiles of heads x positions, a running maximum (FlashAttention, arXiv:2205.14135), the sums of latents in tiles of
+// heads x columns. Rows of another type than f32, or of no whole vectors, are decoded once for all of these heads.
+//
+//===----------------------------------------------------------------------===//
 
 #include "dialects/deepseek/LatentCache.h"
 #include "dialects/deepseek/RowPrograms.h"
+#include "lowering/target/x86/RegisterTile.h"
 #include "lowering/target/x86/RowMapping.h"
 
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include <limits>
+#include <numeric>
 
 using namespace mlir;
 using namespace quant;
@@ -18,92 +26,211 @@ using rows::Column, rows::Num;
 
 namespace {
 
-/// One head of one token: scores in blocks of 16 positions with a running maximum, as in FlashAttention (arXiv:2205.14135).
+/// Positions at a time, and heads whose queries and results a thread keeps.
+constexpr int64_t kPositions = kLanes, kHeads = 16;
+
+int64_t roundUp(int64_t columns) { return llvm::alignTo(columns, kLanes); }
+
+/// What the op computes with.
+struct Attention {
+  Rows queryLatent, query, rope, cache, result;
+  int64_t heads, nope, ropeDim, latent;
+};
+
+/// Some heads of one token.
 class AttentionEmitter {
 public:
-  /// `query` and `queryRope` (after rope) are the head's, `result` its latents.
-  AttentionEmitter(KernelContext &context, HostRows &words, const deepseek::LatentCache &cache, const Rows &query,
-                   const Rows &queryRope, const Rows &result)
-      : b(context.b), words(words), cache(cache), query(query), queryRope(queryRope), result(result),
-        scores(words.scratch(kLanes)) {}
+  AttentionEmitter(KernelContext &context, deepseek::MlaCoreOp op, const Attention &attention)
+      : context(context), b(context.b), op(op), attention(attention), width(roundUp(attention.latent + attention.ropeDim)),
+        padded(roundUp(attention.latent)), shape(tileShape(context.b.target)) {
+    queries = context.allocate(kHeads * width * 4);
+    results = context.allocate(kHeads * padded * 4);
+    scores = context.allocate(kHeads * kPositions * 4);
+    states = context.allocate(kHeads * sizeof(float) * 3);
+    isDirect = attention.cache.element.isF32() && attention.latent + attention.ropeDim == width && padded <= width;
+    if (!isDirect)
+      decoded = context.allocate(kPositions * width * 4);
+    while (attention.heads % shape.rows != 0)
+      shape.rows /= 2;
+  }
 
-  void emit(Num positions, double scale) {
-    forResult([&](Column column) { return words.constant(0.0, column); });
-    SmallVector<Value> init = {words.constant(kMinusInfinity).value, words.constant(0.0).value};
-    auto state = b.loop(b.size(0), positions.value, kLanes, init, [&](Value index, ValueRange carried) {
-      Num first{b, index}, count{b, b.min((positions - first).value, kLanes)};
-      return block(first, count, scale, {b, carried[0]}, {b, carried[1]});
+  void emit(Value token, Value firstHead, Value count) {
+    HostRows words(context, token);
+    b.loop(b.size(0), count, 1, [&](Value head) { prepare(words, head, b.add(firstHead, head)); });
+    Value positions = (words.position(op.getPosition()) + words.row() + 1).value;
+    b.loop(b.size(0), positions, kPositions, [&](Value first) {
+      Value each = b.min(b.sub(positions, first), b.size(kPositions));
+      Keys keys = keysOf(words, first, each);
+      b.loop(b.size(0), count, shape.rows, [&](Value head) {
+        multiplyKeys(keys, each, head);
+        for (int64_t row = 0; row < shape.rows; ++row)
+          foldScores(each, b.add(head, row), first);
+        addLatents(keys, each, head);
+      });
     });
-    Num inverse = 1.0 / Num(b, state[1]);
-    forResult([&](Column column) { return words.load(result, column) * inverse; });
+    b.loop(b.size(0), count, 1, [&](Value head) { finish(token, head, b.add(firstHead, head)); });
   }
 
 private:
-  static constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
-
+  KernelContext &context;
   HostBuilder &b;
-  HostRows &words;
-  const deepseek::LatentCache &cache;
-  Rows query, queryRope, result, scores;
+  deepseek::MlaCoreOp op;
+  const Attention &attention;
+  /// Columns of a query and a key, and of a result, in whole vectors.
+  int64_t width, padded;
+  TileShape shape;
+  bool isDirect;
+  /// Of each head: [latent, rope] of the query, sums of latents, scores or weights of the positions, the state.
+  Value queries, results, scores, states;
+  /// Keys as f32, where the cache does not hold them so.
+  Value decoded;
 
-  void forResult(function_ref<Num(Column)> value) {
-    words.forColumns(result.columns, [&](Column column) { words.store(result, column, value(column)); });
+  /// Rows [latent, rope] of f32.
+  struct Keys {
+    Value base;
+    int64_t stride;
+  };
+
+  //===--- State of a head: the maximum, the sum of weights, the correction of what was summed before ---===//
+  Value stateOf(Value head, int64_t member) { return b.at(states, b.add(b.mul(head, 3), member), 4); }
+  Value maximum(Value head) { return stateOf(head, 0); }
+  Value weightSum(Value head) { return stateOf(head, 1); }
+  Value correction(Value head) { return stateOf(head, 2); }
+  Value queryOf(Value head) { return b.at(queries, head, width * 4); }
+  Value resultOf(Value head) { return b.at(results, head, padded * 4); }
+  Value scoresOf(Value head) { return b.at(scores, head, kPositions * 4); }
+
+  Rows ofHead(const Rows &rows, Value token, Value first, int64_t columns) {
+    return rows::listAt(b.at(b.rowAddress(rows, token), rows.element, first), rows.element, columns);
   }
 
-  Num dot(const Rows &left, function_ref<Num(Column)> right) {
-    return words.sum(left.columns, [&](Column column, Num sum) { return fma(words.load(left, column), right(column), sum); });
+  void prepare(HostRows &words, Value head, Value number) {
+    const auto &[queryLatent, query, rope, cache, result, heads, nope, ropeDim, latent] = attention;
+    Value token = words.row().value, zero = b.splatF32(kLanes, 0.0f), target = queryOf(head);
+    b.store(zero, b.at(target, width - kLanes, 4));
+    Rows from = ofHead(queryLatent, token, b.mul(number, latent), latent);
+    Rows latents = rows::scratchAt(target, b.f32(), latent), ropes = rows::scratchAt(b.at(target, latent, 4), b.f32(), ropeDim);
+    words.forColumns(latent, [&](Column column) { words.store(latents, column, words.load(from, column)); });
+    Value first = b.add(b.mul(number, nope + ropeDim), nope);
+    deepseek::rotateRow(words, ofHead(query, token, first, ropeDim), rope, op.getInterleaved(), ropes);
+    b.loop(b.size(0), b.size(padded), kLanes, [&](Value column) { b.store(zero, b.at(resultOf(head), column, 4)); });
+    b.store(b.number(-std::numeric_limits<double>::infinity()), maximum(head));
+    b.store(b.number(0.0), weightSum(head));
   }
 
-  /// The query's product with the latent and the rope key of a position.
-  Num product(const Num &row) {
-    Rows rope = cache.ropes.ofRow(row);
-    return dot(query, [&](Column column) { return cache.load(words, row, column); }) +
-           dot(queryRope, [&](Column column) { return words.load(rope, column); });
-  }
-
-  /// Folds `count` positions from `first` on into the result; returns the new maximum and the new sum of weights.
-  SmallVector<Value> block(const Num &first, const Num &count, double scale, const Num &maximum, const Num &sum) {
-    Column lanes{words.size(0), kLanes, kLanes, false};
-    words.store(scores, lanes, words.constant(kMinusInfinity));
-    words.loop(words.size(0), count, [&](Num index) { words.put(scores, index, product(first + index) * scale); });
-    Num all = words.load(scores, lanes), newMaximum = max(maximum, {{b, b.maxLanes(all.value)}});
-    // exp by polynomial does not promise 0 at -inf: lanes without a position must weigh nothing.
-    Value lane = vector::StepOp::create(b, b.vec(kLanes, b.getIndexType()));
-    Num number{b, arith::IndexCastOp::create(b, b.vec(kLanes, b.i64()), lane)};
-    Num weights = select(number < count, exp(all - newMaximum), 0.0);
-    Num isFirst{b, b.equal(first.value, 0)}, correction = select(isFirst, words.constant(0.0), exp(maximum - newMaximum));
-    words.store(scores, lanes, weights);
-    forResult([&](Column column) {
-      Num start = words.load(result, column) * correction;
-      return words.loop(words.size(0), count, start, [&](Num index, ArrayRef<Num> carried) {
-        return SmallVector<Num>{fma(cache.load(words, first + index, column), words.at(scores, index), carried[0])};
-      })[0];
+  Keys keysOf(HostRows &words, Value first, Value count) {
+    if (isDirect)
+      return {b.rowAddress(attention.cache, first), attention.cache.stride * 4};
+    deepseek::LatentCache cache(attention.cache, op.getCacheFormat(), attention.latent, attention.ropeDim);
+    b.loop(b.size(0), count, 1, [&](Value index) {
+      Num row{b, b.add(first, index)};
+      Value target = b.at(decoded, index, width * 4);
+      b.store(b.splatF32(kLanes, 0.0f), b.at(target, width - kLanes, 4));
+      Rows latents = rows::scratchAt(target, b.f32(), attention.latent);
+      Rows ropes = rows::scratchAt(b.at(target, attention.latent, 4), b.f32(), attention.ropeDim), from = cache.ropes.ofRow(row);
+      words.forColumns(attention.latent, [&](Column column) { words.store(latents, column, cache.load(words, row, column)); });
+      words.forColumns(attention.ropeDim, [&](Column column) { words.store(ropes, column, words.load(from, column)); });
     });
-    return {newMaximum.value, b.fma(sum.value, correction.value, b.sumLanes(weights.value))};
+    return {decoded, width * 4};
+  }
+
+  /// The products of a tile's queries with the keys; past the last key, the last stands in.
+  void multiplyKeys(const Keys &keys, Value count, Value head) {
+    int64_t rows = shape.rows, columns = shape.vectors;
+    b.loop(b.size(0), count, columns, [&](Value position) {
+      SmallVector<Value> from, acc(rows * columns, b.splatF32(kLanes, 0.0f));
+      for (int64_t p = 0; p < columns; ++p)
+        from.push_back(b.at(keys.base, b.min(b.add(position, p), b.sub(count, 1)), keys.stride));
+      acc = b.loop(b.size(0), b.size(width), kLanes, acc, [&](Value column, ValueRange carried) {
+        SmallVector<Value> loaded, result;
+        for (Value key : from)
+          loaded.push_back(b.load(b.vecF32(), b.at(key, column, 4)));
+        for (int64_t row = 0; row < rows; ++row) {
+          Value query = b.load(b.vecF32(), b.at(b.at(queryOf(head), row * width, 4), column, 4));
+          for (int64_t p = 0; p < columns; ++p)
+            result.push_back(b.fma(query, loaded[p], carried[row * columns + p]));
+        }
+        return result;
+      });
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t p = 0; p < columns; ++p)
+          b.store(b.sumLanes(acc[row * columns + p]), b.at(b.at(scoresOf(head), row * kPositions + p, 4), position, 4));
+    });
+  }
+
+  /// Scores become weights, and what was summed before them is to be corrected.
+  void foldScores(Value count, Value head, Value first) {
+    Value here = b.firstLanes(count);
+    Value scaled = b.mul(b.load(b.vecF32(), scoresOf(head)), b.splatF32(kLanes, op.getSoftmaxScale().convertToDouble()));
+    Value all = b.select(here, scaled, b.splatF32(kLanes, -std::numeric_limits<double>::infinity()));
+    Value before = b.load(b.f32(), maximum(head)), now = b.max(before, b.maxLanes(all));
+    // exp by polynomial does not promise 0 at -inf: lanes without a position must weigh nothing.
+    Value weights = b.select(here, b.exp(b.sub(all, b.splat(now, kLanes))), b.splatF32(kLanes, 0.0f));
+    Value factor = b.select(b.equal(first, 0), b.number(0.0), b.exp(b.sub(before, now)));
+    b.store(weights, scoresOf(head));
+    b.store(now, maximum(head));
+    b.store(factor, correction(head));
+    b.store(b.fma(b.load(b.f32(), weightSum(head)), factor, b.sumLanes(weights)), weightSum(head));
+  }
+
+  void addLatents(const Keys &keys, Value count, Value head) {
+    forVectorTiles(b, shape, attention.latent, [&](Value column, TileShape tile) {
+      SmallVector<Value> sums, addresses;
+      for (int64_t row = 0; row < tile.rows; ++row) {
+        Value factor = b.splat(b.load(b.f32(), correction(b.add(head, row))), kLanes);
+        for (int64_t v = 0; v < tile.vectors; ++v) {
+          addresses.push_back(b.at(b.at(resultOf(head), column, 4), row * padded + v * kLanes, 4));
+          sums.push_back(b.mul(b.load(b.vecF32(), addresses.back()), factor));
+        }
+      }
+      Value weights = scoresOf(head), latents = b.at(keys.base, column, 4);
+      auto factor = [&](int64_t row, Value k) { return b.load(b.f32(), b.at(b.at(weights, row * kPositions, 4), k, 4)); };
+      auto vector = [&](Value k, int64_t v) { return b.load(b.vecF32(), b.at(b.at(latents, k, keys.stride), v * kLanes, 4)); };
+      sums = OuterProduct{tile, factor, vector}.sum(b, count, sums);
+      for (auto [sum, address] : llvm::zip_equal(sums, addresses))
+        b.store(sum, address);
+    });
+  }
+
+  void finish(Value token, Value head, Value number) {
+    Rows target = ofHead(attention.result, token, b.mul(number, attention.latent), attention.latent);
+    Value inverse = b.div(b.number(1.0), b.load(b.f32(), weightSum(head)));
+    b.chunks(attention.latent, [&](Value column, int64_t lanes) {
+      Value sums = b.load(b.vecF32(lanes), b.at(resultOf(head), column, 4));
+      b.storeLanes(target.element, b.at(target.base, column, bytesOf(target.element)), b.mul(sums, b.splat(inverse, lanes)));
+    });
   }
 };
 
 } // namespace
 
-LogicalResult quant::host::emitMlaCore(KernelContext &context, deepseek::MlaCoreOp op, Value tokenAndHead) {
+int64_t quant::host::headsOfBlock(deepseek::MlaCoreOp op) { return std::gcd<int64_t>(op.getHeads(), 4); }
+
+int64_t quant::host::blocksOfStep(deepseek::MlaCoreOp op) { return kHeads / headsOfBlock(op); }
+
+LogicalResult quant::host::emitMlaCore(KernelContext &context, deepseek::MlaCoreOp op, Value block) {
   Result<Rows> queryLatent = context.operands.rows(op.getQLatent()), q = context.operands.rows(op.getQ()),
                rope = context.operands.rows(op.getRope()), cache = context.operands.rows(op.getCache());
   if (!queryLatent || !q || !rope || !cache)
     return unsupportedOperand(op);
   HostBuilder &b = context.b;
-  int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = queryLatent->columns / heads;
-  Value token = b.div(tokenAndHead, heads), head = b.rem(tokenAndHead, heads);
-  auto ofHead = [&](const Rows &rows, Value first, int64_t columns) {
-    return rows::listAt(b.at(b.rowAddress(rows, token), rows.element, first), rows.element, columns);
-  };
-  HostRows words(context, token);
-  Rows queryRope = words.scratch(ropeDim);
-  deepseek::rotateRow(words, ofHead(*q, b.add(b.mul(head, nope + ropeDim), nope), ropeDim), *rope, op.getInterleaved(),
-                      queryRope);
-  Value offset = b.mul(head, latent);
-  deepseek::LatentCache latents(*cache, op.getCacheFormat(), latent, ropeDim);
-  AttentionEmitter(context, words, latents, ofHead(*queryLatent, offset, latent), queryRope,
-                   ofHead(context.operands.resultRows(0), offset, latent))
-      .emit(words.position(op.getPosition()) + words.row() + 1, op.getSoftmaxScale().convertToDouble());
+  int64_t heads = op.getHeads(), group = headsOfBlock(op), perToken = heads / group;
+  Attention attention{*queryLatent,
+                      *q,
+                      *rope,
+                      *cache,
+                      context.operands.resultRows(0),
+                      heads,
+                      static_cast<int64_t>(op.getNopeDim()),
+                      static_cast<int64_t>(op.getRopeDim()),
+                      queryLatent->columns / heads};
+  AttentionEmitter emitter(context, op, attention);
+  // A step's blocks may be of several tokens.
+  Value end = context.endBlock, last = b.add(b.div(b.sub(end, 1), perToken), 1);
+  b.loop(b.div(block, perToken), last, 1, [&](Value token) {
+    Value firstBlock = b.mul(token, perToken), first = b.max(b.sub(block, firstBlock), b.size(0));
+    Value groups = b.sub(b.min(b.sub(end, firstBlock), b.size(perToken)), first);
+    emitter.emit(token, b.mul(first, group), b.mul(groups, group));
+  });
   return success();
 }

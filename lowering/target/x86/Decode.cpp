@@ -74,6 +74,11 @@ Value quant::host::decode(HostBuilder &b, Type storage, Value address, int64_t l
   return decodeInteger(b, bytes, isUnsigned);
 }
 
+Value quant::host::loadCodes(HostBuilder &b, Type storage, Value address, int64_t lanes) {
+  return storage.getIntOrFloatBitWidth() == 4 ? loadNibbles(b, address, lanes, storage.isUnsignedInteger())
+                                              : b.load(b.vec(lanes, b.i8()), address);
+}
+
 // In row programs a vector of one element is a scalar.
 Value HostBuilder::loadLanes(Type element, Value address, int64_t lanes) {
   Value vector = decode(*this, element, address, lanes);
@@ -103,11 +108,10 @@ static Value lookUp(HostBuilder &b, Value table0, Value codes, Value table1) {
 }
 
 /// 64 FP8 codes through a 128-entry table of bf16, which holds every FP8 value exactly: two byte permutes look up low and high
-/// bytes, an or puts the sign back, unpacking pairs them to bf16, and a shift or a mask makes each half of a dword an f32.
-/// Unpacking works inside 128-bit parts, so the four vectors come out shuffled: columnOf64().
-static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value codes) {
+/// bytes, an or puts the sign back, unpacking pairs them to bf16. Unpacking works inside 128-bit parts, so the dwords come out
+/// shuffled: columnOf64(2 * vector + half, lane).
+static SmallVector<Value> pairs64ByTable(HostBuilder &b, Type storage, Value codes) {
   const llvm::fltSemantics &semantics = cast<FloatType>(storage).getFloatSemantics();
-  VectorType words = b.vec(kLanes, b.i32());
   Value low = lookUp(b, bf16Table(b, semantics, 0, 0), codes, bf16Table(b, semantics, 0, 64));
   Value high = lookUp(b, bf16Table(b, semantics, 1, 0), codes, bf16Table(b, semantics, 1, 64));
   high = b.bitOr(high, b.bitAnd(codes, 0x80));
@@ -117,11 +121,17 @@ static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value co
     for (int64_t lane = 0; lane < 4; ++lane)
       for (int64_t j = 0; j < 8; ++j)
         llvm::append_values(unpack, 16 * lane + 8 * half + j, 64 + 16 * lane + 8 * half + j);
-    Value pairs = vector::ShuffleOp::create(b, low, high, unpack);
-    Value dwords = vector::BitCastOp::create(b, words, pairs);
-    for (Value bits : {b.shiftLeft(dwords, 16), b.bitAnd(dwords, 0xFFFF0000)})
-      result.push_back(b.bitcast(b.f32(), bits));
+    result.push_back(vector::BitCastOp::create(b, b.vec(kLanes, b.i32()), vector::ShuffleOp::create(b, low, high, unpack)));
   }
+  return result;
+}
+
+/// The same as f32: a shift or a mask makes each half of a dword one.
+static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value codes) {
+  SmallVector<Value> result;
+  for (Value pairs : pairs64ByTable(b, storage, codes))
+    for (Value bits : {b.shiftLeft(pairs, 16), b.bitAnd(pairs, 0xFFFF0000)})
+      result.push_back(b.bitcast(b.f32(), bits));
   return result;
 }
 
@@ -133,14 +143,22 @@ bool quant::host::hasDecode64(HostBuilder &b, Type storage) {
   return b.target.hasByteTables && isa<Float8E4M3FNType, Float8E5M2Type>(storage);
 }
 
-SmallVector<Value> quant::host::decode64(HostBuilder &b, Type storage, Value address) {
+/// 64 codes, shuffled so that the vectors of their table come out in order.
+static Value loadShuffled(HostBuilder &b, Value address) {
   SmallVector<int64_t> order(64);
-  // The codes are shuffled first, so that the vectors come out in order.
   for (int64_t vector = 0; vector < 4; ++vector)
     for (int64_t lane = 0; lane < kLanes; ++lane)
       order[columnOf64(vector, lane)] = vector * kLanes + lane;
   Value raw = b.load(b.vec(64, b.i8()), address);
-  return decode64ByTable(b, storage, vector::ShuffleOp::create(b, raw, raw, order));
+  return vector::ShuffleOp::create(b, raw, raw, order);
+}
+
+SmallVector<Value> quant::host::decode64(HostBuilder &b, Type storage, Value address) {
+  return decode64ByTable(b, storage, loadShuffled(b, address));
+}
+
+SmallVector<Value> quant::host::decode64Pairs(HostBuilder &b, Type storage, Value address) {
+  return pairs64ByTable(b, storage, loadShuffled(b, address));
 }
 
 //===----------------------------------------------------------------------===//

@@ -25,10 +25,16 @@ int64_t storageBytes(Type storage, int64_t count);
 /// 0xFF are NaN.
 Value decode(HostBuilder &b, Type storage, Value address, int64_t lanes);
 
+/// `lanes` consecutive codes of an integer type as i8; unsigned ones as their bits.
+Value loadCodes(HostBuilder &b, Type storage, Value address, int64_t lanes);
+
 /// Whether there is a fast way for 64 elements at a time.
 bool hasDecode64(HostBuilder &b, Type storage);
 /// 64 consecutive elements as four vectors of 16.
 llvm::SmallVector<Value> decode64(HostBuilder &b, Type storage, Value address);
+/// 64 consecutive elements as bf16: two vectors of 16 dwords, each of 32 elements, dword i of which holds elements i (below) and
+/// i + 16.
+llvm::SmallVector<Value> decode64Pairs(HostBuilder &b, Type storage, Value address);
 
 /// Elements that are decoded at once, faster in another order than in their own: 64 of FP8 where there is hasDecode64(), 128 of
 /// four bits; 0: there is no such way.

@@ -56,7 +56,7 @@ void DotMatmul::emit(int64_t tokens) {
     tokenIndices.push_back(tokens == 1 ? b.size(0) : b.min(b.size(t), lastToken));
     sources.push_back(inputRow(tokenIndices.back()));
   }
-  Value inputs = shuffled || tokens > 1 ? copyInputs(sources) : sources.front();
+  Value inputs = shuffled || tokens > 1 || range.hasInt8Inputs ? copyInputs(sources) : sources.front();
   Value stride = b.div(b.add(b.sub(range.end, range.begin), count - 1), count);
   b.loop(range.begin, b.add(range.begin, stride), 1, [&](Value first) {
     Rows rows = rowsFrom(first, stride, count);
@@ -67,8 +67,17 @@ void DotMatmul::emit(int64_t tokens) {
       acc = dotSpan(rows, inputs, tokens, dotWhole, form.dotRest, acc);
     for (int64_t r = 0; r < count; ++r)
       for (int64_t t = 0; t < tokens; ++t)
-        b.store(b.sumLanes(acc[r * tokens + t]), outputAddress(tokenIndices[t], rows.indices[r]));
+        b.store(resultOf(acc[r * tokens + t], rows.scales[r], tokenIndices[t]), outputAddress(tokenIndices[t], rows.indices[r]));
   });
+}
+
+/// Whole numbers in f32 lanes are exact up to 2^24, which no codes reach before K = 16,640.
+Value DotMatmul::resultOf(Value lanes, Value rowScale, Value token) {
+  Value inputScale = range.hasInt8Inputs ? this->inputScale(token) : Value();
+  if (!hasIntegerSums())
+    return scaleSums(b.sumLanes(lanes), {}, inputScale);
+  Value sum = vector::ReductionOp::create(b, vector::CombiningKind::ADD, b.convert(b.i32(), lanes));
+  return scaleSums(sum, loadScale(rowScale, b.size(0)), inputScale);
 }
 
 //===----------------------------------------------------------------------===//
@@ -81,7 +90,7 @@ Value DotMatmul::copyInputs(ArrayRef<Value> rows) {
   forSpans(dotWhole, form.dotSpan, form.dotRest, [&](Value column, int64_t columns) {
     Value target = b.at(range.scratch, column, 4 * static_cast<int64_t>(rows.size()));
     for (auto [index, row] : llvm::enumerate(rows))
-      copySpan(b.at(row, column, 4), b.at(target, index * columns, 4), columns);
+      copySpan(b.at(row, column, inputBytes()), b.at(target, index * columns, 4), columns);
   });
   return range.scratch;
 }
@@ -90,10 +99,11 @@ void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
   for (int64_t begin = 0, piece = pieceOf(columns); begin < columns; begin += piece) {
     int64_t offset = begin, end = std::min(begin + piece, columns);
     for (; shuffled && offset + shuffled <= end; offset += shuffled)
-      b.store(shuffle(b, form.storage, b.load(b.vecF32(shuffled), b.at(source, offset, 4))), b.at(target, offset, 4));
+      b.store(shuffle(b, form.storage, loadInput(b.at(source, offset, inputBytes()), shuffled)), b.at(target, offset, 4));
     for (int64_t lanes; offset < end; offset += lanes) {
       lanes = std::min(kLanes, end - offset);
-      b.store(b.load(b.vecF32(lanes), b.at(source, offset, 4)), b.at(target, offset, 4));
+      Value values = loadInput(b.at(source, offset, inputBytes()), lanes);
+      b.store(values, b.at(target, offset, 4));
     }
   }
 }
@@ -151,8 +161,9 @@ SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool
                                        SmallVector<Value> acc) {
   Value zero = laneScales && form.zeroType ? loadLanes(form.zeroType, weight.zero, place.rowScale, place.column)
                                            : loadZero(place.rowScale, place.column);
-  Value scale = laneScales ? loadLanes(form.scaleType, weight.scale, place.rowScale, place.column)
-                           : loadScale(place.rowScale, place.column);
+  Value scale = hasIntegerSums() ? Value()
+                : laneScales     ? loadLanes(form.scaleType, weight.scale, place.rowScale, place.column)
+                                 : loadScale(place.rowScale, place.column);
   if (acc.size() > 1 || !scale)
     return spanProducts(place.source, columns, scale, zero, inputs, acc);
   SmallVector<Value> products = spanProducts(place.source, columns, {}, zero, inputs, {b.splatF32(kLanes, 0.0f)});

@@ -25,6 +25,7 @@ public:
 
 private:
   struct Rows;
+  Value resultOf(Value lanes, Value rowScale, Value token);
   Value copyInputs(llvm::ArrayRef<Value> rows);
   void copySpan(Value source, Value target, int64_t columns);
   bool hasLaneScales(int64_t columns);

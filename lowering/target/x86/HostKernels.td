@@ -16,8 +16,13 @@ def HostKernelInterface : OpInterface<"HostKernelInterface"> {
   }];
   let cppNamespace = "::quant::host";
   let methods = [
-    InterfaceMethod<"Emits one block of the kernel's grid. Errors are reported on the op.", "::llvm::LogicalResult", "emitBlock",
-                    (ins "::quant::host::KernelContext &":$context, "::mlir::Value":$block)>
+    InterfaceMethod<"Emits one step of the kernel's loop: the blocks of the grid from `block` to context.endBlock. Errors are reported on "
+                    "the op.", "::llvm::LogicalResult", "emitBlock",
+                    (ins "::quant::host::KernelContext &":$context, "::mlir::Value":$block)>,
+    InterfaceMethod<"Neighbouring blocks of the op's grid that are one block of the kernel's; they divide the grid.", "int64_t",
+                    "getBlockSize", (ins), "", "return 1;">,
+    InterfaceMethod<"Blocks of the kernel's grid that one step of its loop takes, where a call has as many.", "::mlir::Value",
+                    "getStep", (ins "::quant::host::KernelContext &":$context), "", "return context.b.size(1);">
   ];
 }
 

@@ -30,6 +30,8 @@ struct KernelContext {
   const KernelOperands &operands;
   Value scratch;
   x86::MatmulSchedule schedule;
+  /// The blocks of one step of the kernel's loop end here: HostKernelInterface::getStep() of them, or fewer.
+  Value endBlock = {};
   /// Bytes of scratch that the kernel needs; emitters raise it.
   int64_t scratchBytes = 0;
 
@@ -51,6 +53,8 @@ namespace quant::host {
 void registerHostKernels(mlir::DialectRegistry &registry);
 
 //===--- MatmulKernels.cpp; `block` counts tiles ---===//
+/// Tiles that a matmul computes at a time, of those that a call of the kernel is to compute.
+Value tilesOfStep(KernelContext &context, mlir::Operation *op);
 mlir::LogicalResult emitMatmul(KernelContext &context, mlir::DestinationStyleOpInterface op, Value block);
 mlir::LogicalResult emitMlaExpand(KernelContext &context, deepseek::MlaExpandOp op, Value head);
 mlir::LogicalResult emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head);
@@ -62,7 +66,10 @@ mlir::LogicalResult unsupportedOperand(mlir::Operation *op);
 mlir::LogicalResult emitRowOp(KernelContext &context, rows::RowOpInterface op, Value token);
 
 //===--- AttentionKernels.cpp ---===//
-mlir::LogicalResult emitMlaCore(KernelContext &context, deepseek::MlaCoreOp op, Value tokenAndHead);
+/// Heads of a token that are one block, and blocks of a step.
+int64_t headsOfBlock(deepseek::MlaCoreOp op);
+int64_t blocksOfStep(deepseek::MlaCoreOp op);
+mlir::LogicalResult emitMlaCore(KernelContext &context, deepseek::MlaCoreOp op, Value block);
 
 } // namespace quant::host
 

@@ -39,9 +39,23 @@ LogicalResult emitKernelBody(KernelContext &context, Operation *op, Value block)
 }
 
 /// An op as its emitter takes it.
-template <typename Op, auto emit>
-struct Emitter : HostKernelInterface::ExternalModel<Emitter<Op, emit>, Op> {
+template <typename Op, auto emit, typename Model>
+struct EmitterOf : HostKernelInterface::ExternalModel<Model, Op> {
   LogicalResult emitBlock(Operation *op, KernelContext &context, Value block) const { return emit(context, cast<Op>(op), block); }
+};
+
+template <typename Op, auto emit>
+struct Emitter : EmitterOf<Op, emit, Emitter<Op, emit>> {};
+
+struct MatmulEmitter : EmitterOf<qblock::MatmulAccOp, emitMatmul, MatmulEmitter> {
+  Value getStep(Operation *op, KernelContext &context) const { return tilesOfStep(context, op); }
+};
+
+struct AttentionEmitter : EmitterOf<deepseek::MlaCoreOp, emitMlaCore, AttentionEmitter> {
+  int64_t getBlockSize(Operation *op) const { return headsOfBlock(cast<deepseek::MlaCoreOp>(op)); }
+  Value getStep(Operation *op, KernelContext &context) const {
+    return context.b.size(blocksOfStep(cast<deepseek::MlaCoreOp>(op)));
+  }
 };
 
 template <typename Op, auto emit>
@@ -66,6 +80,8 @@ FailureOr<x86::MatmulSchedule> readSchedule(func::FuncOp kernel, const machine::
   auto read = x86::readMatmulParameters(x86::MatmulSchedule(unit), schedules.front().getParameters());
   if (!read)
     return kernel.emitError(read.error().message);
+  if (read->inputParts > 0 && !unit.hasPackedDots)
+    return kernel.emitError("input_parts is ") << read->inputParts << ", but " << unit.name << " has no dot products of bf16";
   return *read;
 }
 
@@ -135,13 +151,21 @@ private:
     KernelOperands operands = loadOperands(b, kernel, op, entry->getArgument(0), entry->getArgument(1));
     KernelContext context{b, operands, entry->getArgument(2), *schedule};
     LogicalResult emitted = success();
-    b.loop(entry->getArgument(3), entry->getArgument(4), 1, [&](Value block) { emitted = emitKernelBody(context, op, block); });
+    auto interface = dyn_cast<HostKernelInterface>(op);
+    Value end = entry->getArgument(4), step = interface ? interface.getStep(context) : b.size(1);
+    b.loop(entry->getArgument(3), end, step, [&](Value block) {
+      context.endBlock = b.min(b.add(block, step), end);
+      emitted = emitKernelBody(context, op, block);
+    });
     if (failed(emitted)) {
       lowered.erase();
       return failure();
     }
     func::ReturnOp::create(b);
-    lowered->setAttr(program::kGridAttr, kernel->getAttr(program::kGridAttr));
+    AffineMap grid = kernel->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue();
+    if (interface)
+      grid = AffineMap::get(grid.getNumDims(), 0, grid.getResult(0).floorDiv(interface.getBlockSize()));
+    lowered->setAttr(program::kGridAttr, AffineMapAttr::get(grid));
     if (Attribute attribute = kernel->getAttr(program::kScheduleAttr))
       lowered->setAttr(program::kScheduleAttr, attribute);
     lowered->setAttr(program::kScratchBytesAttr, b.getI64IntegerAttr(context.scratchBytes));
@@ -167,12 +191,12 @@ void quant::host::registerHostKernels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, qblock::QBlockDialect *) {
     attach<qblock::MatmulOp, refuseWhole>(context);
     attach<qblock::GroupedMatmulOp, refuseWhole>(context);
-    attach<qblock::MatmulAccOp, emitMatmul>(context);
+    qblock::MatmulAccOp::attachInterface<MatmulEmitter>(*context);
     attach<qblock::GroupedMatmulAccOp, emitMatmul>(context);
   });
   registry.addExtension(+[](MLIRContext *context, deepseek::DeepSeekDialect *) {
     attach<deepseek::MlaAbsorbOp, emitMlaAbsorb>(context);
-    attach<deepseek::MlaCoreOp, emitMlaCore>(context);
+    deepseek::MlaCoreOp::attachInterface<AttentionEmitter>(*context);
     attach<deepseek::MlaExpandOp, emitMlaExpand>(context);
   });
 }

@@ -8,6 +8,7 @@
 #include "lowering/target/x86/MatmulFunction.h"
 
 #include "lowering/target/x86/DotMatmul.h"
+#include "lowering/target/x86/PackedMatmul.h"
 #include "lowering/target/x86/PanelMatmul.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -26,7 +27,7 @@ using namespace quant::host;
 /// The members of a range in the order of the function's arguments, addresses first.
 static SmallVector<Value *> addressesOf(RowRange &range) {
   return {&range.weight.data,  &range.weight.scale, &range.weight.zero, &range.input.x,
-          &range.input.gather, &range.output.data,  &range.scratch};
+          &range.input.gather, &range.input.scales, &range.output.data, &range.scratch};
 }
 static SmallVector<Value *> sizesOf(RowRange &range) {
   return {&range.weight.columns, &range.weight.scaleColumns, &range.begin,      &range.end,
@@ -47,8 +48,10 @@ static FunctionType functionType(HostBuilder &b) {
 static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range) {
   auto upTo = [&](int64_t tokens) { return b.compare(arith::CmpIPredicate::sle, range.tokens, tokens); };
   std::function<void(int64_t)> choose = [&](int64_t tokens) {
-    if (tokens > sizes.dotTokens)
-      return PanelMatmul(b, form, sizes, range).emit();
+    if (tokens > sizes.dotTokens) {
+      bool isPacked = PackedMatmul::takes(sizes, form, range.hasInt8Inputs, b.target);
+      return isPacked ? PackedMatmul(b, form, sizes, range).emit() : PanelMatmul(b, form, sizes, range).emit();
+    }
     b.ifThen(upTo(tokens), [&] { DotMatmul(b, form, sizes, range).emit(tokens); }, [&] { choose(2 * tokens); });
   };
   // A block of rows may lie outside this part of the weight.
@@ -57,7 +60,7 @@ static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSchedul
 }
 
 static func::FuncOp createFunction(HostBuilder &caller, StringRef name, const WeightForm &form, const MatmulSchedule &sizes,
-                                   bool oneScaleRow) {
+                                   const RowRange &call) {
   OpBuilder builder(caller.getContext());
   Operation *around = caller.getInsertionBlock()->getParentOp();
   builder.setInsertionPointAfter(isa<func::FuncOp>(around) ? around : around->getParentOfType<func::FuncOp>());
@@ -67,7 +70,8 @@ static func::FuncOp createFunction(HostBuilder &caller, StringRef name, const We
   builder.setInsertionPointToStart(entry);
   HostBuilder b(builder, caller.getLoc(), caller.target);
   RowRange range;
-  range.oneScaleRow = oneScaleRow;
+  range.oneScaleRow = call.oneScaleRow;
+  range.hasInt8Inputs = call.hasInt8Inputs;
   SmallVector<Value *> members = addressesOf(range);
   llvm::append_range(members, sizesOf(range));
   for (auto [member, argument] : llvm::zip_equal(members, entry->getArguments()))
@@ -81,21 +85,24 @@ static func::FuncOp createFunction(HostBuilder &caller, StringRef name, const We
 static std::string suffixOf(const MatmulSchedule &sizes, const quant::machine::X86Unit &unit) {
   if (sizes == MatmulSchedule(unit))
     return {};
-  return llvm::formatv("_rows{0}_dots{1}x{2}_panel{3}_tile{4}x{5}", sizes.rows, sizes.dotTokens, sizes.dotSums,
-                       sizes.panelColumns, sizes.tileTokens, sizes.tileVectors);
+  return llvm::formatv("_rows{0}_dots{1}x{2}_panel{3}_tile{4}x{5}_parts{6}x{7}x{8}", sizes.rows, sizes.dotTokens, sizes.dotSums,
+                       sizes.panelColumns, sizes.tileTokens, sizes.tileVectors, sizes.inputParts, sizes.callRows,
+                       sizes.packedColumns);
 }
 
 void quant::host::callMatmul(KernelContext &context, const Weight &weight, const MatmulSchedule &sizes, RowRange range) {
   HostBuilder &b = context.b;
   WeightForm form(weight);
-  bool oneScaleRow = range.oneScaleRow && form.scaleType;
-  std::string name = "multiply_rows_" + form.name() + (oneScaleRow ? "_aligned" : "") + suffixOf(sizes, b.target);
+  range.oneScaleRow = range.oneScaleRow && form.scaleType;
+  std::string name = "multiply_rows_" + form.name() + (range.hasInt8Inputs ? "_x8" : "") + (range.oneScaleRow ? "_aligned" : "") +
+                     suffixOf(sizes, b.target);
   auto module = b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
   auto function = module.lookupSymbol<func::FuncOp>(name);
   if (!function)
-    function = createFunction(b, name, form, sizes, oneScaleRow);
+    function = createFunction(b, name, form, sizes, range);
   range.scratch =
-      context.allocate(std::max(PanelMatmul::scratchBytes(sizes, form), DotMatmul::scratchBytes(sizes, weight.columns)));
+      context.allocate(std::max({PanelMatmul::scratchBytes(sizes, form), PackedMatmul::scratchBytes(sizes, form, b.target),
+                                 DotMatmul::scratchBytes(sizes, weight.columns)}));
   Value null;
   SmallVector<Value> arguments;
   for (Value *address : addressesOf(range)) {

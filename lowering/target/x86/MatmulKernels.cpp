@@ -8,6 +8,11 @@
 #include "lowering/common/Tiles.h"
 #include "lowering/target/x86/Decode.h"
 #include "lowering/target/x86/MatmulFunction.h"
+#include "lowering/target/x86/PackedMatmul.h"
+#include "lowering/target/x86/RegisterTile.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 #include "llvm/ADT/STLExtras.h"
 
@@ -80,6 +85,28 @@ struct HeadMatmul {
   Weight weight;
 };
 
+/// Rows of x: f32, or codes in i8 and a list of scales.
+struct Inputs {
+  Rows numbers;
+  std::optional<Rows> scales;
+};
+
+FailureOr<Inputs> findInputs(KernelContext &context, Operation *op, Value x) {
+  auto type = dyn_cast<qblock::BlockTensorType>(x.getType());
+  if (!type) {
+    Result<Rows> rows = context.operands.rows(x);
+    if (rows && rows->element.isF32())
+      return Inputs{*rows, {}};
+    return op->emitError("the host multiplies activations of f32, or of i8 with a scale for each row, not ") << x.getType();
+  }
+  Result<rows::Quantized> quantized = context.operands.quantized(x);
+  bool isOurs = quantized && type.getStorageType().isSignlessInteger(8) && quantized->scales.element.isF32() &&
+                quantized->blockColumns >= quantized->codes.columns && quantized->scales.stride == 1 && !type.hasZeroPoint();
+  if (!isOurs)
+    return op->emitError("the host multiplies activations of f32, or of i8 with a scale for each row, not ") << type;
+  return Inputs{quantized->codes, quantized->scales};
+}
+
 FailureOr<HeadMatmul> findHeadOperands(KernelContext &context, Operation *op, Value x, StringRef name, Value kvB) {
   Result<Weight> weight = context.operands.weight(kvB);
   Result<Rows> rows = context.operands.rows(x);
@@ -92,32 +119,61 @@ FailureOr<HeadMatmul> findHeadOperands(KernelContext &context, Operation *op, Va
 
 } // namespace
 
+/// What a tile is cut from.
+static Value sourceOf(Value tile) {
+  while (Operation *slice = tile.getDefiningOp()) {
+    if (!isa<qblock::ExtractSliceOp, tensor::ExtractSliceOp>(slice))
+      break;
+    tile = slice->getOperand(0);
+  }
+  return tile;
+}
+
+Value quant::host::tilesOfStep(KernelContext &context, Operation *op) {
+  HostBuilder &b = context.b;
+  const x86::MatmulSchedule &sizes = context.schedule;
+  auto matmul = dyn_cast<qblock::MatmulAccOp>(op);
+  if (!matmul || sizes.callRows < 2 * sizes.rows)
+    return b.size(1);
+  Result<Weight> weight = context.operands.weight(sourceOf(matmul.getW()));
+  bool isPacked =
+      weight && PackedMatmul::takes(sizes, WeightForm(*weight), isa<qblock::BlockTensorType>(matmul.getX().getType()), b.target);
+  if (!isPacked)
+    return b.size(1);
+  Value manyTokens = b.greater(context.operands.tokens(), b.size(sizes.dotTokens));
+  return b.select(manyTokens, b.size(sizes.callRows / sizes.rows), b.size(1));
+}
+
 LogicalResult quant::host::emitMatmul(KernelContext &context, DestinationStyleOpInterface op, Value block) {
   HostBuilder &b = context.b;
   Result<MatmulTiles> tiles = findTiles(b, context.operands, op, block);
   if (!tiles)
     return op->emitError("the host cannot find its tile: ") << tiles.error().message;
+  // Tiles of neighbouring rows of the weight, or one.
+  Result<MatmulTiles> last = tiles->group ? tiles : findTiles(b, context.operands, op, b.sub(context.endBlock, 1));
+  if (!last)
+    return op->emitError("the host cannot find its last tile: ") << last.error().message;
   Result<Weight> weight = context.operands.weight(tiles->w.source);
-  Result<Rows> x = context.operands.rows(tiles->x.source);
-  if (failed(checkWeight(op, weight)))
+  FailureOr<Inputs> inputs = findInputs(context, op, tiles->x.source);
+  if (failed(checkWeight(op, weight)) || failed(inputs))
     return failure();
-  if (!x || !x->element.isF32())
-    return op->emitError("the host multiplies f32 activations only");
   if (!tiles->beginsAtZero)
     return op->emitError("the host starts its sums at zero");
   Rows out = context.operands.resultRows(0);
   bool oneScaleRow = blocksKeepScaleRows(*weight, context.schedule.rows);
   Value firstRow = tiles->w.offsets[0], count = tiles->out.sizes[0];
-  RangeInput input{b.rowAddress(*x, tiles->x.offsets[0]), strideOf(b, *x), tiles->gather,
-                   b.size(tiles->gather ? tiles->topK : 0)};
+  const Rows &x = inputs->numbers;
+  RangeInput input{b.rowAddress(x, tiles->x.offsets[0]), strideOf(b, x), tiles->gather, b.size(tiles->gather ? tiles->topK : 0)};
+  if (inputs->scales)
+    input.scales = b.rowAddress(*inputs->scales, tiles->x.offsets[0]);
   auto multiply = [&] {
-    forParts(b, *weight, firstRow, b.add(firstRow, tiles->w.sizes[0]), [&](PickedPart part, Value begin, Value end) {
+    forParts(b, *weight, firstRow, b.add(last->w.offsets[0], last->w.sizes[0]), [&](PickedPart part, Value begin, Value end) {
       for (Value *table : {&part.data, &part.scale, &part.zero})
         if (tiles->group && *table)
           *table = b.load(b.ptr(), b.at(*table, tiles->group, 8));
       RangeOutput output{b.at(b.rowAddress(out, tiles->out.offsets[0]), part.firstRow, 4), strideOf(b, out)};
       callMatmul(context, *weight, context.schedule,
-                 {dataOf(b, *weight, part), begin, end, oneScaleRow, count, input, output, {}});
+                 {dataOf(b, *weight, part), begin, end, oneScaleRow, inputs->scales.has_value(), count, input, output, {}});
     });
   };
   // Most groups have no row.
@@ -141,6 +197,7 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
   RangeOutput output{b.at(b.rowAddress(out, b.size(0)), b.sub(b.mul(head, vDim), begin), 4), strideOf(b, out)};
   MatmulSchedule sizes = context.schedule;
   sizes.rows = kHeadRows;
+  sizes.callRows = 0;
   bool oneScaleRow = blocksKeepScaleRows(weight, kHeadRows);
   // Cut where blocks of scales may end, wherever the head begins.
   b.loop(b.mul(b.div(begin, kHeadRows), kHeadRows), end, kHeadRows, [&](Value first) {
@@ -150,6 +207,7 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
                 b.max(first, begin),
                 last,
                 oneScaleRow,
+                /*hasInt8Inputs=*/false,
                 context.operands.tokens(),
                 input,
                 output,
@@ -158,7 +216,14 @@ LogicalResult quant::host::emitMlaExpand(KernelContext &context, deepseek::MlaEx
   return success();
 }
 
-/// The head's key rows are decoded once into scratch; each token then sums them, weighted by its query.
+/// Stores those of 16 columns that lie inside a row, of which `left` are left; of all rows the width is known.
+static void storeColumns(HostBuilder &b, Value vector, Value address, Value left, int64_t width) {
+  if (width % kLanes == 0)
+    return b.store(vector, address);
+  LLVM::MaskedStoreOp::create(b, vector, address, b.firstLanes(left), 4);
+}
+
+/// The head's key rows are decoded once into scratch; tokens then sum them, weighted by their queries.
 LogicalResult quant::host::emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head) {
   HostBuilder &b = context.b;
   FailureOr<HeadMatmul> operands = findHeadOperands(context, op, op.getQ(), "q", op.getKvB());
@@ -171,15 +236,27 @@ LogicalResult quant::host::emitMlaAbsorb(KernelContext &context, deepseek::MlaAb
   WeightForm form(weight);
   WeightReader reader(b, form, dataOf(b, weight, weight.parts[0]));
   b.loop(b.size(0), b.size(nope), 1, [&](Value d) { reader.decodeRow(b.add(firstRow, d), b.at(panel, b.mul(d, padded), 4)); });
-  b.loop(b.size(0), context.operands.tokens(), 1, [&](Value token) {
-    Value query = b.at(b.rowAddress(q, token), b.mul(head, nope + op.getRopeDim()), 4);
-    Value target = b.at(b.rowAddress(out, token), b.mul(head, latent), 4);
-    b.chunks(latent, [&](Value column, int64_t lanes) {
-      SmallVector<Value> acc = b.loop(b.size(0), b.size(nope), 1, {b.splatF32(lanes, 0.0f)}, [&](Value d, ValueRange carried) {
-        Value keys = b.load(b.vecF32(lanes), b.at(panel, b.add(b.mul(d, padded), column), 4));
-        return SmallVector<Value>{b.fma(b.splat(b.load(b.f32(), b.at(query, d, 4)), lanes), keys, carried[0])};
-      });
-      b.store(acc[0], b.at(target, column, 4));
+  TileShape shape = tileShape(b.target);
+  Value tokens = context.operands.tokens();
+  b.loop(b.size(0), tokens, shape.rows, [&](Value first) {
+    // Past the last token, the last stands in and is stored again.
+    SmallVector<Value> queries, targets;
+    for (int64_t t = 0; t < shape.rows; ++t) {
+      Value token = b.min(b.add(first, t), b.sub(tokens, 1));
+      queries.push_back(b.at(b.rowAddress(q, token), b.mul(head, nope + op.getRopeDim()), 4));
+      targets.push_back(b.at(b.rowAddress(out, token), b.mul(head, latent), 4));
+    }
+    forVectorTiles(b, shape, latent, [&](Value column, TileShape tile) {
+      auto factor = [&](int64_t t, Value d) { return b.load(b.f32(), b.at(queries[t], d, 4)); };
+      auto keys = [&](Value d, int64_t v) {
+        return b.load(b.vecF32(), b.at(b.at(panel, b.add(b.mul(d, padded), column), 4), v * kLanes, 4));
+      };
+      SmallVector<Value> sums(tile.rows * tile.vectors, b.splatF32(kLanes, 0.0f));
+      sums = OuterProduct{tile, factor, keys}.sum(b, b.size(nope), sums);
+      for (auto [index, sum] : llvm::enumerate(sums)) {
+        Value start = b.add(column, static_cast<int64_t>(index) % tile.vectors * kLanes);
+        storeColumns(b, sum, b.at(targets[index / tile.vectors], start, 4), b.sub(b.size(latent), start), latent);
+      }
     });
   });
   return success();

@@ -17,6 +17,8 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
+#include <utility>
+
 using namespace mlir;
 using namespace quant;
 using namespace quant::host;
@@ -40,6 +42,7 @@ PanelMatmul::Panel::Panel(const MatmulSchedule &sizes, const WeightForm &form) {
   inputs = allocate(tokens * inputStride);
   decoded = allocate(kLanes * decodedStride);
   sums = allocate(tokens * tileRows() * 4);
+  scales = allocate(llvm::alignTo(sizes.rows, tileRows()) * 4);
 }
 
 int64_t PanelMatmul::scratchBytes(const MatmulSchedule &sizes, const WeightForm &form) { return Panel(sizes, form).end; }
@@ -50,6 +53,7 @@ PanelMatmul::PanelMatmul(HostBuilder &b, const WeightForm &form, const MatmulSch
   inputTile = b.at(range.scratch, panel.inputs, 1);
   decodedRows = b.at(range.scratch, panel.decoded, 1);
   tileSums = b.at(range.scratch, panel.sums, 1);
+  rowScales = b.at(range.scratch, panel.scales, 1);
 }
 
 void PanelMatmul::emit() {
@@ -87,6 +91,8 @@ void PanelMatmul::decodeTile(Value row, Value firstColumn, Value column, int64_t
     for (int64_t line = 0; line < storageBytes(form.storage, columns); line += kCacheLine)
       b.prefetch(b.at(source, storageBytes(form.storage, panel.chunk) + line, 1));
     Value scale = loadScale(scales, column), zero = loadZero(scales, column);
+    if (hasIntegerSums())
+      b.store(std::exchange(scale, {}), b.at(rowScales, b.add(b.sub(row, range.begin), lane), 4));
     forPieces(source, columns, scale, zero,
               [&](int64_t offset, int64_t lanes, Value value) { b.store(widen(value), b.at(target, offset, 4)); });
   });
@@ -104,44 +110,6 @@ void PanelMatmul::decodeTile(Value row, Value firstColumn, Value column, int64_t
               columns - full);
 }
 
-/// Transposes a 16x16 tile of f32 and stores its first `rows` rows: pairs, then fours within 128 bits, then the four 128-bit
-/// parts.
-void PanelMatmul::transpose(Value source, int64_t stride, Value target, int64_t targetStride, int64_t rows) {
-  auto shuffle = [&](Value x, Value y, function_ref<int64_t(int64_t)> lane) {
-    SmallVector<int64_t> mask(kLanes);
-    for (int64_t i = 0; i < kLanes; ++i)
-      mask[i] = lane(i);
-    return vector::ShuffleOp::create(b, x, y, mask).getResult();
-  };
-  // Of each 128-bit part, pairs of `width` lanes from the lower (half 0) or upper (1) half of x and y in turn.
-  auto unpack = [&](Value x, Value y, int64_t width, int64_t half) {
-    return shuffle(x, y, [=](int64_t i) {
-      int64_t part = i / 4 * 4, lane = i % 4, group = lane / width;
-      return part + (group % 2) * kLanes + lane % width + (group / 2) * width + half * 2;
-    });
-  };
-  // 128-bit parts `first` and `first + 2` of x, then of y.
-  auto parts = [&](Value x, Value y, int64_t first) {
-    return shuffle(x, y, [=](int64_t i) { return (i / 8) * kLanes + (first + 2 * (i / 4 % 2)) * 4 + i % 4; });
-  };
-  SmallVector<Value> in, fours(kLanes);
-  for (int64_t r = 0; r < kLanes; ++r)
-    in.push_back(b.load(b.vecF32(), b.at(source, r * stride, 1)));
-  for (int64_t j = 0; j < kLanes; j += 4)
-    for (int64_t half = 0; half < 2; ++half) {
-      Value low = unpack(in[j], in[j + 1], 1, half), high = unpack(in[j + 2], in[j + 3], 1, half);
-      fours[j + 2 * half] = unpack(low, high, 2, 0);
-      fours[j + 2 * half + 1] = unpack(low, high, 2, 1);
-    }
-  for (int64_t c = 0; c < 4; ++c)
-    for (int64_t odd = 0; odd < 2; ++odd) {
-      Value low = parts(fours[c], fours[4 + c], odd), high = parts(fours[8 + c], fours[12 + c], odd);
-      for (int64_t upper = 0; upper < 2; ++upper)
-        if (int64_t row = 4 * (2 * upper + odd) + c; row < rows)
-          b.store(parts(low, high, upper), b.at(target, row * targetStride, 1));
-    }
-}
-
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//
@@ -152,21 +120,22 @@ void PanelMatmul::multiplyTile(Value firstToken, int64_t tokens, Value firstColu
   for (int64_t t = 0; t < tokens; ++t)
     indices.push_back(b.min(b.add(firstToken, t), b.sub(range.tokens, b.size(1))));
   for (int64_t t = 0; t < tokens; ++t)
-    copyInput(b.at(inputRow(indices[t]), firstColumn, 4), b.at(inputTile, t * panel.inputStride, 1), columns);
-  Value isFirst = b.compare(arith::CmpIPredicate::eq, firstColumn, 0);
+    copyInput(b.at(inputRow(indices[t]), firstColumn, inputBytes()), b.at(inputTile, t * panel.inputStride, 1), columns);
+  Chunk chunk = chunkOf(firstColumn, columns);
   b.loop(range.begin, range.end, panel.tileRows(), [&](Value row) {
     Value tile = b.at(weightPanel, b.div(b.sub(row, range.begin), panel.tileRows()), panel.tileBytes());
     b.loop(b.size(0), columns, kSumColumns,
            [&](Value column) { microKernel(tokens, tile, column, b.min(b.add(column, kSumColumns), columns)); });
-    addToResults(indices, row, isFirst);
+    addToResults(indices, row, chunk);
   });
 }
 
 void PanelMatmul::copyInput(Value source, Value target, Value columns) {
   Value full = b.mul(b.div(columns, kLanes), kLanes);
   b.loop(b.size(0), full, kLanes,
-         [&](Value column) { b.store(b.load(b.vecF32(), b.at(source, column, 4)), b.at(target, column, 4)); });
-  b.loop(full, columns, 1, [&](Value column) { b.store(b.load(b.f32(), b.at(source, column, 4)), b.at(target, column, 4)); });
+         [&](Value column) { b.store(loadInput(b.at(source, column, inputBytes()), kLanes), b.at(target, column, 4)); });
+  b.loop(full, columns, 1,
+         [&](Value column) { b.store(loadInput(b.at(source, column, inputBytes()), 1), b.at(target, column, 4)); });
 }
 
 /// All results of a tile in registers over some of the chunk's columns, then added to the sums of those before.
@@ -187,24 +156,27 @@ void PanelMatmul::microKernel(int64_t tokens, Value tile, Value firstColumn, Val
   Value isFirst = b.compare(arith::CmpIPredicate::eq, firstColumn, 0);
   for (auto [index, sum] : llvm::enumerate(acc)) {
     Value address = b.at(tileSums, index * kLanes, 4);
-    b.store(b.add(sum, b.select(isFirst, zero, b.load(b.vecF32(), address))), address);
+    sum = asSums(sum);
+    b.store(b.add(sum, b.select(isFirst, asSums(zero), b.load(sum.getType(), address))), address);
   }
 }
 
+/// Whole numbers in f32 as integers, where those are summed.
+Value PanelMatmul::asSums(Value vector) { return hasIntegerSums() ? b.convert(b.i32(), vector) : vector; }
+
 /// Adds a chunk's sums to the results; rows past the range's end are left alone.
-void PanelMatmul::addToResults(ArrayRef<Value> tokens, Value row, Value isFirst) {
-  Value steps = arith::IndexCastOp::create(b, b.vec(kLanes, b.i64()), vector::StepOp::create(b, b.vec(kLanes, b.getIndexType())));
-  Value zero = b.splatF32(kLanes, 0.0f);
+void PanelMatmul::addToResults(ArrayRef<Value> tokens, Value row, const Chunk &chunk) {
   SmallVector<Value> masks, sums, addresses;
-  for (int64_t v = 0; v < panel.vectors; ++v) {
-    Value left = b.sub(range.end, b.add(row, v * kLanes));
-    masks.push_back(b.compare(arith::CmpIPredicate::slt, steps, b.splat(left, kLanes)));
-  }
+  for (int64_t v = 0; v < panel.vectors; ++v)
+    masks.push_back(rowMask(b.add(row, v * kLanes)));
+  Type type = hasIntegerSums() ? b.vec(kLanes, b.i32()) : b.vecF32();
   for (int64_t index = 0, count = tokens.size() * panel.vectors; index < count; ++index) {
     int64_t v = index % panel.vectors;
-    addresses.push_back(outputAddress(tokens[index / panel.vectors], b.add(row, v * kLanes)));
-    Value before = LLVM::MaskedLoadOp::create(b, b.vecF32(), addresses.back(), masks[v], zero, 4);
-    sums.push_back(b.add(b.load(b.vecF32(), b.at(tileSums, index * kLanes, 4)), b.select(isFirst, zero, before)));
+    Value token = tokens[index / panel.vectors], first = b.add(row, v * kLanes);
+    addresses.push_back(outputAddress(token, first));
+    Value scales = b.at(rowScales, b.sub(first, range.begin), 4);
+    sums.push_back(
+        joinResults(b.load(type, b.at(tileSums, index * kLanes, 4)), addresses.back(), masks[v], scales, token, chunk));
   }
   // After all loads: a token that stands in for others must not be added to twice.
   for (auto [index, sum] : llvm::enumerate(sums))

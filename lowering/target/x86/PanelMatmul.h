@@ -34,8 +34,8 @@ private:
     int64_t tokens;        ///< in a tile of results
     int64_t inputStride;   ///< bytes from token to token of a tile of x; off the powers of two, which would share cache sets
     int64_t decodedStride; ///< the same for one span of 16 decoded rows
-    /// Where the parts begin: the panel, a tile of x, 16 decoded rows, a tile's sums; and where the last one ends.
-    int64_t weights, inputs, decoded, sums, end;
+    /// Where the parts begin: the panel, a tile of x, 16 decoded rows, a tile's sums, scales of weight rows; the end.
+    int64_t weights, inputs, decoded, sums, scales, end;
 
     int64_t tileRows() const { return vectors * kLanes; }
     /// Bytes of the panel's part for one tile of rows.
@@ -45,16 +45,16 @@ private:
   //===--- Weights ---===//
   void decodePanel(Value firstColumn, Value columns);
   void decodeTile(Value tile, Value firstColumn, Value column, int64_t columns);
-  void transpose(Value source, int64_t stride, Value target, int64_t targetStride, int64_t rows);
 
   //===--- Products ---===//
   void multiplyTile(Value firstToken, int64_t tokens, Value firstColumn, Value columns);
   void copyInput(Value source, Value target, Value columns);
   void microKernel(int64_t tokens, Value tile, Value firstColumn, Value endColumn);
-  void addToResults(llvm::ArrayRef<Value> tokens, Value row, Value isFirst);
+  Value asSums(Value vector);
+  void addToResults(llvm::ArrayRef<Value> tokens, Value row, const Chunk &chunk);
 
   Panel panel;
-  Value weightPanel, inputTile, decodedRows, tileSums;
+  Value weightPanel, inputTile, decodedRows, tileSums, rowScales;
 };
 
 } // namespace quant::host

@@ -21,7 +21,7 @@ def LowerToHost : Pass<"lower-to-host", "::mlir::ModuleOp"> {
     quant-opt --lower-to-host tiled.mlir
     ```
   }];
-  let options = [Option<"isa", "isa", "std::string", /*default=*/"std::string(machine::x86Units().front().name)",
+  let options = [Option<"isa", "isa", "std::string", /*default=*/"std::string(machine::kDefaultX86Unit)",
                         "vector unit of x86 by its name in dialects/machine/X86.cpp (default: the first there)">];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect",
                            "::mlir::math::MathDialect", "::mlir::vector::VectorDialect", "::mlir::func::FuncDialect"];

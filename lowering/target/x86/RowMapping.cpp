@@ -87,9 +87,11 @@ LogicalResult quant::host::unsupportedOperand(Operation *op) {
 static LogicalResult checkQuantized(Operation *op) {
   if (auto quantize = dyn_cast<qblock::QuantizeOp>(op)) {
     qblock::BlockTensorType type = quantize.getType();
-    bool scaleFits = isa<Float32Type, Float8E8M0FNUType>(type.getScaleType());
-    if (!isa<Float8E4M3FNType>(type.getStorageType()) || !scaleFits || type.getBlockExtent(type.getRank() - 2) != 1)
-      return op->emitError("the host quantizes rows to f8E4M3FN with f32 or f8E8M0FNU scales, not to ") << type;
+    bool scaleFits = isa<Float32Type, Float8E8M0FNUType>(type.getScaleType()),
+         isInt8 = type.getStorageType().isSignlessInteger(8);
+    bool fits = (isa<Float8E4M3FNType>(type.getStorageType()) || isInt8) && !type.hasZeroPoint();
+    if (!fits || !scaleFits || type.getBlockExtent(type.getRank() - 2) != 1)
+      return op->emitError("the host quantizes rows to f8E4M3FN or i8 with f32 or f8E8M0FNU scales, not to ") << type;
   }
   if (auto dequantize = dyn_cast<qblock::DequantizeOp>(op)) {
     qblock::BlockTensorType type = dequantize.getSource().getType();

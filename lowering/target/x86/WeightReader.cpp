@@ -42,6 +42,13 @@ WeightForm::WeightForm(const Weight &weight)
       blockColumns(weight.scaleType && weight.blockColumns < weight.columns ? weight.blockColumns : 0), span(spanColumns(weight)),
       rest(weight.columns % span), dotSpan(dotSpanOf(storage, blockColumns, span)), dotRest(weight.columns % dotSpan) {}
 
+bool WeightForm::hasIntegerSums() const {
+  constexpr int64_t kMiddle = 128;
+  auto type = dyn_cast<IntegerType>(storage);
+  bool isInt8 = type && (type.getWidth() == 4 || !type.isUnsigned() || zeroConstant == kMiddle);
+  return isInt8 && scaleType && !blockColumns && !zeroType;
+}
+
 std::string WeightForm::name() const {
   std::string name;
   llvm::raw_string_ostream out(name);

@@ -31,6 +31,9 @@ struct WeightForm {
   /// Columns that the dot products of few tokens take at once, and those left behind: several blocks may meet in them.
   int64_t dotSpan, dotRest;
 
+  /// Whether all codes, less the zero point that all have, are integers of 8 bits, and a row has one scale: products with
+  /// integers can be summed as such and be scaled at the end.
+  bool hasIntegerSums() const;
   /// "f8E4M3FN_f32_128x128", with "_rest64" where there is a rest.
   std::string name() const;
 };

@@ -46,12 +46,12 @@ TEST(Gpu, Sm90aIsHoppers) {
 
 TEST(X86, UnitsAreFoundByName) {
   ASSERT_FALSE(x86Units().empty());
-  EXPECT_EQ(x86Units().front().name, "avx512");
+  EXPECT_EQ(x86Units().front().name, "amx");
   for (const X86Unit &unit : x86Units())
     EXPECT_EQ(findX86Unit(unit.name), &unit);
   EXPECT_EQ(findX86Unit("sse"), nullptr);
-  EXPECT_EQ(x86UnitNames(), (std::vector<std::string>{"avx512", "avx2"}));
-  EXPECT_EQ(x86UnitList(), "avx512 or avx2");
+  EXPECT_EQ(x86UnitNames(), (std::vector<std::string>{"amx", "avx512bf16", "avx512", "avx2"}));
+  EXPECT_EQ(x86UnitList(), "amx, avx512bf16, avx512 or avx2");
 }
 
 /// What the kernels' forms rest on.

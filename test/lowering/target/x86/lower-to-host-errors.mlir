@@ -4,10 +4,11 @@
 // RUN: not quant-opt %t/tiles.mlir --qblock-tile-matmuls=block-k=128 --canonicalize --lower-to-host 2>&1 | FileCheck %s --check-prefix=TILES
 // RUN: not quant-opt %t/grouped.mlir --qblock-tile-matmuls=block-k=128 --canonicalize --lower-to-host 2>&1 | FileCheck %s --check-prefix=GROUPED
 
+// RUN: not quant-opt %t/parts.mlir --lower-to-host 2>&1 | FileCheck %s --check-prefix=PARTS
 // RUN: sed 's/dot_tokens/dot_token/' %t/parameters.mlir | not quant-opt --lower-to-host 2>&1 | FileCheck %s --check-prefix=PARAMETER
 // RUN: sed 's/8 : i64/65 : i64/' %t/parameters.mlir | not quant-opt --lower-to-host 2>&1 | FileCheck %s --check-prefix=VALUE
 
-// ISA: error: there is no instruction set 'sse': avx512 or avx2
+// ISA: error: there is no instruction set 'sse': amx, avx512bf16, avx512 or avx2
 
 //--- forms.mlir
 
@@ -52,11 +53,11 @@ func.func private @k(%x: tensor<?x64xf32>, %g: tensor<64xf32>) -> tensor<?x64xf8
 
 // -----
 
-func.func private @k(%x: tensor<?x64xf32>) -> (tensor<?x64xi8>, tensor<?x1xf32>) attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
-  // expected-error @+1 {{the host quantizes rows to f8E4M3FN with f32 or f8E8M0FNU scales, not to '!qblock.tensor<?x64xi8, block<1x64>, f32>'}}
-  %q = qblock.quantize %x : tensor<?x64xf32> -> !qblock.tensor<?x64xi8, block<1x64>, f32>
-  %d, %s = qblock.storage %q : !qblock.tensor<?x64xi8, block<1x64>, f32> -> (tensor<?x64xi8>, tensor<?x1xf32>)
-  return %d, %s : tensor<?x64xi8>, tensor<?x1xf32>
+func.func private @k(%x: tensor<?x64xf32>) -> (tensor<?x64xi4>, tensor<?x1xf32>) attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
+  // expected-error @+1 {{the host quantizes rows to f8E4M3FN or i8 with f32 or f8E8M0FNU scales, not to '!qblock.tensor<?x64xi4, block<1x64>, f32>'}}
+  %q = qblock.quantize %x : tensor<?x64xf32> -> !qblock.tensor<?x64xi4, block<1x64>, f32>
+  %d, %s = qblock.storage %q : !qblock.tensor<?x64xi4, block<1x64>, f32> -> (tensor<?x64xi4>, tensor<?x1xf32>)
+  return %d, %s : tensor<?x64xi4>, tensor<?x1xf32>
 }
 
 // -----
@@ -89,7 +90,7 @@ func.func private @k(%x: tensor<?x5xf32>, %d: tensor<1x4x5xi4>, %s: tensor<1x4x1
 // -----
 
 func.func private @k(%x: tensor<?x4xbf16>, %w: tensor<1x4x4xf32>, %o: tensor<2xi32>, %acc: tensor<?x4xf32>) -> tensor<?x4xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
-  // expected-error @+1 {{the host multiplies f32 activations only}}
+  // expected-error @+1 {{the host multiplies activations of f32, or of i8 with a scale for each row, not}}
   %y = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 2} : (tensor<?x4xbf16>, tensor<1x4x4xf32>, tensor<2xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
 }
@@ -159,6 +160,14 @@ func.func private @k(%x: tensor<?x256xf32>, %w: tensor<300x256xf32>) -> tensor<?
 func.func private @k(%x: tensor<?x2x256xf32>, %w: tensor<4x300x256xf32>, %o: tensor<5xi32>) -> tensor<?x2x300xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (12)>} {
   %y = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x256xf32>, tensor<4x300x256xf32>, tensor<5xi32>) -> tensor<?x2x300xf32>
   return %y : tensor<?x2x300xf32>
+}
+
+//--- parts.mlir
+// PARTS: error: input_parts is 3, but avx512 has no dot products of bf16
+func.func private @k(%x: tensor<?x4xf32>) -> tensor<?x4xf32> attributes {
+    program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>, program.schedule = #program.schedule<avx512, {input_parts = 3 : i64}>} {
+  %y = arith.addf %x, %x : tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
 }
 
 //--- parameters.mlir
