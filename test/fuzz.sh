@@ -14,7 +14,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${QUANT_SANITIZE_BUILD:-$root/build-sanitize}
 cd "$root"
 
-tests=(abi_test checkpoint_test module_test models-tests device_test quant-convert-tests c99_test)
+tests=(abi_test checkpoint_test module_test models-tests device_test quant-convert-tests text-tests generate-tests c99_test)
 # Each fuzzer: name, seeds, options.
 fuzzers=(
   "fuzz_safetensors|test/runtime/checkpoint/fuzz/seeds_safetensors|-dict=test/runtime/checkpoint/fuzz/json.dict"
@@ -24,6 +24,9 @@ fuzzers=(
   "fuzz_module|$build/module_seeds|-max_len=20000"
   "fuzz_ptx|test/tools/quant-sim/ptx|-max_len=70000"
   "fuzz_weights|test/tools/quant-convert/fuzz/seeds_weights|-max_len=2000"
+  "fuzz_tokenizer|test/tools/text/fuzz/seeds_tokenizer|-max_len=2000"
+  "fuzz_template|test/tools/text/templates|-dict=test/tools/text/fuzz/template.dict -max_len=4000"
+  "fuzz_request|test/tools/quant-serve/seeds_request|-max_len=4000"
   "fuzz_recipe|test/tools/quant-sim/ptx|-max_len=20000"
 )
 

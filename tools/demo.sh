@@ -2,26 +2,36 @@
 # Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
-# From nothing to tokens: installs what is missing, builds, makes a small DeepSeek-V3 checkpoint in FP8, compiles it for this
-# machine and for H100, and runs it.
+# From nothing to a sentence: installs what is missing, builds, compiles the small trained DeepSeek-V3 of models/tiny for this
+# machine and for H100, and lets it go on with a text.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/setup/build.sh" quant-compile quant-run quant-convert
+source "$(dirname "${BASH_SOURCE[0]}")/setup/build.sh" quant-compile quant-run quant-serve
 demo=$root/build/demo
 mkdir -p "$demo"
 
-step() { printf '\n== %s\n' "$1"; shift; printf '$ %s\n' "$*"; "$@"; }
+step() {
+  printf '\n== %s\n$' "$1"
+  shift
+  local word
+  for word; do if [[ $word == *" "* ]]; then printf ' "%s"' "$word"; else printf ' %s' "$word"; fi; done
+  printf '\n'
+  "$@"
+}
 
-if [ ! -f "$demo/checkpoint/config.json" ]; then
-  step "A small DeepSeek-V3 checkpoint: random weights in the published FP8 layout" \
-    build/bin/quant-convert random --config models/configs/toy_v3.json --output "$demo/checkpoint" --seed 1 --force
-fi
-step "Compiled for this machine and for H100" \
-  build/bin/quant-compile "$demo/checkpoint" --target=host,sm_90a -o "$demo/model.qmod" --kernels-to="$demo/sm_90a"
-step "Run: eight prompt tokens, sixteen new ones" \
-  build/bin/quant-run "$demo/model.qmod" --weights "$demo/checkpoint" --tokens 1,2,3,4,5,6,7,8 --max-new-tokens 16
+step "A small trained DeepSeek-V3 (9.5 million parameters), compiled for this machine and for H100" \
+  build/bin/quant-compile models/tiny --target=host,sm_90a -o build/demo/tiny.qmod --kernels-to=build/demo/sm_90a
+step "It goes on with a text: that of a very small model, which has read Austen, Melville and the Bible" \
+  build/bin/quant-run build/demo/tiny.qmod --weights models/tiny --prompt "The captain looked out upon the sea, and" \
+  --temperature 0.7 --seed 7 --max-new-tokens 80
 
-printf '\nThe module, with host code and GPU kernels:  %s\n' "build/demo/model.qmod"
+cat <<'END'
+
+Try next:
+  build/bin/quant-run build/demo/tiny.qmod --weights models/tiny --prompt "Psalm 151" --temperature 0.7
+  build/bin/quant-run build/demo/tiny.qmod --weights models/tiny --chat --temperature 0.7    # the model has learnt no chat
+  build/bin/quant-serve build/demo/tiny.qmod --weights models/tiny                           # then open http://127.0.0.1:8080/
+  build/bin/quant-compile CHECKPOINT -o model.qmod                                           # a DeepSeek-V2/V3 or Kimi-K2 of yours
+END
 for file in kernels.ptx kernels.cubin; do
-  [ -f "$demo/sm_90a/$file" ] && printf 'GPU kernels for H100 (sm_90a):               %s\n' "build/demo/sm_90a/$file"
+  [ ! -f "$demo/sm_90a/$file" ] || printf 'GPU kernels for H100 (sm_90a): %s\n' "build/demo/sm_90a/$file"
 done
-printf 'The checkpoint:                              %s\n' "build/demo/checkpoint"

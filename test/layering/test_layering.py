@@ -29,7 +29,7 @@ TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "doc
 
 #: Libraries that are not C++'s own, by the first part of an include.
 COMPILER = ("mlir", "mlir-c", "llvm", "llvm-c", "lld", "clang")
-THIRD_PARTY = (*COMPILER, "nlohmann", "CLI", "tl", "fmt", "gtest", "benchmark", "indicators", "Eigen", "cuda", "cuda.h", "cuda_runtime.h")
+THIRD_PARTY = (*COMPILER, "nlohmann", "CLI", "tl", "fmt", "gtest", "benchmark", "indicators", "Eigen", "cuda", "cuda.h", "cuda_runtime.h", "pcre2.h", "httplib.h")
 #: What all but dialects and passes may use.
 BASE = ("runtime/support", "tl", "fmt")
 #: How MLIR reaches LLVM IR and targets: for lowering and for the tools that register it.
@@ -105,9 +105,15 @@ RULES = (
     Rule(("tools/quant-convert/check",),
          ("tools/quant-convert/check", "tools/quant-convert/schemes", "tools/common", "models", "runtime/abi", "runtime/checkpoint",
           "nlohmann", *BASE), ("models/builder",)),
+    # Texts, without a model.
+    Rule(("tools/text",), ("tools/text", "runtime/checkpoint", "nlohmann", "pcre2.h", *BASE)),
+    # Answers of a session.
+    Rule(("tools/generate",), ("tools/generate", "tools/text", "runtime/api", "nlohmann", *BASE)),
     # What runs without the compiler.
+    Rule(("tools/quant-serve",),
+         ("tools/quant-serve", "tools/generate", "tools/text", "runtime/api", "runtime/checkpoint", "nlohmann", "CLI", "httplib.h", *BASE)),
     Rule(("tools/quant-run", "tools/quant-convert", "tools/common"),
-         ("tools/quant-run", "tools/quant-convert", "tools/quant-sim", "tools/common", "models", "runtime", "nlohmann", "CLI", *BASE,
+         ("tools/quant-run", "tools/quant-convert", "tools/quant-sim", "tools/common", "tools/generate", "tools/text", "models", "runtime", "nlohmann", "CLI", *BASE,
           "indicators", "Eigen"), ("models/builder",)),
     Rule(("tools",), (*FOLDERS, *THIRD_PARTY)),
 )  # fmt: skip
@@ -188,7 +194,7 @@ class Binaries(unittest.TestCase):
 
     def test_runtime_is_free_of_the_compiler(self) -> None:
         library = self.folder.parent / "runtime" / "api" / "libquant_runtime.so"
-        for binary in (self.folder / "quant-run", self.folder / "quant-convert", library):
+        for binary in (self.folder / "quant-run", self.folder / "quant-serve", self.folder / "quant-convert", library):
             with self.subTest(binary.name):
                 self.assertEqual(binary_violations(binary), [])
 
@@ -269,6 +275,7 @@ class Violations(unittest.TestCase):
     def test_tools(self) -> None:
         self.quoted("tools/quant-run", "llvm/Support/raw_ostream.h", "dialects/qblock/QBlock.h", "lowering/module/Container.h")
         self.quoted("tools/quant-convert", "mlir/IR/Builders.h", "models/builder/Builder.h", "passes/Passes.h")
+        self.quoted("tools/text", "runtime/api/quant.h", "models/config.h", "tools/quant-run/options.h")
         self.quoted("tools/quant-compile", "test/runtime/module/test_module.h")
 
     def test_new_folders_need_a_rule_at_the_top_only(self) -> None:

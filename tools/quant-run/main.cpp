@@ -1,4 +1,4 @@
-//===- main.cpp - quant-run: a compiled model, from token ids to token ids -===//
+//===- main.cpp - quant-run: a compiled model, from prompt to answer -===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -55,83 +55,131 @@ static Result<void> writeLogits(checkpoint::SafetensorsWriter &writer, const std
   return writer.finish();
 }
 
-/// Mean of the tokens that took a pass of their own; 0 where none did.
-static double secondsPerToken(const Generation &generation) {
-  return generation.tokens.size() > 1 ? generation.decodeSeconds / static_cast<double>(generation.tokens.size() - 1) : 0;
+/// The answer's text, and the pieces that its tokens were.
+struct Answer {
+  std::string text;
+  nlohmann::ordered_json logprobs = nlohmann::ordered_json::array();
+};
+
+static nlohmann::ordered_json logprobJson(const generate::TokenLogprob &one, const text::TextFiles *files) {
+  nlohmann::ordered_json json = {{"token", one.token}, {"logprob", one.logprob}};
+  if (files)
+    json["text"] = text::decode(*files->tokenizer, std::span(&one.token, 1), /*skipSpecial=*/false);
+  return json;
 }
 
-static void printJson(const std::vector<int32_t> &prompt, const Generation &generation, const quant_module *module,
-                      const quant_session *session) {
+static void addStep(Answer &answer, const generate::Step &step, const text::TextFiles *files) {
+  answer.text += step.text;
+  if (step.logprobs.empty())
+    return;
+  nlohmann::ordered_json json = logprobJson(step.logprobs[0], files);
+  json["top"] = nlohmann::ordered_json::array();
+  for (size_t i = 1; i < step.logprobs.size(); ++i)
+    json["top"].push_back(logprobJson(step.logprobs[i], files));
+  answer.logprobs.push_back(std::move(json));
+}
+
+static void printJson(const Options &options, const std::vector<int32_t> &prompt, const generate::Completion &completion,
+                      const Answer &answer, const quant_module *module, const quant_session *session) {
   nlohmann::ordered_json json = {
       {"prompt", prompt},
-      {"tokens", generation.tokens},
-      {"prefill_seconds", generation.prefillSeconds},
-      {"decode_seconds_per_token", secondsPerToken(generation)},
+      {"tokens", completion.tokens},
+      {"prefill_seconds", completion.prefillSeconds},
+      {"decode_seconds_per_token", completion.secondsPerToken()},
       {"threads", quant_session_threads(session)},
       {"isa", quant_session_isa(session)},
       {"kv_cache",
        {{"bytes_per_token", quant_module_cache_bytes_per_token(module)}, {"layers", quant_module_cache_layers(module)}}}};
+  if (options.prompt)
+    json["text"] = answer.text;
+  if (options.logprobs)
+    json["logprobs"] = answer.logprobs;
   std::cout << json.dump() << '\n';
 }
 
-static void printTimes(size_t promptTokens, const Generation &generation, const quant_session *session) {
-  std::fprintf(stderr, "prompt: %zu tokens in %.3f s, %.1f tokens/s", promptTokens, generation.prefillSeconds,
-               static_cast<double>(promptTokens) / generation.prefillSeconds);
-  if (double seconds = secondsPerToken(generation); seconds > 0)
-    std::fprintf(stderr, "; generation: %.2f ms per token, %.2f tokens/s", seconds * 1e3, 1 / seconds);
-  std::fprintf(stderr, " (%s, %d threads)\n", quant_session_isa(session), quant_session_threads(session));
-}
-
-static void printCache(const quant_module *module) {
-  if (quant_module_cache_layers(module) == 0)
-    return;
-  std::fprintf(stderr, "KV cache: %lld bytes a token in each of %lld layers\n",
-               static_cast<long long>(quant_module_cache_bytes_per_token(module)),
-               static_cast<long long>(quant_module_cache_layers(module)));
-}
-
-static void report(const Options &options, const std::vector<int32_t> &prompt, const Generation &generation,
-                   const quant_module *module, quant_session *session) {
+static void report(const Options &options, const std::vector<int32_t> &prompt, const generate::Completion &completion,
+                   const Answer &answer, const quant_module *module, quant_session *session) {
   if (options.json) {
-    printJson(prompt, generation, module, session);
+    printJson(options, prompt, completion, answer, module, session);
   } else {
-    printTimes(prompt.size(), generation, session);
-    printCache(module);
+    printTimes(completion, session);
+    printMemory(module);
   }
   if (options.profile)
     std::cerr << quant_session_profile(session);
 }
 
-static Result<void> runPrompt(const Options &options, const std::vector<int32_t> &prompt, const quant_module *module) {
+/// Runs the prompt and shows what comes: words of a text, or ids.
+static Result<void> runPrompt(const Options &options, const std::vector<int32_t> &prompt, const quant_module *module,
+                              const text::TextFiles *files) {
+  constexpr int64_t kAfterIds = 16, kAfterText = 128;
   QUANT_TRY(checkLogits(options));
-  QUANT_TRY_ASSIGN(std::vector<int32_t> ends, endTokens(module, options));
-  QUANT_TRY_ASSIGN(SessionHandle session, createSession(module, options, prompt.size()));
+  generate::Request request;
+  request.prompt = prompt;
+  request.maxNewTokens = options.maxNewTokens.value_or(options.prompt ? kAfterText : kAfterIds);
+  request.sampling = options.sampling;
+  QUANT_TRY_ASSIGN(request.ends, endTokens(module, options));
+  request.stops = options.stops;
+  request.logprobs = options.logprobs;
+  request.promptLogits = !options.logits.empty();
+  QUANT_TRY_ASSIGN(int64_t rows, rowsFor(module, options, prompt.size(), request.maxNewTokens));
+  QUANT_TRY_ASSIGN(generate::SessionHandle session, createSession(module, options, rows));
   int64_t vocab = quant_module_vocab(module);
   std::optional<checkpoint::SafetensorsWriter> logits;
-  if (!options.logits.empty()) {
+  if (request.promptLogits) {
     QUANT_TRY_ASSIGN(checkpoint::SafetensorsWriter writer, openLogits(options.logits, prompt.size(), vocab));
     logits.emplace(std::move(writer));
   }
-  const char *separator = "";
-  Result<Generation> generation = generate(session.get(), vocab, prompt, ends, options, [&](int32_t token) {
-    if (!options.json)
-      std::cout << std::exchange(separator, " ") << token << std::flush;
+  generate::Generator generator(std::move(session), vocab, files ? files->tokenizer : nullptr);
+  Answer answer;
+  bool shown = false;
+  Result<generate::Completion> completion = generator.complete(request, [&](const generate::Step &step) {
+    addStep(answer, step, files);
+    if (!options.json && options.prompt)
+      std::cout << step.text << std::flush;
+    else if (!options.json && step.token >= 0)
+      std::cout << (shown ? " " : "") << step.token << std::flush;
+    shown = true;
+    return true;
   });
-  if (!options.json && (generation || *separator))
+  if (!options.json && (completion || shown))
     std::cout << std::endl;
-  if (!generation)
-    return tl::unexpected(generation.error());
+  if (!completion)
+    return tl::unexpected(completion.error());
   if (logits)
-    QUANT_TRY(writeLogits(*logits, generation->promptLogits));
-  report(options, prompt, *generation, module, session.get());
+    QUANT_TRY(writeLogits(*logits, completion->promptLogits));
+  report(options, prompt, *completion, answer, module, generator.api());
   return {};
 }
 
-static Result<void> run(const Options &options, const std::vector<int32_t> &prompt) {
-  QUANT_TRY_ASSIGN(ModuleHandle module, openModule(options.module));
-  if (!options.printProgram)
-    return runPrompt(options, prompt, module.get());
-  std::cout << quant_module_program(module.get());
+static Result<void> run(const Options &options, std::vector<int32_t> prompt, const std::string &promptText) {
+  QUANT_TRY_ASSIGN(generate::ModuleHandle module, generate::openModule(options.module));
+  if (options.printProgram) {
+    std::cout << quant_module_program(module.get());
+    return {};
+  }
+  std::optional<text::TextFiles> files;
+  if (options.prompt || options.chat || !options.stops.empty()) {
+    QUANT_TRY_ASSIGN(files, text::TextFiles::read(options.weights));
+  }
+  if (options.chat)
+    return chat(options, module.get(), *files);
+  if (options.prompt) {
+    text::Encoder encoder(files->tokenizer);
+    QUANT_TRY_ASSIGN(prompt, files->encodeText(encoder, promptText));
+  }
+  return runPrompt(options, prompt, module.get(), files ? &*files : nullptr);
+}
+
+/// Ids or text of the prompt, from the command line, stdin or a file.
+static Result<void> readPrompts(const Options &options, std::vector<int32_t> &tokens, std::string &text) {
+  if (options.printProgram || options.chat || !options.perplexity.empty())
+    return {};
+  if (options.prompt) {
+    QUANT_TRY_ASSIGN(text, readPrompt(*options.prompt));
+    return {};
+  }
+  QUANT_TRY_ASSIGN(tokens, readTokens(options.tokens));
   return {};
 }
 
@@ -149,16 +197,13 @@ int main(int argc, char **argv) {
   const Options &options = std::get<Options>(parsed);
   runtime::registerSimDevice();
   std::vector<int32_t> prompt;
-  if (!options.printProgram && options.perplexity.empty()) {
-    Result<std::vector<int32_t>> tokens = readTokens(options.tokens);
-    if (!tokens) {
-      reportError(tokens.error());
-      return 2;
-    }
-    prompt = std::move(*tokens);
+  std::string promptText;
+  if (Result<void> read = readPrompts(options, prompt, promptText); !read) {
+    reportError(read.error());
+    return 2;
   }
   bool judges = !options.perplexity.empty() && !options.printProgram;
-  if (Result<void> ran = judges ? judge(options) : ::run(options, prompt); !ran)
+  if (Result<void> ran = judges ? judge(options) : ::run(options, prompt, promptText); !ran)
     return reportError(ran.error());
   return std::cout.flush() ? 0 : reportError({"cannot write to stdout"});
 }

@@ -36,8 +36,39 @@ Example: judge a compiled checkpoint by a text, beside the module that it was qu
 
 Token ids come from the model's own tokenizer, e.g. in Python:
   AutoTokenizer.from_pretrained(DIR).encode("Hello")
+Example: go on with a text, and talk; the checkpoint's tokenizer.json and chat template are used:
+  quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --prompt "The capital of France is" --temperature 0.7
+  quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --chat --system "Be brief."
 
-New ids go to stdout as they come, times to stderr. Exit status: 0 done, 1 error, 2 wrong usage.)";
+In a chat, /reset forgets all, /exit or the end of the input leaves, Ctrl-C stops an answer. Texts and new ids go to stdout as they
+come, times and memory to stderr. Exit status: 0 done, 1 error, 2 wrong usage.)";
+
+static void addSampling(CLI::App &app, Options &options) {
+  app.add_option("--stop", options.stops, "Stop before this text; can be given several times. Needs the checkpoint's tokenizer")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  generate::SamplingOptions &sampling = options.sampling;
+  app.add_option("--temperature", sampling.temperature, "0 takes the likeliest token; higher is more random")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
+  app.add_option("--top-p", sampling.topP, "Sample among the likeliest tokens that have this probability together")
+      ->check(CLI::Range(1e-9, 1.0))
+      ->capture_default_str();
+  app.add_option("--top-k", sampling.topK, "Sample among the likeliest K tokens; 0: among all")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--min-p", sampling.minP, "Sample among tokens at least this fraction as probable as the likeliest")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--repetition-penalty", sampling.repetitionPenalty,
+                 "Divide the logits of tokens that came before by this (multiply negative ones); 1 changes nothing")
+      ->check(CLI::Range(1e-3, 1e3))
+      ->capture_default_str();
+  app.add_option("--seed", sampling.seed, "Of the random numbers: the same seed samples the same tokens")->capture_default_str();
+  app.add_option("--logprobs", options.logprobs, "With --json: log-probability of each new token, and of the N likeliest")
+      ->check(CLI::Range(0, 100))
+      ->type_name("N");
+}
 
 static void addPerplexityOptions(CLI::App &app, Options &options) {
   auto *perplexity =
@@ -70,9 +101,19 @@ static void addOptions(CLI::App &app, Options &options) {
       ->type_name("DIR");
   app.add_option("--tokens", options.tokens, "Prompt: token ids 1,2,3; or - to read them from stdin, @FILE from a file")
       ->type_name("IDS");
-  app.add_option("--max-new-tokens", options.maxNewTokens, "Tokens to generate at most; 0 runs the prompt only")
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30))
-      ->capture_default_str();
+  app.add_option("--prompt", options.prompt,
+                 "Prompt: a text, to which the tokenizer of the checkpoint adds BOS if it is made so; or - to read it from "
+                 "stdin, @FILE from "
+                 "a file")
+      ->type_name("TEXT");
+  app.add_flag("--chat", options.chat,
+               "Talk: lines of stdin are messages, the chat template of the checkpoint puts them together");
+  app.add_option("--system", options.system, "First message of the chat, with role system")->type_name("TEXT");
+  app.add_option("--max-new-tokens", options.maxNewTokens,
+                 "Tokens to generate at most; 0 runs the prompt only. Default: 16 after ids, 128 after a text, what the context "
+                 "holds in a "
+                 "chat")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
   app.add_option(
          "--stop-token", options.stopTokens,
          "Stop after this token, too; can be given several times. The model's own end tokens (eos_token_id of config.json and "
@@ -80,13 +121,6 @@ static void addOptions(CLI::App &app, Options &options) {
       ->type_name("ID")
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", options.ignoreEos, "Go on behind the model's own end tokens");
-  app.add_option("--temperature", options.temperature, "0 takes the likeliest token; higher is more random")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
-  app.add_option("--top-p", options.topP, "Sample among the likeliest tokens that have this probability together")
-      ->check(CLI::Range(1e-9, 1.0))
-      ->capture_default_str();
-  app.add_option("--seed", options.seed, "Of the random numbers: the same seed samples the same tokens")->capture_default_str();
   app.add_option("--threads", options.threads, "CPU threads; 0: all CPUs this process may use")->capture_default_str();
   app.add_option("--context", options.context, "Rows of the KV cache; 0: prompt and new tokens")->capture_default_str();
   app.add_option("--chunk", options.chunk, "Prompt tokens per step; 0: as many as the module allows")->capture_default_str();
@@ -107,17 +141,34 @@ static void addOptions(CLI::App &app, Options &options) {
                "Print the module's program, and by whom it was made with its hash, and exit; needs no weights");
 }
 
+/// Throws where options that belong together are not, or the other way round.
+static void checkCombination(const CLI::App &app, const Options &options) {
+  if (app.count("--weights") == 0)
+    throw CLI::RequiredError("--weights");
+  size_t prompts = app.count("--tokens") + app.count("--prompt") + options.chat;
+  if (prompts == 0 && options.perplexity.empty())
+    throw CLI::RequiredError("--tokens, --prompt or --chat");
+  if (prompts > 1)
+    throw CLI::ValidationError("--tokens, --prompt and --chat", "only one of them can be given");
+  if (options.logprobs && !options.json)
+    throw CLI::ValidationError("--logprobs", "needs --json");
+  if (options.chat && (options.json || !options.logits.empty()))
+    throw CLI::ValidationError("--chat", "goes with neither --json nor --logits");
+  if (!options.system.empty() && !options.chat)
+    throw CLI::ValidationError("--system", "needs --chat");
+}
+
 std::variant<Options, int> parseOptions(int argc, char **argv) {
   Options options;
   CLI::App app("Runs a compiled model and prints the tokens it generates.", "quant-run");
   app.footer(kExample);
   app.set_version_flag("--version", std::string("quant-run ") + quant_version());
   addOptions(app, options);
+  addSampling(app, options);
   try {
     app.parse(argc, argv);
-    for (const char *name : {"--weights", "--tokens"})
-      if (!options.printProgram && app.count(name) == 0 && (options.perplexity.empty() || name == std::string_view("--weights")))
-        throw CLI::RequiredError(name);
+    if (!options.printProgram)
+      checkCombination(app, options);
   } catch (const CLI::ParseError &error) {
     if (error.get_exit_code() == 0)
       return app.exit(error);
@@ -153,15 +204,20 @@ static Result<std::vector<int32_t>> parseTokens(std::string_view text) {
 }
 
 Result<std::vector<int32_t>> readTokens(const std::string &argument) {
+  QUANT_TRY_ASSIGN(std::string text, readPrompt(argument));
+  return parseTokens(text);
+}
+
+Result<std::string> readPrompt(const std::string &argument) {
   using Chars = std::istreambuf_iterator<char>;
   if (argument == "-")
-    return parseTokens(std::string(Chars(std::cin), Chars()));
+    return std::string(Chars(std::cin), Chars());
   if (!argument.starts_with("@"))
-    return parseTokens(argument);
+    return argument;
   std::ifstream file(argument.substr(1));
   if (!file)
     return fail("cannot read " + quote(argument.substr(1)));
-  return parseTokens(std::string(Chars(file), Chars()));
+  return std::string(Chars(file), Chars());
 }
 
 } // namespace quant::run

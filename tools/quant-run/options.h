@@ -9,6 +9,7 @@
 #define QUANT_TOOLS_QUANT_RUN_OPTIONS_H
 
 #include "runtime/support/result.h"
+#include "tools/generate/sampling.h"
 
 #include <cstdint>
 #include <optional>
@@ -20,20 +21,24 @@ namespace quant::run {
 
 struct Options {
   std::string module, weights;
-  std::string tokens; ///< as given: "1,2,3", "-" or "@FILE"
+  std::string tokens;                ///< as given: "1,2,3", "-" or "@FILE"
+  std::optional<std::string> prompt; ///< as given: a text, "-" or "@FILE"
+  bool chat = false;
+  std::string system; ///< first message of a chat; empty: none
   std::string device = "host";
-  std::string isa;            ///< empty: the best
-  std::string logits;         ///< file to write, empty: none
-  std::string perplexity;     ///< file of tokens to judge, empty: generate
-  std::string against;        ///< module to compare the judgement with, empty: none
-  std::string againstWeights; ///< its checkpoint, empty: `weights`
-  std::optional<int32_t> bos; ///< before each piece of --perplexity; nothing: the model's own
-  int64_t maxNewTokens = 16;
-  int64_t context = 0; ///< 0: what prompt and new tokens need
-  int64_t chunk = 0;   ///< 0: the module's limit
-  int threads = 0;     ///< 0: all CPUs
-  double temperature = 0, topP = 1;
-  uint64_t seed = 0;
+  std::string isa;                     ///< empty: the best
+  std::string logits;                  ///< file to write, empty: none
+  std::string perplexity;              ///< file of tokens to judge, empty: generate
+  std::string against;                 ///< module to compare the judgement with, empty: none
+  std::string againstWeights;          ///< its checkpoint, empty: `weights`
+  std::optional<int32_t> bos;          ///< before each piece of --perplexity; nothing: the model's own
+  std::optional<int64_t> maxNewTokens; ///< default: 16 after ids, 128 after a text, what the context holds in a chat
+  int64_t context = 0;                 ///< 0: what prompt and new tokens need
+  int64_t chunk = 0;                   ///< 0: the module's limit
+  int threads = 0;                     ///< 0: all CPUs
+  generate::SamplingOptions sampling;
+  std::optional<size_t> logprobs;  ///< alternatives for each token
+  std::vector<std::string> stops;  ///< texts that end the answer
   std::vector<int32_t> stopTokens; ///< beside the model's own end tokens
   bool ignoreEos = false;          ///< go on behind the model's own end tokens
   bool json = false, profile = false, printProgram = false;
@@ -45,6 +50,9 @@ std::variant<Options, int> parseOptions(int argc, char **argv);
 /// Token ids of a --tokens argument: decimal integers of 32 bits, separated by commas or white space. Errors name what is no
 /// integer, and where one is left out between commas.
 Result<std::vector<int32_t>> readTokens(const std::string &argument);
+
+/// The text of a --prompt argument.
+Result<std::string> readPrompt(const std::string &argument);
 
 } // namespace quant::run
 

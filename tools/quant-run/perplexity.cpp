@@ -29,8 +29,6 @@ static constexpr int64_t kPassTokens = 256;
 /// The context where --context does not say one.
 static constexpr int64_t kDefaultContext = 2048;
 
-static tl::unexpected<Error> apiError() { return fail(quant_last_error()); }
-
 //===----------------------------------------------------------------------===//
 // One position
 //===----------------------------------------------------------------------===//
@@ -73,8 +71,8 @@ namespace {
 
 /// A module with its session, and the logits of its last pass.
 struct Judge {
-  ModuleHandle module;
-  SessionHandle session;
+  generate::ModuleHandle module;
+  generate::SessionHandle session;
   int64_t vocab = 0;
   std::vector<float> logits;
 
@@ -96,12 +94,11 @@ struct Sums {
 
 Result<Judge> Judge::create(const Options &options, int64_t context) {
   Judge judge;
-  QUANT_TRY_ASSIGN(judge.module, openModule(options.module));
+  QUANT_TRY_ASSIGN(judge.module, generate::openModule(options.module));
   judge.vocab = quant_module_vocab(judge.module.get());
   Options asked = options;
   asked.context = context;
-  asked.maxNewTokens = 0;
-  QUANT_TRY_ASSIGN(judge.session, createSession(judge.module.get(), asked, static_cast<size_t>(context)));
+  QUANT_TRY_ASSIGN(judge.session, createSession(judge.module.get(), asked, context));
   return judge;
 }
 
@@ -109,9 +106,9 @@ Result<void> Judge::run(std::span<const int32_t> tokens, bool starts) {
   auto count = static_cast<int64_t>(tokens.size());
   logits.resize(static_cast<size_t>(count * vocab));
   if (starts && quant_session_reset(session.get(), 0) != QUANT_OK)
-    return apiError();
+    return generate::apiError();
   if (quant_forward(session.get(), tokens.data(), count, count, logits.data()) != QUANT_OK)
-    return apiError();
+    return generate::apiError();
   return {};
 }
 
@@ -133,7 +130,7 @@ static Result<int64_t> pieceLength(const Options &options) {
   for (const std::string &path : {options.module, options.against}) {
     if (path.empty())
       continue;
-    QUANT_TRY_ASSIGN(ModuleHandle module, openModule(path));
+    QUANT_TRY_ASSIGN(generate::ModuleHandle module, generate::openModule(path));
     int64_t context = quant_module_max_context(module.get());
     if (options.context > context)
       return fail(fmt::format("--context {}: {} was compiled for at most {}", options.context, path, context));

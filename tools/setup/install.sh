@@ -13,6 +13,7 @@ packages=(
   llvm-22-dev libmlir-22-dev mlir-22-tools llvm-22-tools
   libzstd-dev zlib1g-dev libxml2-dev
   nlohmann-json3-dev libcli11-dev libexpected-dev libfmt-dev libgtest-dev libbenchmark-dev libeigen3-dev
+  libpcre2-dev libcpp-httplib-dev
   python3 python3-numpy python3-pip nodejs)
 
 missing=()

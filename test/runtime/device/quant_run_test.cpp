@@ -121,7 +121,7 @@ TEST_F(QuantRun, RefusesUsage) {
   Outcome none = shell(QUANT_RUN);
   EXPECT_EQ(none.status, 2);
   EXPECT_EQ(none.output, "quant-run: error: module is required\nquant-run --help lists the options\n");
-  expectError("", 2, "--tokens is required");
+  expectError("", 2, "--tokens, --prompt or --chat is required");
   expectError("--tokens 1 --frobnicate", 2, "The following argument was not expected: --frobnicate");
   expectError("--tokens 1 --threads x", 2, "");
   expectError("--tokens 1 --device tpu", 2, "--device");
