@@ -26,7 +26,7 @@ struct SessionOptions {
   int64_t context = 0;  ///< rows of the KV caches; 0: the program's limit
   std::string isa;      ///< empty: the first of the module's that the device runs
   bool profile = false; ///< measure every dispatch
-  DispatchTap tap;      ///< of the host's sessions; empty: none
+  DispatchTap tap = {}; ///< of the host's sessions; empty: none
 };
 
 /// Time spent in the dispatches of one label.
