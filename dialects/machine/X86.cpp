@@ -15,8 +15,8 @@ const std::vector<X86Unit> &x86Units() {
   // Second-level caches: 512 KB on Zen to Zen 3, 1 MB on Zen 4, 1.25 MB and more on Ice Lake and what followed it in servers
   // (AMD's and Intel's data sheets); Haswell's 256 KB are not counted on.
   static const std::vector<X86Unit> units = {
-      // From Sapphire Rapids on. Eight tiles of 16 rows of 64 bytes (Intel SDM volume 1, chapter 18): four of sums, two of x, two
-      // of
+      // From Sapphire Rapids on. Eight tiles of 16 rows of 64 bytes (Intel SDM volume 1, chapter 18): four of sums, two of x and
+      // two of
       // the weight. Its cores have 2 MB of second-level cache.
       {.name = "amx",
        .llvmCpu = "x86-64-v4",
@@ -36,9 +36,8 @@ const std::vector<X86Unit> &x86Units() {
        .tileTokens = 12,
        .tileVectors = 2,
        .panelColumns = 256},
-      // From Zen 4 on, and Sapphire Rapids without AMX. On Zen a dot product of pairs takes as long as an f32 multiply-add, on
-      // Intel
-      // twice as long: three parts of x gain nothing on either.
+      // From Zen 4 on, and Sapphire Rapids without AMX. On Zen a dot product of pairs takes as long as an f32
+      // multiply-add, on Intel twice as long: three parts of x gain nothing on either.
       {.name = "avx512bf16",
        .llvmCpu = "x86-64-v4",
        .llvmFeatures = "+avx512vbmi,+avx512vnni,+avx512bf16,-prefer-256-bit",

@@ -51,6 +51,9 @@ struct X86Unit {
   int64_t tileTokens, tileVectors;
   /// Columns of K that are decoded at a time.
   int64_t panelColumns;
+
+  /// inputParts, or what is left of it where x is rounded to bf16.
+  int64_t partsOfInputs(bool rounds) const { return rounds && hasPackedDots ? 1 : inputParts; }
 };
 
 /// What IR is lowered for where nobody says.

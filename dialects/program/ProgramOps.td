@@ -66,7 +66,7 @@ def Program_ScheduleAttr : AttrDef<Program_Dialect, "Schedule"> {
     `program-schedule` writes it from the machine's table and a cost model, a person may edit it, tiling and lowering obey it
     and refuse what they cannot do.
 
-    - `unit` is what computes: `avx512` or `avx2` on the host, `tensor` (tensor cores) or `simt` (plain threads) on a GPU.
+    - `unit` is what computes: `amx`, `avx512bf16`, `avx512` or `avx2` on the host, `tensor` (tensor cores) or `simt` (plain threads) on a GPU.
     - `m` says which numbers of rows this is for, where a kernel has several schedules: they cover all of them in order.
     - The dictionary holds the parameters, which each unit names itself; `tile` is always (M, N, K) with 0 for all of it.
     - `why` tells the reason, of a unit that is not the fastest one first of all that; `next` what came second.

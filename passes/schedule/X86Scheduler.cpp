@@ -48,7 +48,7 @@ private:
   const machine::X86Unit &unit;
   bool roundsInputs;
 
-  int64_t inputParts() const { return roundsInputs && unit.hasPackedDots ? 1 : unit.inputParts; }
+  int64_t inputParts() const { return unit.partsOfInputs(roundsInputs); }
 
   static int64_t panelBytes(const machine::X86Unit &unit, int64_t rows) { return rows * unit.panelColumns * 4; }
 
@@ -77,11 +77,11 @@ private:
   }
 
   std::string why(const x86::MatmulSchedule &sizes, bool isInt8) const {
-    int64_t bytes = sizes.rows * (isInt8 && unit.hasPackedDots ? sizes.packedColumns
-                                  : inputParts()               ? 2 * sizes.packedColumns
-                                                               : 4 * unit.panelColumns);
-    return llvm::formatv("{0}; {1} weight rows decode to a panel of {2} KB, at most a quarter of a second-level cache",
-                         isInt8 ? integerProducts() : products(), sizes.rows, bytes >> 10);
+    bool isPacked = isInt8 ? unit.hasPackedDots : inputParts() > 0;
+    int64_t rows = isPacked ? std::max(sizes.rows, sizes.callRows) : sizes.rows, elementBytes = isPacked ? isInt8 ? 1 : 2 : 4;
+    int64_t bytes = rows * elementBytes * (isPacked ? sizes.packedColumns : sizes.panelColumns);
+    return llvm::formatv("{0}; {1} weight rows decode to a panel of {2} KB, in a second-level cache of {3} KB or more",
+                         isInt8 ? integerProducts() : products(), rows, bytes >> 10, unit.l2Bytes >> 10);
   }
 
   /// How x is multiplied, and why so.

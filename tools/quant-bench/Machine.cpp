@@ -149,8 +149,8 @@ static Loop chooseLoop(const machine::X86Unit &unit, Inputs inputs) {
   constexpr double kTiles = 4 * 16 * 16 * kMultiplyAddSteps / 16, kVectors = 16.0 * kChains * kMultiplyAddSteps;
   if (inputs == Inputs::Int8 && unit.hasPackedDots)
     return unit.hasTiles ? Loop{multiplyTiles<true>, 64 * kTiles} : Loop{dotBytes, 4 * kVectors};
-  auto parts = static_cast<double>(inputs == Inputs::Bf16 ? 1 : unit.inputParts);
-  if (unit.hasPackedDots && parts > 0)
+  auto parts = static_cast<double>(unit.partsOfInputs(inputs == Inputs::Bf16));
+  if (parts > 0)
     return unit.hasTiles ? Loop{multiplyTiles<false>, 32 * kTiles / parts} : Loop{dotPairs, 2 * kVectors / parts};
   return unit.registerBits >= 512 ? Loop{multiplyAdd512, kVectors} : Loop{multiplyAdd256, kVectors / 2};
 }

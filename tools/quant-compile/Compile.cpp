@@ -24,6 +24,7 @@
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <fmt/core.h>
@@ -161,11 +162,12 @@ private:
 
   void setStageOptions(const std::string &target, StageOptions &stages) {
     stages.target = findTarget(target);
-    stages.activations = options.activations == "fp8"    ? Activations::Fp8
-                         : options.activations == "bf16" ? Activations::Bf16
-                         : options.activations == "int8" ? Activations::Int8
-                         : options.activations == "f32"  ? Activations::F32
-                                                         : Activations::Auto;
+    stages.activations = llvm::StringSwitch<Activations>(options.activations)
+                             .Case("fp8", Activations::Fp8)
+                             .Case("int8", Activations::Int8)
+                             .Case("bf16", Activations::Bf16)
+                             .Case("f32", Activations::F32)
+                             .Default(Activations::Auto);
     stages.scaleFormat = config.quantization.mainScheme().scaleFmt == ScaleFmt::UE8M0 ? "ue8m0" : "f32";
     stages.maxTokens = options.maxTokens;
   }

@@ -29,8 +29,6 @@ namespace {
 /// Positions at a time, and heads whose queries and results a thread keeps.
 constexpr int64_t kPositions = kLanes, kHeads = 16;
 
-int64_t roundUp(int64_t columns) { return llvm::alignTo(columns, kLanes); }
-
 /// What the op computes with.
 struct Attention {
   Rows queryLatent, query, rope, cache, result;
@@ -41,8 +39,9 @@ struct Attention {
 class AttentionEmitter {
 public:
   AttentionEmitter(KernelContext &context, deepseek::MlaCoreOp op, const Attention &attention)
-      : context(context), b(context.b), op(op), attention(attention), width(roundUp(attention.latent + attention.ropeDim)),
-        padded(roundUp(attention.latent)), shape(tileShape(context.b.target)) {
+      : context(context), b(context.b), op(op), attention(attention),
+        width(llvm::alignTo(attention.latent + attention.ropeDim, kLanes)), padded(llvm::alignTo(attention.latent, kLanes)),
+        shape(tileShape(context.b.target)) {
     queries = context.allocate(kHeads * width * 4);
     results = context.allocate(kHeads * padded * 4);
     scores = context.allocate(kHeads * kPositions * 4);
@@ -50,8 +49,7 @@ public:
     isDirect = attention.cache.element.isF32() && attention.latent + attention.ropeDim == width && padded <= width;
     if (!isDirect)
       decoded = context.allocate(kPositions * width * 4);
-    while (attention.heads % shape.rows != 0)
-      shape.rows /= 2;
+    shape.rows = std::gcd(attention.heads, shape.rows);
   }
 
   void emit(Value token, Value firstHead, Value count) {

@@ -21,9 +21,9 @@ using namespace quant::host;
 Value HostBuilder::splat(Value scalar, int64_t lanes) {
   return vector::BroadcastOp::create(*this, vec(lanes, scalar.getType()), scalar);
 }
-Value HostBuilder::firstLanes(Value count) {
-  Value lanes = arith::IndexCastOp::create(*this, vec(kLanes, i64()), vector::StepOp::create(*this, vec(kLanes, getIndexType())));
-  return compare(arith::CmpIPredicate::slt, lanes, splat(count, kLanes));
+Value HostBuilder::firstLanes(Value count, int64_t lanes) {
+  Value numbers = arith::IndexCastOp::create(*this, vec(lanes, i64()), vector::StepOp::create(*this, vec(lanes, getIndexType())));
+  return compare(arith::CmpIPredicate::slt, numbers, splat(count, lanes));
 }
 Value HostBuilder::sumLanes(Value vector) {
   return vector::ReductionOp::create(*this, vector::CombiningKind::ADD, vector, arith::FastMathFlags::reassoc);

@@ -46,8 +46,8 @@ public:
   /// The same float in every lane.
   Value splatF32(int64_t lanes, double value) { return constant(vecF32(lanes), value); }
   Value splat(Value scalar, int64_t lanes);
-  /// For each lane whether it is one of the first `count` (i64).
-  Value firstLanes(Value count);
+  /// For each of `lanes` whether it is one of the first `count` (i64).
+  Value firstLanes(Value count, int64_t lanes = kLanes);
   /// Sum, or largest, of a vector's lanes.
   Value sumLanes(Value vector);
   Value maxLanes(Value vector);

@@ -54,7 +54,7 @@ void registerHostKernels(mlir::DialectRegistry &registry);
 
 //===--- MatmulKernels.cpp; `block` counts tiles ---===//
 /// Tiles that a matmul computes at a time, of those that a call of the kernel is to compute.
-Value tilesOfStep(KernelContext &context, mlir::Operation *op);
+Value tilesOfStep(KernelContext &context, qblock::MatmulAccOp matmul);
 mlir::LogicalResult emitMatmul(KernelContext &context, mlir::DestinationStyleOpInterface op, Value block);
 mlir::LogicalResult emitMlaExpand(KernelContext &context, deepseek::MlaExpandOp op, Value head);
 mlir::LogicalResult emitMlaAbsorb(KernelContext &context, deepseek::MlaAbsorbOp op, Value head);

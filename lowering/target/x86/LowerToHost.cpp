@@ -48,7 +48,7 @@ template <typename Op, auto emit>
 struct Emitter : EmitterOf<Op, emit, Emitter<Op, emit>> {};
 
 struct MatmulEmitter : EmitterOf<qblock::MatmulAccOp, emitMatmul, MatmulEmitter> {
-  Value getStep(Operation *op, KernelContext &context) const { return tilesOfStep(context, op); }
+  Value getStep(Operation *op, KernelContext &context) const { return tilesOfStep(context, cast<qblock::MatmulAccOp>(op)); }
 };
 
 struct AttentionEmitter : EmitterOf<deepseek::MlaCoreOp, emitMlaCore, AttentionEmitter> {

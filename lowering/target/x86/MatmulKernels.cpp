@@ -129,11 +129,10 @@ static Value sourceOf(Value tile) {
   return tile;
 }
 
-Value quant::host::tilesOfStep(KernelContext &context, Operation *op) {
+Value quant::host::tilesOfStep(KernelContext &context, qblock::MatmulAccOp matmul) {
   HostBuilder &b = context.b;
   const x86::MatmulSchedule &sizes = context.schedule;
-  auto matmul = dyn_cast<qblock::MatmulAccOp>(op);
-  if (!matmul || sizes.callRows < 2 * sizes.rows)
+  if (sizes.callRows < 2 * sizes.rows)
     return b.size(1);
   Result<Weight> weight = context.operands.weight(sourceOf(matmul.getW()));
   bool isPacked =

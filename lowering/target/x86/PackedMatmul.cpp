@@ -27,19 +27,16 @@ static constexpr int64_t kSumColumns = 128, kIntegerSumColumns = 512;
 /// How far ahead of its use a weight is fetched.
 static constexpr int64_t kPrefetchBytes = 512;
 
-PackedMatmul::Panel::Panel(const MatmulSchedule &sizes, const WeightForm &form, const machine::X86Unit &unit, bool isInt8) {
-  end = 0;
-  auto allocate = [&](int64_t bytes) {
-    int64_t begin = end;
-    end = llvm::alignTo(begin + bytes, kCacheLine);
-    return begin;
-  };
+PackedMatmul::Panel::Panel(const MatmulSchedule &sizes, const WeightForm &form, const machine::X86Unit &unit,
+                           bool hasInt8Inputs) {
+  bool isInt8 = hasInt8Inputs && form.hasIntegerSums();
   bytes = isInt8 ? 1 : 2;
   step = kStepBytes / bytes;
   chunk = llvm::alignTo(std::max<int64_t>(1, sizes.packedColumns / form.span) * form.span, step);
   tokens = unit.hasTiles ? 2 * kTileRows : sizes.tileTokens;
   vectors = unit.hasTiles ? 2 : sizes.tileVectors;
-  parts = isInt8 ? 1 : sizes.inputParts;
+  // Codes are exact in one part.
+  parts = hasInt8Inputs ? 1 : sizes.inputParts;
   sumColumns = isInt8 && unit.hasTiles               ? kIntegerSumColumns
                : form.scaleType && form.blockColumns ? std::min(form.span, kSumColumns)
                                                      : kSumColumns;
@@ -66,9 +63,10 @@ static bool takesPairs(const MatmulSchedule &sizes, const WeightForm &form) {
 }
 
 int64_t PackedMatmul::scratchBytes(const MatmulSchedule &sizes, const WeightForm &form, const machine::X86Unit &unit) {
-  int64_t pairs = takesPairs(sizes, form) ? Panel(sizes, form, unit, false).end : 0;
-  bool hasIntegers = form.hasIntegerSums() && unit.hasPackedDots;
-  return std::max(pairs, hasIntegers ? Panel(sizes, form, unit, true).end : 0);
+  auto bytes = [&](bool hasInt8Inputs) {
+    return takes(sizes, form, hasInt8Inputs, unit) ? Panel(sizes, form, unit, hasInt8Inputs).end : 0;
+  };
+  return std::max(bytes(false), bytes(true));
 }
 
 bool PackedMatmul::takes(const MatmulSchedule &sizes, const WeightForm &form, bool hasInt8Inputs, const machine::X86Unit &unit) {
@@ -84,11 +82,8 @@ PackedMatmul::Scaling PackedMatmul::chooseScaling() const {
 }
 
 PackedMatmul::PackedMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
-    : RangeMatmul(b, form, sizes, range), isInt8(hasIntegerSums()), panel(sizes, form, b.target, isInt8),
+    : RangeMatmul(b, form, sizes, range), isInt8(hasIntegerSums()), panel(sizes, form, b.target, range.hasInt8Inputs),
       scaling(chooseScaling()) {
-  // Codes are exact in one part.
-  if (range.hasInt8Inputs)
-    panel.parts = 1;
   weightPanel = b.at(range.scratch, panel.weights, 1);
   panelScales = b.at(range.scratch, panel.scales, 1);
   panelCodeSums = b.at(range.scratch, panel.codeSums, 1);
@@ -101,13 +96,11 @@ PackedMatmul::PackedMatmul(HostBuilder &b, const WeightForm &form, const MatmulS
 void PackedMatmul::emit() {
   if (usesTiles())
     configureTiles(b, b.at(range.scratch, panel.tileConfig, 1));
-  b.loop(b.size(0), weight.columns, panel.chunk, [&](Value firstColumn) {
-    Value columns = b.min(b.sub(weight.columns, firstColumn), panel.chunk);
-    decodePanel(firstColumn, columns);
-    int64_t last = usesTiles() ? kTileRows : panel.tokens / 3;
-    Value full = b.mul(b.div(range.tokens, panel.tokens), panel.tokens);
-    b.loop(b.size(0), full, panel.tokens, [&](Value token) { multiplyTokens(token, panel.tokens, firstColumn, columns); });
-    b.loop(full, range.tokens, last, [&](Value token) { multiplyTokens(token, last, firstColumn, columns); });
+  forChunks(panel.chunk, [&](Value firstColumn, Value columns) {
+    forSpansOfPanel(firstColumn, columns,
+                    [&](Value row, Value column, int64_t count) { decodeGroup(row, firstColumn, column, count); });
+    forTokenTiles(panel.tokens, usesTiles() ? kTileRows : panel.tokens / 3,
+                  [&](Value token, int64_t tokens) { multiplyTokens(token, tokens, firstColumn, columns); });
   });
   if (usesTiles())
     releaseTiles(b);
@@ -116,16 +109,6 @@ void PackedMatmul::emit() {
 //===----------------------------------------------------------------------===//
 // Weights
 //===----------------------------------------------------------------------===//
-
-/// Decodes columns [firstColumn, firstColumn + columns) of the range, 16 rows and a span at a time.
-void PackedMatmul::decodePanel(Value firstColumn, Value columns) {
-  Value end = b.add(firstColumn, columns);
-  b.loop(range.begin, range.end, kLanes, [&](Value row) {
-    b.loop(firstColumn, b.min(end, whole), form.span, [&](Value column) { decodeGroup(row, firstColumn, column, form.span); });
-    if (form.rest)
-      b.ifThen(b.compare(arith::CmpIPredicate::sgt, end, whole), [&] { decodeGroup(row, firstColumn, whole, form.rest); });
-  });
-}
 
 /// One span of 16 rows from `row` on. Past the range's end the last row stands in; its results are not stored.
 void PackedMatmul::decodeGroup(Value row, Value firstColumn, Value column, int64_t columns) {
@@ -230,9 +213,7 @@ void PackedMatmul::copyCodes(Value source, Value target, Value columns) {
   Value full = b.mul(b.div(columns, kStepBytes), kStepBytes), rest = b.sub(columns, full);
   b.loop(b.size(0), full, kStepBytes, [&](Value column) { copy(column, b.load(bytes, b.at(source, column, 1))); });
   b.ifThen(b.greater(rest, b.size(0)), [&] {
-    Value lanes =
-        arith::IndexCastOp::create(b, b.vec(kStepBytes, b.i64()), vector::StepOp::create(b, b.vec(kStepBytes, b.getIndexType())));
-    Value mask = b.compare(arith::CmpIPredicate::slt, lanes, b.splat(rest, kStepBytes));
+    Value mask = b.firstLanes(rest, kStepBytes);
     copy(full, LLVM::MaskedLoadOp::create(b, bytes, b.at(source, full, 1), mask, b.integer(bytes, 0), 1));
   });
 }

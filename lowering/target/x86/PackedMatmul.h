@@ -47,8 +47,8 @@ public:
 
 private:
   /// Sizes of the panel and of its parts in scratch.
-  struct Panel {
-    Panel(const MatmulSchedule &sizes, const WeightForm &form, const machine::X86Unit &unit, bool isInt8);
+  struct Panel : ScratchLayout {
+    Panel(const MatmulSchedule &sizes, const WeightForm &form, const machine::X86Unit &unit, bool hasInt8Inputs);
 
     int64_t bytes;         ///< of an element: 2 or 1
     int64_t step;          ///< columns of 16 dwords
@@ -61,8 +61,8 @@ private:
     int64_t inputStride;   ///< bytes from row to row of x; off the powers of two, which would share cache sets
     int64_t decodedStride; ///< the same for one span of 16 decoded rows
     /// Where the parts begin: panel; scales of its blocks, or sums of its codes; rows of x; 16 decoded rows; the sums of rows of
-    /// x; the products of a register tile; AMX's configuration; the end.
-    int64_t weights, scales, codeSums, inputs, decoded, sums, products, tileConfig, end;
+    /// x; the products of a register tile; AMX's configuration.
+    int64_t weights, scales, codeSums, inputs, decoded, sums, products, tileConfig;
 
     int64_t tileRows() const { return vectors * kLanes; }
     /// Bytes of the panel for 16 weight rows.
@@ -75,7 +75,6 @@ private:
   Scaling chooseScaling() const;
 
   //===--- Weights ---===//
-  void decodePanel(Value firstColumn, Value columns);
   void decodeGroup(Value row, Value firstColumn, Value column, int64_t columns);
   llvm::SmallVector<Value> decodePairs(Value source, int64_t columns, Value scale, Value zero);
   llvm::SmallVector<Value> decodeBytes(Value source, int64_t columns);

@@ -27,12 +27,6 @@ using namespace quant::host;
 static constexpr int64_t kSumColumns = 32;
 
 PanelMatmul::Panel::Panel(const MatmulSchedule &sizes, const WeightForm &form) {
-  end = 0;
-  auto allocate = [&](int64_t bytes) {
-    int64_t begin = end;
-    end = llvm::alignTo(begin + bytes, kCacheLine);
-    return begin;
-  };
   chunk = std::max<int64_t>(1, sizes.panelColumns / form.span) * form.span;
   vectors = sizes.tileVectors;
   tokens = sizes.tileTokens;
@@ -57,13 +51,11 @@ PanelMatmul::PanelMatmul(HostBuilder &b, const WeightForm &form, const MatmulSch
 }
 
 void PanelMatmul::emit() {
-  b.loop(b.size(0), weight.columns, panel.chunk, [&](Value firstColumn) {
-    Value columns = b.min(b.sub(weight.columns, firstColumn), panel.chunk);
-    decodePanel(firstColumn, columns);
-    int64_t last = panel.tokens / 3;
-    Value full = b.mul(b.div(range.tokens, panel.tokens), panel.tokens);
-    b.loop(b.size(0), full, panel.tokens, [&](Value token) { multiplyTile(token, panel.tokens, firstColumn, columns); });
-    b.loop(full, range.tokens, last, [&](Value token) { multiplyTile(token, last, firstColumn, columns); });
+  forChunks(panel.chunk, [&](Value firstColumn, Value columns) {
+    forSpansOfPanel(firstColumn, columns,
+                    [&](Value row, Value column, int64_t count) { decodeTile(row, firstColumn, column, count); });
+    forTokenTiles(panel.tokens, panel.tokens / 3,
+                  [&](Value token, int64_t tokens) { multiplyTile(token, tokens, firstColumn, columns); });
   });
 }
 
@@ -71,16 +63,7 @@ void PanelMatmul::emit() {
 // Weights
 //===----------------------------------------------------------------------===//
 
-/// Decodes columns [firstColumn, firstColumn + columns) of the range, scaled and transposed: tile by tile, then column by column.
-void PanelMatmul::decodePanel(Value firstColumn, Value columns) {
-  Value end = b.add(firstColumn, columns);
-  b.loop(range.begin, range.end, kLanes, [&](Value row) {
-    b.loop(firstColumn, b.min(end, whole), form.span, [&](Value column) { decodeTile(row, firstColumn, column, form.span); });
-    if (form.rest)
-      b.ifThen(b.compare(arith::CmpIPredicate::sgt, end, whole), [&] { decodeTile(row, firstColumn, whole, form.rest); });
-  });
-}
-
+/// Scaled and transposed: tile by tile, then column by column.
 /// One span of 16 rows from `row` on. Past the range's end the last row stands in; its results are not stored.
 void PanelMatmul::decodeTile(Value row, Value firstColumn, Value column, int64_t columns) {
   b.loop(b.size(0), b.size(kLanes), 1, [&](Value lane) {

@@ -26,7 +26,7 @@ public:
 
 private:
   /// Sizes of the panel and of its parts in scratch.
-  struct Panel {
+  struct Panel : ScratchLayout {
     Panel(const MatmulSchedule &sizes, const WeightForm &form);
 
     int64_t chunk;         ///< columns
@@ -34,8 +34,8 @@ private:
     int64_t tokens;        ///< in a tile of results
     int64_t inputStride;   ///< bytes from token to token of a tile of x; off the powers of two, which would share cache sets
     int64_t decodedStride; ///< the same for one span of 16 decoded rows
-    /// Where the parts begin: the panel, a tile of x, 16 decoded rows, a tile's sums, scales of weight rows; the end.
-    int64_t weights, inputs, decoded, sums, scales, end;
+    /// Where the parts begin: the panel, a tile of x, 16 decoded rows, a tile's sums, scales of weight rows.
+    int64_t weights, inputs, decoded, sums, scales;
 
     int64_t tileRows() const { return vectors * kLanes; }
     /// Bytes of the panel's part for one tile of rows.
@@ -43,7 +43,6 @@ private:
   };
 
   //===--- Weights ---===//
-  void decodePanel(Value firstColumn, Value columns);
   void decodeTile(Value tile, Value firstColumn, Value column, int64_t columns);
 
   //===--- Products ---===//

@@ -14,6 +14,31 @@
 using namespace mlir;
 using namespace quant::host;
 
+void RangeMatmul::forChunks(int64_t chunk, function_ref<void(Value, Value)> body) {
+  b.loop(b.size(0), weight.columns, chunk,
+         [&](Value firstColumn) { body(firstColumn, b.min(b.sub(weight.columns, firstColumn), chunk)); });
+}
+
+void RangeMatmul::forSpansOfPanel(Value firstColumn, Value columns, function_ref<void(Value, Value, int64_t)> body) {
+  Value end = b.add(firstColumn, columns);
+  b.loop(range.begin, range.end, kLanes, [&](Value row) {
+    b.loop(firstColumn, b.min(end, whole), form.span, [&](Value column) { body(row, column, form.span); });
+    if (form.rest)
+      b.ifThen(b.compare(arith::CmpIPredicate::sgt, end, whole), [&] { body(row, whole, form.rest); });
+  });
+}
+
+void RangeMatmul::forTokenTiles(int64_t tokens, int64_t last, function_ref<void(Value, int64_t)> body) {
+  Value full = b.mul(b.div(range.tokens, tokens), tokens);
+  b.loop(b.size(0), full, tokens, [&](Value token) { body(token, tokens); });
+  b.loop(full, range.tokens, last, [&](Value token) { body(token, last); });
+}
+
+/// Codes of x in i8 as f32; f32 as they are.
+static Value asF32(HostBuilder &b, Value values, bool isInt8) {
+  return isInt8 ? b.convert(b.f32(), b.convert(b.i32(), values)) : values;
+}
+
 Value RangeMatmul::inputIndex(Value m) {
   const RangeInput &input = range.input;
   auto row = scf::IfOp::create(b, TypeRange(b.i64()), b.greater(input.topK, b.size(0)), /*withElseRegion=*/true);
@@ -29,7 +54,7 @@ Value RangeMatmul::inputIndex(Value m) {
 Value RangeMatmul::loadInput(Value address, int64_t lanes) {
   Type element = range.hasInt8Inputs ? b.i8() : b.f32();
   Value values = b.load(lanes == 1 ? element : Type(b.vec(lanes, element)), address);
-  return range.hasInt8Inputs ? b.convert(b.f32(), b.convert(b.i32(), values)) : values;
+  return asF32(b, values, range.hasInt8Inputs);
 }
 
 Value RangeMatmul::loadInputs(Value address, int64_t first, Value count) {
@@ -37,7 +62,7 @@ Value RangeMatmul::loadInputs(Value address, int64_t first, Value count) {
   Value none = range.hasInt8Inputs ? b.integer(type, 0) : b.constant(type, 0.0);
   Value mask = b.firstLanes(b.sub(count, b.size(first)));
   Value values = LLVM::MaskedLoadOp::create(b, type, b.at(address, first, inputBytes()), mask, none, inputBytes());
-  return range.hasInt8Inputs ? b.convert(b.f32(), b.convert(b.i32(), values)) : values;
+  return asF32(b, values, range.hasInt8Inputs);
 }
 
 Value RangeMatmul::scaleSums(Value sums, Value rowScales, Value inputScale) {

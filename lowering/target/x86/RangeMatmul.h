@@ -46,11 +46,35 @@ struct RowRange {
   Value scratch;
 };
 
+/// Parts of a thread's scratch, each at a cache line.
+struct ScratchLayout {
+  /// Bytes of all parts.
+  int64_t end = 0;
+
+  /// Where a part of so many bytes begins.
+  int64_t allocate(int64_t bytes) {
+    int64_t begin = end;
+    end = llvm::alignTo(begin + bytes, kCacheLine);
+    return begin;
+  }
+};
+
 /// What the products have in common: their operands and sizes.
 class RangeMatmul : public WeightReader {
 protected:
   RangeMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
       : WeightReader(b, form, range.weight), sizes(sizes), range(range) {}
+
+  //===--- Panel products: a chunk of columns is decoded, and multiplied with tiles of rows of x ---===//
+
+  /// Chunks of K.
+  void forChunks(int64_t chunk, llvm::function_ref<void(Value firstColumn, Value columns)> body);
+  /// 16 weight rows from `row` on and a span of `count` columns at a time.
+  void forSpansOfPanel(Value firstColumn, Value columns, llvm::function_ref<void(Value row, Value column, int64_t count)> body);
+  /// Tiles of `tokens` rows of x, then of `last` rows until there is none.
+  void forTokenTiles(int64_t tokens, int64_t last, llvm::function_ref<void(Value token, int64_t tokens)> body);
+
+  //===--- Operands ---===//
 
   /// Row m of x: its number in the tensor, its address, what its codes are times.
   Value inputIndex(Value m);
@@ -63,7 +87,8 @@ protected:
   Value loadInputs(Value address, int64_t first, Value count);
   /// Whether products are summed as integers, to be scaled once at the end: exact, in whatever order.
   bool hasIntegerSums() const { return range.hasInt8Inputs && form.hasIntegerSums(); }
-  /// Sums of `width` results as f32: integers times the scales of their weight rows; then times that of their row of x, if any.
+  /// Sums of one result or of 16 as f32: integers times the scales of their weight rows; then times that of their row of x, if
+  /// any.
   Value scaleSums(Value sums, Value rowScales, Value inputScale);
   /// Whether columns are the first and the last of K.
   struct Chunk {
