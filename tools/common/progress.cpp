@@ -23,23 +23,24 @@ static constexpr const char *kClearLine = "\r\x1b[K";
 
 std::FILE *tools::stderrTerminal() { return isatty(STDERR_FILENO) ? stderr : nullptr; }
 
-std::string tools::progressLine(const std::string &label, uint64_t done, uint64_t total, double seconds) {
+std::string tools::progressLine(const std::string &label, uint64_t done, uint64_t total, double seconds,
+                                std::string (*words)(uint64_t)) {
   constexpr int width = 24;
   double share = total == 0 ? 1.0 : std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
   int full = static_cast<int>(share * width);
   char percent[8];
   std::snprintf(percent, sizeof(percent), "%3d%%", static_cast<int>(share * 100));
   std::string line = fmt::format("{} [{}{}] {}  {} of {}", label, std::string(full, '#'), std::string(width - full, '.'), percent,
-                                 humanBytes(done), humanBytes(total));
+                                 words(done), words(total));
   if (done == 0 || seconds <= 0)
     return line;
   double rate = static_cast<double>(done) / seconds;
   double left = static_cast<double>(total - std::min(done, total)) / rate;
-  return fmt::format("{}  {}/s  ETA {}", line, humanBytes(static_cast<uint64_t>(rate)), humanTime(left));
+  return fmt::format("{}  {}/s  ETA {}", line, words(static_cast<uint64_t>(rate)), humanTime(left));
 }
 
-Progress::Progress(std::string label, uint64_t total, std::FILE *terminal)
-    : label(std::move(label)), total(total), terminal(terminal) {}
+Progress::Progress(std::string label, uint64_t total, std::FILE *terminal, std::string (*words)(uint64_t))
+    : label(std::move(label)), total(total), terminal(terminal), words(words) {}
 
 Progress::~Progress() {
   if (terminal) {
@@ -54,7 +55,7 @@ void Progress::add(uint64_t bytes) {
   if (!terminal || !lock || Clock::now() - lastDrawn < kDrawInterval)
     return;
   lastDrawn = Clock::now();
-  std::fputs((kClearLine + progressLine(label, now, total, seconds())).c_str(), terminal);
+  std::fputs((kClearLine + progressLine(label, now, total, seconds(), words)).c_str(), terminal);
   std::fflush(terminal);
 }
 

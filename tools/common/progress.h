@@ -8,6 +8,8 @@
 #ifndef QUANT_TOOLS_COMMON_PROGRESS_H
 #define QUANT_TOOLS_COMMON_PROGRESS_H
 
+#include "tools/common/units.h"
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -23,8 +25,9 @@ std::FILE *stderrTerminal();
 /// One line that is drawn over and over: "writing [####......]  42%  1.20 GB of 2.86 GB  310 MB/s  ETA 0:06".
 class Progress {
 public:
-  /// Draws on `terminal`, nothing when it is null. `total` is in bytes.
-  Progress(std::string label, uint64_t total, std::FILE *terminal = stderrTerminal());
+  /// Draws on `terminal`, nothing when it is null. `total` is in bytes, or in what `words` says a number of.
+  Progress(std::string label, uint64_t total, std::FILE *terminal = stderrTerminal(),
+           std::string (*words)(uint64_t) = humanBytes);
   Progress(const Progress &) = delete;
   Progress &operator=(const Progress &) = delete;
   /// Clears the line, so that what is printed next starts at its left.
@@ -40,6 +43,7 @@ private:
   const std::string label;
   const uint64_t total;
   std::FILE *const terminal;
+  std::string (*const words)(uint64_t);
   const Clock::time_point begin = Clock::now();
   std::atomic<uint64_t> done = 0;
   std::mutex drawing;
@@ -47,7 +51,8 @@ private:
 };
 
 /// What Progress draws.
-std::string progressLine(const std::string &label, uint64_t done, uint64_t total, double seconds);
+std::string progressLine(const std::string &label, uint64_t done, uint64_t total, double seconds,
+                         std::string (*words)(uint64_t) = humanBytes);
 
 } // namespace quant::tools
 

@@ -7,7 +7,9 @@
 
 #include "tools/quant-bench/Quality.h"
 
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/json_file.h"
+#include "tools/common/tokenized_text.h"
 #include "tools/quant-bench/ConvertDisk.h"
 
 #include <CLI/CLI.hpp>
@@ -84,7 +86,7 @@ private:
 
 } // namespace
 
-/// The program's standard output. The error is what it said.
+/// The program's standard output. Error: which program failed; what it said went to stderr.
 Result<std::string> Quality::call(const char *tool, std::vector<std::string> arguments) const {
   arguments.insert(arguments.begin(), (binaries / tool).string());
   QUANT_TRY_ASSIGN(Finished done, runProgram(arguments));
@@ -96,13 +98,12 @@ Result<void> Quality::prepareText() {
   text = options.text.empty() ? options.model / "eval.tokens.json" : options.text;
   if (options.tokens == 0)
     return {};
-  QUANT_TRY_ASSIGN(nlohmann::json read, checkpoint::readJsonFile(text, uint64_t{1} << 30));
-  nlohmann::json tokens = read.is_object() ? read.value("tokens", nlohmann::json()) : read;
-  if (!tokens.is_array() || tokens.size() < static_cast<size_t>(options.tokens))
+  QUANT_TRY_ASSIGN(tools::TokenizedText read, tools::readTokenizedText(text));
+  if (read.tokens.size() < static_cast<size_t>(options.tokens))
     return fail(fmt::format("{}: has fewer tokens than the {} of --tokens", text.string(), options.tokens));
-  tokens.erase(tokens.begin() + options.tokens, tokens.end());
+  read.tokens.resize(static_cast<size_t>(options.tokens));
   text = scratch.path / "text.json";
-  std::ofstream(text) << tokens.dump();
+  std::ofstream(text) << nlohmann::json(read.tokens).dump();
   return {};
 }
 
@@ -128,13 +129,13 @@ Result<Json> Quality::judge(const Way &way) {
   Json measured = Json::parse(told);
   if (plain.empty())
     plain = module;
+  QUANT_TRY_ASSIGN(auto checkpoint, checkpoint::Checkpoint::open(weights));
   uint64_t bytes = 0;
-  for (const auto &entry : fs::directory_iterator(weights))
-    if (entry.path().extension() == ".safetensors" && entry.path().filename() != "golden.safetensors")
-      bytes += entry.file_size();
+  for (const auto &file : checkpoint.files())
+    bytes += fs::file_size(file.path());
   Json row = {{"name", way.name}, {"weight_bytes", bytes}};
   row.update(measured);
-  if (way.quantize.empty() || weights == options.model)
+  if (way.quantize.empty())
     return row;
   std::error_code ignored;
   fs::remove_all(weights, ignored);

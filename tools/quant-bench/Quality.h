@@ -38,7 +38,7 @@ CLI::App *addQualityCommand(CLI::App &app, QualityOptions &options);
 
 /// Quantizes the model by quant-convert, compiles it by quant-compile, and judges it by quant-run --perplexity against the model
 /// as it is: an object for each way. Beside it the figure of the model's own figures.json, where that has one, which counts for
-/// the whole text at context 256. Errors: what a tool says that failed.
+/// the whole text at context 256. Errors: which program failed; what it said went to stderr.
 Result<nlohmann::ordered_json> runQuality(const QualityOptions &options);
 
 void printQuality(const nlohmann::ordered_json &rows);

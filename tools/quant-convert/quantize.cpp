@@ -184,8 +184,8 @@ static Result<void> calibrate(Quantize &quantize) {
     QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(*quantize.weights.find(module + ".weight")));
     columns[module] = rows.columns();
   }
-  QUANT_TRY_ASSIGN(quantize.calibration,
-                   Calibration::create(options.calibrated, quantize.conversion.input.dir(), columns, options.clip()));
+  QUANT_TRY_ASSIGN(quantize.calibration, Calibration::create(options.calibrated, options.run.engine.threads,
+                                                             quantize.conversion.input, columns, options.clip()));
   std::vector<std::string> notes = quantize.calibration->notes();
   quantize.notes.insert(quantize.notes.end(), notes.begin(), notes.end());
   return {};
@@ -260,7 +260,8 @@ static Summary summarize(const Quantize &quantize) {
                   {"dequantized", quantize.dequantized}, {"parameters", quantize.parameters}, {"notes", quantize.notes}};
   if (quantize.calibration)
     summary.words += quantize.calibration->summary();
-  if (quantize.options.run.dryRun)
+  // The speed of a calibrated run is not that of rounding to the nearest.
+  if (quantize.options.run.dryRun && !quantize.options.isCalibrated())
     addForecast(quantize, summary);
   return summary;
 }
@@ -350,7 +351,8 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
       "is \"scheme\"\n"
       "(or \"keep\"), \"group_size\", \"zero_points\"; the first rule that names a layer counts. Presets:\n" +
       describePresets() +
-      "Streams: memory does not grow with the model. Started again after it was stopped, it goes on.\n\nExamples:\n"
+      "Streams: memory does not grow with the model, but with --method=gptq. Started again after it was stopped, it goes "
+      "on.\n\nExamples:\n"
       "  quant-convert quantize DeepSeek-V3 --scheme=w8a8 -o v3-int8\n"
       "  quant-convert quantize tuned --scheme=w4a16 --method=gptq --calibration text.json --module tuned.qmod -o tuned-int4\n"
       "  quant-convert quantize tuned-bf16 --policy=int8-int4 --dry-run -o tuned-mixed");

@@ -86,7 +86,8 @@ TEST(Gptq, CodesAreThoseOfTheDefinition) {
       NumberFormat format(w4.scheme, zeroPoints);
       GptqFactor factor = *factorize(problem.sums, {});
       EXPECT_EQ(factor.damp, 0.01);
-      EncodedRows encoded = encodeByGptq(format, w4.scheme, problem.block(), {}, factor);
+      EncodedRows encoded =
+          encodeByGptq(format, w4.scheme, problem.block(), encodeRows(format, w4.scheme, problem.block(), {}), factor);
       EXPECT_EQ(encoded.codes, byDefinition(problem, format, w4.scheme)) << "seed " << seed;
       std::vector<uint8_t> nearest = encodeRows(format, w4.scheme, problem.block(), {}).codes;
       EXPECT_NE(encoded.codes, nearest);
@@ -111,7 +112,8 @@ TEST(Gptq, ActOrderKeepsTheFilesOrder) {
   NumberFormat format(w4.scheme, false);
   GptqFactor factor = *factorize(problem.sums, {.damp = 0.01, .actOrder = true});
   EXPECT_EQ(factor.order.front(), 5);
-  EncodedRows encoded = encodeByGptq(format, w4.scheme, problem.block(), {}, factor);
+  EncodedRows encoded =
+      encodeByGptq(format, w4.scheme, problem.block(), encodeRows(format, w4.scheme, problem.block(), {}), factor);
   EncodedRows nearest = encodeRows(format, w4.scheme, problem.block(), {});
   EXPECT_EQ(encoded.scales, nearest.scales);
   for (int64_t row = 0; row < kRows; ++row) // what comes first is rounded to the nearest
@@ -125,8 +127,8 @@ TEST(Gptq, ColumnsWithoutInputAndFewTokens) {
   problem.sums.col(9).setZero();
   Target w4 = target();
   NumberFormat format(w4.scheme, false);
-  EncodedRows encoded = encodeByGptq(format, w4.scheme, problem.block(), {}, *factorize(problem.sums, {}));
   EncodedRows nearest = encodeRows(format, w4.scheme, problem.block(), {});
+  EncodedRows encoded = encodeByGptq(format, w4.scheme, problem.block(), nearest, *factorize(problem.sums, {}));
   for (int64_t row = 0; row < kRows; ++row) // not made zero, as the plain algorithm would
     EXPECT_EQ(encoded.codes[static_cast<size_t>(row * kColumns + 9)], nearest.codes[static_cast<size_t>(row * kColumns + 9)]);
   // One token: rank 1, which has no factor undamped.

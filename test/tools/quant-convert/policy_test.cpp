@@ -122,6 +122,13 @@ TEST(Policy, FusedLayersGoTogether) {
   EXPECT_TRUE(checkFusions(*decide(R"({"rules": [{"match": "re:.*shared_experts.down", "scheme": "w8a8"}]})")));
 }
 
+TEST(Policy, RulesThatNoFileChecked) {
+  auto applied = applyPolicy({"--ignore", {{{"re:("}, {}, {}}}, {}}, modules(), 4);
+  ASSERT_FALSE(applied);
+  EXPECT_NE(applied.error().message.find("--ignore: rule 1: ignore: \"re:(\" is no regular expression"), std::string::npos)
+      << applied.error().message;
+}
+
 TEST(Policy, EngineNotes) {
   EXPECT_EQ(engineNotes(*decide(R"({"default": {"scheme": "w8a8"}})")).size(), 0u);
   EXPECT_EQ(engineNotes(*decide(R"({"default": {"scheme": "w4a16"}})")).size(), 2u);

@@ -7,7 +7,9 @@
 
 #include "tools/quant-convert/calibrate/calibration.h"
 
+#include "runtime/abi/module_format.h"
 #include "runtime/checkpoint/file.h"
+#include "runtime/module/module.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -45,12 +47,13 @@ void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
       ->type_name("FILE.json");
 }
 
-Result<std::unique_ptr<Calibration>> Calibration::create(const CalibratedOptions &options,
-                                                         const std::filesystem::path &checkpoint,
+Result<std::unique_ptr<Calibration>> Calibration::create(const CalibratedOptions &options, int threads,
+                                                         const checkpoint::Checkpoint &checkpoint,
                                                          const std::map<std::string, int64_t, std::less<>> &columns,
                                                          const Clip &clip) {
   CalibrationOptions text = options.text;
   text.memory = options.memoryGigabytes * 1000 * 1000 * 1000;
+  text.threads = threads;
   QUANT_TRY_ASSIGN(Hessians hessians, collectHessians(text, checkpoint, columns));
   std::unique_ptr<Calibration> calibration(new Calibration(options, std::move(hessians), clip));
   for (const auto &[layer, count] : columns) {
@@ -90,13 +93,9 @@ std::vector<std::string> Calibration::notes() const {
 
 Result<std::string> Calibration::fingerprint(const CalibratedOptions &options) {
   QUANT_TRY_ASSIGN(std::string text, checkpoint::readFile(options.text.text, kMaxFileBytes));
-  QUANT_TRY_ASSIGN(std::string module, checkpoint::readFile(options.text.module, kMaxFileBytes));
-  uint64_t hash = 0xCBF29CE484222325; // FNV-1a
-  for (const std::string *part : {&text, &module})
-    for (char c : *part)
-      hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001B3;
-  return fmt::format("{:016x} {} {} {} {}", hash, options.text.context, options.gptq.damp, options.gptq.actOrder,
-                     options.text.expertFloor);
+  QUANT_TRY_ASSIGN(runtime::Module module, runtime::openModule(options.text.module));
+  return fmt::format("{:016x} {:016x} {} {} {} {}", abi::fnv1a(text.data(), text.size()), module.hash, options.text.context,
+                     options.gptq.damp, options.gptq.actOrder, options.text.expertFloor);
 }
 
 json Calibration::report() const {

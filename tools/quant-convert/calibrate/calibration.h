@@ -30,8 +30,9 @@ void addCalibrationOptions(CLI::App &app, CalibratedOptions &options);
 /// A calibrated run: the encoders of its layers, and what is told of them.
 class Calibration {
 public:
-  /// Runs the text; `columns` are those of the layers that are to be quantized.
-  static Result<std::unique_ptr<Calibration>> create(const CalibratedOptions &options, const std::filesystem::path &checkpoint,
+  /// Runs the text, on so many threads; `columns` are those of the layers that are to be quantized.
+  static Result<std::unique_ptr<Calibration>> create(const CalibratedOptions &options, int threads,
+                                                     const checkpoint::Checkpoint &checkpoint,
                                                      const std::map<std::string, int64_t, std::less<>> &columns,
                                                      const Clip &clip);
 

@@ -50,9 +50,8 @@ Result<GptqFactor> convert::factorize(const Eigen::MatrixXd &sums, const GptqOpt
   return fail("the sums over its inputs have no Cholesky factor, not even with a damping of 1; quantize it by another method");
 }
 
-EncodedRows convert::encodeByGptq(const NumberFormat &format, const Scheme &scheme, const RowBlock &in, const Clip &clip,
+EncodedRows convert::encodeByGptq(const NumberFormat &format, const Scheme &scheme, const RowBlock &in, EncodedRows out,
                                   const GptqFactor &factor) {
-  EncodedRows out = encodeRows(format, scheme, in, clip);
   auto sides = blockSides(scheme, in.rows, in.columns);
   int64_t groups = (in.columns + sides[1] - 1) / sides[1];
   Eigen::RowVectorXd rest(in.columns);
@@ -95,24 +94,26 @@ bool Gptq::knows(const std::string &layer) const {
 
 Encoder Gptq::encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) {
   NumberFormat format(scheme, zeroPoints);
-  auto shared = std::make_shared<Layer>();
-  return [this, shared, layer, scheme, format](int64_t, const RowBlock &in) -> Result<EncodedRows> {
+  std::shared_ptr<Factor> &shared = factors[find(layer)];
+  if (!shared)
+    shared = std::make_shared<Factor>();
+  return [this, shared = shared, layer, scheme, format](int64_t, const RowBlock &in) -> Result<EncodedRows> {
     const Hessian &hessian = *find(layer);
     {
       std::lock_guard guard(shared->lock);
-      if (!shared->factor) {
+      if (!shared->made) {
         auto made = factorize(hessian.sums, options);
         if (!made)
           return tl::unexpected(made.error().in(layer));
-        shared->factor = std::move(*made);
+        shared->made = std::move(*made);
       }
     }
-    EncodedRows encoded = encodeByGptq(format, scheme, in, clip, *shared->factor);
-    EncodedRows nearest = encodeRows(format, scheme, in, clip);
+    EncodedRows nearest = encodeRows(format, scheme, in, clip),
+                encoded = encodeByGptq(format, scheme, in, nearest, *shared->made);
     std::vector<float> zeros(in.values.size());
     LayerReport report = {hessian.tokens,
                           hessian.borrowed,
-                          shared->factor->damp,
+                          shared->made->damp,
                           outputError(hessian.sums, in, zeros),
                           outputError(hessian.sums, in, decodeRows(format, scheme, in, nearest)),
                           outputError(hessian.sums, in, decodeRows(format, scheme, in, encoded))};

@@ -37,8 +37,8 @@ struct GptqFactor {
 /// Raises the damping tenfold, to 1 at most, where H has no factor. Error: not even then.
 Result<GptqFactor> factorize(const Eigen::MatrixXd &sums, const GptqOptions &options);
 
-/// encodeRows(), then codes by the algorithm. @pre factor.upper is [columns, columns]
-EncodedRows encodeByGptq(const NumberFormat &format, const Scheme &scheme, const RowBlock &in, const Clip &clip,
+/// `nearest` with codes by the algorithm in place of its own. @pre factor.upper is [columns, columns]
+EncodedRows encodeByGptq(const NumberFormat &format, const Scheme &scheme, const RowBlock &in, EncodedRows nearest,
                          const GptqFactor &factor);
 
 /// tr((W - Ŵ) H (W - Ŵ)ᵀ), what the layer's output errs by on the calibration text, squared.
@@ -60,18 +60,19 @@ public:
   /// Whether the text reached the layer, so that there is something to go by.
   bool knows(const std::string &layer) const;
   const Hessian *find(const std::string &layer) const;
-  /// Of a layer that it knows. The factor is made by the first step, and shared by all.
+  /// Of a layer that it knows. The factor is made by the first step, and shared by all of the layers with that input.
   Encoder encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints);
   /// Of the layers that were encoded so far.
   std::map<std::string, LayerReport> reports() const;
 
 private:
-  struct Layer {
+  struct Factor {
     std::mutex lock;
-    std::optional<GptqFactor> factor;
+    std::optional<GptqFactor> made;
   };
 
   Hessians hessians;
+  std::map<const Hessian *, std::shared_ptr<Factor>> factors;
   GptqOptions options;
   Clip clip;
   mutable std::mutex lock;

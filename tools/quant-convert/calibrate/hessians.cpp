@@ -244,7 +244,7 @@ static Result<void> runText(runtime::Inference &inference, std::span<const int32
   QUANT_TRY(inference.checkTokens(tokens));
   QUANT_TRY(inference.checkTokens({&bos, 1}));
   auto size = static_cast<size_t>(context - 1);
-  tools::Progress progress("calibrating", tokens.size());
+  tools::Progress progress("calibrating", tokens.size(), tools::stderrTerminal(), tools::humanCount);
   for (size_t begin = 0; begin < tokens.size(); begin += size) {
     auto piece = tokens.subspan(begin, std::min(size, tokens.size() - begin));
     std::vector<int32_t> inputs = {bos};
@@ -256,7 +256,7 @@ static Result<void> runText(runtime::Inference &inference, std::span<const int32
   return {};
 }
 
-Result<Hessians> convert::collectHessians(const CalibrationOptions &options, const std::filesystem::path &checkpoint,
+Result<Hessians> convert::collectHessians(const CalibrationOptions &options, const checkpoint::Checkpoint &checkpoint,
                                           const Columns &columns) {
   QUANT_TRY_ASSIGN(tools::TokenizedText text, tools::readTokenizedText(options.text));
   if (text.tokens.size() < kLeastTokens)
@@ -285,8 +285,8 @@ Result<Hessians> convert::collectHessians(const CalibrationOptions &options, con
     collector.see(dispatch, operands, dims);
   };
   QUANT_TRY_ASSIGN(auto created, runtime::HostSession::create(module, *target, session));
-  QUANT_TRY_ASSIGN(auto weights, checkpoint::Checkpoint::open(checkpoint));
-  QUANT_TRY(created->load(std::make_shared<const checkpoint::Checkpoint>(std::move(weights))));
+  // The caller's, which outlives the session.
+  QUANT_TRY(created->load({std::shared_ptr<void>(), &checkpoint}));
   auto inference = runtime::Inference::create(std::move(created), 0);
   if (!inference)
     return inModule(inference.error());

@@ -14,6 +14,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_HESSIANS_H
 #define QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_HESSIANS_H
 
+#include "runtime/checkpoint/checkpoint.h"
 #include "runtime/support/result.h"
 
 #include <Eigen/Core>
@@ -49,7 +50,7 @@ struct CalibrationOptions {
 /// Runs the module with the checkpoint's weights over the text, in pieces of context - 1 tokens with BOS before each, and sums
 /// the inputs of the layers `columns` names, with their columns; of layers that the module does not compute (MTP) there is none.
 /// Errors: too few tokens, ids beyond the vocabulary, inputs that are not finite, sums that take more than the memory.
-Result<Hessians> collectHessians(const CalibrationOptions &options, const std::filesystem::path &checkpoint,
+Result<Hessians> collectHessians(const CalibrationOptions &options, const checkpoint::Checkpoint &checkpoint,
                                  const std::map<std::string, int64_t, std::less<>> &columns);
 
 } // namespace quant::convert

@@ -109,18 +109,16 @@ void GptqTensors::add(int64_t begin, const EncodedRows &encoded, int64_t count) 
   for (int64_t r = 0; r < count; ++r) {
     const uint8_t *codes = encoded.codes.data() + r * columns;
     for (int64_t w = 0; w < columns / 8; ++w) {
-      uint32_t word = 0;
-      for (int j = 0; j < 8; ++j)
-        word |= static_cast<uint32_t>(unsignedNibble(codes[w * 8 + j])) << (4 * j);
-      words[static_cast<size_t>(w * rows + begin + r)] = word;
+      WordNibbles nibbles;
+      std::transform(codes + w * 8, codes + (w + 1) * 8, nibbles.begin(), unsignedNibble);
+      words[static_cast<size_t>(w * rows + begin + r)] = packWord(nibbles, WordOrder::Sequential);
     }
     for (int64_t g = 0; g < groups; ++g) {
       auto at = static_cast<size_t>(r * groups + g);
       int zero = (encoded.zeros.empty() ? 0 : encoded.zeros[at]) + 8 - isLessOne;
       int64_t row = begin + r;
       zeroWords[static_cast<size_t>(g * (rows / 8) + row / 8)] |= static_cast<uint32_t>(zero & 0xF) << (row % 8 * 4);
-      scales[static_cast<size_t>(g * rows + row)] =
-          static_cast<uint16_t>(encodeFloat(encoded.scales[at], kF16, Rounding::NearestEven, Overflow::Infinity));
+      scales[static_cast<size_t>(g * rows + row)] = static_cast<uint16_t>(scaleCode(DType::F16, encoded.scales[at]));
     }
   }
 }

@@ -11,6 +11,7 @@
 #include "runtime/checkpoint/json_file.h"
 #include "runtime/support/object_reader.h"
 #include "runtime/support/text.h"
+#include "tools/common/tensor_name.h"
 
 #include <fmt/core.h>
 
@@ -102,8 +103,6 @@ static Result<PolicyRule> readRule(const json &text) {
   QUANT_TRY_ASSIGN(rule.decision, readDecision(fields));
   if (rule.patterns.empty())
     return fail("match: names nothing");
-  QuantizationConfig patterns{{}, rule.patterns};
-  QUANT_TRY(patterns.checkExpressions());
   return rule;
 }
 
@@ -151,23 +150,11 @@ Result<Policy> convert::readPolicy(const std::string &presetOrFile) {
 // Deciding
 //===----------------------------------------------------------------------===//
 
-ModuleKind convert::kindOf(std::string_view module) {
-  ModuleKind result;
-  std::string_view rest = module;
-  while (!rest.empty()) {
-    size_t dot = rest.find('.');
-    std::string_view part = rest.substr(0, dot);
-    rest = dot == rest.npos ? std::string_view() : rest.substr(dot + 1);
-    bool isNumber = part.find_first_not_of("0123456789") == part.npos && part.size() <= 9 && !part.empty();
-    if (isNumber)
-      (result.layer < 0 ? result.layer : result.expert) = std::stoll(std::string(part));
-    result.kind += (result.kind.empty() ? "" : ".") + (isNumber ? std::string("*") : std::string(part));
-  }
-  return result;
-}
+/// -1 where a module is in none.
+static int64_t layerOf(std::string_view module) { return tools::numberAfter(module, "layers"); }
 
 static bool names(const PolicyRule &rule, const QuantizationConfig &patterns, const std::string &module, int64_t layerCount) {
-  int64_t layer = kindOf(module).layer;
+  int64_t layer = layerOf(module);
   bool isLayer = rule.layers.empty() || std::ranges::any_of(rule.layers, [&](int64_t asked) {
                    return layer == (asked < 0 ? layerCount + asked : asked);
                  });
@@ -181,6 +168,8 @@ Result<Decisions> convert::applyPolicy(const Policy &policy, const std::set<std:
   for (size_t i = 0; i < policy.rules.size(); ++i) {
     const PolicyRule &rule = policy.rules[i];
     QuantizationConfig patterns{everyLinear(deepSeekFp8()), rule.patterns};
+    if (auto checked = patterns.checkExpressions(); !checked)
+      return tl::unexpected(checked.error().in(fmt::format("rule {}", i + 1)).in(printable(policy.name)));
     size_t named = 0, decided = 0;
     std::string first;
     for (const std::string &module : modules) {
@@ -314,7 +303,7 @@ static void addNames(const std::string &kind, const KindMembers &members, std::v
   if (!whole.empty())
     names.push_back(expressionOf(kind, "(" + whole + ")"));
   for (const std::string &module : members.chosen)
-    if (const auto &counts = members.layers.at(kindOf(module).layer); counts.first != counts.second)
+    if (const auto &counts = members.layers.at(layerOf(module)); counts.first != counts.second)
       names.push_back(module);
 }
 
@@ -322,9 +311,8 @@ std::vector<std::string> convert::namesFor(const std::set<std::string, std::less
                                            const std::set<std::string, std::less<>> &all) {
   std::map<std::string, KindMembers> kinds;
   for (const std::string &module : all) {
-    ModuleKind kind = kindOf(module);
-    KindMembers &members = kinds[kind.kind];
-    auto &[count, taken] = members.layers[kind.layer];
+    KindMembers &members = kinds[tools::nameOfKind(module)];
+    auto &[count, taken] = members.layers[layerOf(module)];
     ++count;
     if (chosen.contains(module)) {
       ++taken;

@@ -63,14 +63,6 @@ Result<void> checkFusions(const Decisions &decisions);
 /// What not every engine takes, in words: kv_b_proj in packed words, q_a_proj in 4 bits.
 std::vector<std::string> engineNotes(const Decisions &decisions);
 
-/// A layer's name without its numbers of layer and expert: "model.layers.*.mlp.experts.*.up_proj"; the layer, -1 where it has
-/// none.
-struct ModuleKind {
-  std::string kind;
-  int64_t layer = -1, expert = -1;
-};
-ModuleKind kindOf(std::string_view module);
-
 /// Names for `chosen` among `all` modules, as few as tell them apart: "re:" expressions for a kind in all or some layers, else
 /// names.
 std::vector<std::string> namesFor(const std::set<std::string, std::less<>> &chosen,
