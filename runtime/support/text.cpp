@@ -7,6 +7,8 @@
 
 #include "runtime/support/text.h"
 
+#include "runtime/support/utf8.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -15,23 +17,12 @@ namespace quant {
 
 static constexpr size_t maxPrinted = 200;
 
-/// How many bytes the character at the start of `text` has in UTF-8 (RFC 3629); 0 if that is not UTF-8, or a control character.
+/// How many bytes the character at the start of `text` has in UTF-8; 0 if that is not UTF-8, or a control character: U+0080 to
+/// U+009F, too, which terminals obey like escape sequences.
 static size_t characterBytes(std::string_view text) {
-  auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  unsigned lead = byte(0), next = byte(1);
-  if (lead < 0x80)
-    return lead >= 0x20 && lead != 0x7F ? 1 : 0;
-  size_t size = lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
-  // Of the second byte not all values are legal: no overlong forms, surrogates, code points above 10FFFF; and none of U+0080 to
-  // U+009F, the control characters that terminals obey like escape sequences.
-  unsigned low = lead == 0xC2 || lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  if (size == 0 || next < low || next > high)
-    return 0;
-  for (size_t i = 2; i < size; ++i)
-    if ((byte(i) & 0xC0) != 0x80)
-      return 0;
-  return size;
+  Utf8Step step = utf8Step(text);
+  bool isControl = step.codePoint < 0x20 || (step.codePoint >= 0x7F && step.codePoint < 0xA0);
+  return step.valid && !isControl ? step.bytes : 0;
 }
 
 std::string printable(std::string_view text) {

@@ -127,6 +127,8 @@ class Perplexity(unittest.TestCase):
         self.assertIn('"bytes" is 0', self.error(module, self.text([3], bytes=0)))
         self.assertIn("cannot", self.error(module, self.folder / "missing.json"))
         self.assertIn("--tokens excludes --perplexity", self.error(module, self.text([3]), "--tokens", "1"))
+        self.assertIn("--prompt excludes --perplexity", self.error(module, self.text([3]), "--prompt", "a"))
+        self.assertIn("--chat excludes --perplexity", self.error(module, self.text([3]), "--chat"))
         self.assertIn("--against-weights requires --against", self.error(module, self.text([3]), "--against-weights", TINY))
 
     def test_no_bos_and_another_vocabulary(self) -> None:

@@ -172,6 +172,7 @@ class Serve(unittest.TestCase):
         self.expect_error(b'{"prompt": "x", "prompt": "y"}', 400, "the body is no JSON")
         self.expect_error("[" * 10000, 400, "the body is no JSON")
         self.expect_error("[]", 400, "the body is no JSON object")
+        self.expect_error(json.dumps({"prompt": "x", "a": [{f"k{i}": 0 for i in range(1001)}]}), 400, "an object has 1001 keys, more than 1000")
         self.expect_error({"prompt": "x", "model": "gpt-4"}, 404, "model 'gpt-4' is not here; this server has 'tiny'")
         self.expect_error({}, 400, "prompt is missing")
         self.expect_error({"prompt": []}, 400, "prompt is []")

@@ -111,7 +111,8 @@ RULES = (
     Rule(("tools/generate",), ("tools/generate", "tools/text", "runtime/api", "nlohmann", *BASE)),
     # What runs without the compiler.
     Rule(("tools/quant-serve",),
-         ("tools/quant-serve", "tools/generate", "tools/text", "runtime/api", "runtime/checkpoint", "nlohmann", "CLI", "httplib.h", *BASE)),
+         ("tools/quant-serve", "tools/generate", "tools/text", "runtime/api", "runtime/checkpoint",
+          "runtime/device/common", "nlohmann", "CLI", "httplib.h", *BASE)),
     Rule(("tools/quant-run", "tools/quant-convert", "tools/common"),
          ("tools/quant-run", "tools/quant-convert", "tools/quant-sim", "tools/common", "tools/generate", "tools/text", "models", "runtime", "nlohmann", "CLI", *BASE,
           "indicators", "Eigen"), ("models/builder",)),

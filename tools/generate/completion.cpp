@@ -93,7 +93,6 @@ Result<Completion> Generator::complete(const Request &request, const std::functi
   Completion completion;
   QUANT_TRY_ASSIGN(std::vector<float> logits, runPrompt(request, completion));
   Steps steps(request, tokenizer);
-  std::vector<int32_t> before = request.prompt;
   auto start = std::chrono::steady_clock::now();
   while (static_cast<int64_t>(completion.tokens.size()) < request.maxNewTokens) {
     if (!completion.tokens.empty()) {
@@ -101,10 +100,9 @@ Result<Completion> Generator::complete(const Request &request, const std::functi
         break; // the context is full
       QUANT_TRY(forward(std::span(&completion.tokens.back(), 1), 1, logits.data()));
     }
-    std::vector<float> choice = logits;
-    QUANT_TRY_ASSIGN(int32_t token, sampler.sample(choice, before));
+    // The context is the prompt and all tokens chosen.
+    QUANT_TRY_ASSIGN(int32_t token, sampler.sample(logits, context));
     completion.tokens.push_back(token);
-    before.push_back(token);
     bool end = std::ranges::find(request.ends, token) != request.ends.end();
     bool goOn = onStep(steps.of(token, logits, end));
     if (end || steps.stopped() || !goOn) {

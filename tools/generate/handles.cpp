@@ -7,8 +7,6 @@
 
 #include "tools/generate/handles.h"
 
-#include <nlohmann/json.hpp>
-
 namespace quant::generate {
 
 Result<ModuleHandle> openModule(const std::string &path) {
@@ -18,10 +16,21 @@ Result<ModuleHandle> openModule(const std::string &path) {
   return ModuleHandle(module);
 }
 
+Result<SessionHandle> openSession(const quant_module *module, const std::string &weights, const quant_session_options &options) {
+  quant_session *session = nullptr;
+  if (quant_session_create(module, weights.c_str(), &options, &session) != QUANT_OK)
+    return apiError();
+  return SessionHandle(session);
+}
+
+nlohmann::json modelConfigValue(const quant_module *module, const char *key) {
+  auto config = nlohmann::json::parse(quant_module_config(module), nullptr, /*allow_exceptions=*/false);
+  return config.is_object() ? config.value(key, nlohmann::json()) : nlohmann::json();
+}
+
 Result<std::vector<int32_t>> modelEndTokens(const quant_module *module) {
   std::vector<int32_t> ends;
-  auto config = nlohmann::json::parse(quant_module_config(module), nullptr, /*allow_exceptions=*/false);
-  auto ids = config.is_object() ? config.value("eos_token_id", nlohmann::json()) : nlohmann::json();
+  nlohmann::json ids = modelConfigValue(module, "eos_token_id");
   for (const nlohmann::json &id : ids.is_array() ? ids : nlohmann::json::array({ids})) {
     if (id.is_null())
       continue;

@@ -11,6 +11,8 @@
 #include "runtime/api/quant.h"
 #include "runtime/support/result.h"
 
+#include <nlohmann/json.hpp>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +34,10 @@ using SamplerHandle = std::unique_ptr<quant_sampler, Free<quant_sampler_free>>;
 inline tl::unexpected<Error> apiError() { return fail(quant_last_error()); }
 
 Result<ModuleHandle> openModule(const std::string &path);
+Result<SessionHandle> openSession(const quant_module *module, const std::string &weights, const quant_session_options &options);
+
+/// What the configuration that the module was compiled from has under `key`; null where it has nothing.
+nlohmann::json modelConfigValue(const quant_module *module, const char *key);
 
 /// The tokens that end a text by the configuration that the module was compiled from (eos_token_id). Errors: it is no integer and
 /// no list of them.

@@ -18,6 +18,14 @@ namespace quant::generate {
 
 static constexpr float kNever = -std::numeric_limits<float>::infinity();
 
+/// Whether one id is likelier than another; of equals the lower one is.
+static auto likelierOf(std::span<const float> logits) {
+  return [logits](int32_t a, int32_t b) {
+    float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+    return x != y ? x > y : a < b;
+  };
+}
+
 Result<TokenSampler> TokenSampler::create(const SamplingOptions &options) {
   if (options.topK < 0)
     return fail(fmt::format("top_k is {}, not 0 (all) or more", options.topK));
@@ -55,46 +63,46 @@ void TokenSampler::keepLikely(std::span<float> logits) const {
   auto k = static_cast<size_t>(options.topK);
   if (k == 0 || k >= logits.size())
     return;
-  // Of equals the lowest ids stay.
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  auto likelier = [&](int32_t a, int32_t b) {
-    float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
-    return x != y ? x > y : a < b;
-  };
-  std::nth_element(order.begin(), order.begin() + static_cast<ptrdiff_t>(k), order.end(), likelier);
+  std::nth_element(order.begin(), order.begin() + static_cast<ptrdiff_t>(k), order.end(), likelierOf(logits));
   for (size_t i = k; i < order.size(); ++i)
     logits[static_cast<size_t>(order[i])] = kNever;
 }
 
-Result<int32_t> TokenSampler::sample(std::span<float> logits, std::span<const int32_t> before) {
+Result<int32_t> TokenSampler::sample(std::span<const float> logits, std::span<const int32_t> before) {
+  bool penalizes = options.repetitionPenalty != 1, cuts = options.temperature > 0 && (options.minP > 0 || options.topK > 0);
   // NaN is quant_sample's to refuse, before anything is compared with it.
-  bool ordered = std::ranges::none_of(logits, [](float logit) { return std::isnan(logit); });
-  if (ordered && options.repetitionPenalty != 1)
-    penalize(logits, before);
-  if (ordered && options.temperature > 0)
-    keepLikely(logits);
+  if ((penalizes || cuts) && std::ranges::none_of(logits, [](float logit) { return std::isnan(logit); })) {
+    changed.assign(logits.begin(), logits.end());
+    if (penalizes)
+      penalize(changed, before);
+    if (cuts)
+      keepLikely(changed);
+    logits = changed;
+  }
   int32_t token = 0;
   if (quant_sample(sampler.get(), logits.data(), static_cast<int64_t>(logits.size()), &token) != QUANT_OK)
     return apiError();
   return token;
 }
 
-std::vector<TokenLogprob> logprobsOf(std::span<const float> logits, int32_t token, size_t top) {
-  float largest = *std::ranges::max_element(logits);
+double logSum(std::span<const float> logits, float top) {
   double sum = 0;
   for (float logit : logits)
-    sum += std::exp(static_cast<double>(logit) - largest);
-  double total = largest + std::log(sum);
+    sum += std::exp(static_cast<double>(logit) - top);
+  return std::log(sum);
+}
+
+std::vector<TokenLogprob> logprobsOf(std::span<const float> logits, int32_t token, size_t top) {
+  float largest = *std::ranges::max_element(logits);
+  double total = largest + logSum(logits, largest);
   auto of = [&](int32_t id) { return TokenLogprob{id, static_cast<float>(logits[static_cast<size_t>(id)] - total)}; };
   std::vector<TokenLogprob> result = {of(token)};
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   top = std::min(top, order.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(top), order.end(), [&](int32_t a, int32_t b) {
-    float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
-    return x != y ? x > y : a < b;
-  });
+  std::partial_sort(order.begin(), order.begin() + static_cast<ptrdiff_t>(top), order.end(), likelierOf(logits));
   for (size_t i = 0; i < top; ++i)
     result.push_back(of(order[i]));
   return result;

@@ -34,8 +34,8 @@ public:
   /// Errors: an option out of its range.
   static Result<TokenSampler> create(const SamplingOptions &options);
 
-  /// Chooses by `logits`, which are changed; `before` are the prompt's tokens and all that were chosen.
-  Result<int32_t> sample(std::span<float> logits, std::span<const int32_t> before);
+  /// Chooses by `logits`; `before` are the prompt's tokens and all that were chosen.
+  Result<int32_t> sample(std::span<const float> logits, std::span<const int32_t> before);
 
 private:
   void penalize(std::span<float> logits, std::span<const int32_t> before) const;
@@ -43,6 +43,7 @@ private:
 
   SamplingOptions options;
   SamplerHandle sampler;
+  std::vector<float> changed; ///< logits after penalty and cuts; kept for its room
 };
 
 /// A token and the natural logarithm of its probability.
@@ -50,6 +51,9 @@ struct TokenLogprob {
   int32_t token;
   float logprob;
 };
+
+/// log of the sum of exp(logit - top).
+double logSum(std::span<const float> logits, float top);
 
 /// Log-probabilities (log softmax) of `token` and then of the `top` likeliest tokens, likeliest first.
 std::vector<TokenLogprob> logprobsOf(std::span<const float> logits, int32_t token, size_t top);

@@ -36,10 +36,7 @@ Result<generate::SessionHandle> createSession(const quant_module *module, const 
   sessionOptions.max_chunk = options.chunk;
   sessionOptions.device = options.device.c_str();
   sessionOptions.isa = options.isa.empty() ? nullptr : options.isa.c_str();
-  quant_session *session = nullptr;
-  if (quant_session_create(module, options.weights.c_str(), &sessionOptions, &session) != QUANT_OK)
-    return generate::apiError();
-  return generate::SessionHandle(session);
+  return generate::openSession(module, options.weights, sessionOptions);
 }
 
 Result<std::vector<int32_t>> endTokens(const quant_module *module, const Options &options) {
@@ -73,7 +70,7 @@ void printMemory(const quant_module *module) {
   rusage usage = {};
   if (getrusage(RUSAGE_SELF, &usage) == 0)
     std::fprintf(stderr, "memory: %.1f MB at most, pages of the mapped weights among them\n",
-                 static_cast<double>(usage.ru_maxrss) / 1e3);
+                 static_cast<double>(usage.ru_maxrss) * 1024 / 1e6);
 }
 
 } // namespace quant::run

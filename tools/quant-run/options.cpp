@@ -34,11 +34,12 @@ Example: run a small model's H100 kernels (quant-compile --target=sm_90a) on the
 Example: judge a compiled checkpoint by a text, beside the module that it was quantized from:
   quant-run w4.qmod --weights w4 --perplexity eval.tokens.json --context 256 --against bf16.qmod --against-weights bf16
 
-Token ids come from the model's own tokenizer, e.g. in Python:
-  AutoTokenizer.from_pretrained(DIR).encode("Hello")
 Example: go on with a text, and talk; the checkpoint's tokenizer.json and chat template are used:
   quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --prompt "The capital of France is" --temperature 0.7
   quant-run model.qmod --weights ~/DeepSeek-V2-Lite-FP8 --chat --system "Be brief."
+
+Ids for --tokens and --perplexity come from the model's own tokenizer, e.g. in Python:
+  AutoTokenizer.from_pretrained(DIR).encode("Hello")
 
 In a chat, /reset forgets all, /exit or the end of the input leaves, Ctrl-C stops an answer. Texts and new ids go to stdout as they
 come, times and memory to stderr. Exit status: 0 done, 1 error, 2 wrong usage.)";
@@ -79,6 +80,8 @@ static void addPerplexityOptions(CLI::App &app, Options &options) {
              "each; with the text's bytes, bits per byte, too")
           ->type_name("FILE.json")
           ->excludes(app.get_option("--tokens"))
+          ->excludes(app.get_option("--prompt"))
+          ->excludes(app.get_option("--chat"))
           ->excludes(app.get_option("--logits"));
   auto *against =
       app.add_option(
@@ -103,26 +106,26 @@ static void addOptions(CLI::App &app, Options &options) {
       ->type_name("IDS");
   app.add_option("--prompt", options.prompt,
                  "Prompt: a text, to which the tokenizer of the checkpoint adds BOS if it is made so; or - to read it from "
-                 "stdin, @FILE from "
-                 "a file")
+                 "stdin, @FILE from a file")
       ->type_name("TEXT");
   app.add_flag("--chat", options.chat,
                "Talk: lines of stdin are messages, the chat template of the checkpoint puts them together");
   app.add_option("--system", options.system, "First message of the chat, with role system")->type_name("TEXT");
   app.add_option("--max-new-tokens", options.maxNewTokens,
                  "Tokens to generate at most; 0 runs the prompt only. Default: 16 after ids, 128 after a text, what the context "
-                 "holds in a "
-                 "chat")
+                 "holds in a chat")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
   app.add_option(
          "--stop-token", options.stopTokens,
          "Stop after this token, too; can be given several times. The model's own end tokens (eos_token_id of config.json and "
-         "generation_config.json when it was compiled) always stop")
+         "generation_config.json when it was compiled) stop, too, unless --ignore-eos")
       ->type_name("ID")
       ->allow_extra_args(false);
   app.add_flag("--ignore-eos", options.ignoreEos, "Go on behind the model's own end tokens");
   app.add_option("--threads", options.threads, "CPU threads; 0: all CPUs this process may use")->capture_default_str();
-  app.add_option("--context", options.context, "Rows of the KV cache; 0: prompt and new tokens")->capture_default_str();
+  app.add_option("--context", options.context,
+                 "Rows of the KV cache; 0: prompt and new tokens, in a chat all that the module allows")
+      ->capture_default_str();
   app.add_option("--chunk", options.chunk, "Prompt tokens per step; 0: as many as the module allows")->capture_default_str();
   app.add_option("--device", options.device,
                  "host: this computer's CPU; cuda: its first H100 or H200, through the CUDA driver (tried on a simulated driver "

@@ -33,14 +33,6 @@ static constexpr int64_t kDefaultContext = 2048;
 // One position
 //===----------------------------------------------------------------------===//
 
-/// log of the sum of exp(logit - top).
-static double logSum(std::span<const float> logits, float top) {
-  double sum = 0;
-  for (float logit : logits)
-    sum += std::exp(static_cast<double>(logit) - top);
-  return std::log(sum);
-}
-
 static float largest(std::span<const float> logits) { return *std::ranges::max_element(logits); }
 
 std::optional<TokenScore> scoreToken(std::span<const float> logits, int32_t token) {
@@ -48,12 +40,12 @@ std::optional<TokenScore> scoreToken(std::span<const float> logits, int32_t toke
   if (std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); }) || !std::isfinite(*top))
     return std::nullopt;
   double likelihood = static_cast<double>(logits[static_cast<size_t>(token)]) - *top;
-  return TokenScore{logSum(logits, *top) - likelihood, static_cast<int32_t>(top - logits.begin())};
+  return TokenScore{generate::logSum(logits, *top) - likelihood, static_cast<int32_t>(top - logits.begin())};
 }
 
 double divergence(std::span<const float> reference, std::span<const float> logits) {
   float referenceTop = largest(reference), top = largest(logits);
-  double referenceSum = logSum(reference, referenceTop), sum = logSum(logits, top), result = 0;
+  double referenceSum = generate::logSum(reference, referenceTop), sum = generate::logSum(logits, top), result = 0;
   for (size_t i = 0; i < reference.size(); ++i) {
     double expected = static_cast<double>(reference[i]) - referenceTop - referenceSum;
     double actual = static_cast<double>(logits[i]) - top - sum;
@@ -96,9 +88,7 @@ Result<Judge> Judge::create(const Options &options, int64_t context) {
   Judge judge;
   QUANT_TRY_ASSIGN(judge.module, generate::openModule(options.module));
   judge.vocab = quant_module_vocab(judge.module.get());
-  Options asked = options;
-  asked.context = context;
-  QUANT_TRY_ASSIGN(judge.session, createSession(judge.module.get(), asked, context));
+  QUANT_TRY_ASSIGN(judge.session, createSession(judge.module.get(), options, context));
   return judge;
 }
 
@@ -116,8 +106,7 @@ Result<void> Judge::run(std::span<const int32_t> tokens, bool starts) {
 static Result<int32_t> beginToken(const quant_module *module, const Options &options) {
   if (options.bos)
     return *options.bos;
-  json config = json::parse(quant_module_config(module), nullptr, /*allow_exceptions=*/false);
-  json bos = config.is_object() ? config.value("bos_token_id", json()) : json();
+  json bos = generate::modelConfigValue(module, "bos_token_id");
   if (!bos.is_number_integer() || bos < 0 || bos > INT32_MAX)
     return fail(options.module +
                 ": the configuration of its model has no bos_token_id, which goes before each piece; say it with --bos");

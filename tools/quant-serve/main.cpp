@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/checkpoint/lost_pages.h"
+#include "runtime/device/common/thread_pool.h"
 #include "tools/quant-serve/server.h"
 
 #include <fmt/core.h>
@@ -42,17 +43,15 @@ static Result<std::string> readKey(const std::string &path) {
 static Result<std::vector<generate::Generator>> createSessions(const Options &options, const quant_module *module,
                                                                const text::TextFiles &files) {
   std::vector<generate::Generator> generators;
-  int cpus = static_cast<int>(std::thread::hardware_concurrency());
   quant_session_options sessionOptions = {};
-  sessionOptions.threads = options.threads > 0 || options.sessions == 1 ? options.threads : std::max(1, cpus / options.sessions);
+  sessionOptions.threads =
+      options.threads > 0 || options.sessions == 1 ? options.threads : std::max(1, runtime::availableCpus() / options.sessions);
   sessionOptions.context = options.context;
   sessionOptions.device = options.device.c_str();
   sessionOptions.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   for (int i = 0; i < options.sessions; ++i) {
-    quant_session *session = nullptr;
-    if (quant_session_create(module, options.weights.c_str(), &sessionOptions, &session) != QUANT_OK)
-      return generate::apiError();
-    generators.emplace_back(generate::SessionHandle(session), quant_module_vocab(module), files.tokenizer);
+    QUANT_TRY_ASSIGN(generate::SessionHandle session, generate::openSession(module, options.weights, sessionOptions));
+    generators.emplace_back(std::move(session), quant_module_vocab(module), files.tokenizer);
   }
   return generators;
 }

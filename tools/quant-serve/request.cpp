@@ -272,10 +272,24 @@ private:
 
 } // namespace
 
+/// Keys of the object that has the most, of all in `value`.
+static size_t mostKeys(const nlohmann::json &value) {
+  size_t most = value.is_object() ? value.size() : 0;
+  if (value.is_structured())
+    for (const nlohmann::json &member : value)
+      most = std::max(most, mostKeys(member));
+  return most;
+}
+
 Answer<Call> parseCall(std::string_view body, bool chat, const std::string &name) {
   // The strict parser finds what is wrong; the other one keeps the order of keys, which templates show to the model.
-  if (auto strict = checkpoint::parseJsonStrict(body); !strict)
+  auto strict = checkpoint::parseJsonStrict(body);
+  if (!strict)
     return tl::unexpected(Refusal{400, "the body is no JSON: " + strict.error().message, {}, {}});
+  // It looks for a key by going through all.
+  constexpr size_t kMostKeys = 1000;
+  if (size_t keys = mostKeys(*strict); keys > kMostKeys)
+    return tl::unexpected(Refusal{400, fmt::format("an object has {} keys, more than {}", keys, kMostKeys), {}, {}});
   Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object())
     return tl::unexpected(Refusal{400, "the body is no JSON object", {}, {}});

@@ -7,12 +7,15 @@
 
 #include "tools/quant-serve/server.h"
 
+#include "runtime/support/text.h"
 #include "tools/quant-serve/job.h"
 #include "tools/quant-serve/page.h"
 
 #include <fmt/core.h>
 #include <httplib.h>
 
+#include <exception>
+#include <iostream>
 #include <set>
 
 namespace quant::serve {
@@ -112,7 +115,14 @@ void Server::route() {
       answer(response, unanswered(response.status, options.maxBody));
   };
   http->set_error_handler(explain);
-  http->set_exception_handler([](const Request &, Response &response, std::exception_ptr) {
+  http->set_exception_handler([](const Request &, Response &response, std::exception_ptr thrown) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::exception &error) {
+      std::cerr << "quant-serve: error: " << printable(error.what()) << '\n';
+    } catch (...) {
+      std::cerr << "quant-serve: error: thrown by a request\n";
+    }
     answer(response, {500, "the server failed; its log has more", {}, {}});
   });
   http->set_logger([this](const Request &request, const Response &response) {

@@ -7,15 +7,13 @@
 
 #include "tools/text/text_files.h"
 
+#include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/json_file.h"
 #include "runtime/support/object_reader.h"
 #include "runtime/support/text.h"
 
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
-
-#include <fstream>
-#include <iterator>
 
 namespace quant::text {
 
@@ -71,12 +69,7 @@ static Result<std::optional<std::string>> readTemplate(const std::filesystem::pa
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(file, ignored))
     return std::nullopt;
-  std::ifstream stream(file, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(stream), {});
-  if (!stream.good() && !stream.eof())
-    return fail(file.string() + ": cannot be read");
-  if (text.size() > kMostBytes)
-    return fail(file.string() + ": is larger than a chat template (1 MiB)");
+  QUANT_TRY_ASSIGN(std::string text, checkpoint::readFile(file, kMostBytes));
   return text;
 }
 

@@ -8,23 +8,13 @@
 #ifndef QUANT_TOOLS_TEXT_UTF8_H
 #define QUANT_TOOLS_TEXT_UTF8_H
 
+#include "runtime/support/utf8.h"
+
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace quant::text {
-
-/// What stands at the start of some bytes.
-struct Utf8Step {
-  uint32_t codePoint; ///< U+FFFD where the bytes are ill-formed
-  uint32_t bytes;     ///< taken: of a character, or of the longest part of one that ill-formed bytes begin with; at least 1
-  bool valid;         ///< a whole character
-  bool cut;           ///< not valid, but more bytes could make it so: it ends where `text` ends
-};
-
-/// The character that `text`, which is not empty, begins with (RFC 3629; Unicode 15.0, section 3.9: one U+FFFD for each maximal
-/// subpart of an ill-formed sequence, as Python's and Rust's decoders have it).
-Utf8Step utf8Step(std::string_view text);
 
 /// Offset of the first byte of `text` that belongs to no character; text.size() where there is none.
 size_t utf8Valid(std::string_view text);

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 //
 // A report is a page of this folder (compare.html), which draws itself from JSON. The build makes one text of it, with style and
-// scripts inside (embed.cmake), so that a report needs nothing else.
+// scripts inside (tools/common/embed.cmake), so that a report needs nothing else.
 //
 //===----------------------------------------------------------------------===//
 

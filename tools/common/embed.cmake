@@ -1,7 +1,7 @@
 # Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #
-# cmake -DPAGE=compare.html -DNAME=kComparePage -DOUT=compare_page_text.cpp -P embed.cmake
+# cmake -DPAGE=compare.html -DNAME=quant::convert::kComparePage -DHEADER=tools/quant-convert/report/page.h -DOUT=compare_page_text.cpp -P embed.cmake
 # Puts the style and the scripts that a page names into the page, and the page into a C++ string.
 get_filename_component(folder "${PAGE}" ABSOLUTE)
 get_filename_component(folder "${folder}" DIRECTORY)
@@ -25,4 +25,4 @@ foreach(tag IN LISTS scripts)
   inline("${tag}" "${file}" "<script>\n" "</script>")
 endforeach()
 
-file(WRITE "${OUT}" "#include \"tools/quant-convert/report/page.h\"\n\nconst std::string_view quant::convert::${NAME} = R\"page(${page})page\";\n")
+file(WRITE "${OUT}" "#include \"${HEADER}\"\n\nconst std::string_view ${NAME} = R\"page(${page})page\";\n")
