@@ -70,6 +70,8 @@ int64_t KernelOp::getThreads() {
 static std::pair<int64_t, int64_t> sharedSize(Operation &op) {
   if (auto alloc = dyn_cast<AllocOp>(op))
     return {alloc.getType().getBytes(), alloc.getType().getAlignment()};
+  if (auto groups = dyn_cast<ScanGroupsOp>(op))
+    return {groups.getType().getBytes(), GroupsType::kEntryBytes};
   auto ring = dyn_cast<RingOp>(op);
   if (!ring)
     return {0, 1};
@@ -233,8 +235,23 @@ void WarpRolesOp::getAsmBlockArgumentNames(Region &region, OpAsmSetValueNameFn s
 }
 
 void ForTilesOp::getAsmBlockArgumentNames(Region &region, OpAsmSetValueNameFn setName) {
-  for (auto [argument, name] : llvm::zip(region.getArguments(), ArrayRef<StringRef>{"m0", "n0", "tile", "part", "slot"}))
+  SmallVector<StringRef> names = {"m0", "n0", "tile", "part"};
+  if (getGroups())
+    names.append({"g", "until"});
+  names.push_back("slot");
+  for (auto [argument, name] : llvm::zip(region.getArguments(), names))
     setName(argument, name);
+}
+
+/// What holds of a loop over the tiles of groups.
+static LogicalResult verifyGroups(ForTilesOp op) {
+  if (op.getParts() != 1 || op.getOnly())
+    return op.emitOpError("of groups visits all tiles, in one part each");
+  auto kernel = op->getParentOfType<KernelOp>();
+  int64_t paired = kernel && op.getPairs() && *op.getPairs() == "rows" ? static_cast<int64_t>(kernel.getCluster()) : 1;
+  if (int64_t rows = op.getTile()[0] * paired; rows != op.getGroups().getType().getRows())
+    return op.emitOpError("takes ") << rows << " rows at a time, of " << op.getGroups().getType();
+  return success();
 }
 
 LogicalResult ForTilesOp::verifyRegions() {
@@ -245,15 +262,26 @@ LogicalResult ForTilesOp::verifyRegions() {
   if (getOnly() && *getOnly() != "first" && *getOnly() != "rest")
     return emitOpError("visits only the \"first\" tile or the \"rest\", not \"") << *getOnly() << "\"";
   Block &body = getBody().front();
-  SmallVector<Type> expected(4, IntegerType::get(getContext(), 32));
+  if (!getM() == !getGroups())
+    return emitOpError("walks a matrix of m rows, or groups of them");
+  SmallVector<Type> expected(getTileArguments(), IntegerType::get(getContext(), 32));
   llvm::append_range(expected, getInit().getTypes());
   if (body.getArgumentTypes() != TypeRange(expected))
-    return emitOpError("body takes the tile's first row and column, its number and the part (i32), then what is carried");
+    return emitOpError("body takes the tile's first row and column, its number and the part")
+           << (getGroups() ? ", the group and the row behind its last" : "") << " (i32), then what is carried";
   if (body.getTerminator()->getOperandTypes() != getResultTypes() || getInit().getTypes() != getResultTypes())
     return emitOpError("carries ") << getInit().getTypes() << " but yields " << body.getTerminator()->getOperandTypes();
   auto kernel = (*this)->getParentOfType<KernelOp>();
   if (getPairs() && (!kernel || kernel.getCluster() == 1))
     return emitOpError("pairs tiles of a cluster, which the kernel has not");
+  return getGroups() ? verifyGroups(*this) : success();
+}
+
+LogicalResult ScanGroupsOp::verify() {
+  if (!getCounts().getType().getElementType().isInteger(32))
+    return emitOpError("reads i32, not ") << getCounts().getType().getElementType();
+  if (getMasked() && getAligned() != 1)
+    return emitOpError("of masked groups, each in a place of its own, is not aligned");
   return success();
 }
 
@@ -302,11 +330,21 @@ LogicalResult ConsumeOp::verifyRegions() {
   return success();
 }
 
+static LogicalResult verifyUntil(Operation *op, TensorMapType map, Value until) {
+  if (map.getRagged() != static_cast<bool>(until))
+    return op->emitOpError("says `until` which row a group goes where the map is ragged, and only there: ") << map;
+  return success();
+}
+
 LogicalResult TmaLoadOp::verify() {
   TensorMapType map = getMap().getType();
   TileType tile = getTile().getType();
   if (map.getElementType() != tile.getElementType() || map.getSwizzle() != tile.getSwizzle())
     return emitOpError("element type and swizzle of ") << map << " and " << tile << " differ";
+  if (getAt().size() != map.getRank())
+    return emitOpError("gives ") << getAt().size() << " coordinates in " << map;
+  if (failed(verifyUntil(*this, map, getUntil())))
+    return failure();
   int64_t rows = tile.getCopies() * tile.getRows();
   int64_t blocks = getMulticast() ? cast<ProduceOp>((*this)->getParentOp()).getRing().getType().getBlocks() : 1;
   if (getMulticast() && blocks == 1)
@@ -376,5 +414,7 @@ LogicalResult StoreTileOp::verify() {
   if (map.getElementType() != staging.getElementType() || map.getSwizzle() != staging.getSwizzle() || map.getRows() != rows ||
       map.getColumns() != staging.getPanelColumns())
     return emitOpError("stores panels of ") << staging << ": " << rows << " x " << staging.getPanelColumns() << ", not " << map;
-  return success();
+  if (map.getRank() != 2)
+    return emitOpError("stores to one matrix, not to ") << map;
+  return verifyUntil(*this, map, getUntil());
 }

@@ -141,8 +141,37 @@ def Hopper_YieldOp : Hopper_Op<"yield", [Terminator, Pure]> {
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
 }
 
+def Hopper_ScanGroupsOp : Hopper_Op<"scan_groups", [HasParent<"KernelOp">]> {
+  let summary = "which rows, and how many tiles, each group has: counts that only the device knows";
+  let description = [{
+    One warp waits for the kernels before this one (as `wait_prerequisites`), reads an i32 for each group and makes the table of
+    `!hopper.groups`; the roles find it complete.
+
+    `counts` are where the groups end: group g owns rows `roundUp(counts[g - 1], aligned) .. counts[g] - 1`, of `rows` in all. With
+    `masked` they are how many rows each group has: rows `g * rows .. g * rows + counts[g] - 1`, each group having place for
+    `rows`. Whatever the counts are, no group goes beyond its place, and one that would end before it begins is empty.
+
+    ```mlir
+    hopper.kernel @groups(%ends: !hopper.global<i32>, %m: i32) cluster 1 {
+      %groups = hopper.scan_groups %ends of %m aligned 128 : !hopper.global<i32> -> !hopper.groups<32, 64>
+      hopper.warp_roles {
+        role(1 warpgroups) (%w: i32) {
+        }
+      }
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_GlobalType:$counts, I32:$rows, UnitAttr:$masked,
+                       DefaultValuedAttr<ConfinedAttr<I64Attr, [IntPositive]>, "1">:$aligned);
+  let results = (outs Hopper_GroupsType:$result);
+  let assemblyFormat = [{
+    (`masked` $masked^)? $counts `of` $rows (`aligned` $aligned^)? attr-dict `:` type($counts) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
 def Hopper_ForTilesOp : Hopper_Op<"for_tiles", [
-    SingleBlock, DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmBlockArgumentNames"]>]> {
+    SingleBlock, AttrSizedOperandSegments, DeclareOpInterfaceMethods<OpAsmOpInterface, ["getAsmBlockArgumentNames"]>]> {
   let summary = "the persistent scheduler: this block's share of the tiles of an M x N matrix";
   let description = [{
     Tiles of `tile` rows x columns, `parts` times each (split-K); block b of the grid takes numbers b, b + gridDim.x, ... The
@@ -162,19 +191,34 @@ def Hopper_ForTilesOp : Hopper_Op<"for_tiles", [
       return
     }
     ```
+
+    Of `groups` of rows it walks the tiles of one after another, each as a matrix of its own; those without rows have none. The body
+    gets the group and the row behind its last, too. Each tile is found in log2(groups) steps, which need no other thread.
+
+    ```mlir
+    func.func @walk_groups(%groups: !hopper.groups<32, 64>) {
+      hopper.for_tiles groups %groups : !hopper.groups<32, 64> x 576 tile [64, 128] group 16 {
+      ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %g: i32, %until: i32):
+        hopper.yield
+      }
+      return
+    }
+    ```
   }];
-  let arguments = (ins I32:$m, I64Attr:$n, DenseI64ArrayAttr:$tile, I64Attr:$group,
+  let arguments = (ins Optional<I32>:$m, Optional<Hopper_GroupsType>:$groups, I64Attr:$n, DenseI64ArrayAttr:$tile, I64Attr:$group,
                        DefaultValuedAttr<I64Attr, "1">:$parts, OptionalAttr<StrAttr>:$pairs, OptionalAttr<StrAttr>:$only,
                        Variadic<AnyType>:$init);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $m `x` $n `tile` $tile `group` $group (`parts` $parts^)? (`pairs` $pairs^)? (`only` $only^)? (`carry` `(` $init^ `:` type($init) `)` `->` type($results))?
+    (`groups` $groups^ `:` type($groups)):($m)? `x` $n `tile` $tile `group` $group (`parts` $parts^)? (`pairs` $pairs^)? (`only` $only^)? (`carry` `(` $init^ `:` type($init) `)` `->` type($results))?
     $body attr-dict
   }];
   let hasRegionVerifier = 1;
   let extraClassDeclaration = [{
     int64_t getTilesN() { return (getN() + getTile()[1] - 1) / getTile()[1]; }
+    /// Arguments of the body before what is carried.
+    size_t getTileArguments() { return getGroups() ? 6 : 4; }
   }];
 }
 
@@ -315,12 +359,13 @@ def Hopper_ConsumeOp : Hopper_Op<"consume", [SingleBlock]> {
   let hasRegionVerifier = 1;
 }
 
-def Hopper_TmaLoadOp : Hopper_Op<"tma_load", [HasParent<"ProduceOp">]> {
+def Hopper_TmaLoadOp : Hopper_Op<"tma_load", [HasParent<"ProduceOp">, AttrSizedOperandSegments]> {
   let summary = "brings a box at [row, column] of a matrix into a tile of the stage";
   let description = [{
     Elements outside of the matrix become zeros. With `multicast` each block of the cluster loads its share of the tile's rows
     and sends it to all: the box is that share. A share that would lie beyond the matrix of `multicast` rows begins at its last row
-    instead: what it brings belongs to no row and must not be used.
+    instead: what it brings belongs to no row and must not be used. Of a ragged map, rows `until` which the group goes count as the
+    matrix. Indices of dimensions before the row come first.
 
     ```mlir
     func.func @share(%ring: !hopper.ring<4 shared by 2, <128x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot,
@@ -331,11 +376,23 @@ def Hopper_TmaLoadOp : Hopper_Op<"tma_load", [HasParent<"ProduceOp">]> {
       }
       return
     }
+    func.func @group(%ring: !hopper.ring<4, <16x128xf8E4M3FN, swizzle = 128>, <128x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot,
+                     %a: !hopper.tensor_map<16x128xf8E4M3FN, swizzle = 128, ragged>,
+                     %b: !hopper.tensor_map<1x128x128xf8E4M3FN, swizzle = 128>,
+                     %g: i32, %m0: i32, %until: i32, %n0: i32, %k0: i32) {
+      %next = hopper.produce %ring[%slot] : !hopper.ring<4, <16x128xf8E4M3FN, swizzle = 128>, <128x128xf8E4M3FN, swizzle = 128>> {
+      ^bb0(%ta: !hopper.tile<16x128xf8E4M3FN, swizzle = 128>, %tb: !hopper.tile<128x128xf8E4M3FN, swizzle = 128>):
+        hopper.tma_load %a[%m0, %k0] until %until to %ta : !hopper.tensor_map<16x128xf8E4M3FN, swizzle = 128, ragged> to !hopper.tile<16x128xf8E4M3FN, swizzle = 128>
+        hopper.tma_load %b[%g, %n0, %k0] to %tb : !hopper.tensor_map<1x128x128xf8E4M3FN, swizzle = 128> to !hopper.tile<128x128xf8E4M3FN, swizzle = 128>
+      }
+      return
+    }
     ```
   }];
-  let arguments = (ins Hopper_TensorMapType:$map, I32:$row, I32:$column, Hopper_TileType:$tile, Optional<I32>:$multicast);
+  let arguments = (ins Hopper_TensorMapType:$map, Variadic<I32>:$at, Optional<I32>:$until, Hopper_TileType:$tile,
+                       Optional<I32>:$multicast);
   let assemblyFormat = [{
-    $map `[` $row `,` $column `]` `to` $tile (`multicast` $multicast^)? attr-dict `:` type($map) `to` type($tile)
+    $map `[` $at `]` (`until` $until^)? `to` $tile (`multicast` $multicast^)? attr-dict `:` type($map) `to` type($tile)
   }];
   let hasVerifier = 1;
 }
@@ -505,6 +562,7 @@ def Hopper_StoreTileOp : Hopper_Op<"store_tile"> {
     it stores it by TMA in boxes of the tensor map; what lies outside of the matrix is clipped. With `add` the store adds to what
     is there, with one more rounding. The staging tile is the warpgroup's own; it is free again when the next store_tile begins,
     which waits for all stores before. `follows` does not wait: a store_tile just before it has waited for its staging tile, too.
+    To a ragged map it stores the rows `until` which the group goes.
 
     ```mlir
     func.func @store(%sum: !hopper.fragment<64, 128>, %staging: !hopper.tile<64x128xbf16, swizzle = 128>,
@@ -516,9 +574,10 @@ def Hopper_StoreTileOp : Hopper_Op<"store_tile"> {
     ```
   }];
   let arguments = (ins Hopper_FragmentType:$sum, Hopper_TileType:$staging, Hopper_TensorMapType:$map, I32:$row, I32:$column,
-                       UnitAttr:$transposed, UnitAttr:$add, UnitAttr:$follows);
+                       Optional<I32>:$until, UnitAttr:$transposed, UnitAttr:$add, UnitAttr:$follows);
   let assemblyFormat = [{
-    $sum (`transposed` $transposed^)? (`follows` $follows^)? `by` $staging (`add` $add^)? `to` $map `[` $row `,` $column `]` attr-dict
+    $sum (`transposed` $transposed^)? (`follows` $follows^)? `by` $staging (`add` $add^)? `to` $map `[` $row `,` $column `]`
+    (`until` $until^)? attr-dict
     `:` type($sum) `,` type($staging) `,` type($map)
   }];
   let hasVerifier = 1;

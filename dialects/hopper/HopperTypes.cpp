@@ -29,35 +29,62 @@ void HopperDialect::registerTypes() {
 // <64x128xf8E4M3FN, swizzle = 128>: tensor maps and tiles
 //===----------------------------------------------------------------------===//
 
-template <typename T>
-static Type parseMatrix(AsmParser &parser) {
+namespace {
+/// What stands between the angle brackets.
+struct Matrix {
   SmallVector<int64_t> shape;
   Type element;
   int64_t swizzle = 0;
-  auto loc = [&] { return parser.emitError(parser.getCurrentLocation()); };
+  bool ragged = false;
+
+  ParseResult parse(AsmParser &parser, bool mayBeRagged);
+};
+} // namespace
+
+ParseResult Matrix::parse(AsmParser &parser, bool mayBeRagged) {
   if (parser.parseLess() || parser.parseDimensionList(shape, /*allowDynamic=*/false) || parser.parseType(element))
-    return {};
-  if (succeeded(parser.parseOptionalComma()) &&
-      (parser.parseKeyword("swizzle") || parser.parseEqual() || parser.parseInteger(swizzle)))
-    return {};
-  if (parser.parseGreater())
-    return {};
-  return T::getChecked(loc, parser.getContext(), shape, element, swizzle);
+    return failure();
+  while (succeeded(parser.parseOptionalComma())) {
+    if (mayBeRagged && succeeded(parser.parseOptionalKeyword("ragged")))
+      ragged = true;
+    else if (parser.parseKeyword("swizzle") || parser.parseEqual() || parser.parseInteger(swizzle))
+      return failure();
+  }
+  return parser.parseGreater();
 }
 
-static void printMatrix(AsmPrinter &printer, ArrayRef<int64_t> shape, Type element, int64_t swizzle) {
+static void printMatrix(AsmPrinter &printer, ArrayRef<int64_t> shape, Type element, int64_t swizzle, bool ragged) {
   printer << "<";
   printer.printDimensionList(shape);
   printer << "x" << element;
   if (swizzle)
     printer << ", swizzle = " << swizzle;
+  if (ragged)
+    printer << ", ragged";
   printer << ">";
 }
 
-Type TensorMapType::parse(AsmParser &parser) { return parseMatrix<TensorMapType>(parser); }
-void TensorMapType::print(AsmPrinter &printer) const { printMatrix(printer, getShape(), getElementType(), getSwizzle()); }
-Type TileType::parse(AsmParser &parser) { return parseMatrix<TileType>(parser); }
-void TileType::print(AsmPrinter &printer) const { printMatrix(printer, getShape(), getElementType(), getSwizzle()); }
+Type TensorMapType::parse(AsmParser &parser) {
+  auto loc = [&] { return parser.emitError(parser.getCurrentLocation()); };
+  Matrix map;
+  if (map.parse(parser, /*mayBeRagged=*/true))
+    return {};
+  return getChecked(loc, parser.getContext(), map.shape, map.element, map.swizzle, map.ragged);
+}
+void TensorMapType::print(AsmPrinter &printer) const {
+  printMatrix(printer, getShape(), getElementType(), getSwizzle(), getRagged());
+}
+
+Type TileType::parse(AsmParser &parser) {
+  auto loc = [&] { return parser.emitError(parser.getCurrentLocation()); };
+  Matrix tile;
+  if (tile.parse(parser, /*mayBeRagged=*/false))
+    return {};
+  return getChecked(loc, parser.getContext(), tile.shape, tile.element, tile.swizzle);
+}
+void TileType::print(AsmPrinter &printer) const {
+  printMatrix(printer, getShape(), getElementType(), getSwizzle(), /*ragged=*/false);
+}
 
 static LogicalResult verifyElement(function_ref<InFlightDiagnostic()> emitError, Type element, int64_t swizzle) {
   if (!element.isIntOrFloat() || !llvm::is_contained({8u, 16u, 32u}, element.getIntOrFloatBitWidth()))
@@ -68,12 +95,16 @@ static LogicalResult verifyElement(function_ref<InFlightDiagnostic()> emitError,
 }
 
 LogicalResult TensorMapType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type element,
-                                    int64_t swizzle) {
+                                    int64_t swizzle, bool ragged) {
   if (failed(verifyElement(emitError, element, swizzle)))
     return failure();
-  if (shape.size() != 2 || llvm::any_of(shape, [](int64_t size) { return size < 1 || size > kSm90a.tmaBoxSide; }))
+  if (shape.size() < 2 || llvm::any_of(shape.take_back(2), [](int64_t size) { return size < 1 || size > kSm90a.tmaBoxSide; }))
     return emitError() << "a box has rows and columns, each from 1 to " << kSm90a.tmaBoxSide;
-  int64_t rowBytes = shape[1] * element.getIntOrFloatBitWidth() / 8;
+  if (shape.size() > kSm90a.tmaRank || llvm::any_of(shape.drop_back(2), [](int64_t size) { return size != 1; }))
+    return emitError() << "before rows and columns a box has ones, " << kSm90a.tmaRank << " dimensions at most";
+  if (ragged && shape.size() != 2)
+    return emitError() << "a ragged map is of one matrix, whose rows belong to groups";
+  int64_t rowBytes = shape.back() * element.getIntOrFloatBitWidth() / 8;
   if (rowBytes % kSm90a.tmaAlignment)
     return emitError() << "a box's rows must be multiples of " << kSm90a.tmaAlignment << " bytes, not " << rowBytes;
   if (swizzle && rowBytes > swizzle)
@@ -98,8 +129,16 @@ LogicalResult TileType::verify(function_ref<InFlightDiagnostic()> emitError, Arr
 }
 
 //===----------------------------------------------------------------------===//
-// Rings and registers
+// Groups, rings and registers
 //===----------------------------------------------------------------------===//
+
+LogicalResult GroupsType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t count, int64_t rows) {
+  if (count < 1 || count > machine::kMaxGroups)
+    return emitError() << "there are 1 to " << machine::kMaxGroups << " groups, not " << count;
+  if (rows < 1)
+    return emitError() << "a tile of a group has at least one row, not " << rows;
+  return success();
+}
 
 LogicalResult RingType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t stages, int64_t blocks,
                                ArrayRef<TileType> tiles) {

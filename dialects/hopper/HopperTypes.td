@@ -21,17 +21,30 @@ def Hopper_TensorMapType : Hopper_Type<"TensorMap", "tensor_map"> {
     Box (rows x columns), element type, and the swizzle of the box in shared memory in bytes (0 if left out, 32, 64 or 128). A
     swizzled row is at most that many bytes long. The tensor's address, extents and strides are the launch recipe's.
 
+    Leading ones are dimensions of which a box takes one index: `1x128x128` cuts a box out of one of several matrices.
+
+    A `ragged` map is of rows that belong to groups. Each load and store says `until` which row its group goes, and rows from there
+    on count as outside of the matrix: zeros, or not stored. To TMA that is a tensor {columns, R, rows + 1} with R the rows of a
+    box, whose two outer strides are both a row and which begins R rows before the matrix: rows first .. end - 1 stand at the
+    coordinates (R - n, first + n) with n = min(R, end - first), and the middle dimension ends where the group does. (Triton's
+    ragged descriptors, tools/ragged_tma.py, do the same with strides that wrap around.)
+
     ```
     !hopper.tensor_map<128x128xf8E4M3FN, swizzle = 128>
     !hopper.tensor_map<1x128xf32>
+    !hopper.tensor_map<1x128x128xf8E4M3FN, swizzle = 128>
+    !hopper.tensor_map<64x64xbf16, swizzle = 128, ragged>
     ```
   }];
-  let parameters = (ins ArrayRefParameter<"int64_t">:$shape, "::mlir::Type":$elementType, "int64_t":$swizzle);
+  let parameters = (ins ArrayRefParameter<"int64_t">:$shape, "::mlir::Type":$elementType, "int64_t":$swizzle,
+                        "bool":$ragged);
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
-    int64_t getRows() const { return getShape()[0]; }
-    int64_t getColumns() const { return getShape()[1]; }
+    /// Coordinates of a box: the indices before its row and column, and these.
+    size_t getRank() const { return getShape().size(); }
+    int64_t getRows() const { return getShape()[getRank() - 2]; }
+    int64_t getColumns() const { return getShape().back(); }
     int64_t getBytes() const;
   }];
 }
@@ -96,6 +109,26 @@ def Hopper_GlobalType : Hopper_Type<"Global", "global"> {
   let summary = "the address of a dense array in global memory";
   let parameters = (ins "::mlir::Type":$elementType);
   let assemblyFormat = "`<` $elementType `>`";
+}
+
+def Hopper_GroupsType : Hopper_Type<"Groups", "groups"> {
+  let summary = "where groups of rows begin and end, in shared memory";
+  let description = [{
+    A table of `count` groups, whose tiles have `rows` rows, in a cluster that pairs them together. An entry is four i32: the tiles
+    of all groups before, the group's tiles, its first row, and the row behind its last. One entry more holds the number of all
+    tiles.
+
+    ```
+    !hopper.groups<256, 128>
+    ```
+  }];
+  let parameters = (ins "int64_t":$count, "int64_t":$rows);
+  let assemblyFormat = "`<` $count `,` $rows `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    static constexpr int64_t kEntryBytes = machine::kGroupEntryBytes;
+    int64_t getBytes() const { return (getCount() + 1) * kEntryBytes; }
+  }];
 }
 
 def Hopper_SlotType : Hopper_Type<"Slot", "slot"> {

@@ -13,8 +13,14 @@
 namespace quant::machine {
 
 std::string Fp8GemmConfig::symbolName() const {
-  std::string name = "sm90_fp8_gemm_1d2d_n" + std::to_string(n) + "_k" + std::to_string(k) + "_bm" + std::to_string(blockM) +
-                     "_bn" + std::to_string(blockN);
+  std::string name = groups ? "sm90_fp8_grouped_gemm_1d2d_g" + std::to_string(groups) : "sm90_fp8_gemm_1d2d";
+  if (isMasked())
+    name += "_masked";
+  if (groupAlignment != 1)
+    name += "_align" + std::to_string(groupAlignment);
+  if (topK)
+    name += "_top" + std::to_string(topK);
+  name += "_n" + std::to_string(n) + "_k" + std::to_string(k) + "_bm" + std::to_string(blockM) + "_bn" + std::to_string(blockN);
   if (stages)
     name += "_st" + std::to_string(stages);
   if (swapAB)
@@ -35,13 +41,14 @@ std::string Fp8GemmConfig::symbolName() const {
 //===----------------------------------------------------------------------===//
 
 /// Bytes of shared memory beside the stages, in the order in which the kernel allocates: D's staging, one flag for each
-/// warpgroup.
+/// warpgroup, the table of groups.
 static int64_t fixedSharedBytes(const Fp8GemmPlan &plan) {
   constexpr int64_t kFlagBytes = 4;
   const Fp8GemmConfig &config = plan.config;
   int64_t bytes = alignTo(config.blockM * config.blockN * plan.bytesOfD(), plan.arch.tmaTileAlignment);
   if (config.splitK > 1)
     bytes += plan.warpgroups * kFlagBytes;
+  bytes += plan.groupTableBytes();
   return alignTo(bytes, swizzleAlignment(kBlockK));
 }
 
@@ -119,6 +126,23 @@ static const char *refuseTile(const Fp8GemmConfig &config) {
   return nullptr;
 }
 
+/// Why there are no such groups, or nothing.
+static std::string refuseGroups(const Fp8GemmConfig &config, const Fp8GemmPlan &plan) {
+  constexpr int64_t kMaxAlignment = 1 << 16, kMaxTopK = 256, kMaxScales = int64_t(1) << 31;
+  if (config.groups < 0 || config.groups > kMaxGroups)
+    return "there are 1 to " + std::to_string(kMaxGroups) + " groups, not " + std::to_string(config.groups);
+  if (config.bias || config.splitK != 1)
+    return "groups of rows take neither a bias nor a split K";
+  if (config.groupAlignment < 1 || config.groupAlignment > kMaxAlignment || config.topK < 0 || config.topK > kMaxTopK)
+    return "groups begin at multiples of 1 to " + std::to_string(kMaxAlignment) + " rows, and a token is in at most " +
+           std::to_string(kMaxTopK);
+  if (config.isMasked() && (config.groupAlignment != 1 || config.topK))
+    return "masked groups, each in a place of its own, take neither an alignment nor a top-k";
+  if (config.groups * plan.scaleRowsB() * plan.kBlocks() >= kMaxScales)
+    return "the scales of all groups' weights are more than the kernel counts, 2^31";
+  return {};
+}
+
 Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu) {
   auto refuse = [&](const std::string &why) { return fail(config.symbolName() + ": " + why); };
   if (config.n <= 0 || config.n % 8)
@@ -134,6 +158,8 @@ Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu) {
   Fp8GemmPlan plan(config, gpu);
   if (config.splitK < 1 || config.splitK > plan.kBlocks())
     return refuse("splitK must be from 1 to the " + std::to_string(plan.kBlocks()) + " blocks of K");
+  if (std::string why = config.groups ? refuseGroups(config, plan) : std::string(); !why.empty())
+    return refuse(why);
   if (config.stages < 0)
     return refuse("stages must not be negative");
   if (plan.sharedBytes > gpu.arch.sharedBytesPerBlock)

@@ -7,6 +7,11 @@
 //
 //   D[m, n] = bf16( sum over b of  scaleA[b, m] * scaleB[n / 128, b] * sum over k in block b of A[m, k] * B[n, k] )
 //
+// or, of groups of rows (a mixture's experts), each with a weight of its own:
+//
+//   D[m, n] = bf16( sum over b of  scaleA[b, m] * scaleB[g, n / 128, b] * sum over k in block b of A[m, k] * B[g, n, k] )
+//   for the rows m of each group g. How many those are, only the device knows.
+//
 // A config is a choice; a plan is what follows from it on a GPU. Whoever needs a number of the kernel - the cost model that
 // chooses a config, the emitter, the launch recipe - takes it from the plan.
 //
@@ -21,6 +26,7 @@
 
 #include "dialects/machine/Gpu.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -45,6 +51,17 @@ enum class Multicast {
 
 /// The type of D. Sums are f32 in either case.
 enum class OutputType { bf16, f32 };
+
+/// Where the rows of A and D lie that belong to a group.
+enum class GroupLayout {
+  /// One group after another, [rows, K], each from a multiple of `groupAlignment` on; the counts are where they end, i32
+  /// [groups].
+  /// DeepGEMM's contiguous layout with `use_psum_layout`; with an alignment of 1 rows that are merely sorted.
+  contiguous,
+  /// Each in a place of M rows, [groups, M, K]; the counts are how many of them there are, i32 [groups]. DeepGEMM's masked
+  /// layout.
+  masked,
+};
 
 /// One kernel. N and K are fixed, M is a kernel argument (any M >= 0 up to the recipe's limit; M = 0 launches nothing).
 /// checkFp8Gemm says which combinations there are.
@@ -74,7 +91,17 @@ struct Fp8GemmConfig {
   bool accumulate = false;
   OutputType outputType = OutputType::bf16;
 
-  /// sm90_fp8_gemm_1d2d_n7168_k2048_bm128_bn128, then what differs from the default: _st4, _swap, _mca, _sk8, _bias, _acc, _f32.
+  /// Groups of rows, each with its own weight; 0: one weight for all rows. Groups take neither a bias nor a split K.
+  int64_t groups = 0;
+  GroupLayout groupLayout = GroupLayout::contiguous;
+  /// Of the contiguous layout.
+  int64_t groupAlignment = 1;
+  /// Of the contiguous layout: M counts tokens, each with so many rows in as many groups; 0: M counts rows.
+  int64_t topK = 0;
+
+  bool isMasked() const { return groups > 0 && groupLayout == GroupLayout::masked; }
+  /// sm90_fp8_gemm_1d2d_n7168_k2048_bm128_bn128, then what differs from the default: _st4, _swap, _mca, _sk8, _bias, _acc, _f32;
+  /// sm90_fp8_grouped_gemm_1d2d_g8_n... of groups, with _masked, _align128 or _top8 behind their number.
   std::string symbolName() const;
 
   bool operator==(const Fp8GemmConfig &) const = default;
@@ -89,7 +116,7 @@ struct Fp8GemmPlan {
   GpuArch arch;
   /// Math warpgroups.
   int64_t warpgroups;
-  /// K blocks in flight, and bytes of shared memory of a block: the stages, D's staging, flags and barriers.
+  /// K blocks in flight, and bytes of shared memory of a block: the stages, D's staging, flags, the table of groups and barriers.
   int64_t stages, sharedBytes;
   /// Rows of tiles, in a cluster that pairs them rows of pairs, that are walked together, column by column: 8 or 16, whichever
   /// lets a wave of blocks read fewer rows of A and B, which it shares in L2 (DeepGEMM's rule).
@@ -128,6 +155,12 @@ struct Fp8GemmPlan {
   int64_t earlyBlocks() const;
 
   //===--- Operands ---===//
+  /// Rows of A and D of all groups together, for each of M: tokens come top-k times, places of M rows once for each group.
+  int64_t rowsPerM() const { return config.isMasked() ? config.groups : std::max<int64_t>(config.topK, 1); }
+  /// Rows of tiles that a cluster takes at a time: what the tiles of a group are counted in.
+  int64_t rowsAtATime() const { return config.blockM * clusterM(); }
+  /// Bytes of shared memory of the table of groups.
+  int64_t groupTableBytes() const { return config.groups ? (config.groups + 1) * kGroupEntryBytes : 0; }
   /// Bytes from row to row of A and B in global memory.
   int64_t pitch() const { return alignTo(config.k, arch.tmaAlignment); }
   /// Rows of an operand in the TMA box of one block.

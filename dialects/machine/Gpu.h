@@ -44,8 +44,9 @@ struct GpuArch {
 
   /// Rows in global memory must begin at multiples of so many bytes for TMA to read or write them.
   int64_t tmaAlignment;
-  /// The longest side of a TMA box, in elements.
+  /// The longest side of a TMA box, in elements, and the dimensions of a tensor at most.
   int64_t tmaBoxSide;
+  size_t tmaRank;
   /// Where TMA's boxes without a swizzle begin in shared memory.
   int64_t tmaTileAlignment;
   int64_t mbarrierBytes;
@@ -58,6 +59,10 @@ struct GpuArch {
 /// Where a tile with a swizzle of so many bytes begins in shared memory: the pattern repeats every 8 rows and counts from address
 /// 0.
 constexpr int64_t swizzleAlignment(int64_t swizzleBytes) { return 8 * swizzleBytes; }
+
+/// A kernel of groups of rows keeps a table of them in shared memory: so many bytes for each, and one entry more. More groups
+/// than this are never experts of one device.
+inline constexpr int64_t kGroupEntryBytes = 16, kMaxGroups = 1024;
 
 /// Hopper: H100, H200, H800.
 inline constexpr GpuArch kSm90a = {
@@ -80,6 +85,7 @@ inline constexpr GpuArch kSm90a = {
     // CUDA Driver API, cuTensorMapEncodeTiled: globalStrides are multiples of 16, boxDim is at most 256.
     .tmaAlignment = 16,
     .tmaBoxSide = 256,
+    .tmaRank = 5,
     // PTX ISA, cp.async.bulk.tensor: the address in shared memory.
     .tmaTileAlignment = 128,
     // PTX ISA, "Size and alignment of mbarrier object".

@@ -42,6 +42,9 @@ struct Operand {
   /// In a program: the dispatch's operands that this one is, several where a weight's parts must stand row after row in one
   /// buffer.
   std::vector<int> from = {};
+  /// In a program, of weight groups (the experts' tensors): all tensors stand in one buffer, those of the first expert, those of
+  /// the second, and so on. Otherwise the operand is a table of pointers to them.
+  bool stacked = false;
   /// Bytes from one row (of the innermost dimension) to the next; 0: rows are dense. What lies between two rows is never used.
   int64_t pitchBytes = 0;
   /// Written by adding to what is there.
@@ -70,11 +73,15 @@ struct TensorMapParameter {
   int swizzleBytes = 0;
   /// 0 (none), 64, 128 or 256.
   int l2PromotionBytes = 0;
+  /// Where the tensor begins, counted from the operand; it may lie before that, if only coordinates inside of the operand are
+  /// used.
+  int64_t offsetBytes = 0;
 };
 
-/// A parameter that is an operand's address.
+/// A parameter that is an operand's address, and so many bytes more.
 struct PointerParameter {
   int operand = 0;
+  int64_t offsetBytes = 0;
 };
 
 /// An integer parameter of 32 or 64 bits.

@@ -58,22 +58,32 @@ static OrderedJson toJson(const Operand &operand) {
     json["early"] = true;
   if (!operand.from.empty())
     json["from"] = operand.from;
+  if (operand.stacked)
+    json["stacked"] = true;
   return json;
 }
 
 namespace {
 struct ParameterToJson {
-  OrderedJson operator()(const TensorMapParameter &map) const {
-    return {{"kind", "tensor_map"},
-            {"operand", map.operand},
-            {"data_type", map.dataType},
-            {"dim", toJson(map.dim)},
-            {"stride_bytes", toJson(map.strideBytes)},
-            {"box", map.box},
-            {"swizzle", bytesName(map.swizzleBytes)},
-            {"l2_promotion", bytesName(map.l2PromotionBytes)}};
+  static OrderedJson withOffset(OrderedJson json, int64_t bytes) {
+    if (bytes)
+      json["offset_bytes"] = bytes;
+    return json;
   }
-  OrderedJson operator()(const PointerParameter &pointer) const { return {{"kind", "pointer"}, {"operand", pointer.operand}}; }
+  OrderedJson operator()(const TensorMapParameter &map) const {
+    return withOffset({{"kind", "tensor_map"},
+                       {"operand", map.operand},
+                       {"data_type", map.dataType},
+                       {"dim", toJson(map.dim)},
+                       {"stride_bytes", toJson(map.strideBytes)},
+                       {"box", map.box},
+                       {"swizzle", bytesName(map.swizzleBytes)},
+                       {"l2_promotion", bytesName(map.l2PromotionBytes)}},
+                      map.offsetBytes);
+  }
+  OrderedJson operator()(const PointerParameter &pointer) const {
+    return withOffset({{"kind", "pointer"}, {"operand", pointer.operand}}, pointer.offsetBytes);
+  }
   OrderedJson operator()(const I32Parameter &scalar) const { return {{"kind", "i32"}, {"value", scalar.value.toJson()}}; }
   OrderedJson operator()(const I64Parameter &scalar) const { return {{"kind", "i64"}, {"value", scalar.value.toJson()}}; }
 };
@@ -184,6 +194,12 @@ struct RecipeReader {
     return static_cast<int>(index);
   }
 
+  /// From an operand to where a parameter points.
+  static int64_t offset(ObjectReader &fields) {
+    constexpr int64_t kMaxBytes = int64_t(1) << 40;
+    return fields.has("offset_bytes") ? fields.integer("offset_bytes", -kMaxBytes, kMaxBytes) : 0;
+  }
+
   Operand operand(const Json &json, size_t index) {
     ObjectReader fields(json, fmt::format("the recipe is malformed: operand {}", index), error);
     std::string access = fields.text("access"), initial;
@@ -196,6 +212,7 @@ struct RecipeReader {
     fields.read("initial", initial);
     operand.zeroed = initial == "zero";
     fields.read("early", operand.early);
+    fields.read("stacked", operand.stacked);
     if (fields.has("from"))
       for (int64_t from : fields.integers("from"))
         operand.from.push_back(static_cast<int>(std::clamp<int64_t>(from, -1, INT32_MAX)));
@@ -210,6 +227,7 @@ struct RecipeReader {
     std::string promotion = "none";
     fields.read("l2_promotion", promotion);
     map.l2PromotionBytes = bytes(promotion);
+    map.offsetBytes = offset(fields);
     size_t rank = map.dim.size();
     if (rank < 1 || rank > 5 || map.box.size() != rank || map.strideBytes.size() != rank - 1)
       refuse("the recipe has a tensor map whose dim, box and stride_bytes do not fit");
@@ -222,7 +240,7 @@ struct RecipeReader {
     if (kind == "tensor_map")
       return tensorMap(fields);
     if (kind == "pointer")
-      return PointerParameter{operandOf(fields)};
+      return PointerParameter{operandOf(fields), offset(fields)};
     if (kind == "i64")
       return I64Parameter{size(fields.any("value"))};
     if (kind == "i32")

@@ -132,17 +132,17 @@ class Kernel:
 
     def _place(self, parameter: dict[str, Any], addresses: list[int], m: int, alive: list[Any]) -> int:
         """The address of one parameter's value."""
-        kind, dims = parameter["kind"], self.dims(m)
+        kind, dims, offset = parameter["kind"], self.dims(m), parameter.get("offset_bytes", 0)
         value: Any
         if kind == "tensor_map":
             memory, at = self.driver.tensor_map(
-                DATA_TYPE[parameter["data_type"]], addresses[parameter["operand"]],
+                DATA_TYPE[parameter["data_type"]], addresses[parameter["operand"]] + offset,
                 [evaluate(size, dims) for size in parameter["dim"]], [evaluate(size, dims) for size in parameter["stride_bytes"]],
                 parameter["box"], SWIZZLE[parameter["swizzle"]], L2_PROMOTION[parameter["l2_promotion"]])  # fmt: skip
             alive.append(memory)
             return at
         if kind == "pointer":
-            value = ctypes.c_uint64(addresses[parameter["operand"]])
+            value = ctypes.c_uint64(addresses[parameter["operand"]] + offset)
         elif kind == "i32":
             value = ctypes.c_int32(evaluate(parameter["value"], dims))
         else:

@@ -20,6 +20,16 @@
 //   workspace  f32      with splitK: scratch, of the size that the recipe says
 //   counters   i32      with splitK: zeros before the first launch; the kernel leaves zeros
 //
+// Of G groups of rows (Fp8GemmConfig::groups, GroupLayout), `rows` in all, the places of masked ones having M rows each:
+//   a          f8E4M3FN [rows, K], masked [G, M, K]
+//   scale_a    f32      [ceil(K/128), rows padded], masked [G, ceil(K/128), Mpad]
+//   b          f8E4M3FN [G, N, K]
+//   scale_b    f32      [G, ceil(N/128), ceil(K/128)]
+//   d          bf16 or f32 [rows, N], masked [G, M, N]; rows of no group stay as they are
+//   ends       i32      [G]  or, masked, `counts`; read on the device, whatever they hold
+// Rows of A that belong to no group are never read. A masked group of more rows than M has M; groups that end before they begin
+// are empty. There is a table of the groups in shared memory (hopper.scan_groups), no tile of which needs the host.
+//
 // b, scale_b and bias are weights: in a programmatic launch (runtime/abi/launch_recipe.h) they are read while kernels before
 // still run. For scale_b and bias that is no matter of order alone: they are read through a cache that is not coherent.
 //

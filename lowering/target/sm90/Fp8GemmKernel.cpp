@@ -34,9 +34,10 @@ private:
   TileType tileType(ArrayRef<int64_t> shape, Type element, int64_t swizzle = 0) {
     return TileType::get(b.getContext(), shape, element, swizzle);
   }
-  TensorMapType mapType(int64_t rows, int64_t columns, Type element, int64_t swizzle = 0) {
-    return TensorMapType::get(b.getContext(), {rows, columns}, element, swizzle);
+  TensorMapType mapType(ArrayRef<int64_t> box, Type element, int64_t swizzle = 0, bool ragged = false) {
+    return TensorMapType::get(b.getContext(), box, element, swizzle, ragged);
   }
+  bool isGrouped() const { return config.groups > 0; }
   FragmentType fragmentType() { return FragmentType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN()); }
   RingType ringType();
 
@@ -52,6 +53,8 @@ private:
     Value m0, n0, number, part;
     /// Where to load from: inside of the matrices, also if a cluster's other block is alone there.
     Value loadM, loadN;
+    /// Of groups: which one, and the row behind its last.
+    Value group, until;
   };
   using TileBody = function_ref<Value(const Tile &, Value slot)>;
   /// Every tile of this block, or `only` the "first" or the "rest"; carries the ring's slot.
@@ -71,7 +74,10 @@ private:
 
   // Producer.
   enum class Load { weight, activations, all };
+  void produceTiles();
   Value load(Load what, const Tile &tile, Value blockK, Value slot);
+  void loadScales(const Tile &tile, Value blockK, Value to);
+  void loadWeight(const Tile &tile, Value k0, Value to);
   Value loadBlocks(Load what, const Tile &tile, Value begin, Value end, Value slot);
 
   // Math.
@@ -97,8 +103,8 @@ private:
   HopperBuilder &b;
   const Fp8GemmPlan &plan;
   const Fp8GemmConfig &config;
-  Value mapA, mapScaleA, mapB, mapD, scaleB, bias, workspace, counters, m;
-  Value staging, flags, ring;
+  Value mapA, mapScaleA, mapB, mapD, scaleB, bias, workspace, counters, counts, m;
+  Value staging, flags, groups, ring;
 };
 } // namespace
 
@@ -123,10 +129,16 @@ KernelOp Emitter::emit(StringRef name) {
 void Emitter::addArguments(Block &body) {
   auto add = [&](Type type) -> Value { return body.addArgument(type, b.getLoc()); };
   auto global = [&](Type element) { return GlobalType::get(b.getContext(), element); };
-  mapA = add(mapType(plan.boxRowsA(), kBlockK, f8(), 128));
-  mapScaleA = add(mapType(1, config.blockM, b.getF32Type()));
-  mapB = add(mapType(plan.boxRowsB(), kBlockK, f8(), 128));
-  mapD = add(mapType(plan.storeRows(), plan.storeColumns(), typeD(), plan.storeSwizzle()));
+  // A matrix of scales for each group where its rows have a place of their own, a weight for each.
+  SmallVector<int64_t> boxScales = {1, config.blockM}, boxB = {plan.boxRowsB(), kBlockK};
+  if (config.isMasked())
+    boxScales.insert(boxScales.begin(), 1);
+  if (isGrouped())
+    boxB.insert(boxB.begin(), 1);
+  mapA = add(mapType({plan.boxRowsA(), kBlockK}, f8(), 128, /*ragged=*/isGrouped()));
+  mapScaleA = add(mapType(boxScales, b.getF32Type()));
+  mapB = add(mapType(boxB, f8(), 128));
+  mapD = add(mapType({plan.storeRows(), plan.storeColumns()}, typeD(), plan.storeSwizzle(), /*ragged=*/isGrouped()));
   scaleB = add(global(b.getF32Type()));
   if (config.bias)
     bias = add(global(b.getF32Type()));
@@ -134,6 +146,8 @@ void Emitter::addArguments(Block &body) {
     workspace = add(global(b.getF32Type()));
     counters = add(global(b.getI32Type()));
   }
+  if (isGrouped())
+    counts = add(global(b.getI32Type()));
   m = add(b.getI32Type());
 }
 
@@ -150,6 +164,9 @@ void Emitter::allocate() {
   staging = AllocOp::create(b, tileType({plan.slices(), plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle()));
   if (config.splitK > 1)
     flags = AllocOp::create(b, tileType({plan.warpgroups, 1, 1}, b.getI32Type()));
+  if (isGrouped())
+    groups = ScanGroupsOp::create(b, GroupsType::get(b.getContext(), config.groups, plan.rowsAtATime()), counts, m,
+                                  /*masked=*/config.isMasked(), config.groupAlignment);
   ring = RingOp::create(b, ringType(), plan.warpgroups * plan.arch.warpgroupWarps * plan.cluster());
 }
 
@@ -167,11 +184,15 @@ void Emitter::emitRoles() {
 //===----------------------------------------------------------------------===//
 
 Emitter::Tile Emitter::tileOf(Block &block) {
-  Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), {}, {}};
+  Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), {}, {}, {}, {}};
   tile.loadM = tile.m0;
   tile.loadN = tile.n0;
+  if (isGrouped()) {
+    tile.group = block.getArgument(4);
+    tile.until = block.getArgument(5);
+  }
   if (config.multicast == Multicast::b)
-    tile.loadM = b.minUnsigned(tile.m0, lastStart(m, config.blockM));
+    tile.loadM = b.minUnsigned(tile.m0, isGrouped() ? b.add(tile.until, -1) : lastStart(m, config.blockM));
   if (config.multicast == Multicast::a)
     tile.loadN = b.minUnsigned(tile.n0, b.int32((plan.tilesN() - 1) * config.blockN));
   return tile;
@@ -183,11 +204,13 @@ Value Emitter::forEachTile(Value slot, TileBody body, StringRef only) {
     pairs = b.getStringAttr(config.multicast == Multicast::b ? "rows" : "columns");
   if (!only.empty())
     which = b.getStringAttr(only);
-  auto loop = ForTilesOp::create(b, TypeRange(slot.getType()), m, config.n, ArrayRef<int64_t>{config.blockM, config.blockN},
-                                 plan.tilesPerGroup, config.splitK, pairs, which, slot);
-  SmallVector<Type> arguments(4, b.getI32Type());
+  auto loop =
+      ForTilesOp::create(b, TypeRange(slot.getType()), isGrouped() ? Value() : m, groups, config.n,
+                         ArrayRef<int64_t>{config.blockM, config.blockN}, plan.tilesPerGroup, config.splitK, pairs, which, slot);
+  SmallVector<Type> arguments(loop.getTileArguments(), b.getI32Type());
   arguments.push_back(slot.getType());
-  inBlock(b, loop.getBody(), arguments, [&](Block &block) { YieldOp::create(b, body(tileOf(block), block.getArgument(4))); });
+  inBlock(b, loop.getBody(), arguments,
+          [&](Block &block) { YieldOp::create(b, body(tileOf(block), block.getArguments().back())); });
   return loop.getResult(0);
 }
 
@@ -208,6 +231,11 @@ SmallVector<Value> Emitter::forEachBlock(Value begin, Value end, ValueRange init
 //===----------------------------------------------------------------------===//
 
 void Emitter::emitProducer() {
+  auto one = OneThreadOp::create(b);
+  inBlock(b, one.getBody(), {}, [&](Block &) { produceTiles(); });
+}
+
+void Emitter::produceTiles() {
   auto earlyEnd = [&](const Tile &tile) { return b.add(firstBlock(tile.part), plan.earlyBlocks()); };
   // The first weights, which no kernel writes, come while the kernels before still run.
   auto loadEarly = [&](const Tile &tile, Value slot) {
@@ -220,15 +248,19 @@ void Emitter::emitProducer() {
   auto loadTile = [&](const Tile &tile, Value slot) {
     return loadBlocks(Load::all, tile, firstBlock(tile.part), endBlock(tile.part), slot);
   };
-  auto one = OneThreadOp::create(b);
-  inBlock(b, one.getBody(), {}, [&](Block &) {
+  Value end;
+  if (isGrouped()) {
+    // Which weight is the first, the counts say, and a kernel before writes those.
+    WaitPrerequisitesOp::create(b);
+    end = forEachTile(firstSlot(), loadTile);
+  } else {
     forEachTile(firstSlot(), loadEarly, "first");
     WaitPrerequisitesOp::create(b);
     Value next = forEachTile(firstSlot(), loadFirst, "first");
-    Value end = forEachTile(next, loadTile, "rest");
-    if (plan.cluster() > 1)
-      DrainOp::create(b, ring, end);
-  });
+    end = forEachTile(next, loadTile, "rest");
+  }
+  if (plan.cluster() > 1)
+    DrainOp::create(b, ring, end);
 }
 
 /// Fills the stages of the K blocks [begin, end), or some of their tiles; gives the slot behind them.
@@ -245,13 +277,27 @@ Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
   inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
     Value k0 = b.mul(blockK, kBlockK);
     if (what != Load::weight) {
-      TmaLoadOp::create(b, mapA, tile.loadM, k0, stage.getArgument(0), sharedRows(Multicast::a, m));
-      TmaLoadOp::create(b, mapScaleA, blockK, tile.loadM, stage.getArgument(2), /*multicast=*/Value());
+      TmaLoadOp::create(b, mapA, {tile.loadM, k0}, tile.until, stage.getArgument(0), sharedRows(Multicast::a, m));
+      loadScales(tile, blockK, stage.getArgument(2));
     }
     if (what != Load::activations)
-      TmaLoadOp::create(b, mapB, tile.loadN, k0, stage.getArgument(1), sharedRows(Multicast::b, b.int32(config.n)));
+      loadWeight(tile, k0, stage.getArgument(1));
   });
   return produce.getNext();
+}
+
+void Emitter::loadScales(const Tile &tile, Value blockK, Value to) {
+  SmallVector<Value> at = {blockK, tile.loadM};
+  if (config.isMasked())
+    at = {tile.group, blockK, b.sub(tile.loadM, b.mul(tile.group, m))};
+  TmaLoadOp::create(b, mapScaleA, at, /*until=*/Value(), to, /*multicast=*/Value());
+}
+
+void Emitter::loadWeight(const Tile &tile, Value k0, Value to) {
+  SmallVector<Value> at = {tile.loadN, k0};
+  if (isGrouped())
+    at.insert(at.begin(), tile.group);
+  TmaLoadOp::create(b, mapB, at, /*until=*/Value(), to, sharedRows(Multicast::b, b.int32(config.n)));
 }
 
 //===----------------------------------------------------------------------===//
@@ -275,10 +321,12 @@ Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile) {
   ScaleRows rows;
   Value row = b.shiftRight(tile.loadN, 7), intoBlock = b.bitAnd(tile.loadN, kBlockK - 1);
   int64_t share = plan.columnsOfScale(), last = (kBlockK - share + config.blockN - 1) / kBlockK;
-  rows.starts.push_back(b.mul(row, plan.kBlocks()));
+  Value ofGroup = isGrouped() ? b.mul(tile.group, plan.scaleRowsB()) : Value();
+  auto startOf = [&](Value row) { return b.mul(ofGroup ? b.add(row, ofGroup) : row, plan.kBlocks()); };
+  rows.starts.push_back(startOf(row));
   // The last tile may end before the others, which then do not exist.
   for (int64_t next = 1; next <= last; ++next)
-    rows.starts.push_back(b.mul(b.minUnsigned(b.add(row, next), b.int32(plan.scaleRowsB() - 1)), plan.kBlocks()));
+    rows.starts.push_back(startOf(b.minUnsigned(b.add(row, next), b.int32(plan.scaleRowsB() - 1))));
   for (int64_t column = 0; column < config.blockN; column += share) {
     SmallVector<ScaleRows::Candidate> &candidates = rows.candidates.emplace_back();
     for (int64_t next = 0; next <= last; ++next) {
@@ -389,7 +437,8 @@ void Emitter::storeSum(Value slice, const Tile &tile, Value sum, bool follows) {
     sum = AddBiasOp::create(b, fragmentType(), sum, bias, column, config.n, /*rows=*/config.swapAB);
   auto mineType = tileType({plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle());
   Value mine = TileAtOp::create(b, mineType, staging, slice);
-  StoreTileOp::create(b, sum, mine, mapD, row, column, /*transposed=*/config.swapAB, /*add=*/config.accumulate, follows);
+  StoreTileOp::create(b, sum, mine, mapD, row, column, tile.until, /*transposed=*/config.swapAB, /*add=*/config.accumulate,
+                      follows);
 }
 
 KernelOp emitFp8Gemm(HopperBuilder &builder, const Fp8GemmPlan &plan, StringRef name) {

@@ -29,44 +29,130 @@ struct RecipeBuilder {
 };
 } // namespace
 
-/// Operands in the order of Fp8Gemm.h, parameters in that of emitFp8Gemm.
-static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
-  const Fp8GemmConfig &config = plan.config;
-  constexpr int64_t kRows = abi::kKMajorRowMultiple;
-  SizeExpr m = Dim::M, paddedM = SizeExpr(kRows) * SizeExpr::ceilDiv(m, kRows), n = config.n, k = config.k;
-  int64_t pitch = plan.pitch(), kBlocks = plan.kBlocks();
-  bool f32 = config.outputType == OutputType::f32;
-  Operand operandA = {"a", "f8E4M3FN", false, {m, k}}, operandB = {"b", "f8E4M3FN", false, {n, k}};
-  operandA.pitchBytes = operandB.pitchBytes = pitch == config.k ? 0 : pitch;
-  Operand operandD = {"d", f32 ? "f32" : "bf16", true, {m, n}};
-  operandD.accumulated = config.accumulate;
-  // Weights, which stay as they are while kernels run.
-  Operand scalesB = {"scale_b", "f32", false, {plan.scaleRowsB(), kBlocks}};
-  operandB.early = scalesB.early = true;
-  int a = to.add(operandA), scaleA = to.add({"scale_a", "f32", false, {kBlocks, paddedM}}), b = to.add(operandB);
-  int scaleB = to.add(scalesB), d = to.add(operandD);
-  // M, not Mpad: the padding is never read, whatever it holds.
-  SizeExpr scaleStride = SizeExpr(kRows * sizeof(float)) * SizeExpr::ceilDiv(m, kRows);
-  int storeSwizzle = static_cast<int>(plan.storeSwizzle());
-  to.recipe.parameters = {TensorMapParameter{a, "UINT8", {k, m}, {pitch}, {kBlockK, plan.boxRowsA()}, 128, 256},
-                          TensorMapParameter{scaleA, "FLOAT32", {m, kBlocks}, {scaleStride}, {config.blockM, 1}, 0, 256},
-                          TensorMapParameter{b, "UINT8", {k, n}, {pitch}, {kBlockK, plan.boxRowsB()}, 128, 256},
-                          TensorMapParameter{d,
-                                             f32 ? "FLOAT32" : "BFLOAT16",
-                                             {n, m},
-                                             {plan.bytesOfD() * config.n},
-                                             {plan.storeColumns(), plan.storeRows()},
-                                             storeSwizzle,
-                                             256},
-                          PointerParameter{scaleB}};
-  if (config.bias) {
-    Operand bias = {"bias", "f32", false, {n}};
-    bias.early = true;
-    to.addPointer(bias);
+/// `count` times a size.
+static SizeExpr times(int64_t count, SizeExpr size) { return count == 1 ? size : SizeExpr(count) * std::move(size); }
+
+/// Rows of A and D of all groups together.
+static SizeExpr allRows(const Fp8GemmPlan &plan) { return times(plan.rowsPerM(), Dim::M); }
+
+/// A map of the ragged form that `!hopper.tensor_map` describes: rows of `rowBytes`, `columns` of them in the tensor.
+static TensorMapParameter raggedMap(int operand, const char *dataType, SizeExpr columns, const SizeExpr &rows, int64_t rowBytes,
+                                    std::vector<int64_t> box, int swizzle) {
+  int64_t boxRows = box[1];
+  box.push_back(1);
+  TensorMapParameter map{
+      operand, dataType, {std::move(columns), boxRows, rows + SizeExpr(1)}, {rowBytes, rowBytes}, std::move(box), swizzle, 256};
+  map.offsetBytes = -boxRows * rowBytes;
+  return map;
+}
+
+namespace {
+/// The operands of a plan and the parameters that stand for them.
+class Fp8GemmOperands {
+public:
+  explicit Fp8GemmOperands(const Fp8GemmPlan &plan)
+      : plan(plan), config(plan.config), m(Dim::M), rows(allRows(plan)), pitch(plan.pitch()), kBlocks(plan.kBlocks()) {}
+
+  /// Operands in the order of Fp8Gemm.h, parameters in that of emitFp8Gemm.
+  void addTo(RecipeBuilder &to) const {
+    int a = to.add(operandA()), scaleA = to.add(operandScaleA()), b = to.add(operandB());
+    int scaleB = to.add(operandScaleB()), d = to.add(operandD());
+    to.recipe.parameters = {mapA(a), mapScaleA(scaleA), mapB(b), mapD(d), PointerParameter{scaleB}};
+    if (config.bias) {
+      Operand bias = {"bias", "f32", false, {config.n}};
+      bias.early = true;
+      to.addPointer(bias);
+    }
+    if (config.splitK > 1)
+      addScratch(to);
+    if (config.groups)
+      to.addPointer({config.isMasked() ? "counts" : "ends", "i32", false, {config.groups}});
+    to.recipe.parameters.push_back(I32Parameter{config.isMasked() ? m : rows});
   }
-  if (config.splitK > 1) {
+
+private:
+  bool isF32() const { return config.outputType == OutputType::f32; }
+  const char *typeOfD() const { return isF32() ? "FLOAT32" : "BFLOAT16"; }
+
+  /// Of A and D; masked groups have places of M rows.
+  std::vector<SizeExpr> shapeOfRows(int64_t columns) const {
+    return config.isMasked() ? std::vector<SizeExpr>{config.groups, m, columns} : std::vector<SizeExpr>{rows, columns};
+  }
+  /// One matrix, or one for each group.
+  std::vector<SizeExpr> perGroup(std::vector<SizeExpr> shape, bool isGrouped) const {
+    if (isGrouped)
+      shape.insert(shape.begin(), config.groups);
+    return shape;
+  }
+  /// Of A's scales, side by side for a K block: those of all rows, or of a group's place.
+  SizeExpr scaleRows() const { return config.isMasked() ? m : rows; }
+  /// With their padding, times `each`.
+  SizeExpr paddedScaleRows(int64_t each = 1) const {
+    constexpr int64_t kRows = abi::kKMajorRowMultiple;
+    return SizeExpr(each * kRows) * SizeExpr::ceilDiv(scaleRows(), kRows);
+  }
+
+  Operand operandA() const {
+    Operand operand = {"a", "f8E4M3FN", false, shapeOfRows(config.k)};
+    operand.pitchBytes = pitch == config.k ? 0 : pitch;
+    return operand;
+  }
+  Operand operandScaleA() const { return {"scale_a", "f32", false, perGroup({kBlocks, paddedScaleRows()}, config.isMasked())}; }
+  // Weights stay as they are while kernels run.
+  Operand operandB() const {
+    Operand operand = {"b", "f8E4M3FN", false, perGroup({config.n, config.k}, config.groups)};
+    operand.pitchBytes = pitch == config.k ? 0 : pitch;
+    operand.early = true;
+    return operand;
+  }
+  Operand operandScaleB() const {
+    Operand operand = {"scale_b", "f32", false, perGroup({plan.scaleRowsB(), kBlocks}, config.groups)};
+    operand.early = true;
+    return operand;
+  }
+  Operand operandD() const {
+    Operand operand = {"d", isF32() ? "f32" : "bf16", true, shapeOfRows(config.n)};
+    operand.accumulated = config.accumulate;
+    return operand;
+  }
+
+  TensorMapParameter mapA(int operand) const {
+    std::vector<int64_t> box = {kBlockK, plan.boxRowsA()};
+    if (config.groups)
+      return raggedMap(operand, "UINT8", config.k, rows, pitch, box, 128);
+    return {operand, "UINT8", {config.k, m}, {pitch}, box, 128, 256};
+  }
+  TensorMapParameter mapScaleA(int operand) const {
+    // The rows that there are: the padding is never read, whatever it holds.
+    constexpr int64_t kBytes = sizeof(float);
+    TensorMapParameter map{operand, "FLOAT32", {scaleRows(), kBlocks}, {paddedScaleRows(kBytes)}, {config.blockM, 1}, 0, 256};
+    if (config.isMasked())
+      addGroups(map, paddedScaleRows(kBlocks * kBytes));
+    return map;
+  }
+  TensorMapParameter mapB(int operand) const {
+    TensorMapParameter map{operand, "UINT8", {config.k, config.n}, {pitch}, {kBlockK, plan.boxRowsB()}, 128, 256};
+    if (config.groups)
+      addGroups(map, config.n * pitch);
+    return map;
+  }
+  TensorMapParameter mapD(int operand) const {
+    std::vector<int64_t> box = {plan.storeColumns(), plan.storeRows()};
+    int64_t rowBytes = plan.bytesOfD() * config.n;
+    int swizzle = static_cast<int>(plan.storeSwizzle());
+    if (config.groups)
+      return raggedMap(operand, typeOfD(), config.n, rows, rowBytes, box, swizzle);
+    return {operand, typeOfD(), {config.n, m}, {rowBytes}, box, swizzle, 256};
+  }
+  void addGroups(TensorMapParameter &map, const SizeExpr &strideBytes) const {
+    map.dim.push_back(config.groups);
+    map.strideBytes.push_back(strideBytes);
+    map.box.push_back(1);
+  }
+
+  void addScratch(RecipeBuilder &to) const {
     // Also those of a block beyond the matrix.
-    SizeExpr clustersM = SizeExpr::ceilDiv(m, config.blockM * plan.clusterM());
+    SizeExpr clustersM = SizeExpr::ceilDiv(m, plan.rowsAtATime());
     SizeExpr fragments = clustersM * SizeExpr(plan.clusterM() * plan.paddedTilesN() * plan.slices());
     Operand workspace = {"workspace", "f32", true, {fragments * config.splitK, plan.arch.wgmmaRows * plan.wgmmaN()}};
     Operand counters = {"counters", "i32", true, {fragments}};
@@ -74,8 +160,13 @@ static void addOperands(RecipeBuilder &to, const Fp8GemmPlan &plan) {
     to.addPointer(workspace);
     to.addPointer(counters);
   }
-  to.recipe.parameters.push_back(I32Parameter{m});
-}
+
+  const Fp8GemmPlan &plan;
+  const Fp8GemmConfig &config;
+  SizeExpr m, rows;
+  int64_t pitch, kBlocks;
+};
+} // namespace
 
 /// What the kernel was built from; options that are off are left out.
 static std::map<std::string, int64_t> describe(const Fp8GemmPlan &plan) {
@@ -86,6 +177,10 @@ static std::map<std::string, int64_t> describe(const Fp8GemmPlan &plan) {
     if (on)
       json[key] = value;
   };
+  addIf(config.groups > 0, "groups", config.groups);
+  addIf(config.isMasked(), "masked", 1);
+  addIf(config.groupAlignment > 1, "group_alignment", config.groupAlignment);
+  addIf(config.topK > 0, "top_k", config.topK);
   addIf(config.swapAB, "swap_ab", 1);
   addIf(config.multicast == Multicast::a, "multicast_a", 1);
   addIf(config.multicast == Multicast::b, "multicast_b", 1);
@@ -96,11 +191,28 @@ static std::map<std::string, int64_t> describe(const Fp8GemmPlan &plan) {
   return json;
 }
 
-LaunchRecipe fp8GemmRecipe(const Fp8GemmPlan &plan, const std::string &symbolName) {
+/// Tiles of clusters along M, or as many as there can be.
+static SizeExpr cellsM(const Fp8GemmPlan &plan) {
   const Fp8GemmConfig &config = plan.config;
+  if (config.isMasked())
+    return times(config.groups, SizeExpr::ceilDiv(Dim::M, plan.rowsAtATime()));
+  SizeExpr cells = SizeExpr::ceilDiv(allRows(plan), plan.rowsAtATime());
+  // Each group that has rows may end in a tile that is cut off.
+  return config.groups ? cells + SizeExpr::min(config.groups, allRows(plan)) : cells;
+}
+
+/// The largest M that counts of tiles and rows in 32 bits allow.
+static int64_t largestM(const Fp8GemmPlan &plan) {
+  const Fp8GemmConfig &config = plan.config;
+  int64_t tilesM = kMaxTiles / (plan.paddedTilesN() * config.splitK * plan.slices()) - config.groups;
+  int64_t spare = plan.rowsAtATime() + (config.groups ? config.groupAlignment : 0);
+  return std::max<int64_t>(0, std::min(tilesM * config.blockM, (int64_t(1) << 31) - spare)) / plan.rowsPerM();
+}
+
+LaunchRecipe fp8GemmRecipe(const Fp8GemmPlan &plan, const std::string &symbolName) {
   RecipeBuilder to;
   LaunchRecipe &recipe = to.recipe;
-  addOperands(to, plan);
+  Fp8GemmOperands(plan).addTo(to);
   recipe.kernel = symbolName;
   recipe.arch = machine::kSm90a.name;
   recipe.programmatic = true;
@@ -108,13 +220,10 @@ LaunchRecipe fp8GemmRecipe(const Fp8GemmPlan &plan, const std::string &symbolNam
   recipe.cluster = {plan.cluster(), 1, 1};
   recipe.dynamicSharedBytes = plan.sharedBytes;
   // Persistent: at most one block per multiprocessor, each walks its share of the tiles; the blocks of a cluster walk together.
-  SizeExpr cells = SizeExpr::ceilDiv(Dim::M, config.blockM * plan.clusterM()) *
-                   SizeExpr(plan.paddedTilesN() / plan.clusterN() * config.splitK);
+  SizeExpr cells = cellsM(plan) * SizeExpr(plan.paddedTilesN() / plan.clusterN() * plan.config.splitK);
   SizeExpr sms = Dim::Sms;
   recipe.grid = plan.cluster() == 1 ? SizeExpr::min(sms, cells) : SizeExpr(2) * SizeExpr::min(SizeExpr::ceilDiv(sms, 2), cells);
-  int64_t tilesOfRow = plan.paddedTilesN() * config.splitK * plan.slices();
-  recipe.limits = {
-      {Dim::M, std::min(kMaxTiles / tilesOfRow * config.blockM, (int64_t(1) << 31) - plan.clusterM() * config.blockM)}};
+  recipe.limits = {{Dim::M, largestM(plan)}};
   recipe.config = describe(plan);
   return std::move(to.recipe);
 }

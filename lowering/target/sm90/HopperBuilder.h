@@ -70,6 +70,8 @@ public:
   Value gridSize();
   /// Lane 0's value in every lane, so that the compiler knows it is the same in the whole warp.
   Value broadcastFromLane0(Value value);
+  /// The value of the lane `lanes` below in each lane of a converged warp; the first lanes keep their own.
+  Value shuffleUp(Value value, int64_t lanes);
   /// True in exactly one lane of a converged warp.
   Value electOneLane();
   void decreaseRegisters(int64_t registers);
@@ -108,17 +110,17 @@ public:
   //===--- TMA (HopperBuilderNvvm.cpp) ------------------------------------===//
 
   void prefetchTensorMap(TensorMapArg map);
-  /// Box at element coordinates (inner, outer) into shared memory; completes `barrier` by the full box's bytes, also out of
-  /// range.
-  void tmaLoad(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer) {
-    tmaLoadMulticast(shared, map, barrier, inner, outer, /*blocks=*/0);
+  // Element coordinates of a box come innermost first.
+  /// Box into shared memory; completes `barrier` by the full box's bytes, also out of range.
+  void tmaLoad(Value shared, TensorMapArg map, Value barrier, ValueRange at) {
+    tmaLoadMulticast(shared, map, barrier, at, /*blocks=*/0);
   }
   /// The same into the same place of each block whose bit is set in `blocks`; completes the barrier of each.
-  void tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks);
+  void tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, ValueRange at, int64_t blocks);
   /// Box from shared memory; elements outside the tensor are not written.
-  void tmaStore(TensorMapArg map, Value shared, Value inner, Value outer);
+  void tmaStore(TensorMapArg map, Value shared, ValueRange at);
   /// The same, adding to what is there.
-  void tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Value outer);
+  void tmaStoreAdd(TensorMapArg map, Value shared, ValueRange at);
   void commitStores();
   /// Waits until this thread's committed stores have read their shared memory.
   void waitStoresRead();

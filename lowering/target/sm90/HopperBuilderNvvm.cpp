@@ -38,6 +38,10 @@ Value HopperBuilder::broadcastFromLane0(Value value) {
   return NVVM::ShflOp::create(*this, getI32Type(), int32(-1), value, int32(0), int32(31), NVVM::ShflKind::idx, UnitAttr());
 }
 
+Value HopperBuilder::shuffleUp(Value value, int64_t lanes) {
+  return NVVM::ShflOp::create(*this, getI32Type(), int32(-1), value, int32(lanes), int32(0), NVVM::ShflKind::up, UnitAttr());
+}
+
 Value HopperBuilder::electOneLane() { return NVVM::ElectSyncOp::create(*this, getI1Type(), Value()); }
 
 void HopperBuilder::decreaseRegisters(int64_t registers) {
@@ -118,24 +122,24 @@ void HopperBuilder::prefetchTensorMap(TensorMapArg map) {
   inlineAsm(Type(), "prefetch.tensormap [$0];", "l", map.pointer);
 }
 
-void HopperBuilder::tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, Value inner, Value outer, int64_t blocks) {
+void HopperBuilder::tmaLoadMulticast(Value shared, TensorMapArg map, Value barrier, ValueRange at, int64_t blocks) {
   // A block's own shared memory lies inside the shared::cluster window, so the cluster form is right without a cluster. The
   // shared::cta form would need PTX 8.6, that is a driver of CUDA 12.8; this one loads on every CUDA 12 driver.
   Value destination = LLVM::AddrSpaceCastOp::create(*this, LLVM::LLVMPointerType::get(getContext(), kSharedCluster), shared);
   Value mask = blocks ? LLVM::ConstantOp::create(*this, getI16IntegerAttr(static_cast<int16_t>(blocks))).getResult() : Value();
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(
-      *this, destination, map.pointer, ValueRange{inner, outer}, barrier, /*im2colOffsets=*/ValueRange(), mask,
+      *this, destination, map.pointer, at, barrier, /*im2colOffsets=*/ValueRange(), mask,
       /*l2CacheHint=*/Value(), NVVM::TMALoadMode::TILE, /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), /*predicate=*/Value());
 }
 
-void HopperBuilder::tmaStore(TensorMapArg map, Value shared, Value inner, Value outer) {
-  NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(*this, map.pointer, shared, ValueRange{inner, outer},
+void HopperBuilder::tmaStore(TensorMapArg map, Value shared, ValueRange at) {
+  NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(*this, map.pointer, shared, at,
                                                      /*l2CacheHint=*/Value(), NVVM::TMAStoreMode::TILE, /*predicate=*/Value());
 }
 
-void HopperBuilder::tmaStoreAdd(TensorMapArg map, Value shared, Value inner, Value outer) {
-  NVVM::CpAsyncBulkTensorReduceOp::create(*this, map.pointer, shared, NVVM::TMAReduxKind::ADD, NVVM::TMAStoreMode::TILE,
-                                          ValueRange{inner, outer}, /*l2CacheHint=*/Value());
+void HopperBuilder::tmaStoreAdd(TensorMapArg map, Value shared, ValueRange at) {
+  NVVM::CpAsyncBulkTensorReduceOp::create(*this, map.pointer, shared, NVVM::TMAReduxKind::ADD, NVVM::TMAStoreMode::TILE, at,
+                                          /*l2CacheHint=*/Value());
 }
 
 void HopperBuilder::commitStores() { NVVM::CpAsyncBulkCommitGroupOp::create(*this); }

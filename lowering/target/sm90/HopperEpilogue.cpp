@@ -140,10 +140,13 @@ static void lowerStoreTile(HopperLowering &lowering, StoreTileOp op, StoreTileOp
     for (int64_t panel = 0; panel < panels; ++panel) {
       Value from = b.sharedPointer(b.add(adaptor.getStaging(), panel * staging.getPanelBytes()));
       Value column = b.add(adaptor.getColumn(), panel * staging.getPanelColumns());
+      SmallVector<Value> at = {column, adaptor.getRow()};
+      if (adaptor.getUntil())
+        at = raggedCoordinates(b, op.getMap().getType(), adaptor.getRow(), column, adaptor.getUntil());
       if (op.getAdd())
-        b.tmaStoreAdd({adaptor.getMap()}, from, column, adaptor.getRow());
+        b.tmaStoreAdd({adaptor.getMap()}, from, at);
       else
-        b.tmaStore({adaptor.getMap()}, from, column, adaptor.getRow());
+        b.tmaStore({adaptor.getMap()}, from, at);
     }
     b.commitStores();
   });

@@ -24,6 +24,8 @@ struct KernelContext {
   int64_t threads = 0, cluster = 1;
   /// The producer waits until no other block uses this one's barriers.
   bool drained = false;
+  /// A warp fills a table of groups before the roles part.
+  bool scansGroups = false;
   llvm::SmallVector<TensorMapArg> maps;
   /// The rings with their addresses, and how many arrivals empty a stage.
   llvm::SmallVector<std::tuple<hopper::RingType, Value, int64_t>> rings;
@@ -54,7 +56,7 @@ struct HopperLowering {
   HopperTypeConverter types;
   /// By the llvm.func that a kernel became.
   llvm::DenseMap<mlir::Operation *, KernelContext> kernels;
-  /// Where an alloc or ring begins in shared memory.
+  /// Where an alloc, ring or table of groups begins in shared memory.
   llvm::DenseMap<mlir::Operation *, int64_t> sharedOffsets;
   /// Of each tma_load the produce around it, which may be gone before it, and of each produce the full barrier.
   llvm::DenseMap<mlir::Operation *, mlir::Operation *> producers;
@@ -118,8 +120,23 @@ struct SlotValue {
   mlir::Value pack(HopperBuilder &b) const { return b.pack({stage, phase}); }
 };
 
+/// A group in the table of `!hopper.groups`, whose address is an i32.
+struct GroupEntry {
+  mlir::Value index, tilesBefore, tiles, first, until;
+};
+/// The group of a tile, counted over all groups; it must be one of the table's.
+GroupEntry findGroup(HopperBuilder &b, hopper::GroupsType type, mlir::Value table, mlir::Value tile);
+/// How many tiles all groups have.
+mlir::Value tilesOfGroups(HopperBuilder &b, hopper::GroupsType type, mlir::Value table);
+
+/// The coordinates of a ragged map's box (innermost first) that begins at a row, at a column.
+llvm::SmallVector<mlir::Value> raggedCoordinates(HopperBuilder &b, hopper::TensorMapType map, mlir::Value row, mlir::Value column,
+                                                 mlir::Value until);
+
 /// Kernel, roles and the scheduler (LowerHopperToNvvm.cpp).
 void populateKernelPatterns(mlir::RewritePatternSet &patterns, HopperLowering &lowering);
+/// Tables of groups (HopperGroups.cpp).
+void populateGroupPatterns(mlir::RewritePatternSet &patterns, HopperLowering &lowering);
 /// Shared memory, rings and TMA loads (HopperRings.cpp).
 void populateRingPatterns(mlir::RewritePatternSet &patterns, HopperLowering &lowering);
 /// wgmma, scales and promotion (HopperMath.cpp).

@@ -114,18 +114,34 @@ static void lowerDrain(HopperLowering &, DrainOp op, DrainOp::Adaptor adaptor, H
   }
 }
 
+SmallVector<Value> raggedCoordinates(HopperBuilder &b, TensorMapType map, Value row, Value column, Value until) {
+  // Of the type's description: n = min(rows of the box, until - row).
+  Value boxEnd = b.add(row, map.getRows()), end = b.minUnsigned(boxEnd, until);
+  return {column, b.sub(boxEnd, end), end};
+}
+
+/// Coordinates of a load from `row` on, innermost first.
+static SmallVector<Value> coordinates(TmaLoadOp op, TmaLoadOp::Adaptor adaptor, Value row, HopperBuilder &b) {
+  Value column = adaptor.getAt().back();
+  if (adaptor.getUntil())
+    return raggedCoordinates(b, op.getMap().getType(), row, column, adaptor.getUntil());
+  SmallVector<Value> at = {column, row};
+  llvm::append_range(at, llvm::reverse(adaptor.getAt().drop_back(2)));
+  return at;
+}
+
 static void lowerTmaLoad(HopperLowering &lowering, TmaLoadOp op, TmaLoadOp::Adaptor adaptor, HopperBuilder &b) {
-  Value full = lowering.fullBarriers.lookup(lowering.producers.lookup(op));
+  Value full = lowering.fullBarriers.lookup(lowering.producers.lookup(op)), row = *std::prev(adaptor.getAt().end(), 2);
   TensorMapArg map = {adaptor.getMap()};
   if (!op.getMulticast()) {
-    b.tmaLoad(b.sharedPointer(adaptor.getTile()), map, full, adaptor.getColumn(), adaptor.getRow());
+    b.tmaLoad(b.sharedPointer(adaptor.getTile()), map, full, coordinates(op, adaptor, row, b));
   } else {
     // Each block brings its share of the rows, into the same place of all blocks.
     Value rank = b.clusterRank();
     Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(rank, op.getMap().getType().getBytes())));
-    Value row = b.add(adaptor.getRow(), b.mul(rank, op.getMap().getType().getRows()));
-    row = b.minUnsigned(row, b.add(adaptor.getMulticast(), -1));
-    b.tmaLoadMulticast(share, map, full, adaptor.getColumn(), row, (1 << lowering.multicastBlocks.lookup(op)) - 1);
+    Value rows = adaptor.getUntil() ? adaptor.getUntil() : adaptor.getMulticast();
+    row = b.minUnsigned(b.add(row, b.mul(rank, op.getMap().getType().getRows())), b.add(rows, -1));
+    b.tmaLoadMulticast(share, map, full, coordinates(op, adaptor, row, b), (1 << lowering.multicastBlocks.lookup(op)) - 1);
   }
 }
 

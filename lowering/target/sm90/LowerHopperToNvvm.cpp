@@ -43,6 +43,7 @@ HopperTypeConverter::HopperTypeConverter(MLIRContext *context) {
   addConversion([=](TensorMapType) -> Type { return pointer(0); });
   addConversion([=](GlobalType) -> Type { return pointer(kGlobal); });
   addConversion([=](TileType) -> Type { return IntegerType::get(context, 32); });
+  addConversion([=](GroupsType) -> Type { return IntegerType::get(context, 32); });
   addConversion([=](RingType) -> Type { return IntegerType::get(context, 32); });
   addConversion([=](SlotType) -> Type { return VectorType::get(2, IntegerType::get(context, 32)); });
   addConversion([=](AccumulatorType type) -> Type {
@@ -71,8 +72,9 @@ static DictionaryAttr argumentAttributes(Builder &builder, BlockArgument argumen
                                       builder.getNamedAttr("llvm.align", builder.getI64IntegerAttr(64)),
                                       builder.getNamedAttr("nvvm.grid_constant", builder.getUnitAttr())});
   }
-  // What other blocks write while the kernel runs may change behind this block's back.
-  bool isShared = llvm::any_of(argument.getUsers(), [](Operation *user) { return isa<CombinePartsOp>(user); });
+  // What other blocks write while the kernel runs, or a kernel before until this one has waited for it, may change behind this
+  // block's back: with noalias LLVM would read it through the cache that is not coherent.
+  bool isShared = llvm::any_of(argument.getUsers(), [](Operation *user) { return isa<CombinePartsOp, ScanGroupsOp>(user); });
   if (isa<GlobalType>(type) && !isShared)
     return builder.getDictionaryAttr(builder.getNamedAttr("llvm.noalias", builder.getUnitAttr()));
   return builder.getDictionaryAttr({});
@@ -140,7 +142,8 @@ struct LowerWarpRoles : HopperPattern<WarpRolesOp> {
     int64_t lastWarpgroup = kernel.threads / kSm90a.warpgroupThreads() - 1;
     Value isSetupWarp = b.equal(kernel.warp, b.int32(lastWarpgroup * kSm90a.warpgroupWarps));
     b.ifThen(isSetupWarp, [&] { b.ifThen(b.electOneLane(), [&] { emitBarrierSetup(kernel, b); }); });
-    kernel.cluster > 1 ? b.syncCluster(/*relaxed=*/true) : b.syncBlock();
+    // The table of groups is ordinary shared memory, which a relaxed arrival does not order.
+    kernel.cluster > 1 ? b.syncCluster(/*relaxed=*/!kernel.scansGroups) : b.syncBlock();
     emitRole(op, 0, 0, kernel, b, rewriter);
     // Else a block could end while others still arrive at its barriers.
     if (kernel.cluster > 1 && !kernel.drained)
@@ -201,9 +204,8 @@ struct LowerForTiles : HopperPattern<ForTilesOp> {
 
   LogicalResult lower(ForTilesOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
     Shape shape = shapeOf(op, lowering.contextOf(op).cluster);
-    Value tilesM = b.div(b.add(adaptor.getM(), op.getTile()[0] - 1), b.int32(op.getTile()[0]));
     // The blocks of a cluster walk together: what follows counts the tiles of clusters.
-    Value cellsM = ceilDiv(b, tilesM, shape.clusterM);
+    Value cellsM = cellsOfRows(op, adaptor, shape, b);
     Value count = b.mul(cellsM, shape.cellsN * op.getParts());
     Value begin = divideBy(b, b.blockIndex(), shape.cluster()), step = divideBy(b, b.gridSize(), shape.cluster());
     Value end = count;
@@ -219,7 +221,8 @@ struct LowerForTiles : HopperPattern<ForTilesOp> {
     {
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPointToStart(loop.getBody());
-      SmallVector<Value> arguments = tileAt(op, shape, cellsM, loop.getInductionVar(), b);
+      SmallVector<Value> arguments = op.getGroups() ? tileOfGroups(op, adaptor.getGroups(), shape, loop.getInductionVar(), b)
+                                                    : tileAt(op, shape, cellsM, loop.getInductionVar(), b);
       llvm::append_range(arguments, loop.getRegionIterArgs());
       rewriter.inlineBlockBefore(&op.getBody().front(), loop.getBody(), loop.getBody()->end(), arguments);
     }
@@ -244,6 +247,23 @@ private:
 
   static Value divideBy(HopperBuilder &b, Value a, int64_t by) { return by == 1 ? a : b.div(a, b.int32(by)); }
   static Value ceilDiv(HopperBuilder &b, Value a, int64_t by) { return divideBy(b, by == 1 ? a : b.add(a, by - 1), by); }
+
+  static Value cellsOfRows(ForTilesOp op, Adaptor adaptor, const Shape &shape, HopperBuilder &b) {
+    if (op.getGroups())
+      return tilesOfGroups(b, op.getGroups().getType(), adaptor.getGroups());
+    Value tilesM = b.div(b.add(adaptor.getM(), op.getTile()[0] - 1), b.int32(op.getTile()[0]));
+    return ceilDiv(b, tilesM, shape.clusterM);
+  }
+
+  /// What tileAt gives of the matrix that a group's rows are, then the group and the row behind its last.
+  static SmallVector<Value> tileOfGroups(ForTilesOp op, Value table, const Shape &shape, Value index, HopperBuilder &b) {
+    GroupEntry group = findGroup(b, op.getGroups().getType(), table, divideBy(b, index, shape.cellsN));
+    Value inGroup = b.sub(index, b.mul(group.tilesBefore, shape.cellsN));
+    SmallVector<Value> tile = tileAt(op, shape, group.tiles, inGroup, b);
+    tile[0] = b.add(tile[0], group.first);
+    tile.append({group.index, group.until});
+    return tile;
+  }
 
   /// First row, first column, number and part of the tile that this block computes of cell `index`.
   static SmallVector<Value> tileAt(ForTilesOp op, const Shape &shape, Value cellsM, Value index, HopperBuilder &b) {
@@ -289,7 +309,7 @@ void populateKernelPatterns(RewritePatternSet &patterns, HopperLowering &lowerin
 /// Notes what later cannot be asked any more, since operations are lowered from the outside in.
 static void collect(Operation *root, HopperLowering &lowering) {
   root->walk([&](Operation *op) {
-    if (isa<AllocOp, RingOp>(op))
+    if (isa<AllocOp, RingOp, ScanGroupsOp>(op))
       lowering.sharedOffsets[op] = op->getParentOfType<KernelOp>().getSharedOffset(op);
     if (auto produce = dyn_cast<ProduceOp>(op))
       for (auto load : produce.getOps<TmaLoadOp>()) {
@@ -329,6 +349,7 @@ struct LowerHopperToNvvm : quant::impl::LowerHopperToNvvmBase<LowerHopperToNvvm>
     collect(getOperation(), lowering);
     RewritePatternSet patterns(&getContext());
     populateKernelPatterns(patterns, lowering);
+    populateGroupPatterns(patterns, lowering);
     populateRingPatterns(patterns, lowering);
     populateMathPatterns(patterns, lowering);
     populateEpiloguePatterns(patterns, lowering);

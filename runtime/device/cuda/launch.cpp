@@ -75,7 +75,8 @@ Result<void> CudaLaunch::addTensorMap(const abi::TensorMapParameter &parameter, 
   TensorMap &map = arguments.emplace_back().map;
   Result<void> encoded = driver.tensorMapEncodeTiled(
       &map, static_cast<int>(type - kDataTypes), static_cast<uint32_t>(dims.size()),
-      reinterpret_cast<void *>(operand.region.address), dim.data(), stride.data(), box.data(), elementStride.data(),
+      reinterpret_cast<void *>(operand.region.address + static_cast<uint64_t>(parameter.offsetBytes)), dim.data(), stride.data(),
+      box.data(), elementStride.data(),
       /*interleave=*/0, swizzleOf(parameter.swizzleBytes), l2PromotionOf(parameter.l2PromotionBytes), /*fill=*/0);
   return encoded ? encoded : tl::unexpected(encoded.error().in(where));
 }
@@ -84,7 +85,7 @@ Result<void> CudaLaunch::addArgument(const abi::Parameter &parameter, const Laun
   if (const auto *map = std::get_if<abi::TensorMapParameter>(&parameter))
     return addTensorMap(*map, plan);
   if (const auto *pointer = std::get_if<abi::PointerParameter>(&parameter)) {
-    addScalar(plan.operands[static_cast<size_t>(pointer->operand)].region.address);
+    addScalar(plan.operands[static_cast<size_t>(pointer->operand)].region.address + static_cast<uint64_t>(pointer->offsetBytes));
     return {};
   }
   const auto *narrow = std::get_if<abi::I32Parameter>(&parameter);

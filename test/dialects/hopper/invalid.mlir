@@ -437,3 +437,117 @@ func.func @store_box(%s: !hopper.fragment<64, 128>, %t: !hopper.tile<64x128xbf16
   hopper.store_tile %s by %t to %d[%i, %i] : !hopper.fragment<64, 128>, !hopper.tile<64x128xbf16, swizzle = 128>, !hopper.tensor_map<32x64xbf16, swizzle = 128>
   return
 }
+
+// -----
+
+// expected-error @+1 {{before rows and columns a box has ones, 5 dimensions at most}}
+func.func private @box_matrices(!hopper.tensor_map<2x8x16xf32>)
+
+// -----
+
+// expected-error @+1 {{before rows and columns a box has ones, 5 dimensions at most}}
+func.func private @box_rank(!hopper.tensor_map<1x1x1x1x8x16xf32>)
+
+// -----
+
+// expected-error @+1 {{a ragged map is of one matrix, whose rows belong to groups}}
+func.func private @box_ragged(!hopper.tensor_map<1x8x16xf32, ragged>)
+
+// -----
+
+// expected-error @+1 {{there are 1 to 1024 groups, not 4096}}
+func.func private @groups_count(!hopper.groups<4096, 64>)
+
+// -----
+
+// expected-error @+1 {{a tile of a group has at least one row, not 0}}
+func.func private @groups_rows(!hopper.groups<8, 0>)
+
+// -----
+
+hopper.kernel @scan_type(%counts: !hopper.global<f32>, %m: i32) cluster 1 {
+  // expected-error @+1 {{reads i32, not 'f32'}}
+  %groups = hopper.scan_groups %counts of %m : !hopper.global<f32> -> !hopper.groups<8, 64>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+hopper.kernel @scan_masked(%counts: !hopper.global<i32>, %m: i32) cluster 1 {
+  // expected-error @+1 {{of masked groups, each in a place of its own, is not aligned}}
+  %groups = hopper.scan_groups masked %counts of %m aligned 128 : !hopper.global<i32> -> !hopper.groups<8, 64>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+func.func @tiles_rows(%groups: !hopper.groups<8, 64>) {
+  // expected-error @+1 {{takes 128 rows at a time, of '!hopper.groups<8, 64>'}}
+  hopper.for_tiles groups %groups : !hopper.groups<8, 64> x 576 tile [128, 128] group 16 {
+  ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %g: i32, %until: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_parts(%groups: !hopper.groups<8, 64>) {
+  // expected-error @+1 {{of groups visits all tiles, in one part each}}
+  hopper.for_tiles groups %groups : !hopper.groups<8, 64> x 576 tile [64, 128] group 16 parts 2 {
+  ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %g: i32, %until: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @tiles_arguments(%groups: !hopper.groups<8, 64>) {
+  // expected-error @+1 {{body takes the tile's first row and column, its number and the part, the group and the row behind its last (i32)}}
+  hopper.for_tiles groups %groups : !hopper.groups<8, 64> x 576 tile [64, 128] group 16 {
+  ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @coordinates(%ring: !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot,
+                       %map: !hopper.tensor_map<1x64x128xf8E4M3FN, swizzle = 128>, %i: i32) {
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%t: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>):
+    // expected-error @+1 {{gives 2 coordinates in '!hopper.tensor_map<1x64x128xf8E4M3FN, swizzle = 128>'}}
+    hopper.tma_load %map[%i, %i] to %t : !hopper.tensor_map<1x64x128xf8E4M3FN, swizzle = 128> to !hopper.tile<64x128xf8E4M3FN, swizzle = 128>
+  }
+  return
+}
+
+// -----
+
+func.func @until(%ring: !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>>, %slot: !hopper.slot,
+                 %map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128, ragged>, %i: i32) {
+  %next = hopper.produce %ring[%slot] : !hopper.ring<2, <64x128xf8E4M3FN, swizzle = 128>> {
+  ^bb0(%t: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>):
+    // expected-error @+1 {{says `until` which row a group goes where the map is ragged, and only there}}
+    hopper.tma_load %map[%i, %i] to %t : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128, ragged> to !hopper.tile<64x128xf8E4M3FN, swizzle = 128>
+  }
+  return
+}
+
+// -----
+
+func.func @store_matrices(%sum: !hopper.fragment<64, 128>, %staging: !hopper.tile<64x128xbf16, swizzle = 128>,
+                          %d: !hopper.tensor_map<1x64x64xbf16, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{stores to one matrix, not to '!hopper.tensor_map<1x64x64xbf16, swizzle = 128>'}}
+  hopper.store_tile %sum by %staging to %d[%i, %i]
+    : !hopper.fragment<64, 128>, !hopper.tile<64x128xbf16, swizzle = 128>, !hopper.tensor_map<1x64x64xbf16, swizzle = 128>
+  return
+}

@@ -23,15 +23,15 @@ constexpr const char *kEverything =
     R"({"format":1,"kernel":"k","arch":"sm_90a","config":{"n":576,"split_k":-1},"block":[384,1,1],"cluster":[2,1,1],)"
     R"("grid":["*",2,["min",["ceildiv","sms",2],["+","M",1]]],"dynamic_shared_bytes":199248,"limits":{"M":2147483520},)"
     R"("operands":[{"name":"a","dtype":"f8E4M3FN","access":"read","shape":["M",1001],"pitch_bytes":1008,"from":[0]},)"
-    R"({"name":"b","dtype":"f8E4M3FN","access":"read","shape":[576,1001],"early":true,"from":[2,4]},)"
+    R"({"name":"b","dtype":"f8E4M3FN","access":"read","shape":[576,1001],"early":true,"from":[2,4],"stacked":true},)"
     R"({"name":"d","dtype":"bf16","access":"readwrite","shape":["M",576],"from":[5]},)"
     R"({"name":"workspace","dtype":"f32","access":"write","shape":[4,64],"scratch":true},)"
     R"({"name":"counters","dtype":"i32","access":"write","shape":[4],"scratch":true,"initial":"zero"}],)"
     R"("parameters":[{"kind":"tensor_map","operand":0,"data_type":"UINT8","dim":[1001,"M"],"stride_bytes":[1008],)"
     R"("box":[128,64],"swizzle":"128B","l2_promotion":"256B"},)"
     R"({"kind":"tensor_map","operand":2,"data_type":"FLOAT32","dim":[576,"M",1],"stride_bytes":[1152,["*",1152,"M"]],)"
-    R"("box":[64,1,1],"swizzle":"none","l2_promotion":"none"},)"
-    R"({"kind":"pointer","operand":3},{"kind":"i32","value":"M"},{"kind":"i64","value":0}],"rows":"tokens","programmatic":true})";
+    R"("box":[64,1,1],"swizzle":"none","l2_promotion":"none","offset_bytes":-1152},)"
+    R"({"kind":"pointer","operand":3,"offset_bytes":4},{"kind":"i32","value":"M"},{"kind":"i64","value":0}],"rows":"tokens","programmatic":true})";
 
 /// The error of a recipe with another value at a place, empty: none.
 std::string errorWith(const char *place, const char *value) {
@@ -47,11 +47,16 @@ TEST(LaunchRecipe, RoundTrip) {
   EXPECT_TRUE(recipe->programmatic);
   EXPECT_FALSE(recipe->operands[0].early);
   EXPECT_TRUE(recipe->operands[1].early);
+  EXPECT_FALSE(recipe->operands[0].stacked);
+  EXPECT_TRUE(recipe->operands[1].stacked);
   EXPECT_EQ(recipe->operands[1].from, (std::vector<int>{2, 4}));
   EXPECT_TRUE(recipe->operands[2].accumulated && recipe->operands[2].written);
   EXPECT_TRUE(recipe->operands[4].zeroed && recipe->operands[4].scratch);
   EXPECT_EQ(std::get<TensorMapParameter>(recipe->parameters[0]).swizzleBytes, 128);
   EXPECT_EQ(std::get<TensorMapParameter>(recipe->parameters[1]).strideBytes.size(), 2u);
+  EXPECT_EQ(std::get<TensorMapParameter>(recipe->parameters[0]).offsetBytes, 0);
+  EXPECT_EQ(std::get<TensorMapParameter>(recipe->parameters[1]).offsetBytes, -1152);
+  EXPECT_EQ(std::get<PointerParameter>(recipe->parameters[2]).offsetBytes, 4);
 }
 
 TEST(LaunchRecipe, WhatMayBeMissing) {
@@ -59,7 +64,7 @@ TEST(LaunchRecipe, WhatMayBeMissing) {
   for (const char *key : {"format", "arch", "config", "rows", "programmatic"})
     json.erase(key);
   for (Json &operand : json["operands"])
-    for (const char *key : {"pitch_bytes", "scratch", "initial", "early", "from"})
+    for (const char *key : {"pitch_bytes", "scratch", "initial", "early", "from", "stacked"})
       operand.erase(key);
   json["parameters"][0].erase("l2_promotion");
   json["comment"] = "passed over";

@@ -66,39 +66,41 @@ static std::span<std::byte> bytesOf(std::vector<T> &data) {
   return std::as_writable_bytes(std::span<T>(data));
 }
 
-std::vector<sim::Buffer> GemmFamilyCase::buffers(const sim::Recipe &recipe, const sim::Dims &dims) {
+std::vector<sim::Buffer> GemmFamilyCase::buffers(const nvvm::LaunchRecipe &recipe, const sim::Dims &dims) {
   std::vector<sim::Buffer> all = {{"a", bytesOf(pitchedA), false},
                                   {"scale_a", bytesOf(problem.scaleA), false},
                                   {"b", bytesOf(pitchedB), false},
                                   {"scale_b", bytesOf(problem.scaleB), false},
                                   {"d", std::span<std::byte>(d), true}};
-  std::vector<sim::RecipeOperand> operands = *recipe.operands(dims);
-  for (const sim::RecipeOperand &operand : operands)
+  for (const nvvm::Operand &operand : recipe.operands) {
+    uint64_t bytes = operand.extent(dims)->bytes;
     if (operand.name == "bias") {
       all.push_back({"bias", bytesOf(bias), false});
     } else if (operand.name == "workspace") {
-      workspace.assign(operand.bytes / sizeof(float), std::nanf(""));
+      workspace.assign(bytes / sizeof(float), std::nanf(""));
       all.push_back({"workspace", bytesOf(workspace), true});
     } else if (operand.name == "counters") {
-      counters.assign(operand.bytes / sizeof(int32_t), 0);
+      counters.assign(bytes / sizeof(int32_t), 0);
       all.push_back({"counters", bytesOf(counters), true});
     }
-  for (size_t i = 0; i < all.size(); ++i)
-    if (operands.at(i).bytes != all[i].bytes.size() || operands[i].name != all[i].name)
-      return {};
+  }
   return all;
 }
 
-std::string GemmFamilyCase::run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads) {
+/// Runs a recipe on buffers that are its operands; an error or the findings.
+static std::string runStrictly(const sim::Module &module, const nvvm::LaunchRecipe &recipe, const sim::Dims &dims,
+                               std::vector<sim::Buffer> buffers, int threads) {
   auto parsed = sim::Recipe::parse(recipe.toJson().dump(), "");
   if (!parsed)
     return parsed.error().message;
-  d = before;
-  sim::Dims dims = {{abi::Dim::M, m}, {abi::Dim::Sms, sms}};
-  std::vector<sim::Buffer> all = buffers(*parsed, dims);
-  if (all.empty())
-    return "the recipe's operands are not those of Fp8Gemm.h";
-  auto launch = parsed->launch(dims, all);
+  auto operands = parsed->operands(dims);
+  if (!operands)
+    return operands.error().message;
+  for (size_t i = 0; i < operands->size(); ++i)
+    if (operands->size() != buffers.size() || (*operands)[i].bytes != buffers[i].bytes.size() ||
+        (*operands)[i].name != buffers[i].name)
+      return "the recipe's operands are not those of Fp8Gemm.h";
+  auto launch = parsed->launch(dims, std::move(buffers));
   if (!launch)
     return launch.error().message;
   sim::Options options;
@@ -110,18 +112,26 @@ std::string GemmFamilyCase::run(const sim::Module &module, const nvvm::LaunchRec
   std::string text;
   for (const sim::Finding &finding : report->findings)
     text += finding.toString() + "\n";
+  return text;
+}
+
+std::string GemmFamilyCase::run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads) {
+  d = before;
+  sim::Dims dims = {{abi::Dim::M, m}, {abi::Dim::Sms, sms}};
+  std::vector<sim::Buffer> all = buffers(recipe, dims);
+  std::string text = runStrictly(module, recipe, dims, all, threads);
   for (int32_t counter : counters)
     if (counter != 0)
       text += "a counter is left at " + std::to_string(counter) + "\n";
   return text + checkResult();
 }
 
-double GemmFamilyCase::valueOfD(const std::vector<std::byte> &bytes, int64_t index) const {
+double valueOfD(const std::vector<std::byte> &d, int64_t index, machine::OutputType outputType) {
   uint32_t bits = 0;
-  if (config.outputType == machine::OutputType::f32) {
-    std::memcpy(&bits, &bytes[index * 4], 4);
+  if (outputType == machine::OutputType::f32) {
+    std::memcpy(&bits, &d[index * 4], 4);
   } else {
-    std::memcpy(&bits, &bytes[index * 2], 2);
+    std::memcpy(&bits, &d[index * 2], 2);
     bits <<= 16;
   }
   float value;
@@ -129,41 +139,57 @@ double GemmFamilyCase::valueOfD(const std::vector<std::byte> &bytes, int64_t ind
   return value;
 }
 
-std::string GemmFamilyCase::checkElement(int64_t row, int64_t column) const {
-  int64_t k = config.k, blocksK = (k + kBlock - 1) / kBlock, paddedM = (m + 3) / 4 * 4;
+/// A rounding to D's type.
+static double ulpOf(machine::OutputType type) {
+  return type == machine::OutputType::f32 ? std::ldexp(1, -23) : std::ldexp(1, -8);
+}
+
+double Expected::tolerance(machine::OutputType type) const { return std::abs(sum) * ulpOf(type) + noise; }
+
+Expected expectedProduct(const ScaledRow &a, const ScaledRow &b, int64_t k) {
   double sum = 0, squares = 0;
-  for (int64_t block = 0; block < blocksK; ++block) {
+  for (int64_t block = 0; block * kBlock < k; ++block) {
     double products = 0, blockSquares = 0;
     for (int64_t i = block * kBlock; i < std::min(k, (block + 1) * kBlock); ++i) {
-      double product = kDecode[problem.a[row * k + i]] * kDecode[problem.b[column * k + i]];
+      double product = kDecode[a.codes[i]] * kDecode[b.codes[i]];
       products += product;
       blockSquares += product * product;
     }
-    double scale = double(problem.scaleA[block * paddedM + row]) * problem.scaleB[column / kBlock * blocksK + block];
+    double scale = double(a.scales[block * a.stride]) * b.scales[block * b.stride];
     sum += scale * products;
     squares += scale * scale * blockSquares;
   }
-  if (config.bias)
-    sum += bias[column];
-  // Roundings to D's type, and what f32 sums of the simulator's order may lose.
-  double ulp = config.outputType == machine::OutputType::f32 ? std::ldexp(1, -23) : std::ldexp(1, -8);
-  double tolerance = std::abs(sum) * ulp + 1e-4 * std::sqrt(squares) + 1e-6;
-  int64_t index = row * config.n + column;
-  if (config.accumulate) {
-    sum += valueOfD(before, index);
-    tolerance += std::abs(sum) * ulp;
-  }
-  double got = valueOfD(d, index);
+  return {sum, 1e-4 * std::sqrt(squares) + 1e-6};
+}
+
+/// What is wrong with an element, if it is.
+static std::string compare(int64_t row, int64_t column, double got, double sum, double tolerance) {
   if (std::abs(got - sum) <= tolerance)
     return {};
   return "D[" + std::to_string(row) + ", " + std::to_string(column) + "] is " + std::to_string(got) + ", should be " +
          std::to_string(sum) + " +- " + std::to_string(tolerance);
 }
 
+std::string GemmFamilyCase::checkElement(int64_t row, int64_t column) const {
+  int64_t k = config.k, blocksK = (k + kBlock - 1) / kBlock, paddedM = (m + 3) / 4 * 4;
+  ScaledRow a = {&problem.a[row * k], &problem.scaleA[row], paddedM};
+  ScaledRow b = {&problem.b[column * k], &problem.scaleB[column / kBlock * blocksK], 1};
+  Expected expected = expectedProduct(a, b, k);
+  if (config.bias)
+    expected.sum += bias[column];
+  double tolerance = expected.tolerance(config.outputType);
+  int64_t index = row * config.n + column;
+  if (config.accumulate) {
+    expected.sum += valueOfD(before, index, config.outputType);
+    tolerance += std::abs(expected.sum) * ulpOf(config.outputType);
+  }
+  return compare(row, column, valueOfD(d, index, config.outputType), expected.sum, tolerance);
+}
+
 std::string GemmFamilyCase::checkResult() const {
   std::string wrong;
   for (int64_t i = 0; i < m * config.n; ++i)
-    if (!std::isfinite(valueOfD(d, i)))
+    if (!std::isfinite(valueOfD(d, i, config.outputType)))
       return "D[" + std::to_string(i / config.n) + ", " + std::to_string(i % config.n) + "] is not finite";
   if (m * config.n * config.k <= kFullCheck) {
     for (int64_t i = 0; i < m * config.n && wrong.empty(); ++i)
@@ -177,6 +203,105 @@ std::string GemmFamilyCase::checkResult() const {
     wrong = checkElement(row, column);
   }
   return wrong;
+}
+
+//===----------------------------------------------------------------------===//
+// Groups of rows
+//===----------------------------------------------------------------------===//
+
+static int64_t roundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+GroupedGemmCase::GroupedGemmCase(const machine::Fp8GemmConfig &config, std::vector<int64_t> rowsOfGroups, int64_t capacity)
+    : config(config), rowsOfGroups(std::move(rowsOfGroups)), pitch(roundUp(config.k, 16)),
+      kBlocks((config.k + kBlock - 1) / kBlock), scaleRowsB((config.n + kBlock - 1) / kBlock) {
+  int64_t end = 0, most = 0;
+  for (int64_t count : this->rowsOfGroups) {
+    end = roundUp(end, config.groupAlignment) + count;
+    most = std::max(most, count);
+    counts.push_back(static_cast<int32_t>(config.isMasked() ? count : end));
+  }
+  rows = capacity ? capacity : config.isMasked() ? most : end;
+  // Tokens of top-k rows each.
+  m = config.topK ? (rows + config.topK - 1) / config.topK : rows;
+  rows = config.isMasked() ? config.groups * rows : config.topK ? m * config.topK : rows;
+  scaleRows = roundUp(config.isMasked() ? m : rows, 4);
+  fill();
+}
+
+int64_t GroupedGemmCase::firstRow(size_t group) const {
+  if (config.isMasked())
+    return static_cast<int64_t>(group) * m;
+  return group == 0 ? 0 : roundUp(counts[group - 1], config.groupAlignment);
+}
+
+ScaledRow GroupedGemmCase::rowOfA(size_t group, int64_t row) const {
+  int64_t place = config.isMasked() ? static_cast<int64_t>(group) * kBlocks * scaleRows + row - firstRow(group) : row;
+  return {&a[row * pitch], &scaleA[place], scaleRows};
+}
+
+ScaledRow GroupedGemmCase::rowOfB(size_t group, int64_t column) const {
+  auto g = static_cast<int64_t>(group);
+  return {&b[(g * config.n + column) * pitch], &scaleB[(g * scaleRowsB + column / kBlock) * kBlocks], 1};
+}
+
+void GroupedGemmCase::fill() {
+  a.assign(rows * pitch, kNanCode);
+  b.assign(config.groups * config.n * pitch, kNanCode);
+  scaleA.assign((config.isMasked() ? config.groups : 1) * kBlocks * scaleRows, std::nanf(""));
+  scaleB.assign(config.groups * scaleRowsB * kBlocks, std::nanf(""));
+  std::mt19937_64 random(rows + 1);
+  std::uniform_real_distribution<float> scale(0.5f, 2.0f);
+  auto fillRow = [&](const ScaledRow &row, bool scales) {
+    for (int64_t i = 0; i < config.k; ++i)
+      const_cast<uint8_t *>(row.codes)[i] = static_cast<uint8_t>((random() & 0x80) | (random() % 0x50 + 0x10));
+    for (int64_t block = 0; scales && block < kBlocks; ++block)
+      const_cast<float *>(row.scales)[block * row.stride] = scale(random);
+  };
+  for (size_t group = 0; group < rowsOfGroups.size(); ++group) {
+    for (int64_t row = 0; row < rowsOfGroups[group]; ++row)
+      fillRow(rowOfA(group, firstRow(group) + row), true);
+    for (int64_t column = 0; column < config.n && rowsOfGroups[group]; ++column)
+      fillRow(rowOfB(group, column), column % kBlock == 0);
+  }
+}
+
+std::string GroupedGemmCase::run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads) {
+  d.assign(rows * config.n * (config.outputType == machine::OutputType::f32 ? 4 : 2), std::byte(0xff));
+  std::vector<sim::Buffer> buffers = {{"a", bytesOf(a), false},
+                                      {"scale_a", bytesOf(scaleA), false},
+                                      {"b", bytesOf(b), false},
+                                      {"scale_b", bytesOf(scaleB), false},
+                                      {"d", std::span<std::byte>(d), true},
+                                      {config.isMasked() ? "counts" : "ends", bytesOf(counts), false}};
+  std::string findings = runStrictly(module, recipe, {{abi::Dim::M, m}, {abi::Dim::Sms, sms}}, buffers, threads);
+  return findings.empty() ? checkResult() : findings;
+}
+
+std::string GroupedGemmCase::checkRow(size_t group, int64_t row) const {
+  // All columns of what is small, else those at the ends of tiles and blocks.
+  int64_t step = config.k * config.n > (1 << 17) ? 7 : 1;
+  for (int64_t column = 0; column < config.n; column += step) {
+    Expected expected = expectedProduct(rowOfA(group, row), rowOfB(group, column), config.k);
+    double got = valueOfD(d, row * config.n + column, config.outputType);
+    if (std::string wrong = compare(row, column, got, expected.sum, expected.tolerance(config.outputType)); !wrong.empty())
+      return "group " + std::to_string(group) + ": " + wrong;
+  }
+  return {};
+}
+
+std::string GroupedGemmCase::checkResult() const {
+  std::vector<bool> isOurs(rows);
+  for (size_t group = 0; group < rowsOfGroups.size(); ++group)
+    for (int64_t row = firstRow(group); row < firstRow(group) + rowsOfGroups[group]; ++row) {
+      isOurs[row] = true;
+      if (std::string wrong = checkRow(group, row); !wrong.empty())
+        return wrong;
+    }
+  auto rowBytes = static_cast<int64_t>(d.size()) / std::max<int64_t>(rows, 1);
+  for (int64_t i = 0; i < rows * rowBytes; ++i)
+    if (!isOurs[i / rowBytes] && d[i] != std::byte(0xff))
+      return "row " + std::to_string(i / rowBytes) + " of D belongs to no group and was written";
+  return {};
 }
 
 } // namespace quant::test

@@ -17,6 +17,24 @@
 
 namespace quant::test {
 
+/// Rows of A and B, each of K codes, and the scales of their K blocks, `stride` apart.
+struct ScaledRow {
+  const uint8_t *codes;
+  const float *scales;
+  int64_t stride;
+};
+
+/// What two rows' product is in f64, and what f32 sums of the simulator's order may lose of it.
+struct Expected {
+  double sum, noise;
+  /// By how much a D of that type may differ.
+  double tolerance(machine::OutputType type) const;
+};
+Expected expectedProduct(const ScaledRow &a, const ScaledRow &b, int64_t k);
+
+/// Element `index` of a D of that type.
+double valueOfD(const std::vector<std::byte> &d, int64_t index, machine::OutputType outputType);
+
 /// Inputs of a config at one M in the layouts of its recipe, what the kernel made of them, and the f64 reference. What a kernel
 /// must not use is poisoned: the bytes between two rows are NaN codes, D and the workspace NaN.
 class GemmFamilyCase {
@@ -29,8 +47,7 @@ public:
   const std::vector<std::byte> &result() const { return d; }
 
 private:
-  std::vector<sim::Buffer> buffers(const sim::Recipe &recipe, const sim::Dims &dims);
-  double valueOfD(const std::vector<std::byte> &bytes, int64_t index) const;
+  std::vector<sim::Buffer> buffers(const nvvm::LaunchRecipe &recipe, const sim::Dims &dims);
   std::string checkResult() const;
   std::string checkElement(int64_t row, int64_t column) const;
 
@@ -41,6 +58,35 @@ private:
   std::vector<float> bias, workspace;
   std::vector<int32_t> counters;
   std::vector<std::byte> before, d;
+};
+
+/// A config of groups with so many rows each. What a kernel must not use is poisoned: rows of A that belong to no group, their
+/// scales, the weights of groups without rows; D holds NaN before, and keeps them where no group has rows.
+class GroupedGemmCase {
+public:
+  /// `capacity`: rows of A, of masked groups each one's place; 0: as many as the groups need.
+  GroupedGemmCase(const machine::Fp8GemmConfig &config, std::vector<int64_t> rowsOfGroups, int64_t capacity = 0);
+
+  /// As GemmFamilyCase::run.
+  std::string run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads);
+
+  /// What the kernel reads: where groups end or how many rows they have.
+  std::vector<int32_t> counts;
+
+private:
+  int64_t firstRow(size_t group) const;
+  void fill();
+  std::string checkResult() const;
+  std::string checkRow(size_t group, int64_t row) const;
+  ScaledRow rowOfA(size_t group, int64_t row) const;
+  ScaledRow rowOfB(size_t group, int64_t column) const;
+
+  machine::Fp8GemmConfig config;
+  std::vector<int64_t> rowsOfGroups;
+  int64_t m, rows, scaleRows, pitch, kBlocks, scaleRowsB;
+  std::vector<uint8_t> a, b;
+  std::vector<float> scaleA, scaleB;
+  std::vector<std::byte> d;
 };
 
 } // namespace quant::test

@@ -145,7 +145,7 @@ std::vector<Case> multicast() {
 
 std::string caseName(const testing::TestParamInfo<Case> &info) {
   std::string name = info.param.config.symbolName();
-  return name.substr(name.find("_n") + 1);
+  return name.substr(name.find("1d2d_") + 5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Dense, GemmFamily, testing::ValuesIn(denseShapes()), caseName);

@@ -45,6 +45,7 @@ struct MakeArgument {
     QUANT_TRY_ASSIGN(std::vector<int64_t> stride, abi::evaluate(parameter.strideBytes, dims));
     TensorMapArgument argument{static_cast<size_t>(parameter.operand), {}};
     TensorMap &map = argument.map;
+    map.address = static_cast<uint64_t>(parameter.offsetBytes);
     map.rank = static_cast<uint32_t>(dim.size());
     map.elementBytes = bytesOfDataType(parameter.dataType);
     map.kind = kindOfDataType(parameter.dataType);
@@ -57,7 +58,7 @@ struct MakeArgument {
     return argument;
   }
   Result<Argument> operator()(const abi::PointerParameter &parameter) const {
-    return PointerArgument{static_cast<size_t>(parameter.operand), 0};
+    return PointerArgument{static_cast<size_t>(parameter.operand), static_cast<uint64_t>(parameter.offsetBytes)};
   }
   Result<Argument> operator()(const abi::I32Parameter &parameter) const { return scalar(parameter); }
   Result<Argument> operator()(const abi::I64Parameter &parameter) const { return scalar(parameter); }

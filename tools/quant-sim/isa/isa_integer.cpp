@@ -110,6 +110,14 @@ struct Maximum {
     return std::max(a, b);
   }
 };
+/// min.relu, max.relu: at least 0.
+template <typename F>
+struct Relu {
+  template <typename T>
+  T operator()(T a, T b) const {
+    return std::max(F()(a, b), T(0));
+  }
+};
 struct Absolute {
   template <typename T>
   T operator()(T a) const {
@@ -222,8 +230,8 @@ void decodeDotProduct(Decoder &d) {
 void decodeIntegerAdd(Decoder &d) { decodeBinary<Add>(d); }
 void decodeIntegerSubtract(Decoder &d) { decodeBinary<Subtract>(d); }
 void decodeIntegerDivide(Decoder &d) { decodeBinary<Divide>(d); }
-void decodeIntegerMinimum(Decoder &d) { decodeBinary<Minimum>(d); }
-void decodeIntegerMaximum(Decoder &d) { decodeBinary<Maximum>(d); }
+void decodeIntegerMinimum(Decoder &d) { d.take("relu") ? decodeBinary<Relu<Minimum>>(d) : decodeBinary<Minimum>(d); }
+void decodeIntegerMaximum(Decoder &d) { d.take("relu") ? decodeBinary<Relu<Maximum>>(d) : decodeBinary<Maximum>(d); }
 void decodeIntegerAbsolute(Decoder &d) { decodeUnary<Absolute>(d); }
 void decodeIntegerNegate(Decoder &d) { decodeUnary<Negate>(d); }
 void decodeIntegerMultiply(Decoder &d) { decodeMultiply(d); }

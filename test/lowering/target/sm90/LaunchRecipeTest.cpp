@@ -108,7 +108,12 @@ TEST(LaunchRecipe, RoundTripOfEveryForm) {
   split.bias = split.accumulate = true;
   split.outputType = OutputType::f32;
   pair.multicast = Multicast::b;
-  for (const Fp8GemmConfig &config : {ragged, swapped, split, pair})
+  Fp8GemmConfig groups{136, 256, 64, 64}, masked{136, 256, 16, 64};
+  groups.groups = masked.groups = 5;
+  groups.topK = 2;
+  masked.swapAB = true;
+  masked.groupLayout = GroupLayout::masked;
+  for (const Fp8GemmConfig &config : {ragged, swapped, split, pair, groups, masked})
     expectRoundTrip(compileFp8Gemm(config));
   expectRoundTrip(compileQuantize({.k = 1001}));
   expectRoundTrip(compileDequantize({.n = 200, .k = 300}));
@@ -145,6 +150,54 @@ TEST(Fp8GemmRecipeOptions, ClustersComeInPairs) {
   EXPECT_EQ(json["cluster"].dump(), "[2,1,1]");
   EXPECT_EQ(json["grid"].dump(), R"(["*",2,["min",["ceildiv","sms",2],["*",["ceildiv","M",128],3]]])");
   EXPECT_EQ(json["parameters"][0]["box"].dump(), "[128,64]") << "each block brings half of A's rows";
+}
+
+TEST(Fp8GemmRecipeOptions, GroupsEndInTheirMaps) {
+  Fp8GemmConfig config = {320, 512, 128, 64};
+  config.groups = 8;
+  config.topK = 2;
+  auto json = recipeOf(config);
+  EXPECT_EQ(json["grid"].dump(), R"(["min","sms",["*",["+",["ceildiv",["*",2,"M"],128],["min",8,["*",2,"M"]]],5]])");
+  // Two strides of a row each, from as many rows before A on as a box has.
+  EXPECT_EQ(json["parameters"][0]["dim"].dump(), R"([512,128,["+",["*",2,"M"],1]])");
+  EXPECT_EQ(json["parameters"][0]["stride_bytes"].dump(), "[512,512]");
+  EXPECT_EQ(json["parameters"][0]["box"].dump(), "[128,128,1]");
+  EXPECT_EQ(json["parameters"][0]["offset_bytes"], -128 * 512);
+  EXPECT_EQ(json["parameters"][3]["offset_bytes"], -64 * 640);
+  EXPECT_EQ(json["parameters"][2]["dim"].dump(), "[512,320,8]");
+  EXPECT_EQ(json["parameters"][2]["stride_bytes"].dump(), "[512,163840]");
+  EXPECT_EQ(json["operands"][5].dump(), R"({"name":"ends","dtype":"i32","access":"read","shape":[8]})");
+  EXPECT_EQ(json["parameters"][6]["value"].dump(), R"(["*",2,"M"])");
+}
+
+TEST(Fp8GemmRecipeOptions, MaskedGroupsHavePlaces) {
+  Fp8GemmConfig config = {320, 512, 16, 64};
+  config.swapAB = true;
+  config.groups = 8;
+  config.groupLayout = GroupLayout::masked;
+  auto json = recipeOf(config);
+  EXPECT_EQ(json["operands"][0]["shape"].dump(), R"([8,"M",512])");
+  EXPECT_EQ(json["operands"][1]["shape"].dump(), R"([8,4,["*",4,["ceildiv","M",4]]])");
+  EXPECT_EQ(json["operands"][5]["name"], "counts");
+  EXPECT_EQ(json["parameters"][1]["dim"].dump(), R"(["M",4,8])");
+  EXPECT_EQ(json["parameters"][1]["stride_bytes"].dump(), R"([["*",16,["ceildiv","M",4]],["*",64,["ceildiv","M",4]]])");
+  EXPECT_EQ(json["parameters"][6]["value"], "M");
+}
+
+TEST(Fp8GemmGroups, AreRefusedWithTheReason) {
+  auto why = [](void (*adjust)(Fp8GemmConfig &)) {
+    Fp8GemmConfig config = {320, 512, 128, 64};
+    config.groups = 8;
+    adjust(config);
+    auto checked = checkFp8Gemm(config);
+    return checked ? std::string() : checked.error().message;
+  };
+  EXPECT_EQ(why([](Fp8GemmConfig &) {}), "");
+  EXPECT_NE(why([](Fp8GemmConfig &c) { c.splitK = 2; }).find("neither a bias nor a split K"), std::string::npos);
+  EXPECT_NE(why([](Fp8GemmConfig &c) { c.groups = 5000; }).find("1 to 1024 groups, not 5000"), std::string::npos);
+  EXPECT_NE(why([](Fp8GemmConfig &c) { c.groupAlignment = 0; }).find("multiples of 1 to 65536"), std::string::npos);
+  EXPECT_NE(why([](Fp8GemmConfig &c) { c.groupLayout = GroupLayout::masked, c.topK = 8; }).find("neither an alignment nor"),
+            std::string::npos);
 }
 
 } // namespace

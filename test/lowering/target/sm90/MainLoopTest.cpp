@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -94,13 +95,16 @@ TEST_P(MainLoop, IsShort) {
   std::string tool = findDisassembler();
   auto kernel = compileFp8Gemm(GetParam());
   ASSERT_TRUE(kernel) << kernel.error().message;
+  EXPECT_EQ(kernel->artifact.findings(), std::vector<std::string>()) << kernel->artifact.ptxasLog;
   if (tool.empty() || kernel->artifact.cubin.empty()) {
     std::fprintf(stderr, "*** NO nvdisasm (or ptxas) FOUND: the main loop's instructions were not counted ***\n");
     GTEST_SKIP() << "no nvdisasm";
   }
   double count = instructionsPerBlock(disassemble(tool, kernel->artifact.cubin));
-  std::printf("%s: %.2f instructions per K block of 64 rows, nvcc on DeepGEMM's kernel: %.0f\n", GetParam().symbolName().c_str(),
-              count, kInstructionsOfDeepGemm);
+  std::printf("%s: %.2f instructions per K block of 64 rows, nvcc on DeepGEMM's kernel: %.0f; %" PRId64 " registers, %" PRId64
+              " bytes of shared memory\n",
+              GetParam().symbolName().c_str(), count, kInstructionsOfDeepGemm, kernel->artifact.usage.at(0).registers,
+              kernel->recipe.dynamicSharedBytes);
   EXPECT_GT(count, 64 + 4) << "fewer than the products need: the loop was not found";
   EXPECT_LE(count, kMaxInstructions);
 }
@@ -118,10 +122,13 @@ INSTANTIATE_TEST_SUITE_P(Model, MainLoop,
                                          // Loops that are not unrolled.
                                          Fp8GemmConfig{.n = 7168, .k = 640}, Fp8GemmConfig{.n = 7168, .k = 640, .multicast = b},
                                          Fp8GemmConfig{.n = 7168, .k = 2048, .splitK = 2},
-                                         Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = a, .splitK = 2}),
+                                         Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = a, .splitK = 2},
+                                         Fp8GemmConfig{.n = 4096, .k = 7168, .groups = 32},
+                                         Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 256, .groups = 32},
+                                         Fp8GemmConfig{.n = 4096, .k = 7168, .groups = 8, .groupLayout = GroupLayout::masked}),
                          [](const auto &info) {
                            std::string name = info.param.symbolName();
-                           return name.substr(name.find("_n") + 1);
+                           return name.substr(name.find("1d2d_") + 5);
                          });
 
 } // namespace

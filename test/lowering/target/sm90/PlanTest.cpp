@@ -61,6 +61,13 @@ TEST_P(Plan, IsTheKernelsAndTheRecipes) {
   ASSERT_FALSE(configs.empty());
   for (Fp8GemmConfig config : configs) {
     check(config);
+    if (!config.bias && config.splitK == 1) {
+      Fp8GemmConfig grouped = config;
+      grouped.groups = 100;
+      check(grouped);
+      grouped.groupLayout = GroupLayout::masked;
+      check(grouped);
+    }
     // The fewest stages that the cost model takes.
     config.stages = 3;
     check(config);

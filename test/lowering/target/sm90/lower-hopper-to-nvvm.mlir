@@ -196,3 +196,46 @@ hopper.kernel @drained(%map: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>,
   // CHECK-NOT: nvvm.cluster
   // CHECK: llvm.return
 }
+
+// Groups of rows: one warp waits for the kernels before, reads the counts and scans them; a tile's group is found by bisection.
+// CHECK-LABEL: llvm.func @groups(
+// CHECK-SAME: %[[ENDS:[a-z0-9]+]]: !llvm.ptr<1>, %{{.*}}: i32)
+hopper.kernel @groups(%a: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128, ragged>,
+                      %b: !hopper.tensor_map<1x64x128xf8E4M3FN, swizzle = 128>,
+                      %ends: !hopper.global<i32>, %m: i32) cluster 2 {
+  // CHECK: scf.if
+  // CHECK: llvm.inline_asm {{.*}}griddepcontrol.wait;{{.*}}~{memory}
+  // Two groups a lane, and the end of the one before.
+  // CHECK-COUNT-3: llvm.load %{{.*}} : !llvm.ptr<1> -> i32
+  // CHECK-COUNT-5: nvvm.shfl.sync up
+  // CHECK-COUNT-3: llvm.store %{{.*}} {alignment = 16 : i64} : vector<4xi32>, !llvm.ptr<3>
+  %groups = hopper.scan_groups %ends of %m aligned 128 : !hopper.global<i32> -> !hopper.groups<40, 64>
+  %ring = hopper.ring arrivals 0 : !ring
+  // An arrival that orders the table.
+  // CHECK: nvvm.cluster.arrive{{ *$}}
+  // CHECK: nvvm.cluster.wait
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+      // CHECK: scf.for
+      // Six steps among 64, then the entry.
+      // CHECK-COUNT-6: llvm.load %{{.*}} : !llvm.ptr<3> -> i32
+      // CHECK: llvm.load %{{.*}} {alignment = 16 : i64} : !llvm.ptr<3> -> vector<4xi32>
+      hopper.for_tiles groups %groups : !hopper.groups<40, 64> x 576 tile [64, 64] group 8 pairs "columns" {
+      ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %g: i32, %until: i32):
+        %slot = hopper.first_slot
+        // The ragged map's coordinates: column, the rows of a box less those that it has of the group, the row behind them.
+        // CHECK: %[[BOX:.*]] = arith.addi %[[ROW:.*]], %c64
+        // CHECK: %[[END:.*]] = arith.minui %[[BOX]], %[[UNTIL:.*]] :
+        // CHECK: %[[MISSING:.*]] = arith.subi %[[BOX]], %[[END]]
+        // CHECK: nvvm.cp.async.bulk.tensor.shared.cluster.global %{{.*}} box[%{{.*}}, %[[MISSING]], %[[END]]]
+        // CHECK: nvvm.cp.async.bulk.tensor.shared.cluster.global %{{.*}} box[%{{.*}}, %{{.*}}, %{{.*}}]
+        %next = hopper.produce %ring[%slot] : !ring {
+        ^bb0(%ta: !tile, %tb: !tile):
+          hopper.tma_load %a[%m0, %part] until %until to %ta : !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128, ragged> to !tile
+          hopper.tma_load %b[%g, %n0, %part] to %tb : !hopper.tensor_map<1x64x128xf8E4M3FN, swizzle = 128> to !tile
+        }
+        hopper.yield
+      }
+    }
+  }
+}
