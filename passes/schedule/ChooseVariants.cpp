@@ -23,6 +23,20 @@ using machine::Multicast;
 // Candidates
 //===----------------------------------------------------------------------===//
 
+Fp8GemmConfig GemmProblem::config() const {
+  Fp8GemmConfig config;
+  config.n = n;
+  config.k = k;
+  config.outputType = outputType;
+  config.bias = bias;
+  config.accumulate = accumulate;
+  config.groups = groups;
+  config.groupLayout = groupLayout;
+  config.groupAlignment = groupAlignment;
+  config.topK = topK;
+  return config;
+}
+
 /// Fewer do not hide the latency of TMA (DeepGEMM, sm90.hpp).
 static constexpr int64_t kMinStages = 3;
 
@@ -34,12 +48,7 @@ static bool hasStages(const Fp8GemmConfig &config, const Gpu &gpu) {
 
 /// Tiles of tokens x weight rows, the plain form first and in it the largest first: of equal costs the earlier one wins.
 static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem, const Gpu &gpu) {
-  Fp8GemmConfig base;
-  base.n = problem.n;
-  base.k = problem.k;
-  base.outputType = problem.outputType;
-  base.bias = problem.bias;
-  base.accumulate = problem.accumulate;
+  Fp8GemmConfig base = problem.config();
   std::vector<Fp8GemmConfig> tiles;
   auto add = [&](int64_t blockM, int64_t blockN, bool swapAB) {
     Fp8GemmConfig config = base;

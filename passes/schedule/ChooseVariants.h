@@ -24,6 +24,14 @@ struct GemmProblem {
   bool accumulate = false;
   /// False keeps K in one piece: then every variant sums in the same order, and D does not depend on which one M selects.
   bool allowSplitK = true;
+  /// As Fp8GemmConfig has them; M is then what loadOfGroups says.
+  int64_t groups = 0;
+  machine::GroupLayout groupLayout = machine::GroupLayout::contiguous;
+  int64_t groupAlignment = 1;
+  int64_t topK = 0;
+
+  /// What it asks of every config, with the default tile.
+  Fp8GemmConfig config() const;
 };
 
 /// Every config of the family for this problem that checkFp8Gemm accepts and that has three stages or more; whatever N and K it

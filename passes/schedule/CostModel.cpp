@@ -8,6 +8,8 @@
 #include "passes/schedule/CostModel.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstdio>
 #include <iterator>
 
@@ -38,6 +40,12 @@ static constexpr double kReductionSeconds = 1.2e-6;
 /// Clusters start later, and their blocks wait for each other: DeepGEMM makes none where there is but one wave.
 static constexpr double kClusterSeconds = 0.5e-6;
 
+/// Groups of rows: waiting for the kernels before, reading the counts and scanning them comes before the first load. A guess from
+/// a read of L2 that nothing hides (0.3 us), a scan and two barriers.
+static constexpr double kScanSeconds = 0.6e-6;
+/// Cycles of a step of the bisection that finds a tile's group: a read of shared memory and its use.
+static constexpr double kBisectionCycles = 35;
+
 std::string_view costLimitName(CostLimit limit) {
   static constexpr std::string_view kNames[] = {"the tensor cores",    "shared memory", "L2",
                                                 "a warpgroup's chain", "HBM",           "the launch"};
@@ -54,6 +62,8 @@ namespace {
 struct Work {
   Work(const Fp8GemmPlan &plan, int64_t m, const Gpu &gpu);
 
+  /// Groups that have rows (1 without groups), the rows of each, and the rows of tiles of each.
+  GroupLoad load;
   int64_t tilesM, kBlocks;
   int64_t units, waves;
   /// Multiprocessors at work in an average wave.
@@ -62,9 +72,10 @@ struct Work {
 
 Work::Work(const Fp8GemmPlan &plan, int64_t m, const Gpu &gpu) {
   // A cluster takes all its tiles, even those that lie beyond the edge.
-  tilesM = plan.paddedTilesM(m);
+  load = loadOfGroups(plan.config, m);
+  tilesM = plan.paddedTilesM(load.rows);
   kBlocks = ceilDiv(plan.kBlocks(), plan.config.splitK);
-  units = tilesM * plan.paddedTilesN() * plan.config.splitK;
+  units = load.groups * tilesM * plan.paddedTilesN() * plan.config.splitK;
   int64_t usable = gpu.sms / plan.cluster() * plan.cluster();
   waves = ceilDiv(units, usable);
   active = static_cast<double>(units) / static_cast<double>(waves);
@@ -108,24 +119,38 @@ static BlockCycles cyclesPerBlock(const Fp8GemmPlan &plan, const Work &work, con
   return cycles;
 }
 
+GroupLoad loadOfGroups(const Fp8GemmConfig &config, int64_t m) {
+  if (!config.groups)
+    return {1, m};
+  if (!config.topK)
+    return {config.groups, m};
+  auto groups = static_cast<double>(config.groups);
+  double missed = std::max(0.0, 1 - static_cast<double>(config.topK) / groups);
+  auto busy = std::max<int64_t>(1, std::llround(groups * (1 - std::pow(missed, static_cast<double>(m)))));
+  return {busy, ceilDiv(m * config.topK, busy)};
+}
+
 static double epilogueCycles(const Fp8GemmPlan &plan) {
   // A part of a split K leaves as f32; accumulation reads what it adds to.
   const Fp8GemmConfig &config = plan.config;
   int64_t bytes = config.splitK > 1 ? 4 : plan.bytesOfD() * (config.accumulate ? 2 : 1);
-  return kEpilogueCycles + static_cast<double>(config.blockM * config.blockN * bytes) / kStoreBytesPerCycle;
+  auto steps = static_cast<double>(std::bit_width(static_cast<uint64_t>(std::max<int64_t>(config.groups - 1, 0))));
+  return kEpilogueCycles + kBisectionCycles * steps +
+         static_cast<double>(config.blockM * config.blockN * bytes) / kStoreBytesPerCycle;
 }
 
-/// Bytes of HBM: every operand once; the side that is walked inside a group of tile rows again for each group, if L2 cannot keep
-/// it.
-static double hbmBytes(const Fp8GemmPlan &plan, int64_t m, const Work &work, const Gpu &gpu) {
+/// Bytes of HBM, of each group: every operand once; the side that is walked inside a group of tile rows again for each group, if
+/// L2 cannot keep it.
+static double hbmBytes(const Fp8GemmPlan &plan, const Work &work, const Gpu &gpu) {
   const Fp8GemmConfig &config = plan.config;
-  double bytesA = static_cast<double>(m) * static_cast<double>(config.k),
+  int64_t rows = work.load.rows;
+  double bytesA = static_cast<double>(rows) * static_cast<double>(config.k),
          bytesB = static_cast<double>(config.n) * static_cast<double>(config.k);
-  double scales = 4 * static_cast<double>(plan.kBlocks()) * static_cast<double>(m + plan.scaleRowsB());
-  auto bytesD = static_cast<double>(m * config.n * plan.bytesOfD() * (config.accumulate ? 2 : 1));
+  double scales = 4 * static_cast<double>(plan.kBlocks()) * static_cast<double>(rows + plan.scaleRowsB());
+  auto bytesD = static_cast<double>(rows * config.n * plan.bytesOfD() * (config.accumulate ? 2 : 1));
   double again =
       bytesB > static_cast<double>(gpu.l2Bytes) / 2 ? static_cast<double>(ceilDiv(work.tilesM, plan.tilesPerGroup) - 1) : 0;
-  return bytesA + bytesB * (1 + again) + scales + bytesD;
+  return static_cast<double>(work.load.groups) * (bytesA + bytesB * (1 + again) + scales + bytesD);
 }
 
 static double reductionSeconds(const Fp8GemmConfig &config, const Gpu &gpu) {
@@ -150,11 +175,12 @@ GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const Gpu &gpu) {
   cost.epilogue = static_cast<double>(work.waves) * epilogueCycles(plan) / gpu.clockHz;
   cost.main = blocks * cycles.largest() + cost.epilogue;
   cost.waveIdle = cost.main * (1 - work.active / static_cast<double>(gpu.sms));
-  cost.hbmBytes = hbmBytes(plan, m, work, gpu);
+  cost.hbmBytes = hbmBytes(plan, work, gpu);
   cost.hbm = cost.hbmBytes / (gpu.hbmBytesPerSecond * gpu.hbmEfficiency);
   cost.reduction = reductionSeconds(config, gpu);
-  cost.launch = gpu.launchSeconds + (plan.cluster() > 1 ? kClusterSeconds : 0);
-  cost.flops = 2.0 * static_cast<double>(m) * static_cast<double>(config.n) * static_cast<double>(config.k);
+  cost.launch = gpu.launchSeconds + (plan.cluster() > 1 ? kClusterSeconds : 0) + (config.groups ? kScanSeconds : 0);
+  cost.flops = 2.0 * static_cast<double>(work.load.groups * work.load.rows) * static_cast<double>(config.n) *
+               static_cast<double>(config.k);
   double longer = std::max(cost.main, cost.hbm);
   cost.limit = longer < cost.launch ? CostLimit::launch : cost.hbm > cost.main ? CostLimit::hbm : cycles.limit();
   cost.seconds = cost.launch + longer + kNotHidden * std::min(cost.main, cost.hbm) + cost.reduction;
@@ -175,6 +201,10 @@ static std::string number(double value) {
 static std::string whyThisForm(const Fp8GemmConfig &config, int64_t m, const Gpu &gpu) {
   std::string why;
   int64_t tiles = ceilDiv(m, config.blockM) * ceilDiv(config.n, config.blockN);
+  if (config.groups) {
+    GroupLoad load = loadOfGroups(config, m);
+    why += std::to_string(load.groups) + " groups of " + std::to_string(load.rows) + " rows; ";
+  }
   if (config.swapAB)
     why += "the weight on wgmma's 64 rows and M in steps of " + std::to_string(config.blockM) + "; ";
   if (config.splitK > 1)

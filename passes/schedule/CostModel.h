@@ -64,7 +64,14 @@ struct GemmCost {
   double hbmBytes = 0, flops = 0;
 };
 
-/// The time of `config`, which checkFp8Gemm accepts, for M = `m` >= 1. Grows with M and with K.
+/// The groups of a config that have rows, and the rows of each, at an M. Tokens (Fp8GemmConfig::topK) are taken to choose their
+/// groups at random, alike and independently: of G groups G (1 - (1 - k / G)^M) have rows. Otherwise M is the rows of each group.
+struct GroupLoad {
+  int64_t groups = 1, rows = 0;
+};
+GroupLoad loadOfGroups(const Fp8GemmConfig &config, int64_t m);
+
+/// The time of `config`, which checkFp8Gemm accepts, for M = `m` >= 1; of groups as loadOfGroups has it. Grows with M and with K.
 GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const machine::Gpu &gpu);
 
 /// A config and what it costs at the M that is at hand.

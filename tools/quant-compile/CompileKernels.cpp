@@ -67,6 +67,10 @@ static Json requestJson(const KernelOptions &options) {
     return {{"k", options.k}, {"in", options.in}, {"scale_format", options.scaleFormat}};
   if (options.kernel == "dequantize")
     return {{"n", options.n}, {"k", options.k}, {"out", options.out}};
+  if (options.isGrouped())
+    return {{"groups", options.groups}, {"layout", options.layout}, {"align", options.align},
+            {"n", options.n},           {"k", options.k},           {"m", options.m},
+            {"gpu", options.gpu},       {"out", options.out},       {"accumulate", options.accumulate}};
   return {{"n", options.n},
           {"k", options.k},
           {"m", options.m},
@@ -77,14 +81,14 @@ static Json requestJson(const KernelOptions &options) {
           {"batch_invariant", options.batchInvariant}};
 }
 
-static Json rangeJson(const PlannedRange &range, const nvvm::LaunchRecipe &recipe) {
+static Json rangeJson(const PlannedRange &range, const nvvm::LaunchRecipe &recipe, const char *size) {
   Json json = Json::object();
   if (range.minM) {
-    json["m"] = {range.minM, range.open ? recipe.limits[abi::Dim::M].value_or(range.maxM) : range.maxM};
+    json[size] = {range.minM, range.open ? recipe.limits[abi::Dim::M].value_or(range.maxM) : range.maxM};
   }
   json["launch"] = recipe.kernel + ".json";
   if (range.choice) {
-    json["predicted"] = {{"m", range.maxM}, {"microseconds", 1e6 * range.choice->cost.seconds}};
+    json["predicted"] = {{size, range.maxM}, {"microseconds", 1e6 * range.choice->cost.seconds}};
     json["reason"] = range.reason;
   }
   return json;
@@ -93,7 +97,7 @@ static Json rangeJson(const PlannedRange &range, const nvvm::LaunchRecipe &recip
 static Json indexJson(const KernelOptions &options, const KernelPlan &plan, const std::vector<nvvm::CompiledKernel> &kernels) {
   Json variants = Json::array();
   for (const PlannedRange &range : plan.ranges)
-    variants.push_back(rangeJson(range, kernels[range.kernel].recipe));
+    variants.push_back(rangeJson(range, kernels[range.kernel].recipe, options.sizeOfRanges()));
   return {{"format", 1},
           {"producer", "quant-compile " QUANT_VERSION},
           {"kernel", options.kernel},

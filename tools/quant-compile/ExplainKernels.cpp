@@ -103,10 +103,11 @@ Result<std::string> explainGemm(const KernelOptions &options) {
   QUANT_TRY_ASSIGN(auto plan, planKernels(options));
   RequestedM m = *parseM(options.m);
   machine::Gpu gpu = *machine::findGpu(options.gpu);
-  return fmt::format("fp8_gemm N = {}, K = {} on {}: the fastest kernel by M, predicted (us, and us at each limit "
+  std::string groups = options.isGrouped() ? fmt::format("{} groups with M rows each, ", options.groups) : "";
+  return fmt::format("{} {}N = {}, K = {} on {}: the fastest kernel by M, predicted (us, and us at each limit "
                      "alone)\n\n{}\n{} kernel(s) for all of these M, and what they lose against the fastest\n\n{}",
-                     options.n, options.k, gpu.name, bestTable(options, m, gpu), plan.kernels.size(),
-                     rangeTable(options, plan, m, gpu));
+                     options.isGrouped() ? "fp8_grouped_gemm" : "fp8_gemm", groups, options.n, options.k, gpu.name,
+                     bestTable(options, m, gpu), plan.kernels.size(), rangeTable(options, plan, m, gpu));
 }
 
 static Json costJson(const schedule::GemmCost &cost) {
@@ -142,8 +143,11 @@ Result<Json> explainGemmJson(const KernelOptions &options) {
     variants[index]["mean_loss"] = chosen[index].meanLoss;
     variants[index]["worst_loss"] = chosen[index].worstLoss;
   }
-  return Json{{"kernel", "fp8_gemm"}, {"n", options.n}, {"k", options.k},
-              {"gpu", gpu.name},      {"best", best},   {"variants", variants}};
+  Json explained = {{"kernel", options.kernel}, {"n", options.n}, {"k", options.k},
+                    {"gpu", gpu.name},          {"best", best},   {"variants", variants}};
+  if (options.isGrouped())
+    explained["groups"] = options.groups;
+  return explained;
 }
 
 //===----------------------------------------------------------------------===//

@@ -18,22 +18,54 @@
 
 namespace quant {
 
+/// Flags of both matmuls, behind those of their own.
+static std::vector<KernelFlag> withTileFlags(std::vector<KernelFlag> flags) {
+  flags.insert(flags.end(),
+               {{"--gpu", "h100, h200, h800", "the GPU whose figures choose the tiles; the code runs on each of them"},
+                {"--out", "bf16, f32", "type of d"},
+                {"--accumulate", "", "adds to what d holds"},
+                {"--max-kernels", "1-16", "how many different kernels at most"}});
+  return flags;
+}
+
+static KernelKind gemmKind() {
+  KernelKind kind = {
+      "fp8_gemm", "d[m, n] = sum over k of a[m, k] b[n, k], e4m3 with scales per 1x128 of a and 128x128 of b",
+      withTileFlags({{"--n", "multiple of 8", "columns of d, rows of the weight b", true},
+                     {"--k", "any", "columns of a and b", true},
+                     {"--m", "dynamic, 64, 1-256",
+                      "rows: any (a few kernels, chosen by M at run time), one, or a range; every kernel is right for any M"},
+                     {"--bias", "", "adds an f32 bias[n]"},
+                     {"--batch-invariant", "", "never splits K, so that d's bits do not depend on M"}}),
+      true};
+  kind.flags.push_back(
+      {"--tile", "128x128,...",
+       "M x N of a tile instead of the cost model's choice, then any of: swap, stages=S, multicast=a|b, split-k=S"});
+  return kind;
+}
+
+static KernelKind groupedGemmKind() {
+  KernelKind kind = {
+      "fp8_grouped_gemm", "the same for groups of rows, each with its own b[g]; how many rows a group has is read on the GPU",
+      withTileFlags(
+          {{"--n", "multiple of 8", "columns of d, rows of each weight", true},
+           {"--k", "any", "columns of a and b", true},
+           {"--groups", "1-1024", "groups, weights", true},
+           {"--layout", "contiguous, masked",
+            "a[rows, k] with `ends`[g], one group after another, or a[g, M, k] with `counts`[g] rows of M in use"},
+           {"--align", "1, 128, ...", "contiguous groups begin at multiples of so many rows"},
+           {"--m", "dynamic, 64, 1-256",
+            "rows that a group is expected to have, by which one of a few kernels is chosen; every kernel is right for all"}}),
+      true};
+  kind.flags.push_back(
+      {"--tile", "16x128,...", "M x N of a tile instead of the cost model's choice, then any of: swap, stages=S, multicast=a|b"});
+  return kind;
+}
+
 const std::vector<KernelKind> &kernelKinds() {
   static const std::vector<KernelKind> kinds = {
-      {"fp8_gemm",
-       "d[m, n] = sum over k of a[m, k] b[n, k], e4m3 with scales per 1x128 of a and 128x128 of b",
-       {{"--n", "multiple of 8", "columns of d, rows of the weight b", true},
-        {"--k", "any", "columns of a and b", true},
-        {"--m", "dynamic, 64, 1-256",
-         "rows: any (a few kernels, chosen by M at run time), one, or a range; every kernel is right for any M"},
-        {"--gpu", "h100, h200, h800", "the GPU whose figures choose the tiles; the code runs on each of them"},
-        {"--out", "bf16, f32", "type of d"},
-        {"--bias", "", "adds an f32 bias[n]"},
-        {"--accumulate", "", "adds to what d holds"},
-        {"--batch-invariant", "", "never splits K, so that d's bits do not depend on M"},
-        {"--max-kernels", "1-16", "how many different kernels at most"},
-        {"--tile", "128x128,...",
-         "M x N of a tile instead of the cost model's choice, then any of: swap, stages=S, multicast=a|b, split-k=S"}}},
+      gemmKind(),
+      groupedGemmKind(),
       {"quantize",
        "q, scale = per-token-group quantization of x[m, k] to e4m3, groups of 1x128, scales laid out as fp8_gemm reads them",
        {{"--k", "any", "columns of x", true},
@@ -86,6 +118,17 @@ void addKernelOptions(CLI::App &app, KernelOptions &options) {
       ->group(kGroup);
   app.add_option("--n", options.n, "N: rows of the weight")->check(CLI::Range(int64_t(1), kMaxSize))->group(kGroup);
   app.add_option("--k", options.k, "K: columns of the weight")->check(CLI::Range(int64_t(1), kMaxSize))->group(kGroup);
+  app.add_option("--groups", options.groups, "groups of rows, each with its own weight")
+      ->check(CLI::Range(int64_t(1), machine::kMaxGroups))
+      ->group(kGroup);
+  app.add_option("--layout", options.layout, "where the rows of groups lie")
+      ->check(CLI::IsMember({"contiguous", "masked"}))
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_option("--align", options.align, "where contiguous groups begin: at multiples of so many rows")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 16))
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_option("--m", options.m, "M: dynamic, a number, or a range as in 1-256")->capture_default_str()->group(kGroup);
   app.add_option("--gpu", options.gpu, "GPU to choose tiles for")
       ->check(CLI::IsMember(gpuNames()))
@@ -144,8 +187,9 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
   for (const KernelFlag &flag : kind.flags)
     if (flag.required && !app.count(flag.name))
       return fail(fmt::format("{}: {} needs it ({})", flag.name, kind.name, flag.meaning));
-  if (app.count("--explain") && kind.name != std::string("fp8_gemm"))
-    return fail("--explain: there is nothing to choose for " + std::string(kind.name) + ", only fp8_gemm has variants");
+  if (app.count("--explain") && !kind.hasChoice)
+    return fail("--explain: there is nothing to choose for " + std::string(kind.name) +
+                ", only fp8_gemm and fp8_grouped_gemm have variants");
   for (const char *flag : {"input", "--host-isa", "--activations", "--max-tokens", "--max-context", "--stop-after",
                            "--dump-stages-to", "--kernels-to"})
     if (app.count(flag))
@@ -178,7 +222,7 @@ Result<void> checkKernelUsage(const CLI::App &app, const KernelOptions &options)
     if (app.count(flag))
       return fail(flag + ": needs --kernel (--list-kernels says which there are)");
   if (options.explain)
-    return fail("--explain: needs --kernel=fp8_gemm or --list-kernels");
+    return fail("--explain: needs --kernel=fp8_gemm or fp8_grouped_gemm, or --list-kernels");
   if (!app.count("input"))
     return fail("input: name a checkpoint's folder or a config.json (or a --kernel)");
   if (!app.count("--output"))

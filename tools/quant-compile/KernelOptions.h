@@ -26,6 +26,10 @@ struct KernelOptions {
   /// Empty: no kernel is asked for.
   std::string kernel;
   int64_t n = 0, k = 0;
+  /// Of fp8_grouped_gemm: groups, "contiguous" or "masked", and where contiguous groups begin.
+  int64_t groups = 0;
+  std::string layout = "contiguous";
+  int64_t align = 1;
   /// "dynamic", "64" or "1-256".
   std::string m = "dynamic";
   std::string gpu = "h200";
@@ -41,6 +45,10 @@ struct KernelOptions {
 
   std::filesystem::path output;
   std::string ptxas;
+
+  bool isGrouped() const { return kernel == "fp8_grouped_gemm"; }
+  /// What kernels.json's ranges are of.
+  const char *sizeOfRanges() const { return isGrouped() ? "rows_per_group" : "m"; }
 };
 
 /// A flag of a kernel, for --list-kernels.
@@ -49,13 +57,14 @@ struct KernelFlag {
   bool required = false;
 };
 
-/// A kernel that can be had alone.
+/// A kernel that can be had alone; the cost model chooses its tiles, or there is nothing to choose.
 struct KernelKind {
   const char *name, *summary;
   std::vector<KernelFlag> flags;
+  bool hasChoice = false;
 };
 
-/// fp8_gemm, quantize, dequantize.
+/// fp8_gemm, fp8_grouped_gemm, quantize, dequantize.
 const std::vector<KernelKind> &kernelKinds();
 /// Null if there is none of that name.
 const KernelKind *findKernelKind(const std::string &name);

@@ -91,27 +91,22 @@ std::string tileText(const machine::Fp8GemmConfig &config) {
 }
 
 //===----------------------------------------------------------------------===//
-// fp8_gemm
+// fp8_gemm and fp8_grouped_gemm
 //===----------------------------------------------------------------------===//
 
 schedule::GemmProblem gemmProblem(const KernelOptions &options) {
-  return {.n = options.n,
-          .k = options.k,
-          .outputType = options.out == "f32" ? machine::OutputType::f32 : machine::OutputType::bf16,
-          .bias = options.bias,
-          .accumulate = options.accumulate,
-          .allowSplitK = !options.batchInvariant};
-}
-
-/// The config of the problem alone, with the default tile.
-static machine::Fp8GemmConfig plainConfig(const schedule::GemmProblem &problem) {
-  machine::Fp8GemmConfig config;
-  config.n = problem.n;
-  config.k = problem.k;
-  config.outputType = problem.outputType;
-  config.bias = problem.bias;
-  config.accumulate = problem.accumulate;
-  return config;
+  schedule::GemmProblem problem{.n = options.n,
+                                .k = options.k,
+                                .outputType = options.out == "f32" ? machine::OutputType::f32 : machine::OutputType::bf16,
+                                .bias = options.bias,
+                                .accumulate = options.accumulate,
+                                .allowSplitK = !options.batchInvariant};
+  if (!options.isGrouped())
+    return problem;
+  problem.groups = options.groups;
+  problem.groupLayout = options.layout == "masked" ? machine::GroupLayout::masked : machine::GroupLayout::contiguous;
+  problem.groupAlignment = options.align;
+  return problem;
 }
 
 static size_t kernelIndex(KernelPlan &plan, const machine::Fp8GemmConfig &config) {
@@ -141,7 +136,7 @@ static Result<KernelPlan> planGemm(const KernelOptions &options) {
   schedule::GemmProblem problem = gemmProblem(options);
   KernelPlan plan;
   if (!options.tile.empty()) {
-    machine::Fp8GemmConfig config = plainConfig(problem);
+    machine::Fp8GemmConfig config = problem.config();
     QUANT_TRY(parseTile(options.tile, config));
     if (auto legal = machine::checkFp8Gemm(config); !legal)
       return tl::unexpected(legal.error().in("--tile=" + options.tile));
@@ -153,7 +148,7 @@ static Result<KernelPlan> planGemm(const KernelOptions &options) {
   }
   if (plan.ranges.empty()) {
     // No tile at all: then the default one says what is wrong with the problem.
-    auto why = machine::checkFp8Gemm(plainConfig(problem));
+    auto why = machine::checkFp8Gemm(problem.config());
     return fail(fmt::format("--n={} --k={}: {}", options.n, options.k,
                             why ? std::string("no tile of the family fits") : why.error().message));
   }

@@ -23,7 +23,7 @@ struct PlannedKernel {
   std::function<Result<nvvm::CompiledKernel>(const nvvm::AssemblerOptions &)> compile;
 };
 
-/// The kernel for a range of M.
+/// The kernel for a range of M, of fp8_grouped_gemm for a range of rows of a group.
 struct PlannedRange {
   /// Both 0 where a kernel has no M.
   int64_t minM = 0, maxM = 0;
@@ -53,7 +53,7 @@ Result<void> parseTile(const std::string &text, machine::Fp8GemmConfig &config);
 /// The inverse, without what is default.
 std::string tileText(const machine::Fp8GemmConfig &config);
 
-/// What --n, --k, --out, ... ask of fp8_gemm.
+/// What --n, --k, --out, ... ask of fp8_gemm or fp8_grouped_gemm.
 schedule::GemmProblem gemmProblem(const KernelOptions &options);
 
 /// Errors name the flag that asks for what there is not.

@@ -34,6 +34,7 @@ Examples:
   quant-compile --list-kernels                                 GPU kernels that can be had without a model
   quant-compile --kernel=fp8_gemm --n=7168 --k=2048 -o gemm/   one of them: PTX, cubin and launch recipes, a few variants by M
   quant-compile --kernel=fp8_gemm --n=7168 --k=2048 --explain  which variants, and why
+  quant-compile --kernel=fp8_grouped_gemm --groups=32 --n=4096 --k=7168 --layout=masked -o experts/
 
 Weights stay in the checkpoint: a module names them, and quant-run maps the files.
 Exit codes: 0 done, 1 it cannot be compiled, 2 wrong usage.)";
@@ -179,14 +180,15 @@ static int explainKernel(const KernelOptions &options, bool json) {
 static void printKernelSummary(const KernelReport &report, const KernelOptions &options) {
   std::fprintf(stderr, "%s: %s, %zu files, %s, compiled in %.1f s\n", options.output.c_str(), options.kernel.c_str(),
                report.files.size(), tools::humanBytes(static_cast<uint64_t>(report.bytes)).c_str(), report.seconds);
-  tools::Table table({"M", "kernel", ">predicted us", "why"});
+  const char *size = options.sizeOfRanges();
+  tools::Table table({options.isGrouped() ? "rows of a group" : "M", "kernel", ">predicted us", "why"});
   for (const auto &variant : report.index["variants"]) {
     if (!variant.contains("predicted"))
       continue;
-    std::string m = fmt::format("{}-{}", variant["m"][0].get<int64_t>(), variant["m"][1].get<int64_t>());
+    std::string m = fmt::format("{}-{}", variant[size][0].get<int64_t>(), variant[size][1].get<int64_t>());
     char text[64];
     std::snprintf(text, sizeof text, "%.1f at %lld", variant["predicted"]["microseconds"].get<double>(),
-                  static_cast<long long>(variant["predicted"]["m"].get<int64_t>()));
+                  static_cast<long long>(variant["predicted"][size].get<int64_t>()));
     table.add({m, variant["launch"], text, variant["reason"]});
   }
   if (!table.empty())

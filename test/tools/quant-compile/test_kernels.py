@@ -103,6 +103,21 @@ class Writes(KernelTest):
         self.assertIn("split-k", split["variants"][0]["tile"])
         self.assertNotIn("split-k", json.dumps(whole))
 
+    def test_groups(self) -> None:
+        grouped = ("--kernel=fp8_grouped_gemm", "--groups=8", "--n=136", "--k=256")
+        index = self.compile(*grouped, "--layout=masked", "--m=1-64", "--max-kernels=2")
+        self.assertEqual(index["request"] | {"groups": 8, "layout": "masked", "align": 1}, index["request"])
+        ranges = [variant["rows_per_group"] for variant in index["variants"]]
+        self.assertEqual((ranges[0][0], ranges[-1][1]), (1, 64))
+        self.assertIn("8 groups of", index["variants"][0]["reason"])
+        self.assertIn("_g8_masked_", index["variants"][0]["launch"])
+        recipe = json.loads((self.out / index["variants"][0]["launch"]).read_text())
+        operands = {operand["name"]: operand for operand in recipe["operands"]}
+        self.assertEqual(operands["a"]["shape"], [8, "M", 256])
+        self.assertEqual(operands["counts"]["shape"], [8])
+        index = self.compile(*grouped, "--align=128", "--m=100", "--tile=128x128")
+        self.assertEqual(index["variants"][0]["launch"], "sm90_fp8_grouped_gemm_1d2d_g8_align128_n136_k256_bm128_bn128.json")
+
     def test_quantize_and_dequantize(self) -> None:
         index = self.compile("--kernel=quantize", "--k=200", "--scale-format=ue8m0")
         self.assertEqual(index["variants"][0]["m"][0], 1)
@@ -126,7 +141,7 @@ class Explains(KernelTest):
     def test_list(self) -> None:
         text = self.good("--list-kernels")
         kinds = json.loads(self.good("--list-kernels", "--json"))
-        self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "quantize", "dequantize"])
+        self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "fp8_grouped_gemm", "quantize", "dequantize"])
         for kind in kinds:
             self.assertIn(kind["summary"], text)
             for flag in kind["flags"]:
@@ -153,6 +168,8 @@ class Refuses(KernelTest):
         out = ("-o", self.out)
         for text, *arguments in (
             ("--k: fp8_gemm needs it", "--kernel=fp8_gemm", "--n=8", *out),
+            ("--groups: fp8_grouped_gemm needs it", "--kernel=fp8_grouped_gemm", "--n=8", "--k=8", *out),
+            ("--bias: fp8_grouped_gemm has no such option", "--kernel=fp8_grouped_gemm", "--n=8", "--k=8", "--groups=2", "--bias", *out),
             ("--bias: quantize has no such option, it takes --k, --in, --scale-format", "--kernel=quantize", "--k=8", "--bias", *out),
             ("--n: needs --kernel", "--n=8"),
             ("--explain: there is nothing to choose for quantize", "--kernel=quantize", "--k=8", "--explain"),
@@ -174,6 +191,8 @@ class Refuses(KernelTest):
                 self.refused(2, text, *arguments)
 
     def test_what_there_is_not(self) -> None:
+        self.refused(1, "take neither an alignment", "--kernel=fp8_grouped_gemm", "--n=8", "--k=128", "--groups=2",
+                     "--layout=masked", "--align=128", "-o", self.out)  # fmt: skip
         self.refused(1, "--n=12 --k=128: ", "--kernel=fp8_gemm", "--n=12", "--k=128", "-o", self.out)
         self.refused(1, "--tile=100x128: ", *GEMM, "--tile=100x128", "-o", self.out)
         self.refused(1, "--tile=128x128,stages=40: ", *GEMM, "--tile=128x128,stages=40", "-o", self.out)
