@@ -10,6 +10,7 @@
 #include "runtime/api/devices.h"
 #include "runtime/api/inference.h"
 #include "runtime/api/sampler.h"
+#include "runtime/api/status.h"
 #include "runtime/device/common/thread_pool.h"
 #include "runtime/device/common/unread.h"
 #include "runtime/support/text.h"
@@ -38,47 +39,7 @@ struct quant_sampler {
   Sampler sampler;
 };
 
-static thread_local std::string lastError;
-
-static quant_status failed(quant_status status, const std::string &message) {
-  lastError = message;
-  return status;
-}
-
-/// What an error's kind says, or what else it is.
-static quant_status failed(const Error &error, quant_status otherwise) {
-  switch (error.kind) {
-  case ErrorKind::OutOfMemory:
-    return failed(QUANT_OUT_OF_MEMORY, error.message);
-  case ErrorKind::NoDevice:
-    return failed(QUANT_NO_DEVICE, error.message);
-  case ErrorKind::Unsupported:
-    return failed(QUANT_UNSUPPORTED, error.message);
-  case ErrorKind::Device:
-    return failed(QUANT_DEVICE_ERROR, error.message);
-  case ErrorKind::Other:
-    break;
-  }
-  return failed(otherwise, error.message);
-}
-
-/// Runs an entry point's body and keeps exceptions of the standard library (memory) inside.
-template <typename Body>
-static quant_status guarded(Body body) noexcept {
-  try {
-    return body();
-  } catch (const std::bad_alloc &) {
-    lastError.assign("out of memory"); // short enough to need no allocation
-    return QUANT_OUT_OF_MEMORY;
-  } catch (const std::exception &) {
-    lastError.assign("internal error");
-  }
-  return QUANT_INTERNAL_ERROR;
-}
-
 const char *quant_version(void) { return QUANT_VERSION; }
-
-const char *quant_last_error(void) { return lastError.c_str(); }
 
 static std::string listTargets(const Module &module) {
   std::string list;

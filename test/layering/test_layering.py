@@ -109,6 +109,8 @@ RULES = (
     Rule(("tools/text",), ("tools/text", "runtime/checkpoint", "nlohmann", "pcre2.h", *BASE)),
     # Answers of a session.
     Rule(("tools/generate",), ("tools/generate", "tools/text", "runtime/api", "nlohmann", *BASE)),
+    # Both as a C library.
+    Rule(("tools/libquant",), ("tools/libquant", "tools/generate", "tools/text", "runtime/api", "nlohmann", *BASE)),
     # What runs without the compiler.
     Rule(("tools/quant-serve",),
          ("tools/quant-serve", "tools/generate", "tools/text", "runtime/api", "runtime/checkpoint",
@@ -194,8 +196,9 @@ class Binaries(unittest.TestCase):
             self.skipTest("no --bin")
 
     def test_runtime_is_free_of_the_compiler(self) -> None:
-        library = self.folder.parent / "runtime" / "api" / "libquant_runtime.so"
-        for binary in (self.folder / "quant-run", self.folder / "quant-serve", self.folder / "quant-convert", library):
+        build = self.folder.parent
+        libraries = (build / "runtime" / "api" / "libquant_runtime.so", build / "tools" / "libquant" / "libquant.so")
+        for binary in (self.folder / "quant-run", self.folder / "quant-serve", self.folder / "quant-convert", *libraries):
             with self.subTest(binary.name):
                 self.assertEqual(binary_violations(binary), [])
 
@@ -276,6 +279,7 @@ class Violations(unittest.TestCase):
     def test_tools(self) -> None:
         self.quoted("tools/quant-run", "llvm/Support/raw_ostream.h", "dialects/qblock/QBlock.h", "lowering/module/Container.h")
         self.quoted("tools/quant-convert", "mlir/IR/Builders.h", "models/builder/Builder.h", "passes/Passes.h")
+        self.quoted("tools/libquant", "tools/quant-run/options.h", "runtime/device/host/session.h")
         self.quoted("tools/text", "runtime/api/quant.h", "models/config.h", "tools/quant-run/options.h")
         self.quoted("tools/quant-compile", "test/runtime/module/test_module.h")
 

@@ -7,10 +7,6 @@
 
 #include "tools/generate/completion.h"
 
-#include "tools/generate/stop_strings.h"
-
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <chrono>
 
@@ -20,16 +16,34 @@ static double secondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-void Generator::reset() {
-  quant_session_reset(session.get(), 0);
-  context.clear();
+//===----------------------------------------------------------------------===//
+// Generator
+//===----------------------------------------------------------------------===//
+
+/// Keeps the status of a call of the API; its error, if it is one.
+Result<void> Generator::check(quant_status given) {
+  status = given;
+  if (status != QUANT_OK)
+    return apiError();
+  return {};
+}
+
+Result<void> Generator::reset(int64_t position) {
+  ++turn;
+  QUANT_TRY(check(quant_session_reset(session.get(), position)));
+  context.resize(static_cast<size_t>(position));
+  return {};
+}
+
+Result<void> Generator::append(std::span<const int32_t> tokens, int64_t outputs, float *logits) {
+  QUANT_TRY(check(quant_forward(session.get(), tokens.data(), static_cast<int64_t>(tokens.size()), outputs, logits)));
+  context.insert(context.end(), tokens.begin(), tokens.end());
+  return {};
 }
 
 Result<void> Generator::forward(std::span<const int32_t> tokens, int64_t outputs, float *logits) {
-  if (quant_forward(session.get(), tokens.data(), static_cast<int64_t>(tokens.size()), outputs, logits) != QUANT_OK)
-    return apiError();
-  context.insert(context.end(), tokens.begin(), tokens.end());
-  return {};
+  ++turn;
+  return append(tokens, outputs, logits);
 }
 
 /// The logits of the prompt's last position.
@@ -41,13 +55,11 @@ Result<std::vector<float>> Generator::runPrompt(const Request &request, Completi
   // The last token is run in any case: its logits are needed.
   auto same = std::mismatch(prompt.begin(), prompt.end() - 1, context.begin(), context.end()).first - prompt.begin();
   auto known = request.promptLogits ? 0 : static_cast<size_t>(same);
-  if (quant_session_reset(session.get(), static_cast<int64_t>(known)) != QUANT_OK)
-    return apiError();
-  context.resize(known);
+  QUANT_TRY(reset(static_cast<int64_t>(known)));
   std::span<const int32_t> rest = std::span(prompt).subspan(known);
   int64_t outputs = request.promptLogits ? static_cast<int64_t>(prompt.size()) : 1;
   std::vector<float> logits(static_cast<size_t>(outputs * vocab));
-  QUANT_TRY(forward(rest, outputs, logits.data()));
+  QUANT_TRY(append(rest, outputs, logits.data()));
   completion.promptTokensRun = static_cast<int64_t>(rest.size());
   completion.prefillSeconds = secondsSince(start);
   if (!request.promptLogits)
@@ -56,64 +68,90 @@ Result<std::vector<float>> Generator::runPrompt(const Request &request, Completi
   return std::vector<float>(completion.promptLogits.end() - vocab, completion.promptLogits.end());
 }
 
-namespace {
-
-/// Turns tokens into steps.
-class Steps {
-public:
-  Steps(const Request &request, std::shared_ptr<const text::Tokenizer> tokenizer) : request(request), stops(request.stops) {
-    if (tokenizer)
-      decoder.emplace(std::move(tokenizer), /*skipSpecial=*/true);
-  }
-
-  Step of(int32_t token, std::span<const float> logits, bool end) {
-    Step step{token, {}, {}};
-    if (request.logprobs)
-      step.logprobs = logprobsOf(logits, token, *request.logprobs);
-    if (decoder && !end)
-      step.text = stops.push(decoder->push(token));
-    return step;
-  }
-
-  bool stopped() const { return stops.stopped(); }
-
-  /// What was kept back.
-  std::string rest() { return decoder ? stops.push(decoder->finish()) + stops.finish() : std::string(); }
-
-private:
-  const Request &request;
-  StopStrings stops;
-  std::optional<text::StreamDecoder> decoder;
-};
-
-} // namespace
-
-Result<Completion> Generator::complete(const Request &request, const std::function<bool(const Step &)> &onStep) {
+Result<Answer> Generator::begin(Request request) {
+  status = QUANT_OK;
   QUANT_TRY_ASSIGN(TokenSampler sampler, TokenSampler::create(request.sampling));
-  Completion completion;
-  QUANT_TRY_ASSIGN(std::vector<float> logits, runPrompt(request, completion));
-  Steps steps(request, tokenizer);
-  auto start = std::chrono::steady_clock::now();
-  while (static_cast<int64_t>(completion.tokens.size()) < request.maxNewTokens) {
-    if (!completion.tokens.empty()) {
-      if (quant_session_position(session.get()) == quant_session_context(session.get()))
-        break; // the context is full
-      QUANT_TRY(forward(std::span(&completion.tokens.back(), 1), 1, logits.data()));
-    }
-    // The context is the prompt and all tokens chosen.
-    QUANT_TRY_ASSIGN(int32_t token, sampler.sample(logits, context));
-    completion.tokens.push_back(token);
-    bool end = std::ranges::find(request.ends, token) != request.ends.end();
-    bool goOn = onStep(steps.of(token, logits, end));
-    if (end || steps.stopped() || !goOn) {
-      completion.finish = goOn ? Finish::Stop : Finish::Cancelled;
-      break;
-    }
+  Answer answer(*this, std::move(request), std::move(sampler));
+  QUANT_TRY_ASSIGN(answer.logits, runPrompt(answer.request, answer.result));
+  answer.turn = turn;
+  answer.stopped = answer.isFull();
+  return answer;
+}
+
+Result<Completion> Generator::complete(Request request, const std::function<bool(const Step &)> &onStep) {
+  QUANT_TRY_ASSIGN(Answer answer, begin(std::move(request)));
+  while (true) {
+    QUANT_TRY_ASSIGN(std::optional<Step> step, answer.next());
+    if (!step)
+      return std::move(answer.result);
+    if (!onStep(*step) && step->token >= 0)
+      answer.cancel();
   }
-  if (std::string rest = steps.rest(); !rest.empty())
-    onStep({-1, std::move(rest), {}});
-  completion.decodeSeconds = secondsSince(start);
-  return completion;
+}
+
+//===----------------------------------------------------------------------===//
+// Answer
+//===----------------------------------------------------------------------===//
+
+Answer::Answer(Generator &generator, Request given, TokenSampler sampler)
+    : generator(&generator), request(std::move(given)), sampler(std::move(sampler)), stops(request.stops) {
+  if (generator.tokenizer)
+    decoder.emplace(generator.tokenizer, /*skipSpecial=*/true);
+}
+
+/// As many tokens as were asked for, or as the context has rows: the last one is not run.
+bool Answer::isFull() const {
+  const quant_session *session = generator->api();
+  return static_cast<int64_t>(result.tokens.size()) >= request.maxNewTokens ||
+         (!result.tokens.empty() && quant_session_position(session) == quant_session_context(session));
+}
+
+void Answer::cancel() {
+  stopped = true;
+  result.finish = Finish::Cancelled;
+}
+
+/// Makes the logits those of the last token.
+Result<void> Answer::advance() {
+  generator->status = QUANT_OK;
+  if (turn != generator->turn)
+    return fail("the answer cannot go on: its model has been used for something else since");
+  if (!result.tokens.empty())
+    QUANT_TRY(generator->append(std::span(&result.tokens.back(), 1), 1, logits.data()));
+  return {};
+}
+
+Result<std::optional<Step>> Answer::next() {
+  if (stopped)
+    return rest();
+  stopped = true; // an error ends it
+  auto start = std::chrono::steady_clock::now();
+  QUANT_TRY(advance());
+  // The context is the prompt and all tokens chosen.
+  QUANT_TRY_ASSIGN(int32_t token, sampler.sample(logits, generator->context));
+  result.tokens.push_back(token);
+  bool end = std::ranges::find(request.ends, token) != request.ends.end();
+  Step step = stepOf(token, end);
+  bool stops = end || this->stops.stopped();
+  stopped = stops || isFull();
+  if (stops)
+    result.finish = Finish::Stop;
+  result.decodeSeconds += secondsSince(start);
+  return step;
+}
+
+Step Answer::stepOf(int32_t token, bool end) {
+  Step step{token, {}, {}};
+  if (request.logprobs)
+    step.logprobs = logprobsOf(logits, token, *request.logprobs);
+  if (decoder && !end)
+    step.text = stops.push(decoder->push(token));
+  return step;
+}
+
+std::optional<Step> Answer::rest() {
+  std::string text = decoder ? stops.push(decoder->finish()) + stops.finish() : std::string();
+  return text.empty() ? std::nullopt : std::optional(Step{-1, std::move(text), {}});
 }
 
 } // namespace quant::generate

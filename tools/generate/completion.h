@@ -9,6 +9,7 @@
 #define QUANT_TOOLS_GENERATE_COMPLETION_H
 
 #include "tools/generate/sampling.h"
+#include "tools/generate/stop_strings.h"
 #include "tools/text/tokenizer.h"
 
 #include <functional>
@@ -51,6 +52,42 @@ struct Completion {
   double secondsPerToken() const { return tokens.size() > 1 ? decodeSeconds / static_cast<double>(tokens.size() - 1) : 0; }
 };
 
+class Generator;
+
+/// An answer as it grows, a token at a time: Generator::begin makes it. Its generator must outlive it and stay where it is.
+class Answer {
+public:
+  /// The next token, computed now; nothing once the answer has ended. What a stop string kept back comes as a last step with
+  /// token -1. Errors, which end it: those of quant_forward and quant_sample; the generator was used for something else since
+  /// begin.
+  Result<std::optional<Step>> next();
+
+  /// Lets no more tokens come; what was kept back still does.
+  void cancel();
+
+  bool ended() const { return stopped; }
+  /// All so far; what `finish` says counts once the answer has ended.
+  const Completion &completion() const { return result; }
+
+private:
+  friend class Generator;
+  Answer(Generator &generator, Request request, TokenSampler sampler);
+  Result<void> advance();
+  bool isFull() const;
+  Step stepOf(int32_t token, bool end);
+  std::optional<Step> rest();
+
+  Generator *generator;
+  Request request;
+  TokenSampler sampler;
+  StopStrings stops;
+  std::optional<text::StreamDecoder> decoder; ///< nothing without a tokenizer
+  std::vector<float> logits;                  ///< [vocab], of the last token that ran
+  Completion result;
+  uint64_t turn = 0;    ///< the generator's, as long as its context is this answer's
+  bool stopped = false; ///< no more tokens come
+};
+
 /// A session and the tokens that its context holds: a prompt that begins with them runs its rest only.
 class Generator {
 public:
@@ -58,24 +95,37 @@ public:
   Generator(SessionHandle session, int64_t vocab, std::shared_ptr<const text::Tokenizer> tokenizer)
       : session(std::move(session)), vocab(vocab), tokenizer(std::move(tokenizer)) {}
 
-  /// Runs the prompt, then generates. `onStep` is called with each token; false ends it. What a stop string kept back comes as a
-  /// last step with token -1. Errors: an empty prompt, one that does not fit the context, those of quant_forward and
-  /// quant_sample.
-  Result<Completion> complete(const Request &request, const std::function<bool(const Step &)> &onStep);
+  /// Runs the prompt; the answer's steps follow as they are asked for. Errors: an empty prompt, one that does not fit the
+  /// context, an option out of its range, those of quant_forward.
+  Result<Answer> begin(Request request);
 
+  /// Runs the prompt, then generates. `onStep` is called with each step; false ends it. Errors: those of begin and of the steps.
+  Result<Completion> complete(Request request, const std::function<bool(const Step &)> &onStep);
+
+  /// Appends tokens to the context, as quant_forward does.
+  Result<void> forward(std::span<const int32_t> tokens, int64_t outputs, float *logits);
+
+  /// Forgets all tokens from `position` on. Errors: those of quant_session_reset.
+  Result<void> reset(int64_t position);
   /// Forgets all tokens.
-  void reset();
+  void reset() { (void)reset(0); }
 
   quant_session *api() const { return session.get(); }
+  /// What the API said when the context was last run or reset; QUANT_OK where an error came from elsewhere.
+  quant_status lastStatus() const { return status; }
 
 private:
+  friend class Answer;
+  Result<void> check(quant_status given);
   Result<std::vector<float>> runPrompt(const Request &request, Completion &completion);
-  Result<void> forward(std::span<const int32_t> tokens, int64_t outputs, float *logits);
+  Result<void> append(std::span<const int32_t> tokens, int64_t outputs, float *logits);
 
   SessionHandle session;
   int64_t vocab;
   std::shared_ptr<const text::Tokenizer> tokenizer;
   std::vector<int32_t> context; ///< the session's tokens
+  uint64_t turn = 0;            ///< how often the context was taken for something else
+  quant_status status = QUANT_OK;
 };
 
 } // namespace quant::generate
