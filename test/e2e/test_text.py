@@ -19,7 +19,7 @@ import time
 import unittest
 from pathlib import Path
 
-from tiny import CHECKPOINT, Tiny
+from tiny import CHECKPOINT, ROOT, Tiny
 
 PROMPT = "The captain looked out upon the sea, and"
 
@@ -120,6 +120,15 @@ class Text(unittest.TestCase):
             self.assertEqual(process.wait(60), 0)
             process.stdout.read(), process.stderr.read()
 
+    def test_tiktoken_is_read_where_there_is_no_tokenizer_json(self) -> None:
+        golden = ROOT / "test" / "tools" / "text" / "golden" / "tiktoken"
+        document = json.loads((golden / "documents.json").read_text())[-4]
+        with tempfile.TemporaryDirectory() as folder:
+            for file in (CHECKPOINT / "model.safetensors", golden / "tiktoken.model", golden / "tokenizer_config.json"):
+                shutil.copy(file, folder)
+            options = ("--prompt", bytes.fromhex(document["hex"]).decode(), "--max-new-tokens", 4, "--json")
+            self.assertEqual(json.loads(self.run_tool(*options, weights=Path(folder)).stdout)["prompt"], document["tokens"])
+
     def test_refusals(self) -> None:
         self.assertIn("only one of them can be given", self.run_tool("--prompt", "x", "--chat", status=2).stderr)
         self.assertIn("--logprobs: needs --json", self.run_tool("--prompt", "x", "--logprobs", 1, status=2).stderr)
@@ -131,7 +140,7 @@ class Text(unittest.TestCase):
             weights = Path(folder)
             self.assertIn("tokenizer.json: is missing", self.run_tool("--prompt", "x", weights=weights, status=1).stderr)
             (weights / "tiktoken.model").touch()
-            self.assertIn("tiktoken.model, which is not read", self.run_tool("--prompt", "x", weights=weights, status=1).stderr)
+            self.assertIn("tokenizer_config.json: ", self.run_tool("--prompt", "x", weights=weights, status=1).stderr)
             shutil.copy(CHECKPOINT / "tokenizer.json", folder)
             self.assertIn("has no chat template", self.run_tool("--chat", given="", weights=weights, status=1).stderr)
             self.run_tool("--prompt", "x", weights=weights)

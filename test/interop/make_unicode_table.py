@@ -25,6 +25,10 @@ STAND_INS = {
 }  # fmt: skip
 
 
+#: For those of the Han script, which are all letters (Lo) of four bytes.
+HAN = 0x20000
+
+
 def seen_by_tokenizers(pattern: str) -> set[int]:
     split = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
     found: set[int] = set()
@@ -57,9 +61,11 @@ def main() -> None:
     space, our_space = seen_by_tokenizers(r"\s"), seen_by_pcre2(r"\s")
     assert not space - our_space
     category.update((c, "Cf") for c in our_space - space)  # U+180E alone, no white space since Unicode 6.3
+    han = seen_by_tokenizers(r"\p{Han}")
+    assert all(c in category for c in han - seen_by_pcre2(r"\p{sc:Han}"))
     ranges: list[list] = []
     for c in sorted(category):
-        stand_in = STAND_INS[len(chr(c).encode())][category[c]]
+        stand_in = HAN if c in han and len(chr(c).encode()) == 4 else STAND_INS[len(chr(c).encode())][category[c]]
         if ranges and ranges[-1][1] == c - 1 and ranges[-1][2] == stand_in:
             ranges[-1][1] = c
         else:

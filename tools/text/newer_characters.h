@@ -15,8 +15,8 @@
 namespace quant::text {
 
 /// `text`, which is well-formed UTF-8, as regular expressions shall see it: each character that PCRE2 10.42 (Unicode 14) puts in
-/// another category than the `tokenizers` library's Oniguruma does is replaced by one of as many bytes of the right category.
-/// Nothing where there is none, the usual case.
+/// another category or script than the `tokenizers` library's Oniguruma and tiktoken's regular expressions do is replaced by one
+/// of as many bytes that is what they take it for. Nothing where there is none, the usual case.
 std::optional<std::string> withStandIns(std::string_view text);
 
 } // namespace quant::text

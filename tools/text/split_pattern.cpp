@@ -24,6 +24,10 @@ static std::string messageOf(int code) {
 
 Result<SplitPattern> SplitPattern::create(std::string_view pattern) {
   QUANT_TRY(checkPatternSyntax(pattern));
+  return compile(pattern);
+}
+
+Result<SplitPattern> SplitPattern::compile(std::string_view pattern) {
   std::shared_ptr<pcre2_compile_context> context(pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   pcre2_set_parens_nest_limit(context.get(), 50);

@@ -30,9 +30,11 @@ Result<void> checkPatternSyntax(std::string_view pattern);
 /// that.
 class SplitPattern {
 public:
-  /// `pattern` in Oniguruma's syntax. Errors: checkPatternSyntax, what PCRE2 refuses, and a pattern that matches nothing at all
-  /// (the empty text), which would split between any two characters.
+  /// `pattern` in Oniguruma's syntax. Errors: checkPatternSyntax, and those of compile.
   static Result<SplitPattern> create(std::string_view pattern);
+  /// `pattern` in PCRE2's syntax. Errors: what PCRE2 refuses, and a pattern that matches nothing at all (the empty text), which
+  /// would split between any two characters.
+  static Result<SplitPattern> compile(std::string_view pattern);
 
 private:
   friend class PatternMatcher;

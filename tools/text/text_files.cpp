@@ -58,7 +58,7 @@ static Result<void> addToken(const Tokenizer &tokenizer, const std::string &toke
                              std::vector<int32_t> &around) {
   std::optional<int32_t> id = tokenizer.find(token);
   if (!id)
-    return fail(fmt::format("{}: token {} is not in tokenizer.json", key, quote(token)));
+    return fail(fmt::format("{}: token {} is not in the tokenizer", key, quote(token)));
   if (around != std::vector<int32_t>{*id})
     around.push_back(*id);
   return {};

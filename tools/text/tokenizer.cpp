@@ -7,6 +7,7 @@
 
 #include "tools/text/tokenizer.h"
 
+#include "tools/text/long_runs.h"
 #include "tools/text/newer_characters.h"
 #include "tools/text/utf8.h"
 
@@ -44,7 +45,11 @@ Result<std::vector<int32_t>> Encoder::encode(std::string_view given) {
   text = given;
   seen = standIns ? std::string_view(*standIns) : given;
   out.clear();
-  QUANT_TRY(encodeBetween(shared->raw, 0, text.size(), /*last=*/false));
+  size_t begin = 0;
+  for (size_t end : shared->cutsLongRuns ? endsOfParts(text) : std::vector{text.size()}) {
+    QUANT_TRY(encodeBetween(shared->raw, begin, end, /*last=*/false));
+    begin = end;
+  }
   return std::move(out);
 }
 
@@ -90,7 +95,8 @@ void Encoder::addWord(std::string_view word) {
       out.insert(out.end(), known->begin(), known->end());
       return;
     }
-  std::span<const int32_t> tokens = merger.merge(word);
+  std::optional<int32_t> whole = shared->wholeWords ? shared->find(std::string(word)) : std::nullopt;
+  std::span<const int32_t> tokens = whole ? std::span<const int32_t>(&*whole, 1) : merger.merge(word);
   if (cached)
     cache.add(word, tokens);
   out.insert(out.end(), tokens.begin(), tokens.end());

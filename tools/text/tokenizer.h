@@ -28,15 +28,23 @@
 
 namespace quant::text {
 
-/// What a tokenizer.json says (Hugging Face's `tokenizers`, 0.23), as far as it is a byte-level BPE like DeepSeek's. Immutable:
-/// many encoders and decoders of several threads may share one.
-struct Tokenizer {
-  /// Reads DIR/tokenizer.json or the file itself. Errors name the file, the key, and what of it is not known.
-  static Result<std::shared_ptr<const Tokenizer>> read(const std::filesystem::path &path);
-  /// The same of a parsed file.
-  static Result<std::shared_ptr<const Tokenizer>> parse(const nlohmann::json &json);
+constexpr char kTiktokenModel[] = "tiktoken.model";
 
-  /// The id of a token by its text in the file; nothing where there is none.
+/// What a tokenizer.json says (Hugging Face's `tokenizers`, 0.23), as far as it is a byte-level BPE like DeepSeek's, or a
+/// tiktoken.model as Kimi-K2 and Moonlight have it. Immutable: many encoders and decoders of several threads may share one.
+struct Tokenizer {
+  /// Reads a folder's tokenizer.json or, where there is none, its tiktoken.model; or a tokenizer.json by itself. Errors name the
+  /// file, the key, and what of it is not known.
+  static Result<std::shared_ptr<const Tokenizer>> read(const std::filesystem::path &path);
+  /// A tokenizer.json that is parsed already.
+  static Result<std::shared_ptr<const Tokenizer>> parse(const nlohmann::json &json);
+  /// Reads DIR/tiktoken.model, and the special tokens' names from DIR/tokenizer_config.json.
+  static Result<std::shared_ptr<const Tokenizer>> readTiktoken(const std::filesystem::path &folder);
+  /// The same of the files' contents; errors name the files in `folder`.
+  static Result<std::shared_ptr<const Tokenizer>> parseTiktoken(std::string_view model, const nlohmann::json &config,
+                                                                const std::filesystem::path &folder = {});
+
+  /// The id of a token by its text in tokenizer.json, or by its bytes in tiktoken.model; nothing where there is none.
   std::optional<int32_t> find(const std::string &token) const;
   /// The bytes of a token; empty for an id that there is none of.
   std::string_view bytes(int32_t id) const;
@@ -44,14 +52,16 @@ struct Tokenizer {
   bool isSpecial(int32_t id) const;
 
   //===--- encode's steps, in this order ---===//
+  bool cutsLongRuns = false;        ///< the text is cut by endsOfParts()
   AddedTokens raw;                  ///< cut out of the text; first those that are not `normalized`,
   AddedTokens normalized;           ///< then the others, between them
   std::vector<SplitPattern> splits; ///< each cuts what the one before left, into its matches and what is between them
+  bool wholeWords = false;          ///< a word that is a token is that one, whatever merges say
   std::array<int32_t, 256> byteIds{};
   MergeTable merges;
   std::vector<int32_t> prefix, suffix; ///< which the post-processor puts around a text: BOS, mostly
 
-  std::unordered_map<std::string, int32_t> ids; ///< by a token's text in the file
+  std::unordered_map<std::string, int32_t> ids; ///< as find() has them
   std::vector<std::string> tokenBytes;          ///< by id
   std::vector<bool> special;                    ///< by id
 };

@@ -329,11 +329,9 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::read(const std::filesystem::
   std::error_code ignored;
   std::filesystem::path file = std::filesystem::is_directory(path, ignored) ? path / "tokenizer.json" : path;
   if (!std::filesystem::exists(file, ignored)) {
-    bool tiktoken = std::filesystem::exists(file.parent_path() / "tiktoken.model", ignored);
-    return fail(file.string() + (tiktoken
-                                     ? ": is missing; the folder has a tiktoken.model, which is not read: give token ids, or a "
-                                       "tokenizer.json made of it"
-                                     : ": is missing; copy it from where the checkpoint came from"));
+    if (file != path && std::filesystem::exists(path / kTiktokenModel, ignored))
+      return readTiktoken(path);
+    return fail(file.string() + ": is missing; copy it from where the checkpoint came from");
   }
   QUANT_TRY_ASSIGN(nlohmann::json json, checkpoint::readJsonFile(file, kMostBytes));
   Result<std::shared_ptr<const Tokenizer>> tokenizer = parse(json);

@@ -150,7 +150,7 @@ TEST_F(TextFilesTest, NamesFileAndKey) {
   expect("[]", "tokenizer_config.json: is no JSON object");
   expect(R"({"bos_token": 1})", "tokenizer_config.json: bos_token: 1 is no token");
   expect(R"({"bos_token": "<s>", "add_bos_token": true})",
-         "tokenizer_config.json: bos_token: token '<s>' is not in tokenizer.json");
+         "tokenizer_config.json: bos_token: token '<s>' is not in the tokenizer");
   expect(R"({"chat_template": 1})", "tokenizer_config.json: chat_template is no text, and no list with one of name 'default'");
   expect(R"({"chat_template": "a\n{% x %}"})",
          "tokenizer_config.json: chat_template: line 2: tag 'x' is not read; known are if, for, set, macro, break and continue");

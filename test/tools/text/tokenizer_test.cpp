@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "tools/text/long_runs.h"
 #include "tools/text/tokenizer.h"
 #include "tools/text/utf8.h"
 
@@ -170,6 +171,84 @@ TEST(TokenizerTest, RefusesByName) {
   noBytes["pre_tokenizer"]["pretokenizers"].erase(3);
   EXPECT_EQ(refusal(noBytes), "pre_tokenizer: has no ByteLevel; only byte-level BPE is read");
   EXPECT_EQ(refusal(json::array()), "is no JSON object");
+}
+
+/// The goldens are those of the `tiktoken` library (test/interop/test_tiktoken.py --make-golden).
+TEST(TiktokenTest, EqualsTheLibrary) {
+  auto tokenizer = Tokenizer::read(QUANT_TEXT_GOLDEN "/tiktoken");
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  Encoder encoder(*tokenizer);
+  for (const json &document : readJson(QUANT_TEXT_GOLDEN "/tiktoken/documents.json")) {
+    std::string text = fromHex(document["hex"]);
+    auto tokens = encoder.encode(text);
+    ASSERT_TRUE(tokens);
+    EXPECT_EQ(*tokens, document["tokens"].get<std::vector<int32_t>>()) << text;
+    EXPECT_EQ(decode(**tokenizer, *tokens, false), utf8Replaced(text));
+  }
+}
+
+TEST(TiktokenTest, NamesSpecialTokens) {
+  std::shared_ptr<const Tokenizer> tokenizer = *Tokenizer::read(QUANT_TEXT_GOLDEN "/tiktoken");
+  EXPECT_EQ(tokenizer->find("[BOS]"), 1290);
+  EXPECT_EQ(tokenizer->find("<|reserved_token_1545|>"), 1545);
+  EXPECT_FALSE(tokenizer->find("<|reserved_token_1546|>"));
+  EXPECT_TRUE(tokenizer->isSpecial(1290));
+  EXPECT_FALSE(tokenizer->isSpecial(1295)); // a tool call's begin is part of what is said
+  EXPECT_EQ(decode(*tokenizer, std::vector<int32_t>{1290, 65, 1295}, true), tokenizer->tokenBytes[65] + "<|tool_call_begin|>");
+}
+
+/// What the wrapped library is given at a time.
+TEST(TiktokenTest, CutsLongTexts) {
+  EXPECT_EQ(endsOfParts(""), std::vector<size_t>{});
+  EXPECT_EQ(endsOfParts(std::string(25'000, 'a')), std::vector<size_t>{25'000});
+  EXPECT_EQ(endsOfParts(std::string(50'001, 'a')), (std::vector<size_t>{25'000, 50'000, 50'001}));
+  EXPECT_EQ(endsOfParts("b " + std::string(25'001, 'a')), (std::vector<size_t>{25'002, 25'003}));
+  EXPECT_EQ(endsOfParts("b" + std::string(25'001, ' ')), (std::vector<size_t>{25'001, 25'002}));
+  std::string pairs, wide;
+  for (int i = 0; i < 200'001; ++i)
+    pairs += "a ";
+  for (int i = 0; i < 25'001; ++i)
+    wide += "字";
+  EXPECT_EQ(endsOfParts(pairs), (std::vector<size_t>{400'000, 400'002}));
+  EXPECT_EQ(endsOfParts(wide), (std::vector<size_t>{75'000, 75'003}));
+  Encoder encoder(*Tokenizer::read(QUANT_TEXT_GOLDEN "/tiktoken"));
+  std::vector<int32_t> first = *encoder.encode(std::string(25'000, 'a')), all = *encoder.encode(std::string(50'000, 'a'));
+  first.insert(first.end(), first.begin(), first.end());
+  EXPECT_EQ(all, first);
+}
+
+TEST(TiktokenTest, RefusesByName) {
+  std::string model;
+  for (int byte = 0; byte < 256; ++byte) {
+    constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    model += {kDigits[byte >> 2], kDigits[(byte & 3) << 4], '=', '='};
+    model += " " + std::to_string(byte) + "\n";
+  }
+  const json config = {{"added_tokens_decoder", {{"257", {{"content", "[BOS]"}, {"special", true}}}}}};
+  auto error = [&](const std::string &lines, const json &names) {
+    auto tokenizer = Tokenizer::parseTiktoken(lines, names, "DIR");
+    return tokenizer ? std::string("accepted") : tokenizer.error().message;
+  };
+  EXPECT_EQ(error(model, config), "accepted");
+  EXPECT_EQ(error(model + "\r\nYWI= 256\r\n\n", config), "accepted");
+  const std::string file = "DIR/tiktoken.model: ";
+  EXPECT_EQ(error("", config), file + "has no token for byte 0x00");
+  EXPECT_EQ(error("AA== 1\n", config), file + "token 0: has id 1; ids must count from 0 on");
+  for (std::string line :
+       {"YWI=", "YWI 256", "YW= 256", "Y?I= 256", "YWI= x", "YWI= 2 5", " 256", "YWI=256", "= 256", "==== 256"})
+    EXPECT_EQ(error(model + line, config), file + "token 256: the line is '" + line + "', not base64, a space and an id");
+  EXPECT_EQ(error(model + "YQ== 256", config), file + "token 256: has the bytes of token 97");
+  EXPECT_EQ(error(model + std::string(1024, 'Y') + " 256", config), file + "token 256: has 768 bytes; at most 512 are read");
+  const std::string names = "DIR/tokenizer_config.json: ";
+  EXPECT_EQ(error(model, json::array()), names + "is no JSON object");
+  EXPECT_EQ(error(model, json::object()), names + "added_tokens_decoder: is missing, or no object; it names the special tokens");
+  auto refused = [&](const json &token) { return error(model, {{"added_tokens_decoder", {{"256", token}}}}); };
+  const std::string at = names + "added_tokens_decoder: 256: ";
+  EXPECT_EQ(refused("x"), at + "is no object");
+  EXPECT_EQ(refused({{"content", ""}}), at + "has no text");
+  EXPECT_EQ(refused(json::object()), at + "'content' is missing");
+  EXPECT_EQ(refused({{"content", "<|reserved_token_257|>"}}), names + "added_tokens_decoder: 257: has the text of another token");
+  EXPECT_EQ(refused({{"content", "x"}, {"lstrip", true}}).substr(0, at.size() + 14), at + "lstrip: true i");
 }
 
 TEST(TokenizerTest, NamesTheMissingFile) {

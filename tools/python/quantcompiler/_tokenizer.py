@@ -15,8 +15,8 @@ from ._library import Handle, c_text, call, copied_ids, copied_text, ids, librar
 
 
 class Tokenizer:
-    """The tokenizer of a checkpoint's tokenizer.json, equal to Hugging Face's, with its chat template. docs/text.md of the project
-    says what is read.
+    """The tokenizer of a checkpoint's tokenizer.json or tiktoken.model, equal to Hugging Face's and tiktoken's, with its chat
+    template. docs/text.md of the project says what is read.
 
     Any thread may use it; calls wait for one another. Close it, or leave it to the garbage collector.
     """
@@ -81,7 +81,8 @@ class Tokenizer:
             return copied_text(text, size.value)
 
     def token_id(self, token: str) -> Optional[int]:
-        """The id of a token by its name in tokenizer.json (a byte-level BPE writes a space as U+0120); None where there is none."""
+        """The id of a token by its name in tokenizer.json, which writes a space as U+0120, or by its bytes in tiktoken.model; None
+        where there is none."""
         name = c_text(token, "the token")
         with self._lock:
             found = library.quant_tokenizer_id(self._handle.pointer, name)
