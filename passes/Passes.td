@@ -103,6 +103,20 @@ def FuseQuantize : Pass<"qblock-fuse-quantize", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::quant::deepseek::DeepSeekDialect"];
 }
 
+def GatherRows : Pass<"qblock-gather-rows", "::mlir::func::FuncOp"> {
+  let summary = "puts the rows of quantized grouped matmuls where they are read";
+  let description = [{
+    `grouped_matmul(x) gather(rows)` becomes `grouped_matmul(gather_rows(x, rows))` where x is quantized, for targets whose grouped
+    matmuls read boxes of neighbouring rows (TMA has no gather on sm_90a). Matmuls that share x and rows share the copy.
+
+    ```
+    quant-opt --deepseek-decompose-experts --qblock-quantize-activations --qblock-gather-rows model.mlir
+    ```
+  }];
+  let statistics = [Statistic<"gathered", "gathered", "grouped matmuls whose rows are copied before">];
+  let dependentDialects = ["::quant::qblock::QBlockDialect"];
+}
+
 def DequantizeActivations : Pass<"qblock-dequantize-activations", "::mlir::func::FuncOp"> {
   let summary = "gives FP8 matmuls floating-point inputs, for targets without FP8 units";
   let description = [{

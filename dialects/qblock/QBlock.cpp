@@ -126,6 +126,29 @@ LogicalResult DequantizeOp::verify() {
 }
 
 //===----------------------------------------------------------------------===//
+// gather_rows
+//===----------------------------------------------------------------------===//
+
+BlockTensorType GatherRowsOp::getGatheredType(BlockTensorType source, Type rows) {
+  SmallVector<int64_t> shape(cast<ShapedType>(rows).getShape()), block(source.getBlock());
+  shape.push_back(source.getDimSize(source.getRank() - 1));
+  block.insert(block.begin(), 1);
+  return BlockTensorType::get(shape, source.getStorageType(), block, source.getScaleType(), Type(), source.getKMajorScales());
+}
+
+LogicalResult GatherRowsOp::verify() {
+  BlockTensorType source = getSource().getType();
+  if (source.getRank() != 2 || source.getBlock()[0] != 1 || source.hasZeroPoint() || source.getZeroConstant())
+    return emitOpError("takes rows with scales of their own, not ") << source;
+  auto rows = cast<RankedTensorType>(getRows().getType());
+  if (!rows.getElementType().isInteger(32) || rows.getRank() != 2 || rows.isDynamicDim(1))
+    return emitOpError("rows must be i32 of tokens x top_k, not ") << rows;
+  if (BlockTensorType gathered = getGatheredType(source, rows); getType() != gathered)
+    return emitOpError("the result must be ") << gathered << ", not " << getType();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
 // concat, extract_slice
 //===----------------------------------------------------------------------===//
 

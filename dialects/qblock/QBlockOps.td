@@ -115,6 +115,32 @@ def QBlock_DequantizeOp : QBlock_Op<"dequantize", [
   let hasVerifier = 1;
 }
 
+def QBlock_GatherRowsOp : QBlock_Op<"gather_rows", [
+    Pure, KernelOpInterface, DeclareOpInterfaceMethods<Rows_RowOpInterface, ["getRowSource", "getRowShape"]>]> {
+  let summary = "copies quantized rows in the order of a list";
+  let description = [{
+    Row `r` of the result (of its flattened view) is row `rows[r] / top_k` of the source, codes and scales: the tokens of the
+    dispatched slots, see `deepseek.moe_dispatch`. For grouped matmuls that read rows where they lie (`qblock-gather-rows`).
+
+    ```mlir
+    %y = qblock.gather_rows %x by %rows : (!qblock.tensor<?x7168xf8E4M3FN, block<1x128>, f32, k_major>, tensor<?x8xi32>)
+      -> !qblock.tensor<?x8x7168xf8E4M3FN, block<1x1x128>, f32, k_major>
+    ```
+  }];
+  let arguments = (ins QBlock_TensorType:$source, AnyRankedTensor:$rows);
+  let results = (outs QBlock_TensorType:$result);
+  let assemblyFormat = "$source `by` $rows attr-dict `:` functional-type(operands, results)";
+  let builders = [OpBuilder<(ins "::mlir::Value":$source, "::mlir::Value":$rows), [{
+    $_state.addOperands({source, rows});
+    $_state.addTypes(getGatheredType(::llvm::cast<BlockTensorType>(source.getType()), rows.getType()));
+  }]>];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The result's type: rows of the source in the shape of the list.
+    static BlockTensorType getGatheredType(BlockTensorType source, ::mlir::Type rows);
+  }];
+}
+
 def QBlock_ConcatOp : QBlock_Op<"concat", [Pure, ViewOpInterface]> {
   let summary = "joins weights along their rows without moving a byte";
   let description = [{

@@ -63,6 +63,19 @@ void QuantizeOp::buildRow(RowBuilder &b) {
               [&](Column column) { return b.load(x, column); });
 }
 
+Value GatherRowsOp::getRowSource() { return getRows(); }
+ArrayRef<int64_t> GatherRowsOp::getRowShape() { return getType().getShape(); }
+
+void GatherRowsOp::buildRow(RowBuilder &b) {
+  Rows list = b.rows(getRows());
+  Quantized target = b.quantized(getResult());
+  Quantized source = b.quantized(getSource()).ofRow(b.at(list.asList(), b.row()) / list.columns);
+  b.forGroups(target.codes.columns, target.blockColumns, [&](const Group &group) {
+    b.forColumns(group, [&](Column column) { b.store(target.codes, column, b.load(source.codes, column)); });
+    b.storeScale(target, group, b.loadScale(source, group));
+  });
+}
+
 void DequantizeOp::buildRow(RowBuilder &b) { dequantizeRow(b, b.quantized(getSource()), b.rows(getResult())); }
 
 int64_t QuantizeOp::getIndependentColumns() { return getType().getBlockExtent(getType().getRank() - 1); }

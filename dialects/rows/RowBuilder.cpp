@@ -82,6 +82,12 @@ Rows Rows::ofRow(const Num &index) const {
   return other;
 }
 
+Quantized Quantized::ofRow(const Num &index) const {
+  Quantized other = *this;
+  other.codes = codes.ofRow(index);
+  return other;
+}
+
 Rows Rows::asList() const {
   Rows list = *this;
   list.isList = true;
@@ -121,7 +127,7 @@ Rows wholeRows(ShapedType type, Value base) {
 //===----------------------------------------------------------------------===//
 
 Num RowBuilder::loadScale(const Quantized &rows, const Group &group) {
-  return at(rows.scales.ofRow(row() / rows.blockRows), group.index);
+  return at(rows.scales.ofRow(rowOf(rows.codes) / rows.blockRows), group.index);
 }
 
 void RowBuilder::storeScale(const Quantized &rows, const Group &group, const Num &scale) { put(rows.scales, group.index, scale); }

@@ -119,6 +119,9 @@ struct Quantized {
   int64_t blockRows = 1, blockColumns = 1;
   /// Scales lie group by group: see the qblock type.
   bool kMajor = false;
+
+  /// The same with another row in mind.
+  Quantized ofRow(const Num &index) const;
 };
 
 /// The columns [first, first + lanes) of a loop over `count` columns. Where a mapping hands out more columns than there are,
@@ -177,7 +180,7 @@ public:
   virtual Num at(const Rows &rows, const Num &column) = 0;
   virtual void put(const Rows &rows, const Num &column, const Num &value) = 0;
 
-  /// The scale of the row at hand in a group.
+  /// The scale of the row that is meant in a group.
   virtual Num loadScale(const Quantized &rows, const Group &group);
   virtual void storeScale(const Quantized &rows, const Group &group, const Num &scale);
 

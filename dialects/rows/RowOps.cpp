@@ -40,6 +40,8 @@ RowOpInterface quant::rows::rowOpOf(Operation *op) {
 }
 
 int64_t quant::rows::rowsPerToken(RowOpInterface op) {
+  if (ArrayRef<int64_t> shape = op.getRowShape(); !shape.empty())
+    return llvm::product_of(shape.drop_front().drop_back());
   for (Type type : llvm::concat<Type>(llvm::to_vector(op->getResultTypes()), llvm::to_vector(op->getOperandTypes())))
     if (auto shaped = dyn_cast<ShapedType>(type))
       return wholeRows(shaped, Value()).perToken;
@@ -47,6 +49,8 @@ int64_t quant::rows::rowsPerToken(RowOpInterface op) {
 }
 
 int64_t quant::rows::widestRow(RowOpInterface op) {
+  if (ArrayRef<int64_t> shape = op.getRowShape(); !shape.empty())
+    return shape.back();
   int64_t widest = 1;
   for (Type type : llvm::concat<Type>(llvm::to_vector(op->getResultTypes()), llvm::to_vector(op->getOperandTypes())))
     if (auto shaped = dyn_cast<ShapedType>(type); shaped && shaped.getRank() > 1)

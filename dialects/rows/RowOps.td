@@ -25,6 +25,10 @@ def Rows_RowOpInterface : OpInterface<"RowOpInterface"> {
     InterfaceMethod<"The number of the op's rows where that is always the same; 0 where the row source tells it.",
                     "int64_t", "getFixedRows", (ins), /*methodBody=*/"", /*defaultImplementation=*/"return 0;">,
     InterfaceMethod<[{
+      The shape of the op's rows, all leading dimensions of which count them, where none of its tensors has it: those of its first
+      tensor count the rows otherwise, and its widest one tells the columns.
+    }], "::llvm::ArrayRef<int64_t>", "getRowShape", (ins), /*methodBody=*/"", /*defaultImplementation=*/"return {};">,
+    InterfaceMethod<[{
       Neighbouring columns that need nothing of the others, so that rows may be handed out in such pieces; 0 where a row is one piece.
       Such an op only uses the row at hand.
     }], "int64_t", "getIndependentColumns", (ins), /*methodBody=*/"", /*defaultImplementation=*/"return 0;">,

@@ -34,6 +34,8 @@ struct MatmulTraits {
   bool multipliesFp8 = false;
   /// The result's element type, "f32" or "bf16", and the layout of activations' scales, "row_major" or "k_major".
   llvm::StringRef resultType, scaleLayout;
+  /// Whether its grouped matmuls read quantized rows by a list; otherwise each row lies where its result goes.
+  bool gathersRows = true;
 };
 
 struct TargetOptions {

@@ -46,11 +46,14 @@ struct QuantizeActivations : quant::impl::QuantizeActivationsBase<QuantizeActiva
     }
     quantized.clear();
     getOperation().walk([&](Operation *op) {
-      if (auto matmul = dyn_cast<MatmulOp>(op)) {
+      auto quantize = [&](auto matmul) {
         if (quantizeInput(op, matmul.getXMutable(), matmul.getW().getType()) && resultType == "bf16")
-          roundResult(matmul);
-      } else if (auto grouped = dyn_cast<GroupedMatmulOp>(op))
-        quantizeInput(op, grouped.getXMutable(), grouped.getW().getType());
+          roundResult(op);
+      };
+      if (auto matmul = dyn_cast<MatmulOp>(op))
+        quantize(matmul);
+      else if (auto grouped = dyn_cast<GroupedMatmulOp>(op))
+        quantize(grouped);
     });
   }
 
@@ -59,15 +62,16 @@ private:
   llvm::DenseMap<std::pair<Value, int64_t>, Value> quantized;
 
   /// Lets a matmul of f32 give bf16, extended for those who use it.
-  static void roundResult(MatmulOp op) {
-    auto type = cast<RankedTensorType>(op.getType());
+  static void roundResult(Operation *op) {
+    Value result = op->getResult(0);
+    auto type = cast<RankedTensorType>(result.getType());
     if (!type.getElementType().isF32())
       return;
     OpBuilder builder(op);
     builder.setInsertionPointAfter(op);
-    op.getResult().setType(type.clone(builder.getBF16Type()));
-    auto extended = arith::ExtFOp::create(builder, op.getLoc(), type, op.getResult());
-    op.getResult().replaceAllUsesExcept(extended, extended);
+    result.setType(type.clone(builder.getBF16Type()));
+    auto extended = arith::ExtFOp::create(builder, op->getLoc(), type, result);
+    result.replaceAllUsesExcept(extended, extended);
   }
 
   bool quantizeInput(Operation *op, OpOperand &x, Type weight) {

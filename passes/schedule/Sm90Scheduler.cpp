@@ -28,30 +28,44 @@ bool isFp8Block(qblock::BlockTensorType type, ArrayRef<int64_t> block) {
   return type && isa<Float8E4M3FNType>(type.getStorageType()) && type.getScaleType().isF32() && type.getBlock() == block;
 }
 
-/// Why the tensor cores' FP8 kernel does not compute this matmul; empty if it does.
-std::string refuseGemm(qblock::MatmulOp matmul) {
-  auto x = dyn_cast<qblock::BlockTensorType>(matmul.getX().getType()),
-       w = dyn_cast<qblock::BlockTensorType>(matmul.getW().getType());
-  if (!isFp8Block(w, {128, 128}))
+/// What a matmul or grouped matmul asks of the FP8 kernel. K in one piece: then what a token's row is does not depend on how many
+/// come with it.
+schedule::GemmProblem problemOf(Operation *matmul) {
+  ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul->getOperand(1).getType());
+  bool isGrouped = isa<qblock::GroupedMatmulOp>(matmul);
+  schedule::GemmProblem problem{.n = shape[shape.size() - 2], .k = shape.back(), .allowSplitK = false};
+  if (isGrouped) {
+    problem.groups = shape[0];
+    problem.topK = cast<ShapedType>(matmul->getResult(0).getType()).getDimSize(1);
+  }
+  return problem;
+}
+
+/// Why the tensor cores' FP8 kernel does not compute this matmul or grouped matmul; empty if it does.
+std::string refuseGemm(Operation *matmul) {
+  auto x = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(0).getType()),
+       w = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(1).getType());
+  auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul);
+  if (!isFp8Block(w, grouped ? ArrayRef<int64_t>{1, 128, 128} : ArrayRef<int64_t>{128, 128}))
     return "the weight is not f8E4M3FN in 128x128 blocks with f32 scales";
-  if (!isFp8Block(x, {1, 128}) || !x.getKMajorScales())
+  if (grouped && grouped.getRows())
+    return "x is read row by row by a list: TMA reads neighbouring rows (qblock-gather-rows puts them there)";
+  if (!isFp8Block(x, grouped ? ArrayRef<int64_t>{1, 1, 128} : ArrayRef<int64_t>{1, 128}) || !x.getKMajorScales())
     return "the activations are not f8E4M3FN in groups of 128 with k_major f32 scales";
-  if (!matmul.getType().getElementType().isBF16())
+  if (!cast<ShapedType>(matmul->getResult(0).getType()).getElementType().isBF16())
     return "the result is not bf16";
-  ArrayRef<int64_t> shape = w.getShape();
-  if (shape[1] % machine::kSm90a.tmaAlignment)
+  schedule::GemmProblem problem = problemOf(matmul);
+  if (problem.k % machine::kSm90a.tmaAlignment)
     return llvm::formatv(
         "rows of {0} bytes: TMA reads rows that begin at multiples of {1} bytes, and a program's activations have "
         "no pitch",
-        shape[1], machine::kSm90a.tmaAlignment);
-  auto checked = machine::checkFp8Gemm({.n = shape[0], .k = shape[1]});
+        problem.k, machine::kSm90a.tmaAlignment);
+  auto checked = machine::checkFp8Gemm(problem.config());
   return checked ? std::string() : checked.error().message;
 }
 
 /// Why an op of many multiplications has no kernel on the tensor cores; empty for ops that have few.
 std::string refuseOther(Operation *op) {
-  if (isa<qblock::GroupedMatmulOp>(op))
-    return "there is no grouped matmul for the tensor cores yet";
   if (isa<deepseek::MlaCoreOp, deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op))
     return "there is no attention for the tensor cores yet";
   if (isa<WeightsOpInterface>(op))
@@ -64,12 +78,11 @@ public:
   Sm90Scheduler(machine::Gpu gpu, const SchedulerOptions &options) : gpu(std::move(gpu)), options(options) {}
 
   FailureOr<SmallVector<program::ScheduleAttr>> schedule(func::FuncOp kernel, Operation *op) const override {
-    auto matmul = dyn_cast<qblock::MatmulOp>(op);
-    if (!matmul)
-      return SmallVector{onThreads(kernel, op, refuseOther(op))};
-    if (std::string why = refuseGemm(matmul); !why.empty())
+    bool isMatmul = isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op);
+    std::string why = isMatmul ? refuseGemm(op) : refuseOther(op);
+    if (!isMatmul || !why.empty())
       return SmallVector{onThreads(kernel, op, why)};
-    return onTensorCores(matmul);
+    return onTensorCores(op);
   }
 
 private:
@@ -91,30 +104,31 @@ private:
                                       reason, {});
   }
 
-  FailureOr<SmallVector<program::ScheduleAttr>> onTensorCores(qblock::MatmulOp matmul) const {
-    ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul.getW().getType());
-    // K in one piece: then what a token's row is does not depend on how many come with it.
-    schedule::GemmProblem problem{.n = shape[0], .k = shape[1], .allowSplitK = false};
+  FailureOr<SmallVector<program::ScheduleAttr>> onTensorCores(Operation *matmul) const {
+    schedule::GemmProblem problem = problemOf(matmul);
     schedule::VariantOptions limits;
     limits.maxM = options.maxTokens;
     limits.maxKernels = static_cast<size_t>(std::max<int64_t>(1, options.maxKernels));
+    // All experts' weights are read through HBM whatever the tile is, so that tiles differ by little, of most of a model's time.
+    if (problem.groups)
+      limits.enough = 0.002;
     std::vector<schedule::GemmVariant> variants = schedule::chooseVariants(problem, gpu, limits);
     if (variants.empty())
-      return matmul.emitError("no tile of the FP8 matmul fits ") << shape[0] << " x " << shape[1];
+      return matmul->emitError("no tile of the FP8 matmul fits ") << problem.n << " x " << problem.k;
     return llvm::map_to_vector(variants, [&](const schedule::GemmVariant &variant) {
       return attributeOf(matmul, problem, variant, variants.size() == 1);
     });
   }
 
-  program::ScheduleAttr attributeOf(qblock::MatmulOp matmul, const schedule::GemmProblem &problem,
-                                    const schedule::GemmVariant &variant, bool isOnly) const {
-    Builder builder(matmul.getContext());
+  program::ScheduleAttr attributeOf(Operation *matmul, const schedule::GemmProblem &problem, const schedule::GemmVariant &variant,
+                                    bool isOnly) const {
+    Builder builder(matmul->getContext());
     // The middle of the range, in octaves.
     auto m = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(variant.minM) * static_cast<double>(variant.maxM))));
     schedule::RankedConfig choice{variant.config, schedule::predictCost(variant.config, m, gpu)};
     auto range = isOnly ? DenseI64ArrayAttr() : builder.getDenseI64ArrayAttr({variant.minM, variant.maxM});
     std::string why = llvm::formatv("at M = {0}: {1}", m, schedule::explainConfig(choice, m, gpu));
-    return program::ScheduleAttr::get(matmul.getContext(), builder.getStringAttr("tensor"), range,
+    return program::ScheduleAttr::get(matmul->getContext(), builder.getStringAttr("tensor"), range,
                                       hopper::getFp8GemmParameters(builder, variant.config), builder.getStringAttr(why),
                                       builder.getStringAttr(secondBest(problem, choice, m)));
   }

@@ -69,7 +69,10 @@ class Simulated(unittest.TestCase):
         module = self.folder / f"{checkpoint.name}.qmod"
         done = call("quant-compile", checkpoint, "--target=sm_90a", "-o", module, "--max-tokens", str(max_tokens), "--json", *options)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(json.loads(done.stdout)["unsupported"], [])
+        report = json.loads(done.stdout)
+        self.assertEqual(report["unsupported"], [])
+        self.units = {kernel["kernel"]: kernel["unit"] for kernel in report["units"]}
+        self.reasons = {kernel["kernel"]: kernel.get("why", "") for kernel in report["units"]}
         return module
 
     def run_sim(self, module: Path, checkpoint: Path, prompt: list[int], *options: str) -> tuple[np.ndarray, list[int]]:
@@ -129,11 +132,18 @@ class Simulated(unittest.TestCase):
         self.assertLess(max(errors), self.FORMATS)
         self.assertGreaterEqual(sum(error < self.ROUNDING for error in errors), self.MUST_AGREE)
 
+    def units_of_experts(self) -> set[str]:
+        """What computes the experts' matmuls of what was compiled last."""
+        return {unit for kernel, unit in self.units.items() if kernel.startswith("grouped_matmul")}
+
     def test_v3(self) -> None:
         self.check(toys.v3())
+        # Rows of 24 bytes go to plain threads.
+        self.assertEqual(self.units_of_experts(), {"tensor", "simt"})
 
     def test_v3_with_merged_projections_and_power_of_two_scales(self) -> None:
         self.check(toys.v3() | MERGED, "ue8m0")
+        self.assertEqual(self.units_of_experts(), {"tensor"})
 
     def test_v2(self) -> None:
         self.check(toys.v2())
@@ -157,6 +167,9 @@ class Simulated(unittest.TestCase):
 
     def test_odd_sizes(self) -> None:
         self.check(toys.v3() | ODD)
+        self.assertEqual(self.units_of_experts(), {"simt"})
+        reason = next(why for kernel, why in self.reasons.items() if kernel.startswith("grouped_matmul"))
+        self.assertIn("no tensor cores: ", reason)
 
     def test_without_quantized_activations(self) -> None:
         self.check_exact(toys.v3())

@@ -20,8 +20,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-sim/ptx/ptx.h"
 #include "tools/quant-sim/api/simulator.h"
+#include "tools/quant-sim/ptx/ptx.h"
 
 #include <algorithm>
 #include <chrono>
@@ -112,11 +112,11 @@ Result<sim::Argument> argumentOf(const sim::Variable &parameter, const void *val
     auto map = sim::TensorMap::unpack(static_cast<const std::byte *>(value));
     if (!map)
       return tl::unexpected(map.error());
-    const Registered *block = holder(map->address);
-    if (!block)
-      return fail("a tensor map of memory that is not registered");
-    map->address -= reinterpret_cast<uint64_t>(block->address);
-    return sim::TensorMapArgument{static_cast<size_t>(block - memory.data()), *map};
+    // Wherever it begins, which may be before its tensor (offset_bytes of a recipe): what its boxes reach must be registered.
+    if (memory.empty())
+      return fail("a tensor map, and no memory is registered");
+    map->address -= reinterpret_cast<uint64_t>(memory.front().address);
+    return sim::TensorMapArgument{0, *map};
   }
   uint64_t bits = 0;
   std::memcpy(&bits, value, parameter.bytes);

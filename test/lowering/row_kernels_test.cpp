@@ -275,6 +275,48 @@ TEST_P(RowKernels, Dequantize) {
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-7); });
 }
 
+/// Codes and scales of each token's row, bit for bit, in the places of its experts; on GPUs alone.
+TEST_P(RowKernels, GatherRows) {
+  int64_t n = GetParam(), groups = (n + 127) / 128, slots = 3;
+  for (bool kMajor : {false, true}) {
+    ScaleLayout from{kTokens, groups, kMajor}, to{kTokens * slots, groups, kMajor};
+    std::vector<uint8_t> codes(static_cast<size_t>(kTokens * n));
+    for (uint8_t &code : codes)
+      code = static_cast<uint8_t>(random());
+    Floats scales = normal(from.count());
+    std::vector<int32_t> pairs(static_cast<size_t>(to.rows));
+    std::iota(pairs.begin(), pairs.end(), 0);
+    std::shuffle(pairs.begin(), pairs.end(), random);
+    std::string layout = kMajor ? ", #qblock.layout<k_major>>" : ">", scheme = kMajor ? "f32, k_major" : "f32";
+    std::string source = blocks(n, scheme), result = blocks(n, scheme, "?x3x");
+    auto scaleType = [&](const std::string &rows) { return "tensor<" + rows + std::to_string(groups) + "xf32" + layout; };
+    std::string outputs = tensor(n, "f8E4M3FN", "?x3x") + ", " + scaleType("?x3x");
+    run(
+        "(%c: " + tensor(n, "f8E4M3FN") + ", %s: " + scaleType("?x") + ", %r: tensor<?x3xi32>) -> (" + outputs + ")",
+        "  %x = qblock.assemble %c, %s : (" + tensor(n, "f8E4M3FN") + ", " + scaleType("?x") + ") -> " + source +
+            "\n  %y = qblock.gather_rows %x by %r : (" + source + ", tensor<?x3xi32>) -> " + result +
+            "\n  %d, %t = qblock.storage %y : " + result + " -> (" + outputs + ")\n  return %d, %t : " + outputs + "\n",
+        {Memory::of(codes), Memory::of(scales), Memory::of(pairs)},
+        {Memory::room<uint8_t>(to.rows * n), Memory::room<float>(to.count())},
+        [&](const std::vector<Memory> &out) {
+          std::vector<uint8_t> got = out[0].as<uint8_t>();
+          Floats gotScales = out[1].as<float>();
+          for (int64_t row = 0; row < to.rows; ++row) {
+            int64_t token = pairs[row] / slots;
+            for (int64_t i = 0; i < n; ++i) {
+              uint8_t code = codes[token * n + i];
+              bool isNan = (code & 0x7f) == 0x7f;
+              ASSERT_EQ(isNan ? got[row * n + i] | 0x80 : got[row * n + i], isNan ? 0xff : code)
+                  << "row " << row << ", column " << i;
+            }
+            for (int64_t group = 0; group < groups; ++group)
+              ASSERT_EQ(gotScales[to.at(row, group)], scales[from.at(token, group)]) << "row " << row << ", group " << group;
+          }
+        },
+        false);
+  }
+}
+
 /// On GPUs rms_norm and swiglu quantize what they have in registers.
 TEST_P(RowKernels, QuantizedResults) {
   int64_t n = GetParam(), groups = (n + 127) / 128;

@@ -55,6 +55,9 @@ func.func @per_channel(%x: tensor<?x300xf32>, %w: !qblock.tensor<256x300xf8E4M3F
 // CHECK-LABEL: @grouped
 // CHECK: %[[Q:.*]] = qblock.quantize {{.*}} -> !qblock.tensor<?x2x256xf8E4M3FN, block<1x1x128>, f32>
 // CHECK: qblock.grouped_matmul %[[Q]]
+// BF16-LABEL: @grouped
+// BF16: %[[Y:.*]] = qblock.grouped_matmul {{.*}} -> tensor<?x2x300xbf16>
+// BF16: arith.extf %[[Y]]
 func.func @grouped(%x: tensor<?x2x256xf32>, %w: !qblock.tensor<8x300x256xf8E4M3FN, block<1x128x128>, f32>, %o: tensor<9xi32>) -> tensor<?x2x300xf32> {
   %0 = qblock.grouped_matmul %x, %w, %o : (tensor<?x2x256xf32>, !qblock.tensor<8x300x256xf8E4M3FN, block<1x128x128>, f32>, tensor<9xi32>) -> tensor<?x2x300xf32>
   return %0 : tensor<?x2x300xf32>

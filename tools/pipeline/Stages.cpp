@@ -49,6 +49,9 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
     quantize.scaleLayout = matmuls.scaleLayout.str();
     forward.addPass(createQuantizeActivations(quantize));
     forward.addPass(matmuls.multipliesFp8 ? createFuseQuantize() : createDequantizeActivations());
+    // Behind the fusions: a token's row is quantized once, and its codes are copied to each of its experts.
+    if (!matmuls.gathersRows)
+      forward.addPass(createGatherRows());
   }
   if (options.activations == Activations::Int8) {
     QuantizeActivationsOptions quantize;

@@ -26,7 +26,9 @@
 //   b          f8E4M3FN [G, N, K]
 //   scale_b    f32      [G, ceil(N/128), ceil(K/128)]
 //   d          bf16 or f32 [rows, N], masked [G, M, N]; rows of no group stay as they are
-//   ends       i32      [G]  or, masked, `counts`; read on the device, whatever they hold
+//   ends       i32      [G]  or, masked, `counts`, or, with topK, `offsets` [G + 1], of which the first is not read; on the
+//   device,
+//                       whatever they hold
 // Rows of A that belong to no group are never read. A masked group of more rows than M has M; groups that end before they begin
 // are empty. There is a table of the groups in shared memory (hopper.scan_groups), no tile of which needs the host.
 //

@@ -66,7 +66,7 @@ public:
     if (config.splitK > 1)
       addScratch(to);
     if (config.groups)
-      to.addPointer({config.isMasked() ? "counts" : "ends", "i32", false, {config.groups}});
+      addCounts(to);
     to.recipe.parameters.push_back(I32Parameter{config.isMasked() ? m : rows});
   }
 
@@ -148,6 +148,15 @@ private:
     map.dim.push_back(config.groups);
     map.strideBytes.push_back(strideBytes);
     map.box.push_back(1);
+  }
+
+  void addCounts(RecipeBuilder &to) const {
+    Operand counts = {config.isMasked() ? "counts" : "ends", "i32", false, {config.groups}};
+    if (!config.topK)
+      return to.addPointer(counts);
+    // What a program has: where each group begins, and where the last one ends.
+    to.addPointer({"offsets", "i32", false, {config.groups + 1}});
+    std::get<PointerParameter>(to.recipe.parameters.back()).offsetBytes = sizeof(int32_t);
   }
 
   void addScratch(RecipeBuilder &to) const {

@@ -25,8 +25,10 @@ class Sm90Target final : public Target {
 public:
   StringRef name() const override { return machine::kSm90a.name; }
   StringRef summary() const override { return "H100 and H200"; }
-  // Tensor cores round their f32 sums to bf16 once, at the end, and read scales group by group.
-  MatmulTraits matmuls() const override { return {.multipliesFp8 = true, .resultType = "bf16", .scaleLayout = "k_major"}; }
+  // Tensor cores round their f32 sums to bf16 once, at the end, and read scales group by group. TMA reads neighbouring rows.
+  MatmulTraits matmuls() const override {
+    return {.multipliesFp8 = true, .resultType = "bf16", .scaleLayout = "k_major", .gathersRows = false};
+  }
   std::vector<std::string> units() const override { return {std::string(name())}; }
 
   void registerDialects(DialectRegistry &registry) const override {

@@ -57,20 +57,36 @@ static Result<void> addParts(func::FuncOp kernel, Value value, std::vector<int> 
   return {};
 }
 
-/// Says which operands of the dispatch those of the recipe are: a, scale_a, b, scale_b, d (Fp8Gemm.h).
-static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel, qblock::MatmulOp matmul) {
-  constexpr size_t kOperands = 5;
-  if (recipe.operands.size() != kOperands)
-    return fail("the schedule asks for operands that the program does not have (split_k needs a workspace)");
+/// Says which operands of the dispatch those of the recipe are: a, scale_a, b, scale_b, d, and of groups offsets (Fp8Gemm.h).
+static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel, Operation *matmul) {
+  auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul);
   auto &operands = recipe.operands;
-  QUANT_TRY(addParts(kernel, matmul.getX(), operands[0].from, operands[1].from));
-  QUANT_TRY(addParts(kernel, matmul.getW(), operands[2].from, operands[3].from));
+  if (operands.size() != (grouped ? 6 : 5))
+    return fail("the schedule asks for operands that the program does not have (split_k needs a workspace)");
+  QUANT_TRY(addParts(kernel, matmul->getOperand(0), operands[0].from, operands[1].from));
+  QUANT_TRY(addParts(kernel, matmul->getOperand(1), operands[2].from, operands[3].from));
   int inputs = 0;
   for (Type type : kernel.getArgumentTypes())
     inputs += isa<ShapedType>(type);
   operands[4].from = {inputs};
+  if (grouped) {
+    operands[2].stacked = operands[3].stacked = true;
+    QUANT_TRY_ASSIGN(int offsets, operandIndex(kernel, grouped.getOffsets()));
+    operands[5].from = {offsets};
+  }
   recipe.rows = static_cast<abi::Dim>(program::getRowDim(kernel));
   return {};
+}
+
+/// What the kernel of a matmul or grouped matmul computes, with the default tile.
+static machine::Fp8GemmConfig configOf(Operation *matmul) {
+  ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul->getOperand(1).getType());
+  machine::Fp8GemmConfig config{.n = shape[shape.size() - 2], .k = shape.back()};
+  if (auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul)) {
+    config.groups = shape[0];
+    config.topK = cast<ShapedType>(grouped.getType()).getDimSize(1);
+  }
+  return config;
 }
 
 //===----------------------------------------------------------------------===//
@@ -111,8 +127,8 @@ private:
   machine::Gpu machine;
 
   LogicalResult tile(func::FuncOp kernel, ArrayRef<program::ScheduleAttr> schedules, mlir::gpu::GPUModuleOp kernels) {
-    auto matmul = dyn_cast_or_null<qblock::MatmulOp>(getComputedOp(kernel));
-    if (!matmul)
+    Operation *matmul = getComputedOp(kernel);
+    if (!isa_and_nonnull<qblock::MatmulOp, qblock::GroupedMatmulOp>(matmul))
       return kernel.emitError("the tensor cores compute matmuls only: schedule it as simt");
     Result<std::vector<program::LaunchVariant>> variants = buildVariants(kernel, matmul, schedules, kernels);
     if (!variants)
@@ -122,15 +138,14 @@ private:
     return success();
   }
 
-  Result<std::vector<program::LaunchVariant>> buildVariants(func::FuncOp kernel, qblock::MatmulOp matmul,
+  Result<std::vector<program::LaunchVariant>> buildVariants(func::FuncOp kernel, Operation *matmul,
                                                             ArrayRef<program::ScheduleAttr> schedules,
                                                             mlir::gpu::GPUModuleOp kernels) {
-    ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul.getW().getType());
     std::vector<program::LaunchVariant> built;
     // A kernel may serve several ranges.
     std::map<std::string, nvvm::LaunchRecipe> recipes;
     for (program::ScheduleAttr schedule : schedules) {
-      QUANT_TRY_ASSIGN(auto config, hopper::readFp8GemmParameters({.n = shape[0], .k = shape[1]}, schedule.getParameters()));
+      QUANT_TRY_ASSIGN(auto config, hopper::readFp8GemmParameters(configOf(matmul), schedule.getParameters()));
       std::string name = config.symbolName();
       if (!recipes.contains(name)) {
         QUANT_TRY_ASSIGN(recipes[name], build(kernels, config, kernel, matmul));
@@ -144,7 +159,7 @@ private:
   }
 
   Result<nvvm::LaunchRecipe> build(mlir::gpu::GPUModuleOp kernels, const machine::Fp8GemmConfig &config, func::FuncOp kernel,
-                                   qblock::MatmulOp matmul) {
+                                   Operation *matmul) {
     // Two kernels of one configuration may differ in how their operands are made.
     std::string name = config.symbolName();
     if (kernels.lookupSymbol(name))

@@ -23,15 +23,31 @@ GpuMemory::GpuMemory(const Program &program, int64_t cacheRows) : program(progra
   // The caller may write and read these, whether kernels do or not.
   for (size_t i = 0; i < program.values.size(); ++i)
     if (program.values[i].kind == ValueKind::Input || program.values[i].kind == ValueKind::Output)
-      places[{static_cast<int>(i)}];
+      places[{{static_cast<int>(i)}}];
 }
 
-Result<void> GpuMemory::use(const std::vector<int> &values) {
-  for (int index : values)
-    if (values.size() > 1 && value(index).kind != ValueKind::Weight)
+Result<void> GpuMemory::checkStacked(const std::vector<int> &values) const {
+  const Value &first = value(values[0]);
+  for (int index : values) {
+    const Value &group = value(index);
+    if (group.kind != ValueKind::WeightGroup)
+      return fail(
+          fmt::format("the launch recipe stacks {} {}, which is no weight group", kindName(group.kind), quote(group.name)));
+    if (group.count != first.count)
+      return fail(fmt::format("the launch recipe stacks weight groups of {} and {} experts, {} and {}", first.count, group.count,
+                              quote(first.name), quote(group.name)));
+  }
+  return {};
+}
+
+Result<void> GpuMemory::use(const Use &use) {
+  if (use.stacked)
+    QUANT_TRY(checkStacked(use.values));
+  for (int index : use.values)
+    if (!use.stacked && use.values.size() > 1 && value(index).kind != ValueKind::Weight)
       return fail(fmt::format("the launch recipe joins {} {}, which is no weight", kindName(value(index).kind),
                               quote(value(index).name)));
-  places[values];
+  places[use];
   return {};
 }
 
@@ -67,11 +83,13 @@ Result<void> GpuMemory::checkVectors() const {
   return {};
 }
 
-/// Of weights, what stands in their buffer.
-GpuMemory::Tensors GpuMemory::tensorsOf(const std::vector<int> &values) const {
+/// Of weights, and of groups that are stacked, what stands in their buffer.
+GpuMemory::Tensors GpuMemory::tensorsOf(const Use &use) const {
   Tensors tensors;
-  for (int index : values)
-    tensors.push_back(weights.at(index)[0]);
+  size_t experts = use.stacked ? weights.at(use.values[0]).size() : 1;
+  for (size_t expert = 0; expert < experts; ++expert)
+    for (int index : use.values)
+      tensors.push_back(weights.at(index)[expert]);
   return tensors;
 }
 
@@ -115,17 +133,17 @@ MemoryNeeds GpuMemory::needs() const {
   MemoryNeeds needs;
   needs.workspace = gpuAligned(static_cast<uint64_t>(program.workspaceBytes));
   std::set<Tensors> copied;
-  for (const auto &[values, place] : places) {
-    const Value &first = value(values[0]);
+  for (const auto &[use, place] : places) {
+    const Value &first = value(use.values[0]);
     if (first.kind == ValueKind::Cache)
       needs.caches += gpuAligned(largestBytes(first));
     else if (first.kind == ValueKind::Input || first.kind == ValueKind::Output)
       needs.inputsAndOutputs += gpuAligned(largestBytes(first));
-    else if (first.kind == ValueKind::Weight)
-      copied.insert(tensorsOf(values));
+    else if (first.kind == ValueKind::Weight || use.stacked)
+      copied.insert(tensorsOf(use));
     else if (first.kind == ValueKind::WeightGroup) {
-      needs.constants += gpuAligned(weights.at(values[0]).size() * sizeof(uint64_t));
-      for (const Checkpoint::Tensor *tensor : weights.at(values[0]))
+      needs.constants += gpuAligned(weights.at(use.values[0]).size() * sizeof(uint64_t));
+      for (const Checkpoint::Tensor *tensor : weights.at(use.values[0]))
         copied.insert({tensor});
     }
   }
@@ -138,13 +156,13 @@ MemoryNeeds GpuMemory::needs() const {
   return needs;
 }
 
-Result<GpuMemory::Place> GpuMemory::placeValues(GpuDevice &device, const std::vector<int> &values) {
-  const Value &first = value(values[0]);
+Result<GpuMemory::Place> GpuMemory::placeUse(GpuDevice &device, const Use &use) {
+  const Value &first = value(use.values[0]);
   auto placed = [](Region region) { return Place{region, {}}; };
+  if (first.kind == ValueKind::Weight || use.stacked)
+    return constant(device, tensorsOf(use)).map(placed);
   if (first.kind == ValueKind::WeightGroup)
-    return placeGroup(device, values[0]);
-  if (first.kind == ValueKind::Weight)
-    return constant(device, tensorsOf(values)).map(placed);
+    return placeGroup(device, use.values[0]);
   if (first.kind == ValueKind::Workspace) {
     auto offset = static_cast<uint64_t>(first.offset);
     return Place{{arena.address + offset, arena.bytes - offset}, {}};
@@ -155,8 +173,8 @@ Result<GpuMemory::Place> GpuMemory::placeValues(GpuDevice &device, const std::ve
 Result<void> GpuMemory::place(GpuDevice &device) {
   QUANT_TRY(device.reserve(needs()));
   QUANT_TRY_ASSIGN(arena, device.allocate(static_cast<uint64_t>(program.workspaceBytes), "workspace"));
-  for (auto &[values, place] : places) {
-    QUANT_TRY_ASSIGN(place, placeValues(device, values));
+  for (auto &[use, place] : places) {
+    QUANT_TRY_ASSIGN(place, placeUse(device, use));
   }
   return {};
 }

@@ -31,8 +31,18 @@ public:
   /// The program must outlive this. `cacheRows`: of the KV caches.
   GpuMemory(const Program &program, int64_t cacheRows);
 
-  /// A launch needs these values, several in one buffer. Errors: several, and one of them is no weight.
-  Result<void> use(const std::vector<int> &values);
+  /// Values that a launch has in one buffer. `stacked`: of weight groups, the tensors of all experts, those of the first of each
+  /// group, then those of the second.
+  struct Use {
+    std::vector<int> values;
+    bool stacked = false;
+
+    auto operator<=>(const Use &) const = default;
+  };
+
+  /// A launch needs these. Errors: several, and one of them is no weight; stacked, and one of them is no weight group, or they
+  /// have different numbers of experts.
+  Result<void> use(const Use &values);
 
   /// Finds the weights of the program; they must outlive this. Errors: weights that are not the program's.
   Result<void> findWeights(const checkpoint::Checkpoint &checkpoint);
@@ -43,7 +53,7 @@ public:
 
   /// Allocates everything that is used, and brings the weights there. Errors: the device's.
   Result<void> place(GpuDevice &device);
-  const Place &of(const std::vector<int> &values) const { return places.at(values); }
+  const Place &of(const Use &values) const { return places.at(values); }
 
 private:
   using Tensors = std::vector<const checkpoint::Checkpoint::Tensor *>;
@@ -52,13 +62,14 @@ private:
   uint64_t largestBytes(const Value &value) const;
   Result<Region> constant(GpuDevice &device, const Tensors &parts);
   Result<Place> placeGroup(GpuDevice &device, int index);
-  Result<Place> placeValues(GpuDevice &device, const std::vector<int> &values);
-  Tensors tensorsOf(const std::vector<int> &values) const;
+  Result<void> checkStacked(const std::vector<int> &values) const;
+  Result<Place> placeUse(GpuDevice &device, const Use &use);
+  Tensors tensorsOf(const Use &use) const;
   MemoryNeeds needs() const;
 
   const Program &program;
   int64_t cacheRows;
-  std::map<std::vector<int>, Place> places;
+  std::map<Use, Place> places;
   RepackedTensors repacked;
   std::map<int, Tensors> weights;           ///< of the program's values
   std::map<Tensors, Region> constants;      ///< a tensor that two values name lies there once

@@ -59,7 +59,8 @@ Result<void> GpuSession::useOperands() {
   for (const Dispatch &dispatch : program().dispatches)
     for (const KernelVariant &variant : kernelOf(dispatch).variants)
       for (const abi::Operand &operand : variant.recipe.operands)
-        if (Result<void> used = valuesOf(operand, dispatch).and_then([&](const auto &values) { return memory->use(values); });
+        if (Result<void> used =
+                valuesOf(operand, dispatch).and_then([&](const auto &values) { return memory->use({values, operand.stacked}); });
             !used)
           return tl::unexpected(inDispatch(used.error(), kernelOf(dispatch), dispatch));
   return {};
@@ -81,7 +82,7 @@ Result<void> GpuSession::allocateExchanges() {
     if (value.kind != ValueKind::Input && value.kind != ValueKind::Output)
       continue;
     auto index = static_cast<int>(i);
-    auto bytes = static_cast<int64_t>(memory->of({index}).region.bytes);
+    auto bytes = static_cast<int64_t>(memory->of({{index}}).region.bytes);
     QUANT_TRY_ASSIGN(Memory host, Memory::allocate(bytes, value.name.c_str()));
     exchanges.push_back({index, std::move(host)});
   }
@@ -102,7 +103,7 @@ Result<void> GpuSession::exchange(ValueKind kind, const Dims &dims) {
     if (value.kind != kind)
       continue;
     QUANT_TRY_ASSIGN(int64_t bytes, byteSize(value, dims));
-    Region region = {memory->of({exchange.value}).region.address, static_cast<uint64_t>(bytes)};
+    Region region = {memory->of({{exchange.value}}).region.address, static_cast<uint64_t>(bytes)};
     Result<void> copied =
         kind == ValueKind::Input ? device->write(region, exchange.host.data()) : device->read(exchange.host.data(), region);
     if (!copied)
@@ -120,7 +121,7 @@ Result<LaunchOperand> GpuSession::operandOf(const Dispatch &dispatch, const abi:
   QUANT_TRY_ASSIGN(abi::Extent extent, operand.extent(sizes));
   std::vector<int> values = *valuesOf(operand, dispatch); // useOperands() has asked for it before
   const Value &value = program().values[static_cast<size_t>(values[0])];
-  const GpuMemory::Place &place = memory->of(values);
+  const GpuMemory::Place &place = memory->of({values, operand.stacked});
   Region region = place.region;
   if (value.kind != ValueKind::Weight && value.kind != ValueKind::WeightGroup) {
     QUANT_TRY_ASSIGN(int64_t bytes, byteSize(value, dims));

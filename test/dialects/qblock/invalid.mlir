@@ -522,3 +522,32 @@ func.func @grouped_acc_top_k(%x: tensor<?x4xf32>, %w: tensor<8x4x4xf32>, %o: ten
   %0 = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 0 : i64} : (tensor<?x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return
 }
+
+// -----
+
+//===--- gather_rows ---===//
+
+func.func @gather_blocks(%x: !qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>, %rows: tensor<256x8xi32>) {
+  // expected-error @+1 {{takes rows with scales of their own, not '!qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>'}}
+  %0 = qblock.gather_rows %x by %rows : (!qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>, tensor<256x8xi32>)
+    -> !qblock.tensor<256x8x300xf8E4M3FN, block<1x128x128>, f32>
+  return
+}
+
+// -----
+
+func.func @gather_list(%x: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>, %rows: tensor<?xi32>) {
+  // expected-error @+1 {{rows must be i32 of tokens x top_k, not 'tensor<?xi32>'}}
+  %0 = qblock.gather_rows %x by %rows : (!qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>, tensor<?xi32>)
+    -> !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>
+  return
+}
+
+// -----
+
+func.func @gather_result(%x: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>, %rows: tensor<?x8xi32>) {
+  // expected-error @+1 {{the result must be '!qblock.tensor<?x8x300xf8E4M3FN, block<1x1x128>, f32>', not}}
+  %0 = qblock.gather_rows %x by %rows : (!qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>, tensor<?x8xi32>)
+    -> !qblock.tensor<?x4x300xf8E4M3FN, block<1x1x128>, f32>
+  return
+}

@@ -183,3 +183,11 @@ func.func @grouped_matmul_acc(%x: tensor<?x300xf32>, %w: !qblock.tensor<64x256x3
     : (tensor<?x300xf32>, !qblock.tensor<?x128x?xf8E4M3FN, block<1x128x128>, f32>, tensor<?xi32>, tensor<?x128xf32>) -> tensor<?x128xf32>
   return
 }
+
+// CHECK-LABEL: @gather_rows
+func.func @gather_rows(%x: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>, %rows: tensor<?x8xi32>) {
+  // CHECK: qblock.gather_rows %{{.*}} by %{{.*}} : ({{.*}}, tensor<?x8xi32>) -> !qblock.tensor<?x8x300xf8E4M3FN, block<1x1x128>, f32, k_major>
+  %0 = qblock.gather_rows %x by %rows : (!qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_major>, tensor<?x8xi32>)
+    -> !qblock.tensor<?x8x300xf8E4M3FN, block<1x1x128>, f32, k_major>
+  return
+}

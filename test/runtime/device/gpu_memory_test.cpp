@@ -85,34 +85,50 @@ protected:
 
 TEST_F(GpuMemoryTest, IsAsMuchAsWasReserved) {
   for (int value : {kEmbedding, kExperts, kCache, kHidden})
-    EXPECT_TRUE(memory->use({value}));
+    EXPECT_TRUE(memory->use({{value}}));
   place();
   EXPECT_EQ(device.needs.constants, 512u + 3 * 256 + 256); // the embedding, three experts, their table
   EXPECT_EQ(device.needs.caches, 1024u);
-  EXPECT_EQ(memory->of({kTokens}).region.bytes, 16u);
-  EXPECT_EQ(memory->of({kLogits}).region.bytes, 256u);
-  EXPECT_EQ(memory->of({kExperts}).pointees.size(), 3u);
+  EXPECT_EQ(memory->of({{kTokens}}).region.bytes, 16u);
+  EXPECT_EQ(memory->of({{kLogits}}).region.bytes, 256u);
+  EXPECT_EQ(memory->of({{kExperts}}).pointees.size(), 3u);
 }
 
 TEST_F(GpuMemoryTest, HoldsATensorOnce) {
   for (int value : {kEmbedding, kHead})
-    EXPECT_TRUE(memory->use({value}));
+    EXPECT_TRUE(memory->use({{value}}));
   place();
   EXPECT_EQ(device.constantCalls, 1);
-  EXPECT_EQ(memory->of({kEmbedding}).region.address, memory->of({kHead}).region.address);
+  EXPECT_EQ(memory->of({{kEmbedding}}).region.address, memory->of({{kHead}}).region.address);
 }
 
 TEST_F(GpuMemoryTest, HoldsJoinedWeightsInTheirBufferAlone) {
-  EXPECT_TRUE(memory->use({kEmbedding, kHead}));
+  EXPECT_TRUE(memory->use({{kEmbedding, kHead}}));
   place();
   EXPECT_EQ(device.constantCalls, 1);
-  EXPECT_EQ(memory->of({kEmbedding, kHead}).region.bytes, 1024u);
+  EXPECT_EQ(memory->of({{kEmbedding, kHead}}).region.bytes, 1024u);
 }
 
 TEST_F(GpuMemoryTest, JoinsWeightsAlone) {
-  Result<void> used = memory->use({kEmbedding, kHidden});
+  Result<void> used = memory->use({{kEmbedding, kHidden}});
   ASSERT_FALSE(used);
   EXPECT_EQ(used.error().message, "the launch recipe joins workspace 'hidden', which is no weight");
+}
+
+TEST_F(GpuMemoryTest, StacksExpertsInOneBuffer) {
+  EXPECT_TRUE(memory->use({{kExperts}, true}));
+  EXPECT_TRUE(memory->use({{kExperts, kExperts}, true}));
+  place();
+  EXPECT_EQ(device.constantCalls, 2);
+  GpuMemory::Place once = memory->of({{kExperts}, true}), twice = memory->of({{kExperts, kExperts}, true});
+  EXPECT_TRUE(once.pointees.empty());
+  EXPECT_EQ(twice.region.bytes, 2 * once.region.bytes);
+}
+
+TEST_F(GpuMemoryTest, StacksWeightGroupsAlone) {
+  Result<void> used = memory->use({{kEmbedding}, true});
+  ASSERT_FALSE(used);
+  EXPECT_EQ(used.error().message, "the launch recipe stacks weight 'embed.weight', which is no weight group");
 }
 
 TEST_F(GpuMemoryTest, KnowsTheScales) { EXPECT_EQ(memory->scales().size(), 3u); }

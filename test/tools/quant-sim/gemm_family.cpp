@@ -267,12 +267,17 @@ void GroupedGemmCase::fill() {
 
 std::string GroupedGemmCase::run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads) {
   d.assign(rows * config.n * (config.outputType == machine::OutputType::f32 ? 4 : 2), std::byte(0xff));
+  // A program's list begins with a place that is no end.
+  std::vector<int32_t> given = counts;
+  if (config.topK)
+    given.insert(given.begin(), -1);
+  const char *name = config.isMasked() ? "counts" : config.topK ? "offsets" : "ends";
   std::vector<sim::Buffer> buffers = {{"a", bytesOf(a), false},
                                       {"scale_a", bytesOf(scaleA), false},
                                       {"b", bytesOf(b), false},
                                       {"scale_b", bytesOf(scaleB), false},
                                       {"d", std::span<std::byte>(d), true},
-                                      {config.isMasked() ? "counts" : "ends", bytesOf(counts), false}};
+                                      {name, bytesOf(given), false}};
   std::string findings = runStrictly(module, recipe, {{abi::Dim::M, m}, {abi::Dim::Sms, sms}}, buffers, threads);
   return findings.empty() ? checkResult() : findings;
 }

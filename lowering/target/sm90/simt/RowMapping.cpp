@@ -74,7 +74,8 @@ Value BlockRows::rowCount(const Quantized &quantized) { return gpu.mul(operands-
 
 Num BlockRows::loadScale(const Quantized &quantized, const Group &group) {
   auto scaleOf = [&](int64_t index) {
-    Value row = gpu.div(rowNumber(index), quantized.blockRows);
+    Value meant = quantized.codes.row ? quantized.codes.row.value : rowNumber(index);
+    Value row = gpu.div(meant, quantized.blockRows);
     return gpu.loadNumber(quantized.scales.element, gpu.scaleAddress(quantized, row, group.index.value, rowCount(quantized)));
   };
   // Rows at once begin at a multiple of their number: then they lie in one block.

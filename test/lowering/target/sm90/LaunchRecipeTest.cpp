@@ -166,7 +166,8 @@ TEST(Fp8GemmRecipeOptions, GroupsEndInTheirMaps) {
   EXPECT_EQ(json["parameters"][3]["offset_bytes"], -64 * 640);
   EXPECT_EQ(json["parameters"][2]["dim"].dump(), "[512,320,8]");
   EXPECT_EQ(json["parameters"][2]["stride_bytes"].dump(), "[512,163840]");
-  EXPECT_EQ(json["operands"][5].dump(), R"({"name":"ends","dtype":"i32","access":"read","shape":[8]})");
+  EXPECT_EQ(json["operands"][5].dump(), R"({"name":"offsets","dtype":"i32","access":"read","shape":[9]})");
+  EXPECT_EQ(json["parameters"][5].dump(), R"({"kind":"pointer","operand":5,"offset_bytes":4})");
   EXPECT_EQ(json["parameters"][6]["value"].dump(), R"(["*",2,"M"])");
 }
 
