@@ -14,7 +14,9 @@ import subprocess
 import unittest
 from pathlib import Path
 
+import numpy as np
 import test_toys
+from compare import SafetensorsFile
 from test_perplexity import TINY
 from test_toys import Context, call
 
@@ -86,7 +88,7 @@ class Quantize(unittest.TestCase):
         for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
             self.assertEqual((out / name).read_bytes(), (TINY / name).read_bytes())
 
-    def test_gptq(self) -> None:
+    def test_calibrated(self) -> None:
         """Calibrated by one part of the text, judged by another: less output error in every layer, and less perplexity."""
         tokens, module = json.loads((TINY / "eval.tokens.json").read_text())["tokens"], self.folder / "plain.qmod"
         text, report = self.folder / "calibration.json", self.folder / "report.json"
@@ -102,6 +104,7 @@ class Quantize(unittest.TestCase):
         self.assertEqual((len(told["layers"]), len(told["rounded_to_nearest"])), (184, 44))  # 44 of the MTP layer
         for layer, what in told["layers"].items():
             self.assertLess(what["of_nearest"], 1, layer)
+        self.check_awq(text, module, plain)
 
         for bad, message in (([1] * 100, "100 tokens are too few"), ([1] * 300 + [1536], "token 300 is id 1536"), ({}, "no tokens")):
             text.write_text(json.dumps(bad))
@@ -111,6 +114,34 @@ class Quantize(unittest.TestCase):
             self.assertEqual(done.returncode, 1, done.stdout)
             self.assertIn(message, done.stderr)
             self.assertFalse((self.folder / "no").exists())
+
+    def check_awq(self, text: Path, module: Path, perplexity: float) -> None:
+        """Two layers: columns are multiplied by what is divided before them, up to the rounding; inputs with one reader gain in each case."""
+        report, policy = self.folder / "report.json", self.folder / "policy.json"
+        policy.write_text(json.dumps({"default": {"scheme": "w4a16"}, "rules": [{"match": "model.layers", "layers": [0, 3, 4], "scheme": "keep"},
+                                                                                {"match": "model.layers.5.", "scheme": "keep"}]}))  # fmt: skip
+        scaled = self.quantize(TINY, f"--policy={policy}", "--indivisible=smaller", "--method=awq", "--context=256", f"--calibration={text}",
+                               f"--module={module}", f"--report={report}")  # fmt: skip
+        cost = 100 * (self.perplexity(scaled) / perplexity - 1)
+        print(f"INT4 in two layers by AWQ: {cost:+.3f} %")
+        self.assertLess(abs(cost), 0.6)
+        told = json.loads(report.read_text())
+        self.assertEqual(told["rounded_to_nearest"], [f"model.layers.{i}.self_attn.o_proj" for i in (1, 2)])
+        for layer, what in told["layers"].items():
+            if layer.endswith(("down_proj", "q_b_proj", "kv_b_proj")):
+                self.assertLess(what["of_nearest"], 1, layer)
+        back = self.folder / "back"
+        call("quant-convert", "dequantize", scaled, back, "--dtype=f32")
+        changed: list[float] = []
+        plain, after = SafetensorsFile(TINY / "model.safetensors"), SafetensorsFile(next(back.glob("*.safetensors")))
+        for norm, reader in (("input_layernorm", "self_attn.q_a_proj"), ("self_attn.kv_a_layernorm", "self_attn.kv_b_proj"),
+                             ("post_attention_layernorm", "mlp.experts.3.gate_proj"), ("post_attention_layernorm", "mlp.gate")):  # fmt: skip
+            names = [f"model.layers.2.{name}.weight" for name in (norm, reader)]
+            product, rounded = (file.values(names[1]) * file.values(names[0]) for file in (plain, after))
+            error = np.linalg.norm(rounded - product) / np.linalg.norm(product)
+            self.assertLess(error, 0.005 if reader == "mlp.gate" else 0.2, reader)
+            changed.append(np.mean(after.values(names[0]) != plain.values(names[0])))
+        self.assertGreater(max(changed), 0.5)
 
     def test_dry_run(self) -> None:
         command = [Context.binaries / "quant-convert", "quantize", TINY, "--scheme=w8a8", "--dry-run", "--json", "-o", self.folder / "no"]

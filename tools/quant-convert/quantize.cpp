@@ -39,7 +39,7 @@ struct QuantizeOptions {
   CalibratedOptions calibrated;
   RunOptions run;
 
-  bool isCalibrated() const { return method == "gptq"; }
+  bool isCalibrated() const { return method == "gptq" || method == "awq"; }
 
   Clip clip() const {
     ClipMethod how = method == "mse" ? ClipMethod::Mse : method == "percentile" ? ClipMethod::Percentile : ClipMethod::None;
@@ -60,7 +60,7 @@ struct Quantize {
   std::unique_ptr<Calibration> calibration = {};
   std::vector<std::string> notes = {};
   ModuleSet kept = {}; ///< all other matrices
-  size_t copied = 0, dequantized = 0;
+  size_t copied = 0, dequantized = 0, scaled = 0;
   int64_t parameters = 0, memory = 0;
 
   size_t quantized() const { return groupOf.size(); }
@@ -179,13 +179,13 @@ static Result<void> calibrate(Quantize &quantize) {
   const QuantizeOptions &options = quantize.options;
   if (!options.isCalibrated() || options.run.dryRun)
     return {};
-  std::map<std::string, int64_t, std::less<>> columns;
-  for (const auto &[module, group] : quantize.groupOf) {
-    QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(*quantize.weights.find(module + ".weight")));
-    columns[module] = rows.columns();
-  }
-  QUANT_TRY_ASSIGN(quantize.calibration, Calibration::create(options.calibrated, options.run.engine.threads,
-                                                             quantize.conversion.input, columns, options.clip()));
+  Awq::Targets targets;
+  for (const auto &[module, group] : quantize.groupOf)
+    targets.emplace(module, quantize.groups[group].target);
+  CalibratedOptions calibrated = options.calibrated;
+  calibrated.awq = options.method == "awq";
+  QUANT_TRY_ASSIGN(quantize.calibration, Calibration::create(calibrated, options.run.engine.threads, quantize.conversion.input,
+                                                             quantize.weights, targets, options.clip()));
   std::vector<std::string> notes = quantize.calibration->notes();
   quantize.notes.insert(quantize.notes.end(), notes.begin(), notes.end());
   return {};
@@ -216,6 +216,11 @@ static Result<void> addTensor(Quantize &quantize, const Tensor &tensor, std::vec
   bool isMatrix = weight.linear || (tensor.info->shape.size() >= 2 && isCastable(tensor.info->dtype));
   if (isMatrix)
     quantize.kept.insert(module);
+  if (const auto *factors = quantize.calibration ? quantize.calibration->factors(module) : nullptr) {
+    jobs.push_back(scaledTensorJob(tensor, weight.name, *factors));
+    ++quantize.scaled;
+    return {};
+  }
   quantize.dequantized += weight.linear.has_value();
   quantize.copied += !weight.linear;
   jobs.push_back(weight.linear ? decodeJob(*weight.linear, weight.name, DType::BF16) : copyJob(tensor, weight.name));
@@ -255,6 +260,8 @@ static Summary summarize(const Quantize &quantize) {
   summary.words = fmt::format("{}; {} tensors copied", groups, quantize.copied);
   if (quantize.dequantized)
     summary.words += fmt::format(", {} dequantized to BF16", quantize.dequantized);
+  if (quantize.scaled)
+    summary.words += fmt::format(", {} norms and routers scaled", quantize.scaled);
   summary.json = {{"input", quantize.options.input},     {"method", quantize.options.method}, {"format", quantize.options.layout},
                   {"groups", describeGroups(quantize)},  {"quantized", quantize.quantized()}, {"copied", quantize.copied},
                   {"dequantized", quantize.dequantized}, {"parameters", quantize.parameters}, {"notes", quantize.notes}};
@@ -314,10 +321,11 @@ static void addSchemeOptions(CLI::App &app, QuantizeOptions &options) {
   app.add_option(
          "--method", options.method,
          "How scales are chosen: rtn by the greatest magnitude, mse by the least squared error of the weights, percentile "
-         "by --percentile of the magnitudes. gptq: as rtn, and each column's error is carried on to the next ones by what "
-         "--calibration shows of the inputs")
-      ->check(CLI::IsMember({"rtn", "mse", "percentile", "gptq"}).description(""))
-      ->type_name("rtn|mse|percentile|gptq")
+         "by --percentile of the magnitudes. By what --calibration shows of the inputs: gptq, as rtn, and each column's error "
+         "is carried on to the next ones; awq, as rtn of columns that are scaled by their inputs, which norms and up_proj are "
+         "divided by")
+      ->check(CLI::IsMember({"rtn", "mse", "percentile", "gptq", "awq"}).description(""))
+      ->type_name("rtn|mse|percentile|gptq|awq")
       ->capture_default_str();
   app.add_option("--percentile", options.percentile, "In percent, with --method=percentile")
       ->check(CLI::Range(50.0, 100.0).description(""))
@@ -341,7 +349,7 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
   app->final_callback([options] {
     bool isSaid = !options->calibrated.text.text.empty() && !options->calibrated.text.module.empty();
     if (options->isCalibrated() != isSaid)
-      throw CLI::ValidationError("--method=gptq, --calibration and --module go together");
+      throw CLI::ValidationError("--method=gptq or awq, --calibration and --module go together");
   });
   addRunOptions(*app, options->run);
   app->footer(
@@ -351,7 +359,7 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
       "is \"scheme\"\n"
       "(or \"keep\"), \"group_size\", \"zero_points\"; the first rule that names a layer counts. Presets:\n" +
       describePresets() +
-      "Streams: memory does not grow with the model, but with --method=gptq. Started again after it was stopped, it goes "
+      "Streams: memory does not grow with the model, but with --method=gptq and awq. Started again after it was stopped, it goes "
       "on.\n\nExamples:\n"
       "  quant-convert quantize DeepSeek-V3 --scheme=w8a8 -o v3-int8\n"
       "  quant-convert quantize tuned --scheme=w4a16 --method=gptq --calibration text.json --module tuned.qmod -o tuned-int4\n"

@@ -21,7 +21,7 @@ using nlohmann::json;
 static constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
 
 void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
-  app.add_option("--calibration", options.text.text, "Text for --method=gptq: JSON, {\"tokens\": [ids]} or the ids alone")
+  app.add_option("--calibration", options.text.text, "Text for --method=gptq and awq: JSON, {\"tokens\": [ids]} or the ids alone")
       ->type_name("FILE.json");
   app.add_option("--module", options.text.module, "IN compiled for the host by quant-compile: runs the text")
       ->type_name("FILE.qmod");
@@ -43,19 +43,26 @@ void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
       ->check(CLI::Range(1, 1 << 20).description(""))
       ->type_name("GB")
       ->capture_default_str();
-  app.add_option("--report", options.report, "What became of each layer: output errors of GPTQ and of rounding to the nearest")
+  app.add_option("--report", options.report,
+                 "What became of each layer: output errors of the method and of rounding to the nearest")
       ->type_name("FILE.json");
 }
 
 Result<std::unique_ptr<Calibration>> Calibration::create(const CalibratedOptions &options, int threads,
-                                                         const checkpoint::Checkpoint &checkpoint,
-                                                         const std::map<std::string, int64_t, std::less<>> &columns,
-                                                         const Clip &clip) {
+                                                         const checkpoint::Checkpoint &checkpoint, const Weights &weights,
+                                                         const Awq::Targets &targets, const Clip &clip) {
   CalibrationOptions text = options.text;
   text.memory = options.memoryGigabytes * 1000 * 1000 * 1000;
   text.threads = threads;
+  std::map<std::string, int64_t, std::less<>> columns;
+  for (const auto &[layer, target] : targets) {
+    QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(*weights.find(layer + ".weight")));
+    columns[layer] = rows.columns();
+  }
+  if (options.awq)
+    QUANT_TRY(Awq::checkSchemes(targets));
   QUANT_TRY_ASSIGN(Hessians hessians, collectHessians(text, checkpoint, columns));
-  std::unique_ptr<Calibration> calibration(new Calibration(options, std::move(hessians), clip));
+  std::unique_ptr<Calibration> calibration(new Calibration(options, hessians, clip));
   for (const auto &[layer, count] : columns) {
     const Hessian *hessian = calibration->gptq.find(layer);
     if (!calibration->gptq.knows(layer))
@@ -67,10 +74,15 @@ Result<std::unique_ptr<Calibration>> Calibration::create(const CalibratedOptions
   }
   if (calibration->unreached.size() == columns.size())
     return fail("the module reads none of the layers that are to be quantized; was it compiled from this checkpoint?");
+  if (options.awq) {
+    QUANT_TRY_ASSIGN(calibration->awq, Awq::create(hessians, weights, targets, threads));
+  }
   return calibration;
 }
 
 Encoder Calibration::encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) {
+  if (awq)
+    return awq->encoder(layer, scheme, zeroPoints);
   return gptq.knows(layer) ? gptq.encoder(layer, scheme, zeroPoints) : roundToNearest(scheme, zeroPoints, clip);
 }
 
@@ -100,20 +112,22 @@ Result<std::string> Calibration::fingerprint(const CalibratedOptions &options) {
 
 json Calibration::report() const {
   json layers = json::object();
-  for (const auto &[layer, report] : gptq.reports())
+  for (const auto &[layer, report] : layerReports())
     layers[layer] = {{"tokens", report.tokens},
                      {"borrowed_tokens", report.borrowed},
                      {"damp", report.damp},
                      {"relative_output_error", report.signal > 0 ? report.carried / report.signal : 0},
                      {"relative_output_error_nearest", report.signal > 0 ? report.nearest / report.signal : 0},
                      {"of_nearest", report.nearest > 0 ? report.carried / report.nearest : 1}};
-  return {
-      {"layers", layers}, {"rounded_to_nearest", unreached}, {"experts_never_chosen", unhit}, {"experts_that_borrow", borrowing}};
+  return {{"layers", layers},
+          {"rounded_to_nearest", awq ? awq->unscaled() : unreached},
+          {"experts_never_chosen", unhit},
+          {"experts_that_borrow", borrowing}};
 }
 
 std::string Calibration::summary() const {
   double sum = 0, worst = 0;
-  auto reports = gptq.reports();
+  auto reports = layerReports();
   for (const auto &[layer, report] : reports) {
     double share = report.nearest > 0 ? report.carried / report.nearest : 1;
     sum += share;
@@ -121,6 +135,6 @@ std::string Calibration::summary() const {
   }
   if (reports.empty())
     return "";
-  return fmt::format("\n  GPTQ on {} layers: output error {:.3f} of round-to-nearest's in the mean, {:.3f} at the worst",
-                     reports.size(), sum / static_cast<double>(reports.size()), worst);
+  return fmt::format("\n  {} on {} layers: output error {:.3f} of round-to-nearest's in the mean, {:.3f} at the worst",
+                     awq ? "AWQ" : "GPTQ", reports.size(), sum / static_cast<double>(reports.size()), worst);
 }

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_CALIBRATION_H
 #define QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_CALIBRATION_H
 
-#include "tools/quant-convert/calibrate/gptq.h"
+#include "tools/quant-convert/calibrate/awq.h"
 
 #include <nlohmann/json.hpp>
 
@@ -20,6 +20,7 @@ namespace quant::convert {
 
 /// What the command line says of a calibrated run.
 struct CalibratedOptions {
+  bool awq = false; ///< AWQ, else GPTQ
   CalibrationOptions text;
   GptqOptions gptq;
   int64_t memoryGigabytes = 8;
@@ -30,21 +31,22 @@ void addCalibrationOptions(CLI::App &app, CalibratedOptions &options);
 /// A calibrated run: the encoders of its layers, and what is told of them.
 class Calibration {
 public:
-  /// Runs the text, on so many threads; `columns` are those of the layers that are to be quantized.
+  /// Runs the text, on so many threads; `targets` are the layers that are to be quantized, weights of `weights`.
   static Result<std::unique_ptr<Calibration>> create(const CalibratedOptions &options, int threads,
-                                                     const checkpoint::Checkpoint &checkpoint,
-                                                     const std::map<std::string, int64_t, std::less<>> &columns,
-                                                     const Clip &clip);
+                                                     const checkpoint::Checkpoint &checkpoint, const Weights &weights,
+                                                     const Awq::Targets &targets, const Clip &clip);
 
-  /// GPTQ's where the text reached the layer, else round to nearest.
+  /// The method's where the text reached the layer, else round to nearest.
   Encoder encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints);
+  /// AWQ's factors of a tensor that is not quantized; null: it stays as it is.
+  const std::vector<float> *factors(const std::string &module) const { return awq ? awq->factors(module) : nullptr; }
   /// Layers that the text did not reach, and experts that borrowed, in words.
   std::vector<std::string> notes() const;
   /// A number that differs when another text, module or option is taken, for Plan::options. Error: a file that cannot be read.
   static Result<std::string> fingerprint(const CalibratedOptions &options);
   /// Layers encoded in this run, with their errors; and those of notes() by name.
   nlohmann::json report() const;
-  /// Mean over the layers of GPTQ's squared output error as a share of round-to-nearest's, in words.
+  /// Mean over the layers of the method's squared output error as a share of round-to-nearest's, in words.
   std::string summary() const;
 
 private:
@@ -53,7 +55,10 @@ private:
 
   CalibratedOptions options;
   Clip clip;
+  std::map<std::string, LayerReport> layerReports() const { return awq ? awq->reports() : gptq.reports(); }
+
   Gptq gptq;
+  std::optional<Awq> awq;
   std::vector<std::string> unreached, unhit, borrowing; ///< layers
 };
 
