@@ -400,6 +400,19 @@ LogicalResult PromoteOp::verify() {
   return success();
 }
 
+LogicalResult SwigluQuantizeOp::verify() {
+  constexpr int64_t kGroup = 128;
+  if (getGate().getType().getColumns() != kGroup)
+    return emitOpError("gives a scale to each row of ") << kGroup << " columns, not of " << getGate().getType().getColumns();
+  return success();
+}
+
+LogicalResult StoreRowScalesOp::verify() {
+  if (!getPointer().getType().getElementType().isF32())
+    return emitOpError("stores f32, not ") << getPointer().getType().getElementType();
+  return success();
+}
+
 LogicalResult StoreTileOp::verify() {
   FragmentType sum = getSum().getType();
   TileType staging = getStaging().getType();
@@ -407,8 +420,11 @@ LogicalResult StoreTileOp::verify() {
   int64_t rows = getTransposed() ? sum.getColumns() : sum.getRows(), columns = getTransposed() ? sum.getRows() : sum.getColumns();
   if (staging.getCopies() != 1 || staging.getRows() != rows || staging.getColumns() != columns)
     return emitOpError("stages ") << rows << " x " << columns << " in " << staging;
-  if (!staging.getElementType().isBF16() && !staging.getElementType().isF32())
-    return emitOpError("stores bf16 or f32, not ") << staging.getElementType();
+  bool isCodes = isa<Float8E4M3FNType>(staging.getElementType());
+  if (!staging.getElementType().isBF16() && !staging.getElementType().isF32() && !isCodes)
+    return emitOpError("stores bf16, f32 or f8E4M3FN, not ") << staging.getElementType();
+  if (isCodes && (getTransposed() || getAdd()))
+    return emitOpError("of f8E4M3FN neither transposes nor adds");
   if (!staging.getSwizzle())
     return emitOpError("staging tile needs a swizzle, which spreads it over the banks");
   if (map.getElementType() != staging.getElementType() || map.getSwizzle() != staging.getSwizzle() || map.getRows() != rows ||

@@ -555,10 +555,47 @@ def Hopper_AddBiasOp : Hopper_Op<"add_bias", [AllTypesMatch<["sum", "result"]>]>
   }];
 }
 
+def Hopper_SwigluQuantizeOp : Hopper_Op<"swiglu_quantize", [Pure, AllTypesMatch<["gate", "up", "values"]>]> {
+  let summary = "silu(gate) * up, quantized: one scale for each row of 128 columns";
+  let description = [{
+    `h = g / (1 + exp(-g)) * u` with g and u rounded to bf16; `scale = max(max |h|, 1e-4) / 448` of a row, with `power_of_two`
+    rounded up to one; `values = h / scale`, which `store_tile` rounds to f8E4M3FN. The four lanes that share a row find its
+    largest value together. The bits are those of `deepseek.swiglu` with its quantized result on products that were stored as bf16.
+
+    ```mlir
+    func.func @hidden(%gate: !hopper.fragment<64, 128>, %up: !hopper.fragment<64, 128>) {
+      %values, %scales = hopper.swiglu_quantize %gate, %up : !hopper.fragment<64, 128> -> !hopper.row_scales
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_FragmentType:$gate, Hopper_FragmentType:$up, UnitAttr:$power_of_two);
+  let results = (outs Hopper_FragmentType:$values, Hopper_RowScalesType:$scales);
+  let assemblyFormat = "$gate `,` $up attr-dict `:` type($gate) `->` type($scales)";
+  let hasVerifier = 1;
+}
+
+def Hopper_StoreRowScalesOp : Hopper_Op<"store_row_scales"> {
+  let summary = "stores the scales of a fragment's rows, side by side from an index on, `until` a row";
+  let description = [{
+    The scale of row `row + i` goes to `pointer[index + i]`, where that row lies before `until`.
+
+    ```mlir
+    func.func @scales(%scales: !hopper.row_scales, %to: !hopper.global<f32>, %index: i32, %row: i32, %until: i32) {
+      hopper.store_row_scales %scales to %to[%index] row %row until %until : !hopper.row_scales, !hopper.global<f32>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_RowScalesType:$scales, Hopper_GlobalType:$pointer, I32:$index, I32:$row, I32:$until);
+  let assemblyFormat = "$scales `to` $pointer `[` $index `]` `row` $row `until` $until attr-dict `:` type($scales) `,` type($pointer)";
+  let hasVerifier = 1;
+}
+
 def Hopper_StoreTileOp : Hopper_Op<"store_tile"> {
   let summary = "rounds a fragment and stores it at [row, column] of a matrix";
   let description = [{
-    A warpgroup rounds to the staging tile's type, writes it there (with `transposed` the fragment's columns become rows), and one thread of
+    A warpgroup rounds to the staging tile's type (f8E4M3FN saturates), writes it there (with `transposed` the fragment's columns become rows), and one thread of
     it stores it by TMA in boxes of the tensor map; what lies outside of the matrix is clipped. With `add` the store adds to what
     is there, with one more rounding. The staging tile is the warpgroup's own; it is free again when the next store_tile begins,
     which waits for all stores before. `follows` does not wait: a store_tile just before it has waited for its staging tile, too.

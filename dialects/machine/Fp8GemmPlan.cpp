@@ -33,6 +33,8 @@ std::string Fp8GemmConfig::symbolName() const {
     name += "_bias";
   if (accumulate)
     name += "_acc";
+  if (swiglu)
+    name += powerOfTwoScales ? "_swiglu_ue8m0" : "_swiglu";
   return outputType == OutputType::f32 ? name + "_f32" : name;
 }
 
@@ -56,7 +58,7 @@ static int64_t fixedSharedBytes(const Fp8GemmPlan &plan) {
 static int64_t sharedBytesPerStage(const Fp8GemmPlan &plan) {
   const Fp8GemmConfig &config = plan.config;
   int64_t scaleBytes = alignTo(config.blockM * static_cast<int64_t>(sizeof(float)), plan.arch.tmaTileAlignment);
-  return (config.blockM + config.blockN) * kBlockK + scaleBytes + 2 * plan.arch.mbarrierBytes;
+  return (config.blockM + config.weights() * config.blockN) * kBlockK + scaleBytes + 2 * plan.arch.mbarrierBytes;
 }
 
 static int64_t bestTilesPerGroup(const Fp8GemmPlan &plan, int64_t sms) {
@@ -83,7 +85,8 @@ int64_t Fp8GemmPlan::columnsOfScale() const {
 int64_t Fp8GemmPlan::unroll() const {
   // Registers decide: sums and accumulators are 2 x 64 for a tile of 128 x 128, with swapAB also the columns' scales. Parts of K
   // have no fixed length.
-  if (slicesPerWarpgroup() > 1 || wgmmaN() > (config.swapAB ? 96 : 128) || columnsOfScale() != config.blockN || config.splitK > 1)
+  if (productsPerWarpgroup() > 1 || wgmmaN() > (config.swapAB ? 96 : 128) || columnsOfScale() != config.blockN ||
+      config.splitK > 1)
     return 1;
   for (int64_t factor : {4, 3, 2})
     if (kBlocks() % factor == 0)
@@ -94,7 +97,7 @@ int64_t Fp8GemmPlan::unroll() const {
 int64_t Fp8GemmPlan::earlyBlocks() const { return std::min(stages, kBlocks() / config.splitK); }
 
 int64_t Fp8GemmPlan::loadedBytesPerStage() const {
-  return (config.blockM + config.blockN) * kBlockK + config.blockM * static_cast<int64_t>(sizeof(float));
+  return (config.blockM + config.weights() * config.blockN) * kBlockK + config.blockM * static_cast<int64_t>(sizeof(float));
 }
 
 int64_t Fp8GemmPlan::storeSwizzle() const {
@@ -143,6 +146,17 @@ static std::string refuseGroups(const Fp8GemmConfig &config, const Fp8GemmPlan &
   return {};
 }
 
+/// Why D cannot be quantized, or null.
+static const char *refuseSwiglu(const Fp8GemmConfig &config) {
+  if (config.n % kBlockK || config.blockN != kBlockK)
+    return "with swiglu N must be a multiple of 128 and blockN 128: a row's scale is that of 128 columns";
+  if (config.swapAB || (config.blockM != 64 && config.blockM != 128))
+    return "with swiglu blockM must be 64 or 128, without swapAB: sums of gate and up live in 232 registers";
+  if (config.bias || config.accumulate || config.splitK != 1 || config.outputType != OutputType::bf16)
+    return "swiglu takes neither a bias, an accumulation, a split K nor an output type: D is f8E4M3FN";
+  return nullptr;
+}
+
 Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu) {
   auto refuse = [&](const std::string &why) { return fail(config.symbolName() + ": " + why); };
   if (config.n <= 0 || config.n % 8)
@@ -158,6 +172,10 @@ Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu) {
   Fp8GemmPlan plan(config, gpu);
   if (config.splitK < 1 || config.splitK > plan.kBlocks())
     return refuse("splitK must be from 1 to the " + std::to_string(plan.kBlocks()) + " blocks of K");
+  if (const char *why = config.swiglu ? refuseSwiglu(config) : nullptr)
+    return refuse(why);
+  if (config.powerOfTwoScales && !config.swiglu)
+    return refuse("only a quantized D has scales (swiglu)");
   if (std::string why = config.groups ? refuseGroups(config, plan) : std::string(); !why.empty())
     return refuse(why);
   if (config.stages < 0)

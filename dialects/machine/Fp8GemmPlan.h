@@ -96,12 +96,19 @@ struct Fp8GemmConfig {
   GroupLayout groupLayout = GroupLayout::contiguous;
   /// Of the contiguous layout.
   int64_t groupAlignment = 1;
+  /// b holds N rows of a gate and, behind them, N of an up projection (of each group): D is silu(a gate^T) * (a up^T), quantized
+  /// in groups of 128 columns, as f8E4M3FN with scales in the layout of A's. Both products are rounded to bf16 before.
+  bool swiglu = false;
+  /// Scales of a quantized D are powers of two.
+  bool powerOfTwoScales = false;
   /// Of the contiguous layout: M counts tokens, each with so many rows in as many groups; 0: M counts rows.
   int64_t topK = 0;
 
+  /// Weights that each row is multiplied by: gate and up, or one.
+  int64_t weights() const { return swiglu ? 2 : 1; }
   bool isMasked() const { return groups > 0 && groupLayout == GroupLayout::masked; }
   /// sm90_fp8_gemm_1d2d_n7168_k2048_bm128_bn128, then what differs from the default: _st4, _swap, _mca, _sk8, _bias, _acc, _f32;
-  /// sm90_fp8_grouped_gemm_1d2d_g8_n... of groups, with _masked, _align128 or _top8 behind their number.
+  /// sm90_fp8_grouped_gemm_1d2d_g8_n... of groups, with _masked, _align128 or _top8 behind their number; _swiglu, _ue8m0.
   std::string symbolName() const;
 
   bool operator==(const Fp8GemmConfig &) const = default;
@@ -140,14 +147,17 @@ struct Fp8GemmPlan {
   /// Slices of a tile, each of one wgmma's rows, and those of a warpgroup.
   int64_t slices() const { return wgmmaM() / arch.wgmmaRows; }
   int64_t slicesPerWarpgroup() const { return slices() / warpgroups; }
+  /// Products of a warpgroup in a K block, one after the other: of each of its slices with each weight.
+  int64_t productsPerWarpgroup() const { return slicesPerWarpgroup() * config.weights(); }
   /// Columns of a tile that surely share a scale of B: all of them, or what all tiles' borders have in common with the blocks of
   /// 128.
   int64_t columnsOfScale() const;
 
   //===--- K ---===//
   int64_t kBlocks() const { return ceilDiv(config.k, kBlockK); }
-  /// Rows of B's scales.
-  int64_t scaleRowsB() const { return ceilDiv(config.n, kBlockK); }
+  /// Rows of B, and of B's scales.
+  int64_t rowsB() const { return config.weights() * config.n; }
+  int64_t scaleRowsB() const { return ceilDiv(rowsB(), kBlockK); }
   /// K blocks that the main loop writes out in one iteration; they divide its length: a remainder loop would make ptxas spill.
   int64_t unroll() const;
   /// K blocks of the weight that are loaded while the kernels before this one still run: as many as there are stages, and as
@@ -168,7 +178,7 @@ struct Fp8GemmPlan {
   int64_t boxRowsB() const { return config.blockN / clusterM(); }
   /// Bytes that TMA writes for a stage: A, B and A's scales. In shared memory a stage takes more, for alignment and barriers.
   int64_t loadedBytesPerStage() const;
-  int64_t bytesOfD() const { return config.outputType == OutputType::f32 ? 4 : 2; }
+  int64_t bytesOfD() const { return config.swiglu ? 1 : config.outputType == OutputType::f32 ? 4 : 2; }
   /// The part of D that one TMA store writes, a slice of the tile: swizzled rows, as long as the width allows.
   int64_t storeRows() const { return config.swapAB ? config.blockM : arch.wgmmaRows; }
   int64_t stagingColumns() const { return config.swapAB ? arch.wgmmaRows : config.blockN; }

@@ -61,6 +61,12 @@ Value quant::rows::decodeE2M1(KernelBuilder &b, Value codes) {
   return b.mul(scaled, b.constant(scaled.getType(), 0x1p14));
 }
 
+Value quant::rows::roundUpToPowerOfTwo(KernelBuilder &b, Value value) {
+  // One more in the exponent unless the fraction is zero.
+  Value raised = b.add(b.bitcast(b.i32(), value), 0x7FFFFF);
+  return b.bitcast(b.f32(), b.bitAnd(raised, 0x7F800000));
+}
+
 Value quant::rows::encodeE8M0(KernelBuilder &b, Value value) {
   Value bits = b.bitcast(b.i32(), value);
   return b.convert(b.i8(), b.shiftRight(bits, b.integer(bits.getType(), 23)));

@@ -24,6 +24,8 @@ mlir::Value decodeE4M3(KernelBuilder &b, mlir::Value codes);
 mlir::Value encodeBF16(KernelBuilder &b, mlir::Value value);
 /// E2M1 codes, in the lower four bits of bytes, as f32, exactly: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
 mlir::Value decodeE2M1(KernelBuilder &b, mlir::Value codes);
+/// A positive f32 rounded up to a power of two.
+mlir::Value roundUpToPowerOfTwo(KernelBuilder &b, mlir::Value value);
 /// A power of two to its E8M0 code, and back: 0 is 2^-127, 255 is NaN.
 mlir::Value encodeE8M0(KernelBuilder &b, mlir::Value value);
 mlir::Value decodeE8M0(KernelBuilder &b, mlir::Value codes);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/rows/RowBuilder.h"
+#include "dialects/rows/NarrowFloats.h"
 
 using namespace mlir;
 
@@ -173,11 +174,6 @@ Num RowBuilder::argmax(const Rows &list) {
   })[0];
 }
 
-Num RowBuilder::roundUpToPowerOfTwo(const Num &value) {
-  // One more in the exponent unless the fraction is zero.
-  Value bits = b.bitcast(b.i32(), value.value);
-  Value raised = b.add(bits, b.integer(bits.getType(), 0x7FFFFF));
-  return num(b.bitcast(b.f32(), b.bitAnd(raised, b.integer(bits.getType(), 0x7F800000))));
-}
+Num RowBuilder::roundUpToPowerOfTwo(const Num &value) { return num(rows::roundUpToPowerOfTwo(b, value.value)); }
 
 } // namespace quant::rows

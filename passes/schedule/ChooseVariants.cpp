@@ -34,6 +34,8 @@ Fp8GemmConfig GemmProblem::config() const {
   config.groupLayout = groupLayout;
   config.groupAlignment = groupAlignment;
   config.topK = topK;
+  config.swiglu = swiglu;
+  config.powerOfTwoScales = powerOfTwoScales;
   return config;
 }
 

@@ -29,6 +29,8 @@ struct GemmProblem {
   machine::GroupLayout groupLayout = machine::GroupLayout::contiguous;
   int64_t groupAlignment = 1;
   int64_t topK = 0;
+  bool swiglu = false;
+  bool powerOfTwoScales = false;
 
   /// What it asks of every config, with the default tile.
   Fp8GemmConfig config() const;

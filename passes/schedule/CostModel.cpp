@@ -97,14 +97,15 @@ struct BlockCycles {
 static BlockCycles cyclesPerBlock(const Fp8GemmPlan &plan, const Work &work, const Gpu &gpu) {
   BlockCycles cycles;
   int64_t columns = plan.wgmmaN(), rows = plan.arch.wgmmaRows;
-  cycles.tensor = 2 * static_cast<double>(plan.wgmmaM() * columns * kBlockK) / gpu.tensorFlopsPerCycle;
+  int64_t weights = plan.config.weights();
+  cycles.tensor = 2 * static_cast<double>(weights * plan.wgmmaM() * columns * kBlockK) / gpu.tensorFlopsPerCycle;
 
   // TMA writes a stage once; each wgmma reads its 64 rows and all columns.
   auto stageBytes = static_cast<double>(plan.loadedBytesPerStage());
   auto wgmmaBytes = static_cast<double>((rows + columns) * kBlockK);
-  cycles.shared = (stageBytes + static_cast<double>(plan.slices()) * wgmmaBytes) / gpu.sharedBytesPerCycle;
+  cycles.shared = (stageBytes + static_cast<double>(weights * plan.slices()) * wgmmaBytes) / gpu.sharedBytesPerCycle;
 
-  auto loaded = static_cast<double>((plan.boxRowsA() + plan.boxRowsB()) * kBlockK);
+  auto loaded = static_cast<double>((plan.boxRowsA() + weights * plan.boxRowsB()) * kBlockK);
   // What is under way at a time, over how long a byte is under way.
   double inFlight = static_cast<double>(plan.stages) * stageBytes / (gpu.loadLatencySeconds * gpu.clockHz);
   cycles.l2 = loaded / std::min({gpu.loadBytesPerCycle, gpu.l2BytesPerCycle / work.active, inFlight});
@@ -115,7 +116,7 @@ static BlockCycles cyclesPerBlock(const Fp8GemmPlan &plan, const Work &work, con
   double multiply = std::max(2.0 * static_cast<double>(rows * columns * kBlockK) / gpu.tensorFlopsPerCycle,
                              wgmmaBytes / gpu.sharedBytesPerCycle);
   double slice = multiply + kWgmmaLatency + accumulators + perColumn + kLoopInstructions;
-  cycles.chain = static_cast<double>(plan.slicesPerWarpgroup()) * slice + kBarrierLatency;
+  cycles.chain = static_cast<double>(plan.productsPerWarpgroup()) * slice + kBarrierLatency;
   return cycles;
 }
 
@@ -145,7 +146,7 @@ static double hbmBytes(const Fp8GemmPlan &plan, const Work &work, const Gpu &gpu
   const Fp8GemmConfig &config = plan.config;
   int64_t rows = work.load.rows;
   double bytesA = static_cast<double>(rows) * static_cast<double>(config.k),
-         bytesB = static_cast<double>(config.n) * static_cast<double>(config.k);
+         bytesB = static_cast<double>(plan.rowsB()) * static_cast<double>(config.k);
   double scales = 4 * static_cast<double>(plan.kBlocks()) * static_cast<double>(rows + plan.scaleRowsB());
   auto bytesD = static_cast<double>(rows * config.n * plan.bytesOfD() * (config.accumulate ? 2 : 1));
   double again =
@@ -179,7 +180,7 @@ GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const Gpu &gpu) {
   cost.hbm = cost.hbmBytes / (gpu.hbmBytesPerSecond * gpu.hbmEfficiency);
   cost.reduction = reductionSeconds(config, gpu);
   cost.launch = gpu.launchSeconds + (plan.cluster() > 1 ? kClusterSeconds : 0) + (config.groups ? kScanSeconds : 0);
-  cost.flops = 2.0 * static_cast<double>(work.load.groups * work.load.rows) * static_cast<double>(config.n) *
+  cost.flops = 2.0 * static_cast<double>(work.load.groups * work.load.rows) * static_cast<double>(plan.rowsB()) *
                static_cast<double>(config.k);
   double longer = std::max(cost.main, cost.hbm);
   cost.limit = longer < cost.launch ? CostLimit::launch : cost.hbm > cost.main ? CostLimit::hbm : cycles.limit();

@@ -67,18 +67,19 @@ static Json requestJson(const KernelOptions &options) {
     return {{"k", options.k}, {"in", options.in}, {"scale_format", options.scaleFormat}};
   if (options.kernel == "dequantize")
     return {{"n", options.n}, {"k", options.k}, {"out", options.out}};
+  Json request = {{"n", options.n},
+                  {"k", options.k},
+                  {"m", options.m},
+                  {"gpu", options.gpu},
+                  {"out", options.out},
+                  {"bias", options.bias},
+                  {"accumulate", options.accumulate},
+                  {"batch_invariant", options.batchInvariant}};
+  if (options.swiglu)
+    request.update({{"out", "f8E4M3FN"}, {"swiglu", true}, {"scale_format", options.scaleFormat}});
   if (options.isGrouped())
-    return {{"groups", options.groups}, {"layout", options.layout}, {"align", options.align},
-            {"n", options.n},           {"k", options.k},           {"m", options.m},
-            {"gpu", options.gpu},       {"out", options.out},       {"accumulate", options.accumulate}};
-  return {{"n", options.n},
-          {"k", options.k},
-          {"m", options.m},
-          {"gpu", options.gpu},
-          {"out", options.out},
-          {"bias", options.bias},
-          {"accumulate", options.accumulate},
-          {"batch_invariant", options.batchInvariant}};
+    request.update({{"groups", options.groups}, {"layout", options.layout}, {"align", options.align}});
+  return request;
 }
 
 static Json rangeJson(const PlannedRange &range, const nvvm::LaunchRecipe &recipe, const char *size) {

@@ -24,6 +24,9 @@ static std::vector<KernelFlag> withTileFlags(std::vector<KernelFlag> flags) {
                {{"--gpu", "h100, h200, h800", "the GPU whose figures choose the tiles; the code runs on each of them"},
                 {"--out", "bf16, f32", "type of d"},
                 {"--accumulate", "", "adds to what d holds"},
+                {"--swiglu", "",
+                 "d = quantize(silu(a gate) * (a up)) of b's n rows of gate and n of up, with scale_d as quantize gives it"},
+                {"--scale-format", "f32, ue8m0", "scales of a quantized d"},
                 {"--max-kernels", "1-16", "how many different kernels at most"}});
   return flags;
 }
@@ -144,13 +147,14 @@ void addKernelOptions(CLI::App &app, KernelOptions &options) {
       ->group(kGroup);
   app.add_flag("--bias", options.bias, "add a bias")->group(kGroup);
   app.add_flag("--accumulate", options.accumulate, "add to what the result holds")->group(kGroup);
+  app.add_flag("--swiglu", options.swiglu, "multiply by gate and up, and give silu(gate) * up, quantized")->group(kGroup);
   app.add_flag("--batch-invariant", options.batchInvariant, "results whose bits do not depend on M")->group(kGroup);
   app.add_option("--max-kernels", options.maxKernels, "different kernels for all M")
       ->check(CLI::Range(1, 16))
       ->capture_default_str()
       ->group(kGroup);
   app.add_option("--tile", options.tile, "tile to use, as in 128x128,stages=5 (--list-kernels says all of it)")->group(kGroup);
-  app.add_option("--scale-format", options.scaleFormat, "scales that quantize gives")
+  app.add_option("--scale-format", options.scaleFormat, "scales that quantize and --swiglu give")
       ->check(CLI::IsMember({"f32", "ue8m0"}))
       ->capture_default_str()
       ->group(kGroup);
@@ -190,6 +194,8 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
   if (app.count("--explain") && !kind.hasChoice)
     return fail("--explain: there is nothing to choose for " + std::string(kind.name) +
                 ", only fp8_gemm and fp8_grouped_gemm have variants");
+  if (kind.hasChoice && app.count("--scale-format") && !app.count("--swiglu"))
+    return fail("--scale-format: is of a quantized d; say --swiglu, or leave it out");
   for (const char *flag : {"input", "--host-isa", "--activations", "--max-tokens", "--max-context", "--stop-after",
                            "--dump-stages-to", "--kernels-to"})
     if (app.count(flag))

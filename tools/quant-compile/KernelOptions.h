@@ -35,11 +35,11 @@ struct KernelOptions {
   std::string gpu = "h200";
   /// bf16 or f32.
   std::string in = "bf16", out = "bf16";
-  bool bias = false, accumulate = false, batchInvariant = false;
+  bool bias = false, accumulate = false, batchInvariant = false, swiglu = false;
   /// Empty: the cost model chooses. Else as parseTile takes it.
   std::string tile;
   int64_t maxKernels = 4;
-  /// f32 or ue8m0.
+  /// f32 or ue8m0, of quantize and of --swiglu.
   std::string scaleFormat = "f32";
   bool list = false, explain = false;
 

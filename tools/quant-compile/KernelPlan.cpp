@@ -100,7 +100,9 @@ schedule::GemmProblem gemmProblem(const KernelOptions &options) {
                                 .outputType = options.out == "f32" ? machine::OutputType::f32 : machine::OutputType::bf16,
                                 .bias = options.bias,
                                 .accumulate = options.accumulate,
-                                .allowSplitK = !options.batchInvariant};
+                                .allowSplitK = !options.batchInvariant,
+                                .swiglu = options.swiglu,
+                                .powerOfTwoScales = options.swiglu && options.scaleFormat == "ue8m0"};
   if (!options.isGrouped())
     return problem;
   problem.groups = options.groups;

@@ -20,6 +20,9 @@
 //   workspace  f32      with splitK: scratch, of the size that the recipe says
 //   counters   i32      with splitK: zeros before the first launch; the kernel leaves zeros
 //
+// With swiglu b has 2 N rows, those of the gate first, d is f8E4M3FN [M, N], and there is
+//   scale_d    f32      [N/128, Mpad]  in the layout of scale_a: what the next matmul reads; before the counts of groups
+//
 // Of G groups of rows (Fp8GemmConfig::groups, GroupLayout), `rows` in all, the places of masked ones having M rows each:
 //   a          f8E4M3FN [rows, K], masked [G, M, K]
 //   scale_a    f32      [ceil(K/128), rows padded], masked [G, ceil(K/128), Mpad]

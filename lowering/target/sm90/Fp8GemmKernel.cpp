@@ -30,7 +30,11 @@ public:
 private:
   // Types.
   Type f8() { return Float8E4M3FNType::get(b.getContext()); }
-  Type typeD() { return config.outputType == OutputType::f32 ? Type(b.getF32Type()) : Type(b.getBF16Type()); }
+  Type typeD() {
+    if (config.swiglu)
+      return f8();
+    return config.outputType == OutputType::f32 ? Type(b.getF32Type()) : Type(b.getBF16Type());
+  }
   TileType tileType(ArrayRef<int64_t> shape, Type element, int64_t swizzle = 0) {
     return TileType::get(b.getContext(), shape, element, swizzle);
   }
@@ -77,7 +81,7 @@ private:
   void produceTiles();
   Value load(Load what, const Tile &tile, Value blockK, Value slot);
   void loadScales(const Tile &tile, Value blockK, Value to);
-  void loadWeight(const Tile &tile, Value k0, Value to);
+  void loadWeight(const Tile &tile, int64_t weight, Value k0, Value to);
   Value loadBlocks(Load what, const Tile &tile, Value begin, Value end, Value slot);
 
   // Math.
@@ -92,18 +96,23 @@ private:
     /// Of each share, from the first row on.
     SmallVector<SmallVector<Candidate>> candidates;
   };
-  ScaleRows scaleRowsOf(const Tile &tile);
+  ScaleRows scaleRowsOf(const Tile &tile, int64_t weight);
   SmallVector<Value> blockScales(const ScaleRows &rows, Value blockK);
   SmallVector<Value> multiplyTile(Value warpgroup, const Tile &tile, Value slot);
-  SmallVector<Value> multiplyBlock(Value warpgroup, ArrayRef<Value> scalesB, Value slot, ValueRange sums);
-  void storeSlice(Value warpgroup, int64_t index, const Tile &tile, Value sum);
+  /// B's scales in a K block, of each weight.
+  using ScalesB = ArrayRef<SmallVector<Value>>;
+  SmallVector<Value> multiplyBlock(Value warpgroup, ScalesB scalesB, Value slot, ValueRange sums);
+  Value multiplySlice(Block &stage, Value slice, int64_t weight, Value over);
+  Value promote(Value products, Value sum, Value scalesA, ArrayRef<Value> scalesB);
+  void storeSlice(Value warpgroup, int64_t index, const Tile &tile, ValueRange sums);
+  void storeHidden(Value slice, const Tile &tile, Value gate, Value up);
   void storeSum(Value slice, const Tile &tile, Value sum, bool follows);
   Value sliceOf(Value warpgroup, int64_t index) { return b.add(warpgroup, index * plan.warpgroups); }
 
   HopperBuilder &b;
   const Fp8GemmPlan &plan;
   const Fp8GemmConfig &config;
-  Value mapA, mapScaleA, mapB, mapD, scaleB, bias, workspace, counters, counts, m;
+  Value mapA, mapScaleA, mapB, mapD, scaleB, bias, workspace, counters, scaleD, counts, m;
   Value staging, flags, groups, ring;
 };
 } // namespace
@@ -146,6 +155,8 @@ void Emitter::addArguments(Block &body) {
     workspace = add(global(b.getF32Type()));
     counters = add(global(b.getI32Type()));
   }
+  if (config.swiglu)
+    scaleD = add(global(b.getF32Type()));
   if (isGrouped())
     counts = add(global(b.getI32Type()));
   m = add(b.getI32Type());
@@ -155,8 +166,9 @@ RingType Emitter::ringType() {
   // The operand on wgmma's M comes in slices of 64 rows.
   auto slices = tileType({plan.slices(), plan.arch.wgmmaRows, kBlockK}, f8(), 128);
   auto whole = tileType({plan.wgmmaN(), kBlockK}, f8(), 128);
-  SmallVector<TileType> tiles = {config.swapAB ? whole : slices, config.swapAB ? slices : whole,
-                                 tileType({1, config.blockM}, b.getF32Type())};
+  SmallVector<TileType> tiles = {config.swapAB ? whole : slices};
+  tiles.append(config.weights(), config.swapAB ? slices : whole);
+  tiles.push_back(tileType({1, config.blockM}, b.getF32Type()));
   return RingType::get(b.getContext(), plan.stages, plan.cluster(), tiles);
 }
 
@@ -278,10 +290,10 @@ Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
     Value k0 = b.mul(blockK, kBlockK);
     if (what != Load::weight) {
       TmaLoadOp::create(b, mapA, {tile.loadM, k0}, tile.until, stage.getArgument(0), sharedRows(Multicast::a, m));
-      loadScales(tile, blockK, stage.getArgument(2));
+      loadScales(tile, blockK, stage.getArguments().back());
     }
-    if (what != Load::activations)
-      loadWeight(tile, k0, stage.getArgument(1));
+    for (int64_t weight = 0; weight < config.weights() && what != Load::activations; ++weight)
+      loadWeight(tile, weight, k0, stage.getArgument(1 + weight));
   });
   return produce.getNext();
 }
@@ -293,11 +305,11 @@ void Emitter::loadScales(const Tile &tile, Value blockK, Value to) {
   TmaLoadOp::create(b, mapScaleA, at, /*until=*/Value(), to, /*multicast=*/Value());
 }
 
-void Emitter::loadWeight(const Tile &tile, Value k0, Value to) {
-  SmallVector<Value> at = {tile.loadN, k0};
+void Emitter::loadWeight(const Tile &tile, int64_t weight, Value k0, Value to) {
+  SmallVector<Value> at = {b.add(tile.loadN, weight * config.n), k0};
   if (isGrouped())
     at.insert(at.begin(), tile.group);
-  TmaLoadOp::create(b, mapB, at, /*until=*/Value(), to, sharedRows(Multicast::b, b.int32(config.n)));
+  TmaLoadOp::create(b, mapB, at, /*until=*/Value(), to, sharedRows(Multicast::b, b.int32(plan.rowsB())));
 }
 
 //===----------------------------------------------------------------------===//
@@ -310,16 +322,17 @@ void Emitter::emitMath(Value warpgroup) {
   forEachTile(firstSlot(), [&](const Tile &tile, Value slot) {
     SmallVector<Value> end = multiplyTile(warpgroup, tile, slot);
     for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index)
-      storeSlice(warpgroup, index, tile, end[1 + index]);
+      storeSlice(warpgroup, index, tile, ValueRange(end).slice(1 + index * config.weights(), config.weights()));
     return end[0];
   });
   WaitStoresOp::create(b);
 }
 
-/// Which rows of B's scales the tile's columns meet: one to three.
-Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile) {
+/// Which rows of a weight's scales the tile's columns meet: one to three.
+Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile, int64_t weight) {
   ScaleRows rows;
-  Value row = b.shiftRight(tile.loadN, 7), intoBlock = b.bitAnd(tile.loadN, kBlockK - 1);
+  // Of several weights each begins a block.
+  Value row = b.add(b.shiftRight(tile.loadN, 7), weight * config.n / kBlockK), intoBlock = b.bitAnd(tile.loadN, kBlockK - 1);
   int64_t share = plan.columnsOfScale(), last = (kBlockK - share + config.blockN - 1) / kBlockK;
   Value ofGroup = isGrouped() ? b.mul(tile.group, plan.scaleRowsB()) : Value();
   auto startOf = [&](Value row) { return b.mul(ofGroup ? b.add(row, ofGroup) : row, plan.kBlocks()); };
@@ -355,62 +368,70 @@ SmallVector<Value> Emitter::blockScales(const ScaleRows &rows, Value blockK) {
   return scales;
 }
 
-/// The next slot and the tile's sums, one for each slice.
+/// The next slot and the tile's sums, of each slice one for each weight.
 SmallVector<Value> Emitter::multiplyTile(Value warpgroup, const Tile &tile, Value slot) {
-  ScaleRows rows = scaleRowsOf(tile);
+  SmallVector<ScaleRows> rows;
+  for (int64_t weight = 0; weight < config.weights(); ++weight)
+    rows.push_back(scaleRowsOf(tile, weight));
   SmallVector<Value> init = {slot};
-  for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index)
+  for (int64_t index = 0; index < plan.productsPerWarpgroup(); ++index)
     init.push_back(ZeroOp::create(b, fragmentType()));
   return forEachBlock(firstBlock(tile.part), endBlock(tile.part), init, plan.unroll(), [&](Value blockK, ValueRange carried) {
     // On its way while the stage is multiplied (ptxas sinks it behind the wait, however it is written).
-    SmallVector<Value> scalesB = blockScales(rows, blockK);
+    SmallVector<SmallVector<Value>> scalesB;
+    for (const ScaleRows &ofWeight : rows)
+      scalesB.push_back(blockScales(ofWeight, blockK));
     return multiplyBlock(warpgroup, scalesB, carried[0], carried.drop_front());
   });
 }
 
-SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scalesB, Value slot, ValueRange sums) {
+Value Emitter::promote(Value products, Value sum, Value scalesA, ArrayRef<Value> scalesB) {
+  if (config.swapAB)
+    return PromoteOp::create(b, fragmentType(), products, sum, scalesB[0], scalesA);
+  return PromoteOp::create(b, fragmentType(), products, sum, scalesA, scalesB);
+}
+
+/// The products of a slice with a weight, in the registers of `over` if that is one.
+Value Emitter::multiplySlice(Block &stage, Value slice, int64_t weight, Value over) {
+  Value ofA = stage.getArgument(0), ofB = stage.getArgument(1 + weight);
+  Value tileM = config.swapAB ? ofB : ofA, tileN = config.swapAB ? ofA : ofB;
+  auto sliceType = tileType(cast<TileType>(tileM.getType()).getShape().drop_front(), f8(), 128);
+  auto accumulatorType = AccumulatorType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN());
+  Value mine = TileAtOp::create(b, sliceType, tileM, slice);
+  return WgmmaWaitOp::create(b, fragmentType(), WgmmaOp::create(b, accumulatorType, mine, tileN, over));
+}
+
+SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ScalesB scalesB, Value slot, ValueRange sums) {
   auto type = cast<RingType>(ring.getType());
   Type scalesType =
       config.swapAB ? Type(ColumnScalesType::get(b.getContext(), config.blockM)) : RowScalesType::get(b.getContext());
-  SmallVector<Type> results(plan.slicesPerWarpgroup(), fragmentType());
+  SmallVector<Type> results(plan.productsPerWarpgroup(), fragmentType());
   results.push_back(scalesType);
   SmallVector<Type> types = {slot.getType()};
   llvm::append_range(types, results);
-  auto promote = [&](Value products, Value sum, Value scalesA) -> Value {
-    if (config.swapAB)
-      return PromoteOp::create(b, fragmentType(), products, sum, scalesB[0], scalesA);
-    return PromoteOp::create(b, fragmentType(), products, sum, scalesA, scalesB);
-  };
   auto consume = ConsumeOp::create(b, types, ring, slot);
   ArrayRef<TileType> tiles = type.getTiles();
   inBlock(b, consume.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
-    Value tileM = stage.getArgument(config.swapAB ? 1 : 0), tileN = stage.getArgument(config.swapAB ? 0 : 1);
-    auto slices = cast<TileType>(tileM.getType());
-    auto sliceType = tileType(slices.getShape().drop_front(), f8(), 128);
-    auto accumulatorType = AccumulatorType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN());
     SmallVector<Value> yields;
-    // A slice takes the registers of the one before: 256 x 128 has none for two products.
-    Value products;
-    for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index) {
-      Value slice = sliceOf(warpgroup, index);
+    // A product takes the registers of the one before: 256 x 128 has none for two.
+    Value products, scales;
+    for (int64_t index = 0; index < plan.productsPerWarpgroup(); ++index) {
+      int64_t weight = index % config.weights();
+      Value slice = sliceOf(warpgroup, index / config.weights());
       // Read A's scales before the stage is let go: afterwards TMA may overwrite them.
-      Value scales;
       if (config.swapAB)
-        scales = LoadColumnScalesOp::create(b, scalesType, stage.getArgument(2));
-      else
-        scales = LoadRowScalesOp::create(b, scalesType, stage.getArgument(2), b.mul(slice, plan.arch.wgmmaRows));
-      Value mine = TileAtOp::create(b, sliceType, tileM, slice);
-      Value acc = WgmmaOp::create(b, accumulatorType, mine, tileN, /*over=*/products);
-      products = WgmmaWaitOp::create(b, fragmentType(), acc);
-      bool isLast = index + 1 == plan.slicesPerWarpgroup();
-      yields.push_back(isLast ? products : promote(products, sums[index], scales));
-      if (isLast)
-        yields.push_back(scales);
+        scales = LoadColumnScalesOp::create(b, scalesType, stage.getArguments().back());
+      else if (weight == 0)
+        scales = LoadRowScalesOp::create(b, scalesType, stage.getArguments().back(), b.mul(slice, plan.arch.wgmmaRows));
+      products = multiplySlice(stage, slice, weight, /*over=*/products);
+      bool isLast = index + 1 == plan.productsPerWarpgroup();
+      yields.push_back(isLast ? products : promote(products, sums[index], scales, scalesB[weight]));
     }
+    yields.push_back(scales);
     YieldOp::create(b, yields);
   });
   SmallVector<Value> next(consume.getResults().drop_back());
-  next.back() = promote(next.back(), sums.back(), consume.getResults().back());
+  next.back() = promote(next.back(), sums.back(), consume.getResults().back(), scalesB.back());
   return next;
 }
 
@@ -418,8 +439,10 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ArrayRef<Value> scale
 // Epilogue
 //===----------------------------------------------------------------------===//
 
-void Emitter::storeSlice(Value warpgroup, int64_t index, const Tile &tile, Value sum) {
-  Value slice = sliceOf(warpgroup, index);
+void Emitter::storeSlice(Value warpgroup, int64_t index, const Tile &tile, ValueRange sums) {
+  Value slice = sliceOf(warpgroup, index), sum = sums.front();
+  if (config.swiglu)
+    return storeHidden(slice, tile, sums[0], sums[1]);
   if (config.splitK == 1)
     return storeSum(slice, tile, sum, /*follows=*/index > 0);
   auto flagType = tileType({1, 1}, b.getI32Type());
@@ -439,6 +462,23 @@ void Emitter::storeSum(Value slice, const Tile &tile, Value sum, bool follows) {
   Value mine = TileAtOp::create(b, mineType, staging, slice);
   StoreTileOp::create(b, sum, mine, mapD, row, column, tile.until, /*transposed=*/config.swapAB, /*add=*/config.accumulate,
                       follows);
+}
+
+/// Codes and scales of silu(gate) * up.
+void Emitter::storeHidden(Value slice, const Tile &tile, Value gate, Value up) {
+  auto quantized =
+      SwigluQuantizeOp::create(b, fragmentType(), RowScalesType::get(b.getContext()), gate, up, config.powerOfTwoScales);
+  storeSum(slice, tile, quantized.getValues(), /*follows=*/false);
+  // Group by group of columns, all rows side by side; of masked groups each has its own.
+  Value row = b.add(tile.m0, b.mul(slice, plan.arch.wgmmaRows)), group = b.shiftRight(tile.n0, 7), place = row;
+  if (config.isMasked()) {
+    group = b.add(group, b.mul(tile.group, config.n / kBlockK));
+    place = b.sub(row, b.mul(tile.group, m));
+  }
+  constexpr int64_t kRows = 4;
+  Value padded = b.mul(b.div(b.add(m, kRows - 1), kRows), kRows);
+  StoreRowScalesOp::create(b, quantized.getScales(), scaleD, b.add(b.mul(group, padded), place), row,
+                           isGrouped() ? tile.until : m);
 }
 
 KernelOp emitFp8Gemm(HopperBuilder &builder, const Fp8GemmPlan &plan, StringRef name) {

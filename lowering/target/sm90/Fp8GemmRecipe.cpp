@@ -65,6 +65,8 @@ public:
     }
     if (config.splitK > 1)
       addScratch(to);
+    if (config.swiglu)
+      to.addPointer(operandScaleD());
     if (config.groups)
       addCounts(to);
     to.recipe.parameters.push_back(I32Parameter{config.isMasked() ? m : rows});
@@ -72,7 +74,7 @@ public:
 
 private:
   bool isF32() const { return config.outputType == OutputType::f32; }
-  const char *typeOfD() const { return isF32() ? "FLOAT32" : "BFLOAT16"; }
+  const char *typeOfD() const { return config.swiglu ? "UINT8" : isF32() ? "FLOAT32" : "BFLOAT16"; }
 
   /// Of A and D; masked groups have places of M rows.
   std::vector<SizeExpr> shapeOfRows(int64_t columns) const {
@@ -100,7 +102,7 @@ private:
   Operand operandScaleA() const { return {"scale_a", "f32", false, perGroup({kBlocks, paddedScaleRows()}, config.isMasked())}; }
   // Weights stay as they are while kernels run.
   Operand operandB() const {
-    Operand operand = {"b", "f8E4M3FN", false, perGroup({config.n, config.k}, config.groups)};
+    Operand operand = {"b", "f8E4M3FN", false, perGroup({plan.rowsB(), config.k}, config.groups)};
     operand.pitchBytes = pitch == config.k ? 0 : pitch;
     operand.early = true;
     return operand;
@@ -111,9 +113,13 @@ private:
     return operand;
   }
   Operand operandD() const {
-    Operand operand = {"d", isF32() ? "f32" : "bf16", true, shapeOfRows(config.n)};
+    Operand operand = {"d", config.swiglu ? "f8E4M3FN" : isF32() ? "f32" : "bf16", true, shapeOfRows(config.n)};
     operand.accumulated = config.accumulate;
     return operand;
+  }
+
+  Operand operandScaleD() const {
+    return {"scale_d", "f32", true, perGroup({config.n / kBlockK, paddedScaleRows()}, config.isMasked())};
   }
 
   TensorMapParameter mapA(int operand) const {
@@ -131,9 +137,9 @@ private:
     return map;
   }
   TensorMapParameter mapB(int operand) const {
-    TensorMapParameter map{operand, "UINT8", {config.k, config.n}, {pitch}, {kBlockK, plan.boxRowsB()}, 128, 256};
+    TensorMapParameter map{operand, "UINT8", {config.k, plan.rowsB()}, {pitch}, {kBlockK, plan.boxRowsB()}, 128, 256};
     if (config.groups)
-      addGroups(map, config.n * pitch);
+      addGroups(map, plan.rowsB() * pitch);
     return map;
   }
   TensorMapParameter mapD(int operand) const {
@@ -190,6 +196,8 @@ static std::map<std::string, int64_t> describe(const Fp8GemmPlan &plan) {
   addIf(config.isMasked(), "masked", 1);
   addIf(config.groupAlignment > 1, "group_alignment", config.groupAlignment);
   addIf(config.topK > 0, "top_k", config.topK);
+  addIf(config.swiglu, "swiglu", 1);
+  addIf(config.powerOfTwoScales, "power_of_two_scales", 1);
   addIf(config.swapAB, "swap_ab", 1);
   addIf(config.multicast == Multicast::a, "multicast_a", 1);
   addIf(config.multicast == Multicast::b, "multicast_b", 1);
@@ -215,7 +223,11 @@ static int64_t largestM(const Fp8GemmPlan &plan) {
   const Fp8GemmConfig &config = plan.config;
   int64_t tilesM = kMaxTiles / (plan.paddedTilesN() * config.splitK * plan.slices()) - config.groups;
   int64_t spare = plan.rowsAtATime() + (config.groups ? config.groupAlignment : 0);
-  return std::max<int64_t>(0, std::min(tilesM * config.blockM, (int64_t(1) << 31) - spare)) / plan.rowsPerM();
+  int64_t rows = (int64_t(1) << 31) - spare;
+  // The index of D's last scale.
+  if (config.swiglu)
+    rows = rows / (config.n / kBlockK) - abi::kKMajorRowMultiple;
+  return std::max<int64_t>(0, std::min(tilesM * config.blockM, rows)) / plan.rowsPerM();
 }
 
 LaunchRecipe fp8GemmRecipe(const Fp8GemmPlan &plan, const std::string &symbolName) {

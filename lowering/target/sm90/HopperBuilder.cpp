@@ -10,6 +10,8 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
+#include <numbers>
+
 using namespace mlir;
 
 namespace quant::nvvm {
@@ -27,6 +29,38 @@ Value HopperBuilder::fma(Value a, Value b, Value c) { return LLVM::FMAOp::create
 Value HopperBuilder::sqrt(Value a) { return LLVM::SqrtOp::create(*this, a); }
 Value HopperBuilder::roundEven(Value a) { return LLVM::RintOp::create(*this, a); }
 Value HopperBuilder::abs(Value a) { return LLVM::FAbsOp::create(*this, a); }
+
+Value HopperBuilder::intrinsic(Type result, StringRef name, ValueRange operands) {
+  return LLVM::CallIntrinsicOp::create(*this, result, getStringAttr(name), operands).getResult(0);
+}
+
+Value HopperBuilder::exp(Value a) {
+  // 2^(a log2 e), the product in two parts: ex2 takes the rounded one, the rest is a factor 1 + rest * ln 2.
+  constexpr double kLog2E = std::numbers::log2e;
+  const auto high = static_cast<float>(kLog2E);
+  auto number = [&](double value) { return constant(a.getType(), value); };
+  // Beyond these bounds the result is 0 or infinity; inside, no part is infinite. Minimum and maximum keep NaN.
+  Value x = arith::MinimumFOp::create(*this, arith::MaximumFOp::create(*this, a, number(-104.0)), number(89.0));
+  Value product = mul(x, number(high));
+  Value rest = fma(x, number(high), neg(product));
+  rest = fma(x, number(kLog2E - static_cast<double>(high)), rest);
+  SmallVector<Value> powers;
+  for (int64_t lane = 0; lane < laneCount(a.getType()); ++lane)
+    powers.push_back(intrinsic(f32(), "llvm.nvvm.ex2.approx", extract(product, lane)));
+  Value power = pack(powers);
+  return fma(mul(power, rest), number(std::numbers::ln2), power);
+}
+
+Value HopperBuilder::quotient(Value value, Value divisor, Value inverse) {
+  Value product = mul(value, inverse);
+  return fma(fma(neg(product), divisor, value), inverse, product);
+}
+
+Value HopperBuilder::shuffleXor(Value value, int64_t mask) {
+  bool isFloat = value.getType().isF32();
+  return intrinsic(value.getType(), isFloat ? "llvm.nvvm.shfl.sync.bfly.f32" : "llvm.nvvm.shfl.sync.bfly.i32",
+                   {int32(-1), value, int32(mask), int32(31)});
+}
 
 //===----------------------------------------------------------------------===//
 // Kernels and memory
@@ -86,6 +120,10 @@ Value HopperBuilder::inlineAsm(Type result, StringRef text, StringRef constraint
 Value HopperBuilder::packBf16(Value low, Value high) {
   Value pair = LLVM::FPTruncOp::create(*this, VectorType::get(2, getBF16Type()), pack({low, high}));
   return LLVM::BitcastOp::create(*this, getI32Type(), pair);
+}
+
+Value HopperBuilder::encodePairE4M3(Value low, Value high) {
+  return intrinsic(getI16Type(), "llvm.nvvm.ff.to.e4m3x2.rn", {high, low});
 }
 
 Value HopperBuilder::swizzled128Descriptor(Value lowWord) {

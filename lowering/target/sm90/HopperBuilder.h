@@ -42,6 +42,11 @@ public:
   Value sqrt(Value a) override;
   Value roundEven(Value a) override;
   Value abs(Value a) override;
+  /// e^a within 2^-21, 0 and infinity out of range, NaN of NaN.
+  Value exp(Value a) override;
+  /// value / divisor, correctly rounded, of `inverse` = 1 / divisor: a product and one step of Newton's method (P. Markstein, IBM
+  /// J. Res. Dev. 34, 1990). For many values and one divisor.
+  Value quotient(Value value, Value divisor, Value inverse);
 
   //===--- Memory (HopperBuilder.cpp) -------------------------------------===//
 
@@ -62,6 +67,8 @@ public:
   Value zeroVector(int64_t size) { return number(0.0, size); }
   /// Two f32 rounded to nearest even bf16; `low` lands in bits 0-15.
   Value packBf16(Value low, Value high);
+  /// The same of f8E4M3FN in an i16, saturating at 448; NaN gives 0x7F.
+  Value encodePairE4M3(Value low, Value high);
 
   //===--- Threads and registers (HopperBuilderNvvm.cpp) ------------------===//
 
@@ -72,6 +79,8 @@ public:
   Value broadcastFromLane0(Value value);
   /// The value of the lane `lanes` below in each lane of a converged warp; the first lanes keep their own.
   Value shuffleUp(Value value, int64_t lanes);
+  /// The value of lane ^ mask, of i32 or f32. All lanes must be there.
+  Value shuffleXor(Value value, int64_t mask);
   /// True in exactly one lane of a converged warp.
   Value electOneLane();
   void decreaseRegisters(int64_t registers);
@@ -141,6 +150,9 @@ public:
   void storeMatrices(Value shared, mlir::ArrayRef<Value> fragments, bool transposed);
   /// 64-bit matrix descriptor of a K-major operand with 128-byte swizzle, from its low word (address >> 4).
   Value swizzled128Descriptor(Value lowWord);
+
+protected:
+  Value intrinsic(mlir::Type result, mlir::StringRef name, mlir::ValueRange operands);
 
 private:
   Value inlineAsm(mlir::Type result, mlir::StringRef text, mlir::StringRef constraints, mlir::ValueRange operands,

@@ -1,10 +1,11 @@
-//===- HopperEpilogue.cpp - bias, split-K and stores --------------------------===//
+//===- HopperEpilogue.cpp - bias, SwiGLU, split-K and stores ------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/rows/NarrowFloats.h"
 #include "lowering/target/sm90/HopperLowering.h"
 
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -32,7 +33,9 @@ public:
       : b(b), kernel(kernel), tile(tile), base(base), sum(sum) {}
 
   void write(bool transposed) {
-    if (tile.getElementType().isBF16())
+    if (isa<Float8E4M3FNType>(tile.getElementType()))
+      codes();
+    else if (tile.getElementType().isBF16())
       transposed ? matricesTransposed() : matrices();
     else
       transposed ? valuesTransposed() : values();
@@ -96,6 +99,16 @@ private:
     for (int64_t i = 0; i < fragmentColumns() / 2; i += 2) {
       Value pair = b.pack({b.extract(sum, i), b.extract(sum, i + 1)});
       b.store(pair, address(kernel.fragmentRow(b), i % 4 / 2 * 8, chunk, i / 4 * 2, half), 2 * kF32Bytes);
+    }
+  }
+
+  /// A lane's pairs of columns, 2 bytes each; a chunk is 16 columns.
+  void codes() {
+    Value inHalf = kernel.fragmentColumn(b), row = kernel.fragmentRow(b), chunk = b.int32(0);
+    for (int64_t i = 0; i < fragmentColumns() / 2; i += 2) {
+      int64_t columns = i / 4 * 8;
+      Value pair = b.encodePairE4M3(b.extract(sum, i), b.extract(sum, i + 1));
+      b.store(pair, address(row, i % 4 / 2 * 8, chunk, columns / 16, b.add(inHalf, columns % 16)), 2);
     }
   }
 
@@ -192,6 +205,57 @@ static Value lowerAddBias(HopperLowering &lowering, AddBiasOp op, AddBiasOp::Ada
 }
 
 //===----------------------------------------------------------------------===//
+// SwiGLU and quantization
+//===----------------------------------------------------------------------===//
+
+/// silu(g) * u of values rounded to bf16.
+static Value swiglu(HopperBuilder &b, Value gate, Value up) {
+  auto rounded = [&](Value values) {
+    Type narrow = HopperBuilder::withElement(values.getType(), b.getBF16Type());
+    return b.convert(b.f32(), LLVM::FPTruncOp::create(b, narrow, values));
+  };
+  Value g = rounded(gate), one = b.constant(g.getType(), 1.0);
+  return b.mul(b.div(g, b.add(one, b.exp(b.neg(g)))), rounded(up));
+}
+
+static SmallVector<Value> lowerSwigluQuantize(HopperLowering &, SwigluQuantizeOp op, SwigluQuantizeOp::Adaptor adaptor,
+                                              HopperBuilder &b) {
+  constexpr double kLeastAmax = 1e-4, kLargestE4M3 = 448.0;
+  Value hidden = swiglu(b, adaptor.getGate(), adaptor.getUp());
+  int64_t count = HopperBuilder::laneCount(hidden.getType());
+  // A lane has two columns of its top row, then two of its bottom row.
+  Value largest[2] = {b.number(kLeastAmax), b.number(kLeastAmax)}, scales[2], inverses[2];
+  for (int64_t i = 0; i < count; ++i)
+    largest[i % 4 / 2] = b.max(largest[i % 4 / 2], b.abs(b.extract(hidden, i)));
+  for (int row = 0; row < 2; ++row) {
+    for (int64_t mask : {1, 2})
+      largest[row] = b.max(largest[row], b.shuffleXor(largest[row], mask));
+    scales[row] = b.div(largest[row], b.number(kLargestE4M3));
+    if (op.getPowerOfTwo())
+      scales[row] = rows::roundUpToPowerOfTwo(b, scales[row]);
+    inverses[row] = b.div(b.number(1.0), scales[row]);
+  }
+  SmallVector<Value> values;
+  for (int64_t i = 0; i < count; ++i)
+    values.push_back(b.quotient(b.extract(hidden, i), scales[i % 4 / 2], inverses[i % 4 / 2]));
+  return {b.pack(values), b.pack({scales[0], scales[1]})};
+}
+
+static void lowerStoreRowScales(HopperLowering &lowering, StoreRowScalesOp op, StoreRowScalesOp::Adaptor adaptor,
+                                HopperBuilder &b) {
+  const KernelContext &kernel = lowering.contextOf(op);
+  Value inFragment = kernel.fragmentRow(b), isFirstOfRow = b.equal(b.bitAnd(kernel.lane, 3), 0);
+  for (int64_t half = 0; half < 2; ++half) {
+    Value row = b.add(inFragment, 8 * half);
+    Value isThere = b.bitAnd(isFirstOfRow, b.below(b.add(adaptor.getRow(), row), adaptor.getUntil()));
+    b.ifThen(isThere, [&] {
+      b.store(b.extract(adaptor.getScales(), half), b.at(adaptor.getPointer(), b.f32(), b.add(adaptor.getIndex(), row)),
+              kF32Bytes);
+    });
+  }
+}
+
+//===----------------------------------------------------------------------===//
 // Split-K
 //===----------------------------------------------------------------------===//
 
@@ -259,7 +323,8 @@ static SmallVector<Value> lowerCombineParts(HopperLowering &lowering, CombinePar
 }
 
 void populateEpiloguePatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns.add<LowerBy<lowerStoreTile>, LowerBy<lowerWaitStores>, LowerBy<lowerAddBias>, LowerBy<lowerCombineParts>>(lowering);
+  patterns.add<LowerBy<lowerStoreTile>, LowerBy<lowerWaitStores>, LowerBy<lowerAddBias>, LowerBy<lowerCombineParts>,
+               LowerBy<lowerSwigluQuantize>, LowerBy<lowerStoreRowScales>>(lowering);
 }
 
 } // namespace quant::nvvm

@@ -417,7 +417,7 @@ func.func @staging_transposed(%s: !hopper.fragment<64, 128>, %t: !hopper.tile<64
 // -----
 
 func.func @store_type(%s: !hopper.fragment<64, 128>, %t: !hopper.tile<64x128xf16, swizzle = 128>, %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>, %i: i32) {
-  // expected-error @+1 {{stores bf16 or f32, not 'f16'}}
+  // expected-error @+1 {{stores bf16, f32 or f8E4M3FN, not 'f16'}}
   hopper.store_tile %s by %t to %d[%i, %i] : !hopper.fragment<64, 128>, !hopper.tile<64x128xf16, swizzle = 128>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
   return
 }
@@ -549,5 +549,31 @@ func.func @store_matrices(%sum: !hopper.fragment<64, 128>, %staging: !hopper.til
   // expected-error @+1 {{stores to one matrix, not to '!hopper.tensor_map<1x64x64xbf16, swizzle = 128>'}}
   hopper.store_tile %sum by %staging to %d[%i, %i]
     : !hopper.fragment<64, 128>, !hopper.tile<64x128xbf16, swizzle = 128>, !hopper.tensor_map<1x64x64xbf16, swizzle = 128>
+  return
+}
+
+// -----
+
+func.func @swiglu_columns(%g: !hopper.fragment<64, 64>) {
+  // expected-error @+1 {{gives a scale to each row of 128 columns, not of 64}}
+  %values, %scales = hopper.swiglu_quantize %g, %g : !hopper.fragment<64, 64> -> !hopper.row_scales
+  return
+}
+
+// -----
+
+func.func @scales_element(%s: !hopper.row_scales, %to: !hopper.global<i32>, %i: i32) {
+  // expected-error @+1 {{stores f32, not 'i32'}}
+  hopper.store_row_scales %s to %to[%i] row %i until %i : !hopper.row_scales, !hopper.global<i32>
+  return
+}
+
+// -----
+
+func.func @store_codes(%sum: !hopper.fragment<64, 128>, %staging: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>,
+                       %d: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{of f8E4M3FN neither transposes nor adds}}
+  hopper.store_tile %sum by %staging add to %d[%i, %i]
+    : !hopper.fragment<64, 128>, !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>
   return
 }

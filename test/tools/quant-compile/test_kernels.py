@@ -118,6 +118,15 @@ class Writes(KernelTest):
         index = self.compile(*grouped, "--align=128", "--m=100", "--tile=128x128")
         self.assertEqual(index["variants"][0]["launch"], "sm90_fp8_grouped_gemm_1d2d_g8_align128_n136_k256_bm128_bn128.json")
 
+    def test_swiglu(self) -> None:
+        fused = ("--kernel=fp8_grouped_gemm", "--groups=4", "--n=256", "--k=256", "--swiglu", "--m=100")
+        index = self.compile(*fused, "--scale-format=ue8m0")
+        self.assertEqual(index["request"] | {"out": "f8E4M3FN", "swiglu": True, "scale_format": "ue8m0"}, index["request"])
+        self.assertIn("_swiglu_ue8m0.json", index["variants"][0]["launch"])
+        shutil.rmtree(self.out)
+        self.refused(2, "--scale-format: is of a quantized d", *GEMM, "--scale-format=ue8m0", "-o", self.out)
+        self.refused(1, "takes neither a bias", "--kernel=fp8_gemm", "--n=512", "--k=512", "--swiglu", "--bias", "-o", self.out)
+
     def test_quantize_and_dequantize(self) -> None:
         index = self.compile("--kernel=quantize", "--k=200", "--scale-format=ue8m0")
         self.assertEqual(index["variants"][0]["m"][0], 1)

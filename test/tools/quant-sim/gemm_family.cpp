@@ -250,7 +250,8 @@ void GroupedGemmCase::fill() {
   scaleA.assign((config.isMasked() ? config.groups : 1) * kBlocks * scaleRows, std::nanf(""));
   scaleB.assign(config.groups * scaleRowsB * kBlocks, std::nanf(""));
   std::mt19937_64 random(rows + 1);
-  std::uniform_real_distribution<float> scale(0.5f, 2.0f);
+  // So small that silu bends.
+  std::uniform_real_distribution<float> scale(0.02f, 0.1f);
   auto fillRow = [&](const ScaledRow &row, bool scales) {
     for (int64_t i = 0; i < config.k; ++i)
       const_cast<uint8_t *>(row.codes)[i] = static_cast<uint8_t>((random() & 0x80) | (random() % 0x50 + 0x10));
@@ -265,21 +266,82 @@ void GroupedGemmCase::fill() {
   }
 }
 
-std::string GroupedGemmCase::run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads) {
-  d.assign(rows * config.n * (config.outputType == machine::OutputType::f32 ? 4 : 2), std::byte(0xff));
+std::vector<sim::Buffer> GroupedGemmCase::buffers(std::span<std::byte> result, std::vector<int32_t> &given) {
   // A program's list begins with a place that is no end.
-  std::vector<int32_t> given = counts;
+  given = counts;
   if (config.topK)
     given.insert(given.begin(), -1);
   const char *name = config.isMasked() ? "counts" : config.topK ? "offsets" : "ends";
-  std::vector<sim::Buffer> buffers = {{"a", bytesOf(a), false},
-                                      {"scale_a", bytesOf(scaleA), false},
-                                      {"b", bytesOf(b), false},
-                                      {"scale_b", bytesOf(scaleB), false},
-                                      {"d", std::span<std::byte>(d), true},
-                                      {name, bytesOf(given), false}};
-  std::string findings = runStrictly(module, recipe, {{abi::Dim::M, m}, {abi::Dim::Sms, sms}}, buffers, threads);
+  return {{"a", bytesOf(a), false}, {"scale_a", bytesOf(scaleA), false},
+          {"b", bytesOf(b), false}, {"scale_b", bytesOf(scaleB), false},
+          {"d", result, true},      {name, bytesOf(given), false}};
+}
+
+std::string GroupedGemmCase::run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads) {
+  d.assign(rows * config.n * (config.outputType == machine::OutputType::f32 ? 4 : 2), std::byte(0xff));
+  std::vector<int32_t> given;
+  std::string findings =
+      runStrictly(module, recipe, {{abi::Dim::M, m}, {abi::Dim::Sms, sms}}, buffers(std::span<std::byte>(d), given), threads);
   return findings.empty() ? checkResult() : findings;
+}
+
+std::string GroupedGemmCase::runSwiglu(const sim::Module &module, const nvvm::LaunchRecipe &recipe, bool powerOfTwo, int64_t sms,
+                                       int threads) {
+  int64_t columns = config.n / 2, scaleCount = (config.isMasked() ? config.groups : 1) * columns / kBlock * scaleRows;
+  Hidden hidden = {std::vector<uint8_t>(rows * columns, 0xff), std::vector<float>(scaleCount, std::nanf(""))};
+  std::vector<int32_t> given;
+  std::vector<sim::Buffer> all = buffers(bytesOf(hidden.codes), given);
+  all.insert(all.begin() + 5, {"scale_d", bytesOf(hidden.scales), true});
+  std::string findings = runStrictly(module, recipe, {{abi::Dim::M, m}, {abi::Dim::Sms, sms}}, all, threads);
+  int64_t scalesLeft =
+      static_cast<int64_t>(std::count_if(hidden.scales.begin(), hidden.scales.end(), [](float x) { return !std::isnan(x); }));
+  int64_t ours = 0;
+  for (size_t group = 0; group < rowsOfGroups.size() && findings.empty(); ++group)
+    for (int64_t row = firstRow(group); row < firstRow(group) + rowsOfGroups[group] && findings.empty(); ++row, ++ours)
+      findings = checkHidden(hidden, group, row, powerOfTwo);
+  for (int64_t i = 0; i < rows * columns && findings.empty(); ++i)
+    if (!belongsToAGroup(i / columns) && hidden.codes[i] != 0xff)
+      findings = "row " + std::to_string(i / columns) + " of D belongs to no group and was written";
+  if (findings.empty() && scalesLeft != ours * columns / kBlock)
+    findings = std::to_string(scalesLeft) + " scales were written, not " + std::to_string(ours * columns / kBlock);
+  return findings;
+}
+
+std::string GroupedGemmCase::checkHidden(const Hidden &hidden, size_t group, int64_t row, bool powerOfTwo) const {
+  int64_t columns = config.n / 2, blocks = columns / kBlock;
+  for (int64_t block = 0; block < blocks; ++block) {
+    std::array<double, kBlock> want;
+    double amax = 1e-4;
+    for (int64_t i = 0; i < kBlock; ++i) {
+      int64_t column = block * kBlock + i;
+      double gate = valueOfD(d, row * config.n + column, config.outputType),
+             up = valueOfD(d, row * config.n + columns + column, config.outputType);
+      want[i] = gate / (1 + std::exp(-gate)) * up;
+      amax = std::max(amax, std::abs(want[i]));
+    }
+    double scale = powerOfTwo ? std::exp2(std::ceil(std::log2(amax / 448))) : amax / 448;
+    int64_t place = config.isMasked() ? (static_cast<int64_t>(group) * blocks + block) * scaleRows + row - firstRow(group)
+                                      : block * scaleRows + row;
+    double got = hidden.scales[place];
+    if (!(std::abs(got - scale) <= 2e-6 * scale))
+      return "scale of row " + std::to_string(row) + ", block " + std::to_string(block) + " is " + std::to_string(got) +
+             ", should be " + std::to_string(scale);
+    for (int64_t i = 0; i < kBlock; ++i) {
+      // Half of a step of e4m3: three bits of fraction, and steps of 2^-9 below 2^-6.
+      double value = kDecode[hidden.codes[row * columns + block * kBlock + i]] * got;
+      double tolerance = std::max(std::abs(want[i]) / 16, got * std::ldexp(1, -10)) * 1.0001;
+      if (std::string wrong = compare(row, block * kBlock + i, value, want[i], tolerance); !wrong.empty())
+        return "group " + std::to_string(group) + ": " + wrong;
+    }
+  }
+  return {};
+}
+
+bool GroupedGemmCase::belongsToAGroup(int64_t row) const {
+  for (size_t group = 0; group < rowsOfGroups.size(); ++group)
+    if (row >= firstRow(group) && row < firstRow(group) + rowsOfGroups[group])
+      return true;
+  return false;
 }
 
 std::string GroupedGemmCase::checkRow(size_t group, int64_t row) const {
@@ -295,17 +357,15 @@ std::string GroupedGemmCase::checkRow(size_t group, int64_t row) const {
 }
 
 std::string GroupedGemmCase::checkResult() const {
-  std::vector<bool> isOurs(rows);
   for (size_t group = 0; group < rowsOfGroups.size(); ++group)
-    for (int64_t row = firstRow(group); row < firstRow(group) + rowsOfGroups[group]; ++row) {
-      isOurs[row] = true;
+    for (int64_t row = firstRow(group); row < firstRow(group) + rowsOfGroups[group]; ++row)
       if (std::string wrong = checkRow(group, row); !wrong.empty())
         return wrong;
-    }
-  auto rowBytes = static_cast<int64_t>(d.size()) / std::max<int64_t>(rows, 1);
-  for (int64_t i = 0; i < rows * rowBytes; ++i)
-    if (!isOurs[i / rowBytes] && d[i] != std::byte(0xff))
-      return "row " + std::to_string(i / rowBytes) + " of D belongs to no group and was written";
+  int64_t rowBytes = static_cast<int64_t>(d.size()) / std::max<int64_t>(rows, 1);
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t i = row * rowBytes; i < (row + 1) * rowBytes && !belongsToAGroup(row); ++i)
+      if (d[i] != std::byte(0xff))
+        return "row " + std::to_string(row) + " of D belongs to no group and was written";
   return {};
 }
 

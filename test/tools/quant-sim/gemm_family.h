@@ -70,10 +70,22 @@ public:
   /// As GemmFamilyCase::run.
   std::string run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads);
 
+  /// Runs a kernel that quantizes silu(gate) * up of the same operands, gate and up being the halves of D's columns: its codes
+  /// and scales must be those of the D that run() has left, in bf16.
+  std::string runSwiglu(const sim::Module &module, const nvvm::LaunchRecipe &recipe, bool powerOfTwo, int64_t sms, int threads);
+
   /// What the kernel reads: where groups end or how many rows they have.
   std::vector<int32_t> counts;
 
 private:
+  /// A quantized D.
+  struct Hidden {
+    std::vector<uint8_t> codes;
+    std::vector<float> scales;
+  };
+  std::vector<sim::Buffer> buffers(std::span<std::byte> result, std::vector<int32_t> &given);
+  std::string checkHidden(const Hidden &hidden, size_t group, int64_t row, bool powerOfTwo) const;
+  bool belongsToAGroup(int64_t row) const;
   int64_t firstRow(size_t group) const;
   void fill();
   std::string checkResult() const;

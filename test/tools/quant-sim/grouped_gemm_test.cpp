@@ -131,6 +131,42 @@ INSTANTIATE_TEST_SUITE_P(Tokens, GroupedGemm, testing::ValuesIn(tokens()), caseN
 INSTANTIATE_TEST_SUITE_P(Tiles, GroupedGemm, testing::ValuesIn(tiles()), caseName);
 INSTANTIATE_TEST_SUITE_P(Multicast, GroupedGemm, testing::ValuesIn(multicast()), caseName);
 
+/// Gate, up, SwiGLU and quantization in one kernel are what they are one after the other.
+class GroupedSwiglu : public testing::TestWithParam<Case> {};
+
+TEST_P(GroupedSwiglu, IsTheProductThenTheFunction) {
+  Fp8GemmConfig fused = GetParam().config, product = fused;
+  product.n = 2 * fused.n;
+  product.swiglu = product.powerOfTwoScales = false;
+  auto kernel = nvvm::compileFp8Gemm(fused), unfused = nvvm::compileFp8Gemm(product);
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  ASSERT_TRUE(unfused) << unfused.error().message;
+  EXPECT_EQ(kernel->artifact.findings(), std::vector<std::string>()) << kernel->artifact.ptxasLog;
+  auto module = sim::Module::load(kernel->artifact.ptx), other = sim::Module::load(unfused->artifact.ptx);
+  ASSERT_TRUE(module) << module.error().message;
+  ASSERT_TRUE(other) << other.error().message;
+  for (const std::vector<int64_t> &rows : GetParam().rows) {
+    GroupedGemmCase problem(product, rows, GetParam().capacity);
+    ASSERT_EQ(problem.run(**other, unfused->recipe, /*sms=*/4, /*threads=*/2), "");
+    EXPECT_EQ(problem.runSwiglu(**module, kernel->recipe, fused.powerOfTwoScales, /*sms=*/4, /*threads=*/2), "")
+        << testing::PrintToString(rows);
+  }
+}
+
+std::vector<Case> swiglu() {
+  auto fused = [](Fp8GemmConfig &c) { c.swiglu = true; };
+  auto everything = [](Fp8GemmConfig &c) {
+    masked(c);
+    c.swiglu = c.powerOfTwoScales = true;
+    c.multicast = Multicast::a;
+  };
+  return {{grouped(3, 128, 272, 64, 128, fused), {{65, 0, 17}}},
+          {grouped(3, 256, 512, 128, 128, fused), {{130, 0, 70}}, 210},
+          {grouped(3, 256, 384, 128, 128, everything), {{130, 0, 7}}, 131}};
+}
+
+INSTANTIATE_TEST_SUITE_P(Swiglu, GroupedSwiglu, testing::ValuesIn(swiglu()), caseName);
+
 /// Counts that are wrong reach nobody else's rows.
 TEST(GroupedGemmCounts, BeyondThePlaceOfAGroup) {
   Fp8GemmConfig config = grouped(3, 72, 144, 16, 64, maskedSwapped);

@@ -97,8 +97,8 @@ void BlockRows::storeScale(const Quantized &quantized, const Group &group, const
 }
 
 Num BlockRows::divide(const Num &value, const Num &scale) {
-  Num inverse = 1.0 / scale, quotient = value * inverse;
-  return rows::fma(rows::fma(-quotient, scale, value), inverse, quotient);
+  auto spread = [&](const Num &divisor) { return gpu.spread(divisor.value, value.lanes()); };
+  return num(gpu.quotient(value.value, spread(scale), spread(1.0 / scale)));
 }
 
 //===----------------------------------------------------------------------===//

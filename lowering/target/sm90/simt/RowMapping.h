@@ -50,8 +50,6 @@ public:
   Rows scratch(int64_t count, Type element) override;
   Num argmax(const Rows &list) override;
   void once(llvm::function_ref<void()> body) override;
-  /// A product and one step of Newton's method instead of a division: correctly rounded all the same (P. Markstein, IBM J. Res.
-  /// Dev. 34, 1990).
   Num divide(const Num &value, const Num &scale) override;
 
 protected:

@@ -39,8 +39,6 @@ public:
   void begin();
   Value thread, lane, warp, block;
 
-  /// e^a within 2^-21, 0 and infinity out of range, NaN of NaN.
-  Value exp(Value a) override;
   /// sum + the products of two vectors' elements, one after another.
   Value dot(Value left, Value right, Value sum);
 
@@ -64,8 +62,6 @@ public:
 
   //===--- Warps and blocks -----------------------------------------------===//
 
-  /// The value of lane ^ mask. All lanes must be there.
-  Value shuffleXor(Value value, int64_t mask);
   /// The value of a lane of the warp.
   Value shuffleFrom(Value value, Value lane);
   using Combine = mlir::function_ref<Value(Value, Value)>;
@@ -86,10 +82,8 @@ public:
 private:
   int64_t nextShared = 0;
 
-  Value intrinsic(mlir::Type result, mlir::StringRef name, mlir::ValueRange operands);
   Value decodePair(mlir::Type element, Value codes);
   Value decodeBytes(mlir::Type element, Value pointer, int64_t count);
-  Value encodePairE4M3(Value low, Value high);
   Value encodeE4M3(Value values);
 };
 

@@ -54,11 +54,6 @@ Value SimtBuilder::loadLanes(Type element, Value pointer, int64_t count) {
   return pack(parts);
 }
 
-Value SimtBuilder::encodePairE4M3(Value low, Value high) {
-  // Round to nearest even, saturating at 448; NaN gives 0x7F.
-  return intrinsic(getI16Type(), "llvm.nvvm.ff.to.e4m3x2.rn", {high, low});
-}
-
 Value SimtBuilder::encodeE4M3(Value values) {
   int64_t count = laneCount(values.getType());
   if (count == 1)

@@ -185,6 +185,16 @@ TEST(Fp8GemmRecipeOptions, MaskedGroupsHavePlaces) {
   EXPECT_EQ(json["parameters"][6]["value"], "M");
 }
 
+TEST(Fp8GemmRecipeOptions, QuantizedResultsHaveScales) {
+  auto json = recipeOf({.n = 256, .k = 512, .swiglu = true});
+  EXPECT_EQ(json["operands"][2]["shape"].dump(), "[512,512]") << "gate and up";
+  EXPECT_EQ(json["operands"][4].dump(), R"({"name":"d","dtype":"f8E4M3FN","access":"write","shape":["M",256]})");
+  EXPECT_EQ(json["operands"][5].dump(),
+            R"({"name":"scale_d","dtype":"f32","access":"write","shape":[2,["*",4,["ceildiv","M",4]]]})");
+  EXPECT_EQ(json["parameters"][3]["data_type"], "UINT8");
+  EXPECT_EQ(json["parameters"][5]["operand"], 5);
+}
+
 TEST(Fp8GemmGroups, AreRefusedWithTheReason) {
   auto why = [](void (*adjust)(Fp8GemmConfig &)) {
     Fp8GemmConfig config = {320, 512, 128, 64};
@@ -195,6 +205,12 @@ TEST(Fp8GemmGroups, AreRefusedWithTheReason) {
   };
   EXPECT_EQ(why([](Fp8GemmConfig &) {}), "");
   EXPECT_NE(why([](Fp8GemmConfig &c) { c.splitK = 2; }).find("neither a bias nor a split K"), std::string::npos);
+  EXPECT_NE(why([](Fp8GemmConfig &c) { c.swiglu = true; }).find("N must be a multiple of 128"), std::string::npos);
+  EXPECT_NE(why([](Fp8GemmConfig &c) { c.n = 256, c.blockN = 128, c.swiglu = c.swapAB = true; }).find("without swapAB"),
+            std::string::npos);
+  EXPECT_NE(why([](Fp8GemmConfig &c) { c.n = 256, c.blockN = 128, c.swiglu = c.accumulate = true; }).find("nor an output type"),
+            std::string::npos);
+  EXPECT_NE(why([](Fp8GemmConfig &c) { c.powerOfTwoScales = true; }).find("only a quantized D has scales"), std::string::npos);
   EXPECT_NE(why([](Fp8GemmConfig &c) { c.groups = 5000; }).find("1 to 1024 groups, not 5000"), std::string::npos);
   EXPECT_NE(why([](Fp8GemmConfig &c) { c.groupAlignment = 0; }).find("multiples of 1 to 65536"), std::string::npos);
   EXPECT_NE(why([](Fp8GemmConfig &c) { c.groupLayout = GroupLayout::masked, c.topK = 8; }).find("neither an alignment nor"),

@@ -125,7 +125,8 @@ INSTANTIATE_TEST_SUITE_P(Model, MainLoop,
                                          Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = a, .splitK = 2},
                                          Fp8GemmConfig{.n = 4096, .k = 7168, .groups = 32},
                                          Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 256, .groups = 32},
-                                         Fp8GemmConfig{.n = 4096, .k = 7168, .groups = 8, .groupLayout = GroupLayout::masked}),
+                                         Fp8GemmConfig{.n = 4096, .k = 7168, .groups = 8, .groupLayout = GroupLayout::masked},
+                                         Fp8GemmConfig{.n = 2048, .k = 7168, .groups = 32, .swiglu = true}),
                          [](const auto &info) {
                            std::string name = info.param.symbolName();
                            return name.substr(name.find("1d2d_") + 5);

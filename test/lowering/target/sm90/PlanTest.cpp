@@ -74,6 +74,13 @@ TEST_P(Plan, IsTheKernelsAndTheRecipes) {
   }
 }
 
+TEST_F(Plan, OfTwoWeights) {
+  for (int64_t groups : {0, 32})
+    for (int64_t blockM : {64, 128})
+      for (Multicast multicast : {Multicast::none, Multicast::a, Multicast::b})
+        check({.n = 2048, .k = 7168, .blockM = blockM, .multicast = multicast, .groups = groups, .swiglu = true});
+}
+
 constexpr auto f32 = OutputType::f32;
 INSTANTIATE_TEST_SUITE_P(Problems, Plan,
                          testing::Values(schedule::GemmProblem{.n = 7168, .k = 2048}, schedule::GemmProblem{.n = 584, .k = 1100},

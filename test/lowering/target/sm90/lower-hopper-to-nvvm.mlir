@@ -239,3 +239,24 @@ hopper.kernel @groups(%a: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128, rag
     }
   }
 }
+
+// SwiGLU in registers: values rounded to bf16, the largest of a row among four lanes, codes two by two, one lane's scale for a row.
+// CHECK-LABEL: llvm.func @hidden(
+hopper.kernel @hidden(%d: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, %scale_d: !hopper.global<f32>, %m: i32) cluster 1 {
+  %staging = hopper.alloc : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+      %gate = hopper.zero : !hopper.fragment<64, 128>
+      // CHECK-COUNT-2: llvm.fptrunc %{{.*}} : vector<64xf32> to vector<64xbf16>
+      // CHECK: llvm.nvvm.shfl.sync.bfly.f32
+      // CHECK-COUNT-32: llvm.nvvm.ff.to.e4m3x2.rn
+      // CHECK: nvvm.cp.async.bulk.tensor.global.shared.cta
+      // CHECK-COUNT-2: llvm.store %{{.*}} : f32, !llvm.ptr<1>
+      %values, %scales = hopper.swiglu_quantize %gate, %gate : !hopper.fragment<64, 128> -> !hopper.row_scales
+      hopper.store_tile %values by %staging to %d[%w, %w]
+        : !hopper.fragment<64, 128>, !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>
+      hopper.store_row_scales %scales to %scale_d[%w] row %w until %m : !hopper.row_scales, !hopper.global<f32>
+      hopper.wait_stores
+    }
+  }
+}
