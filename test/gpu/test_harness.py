@@ -184,6 +184,47 @@ class Launches(unittest.TestCase):
         self.check_gemm(7, "--n=136", "--k=400", "--m=7")
         self.check_gemm(130, "--n=136", "--k=400", "--tile=128x128")
 
+    def grouped(self, kernel: Kernel, m: int, counts: list[int], late: bool) -> None:
+        """Launches groups of so many rows on random inputs, NaN where no group has any, and checks D, there and elsewhere."""
+        random, masked = np.random.default_rng(m), "masked" in kernel.config
+        groups, n, k = (kernel.config[name] for name in ("groups", "n", "k"))
+        rows, blocks, padded = groups * m if masked else m, -(-k // 128), -(-m // 4) * 4
+        memory = Memory(kernel, m)
+        self.addCleanup(memory.close)
+        ends = np.cumsum(counts)
+        first = np.arange(groups) * m if masked else ends - counts
+        owner = np.full(rows, -1)
+        for group, (begin, count) in enumerate(zip(first, counts, strict=True)):
+            owner[begin : begin + count] = group
+        a, b = (random.integers(0, 0x70, shape, np.uint8) for shape in ((rows, k), (groups, n, k)))
+        a[owner < 0] = 0x7F
+        scale_a = np.where(owner < 0, np.nan, np.exp2(random.uniform(-1, 1, (blocks, rows)))).astype(np.float32)
+        scale_b = np.exp2(random.uniform(-1, 1, (groups, -(-n // 128), blocks))).astype(np.float32)
+        places = np.full((groups if masked else 1, blocks, padded), np.nan, np.float32)
+        places[:, :, :m] = scale_a.reshape(blocks, -1, m).swapaxes(0, 1)
+        for name, values in (("a", a), ("b", b), ("scale_a", places), ("scale_b", scale_b)):
+            memory.put(name, values)
+        memory.put("counts" if masked else "ends", np.array(counts if masked else ends, np.int32))
+        memory.launch_late() if late else memory.launch()
+        got = from_bf16(memory.get("d").reshape(rows, n))
+        for row in np.flatnonzero(owner >= 0):
+            x = E4M3[a[row]] * scale_a[:, row].repeat(128)[:k]
+            w = E4M3[b[owner[row]]] * spread(scale_b[owner[row]], n, k, (128, 128))
+            expected, slack = w @ x, 0.01 * np.sqrt((w * w) @ (x * x))
+            self.assertTrue((np.abs(got[row] - expected) <= np.abs(expected) / 256 + slack).all(), f"row {row}")
+        self.assertTrue(np.isnan(got[owner < 0]).all(), "rows of no group were written")
+        self.assertTrue(memory.guards_intact())
+        self.assertEqual(Context.driver.findings(), "")
+
+    def test_groups(self) -> None:
+        """Counts on the device, also such as the kernel in front writes while this one has begun."""
+        shape = ("--kernel=fp8_grouped_gemm", "--groups=4", "--n=136", "--k=272")
+        (contiguous,) = self.compile(*shape, "--m=16", "--tile=16x64,swap")
+        (masked,) = self.compile(*shape, "--m=64", "--layout=masked", "--tile=64x64")
+        for late in (False, True):
+            self.grouped(contiguous, 60, [17, 0, 1, 30], late)
+            self.grouped(masked, 70, [0, 70, 65, 1], late)
+
     def test_quantize(self) -> None:
         for flags in ((), ("--scale-format=ue8m0",)):
             (kernel,) = self.compile("--kernel=quantize", "--k=200", "--in=f32", *flags)

@@ -246,9 +246,10 @@ ScaledRow GroupedGemmCase::rowOfB(size_t group, int64_t column) const {
 
 void GroupedGemmCase::fill() {
   a.assign(rows * pitch, kNanCode);
-  b.assign(config.groups * config.n * pitch, kNanCode);
+  auto weights = static_cast<int64_t>(rowsOfGroups.size());
+  b.assign(weights * config.n * pitch, kNanCode);
   scaleA.assign((config.isMasked() ? config.groups : 1) * kBlocks * scaleRows, std::nanf(""));
-  scaleB.assign(config.groups * scaleRowsB * kBlocks, std::nanf(""));
+  scaleB.assign(weights * scaleRowsB * kBlocks, std::nanf(""));
   std::mt19937_64 random(rows + 1);
   // So small that silu bends.
   std::uniform_real_distribution<float> scale(0.02f, 0.1f);
@@ -267,14 +268,18 @@ void GroupedGemmCase::fill() {
 }
 
 std::vector<sim::Buffer> GroupedGemmCase::buffers(std::span<std::byte> result, std::vector<int32_t> &given) {
+  std::vector<sim::Buffer> all = {{"a", bytesOf(a), false},
+                                  {"scale_a", bytesOf(scaleA), false},
+                                  {"b", bytesOf(b), false},
+                                  {"scale_b", bytesOf(scaleB), false},
+                                  {"d", result, true}};
   // A program's list begins with a place that is no end.
   given = counts;
   if (config.topK)
     given.insert(given.begin(), -1);
-  const char *name = config.isMasked() ? "counts" : config.topK ? "offsets" : "ends";
-  return {{"a", bytesOf(a), false}, {"scale_a", bytesOf(scaleA), false},
-          {"b", bytesOf(b), false}, {"scale_b", bytesOf(scaleB), false},
-          {"d", result, true},      {name, bytesOf(given), false}};
+  if (config.groups)
+    all.push_back({config.isMasked() ? "counts" : config.topK ? "offsets" : "ends", bytesOf(given), false});
+  return all;
 }
 
 std::string GroupedGemmCase::run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads) {

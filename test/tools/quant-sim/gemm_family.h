@@ -60,8 +60,9 @@ private:
   std::vector<std::byte> before, d;
 };
 
-/// A config of groups with so many rows each. What a kernel must not use is poisoned: rows of A that belong to no group, their
-/// scales, the weights of groups without rows; D holds NaN before, and keeps them where no group has rows.
+/// A config of groups with so many rows each, or of no groups with one number of rows. What a kernel must not use is poisoned:
+/// rows of A that belong to no group, their scales, the weights of groups without rows; D holds NaN before, and keeps them where
+/// no group has rows.
 class GroupedGemmCase {
 public:
   /// `capacity`: rows of A, of masked groups each one's place; 0: as many as the groups need.

@@ -160,7 +160,10 @@ std::vector<Case> swiglu() {
     c.swiglu = c.powerOfTwoScales = true;
     c.multicast = Multicast::a;
   };
-  return {{grouped(3, 128, 272, 64, 128, fused), {{65, 0, 17}}},
+  auto shared = [](Fp8GemmConfig &c) { c.swiglu = true, c.multicast = Multicast::b; };
+  return {{grouped(0, 256, 640, 128, 128, fused), {{100}}},
+          {grouped(0, 128, 272, 64, 128, shared), {{150}}},
+          {grouped(3, 128, 272, 64, 128, shared), {{65, 0, 17}}},
           {grouped(3, 256, 512, 128, 128, fused), {{130, 0, 70}}, 210},
           {grouped(3, 256, 384, 128, 128, everything), {{130, 0, 7}}, 131}};
 }
