@@ -104,7 +104,7 @@ class Quantize(unittest.TestCase):
         self.assertEqual((len(told["layers"]), len(told["rounded_to_nearest"])), (184, 44))  # 44 of the MTP layer
         for layer, what in told["layers"].items():
             self.assertLess(what["of_nearest"], 1, layer)
-        self.check_awq(text, module, plain)
+        self.check_scaled(text, module, plain)
 
         for bad, message in (([1] * 100, "100 tokens are too few"), ([1] * 300 + [1536], "token 300 is id 1536"), ({}, "no tokens")):
             text.write_text(json.dumps(bad))
@@ -115,7 +115,7 @@ class Quantize(unittest.TestCase):
             self.assertIn(message, done.stderr)
             self.assertFalse((self.folder / "no").exists())
 
-    def check_awq(self, text: Path, module: Path, perplexity: float) -> None:
+    def check_scaled(self, text: Path, module: Path, perplexity: float) -> None:
         """Two layers: columns are multiplied by what is divided before them, up to the rounding; inputs with one reader gain in each case."""
         report, policy = self.folder / "report.json", self.folder / "policy.json"
         policy.write_text(json.dumps({"default": {"scheme": "w4a16"}, "rules": [{"match": "model.layers", "layers": [0, 3, 4], "scheme": "keep"},
@@ -130,17 +130,26 @@ class Quantize(unittest.TestCase):
         for layer, what in told["layers"].items():
             if layer.endswith(("down_proj", "q_b_proj", "kv_b_proj")):
                 self.assertLess(what["of_nearest"], 1, layer)
-        back = self.folder / "back"
-        call("quant-convert", "dequantize", scaled, back, "--dtype=f32")
-        changed: list[float] = []
+        readers = {"input_layernorm": ["self_attn.q_a_proj"], "self_attn.kv_a_layernorm": ["self_attn.kv_b_proj"],
+                   "post_attention_layernorm": ["mlp.experts.3.gate_proj", "mlp.gate"]}  # fmt: skip
+        self.check_products(scaled, readers, 0.2)
+        policy.write_text(policy.read_text().replace("w4a16", "w8a8"))
+        scaled = self.quantize(TINY, f"--policy={policy}", "--method=smoothquant", "--context=256", f"--calibration={text}", f"--module={module}")
+        del readers["post_attention_layernorm"]
+        self.check_products(scaled, readers, 0.02)
+
+    def check_products(self, scaled: Path, readers: dict[str, list[str]], bound: float) -> None:
+        """A norm times the columns of its readers is what it was, up to the rounding; some norm is another one."""
+        back, changed = self.folder / "back", []
+        call("quant-convert", "dequantize", scaled, back, "--dtype=f32", "--force")
         plain, after = SafetensorsFile(TINY / "model.safetensors"), SafetensorsFile(next(back.glob("*.safetensors")))
-        for norm, reader in (("input_layernorm", "self_attn.q_a_proj"), ("self_attn.kv_a_layernorm", "self_attn.kv_b_proj"),
-                             ("post_attention_layernorm", "mlp.experts.3.gate_proj"), ("post_attention_layernorm", "mlp.gate")):  # fmt: skip
-            names = [f"model.layers.2.{name}.weight" for name in (norm, reader)]
-            product, rounded = (file.values(names[1]) * file.values(names[0]) for file in (plain, after))
-            error = np.linalg.norm(rounded - product) / np.linalg.norm(product)
-            self.assertLess(error, 0.005 if reader == "mlp.gate" else 0.2, reader)
-            changed.append(np.mean(after.values(names[0]) != plain.values(names[0])))
+        for norm, names in readers.items():
+            before, now = (file.values(f"model.layers.2.{norm}.weight") for file in (plain, after))
+            changed.append(np.mean(before != now))
+            for name in names:
+                weights = [file.values(f"model.layers.2.{name}.weight") for file in (plain, after)]
+                error = np.linalg.norm(weights[1] * now - weights[0] * before) / np.linalg.norm(weights[0] * before)
+                self.assertLess(error, 0.005 if name == "mlp.gate" else bound, name)
         self.assertGreater(max(changed), 0.5)
 
     def test_dry_run(self) -> None:

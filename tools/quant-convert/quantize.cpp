@@ -39,7 +39,7 @@ struct QuantizeOptions {
   CalibratedOptions calibrated;
   RunOptions run;
 
-  bool isCalibrated() const { return method == "gptq" || method == "awq"; }
+  bool isCalibrated() const { return method == "gptq" || method == "awq" || method == "smoothquant"; }
 
   Clip clip() const {
     ClipMethod how = method == "mse" ? ClipMethod::Mse : method == "percentile" ? ClipMethod::Percentile : ClipMethod::None;
@@ -179,11 +179,11 @@ static Result<void> calibrate(Quantize &quantize) {
   const QuantizeOptions &options = quantize.options;
   if (!options.isCalibrated() || options.run.dryRun)
     return {};
-  Awq::Targets targets;
+  InputScaling::Targets targets;
   for (const auto &[module, group] : quantize.groupOf)
     targets.emplace(module, quantize.groups[group].target);
   CalibratedOptions calibrated = options.calibrated;
-  calibrated.awq = options.method == "awq";
+  calibrated.method = options.method;
   QUANT_TRY_ASSIGN(quantize.calibration, Calibration::create(calibrated, options.run.engine.threads, quantize.conversion.input,
                                                              quantize.weights, targets, options.clip()));
   std::vector<std::string> notes = quantize.calibration->notes();
@@ -323,9 +323,9 @@ static void addSchemeOptions(CLI::App &app, QuantizeOptions &options) {
          "How scales are chosen: rtn by the greatest magnitude, mse by the least squared error of the weights, percentile "
          "by --percentile of the magnitudes. By what --calibration shows of the inputs: gptq, as rtn, and each column's error "
          "is carried on to the next ones; awq, as rtn of columns that are scaled by their inputs, which norms and up_proj are "
-         "divided by")
-      ->check(CLI::IsMember({"rtn", "mse", "percentile", "gptq", "awq"}).description(""))
-      ->type_name("rtn|mse|percentile|gptq|awq")
+         "divided by; smoothquant, as awq, by inputs and weights so that inputs are easier to quantize, by --alpha")
+      ->check(CLI::IsMember({"rtn", "mse", "percentile", "gptq", "awq", "smoothquant"}).description(""))
+      ->type_name("rtn|mse|percentile|gptq|awq|smoothquant")
       ->capture_default_str();
   app.add_option("--percentile", options.percentile, "In percent, with --method=percentile")
       ->check(CLI::Range(50.0, 100.0).description(""))
@@ -349,7 +349,7 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
   app->final_callback([options] {
     bool isSaid = !options->calibrated.text.text.empty() && !options->calibrated.text.module.empty();
     if (options->isCalibrated() != isSaid)
-      throw CLI::ValidationError("--method=gptq or awq, --calibration and --module go together");
+      throw CLI::ValidationError("--method=gptq, awq or smoothquant, --calibration and --module go together");
   });
   addRunOptions(*app, options->run);
   app->footer(
@@ -359,7 +359,7 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
       "is \"scheme\"\n"
       "(or \"keep\"), \"group_size\", \"zero_points\"; the first rule that names a layer counts. Presets:\n" +
       describePresets() +
-      "Streams: memory does not grow with the model, but with --method=gptq and awq. Started again after it was stopped, it goes "
+      "Streams: memory does not grow with the model, but with a calibrated method. Started again after it was stopped, it goes "
       "on.\n\nExamples:\n"
       "  quant-convert quantize DeepSeek-V3 --scheme=w8a8 -o v3-int8\n"
       "  quant-convert quantize tuned --scheme=w4a16 --method=gptq --calibration text.json --module tuned.qmod -o tuned-int4\n"

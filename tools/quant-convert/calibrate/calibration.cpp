@@ -21,7 +21,8 @@ using nlohmann::json;
 static constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
 
 void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
-  app.add_option("--calibration", options.text.text, "Text for --method=gptq and awq: JSON, {\"tokens\": [ids]} or the ids alone")
+  app.add_option("--calibration", options.text.text,
+                 "Text for --method=gptq, awq and smoothquant: JSON, {\"tokens\": [ids]} or the ids alone")
       ->type_name("FILE.json");
   app.add_option("--module", options.text.module, "IN compiled for the host by quant-compile: runs the text")
       ->type_name("FILE.qmod");
@@ -35,6 +36,10 @@ void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
       ->type_name("SHARE")
       ->capture_default_str();
   app.add_flag("--act-order", options.gptq.actOrder, "Round the columns of the largest inputs first; the file's order stays");
+  app.add_option("--alpha", options.alpha, "With --method=smoothquant: how much of the inputs' range goes to the weights")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->type_name("SHARE")
+      ->capture_default_str();
   app.add_option("--expert-floor", options.text.expertFloor, "Tokens up to which an expert borrows from its layer's others")
       ->check(CLI::Range(0, 1 << 30).description(""))
       ->type_name("N")
@@ -50,7 +55,7 @@ void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
 
 Result<std::unique_ptr<Calibration>> Calibration::create(const CalibratedOptions &options, int threads,
                                                          const checkpoint::Checkpoint &checkpoint, const Weights &weights,
-                                                         const Awq::Targets &targets, const Clip &clip) {
+                                                         const InputScaling::Targets &targets, const Clip &clip) {
   CalibrationOptions text = options.text;
   text.memory = options.memoryGigabytes * 1000 * 1000 * 1000;
   text.threads = threads;
@@ -59,8 +64,9 @@ Result<std::unique_ptr<Calibration>> Calibration::create(const CalibratedOptions
     QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(*weights.find(layer + ".weight")));
     columns[layer] = rows.columns();
   }
-  if (options.awq)
-    QUANT_TRY(Awq::checkSchemes(targets));
+  bool scales = options.method != "gptq";
+  if (scales)
+    QUANT_TRY(InputScaling::checkSchemes(targets));
   QUANT_TRY_ASSIGN(Hessians hessians, collectHessians(text, checkpoint, columns));
   std::unique_ptr<Calibration> calibration(new Calibration(options, hessians, clip));
   for (const auto &[layer, count] : columns) {
@@ -74,15 +80,16 @@ Result<std::unique_ptr<Calibration>> Calibration::create(const CalibratedOptions
   }
   if (calibration->unreached.size() == columns.size())
     return fail("the module reads none of the layers that are to be quantized; was it compiled from this checkpoint?");
-  if (options.awq) {
-    QUANT_TRY_ASSIGN(calibration->awq, Awq::create(hessians, weights, targets, threads));
+  if (scales) {
+    std::optional<double> alpha = options.method == "smoothquant" ? std::optional(options.alpha) : std::nullopt;
+    QUANT_TRY_ASSIGN(calibration->scaling, InputScaling::create(hessians, weights, targets, alpha, threads));
   }
   return calibration;
 }
 
 Encoder Calibration::encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) {
-  if (awq)
-    return awq->encoder(layer, scheme, zeroPoints);
+  if (scaling)
+    return scaling->encoder(layer, scheme, zeroPoints);
   return gptq.knows(layer) ? gptq.encoder(layer, scheme, zeroPoints) : roundToNearest(scheme, zeroPoints, clip);
 }
 
@@ -106,8 +113,8 @@ std::vector<std::string> Calibration::notes() const {
 Result<std::string> Calibration::fingerprint(const CalibratedOptions &options) {
   QUANT_TRY_ASSIGN(std::string text, checkpoint::readFile(options.text.text, kMaxFileBytes));
   QUANT_TRY_ASSIGN(runtime::Module module, runtime::openModule(options.text.module));
-  return fmt::format("{:016x} {:016x} {} {} {} {}", abi::fnv1a(text.data(), text.size()), module.hash, options.text.context,
-                     options.gptq.damp, options.gptq.actOrder, options.text.expertFloor);
+  return fmt::format("{:016x} {:016x} {} {} {} {} {}", abi::fnv1a(text.data(), text.size()), module.hash, options.text.context,
+                     options.gptq.damp, options.gptq.actOrder, options.text.expertFloor, options.alpha);
 }
 
 json Calibration::report() const {
@@ -120,7 +127,7 @@ json Calibration::report() const {
                      {"relative_output_error_nearest", report.signal > 0 ? report.nearest / report.signal : 0},
                      {"of_nearest", report.nearest > 0 ? report.carried / report.nearest : 1}};
   return {{"layers", layers},
-          {"rounded_to_nearest", awq ? awq->unscaled() : unreached},
+          {"rounded_to_nearest", scaling ? scaling->unscaled() : unreached},
           {"experts_never_chosen", unhit},
           {"experts_that_borrow", borrowing}};
 }
@@ -136,5 +143,5 @@ std::string Calibration::summary() const {
   if (reports.empty())
     return "";
   return fmt::format("\n  {} on {} layers: output error {:.3f} of round-to-nearest's in the mean, {:.3f} at the worst",
-                     awq ? "AWQ" : "GPTQ", reports.size(), sum / static_cast<double>(reports.size()), worst);
+                     options.method, reports.size(), sum / static_cast<double>(reports.size()), worst);
 }

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_CALIBRATION_H
 #define QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_CALIBRATION_H
 
-#include "tools/quant-convert/calibrate/awq.h"
+#include "tools/quant-convert/calibrate/input_scaling.h"
 
 #include <nlohmann/json.hpp>
 
@@ -20,7 +20,8 @@ namespace quant::convert {
 
 /// What the command line says of a calibrated run.
 struct CalibratedOptions {
-  bool awq = false; ///< AWQ, else GPTQ
+  std::string method = "gptq"; ///< "gptq", "awq", "smoothquant"
+  double alpha = 0.5;          ///< of SmoothQuant
   CalibrationOptions text;
   GptqOptions gptq;
   int64_t memoryGigabytes = 8;
@@ -34,12 +35,12 @@ public:
   /// Runs the text, on so many threads; `targets` are the layers that are to be quantized, weights of `weights`.
   static Result<std::unique_ptr<Calibration>> create(const CalibratedOptions &options, int threads,
                                                      const checkpoint::Checkpoint &checkpoint, const Weights &weights,
-                                                     const Awq::Targets &targets, const Clip &clip);
+                                                     const InputScaling::Targets &targets, const Clip &clip);
 
   /// The method's where the text reached the layer, else round to nearest.
   Encoder encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints);
-  /// AWQ's factors of a tensor that is not quantized; null: it stays as it is.
-  const std::vector<float> *factors(const std::string &module) const { return awq ? awq->factors(module) : nullptr; }
+  /// Factors of a tensor that is not quantized; null: it stays as it is.
+  const std::vector<float> *factors(const std::string &module) const { return scaling ? scaling->factors(module) : nullptr; }
   /// Layers that the text did not reach, and experts that borrowed, in words.
   std::vector<std::string> notes() const;
   /// A number that differs when another text, module or option is taken, for Plan::options. Error: a file that cannot be read.
@@ -55,10 +56,10 @@ private:
 
   CalibratedOptions options;
   Clip clip;
-  std::map<std::string, LayerReport> layerReports() const { return awq ? awq->reports() : gptq.reports(); }
+  std::map<std::string, LayerReport> layerReports() const { return scaling ? scaling->reports() : gptq.reports(); }
 
   Gptq gptq;
-  std::optional<Awq> awq;
+  std::optional<InputScaling> scaling;
   std::vector<std::string> unreached, unhit, borrowing; ///< layers
 };
 

@@ -159,8 +159,11 @@ void Collector::find() {
 
 /// Adds rows of f32; a value that is not finite stays in the sums, where checkFinite() finds it.
 static void addRows(Hessian &hessian, const Eigen::MatrixXd &rows) {
-  if (hessian.sums.size() == 0)
+  if (hessian.sums.size() == 0) {
     hessian.sums = Eigen::MatrixXd::Zero(rows.cols(), rows.cols());
+    hessian.largest = Eigen::VectorXd::Zero(rows.cols());
+  }
+  hessian.largest = hessian.largest.cwiseMax(rows.cwiseAbs().colwise().maxCoeff().transpose());
   hessian.sums.selfadjointView<Eigen::Lower>().rankUpdate(rows.transpose());
   hessian.tokens += rows.rows();
 }

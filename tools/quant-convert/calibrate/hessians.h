@@ -30,7 +30,8 @@ namespace quant::convert {
 
 /// Of one input, which several layers may share (gate and up, q_a and kv_a).
 struct Hessian {
-  Eigen::MatrixXd sums; ///< [columns, columns], symmetric; empty before the first token
+  Eigen::MatrixXd sums;    ///< [columns, columns], symmetric; empty before the first token
+  Eigen::VectorXd largest; ///< [columns], magnitudes
   int64_t tokens = 0;
   int64_t borrowed = 0; ///< tokens' worth taken from all experts of the layer, because this one saw few
 };

@@ -1,11 +1,11 @@
-//===- awq.cpp - AWQ: columns scaled before they are rounded --------------===//
+//===- input_scaling.cpp - columns scaled before they are rounded ---------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-convert/calibrate/awq.h"
+#include "tools/quant-convert/calibrate/input_scaling.h"
 
 #include "runtime/support/narrow.h"
 #include "tools/common/parallel.h"
@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 using namespace quant;
 using namespace quant::convert;
@@ -96,7 +97,7 @@ std::vector<ScaledInput> convert::scaledInputs(const Modules &all, const Modules
 // The search
 //===----------------------------------------------------------------------===//
 
-double convert::scaledError(const AwqLayer &layer, std::span<const float> scales) {
+double convert::scaledError(const ScaledLayer &layer, std::span<const float> scales) {
   auto columns = static_cast<int64_t>(scales.size()), rows = static_cast<int64_t>(layer.values.size()) / columns;
   std::vector<float> scaled = layer.values;
   for (size_t i = 0; i < scaled.size(); ++i)
@@ -123,6 +124,14 @@ std::vector<float> convert::scalesFor(std::span<const double> squares, double ra
   return scales;
 }
 
+std::vector<float> convert::smoothingScales(std::span<const double> inputs, std::span<const double> weights, double alpha) {
+  std::vector<float> scales(inputs.size(), 1);
+  for (size_t i = 0; i < scales.size(); ++i)
+    if (inputs[i] > 0 && weights[i] > 0)
+      scales[i] = static_cast<float>(std::pow(inputs[i], alpha) / std::pow(weights[i], 1 - alpha));
+  return scales;
+}
+
 /// The elements of a norm; nothing where they are no BF16 and no F32.
 static std::optional<std::vector<float>> elementsOf(const Tensor &tensor) {
   DType dtype = tensor.info->dtype;
@@ -144,18 +153,18 @@ static std::optional<std::vector<float>> elementsOf(const Tensor &tensor) {
 static float stored(DType dtype, float value) { return dtype == DType::BF16 ? fromBf16(toBf16(value)) : value; }
 
 /// The search for one input.
-struct Awq::Search {
+struct InputScaling::Search {
   const ScaledInput *input = nullptr;
-  std::vector<AwqLayer> layers;
+  std::vector<ScaledLayer> layers;
   std::vector<double> squares;            ///< means over the tokens, by column
+  std::vector<float> smoothing;           ///< SmoothQuant's s; empty: AWQ searches
   std::optional<std::vector<float>> norm; ///< of the norm before
   DType normType = DType::F32;
   std::vector<float> best;
   std::vector<double> bestErrors, nearest; ///< by layer
 
-  /// s of a ratio, as what is stored of a norm allows it.
-  std::vector<float> candidate(double ratio) const {
-    std::vector<float> scales = scalesFor(squares, ratio);
+  /// `scales`, as what is stored of a norm allows them.
+  std::vector<float> storable(std::vector<float> scales) const {
     for (size_t i = 0; norm && i < scales.size(); ++i) {
       float divided = stored(normType, (*norm)[i] / scales[i]);
       scales[i] = divided != 0 && std::isfinite(divided) ? (*norm)[i] / divided : 1;
@@ -164,28 +173,35 @@ struct Awq::Search {
   }
 
   void run() {
-    double least = 0;
-    for (int i = 0; i < kRatios; ++i) {
-      std::vector<float> scales = candidate(static_cast<double>(i) / kRatios);
-      std::vector<double> errors;
-      double sum = 0;
-      for (const AwqLayer &layer : layers)
-        sum += errors.emplace_back(scaledError(layer, scales));
-      if (i == 0)
-        nearest = errors;
-      if (i == 0 || sum < least) {
-        least = sum;
+    best = storable(scalesFor(squares, 0));
+    bestErrors = nearest = errorsOf(best);
+    if (!smoothing.empty()) {
+      best = storable(smoothing);
+      bestErrors = errorsOf(best);
+    }
+    for (int i = 1; smoothing.empty() && i < kRatios; ++i) {
+      std::vector<float> scales = storable(scalesFor(squares, static_cast<double>(i) / kRatios));
+      std::vector<double> errors = errorsOf(scales);
+      if (sum(errors) < sum(bestErrors)) {
         best = std::move(scales);
         bestErrors = std::move(errors);
       }
     }
   }
+
+  /// By layer.
+  std::vector<double> errorsOf(const std::vector<float> &scales) const {
+    std::vector<double> errors(layers.size());
+    std::ranges::transform(layers, errors.begin(), [&](const ScaledLayer &layer) { return scaledError(layer, scales); });
+    return errors;
+  }
+  static double sum(const std::vector<double> &errors) { return std::accumulate(errors.begin(), errors.end(), 0.0); }
 };
 
-/// At most Awq::kTriedRows rows, evenly over the weight.
+/// At most InputScaling::kTriedRows rows, evenly over the weight.
 static Result<std::vector<float>> triedRows(const Weight &weight) {
   QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weight));
-  int64_t count = std::min(rows.rows(), Awq::kTriedRows);
+  int64_t count = std::min(rows.rows(), InputScaling::kTriedRows);
   std::vector<float> values(static_cast<size_t>(count * rows.columns()));
   for (int64_t i = 0; i < count; ++i)
     QUANT_TRY(rows.read(i * rows.rows() / count, 1,
@@ -193,12 +209,26 @@ static Result<std::vector<float>> triedRows(const Weight &weight) {
   return values;
 }
 
+/// Raises `largest` to the magnitudes of a weight's columns.
+static Result<void> findLargest(const Weight &weight, std::vector<double> &largest) {
+  QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weight));
+  std::vector<float> row(largest.size());
+  for (int64_t i = 0; i < rows.rows(); ++i) {
+    QUANT_TRY(rows.read(i, 1, row));
+    for (size_t j = 0; j < row.size(); ++j)
+      largest[j] = std::max(largest[j], std::abs(static_cast<double>(row[j])));
+  }
+  return {};
+}
+
 /// Nothing where the text reached none of the layers, or what takes the scales is of another type or size.
-Result<std::optional<Awq::Search>> Awq::searchOf(const ScaledInput &input, const Hessians &hessians, const Weights &weights,
-                                                 const Targets &targets) {
+Result<std::optional<InputScaling::Search>> InputScaling::searchOf(const ScaledInput &input, const Hessians &hessians,
+                                                                   const Weights &weights, const Targets &targets,
+                                                                   std::optional<double> alpha) {
   Search search;
   search.input = &input;
   double tokens = 0;
+  std::vector<double> largest, largestWeights;
   for (const std::string &name : input.layers) {
     auto hessian = hessians.find(name);
     if (hessian == hessians.end() || hessian->second->sums.size() == 0)
@@ -206,18 +236,24 @@ Result<std::optional<Awq::Search>> Awq::searchOf(const ScaledInput &input, const
     const Eigen::MatrixXd &sums = hessian->second->sums;
     auto width = static_cast<size_t>(sums.rows());
     if (search.squares.empty())
-      search.squares.resize(width);
+      search.squares = largest = largestWeights = std::vector<double>(width);
     if (search.squares.size() != width)
       return std::nullopt;
     for (size_t i = 0; i < search.squares.size(); ++i)
       search.squares[i] += sums(static_cast<int64_t>(i), static_cast<int64_t>(i));
     tokens += static_cast<double>(hessian->second->tokens + hessian->second->borrowed);
+    for (size_t i = 0; i < width; ++i)
+      largest[i] = std::max(largest[i], hessian->second->largest(static_cast<int64_t>(i)));
+    if (alpha)
+      QUANT_TRY(findLargest(*weights.find(name + ".weight"), largestWeights));
     const Target &target = targets.find(name)->second;
     QUANT_TRY_ASSIGN(std::vector<float> values, triedRows(*weights.find(name + ".weight")));
     search.layers.push_back({&sums, std::move(values), NumberFormat(target.scheme, target.zeroPoints), target.scheme});
   }
   for (double &square : search.squares)
     square /= tokens;
+  if (alpha)
+    search.smoothing = smoothingScales(largest, largestWeights, *alpha);
   const Weight &source = *weights.find(input.source + ".weight");
   if (input.fromLayer()) {
     QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(source));
@@ -232,16 +268,16 @@ Result<std::optional<Awq::Search>> Awq::searchOf(const ScaledInput &input, const
   return canTake ? std::optional(std::move(search)) : std::nullopt;
 }
 
-Result<void> Awq::checkSchemes(const Targets &targets) {
+Result<void> InputScaling::checkSchemes(const Targets &targets) {
   for (const auto &[layer, target] : targets)
     if (target.scheme.block[0] != 1 || target.scheme.hasGlobalScale())
-      return fail(
-          fmt::format("{}: {} has scales that rows share, which --method=awq does not search; take another method or scheme",
-                      layer, target.describe()));
+      return fail(fmt::format("{}: {} has scales that rows share, which inputs are not scaled for; take another method or scheme",
+                              layer, target.describe()));
   return {};
 }
 
-Result<Awq> Awq::create(const Hessians &hessians, const Weights &weights, const Targets &targets, int threads) {
+Result<InputScaling> InputScaling::create(const Hessians &hessians, const Weights &weights, const Targets &targets,
+                                          std::optional<double> alpha, int threads) {
   constexpr std::string_view kWeight = ".weight";
   Modules all, quantized;
   for (const Weight &weight : weights.all())
@@ -252,7 +288,10 @@ Result<Awq> Awq::create(const Hessians &hessians, const Weights &weights, const 
   std::vector<ScaledInput> inputs = scaledInputs(all, quantized);
   std::vector<Search> searches;
   for (const ScaledInput &input : inputs) {
-    QUANT_TRY_ASSIGN(std::optional<Search> search, searchOf(input, hessians, weights, targets));
+    bool isOfExperts = input.fromLayer() || !input.router.empty();
+    if (alpha && isOfExperts)
+      continue;
+    QUANT_TRY_ASSIGN(std::optional<Search> search, searchOf(input, hessians, weights, targets, alpha));
     if (search)
       searches.push_back(std::move(*search));
   }
@@ -261,7 +300,7 @@ Result<Awq> Awq::create(const Hessians &hessians, const Weights &weights, const 
     searches[i].run();
     progress.add(1);
   });
-  Awq awq;
+  InputScaling awq;
   for (Search &search : searches)
     awq.take(search, hessians);
   for (const auto &[layer, target] : targets)
@@ -270,7 +309,7 @@ Result<Awq> Awq::create(const Hessians &hessians, const Weights &weights, const 
   return awq;
 }
 
-void Awq::take(const Search &search, const Hessians &hessians) {
+void InputScaling::take(const Search &search, const Hessians &hessians) {
   const ScaledInput &input = *search.input;
   std::vector<float> inverse(search.best.size());
   std::ranges::transform(search.best, inverse.begin(), [](float scale) { return 1 / scale; });
@@ -298,9 +337,9 @@ static const std::vector<float> *findIn(const Map &map, const std::string &name)
   return found == map.end() ? nullptr : &found->second;
 }
 
-const std::vector<float> *Awq::factors(const std::string &module) const { return findIn(columns, module); }
+const std::vector<float> *InputScaling::factors(const std::string &module) const { return findIn(columns, module); }
 
-Encoder Awq::encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) const {
+Encoder InputScaling::encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) const {
   NumberFormat format(scheme, zeroPoints);
   const std::vector<float> *byColumn = findIn(columns, layer), *byRow = findIn(rows, layer);
   return [=](int64_t begin, const RowBlock &in) -> Result<EncodedRows> {

@@ -1,25 +1,32 @@
-//===- awq.h - AWQ: columns scaled before they are rounded ------*- C++ -*-===//
+//===- input_scaling.h - columns scaled before they are rounded -*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// Lin et al., AWQ (arXiv 2306.00978): the layers that read one input x have their columns multiplied by s before they are
-// rounded, and x is divided by s, in what makes it: the elements of the norm before, or the rows of up_proj before down_proj. The
-// product stays, and columns of large inputs are rounded more finely. s_j = a_j^r / sqrt(max s · min s), with a_j the root mean
-// square of x_j, and r of 0, 1/20 ... 19/20 the one with the least output error tr((W - Ŵ) H (W - Ŵ)ᵀ) over these layers, H the
-// sum of x xᵀ; r = 0 is rounding to the nearest. (The paper's a_j is the mean magnitude, and its error that of the whole block; H
-// has neither.) A norm is stored rounded: s is then what it was divided by, exactly.
+// The layers that read one input x have their columns multiplied by s before they are rounded, and x is divided by s, in what
+// makes it: the elements of the norm before, or the rows of up_proj before down_proj. The product stays. A norm is stored
+// rounded: s is then what it was divided by, exactly.
+//
+// AWQ (Lin et al., arXiv 2306.00978): columns of large inputs are rounded more finely. s_j = a_j^r / sqrt(max s · min s), with
+// a_j the root mean square of x_j, and r of 0, 1/20 ... 19/20 the one with the least output error tr((W - Ŵ) H (W - Ŵ)ᵀ) over
+// these layers, H the sum of x xᵀ; r = 0 is rounding to the nearest. (The paper's a_j is the mean magnitude, and its error that
+// of the whole block; H has neither.)
+//
+// SmoothQuant (Xiao et al., arXiv 2211.10438): large inputs become smaller, for engines that quantize them.
+// s_j = max |x_j|^α / max |W_j|^(1-α), W over all rows of these layers; 1 where either is 0. Not of experts, which would share an
+// s that fits few of them (llm-compressor).
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_AWQ_H
-#define QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_AWQ_H
+#ifndef QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_INPUT_SCALING_H
+#define QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_INPUT_SCALING_H
 
 #include "tools/quant-convert/calibrate/gptq.h"
 #include "tools/quant-convert/quantize/scheme_choice.h"
 
+#include <optional>
 #include <span>
 
 namespace quant::convert {
@@ -42,7 +49,7 @@ struct ScaledInput {
 std::vector<ScaledInput> scaledInputs(const Modules &all, const Modules &quantized);
 
 /// Rows of a layer that are tried, and how they are to be rounded.
-struct AwqLayer {
+struct ScaledLayer {
   const Eigen::MatrixXd *sums; ///< H
   std::vector<float> values;   ///< [rows, columns]
   NumberFormat format;
@@ -50,13 +57,16 @@ struct AwqLayer {
 };
 
 /// tr((W - Ŵ) H (W - Ŵ)ᵀ) for Ŵ rounded as W s, and divided by s again.
-double scaledError(const AwqLayer &layer, std::span<const float> scales);
+double scaledError(const ScaledLayer &layer, std::span<const float> scales);
 
 /// s for this ratio, by the mean squares of the input. Columns without input take the least.
 std::vector<float> scalesFor(std::span<const double> squares, double ratio);
 
+/// s of SmoothQuant, by the largest magnitudes of the input and of the columns.
+std::vector<float> smoothingScales(std::span<const double> inputs, std::span<const double> weights, double alpha);
+
 /// Chooses scales for every input, and encodes layers by them.
-class Awq {
+class InputScaling {
 public:
   /// Of a layer: how it is to be rounded.
   using Targets = std::map<std::string, Target, std::less<>>;
@@ -66,7 +76,8 @@ public:
   /// Searches, on so many threads. At most kTriedRows rows of a layer are tried, evenly over it. Errors: values that are not
   /// finite.
   /// @pre checkSchemes()
-  static Result<Awq> create(const Hessians &hessians, const Weights &weights, const Targets &targets, int threads);
+  static Result<InputScaling> create(const Hessians &hessians, const Weights &weights, const Targets &targets,
+                                     std::optional<double> alpha, int threads);
 
   Encoder encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) const;
   /// What the last dimension of a norm or router is multiplied by; null: it stays as it is.
@@ -81,7 +92,7 @@ public:
 private:
   struct Search;
   static Result<std::optional<Search>> searchOf(const ScaledInput &input, const Hessians &hessians, const Weights &weights,
-                                                const Targets &targets);
+                                                const Targets &targets, std::optional<double> alpha);
   void take(const Search &search, const Hessians &hessians);
 
   std::map<std::string, std::vector<float>, std::less<>> columns; ///< of layers and routers, and 1/s of norms
@@ -95,4 +106,4 @@ Job scaledTensorJob(const Tensor &tensor, std::string name, std::vector<float> f
 
 } // namespace quant::convert
 
-#endif // QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_AWQ_H
+#endif // QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_INPUT_SCALING_H
