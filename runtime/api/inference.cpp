@@ -52,15 +52,16 @@ Result<void> Inference::checkRoom(int64_t count) const {
 
 Result<void> Inference::forward(std::span<const int32_t> tokens, int64_t outputs, float *logits) {
   auto count = static_cast<int64_t>(tokens.size());
-  int64_t vocab = session->program().limits.vocab;
+  int64_t vocab = session->program().limits.vocab, position = nextPosition;
   for (int64_t begin = 0; begin < count; begin += maxChunk) {
     int64_t chunk = std::min(maxChunk, count - begin);
     int64_t chunkOutputs = std::clamp<int64_t>(begin + chunk - (count - outputs), 0, chunk);
     std::copy_n(tokens.begin() + begin, chunk, tokenInput);
-    QUANT_TRY(session->run({chunk, nextPosition, chunkOutputs, session->context()}));
+    QUANT_TRY(session->run({chunk, position, chunkOutputs, session->context()}));
     logits = std::copy_n(logitsOutput, chunkOutputs * vocab, logits);
-    nextPosition += chunk;
+    position += chunk;
   }
+  nextPosition = position; // all of them or, where a chunk fails, none
   return {};
 }
 

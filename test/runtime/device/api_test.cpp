@@ -193,11 +193,12 @@ struct Fault {
   Where where;
   ErrorKind kind = ErrorKind::Other;
   bool throws = false; ///< what the standard library throws where memory is out
+  int after = 0;       ///< so many times that it goes well
 };
 Fault fault;
 
 Result<void> failAt(Where where) {
-  if (where != fault.where)
+  if (where != fault.where || fault.after-- > 0)
     return {};
   if (fault.throws)
     throw std::bad_alloc();
@@ -231,11 +232,16 @@ private:
   Profile none;
 };
 
-TEST(Api, SaysWhatKindOfErrorItIs) {
+/// Options for the device, which is registered at first.
+quant_session_options onFaultyDevice() {
   static const bool once = (registerDevice({"faulty", "host", FaultySession::create}), true);
-  ASSERT_TRUE(once);
+  EXPECT_TRUE(once);
+  return with<&quant_session_options::device>("faulty");
+}
+
+TEST(Api, SaysWhatKindOfErrorItIs) {
   ToyModel toy;
-  quant_session_options options = with<&quant_session_options::device>("faulty");
+  quant_session_options options = onFaultyDevice();
   const std::pair<ErrorKind, quant_status> kinds[] = {{ErrorKind::OutOfMemory, QUANT_OUT_OF_MEMORY},
                                                       {ErrorKind::NoDevice, QUANT_NO_DEVICE},
                                                       {ErrorKind::Unsupported, QUANT_UNSUPPORTED},
@@ -260,6 +266,22 @@ TEST(Api, SaysWhatKindOfErrorItIs) {
     EXPECT_EQ(quant_forward(session.get(), &token, 1, 0, nullptr), status);
   }
   EXPECT_EQ(quant_session_position(session.get()), 0);
+}
+
+/// Of several chunks, of which the last one fails, none counts.
+TEST(Api, FailedChunksLeaveTheContextAsItWas) {
+  ToyModel toy;
+  quant_session_options options = onFaultyDevice();
+  options.max_chunk = 1;
+  const int32_t tokens[] = {1, 2, 3};
+  fault = {.where = Where::Run, .throws = false, .after = 1};
+  SessionPtr session = start(toy, options);
+  EXPECT_EQ(quant_forward(session.get(), tokens, 1, 0, nullptr), QUANT_OK);
+  for (bool throws : {false, true}) {
+    fault = {.where = Where::Run, .throws = throws, .after = 2};
+    EXPECT_EQ(quant_forward(session.get(), tokens, 3, 0, nullptr), throws ? QUANT_OUT_OF_MEMORY : QUANT_INTERNAL_ERROR);
+    EXPECT_EQ(quant_session_position(session.get()), 1);
+  }
 }
 
 TEST(Api, RefusesKernelsWithoutCode) {
