@@ -117,6 +117,20 @@ def GatherRows : Pass<"qblock-gather-rows", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::quant::qblock::QBlockDialect"];
 }
 
+def FuseSwiglu : Pass<"qblock-fuse-swiglu", "::mlir::func::FuncOp"> {
+  let summary = "experts' gate|up, SwiGLU and quantization as one op";
+  let description = [{
+    `swiglu(gate, up)` whose quantized result alone is used becomes `grouped_swiglu`, where gate and up are the halves of a grouped
+    matmul's bf16 result and the tensor cores have such a kernel (`checkFp8Gemm`): the products never go to memory.
+
+    ```
+    quant-opt --stage-fused=target=sm_90a model.mlir
+    ```
+  }];
+  let statistics = [Statistic<"fused", "fused", "grouped matmuls that give quantized rows">];
+  let dependentDialects = ["::quant::qblock::QBlockDialect", "::quant::deepseek::DeepSeekDialect"];
+}
+
 def DequantizeActivations : Pass<"qblock-dequantize-activations", "::mlir::func::FuncOp"> {
   let summary = "gives FP8 matmuls floating-point inputs, for targets without FP8 units";
   let description = [{

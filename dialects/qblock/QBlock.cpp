@@ -337,6 +337,20 @@ LogicalResult GroupedMatmulOp::verify() {
   return success();
 }
 
+LogicalResult GroupedSwigluOp::verify() {
+  constexpr int64_t kGroup = 128;
+  ArrayRef<int64_t> x = getX().getType().getShape(), w = getW().getType().getShape();
+  if (x.size() != 3 || w.size() != 3 || ShapedType::isDynamicShape(w) || w[1] % (2 * kGroup) != 0)
+    return emitOpError("x must be tokens x top_k x K and w groups x 2 N x K with N a multiple of ")
+           << kGroup << ", not " << getX().getType() << " and " << getW().getType();
+  if (failed(verifyGroups(*this, getX(), getW(), getOffsets())))
+    return failure();
+  BlockTensorType result = getType();
+  if (result.getShape() != ArrayRef<int64_t>{x[0], x[1], w[1] / 2} || result.getBlock() != ArrayRef<int64_t>{1, 1, kGroup})
+    return emitOpError("the result must be rows of ") << w[1] / 2 << " in groups of " << kGroup << ", not " << result;
+  return success();
+}
+
 LogicalResult GroupedMatmulAccOp::verify() {
   ArrayRef<int64_t> x = getMatrixShape(getX().getType()), w = getMatrixShape(getW().getType());
   auto result = cast<RankedTensorType>(getType());

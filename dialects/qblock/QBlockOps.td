@@ -260,6 +260,28 @@ def QBlock_GroupedMatmulOp : QBlock_Op<"grouped_matmul", [Pure, QBlock_MatmulKer
   let hasVerifier = 1;
 }
 
+def QBlock_GroupedSwigluOp : QBlock_Op<"grouped_swiglu", [Pure, QBlock_MatmulKernel]> {
+  let summary = "gate and up of each group's rows, silu(gate) * up, quantized";
+  let description = [{
+    Of each group the weight is N rows of a gate and, behind them, N of up, and
+
+        quantize(silu(bf16(x[r] gate[g]^T)) * bf16(x[r] up[g]^T))
+
+    with a scale for each 128 columns, rounded up to a power of two with `power_of_two`: `qblock.grouped_matmul` with bf16 results,
+    `deepseek.swiglu` and `qblock.quantize` in one kernel, to the bit (`qblock-fuse-swiglu`). Rows belong to groups as there.
+
+    ```mlir
+    %h = qblock.grouped_swiglu %x, %w, %offsets : (!qblock.tensor<?x8x7168xf8E4M3FN, block<1x1x128>, f32, k_major>,
+      !qblock.tensor<256x4096x7168xf8E4M3FN, block<1x128x128>, f32>, tensor<257xi32>)
+      -> !qblock.tensor<?x8x2048xf8E4M3FN, block<1x1x128>, f32, k_major>
+    ```
+  }];
+  let arguments = (ins QBlock_TensorType:$x, QBlock_TensorType:$w, AnyRankedTensor:$offsets, UnitAttr:$power_of_two);
+  let results = (outs QBlock_TensorType:$result);
+  let assemblyFormat = "$x `,` $w `,` $offsets attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
 def QBlock_GroupedMatmulAccOp : QBlock_Op<"grouped_matmul_acc", [
     Pure, DestinationStyleOpInterface, QBlock_MatmulKernel,
     DeclareOpInterfaceMethods<TilingInterface, ["getLoopIteratorTypes", "getIterationDomain", "getTiledImplementation",

@@ -36,6 +36,8 @@ struct MatmulTraits {
   llvm::StringRef resultType, scaleLayout;
   /// Whether its grouped matmuls read quantized rows by a list; otherwise each row lies where its result goes.
   bool gathersRows = true;
+  /// Whether it has grouped matmuls whose epilogue is SwiGLU with quantization.
+  bool quantizesSwiglu = false;
 };
 
 struct TargetOptions {

@@ -28,15 +28,19 @@ bool isFp8Block(qblock::BlockTensorType type, ArrayRef<int64_t> block) {
   return type && isa<Float8E4M3FNType>(type.getStorageType()) && type.getScaleType().isF32() && type.getBlock() == block;
 }
 
-/// What a matmul or grouped matmul asks of the FP8 kernel. K in one piece: then what a token's row is does not depend on how many
+/// What a matmul, grouped or not, asks of the FP8 kernel. K in one piece: then what a token's row is does not depend on how many
 /// come with it.
 schedule::GemmProblem problemOf(Operation *matmul) {
   ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul->getOperand(1).getType());
-  bool isGrouped = isa<qblock::GroupedMatmulOp>(matmul);
   schedule::GemmProblem problem{.n = shape[shape.size() - 2], .k = shape.back(), .allowSplitK = false};
-  if (isGrouped) {
+  if (shape.size() == 3) {
     problem.groups = shape[0];
-    problem.topK = cast<ShapedType>(matmul->getResult(0).getType()).getDimSize(1);
+    problem.topK = qblock::getMatrixShape(matmul->getResult(0).getType())[1];
+  }
+  if (auto swiglu = dyn_cast<qblock::GroupedSwigluOp>(matmul)) {
+    problem.n /= 2;
+    problem.swiglu = true;
+    problem.powerOfTwoScales = swiglu.getPowerOfTwo();
   }
   return problem;
 }
@@ -46,13 +50,14 @@ std::string refuseGemm(Operation *matmul) {
   auto x = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(0).getType()),
        w = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(1).getType());
   auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul);
-  if (!isFp8Block(w, grouped ? ArrayRef<int64_t>{1, 128, 128} : ArrayRef<int64_t>{128, 128}))
+  bool isGrouped = grouped || isa<qblock::GroupedSwigluOp>(matmul);
+  if (!isFp8Block(w, isGrouped ? ArrayRef<int64_t>{1, 128, 128} : ArrayRef<int64_t>{128, 128}))
     return "the weight is not f8E4M3FN in 128x128 blocks with f32 scales";
   if (grouped && grouped.getRows())
     return "x is read row by row by a list: TMA reads neighbouring rows (qblock-gather-rows puts them there)";
-  if (!isFp8Block(x, grouped ? ArrayRef<int64_t>{1, 1, 128} : ArrayRef<int64_t>{1, 128}) || !x.getKMajorScales())
+  if (!isFp8Block(x, isGrouped ? ArrayRef<int64_t>{1, 1, 128} : ArrayRef<int64_t>{1, 128}) || !x.getKMajorScales())
     return "the activations are not f8E4M3FN in groups of 128 with k_major f32 scales";
-  if (!cast<ShapedType>(matmul->getResult(0).getType()).getElementType().isBF16())
+  if (auto result = dyn_cast<ShapedType>(matmul->getResult(0).getType()); result && !result.getElementType().isBF16())
     return "the result is not bf16";
   schedule::GemmProblem problem = problemOf(matmul);
   if (problem.k % machine::kSm90a.tmaAlignment)
@@ -78,7 +83,7 @@ public:
   Sm90Scheduler(machine::Gpu gpu, const SchedulerOptions &options) : gpu(std::move(gpu)), options(options) {}
 
   FailureOr<SmallVector<program::ScheduleAttr>> schedule(func::FuncOp kernel, Operation *op) const override {
-    bool isMatmul = isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op);
+    bool isMatmul = isa<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp>(op);
     std::string why = isMatmul ? refuseGemm(op) : refuseOther(op);
     if (!isMatmul || !why.empty())
       return SmallVector{onThreads(kernel, op, why)};

@@ -24,9 +24,7 @@ using namespace quant;
 
 namespace {
 
-LogicalResult verifyModel(ModuleOp module) {
-  return lookupForward(module, "stage model");
-}
+LogicalResult verifyModel(ModuleOp module) { return lookupForward(module, "stage model"); }
 
 LogicalResult verifyFused(ModuleOp module) {
   WalkResult result = module.walk([](Operation *op) {
@@ -72,7 +70,7 @@ LogicalResult verifyScheduled(ModuleOp module) {
 
 LogicalResult verifyTiled(ModuleOp module) {
   WalkResult result = module.walk([](Operation *op) {
-    if (!isa<qblock::MatmulOp, qblock::GroupedMatmulOp>(op))
+    if (!isa<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp>(op))
       return WalkResult::advance();
     op->emitError("stage tiled: a matmul must have been cut into tiles");
     return WalkResult::interrupt();
@@ -107,7 +105,8 @@ struct VerifyStage : quant::impl::VerifyStageBase<VerifyStage> {
                       .Case("target", verifyTarget)
                       .Default(nullptr);
     if (!check) {
-      getOperation().emitError("there is no stage '") << name.getValue() << "': model, fused, dispatched, scheduled, tiled or target";
+      getOperation().emitError("there is no stage '")
+          << name.getValue() << "': model, fused, dispatched, scheduled, tiled or target";
       return signalPassFailure();
     }
     if (failed(check(getOperation())))

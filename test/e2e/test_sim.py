@@ -134,7 +134,7 @@ class Simulated(unittest.TestCase):
 
     def units_of_experts(self) -> set[str]:
         """What computes the experts' matmuls of what was compiled last."""
-        return {unit for kernel, unit in self.units.items() if kernel.startswith("grouped_matmul")}
+        return {unit for kernel, unit in self.units.items() if kernel.startswith("grouped_")}
 
     def test_v3(self) -> None:
         self.check(toys.v3())
@@ -144,6 +144,7 @@ class Simulated(unittest.TestCase):
     def test_v3_with_merged_projections_and_power_of_two_scales(self) -> None:
         self.check(toys.v3() | MERGED, "ue8m0")
         self.assertEqual(self.units_of_experts(), {"tensor"})
+        self.assertTrue(any(kernel.startswith("grouped_swiglu") for kernel in self.units), "gate|up and SwiGLU are one kernel")
 
     def test_v2(self) -> None:
         self.check(toys.v2())

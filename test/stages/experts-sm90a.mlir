@@ -1,4 +1,5 @@
-// A layer's experts on their way to H100 kernels: gate|up of all experts in one kernel on tensor cores, whose rows stand in order.
+// A layer's experts on their way to H100 kernels: gate|up of all experts, SwiGLU and quantization in one kernel on
+// tensor cores, whose rows stand in order.
 // RUN: quant-opt %s --stage=fused --stage-options=target=sm_90a | FileCheck %s --check-prefix=FUSED
 // RUN: quant-opt %s --stage=scheduled --stage-options=target=sm_90a | FileCheck %s --check-prefix=SCHEDULED
 // RUN: quant-opt %s --stage=tiled --stage-options=target=sm_90a | FileCheck %s --check-prefix=TILED
@@ -8,23 +9,25 @@
 // FUSED: %[[X:.*]] = qblock.quantize
 // FUSED: %[[OFFSETS:.*]], %[[ROWS:.*]] = deepseek.moe_dispatch
 // FUSED: %[[Y:.*]] = qblock.gather_rows %[[X]] by %[[ROWS]]
-// FUSED: qblock.grouped_matmul %[[Y]], %{{.*}}, %[[OFFSETS]] : {{.*}} -> tensor<?x2x256xbf16>
-// FUSED: deepseek.swiglu {{.*}} -> (tensor<?x2x128xf32>, !qblock.tensor<?x2x128xf8E4M3FN, block<1x1x128>, f32, k_major>)
-// FUSED: qblock.grouped_matmul {{.*}} -> tensor<?x2x320xbf16>
+// FUSED: %[[H:.*]] = qblock.grouped_swiglu %[[Y]], %{{.*}}, %[[OFFSETS]] : {{.*}} -> !qblock.tensor<?x2x128xf8E4M3FN, block<1x1x128>, f32, k_major>
+// FUSED-NOT: swiglu
+// FUSED: qblock.grouped_matmul %[[H]], {{.*}} -> tensor<?x2x320xbf16>
 
 // Few tokens take tiles of few, with the weight on wgmma's rows.
-// SCHEDULED: func.func private @grouped_matmul_f8E4M3FN_8x256x320({{.*}}#program.schedule<tensor, {{.*}}why = "at M = {{[0-9]+}}: 8 groups of
+// SCHEDULED: func.func private @grouped_swiglu_f8E4M3FN_8x256x320({{.*}}#program.schedule<tensor, {{.*}}why = "at M = {{[0-9]+}}: 8 groups of
 // SCHEDULED: func.func private @grouped_matmul_f8E4M3FN_8x320x128({{.*}}#program.schedule<tensor, m = [1, {{[0-9]+}}], {{{.*}}swap_ab}, {{.*}}#program.schedule<tensor, m = [
 
 // Codes and scales of gate and up are stacked expert by expert, and the kernel reads where groups end behind the first offset.
-// TILED: func.func private @grouped_matmul_f8E4M3FN_8x256x320(
+// TILED: func.func private @grouped_swiglu_f8E4M3FN_8x256x320(
 // TILED-SAME: from = array<i64: 2, 4>, name = "b", shape = array<i64: 8, 256, 320>, stacked = true
 // TILED-SAME: from = array<i64: 3, 5>, name = "scale_b", shape = array<i64: 8, 2, 3>, stacked = true
+// TILED-SAME: from = array<i64: 8>, name = "scale_d"
 // TILED-SAME: name = "offsets"
 // TILED-SAME: kind = "pointer", offset_bytes = 4 : i64
-// TILED: hopper.kernel @sm90_fp8_grouped_gemm_1d2d_g8_top2_n256_k320_
+// TILED: hopper.kernel @sm90_fp8_grouped_gemm_1d2d_g8_top2_n128_k320_{{.*}}_swiglu(
 // TILED: hopper.scan_groups %{{.*}} of %{{.*}} : <i32> -> <8,
 // TILED: hopper.for_tiles groups
+// TILED: hopper.swiglu_quantize
 // TILED: hopper.tma_load %{{.*}} until
 
 // Rows that are not quantized have no kernel on tensor cores.

@@ -52,6 +52,9 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
     // Behind the fusions: a token's row is quantized once, and its codes are copied to each of its experts.
     if (!matmuls.gathersRows)
       forward.addPass(createGatherRows());
+    // Now x of the experts' gate|up stands where the kernel reads it.
+    if (matmuls.quantizesSwiglu)
+      forward.addPass(createFuseSwiglu());
   }
   if (options.activations == Activations::Int8) {
     QuantizeActivationsOptions quantize;

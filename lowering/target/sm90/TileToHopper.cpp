@@ -57,34 +57,51 @@ static Result<void> addParts(func::FuncOp kernel, Value value, std::vector<int> 
   return {};
 }
 
-/// Says which operands of the dispatch those of the recipe are: a, scale_a, b, scale_b, d, and of groups offsets (Fp8Gemm.h).
+/// Where a kernel's groups begin; null for a matmul without groups.
+static Value offsetsOf(Operation *matmul) {
+  if (auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul))
+    return grouped.getOffsets();
+  auto swiglu = dyn_cast<qblock::GroupedSwigluOp>(matmul);
+  return swiglu ? swiglu.getOffsets() : Value();
+}
+
+/// Says which operands of the dispatch those of the recipe are: a, scale_a, b, scale_b, the results, and of groups offsets
+/// (Fp8Gemm.h).
 static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel, Operation *matmul) {
-  auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul);
+  constexpr size_t kInputs = 4;
+  Value offsets = offsetsOf(matmul);
   auto &operands = recipe.operands;
-  if (operands.size() != (grouped ? 6 : 5))
+  size_t results = kernel.getNumResults();
+  if (operands.size() != kInputs + results + (offsets ? 1 : 0))
     return fail("the schedule asks for operands that the program does not have (split_k needs a workspace)");
   QUANT_TRY(addParts(kernel, matmul->getOperand(0), operands[0].from, operands[1].from));
   QUANT_TRY(addParts(kernel, matmul->getOperand(1), operands[2].from, operands[3].from));
-  int inputs = 0;
+  int next = 0;
   for (Type type : kernel.getArgumentTypes())
-    inputs += isa<ShapedType>(type);
-  operands[4].from = {inputs};
-  if (grouped) {
+    next += isa<ShapedType>(type);
+  for (size_t result = 0; result < results; ++result)
+    operands[kInputs + result].from = {next++};
+  if (offsets) {
     operands[2].stacked = operands[3].stacked = true;
-    QUANT_TRY_ASSIGN(int offsets, operandIndex(kernel, grouped.getOffsets()));
-    operands[5].from = {offsets};
+    QUANT_TRY_ASSIGN(int index, operandIndex(kernel, offsets));
+    operands.back().from = {index};
   }
   recipe.rows = static_cast<abi::Dim>(program::getRowDim(kernel));
   return {};
 }
 
-/// What the kernel of a matmul or grouped matmul computes, with the default tile.
+/// What a matmul's kernel computes, with the default tile.
 static machine::Fp8GemmConfig configOf(Operation *matmul) {
   ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul->getOperand(1).getType());
   machine::Fp8GemmConfig config{.n = shape[shape.size() - 2], .k = shape.back()};
-  if (auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul)) {
+  if (offsetsOf(matmul)) {
     config.groups = shape[0];
-    config.topK = cast<ShapedType>(grouped.getType()).getDimSize(1);
+    config.topK = qblock::getMatrixShape(matmul->getResult(0).getType())[1];
+  }
+  if (auto swiglu = dyn_cast<qblock::GroupedSwigluOp>(matmul)) {
+    config.n /= 2;
+    config.swiglu = true;
+    config.powerOfTwoScales = swiglu.getPowerOfTwo();
   }
   return config;
 }
@@ -128,7 +145,7 @@ private:
 
   LogicalResult tile(func::FuncOp kernel, ArrayRef<program::ScheduleAttr> schedules, mlir::gpu::GPUModuleOp kernels) {
     Operation *matmul = getComputedOp(kernel);
-    if (!isa_and_nonnull<qblock::MatmulOp, qblock::GroupedMatmulOp>(matmul))
+    if (!isa_and_nonnull<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp>(matmul))
       return kernel.emitError("the tensor cores compute matmuls only: schedule it as simt");
     Result<std::vector<program::LaunchVariant>> variants = buildVariants(kernel, matmul, schedules, kernels);
     if (!variants)

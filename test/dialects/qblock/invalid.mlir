@@ -551,3 +551,25 @@ func.func @gather_result(%x: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>, 
     -> !qblock.tensor<?x4x300xf8E4M3FN, block<1x1x128>, f32>
   return
 }
+
+// -----
+
+//===--- grouped_swiglu ---===//
+
+func.func @swiglu_weight(%x: !qblock.tensor<?x8x320xf8E4M3FN, block<1x1x128>, f32>,
+                         %w: !qblock.tensor<16x384x320xf8E4M3FN, block<1x128x128>, f32>, %offsets: tensor<17xi32>) {
+  // expected-error @+1 {{x must be tokens x top_k x K and w groups x 2 N x K with N a multiple of 128, not}}
+  %0 = qblock.grouped_swiglu %x, %w, %offsets : (!qblock.tensor<?x8x320xf8E4M3FN, block<1x1x128>, f32>,
+    !qblock.tensor<16x384x320xf8E4M3FN, block<1x128x128>, f32>, tensor<17xi32>) -> !qblock.tensor<?x8x192xf8E4M3FN, block<1x1x128>, f32>
+  return
+}
+
+// -----
+
+func.func @swiglu_result(%x: !qblock.tensor<?x8x320xf8E4M3FN, block<1x1x128>, f32>,
+                         %w: !qblock.tensor<16x512x320xf8E4M3FN, block<1x128x128>, f32>, %offsets: tensor<17xi32>) {
+  // expected-error @+1 {{the result must be rows of 256 in groups of 128, not '!qblock.tensor<?x8x512xf8E4M3FN, block<1x1x128>, f32>'}}
+  %0 = qblock.grouped_swiglu %x, %w, %offsets : (!qblock.tensor<?x8x320xf8E4M3FN, block<1x1x128>, f32>,
+    !qblock.tensor<16x512x320xf8E4M3FN, block<1x128x128>, f32>, tensor<17xi32>) -> !qblock.tensor<?x8x512xf8E4M3FN, block<1x1x128>, f32>
+  return
+}

@@ -191,3 +191,12 @@ func.func @gather_rows(%x: !qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32, k_m
     -> !qblock.tensor<?x8x300xf8E4M3FN, block<1x1x128>, f32, k_major>
   return
 }
+
+// CHECK-LABEL: @grouped_swiglu
+func.func @grouped_swiglu(%x: !qblock.tensor<?x8x320xf8E4M3FN, block<1x1x128>, f32, k_major>,
+                          %w: !qblock.tensor<16x512x320xf8E4M3FN, block<1x128x128>, f32>, %offsets: tensor<17xi32>) {
+  // CHECK: qblock.grouped_swiglu %{{.*}}, %{{.*}}, %{{.*}} {power_of_two} : {{.*}} -> !qblock.tensor<?x8x256xf8E4M3FN, block<1x1x128>, f32, k_major>
+  %0 = qblock.grouped_swiglu %x, %w, %offsets {power_of_two} : (!qblock.tensor<?x8x320xf8E4M3FN, block<1x1x128>, f32, k_major>,
+    !qblock.tensor<16x512x320xf8E4M3FN, block<1x128x128>, f32>, tensor<17xi32>) -> !qblock.tensor<?x8x256xf8E4M3FN, block<1x1x128>, f32, k_major>
+  return
+}
