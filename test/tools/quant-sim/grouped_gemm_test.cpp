@@ -196,5 +196,27 @@ TEST(GroupedGemmCounts, AreReadAfterTheWait) {
   EXPECT_NE(found.find("early-access"), std::string::npos) << found;
 }
 
+/// A loading lane that reads another number of tiles than the math warps, as a table would give it that changes in between.
+TEST(GroupedGemmCounts, RolesThatDisagreeWaitForEver) {
+  Fp8GemmConfig config = grouped(3, 72, 144, 16, 64, maskedSwapped);
+  auto kernel = nvvm::compileFp8Gemm(config);
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  std::string ptx = kernel->artifact.ptx, wait = "griddepcontrol.wait;", load = "ld.shared.b32";
+  // The third wait, behind those of the scan and of math, is the loading lane's, and its first load from shared memory the
+  // number.
+  size_t at = 0;
+  for (int waits = 0; waits < 3 && at != std::string::npos; ++waits)
+    at = ptx.find(wait, at + 1);
+  ASSERT_NE(at, std::string::npos);
+  at = ptx.find(load, at);
+  ASSERT_NE(at, std::string::npos);
+  // The next word of that entry is 0.
+  ptx.insert(ptx.find(']', at), "+4");
+  auto module = sim::Module::load(ptx);
+  ASSERT_TRUE(module) << module.error().message;
+  std::string found = GroupedGemmCase(config, {20, 0, 5}).run(**module, kernel->recipe, /*sms=*/4, /*threads=*/2);
+  EXPECT_NE(found.find("deadlock"), std::string::npos) << found;
+}
+
 } // namespace
 } // namespace quant::test
