@@ -166,6 +166,19 @@ class Simulated(unittest.TestCase):
         self.assertLess(float(errors.max()), self.FORMATS)
         self.assertGreaterEqual(agree, self.MUST_AGREE)
 
+    def test_a_token_does_not_depend_on_how_many_come_with_it(self) -> None:
+        """Tokens in one call and a few at a time take other kernels, of the experts, too; the bits are the same, here at least."""
+        checkpoint, tokens = self.folder / "checkpoint", 100
+        toys.write(checkpoint, toys.v3() | MERGED | {"num_hidden_layers": 2}, Context.seed)
+        module = self.compile(checkpoint, max_tokens=256)
+        kernels = json.loads(read_sections(module)["manifest.json"])["targets"][0]["kernels"]
+        splits = [k["variants"][0]["m"][1] for k in kernels if "variants" in k and k["name"].startswith("grouped_matmul")]
+        self.assertTrue(any(split < tokens for split in splits), f"variants end at {splits}")
+        prompt = np.random.default_rng(Context.seed).integers(0, 64, tokens).tolist()
+        whole, _ = self.run_sim(module, checkpoint, prompt)
+        parts, _ = self.run_sim(module, checkpoint, prompt, "--chunk", "34")
+        np.testing.assert_array_equal(whole, parts)
+
     def test_odd_sizes(self) -> None:
         self.check(toys.v3() | ODD)
         self.assertEqual(self.units_of_experts(), {"simt"})
