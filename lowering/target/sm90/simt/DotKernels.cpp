@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// For the matmuls that the tensor cores' kernel does not take: weights in bf16 or f32 (router, lm_head), shapes that TMA cannot
-// read, experts. A warp reads a row of the weight once for every four rows of x; sums are f32.
+// For the matmuls that the tensor cores' kernel does not take: weights in bf16 or f32 (router, lm_head) or in other schemes than
+// DeepSeek's FP8, shapes that TMA cannot read. A warp reads a row of the weight once for every four rows of x; sums are f32.
 //
 //===----------------------------------------------------------------------===//
 
