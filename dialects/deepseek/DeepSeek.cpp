@@ -40,7 +40,7 @@ void DeepSeekDialect::initialize() {
 // What becomes of the ops: kernels and their grids
 //===----------------------------------------------------------------------===//
 
-std::optional<StringRef> LastTokensOp::getResultDim() { return StringRef("outputs"); }
+std::optional<StringRef> SelectTokensOp::getResultDim() { return StringRef("outputs"); }
 
 bool LatentAppendOp::writesTo(unsigned index) { return index == getCacheMutable().getOperandNumber(); }
 
@@ -110,7 +110,7 @@ LogicalResult SwigluOp::verify() {
   return expectQuantizedLike(*this, getQuantized(), getResult().getType());
 }
 
-LogicalResult LastTokensOp::verify() { return expectShape(*this, "the result", getType(), {kAny, lastDim(getX().getType())}); }
+LogicalResult SelectTokensOp::verify() { return expectShape(*this, "the result", getType(), {kAny, lastDim(getX().getType())}); }
 
 //===----------------------------------------------------------------------===//
 // Multi-head latent attention

@@ -84,7 +84,14 @@ def DeepSeek_List : DeepSeek_Tensor<[AnyFloat], [1], "a floating-point list">;
 def DeepSeek_Ids : DeepSeek_Tensor<[I32], [1], "a list of i32">;
 def DeepSeek_Pairs : DeepSeek_Tensor<[I32], [2], "an i32 tensor of tokens x top_k">;
 def DeepSeek_Cache : ConfinedType<MemRefRankOf<[AnyFloat, I8], [2]>, [DeepSeek_StaticColumns],
-                                  "a memref of positions x columns, floating-point or of bytes", "::mlir::MemRefType">;
+                                  "a memref of rows x columns, floating-point or of bytes", "::mlir::MemRefType">;
+
+/// A number for each token.
+def DeepSeek_PerToken
+    : Type<CPred<"$_self == ::mlir::RankedTensorType::get({::mlir::ShapedType::kDynamic}, ::mlir::IntegerType::get($_self.getContext(), 32))">,
+           "a tensor<?xi32>", "::mlir::RankedTensorType">,
+      BuildableType<"::mlir::RankedTensorType::get({::mlir::ShapedType::kDynamic}, $_builder.getI32Type())">;
+def DeepSeek_Pages : DeepSeek_Tensor<[I32], [2], "an i32 tensor of sequences x pages, pages static">;
 
 /// A size that products of three cannot overflow.
 def DeepSeek_Size : ConfinedAttr<I64Attr, [IntPositive, IntMaxValue<1048576>]>;
@@ -129,18 +136,18 @@ def DeepSeek_RmsNormOp : DeepSeek_RowOp<"rms_norm", [], [Pure, KernelOpInterface
 }
 
 def DeepSeek_RopeTableOp : DeepSeek_RowOp<"rope_table"> {
-  let summary = "cosines and sines of this call's positions";
+  let summary = "cosines and sines of the tokens' positions";
   let description = [{
     Row t holds `factor * cos(p * f[i])` for the R/2 inverse frequencies, then `factor * sin(p * f[i])`, with
-    `p = position + t`. The frequencies are plain RoPE's or YaRN's; models/config computes them.
+    `p = positions[t]`. The frequencies are plain RoPE's or YaRN's; models/config computes them.
 
     ```mlir
-    %r = deepseek.rope_table %ids, %position {inv_freq = array<f64: 1.0, 0.1>, factor = 1.0} : (tensor<?xi32>) -> tensor<?x4xf32>
+    %r = deepseek.rope_table %positions {inv_freq = array<f64: 1.0, 0.1>, factor = 1.0} : tensor<?x4xf32>
     ```
   }];
-  let arguments = (ins DeepSeek_Ids:$ids, Index:$position, DenseF64ArrayAttr:$inv_freq, F64Attr:$factor);
+  let arguments = (ins DeepSeek_PerToken:$positions, DenseF64ArrayAttr:$inv_freq, F64Attr:$factor);
   let results = (outs DeepSeek_Rows:$result);
-  let assemblyFormat = "$ids `,` $position attr-dict `:` functional-type($ids, results)";
+  let assemblyFormat = "$positions attr-dict `:` type($result)";
 }
 
 def DeepSeek_SwigluOp : DeepSeek_RowOp<"swiglu", ["getIndependentColumns"], [Pure, KernelOpInterface, QuantizingOpInterface]> {
@@ -162,22 +169,30 @@ def DeepSeek_SwigluOp : DeepSeek_RowOp<"swiglu", ["getIndependentColumns"], [Pur
   let assemblyFormat = "$gate `,` $up attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_LastTokensOp : DeepSeek_RowOp<"last_tokens", ["getRowSource"], [
+def DeepSeek_SelectTokensOp : DeepSeek_RowOp<"select_tokens", ["getRowSource"], [
     Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getResultDim"]>]> {
-  let summary = "the rows of the last tokens, those that get logits";
+  let summary = "the rows of the tokens that get logits";
   let description = [{
+    `y[i, :] = x[selected[i], :]`.
+
     ```mlir
-    %l = deepseek.last_tokens %x, %outputs : (tensor<?x7168xf32>) -> tensor<?x7168xf32>
+    %l = deepseek.select_tokens %x, %selected : (tensor<?x7168xf32>, tensor<?xi32>) -> tensor<?x7168xf32>
     ```
   }];
-  let arguments = (ins DeepSeek_Rows:$x, Index:$outputs);
+  let arguments = (ins DeepSeek_Rows:$x, DeepSeek_Ids:$selected);
   let results = (outs DeepSeek_Rows:$result);
-  let assemblyFormat = "$x `,` $outputs attr-dict `:` functional-type($x, results)";
+  let assemblyFormat = "$x `,` $selected attr-dict `:` functional-type(operands, results)";
 }
 
 //===----------------------------------------------------------------------===//
 // Multi-head latent attention
 //===----------------------------------------------------------------------===//
+
+/// Where a token's keys lie. The row of the cache that holds position s of token t's sequence is
+/// `pages[sequences[t], s / 64] * 64 + s % 64`; the token itself is at `positions[t]`.
+def DeepSeek_CacheOperands {
+  dag arguments = (ins DeepSeek_Cache:$cache, DeepSeek_PerToken:$positions, DeepSeek_PerToken:$sequences, DeepSeek_Pages:$pages);
+}
 
 /// What the attention ops share: heads, and how a head's query divides into a part without and one with rope.
 class DeepSeek_MlaOp<string mnemonic, list<Trait> traits = []> : DeepSeek_Op<mnemonic, traits> {
@@ -196,28 +211,30 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [
     With heads h, `q[t, h] = [q_nope | q_pe]`, `kv_a[t] = [c' | k_pe']`, and `kv_b` rows of a head `[W_K | W_V]`:
 
         c[t]     = rms_norm(c'[t], gamma, eps)            k_pe[t] = rope(k_pe'[t])
-        score[s] = (q_nope . W_K c[s] + rope(q_pe) . k_pe[s]) * softmax_scale      for s <= position + t
+        score[s] = (q_nope . W_K c[s] + rope(q_pe) . k_pe[s]) * softmax_scale      for s <= positions[t]
         o[t, h]  = W_V (sum_s softmax(score)[s] c[s])
 
-    The cache holds `[c | k_pe]` of each position, as numbers or, where there is a `cache_format`, as the bytes that LatentCache.h
-    describes. `interleaved` says that rope pairs neighbours (2i, 2i + 1) as the
+    where s counts the positions of the token's sequence. A call may hold tokens of several sequences: token t is of sequence
+    `sequences[t]`, row i of `pages` lists the pages of sequence i. The cache is made of pages of 64 rows (abi::kPageRows); position s
+    of sequence i has row `pages[i, s / 64] * 64 + s % 64`. A row holds `[c | k_pe]`, as numbers or, where there is a `cache_format`,
+    as the bytes that LatentCache.h describes. `interleaved` says that rope pairs neighbours (2i, 2i + 1) as the
     checkpoints do; otherwise (i, i + R/2). `deepseek-decompose-mla` rewrites it to the absorbed form.
 
     ```mlir
-    %o = deepseek.mla_attention %q, %kv_a, %gamma, %kv_b, %rope, %cache, %position
+    %o = deepseek.mla_attention %q, %kv_a, %gamma, %kv_b, %rope, %cache[%positions, %sequences, %pages]
       {heads = 128, nope_dim = 128, rope_dim = 64, v_dim = 128, eps = 1.0e-6, softmax_scale = 0.1352, interleaved = true}
-      : (tensor<?x24576xf32>, tensor<?x576xf32>, tensor<512xbf16>, tensor<32768x512xf32>, tensor<?x64xf32>, memref<?x576xf32>)
-      -> tensor<?x16384xf32>
+      : (tensor<?x24576xf32>, tensor<?x576xf32>, tensor<512xbf16>, tensor<32768x512xf32>, tensor<?x64xf32>, memref<?x576xf32>,
+         tensor<?x2560xi32>) -> tensor<?x16384xf32>
     ```
   }];
   let arguments = !con((ins DeepSeek_Rows:$q, DeepSeek_Rows:$kv_a, DeepSeek_List:$gamma, QBlock_AnyMatrix:$kv_b,
-                            DeepSeek_Rows:$rope, DeepSeek_Cache:$cache, Index:$position),
-                       headArguments, (ins F64Attr:$eps, F64Attr:$softmax_scale, BoolAttr:$interleaved,
+                            DeepSeek_Rows:$rope),
+                       DeepSeek_CacheOperands.arguments, headArguments, (ins F64Attr:$eps, F64Attr:$softmax_scale, BoolAttr:$interleaved,
                                            OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format));
   let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = [{
-    $q `,` $kv_a `,` $gamma `,` $kv_b `,` $rope `,` $cache `,` $position attr-dict `:`
-    `(` type($q) `,` type($kv_a) `,` type($gamma) `,` type($kv_b) `,` type($rope) `,` type($cache) `)` `->` type($result)
+    $q `,` $kv_a `,` $gamma `,` $kv_b `,` $rope `,` $cache `[` $positions `,` $sequences `,` $pages `]` attr-dict `:`
+    `(` type($q) `,` type($kv_a) `,` type($gamma) `,` type($kv_b) `,` type($rope) `,` type($cache) `,` type($pages) `)` `->` type($result)
   }];
 }
 
@@ -225,18 +242,20 @@ def DeepSeek_LatentAppendOp : DeepSeek_RowOp<"latent_append", [], [
     MemoryEffects<[MemWrite]>, DeclareOpInterfaceMethods<KernelOpInterface, ["writesTo"]>]> {
   let summary = "writes this call's latents and rope keys into the cache";
   let description = [{
-    `cache[position + t] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`, rounded to the cache's type or
-    quantized to its `cache_format`.
+    `cache[row of positions[t]] = [rms_norm(kv_a[t, :C], gamma, eps) | rope(kv_a[t, C:])]`, rounded to the cache's type or
+    quantized to its `cache_format`. Which row that is: see `mla_attention`.
 
     ```mlir
-    deepseek.latent_append %kv_a, %gamma, %rope, %cache, %position {eps = 1.0e-6, interleaved = true, cache_format = #deepseek.cache<fp8>}
-      : tensor<?x576xf32>, tensor<512xbf16>, tensor<?x64xf32>, memref<?x656xi8>
+    deepseek.latent_append %kv_a, %gamma, %rope, %cache[%positions, %sequences, %pages]
+      {eps = 1.0e-6, interleaved = true, cache_format = #deepseek.cache<fp8>}
+      : tensor<?x576xf32>, tensor<512xbf16>, tensor<?x64xf32>, memref<?x656xi8>, tensor<?x2560xi32>
     ```
   }];
-  let arguments = (ins DeepSeek_Rows:$kv_a, DeepSeek_List:$gamma, DeepSeek_Rows:$rope, DeepSeek_Cache:$cache, Index:$position,
-                       F64Attr:$eps, BoolAttr:$interleaved, OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format);
+  let arguments = !con((ins DeepSeek_Rows:$kv_a, DeepSeek_List:$gamma, DeepSeek_Rows:$rope), DeepSeek_CacheOperands.arguments,
+                       (ins F64Attr:$eps, BoolAttr:$interleaved, OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format));
   let assemblyFormat = [{
-    $kv_a `,` $gamma `,` $rope `,` $cache `,` $position attr-dict `:` type($kv_a) `,` type($gamma) `,` type($rope) `,` type($cache)
+    $kv_a `,` $gamma `,` $rope `,` $cache `[` $positions `,` $sequences `,` $pages `]` attr-dict `:`
+    type($kv_a) `,` type($gamma) `,` type($rope) `,` type($cache) `,` type($pages)
   }];
 }
 
@@ -258,23 +277,23 @@ def DeepSeek_MlaAbsorbOp : DeepSeek_MlaOp<"mla_absorb", [Pure, DeepSeek_PerHeadK
 def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>, DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>]> {
   let summary = "attention over the latent cache";
   let description = [{
-    `score[s] = (q_lat[t, h] . cache[s, :C] + rope(q_pe[t, h]) . cache[s, C:]) * softmax_scale` for `s <= position + t`;
-    `y[t, h] = sum_s softmax(score)[s] * cache[s, :C]`. One pass with a running maximum.
+    `score[s] = (q_lat[t, h] . cache[s, :C] + rope(q_pe[t, h]) . cache[s, C:]) * softmax_scale` for `s <= positions[t]`;
+    `y[t, h] = sum_s softmax(score)[s] * cache[s, :C]`, where `cache[s, :]` is the row of position s of the token's sequence: see
+    `mla_attention`. One pass with a running maximum.
 
     ```mlir
-    %y = deepseek.mla_core %q_lat, %q, %rope, %cache, %position
+    %y = deepseek.mla_core %q_lat, %q, %rope, %cache[%positions, %sequences, %pages]
       {heads = 128, nope_dim = 128, rope_dim = 64, v_dim = 128, softmax_scale = 0.1352, interleaved = true}
-      : (tensor<?x65536xf32>, tensor<?x24576xf32>, tensor<?x64xf32>, memref<?x576xf32>) -> tensor<?x65536xf32>
+      : (tensor<?x65536xf32>, tensor<?x24576xf32>, tensor<?x64xf32>, memref<?x576xf32>, tensor<?x2560xi32>) -> tensor<?x65536xf32>
     ```
   }];
-  let arguments = !con((ins DeepSeek_Rows:$q_latent, DeepSeek_Rows:$q, DeepSeek_Rows:$rope, DeepSeek_Cache:$cache,
-                            Index:$position),
+  let arguments = !con((ins DeepSeek_Rows:$q_latent, DeepSeek_Rows:$q, DeepSeek_Rows:$rope), DeepSeek_CacheOperands.arguments,
                        headArguments, (ins F64Attr:$softmax_scale, BoolAttr:$interleaved,
                                            OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format));
   let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = [{
-    $q_latent `,` $q `,` $rope `,` $cache `,` $position attr-dict `:`
-    `(` type($q_latent) `,` type($q) `,` type($rope) `,` type($cache) `)` `->` type($result)
+    $q_latent `,` $q `,` $rope `,` $cache `[` $positions `,` $sequences `,` $pages `]` attr-dict `:`
+    `(` type($q_latent) `,` type($q) `,` type($rope) `,` type($cache) `,` type($pages) `)` `->` type($result)
   }];
 }
 

@@ -33,10 +33,10 @@ void EmbedOp::buildRow(RowBuilder &b) {
   copyRow(b, b.rows(getTable()).ofRow(b.at(b.rows(getIds()), b.row())), b.rows(getResult()));
 }
 
-Value LastTokensOp::getRowSource() { return getOutputs(); }
+Value SelectTokensOp::getRowSource() { return getSelected(); }
 
-void LastTokensOp::buildRow(RowBuilder &b) {
-  copyRow(b, b.rows(getX()).ofRow(b.tokens(getX()) - b.outputs(getOutputs()) + b.row()), b.rows(getResult()));
+void SelectTokensOp::buildRow(RowBuilder &b) {
+  copyRow(b, b.rows(getX()).ofRow(b.at(b.rows(getSelected()), b.row())), b.rows(getResult()));
 }
 
 /// 1 / sqrt(mean of squares + eps).
@@ -96,7 +96,7 @@ void RopeTableOp::buildRow(RowBuilder &b) {
   int64_t count = getInvFreq().size();
   double factor = getFactor().convertToDouble();
   Rows cosines = b.rows(getResult()).slice(0, count), sines = b.rows(getResult()).slice(count, count);
-  Num position = b.position(getPosition()) + b.row();
+  Num position = b.at(b.rows(getPositions()), b.row());
   // In f64: positions go to 163840, and an f32 angle of that size has lost the turn's third decimal.
   b.forConstants(getInvFreq(), [&](Column column, Num frequency) {
     Num angle = frequency * f64(position);
@@ -119,12 +119,18 @@ void quant::deepseek::rotateRow(RowBuilder &b, const Rows &x, const Rows &table,
   });
 }
 
+Num quant::deepseek::cacheRow(RowBuilder &b, const Rows &pages, const Num &sequence, const Num &position) {
+  return b.at(pages.ofRow(sequence), position / kPageRows) * kPageRows + position % kPageRows;
+}
+
 void LatentAppendOp::buildRow(RowBuilder &b) {
   Rows kv = b.rows(getKvA()), gamma = b.rows(getGamma()), table = b.rows(getRope());
   int64_t latent = gamma.columns, rope = table.columns;
   LatentCache cache(b.rows(getCache()), getCacheFormat(), latent, rope);
   Rows x = kv.slice(0, latent);
-  Num row = b.position(getPosition()) + b.row(), scale = inverseRms(b, x, getEps().convertToDouble());
+  Num scale = inverseRms(b, x, getEps().convertToDouble());
+  Num sequence = b.at(b.rows(getSequences()), b.row()), position = b.at(b.rows(getPositions()), b.row());
+  Num row = cacheRow(b, b.rows(getPages()), sequence, position);
   cache.store(b, row, [&](Column column) { return b.load(x, column) * scale * b.load(gamma, column); });
   rotateRow(b, kv.slice(latent, rope), table, getInterleaved(), cache.ropes.ofRow(row));
 }

@@ -134,15 +134,20 @@ SmallVector<ScheduleAttr> quant::program::getSchedules(Operation *kernel) {
   return {};
 }
 
-static LogicalResult verifyDim(Operation *op, NamedAttribute attribute, Type type) {
+static LogicalResult verifyValueAttribute(Operation *op, NamedAttribute attribute, Type type) {
+  if (attribute.getName() == kNameAttr) {
+    if (isa<StringAttr>(attribute.getValue()))
+      return success();
+    return op->emitOpError("program.name must be a string, not ") << attribute.getValue();
+  }
   if (attribute.getName() != kDimAttr)
     return op->emitOpError("there is no attribute '") << attribute.getName().getValue() << "' of arguments and results";
   if (!isa<DimAttr>(attribute.getValue()))
-    return op->emitOpError("program.dim must be one of #program.dim<tokens>, <position>, <outputs>, <context>, not ")
+    return op->emitOpError("program.dim must be one of #program.dim<tokens>, <sequences>, <outputs>, <context>, not ")
            << attribute.getValue();
   auto shaped = dyn_cast<ShapedType>(type);
-  if (!type.isIndex() && !(shaped && shaped.hasRank() && shaped.getRank() > 0))
-    return op->emitOpError("program.dim is of an index or of a leading dimension, not of ") << type;
+  if (!shaped || !shaped.hasRank() || shaped.getRank() == 0)
+    return op->emitOpError("program.dim is of a leading dimension, not of ") << type;
   return success();
 }
 
@@ -150,14 +155,14 @@ LogicalResult ProgramDialect::verifyRegionArgAttribute(Operation *op, unsigned, 
   auto function = dyn_cast<FunctionOpInterface>(op);
   if (!function)
     return op->emitOpError("is no function: it has no program.dim");
-  return verifyDim(op, attribute, function.getArgumentTypes()[index]);
+  return verifyValueAttribute(op, attribute, function.getArgumentTypes()[index]);
 }
 
 LogicalResult ProgramDialect::verifyRegionResultAttribute(Operation *op, unsigned, unsigned index, NamedAttribute attribute) {
   auto function = dyn_cast<FunctionOpInterface>(op);
   if (!function)
     return op->emitOpError("is no function: it has no program.dim");
-  return verifyDim(op, attribute, function.getResultTypes()[index]);
+  return verifyValueAttribute(op, attribute, function.getResultTypes()[index]);
 }
 
 /// One schedule for every number of rows, or several that follow each other from 1 on.
@@ -191,7 +196,7 @@ LogicalResult ProgramDialect::verifyOperationAttribute(Operation *op, NamedAttri
     auto map = dyn_cast<AffineMapAttr>(value);
     if (map && map.getValue().getNumDims() == kNumDims && map.getValue().getNumSymbols() == 0)
       return success();
-    return op->emitOpError("program.grid must be an affine map of (tokens, position, outputs, context), not ") << value;
+    return op->emitOpError("program.grid must be an affine map of (tokens, sequences, outputs, context), not ") << value;
   }
   if (llvm::is_contained({kWorkspaceBytesAttr, kMaxTokensAttr, kMaxContextAttr, kScratchBytesAttr}, name)) {
     auto number = dyn_cast<IntegerAttr>(value);

@@ -33,6 +33,7 @@ namespace quant::program {
 /// Discardable attributes of functions; the dialect's description says what they mean.
 inline constexpr llvm::StringLiteral kGridAttr = "program.grid";
 inline constexpr llvm::StringLiteral kDimAttr = "program.dim";
+inline constexpr llvm::StringLiteral kNameAttr = "program.name";
 inline constexpr llvm::StringLiteral kWorkspaceBytesAttr = "program.workspace_bytes";
 inline constexpr llvm::StringLiteral kMaxTokensAttr = "program.max_tokens";
 inline constexpr llvm::StringLiteral kMaxContextAttr = "program.max_context";

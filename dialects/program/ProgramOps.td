@@ -28,8 +28,9 @@ def Program_Dialect : Dialect {
 
     | on | attribute | meaning |
     |---|---|---|
-    | an argument or result | `program.dim = #program.dim<tokens>` | which run-time size an index or a dynamic leading dimension is |
-    | a kernel | `program.grid = affine_map<...>` | its blocks, of the run-time sizes (tokens, position, outputs, context); the smallest result counts |
+    | an argument or result | `program.dim = #program.dim<tokens>` | which run-time size a dynamic leading dimension is |
+    | an argument of the program | `program.name = "tokens"` | what the caller knows the input by |
+    | a kernel | `program.grid = affine_map<...>` | its blocks, of the run-time sizes (tokens, sequences, outputs, context); the smallest result counts |
     | | `program.schedule` | how it runs: one `#program.schedule<...>`, or a list of them by the number of rows |
     | | `program.launch` | on a GPU: its launch recipe (docs/module-format.md) as a dictionary, or a list of `{launch, m}` |
     | | `program.scratch_bytes` | in the host ABI: scratch for each worker |
@@ -49,7 +50,7 @@ def Program_Dialect : Dialect {
 
 /// In the order of runtime/abi/kernel_abi.h.
 def Program_Dim : I32EnumAttr<"Dim", "a size that is known when the program runs", [
-    I32EnumAttrCase<"Tokens", 0, "tokens">, I32EnumAttrCase<"Position", 1, "position">,
+    I32EnumAttrCase<"Tokens", 0, "tokens">, I32EnumAttrCase<"Sequences", 1, "sequences">,
     I32EnumAttrCase<"Outputs", 2, "outputs">, I32EnumAttrCase<"Context", 3, "context">]> {
   let cppNamespace = "::quant::program";
   let genSpecializedAttr = 0;
@@ -127,7 +128,7 @@ def Program_WeightGroupOp : Program_Op<"weight_group", [Pure]> {
 def Program_CacheOp : Program_Op<"cache", [Pure]> {
   let summary = "a KV cache that lives from call to call";
   let description = [{
-    Rows are positions, `context` of them; ops read and write it in program order.
+    Its `context` rows are handed out in pages of 64 to the sequences; ops read and write it in program order.
 
     ```mlir
     %kv = program.cache "kv.0" : memref<?x576xf32>

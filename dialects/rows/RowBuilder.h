@@ -158,13 +158,11 @@ public:
   Num constant(double value, const Column &column) { return {b, b.number(value, column.lanes)}; }
   Num size(int64_t value) { return {b, b.size(value)}; }
 
-  //===--- The row at hand and the call's sizes ---------------------------===//
+  //===--- The row at hand and the call's tokens --------------------------===//
 
   virtual Num row() = 0;
-  /// Each is also told by an operand of the op: the number of rows of a tensor, a value of type index.
+  /// Those of the call, which a tensor has as rows.
   virtual Num tokens(mlir::Value tensor) = 0;
-  virtual Num position(mlir::Value operand) = 0;
-  virtual Num outputs(mlir::Value operand) = 0;
 
   //===--- Operands and results -------------------------------------------===//
 

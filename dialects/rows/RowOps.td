@@ -20,7 +20,7 @@ def Rows_RowOpInterface : OpInterface<"RowOpInterface"> {
     InterfaceMethod<"Emits what the op computes for the row at hand.", "void", "buildRow",
                     (ins "::quant::rows::RowBuilder &":$b)>,
     InterfaceMethod<[{
-      What the op has as many rows as: a tensor, whose leading dimensions count them, or a value of type index, the number itself.
+      The tensor whose leading dimensions count the op's rows.
     }], "::mlir::Value", "getRowSource", (ins), /*methodBody=*/"", /*defaultImplementation=*/"return $_op->getOperand(0);">,
     InterfaceMethod<"The number of the op's rows where that is always the same; 0 where the row source tells it.",
                     "int64_t", "getFixedRows", (ins), /*methodBody=*/"", /*defaultImplementation=*/"return 0;">,

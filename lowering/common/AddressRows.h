@@ -30,8 +30,6 @@ public:
 
   Num row() override { return num(rowIndex); }
   Num tokens(Value) override { return num(operands->tokens()); }
-  Num position(Value) override { return num(operands->position()); }
-  Num outputs(Value) override { return num(operands->outputs()); }
   Rows rows(Value tensor) override { return *operands->rows(tensor); }
   Quantized quantized(Value tensor) override { return *operands->quantized(tensor); }
 

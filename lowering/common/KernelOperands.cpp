@@ -20,14 +20,12 @@ std::string quant::textOf(Type type) {
   return text;
 }
 
-KernelOperands::KernelOperands(func::FuncOp kernel, Operation *op, ArrayRef<Value> addresses, ArrayRef<Value> sizes)
-    : kernel(kernel), sizes(sizes) {
-  for (BlockArgument argument : kernel.getArguments())
-    if (!argument.getType().isIndex()) {
-      known[argument] = addresses.front();
-      addresses = addresses.drop_front();
-    }
-  results.append(addresses.begin(), addresses.end());
+KernelOperands::KernelOperands(func::FuncOp kernel, Operation *op, ArrayRef<Value> addresses, Value tokens, Value outputs,
+                               Value sequences)
+    : kernel(kernel), tokenCount(tokens), outputCount(outputs), sequenceCount(sequences) {
+  for (auto [argument, address] : llvm::zip(kernel.getArguments(), addresses))
+    known[argument] = address;
+  llvm::append_range(results, addresses.drop_front(kernel.getNumArguments()));
   unsigned index = 0;
   for (Value result : op->getResults()) {
     if (isa<qblock::BlockTensorType>(result.getType())) {
@@ -41,7 +39,7 @@ KernelOperands::KernelOperands(func::FuncOp kernel, Operation *op, ArrayRef<Valu
 
 Value KernelOperands::rowCount() const {
   func::FuncOp function = kernel;
-  return program::getRowDim(function) == program::Dim::Outputs ? outputs() : tokens();
+  return program::getRowDim(function) == program::Dim::Outputs ? outputCount : tokenCount;
 }
 
 /// A value that is in memory as another has it: casts, and dimensions joined.

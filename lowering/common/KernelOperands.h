@@ -27,14 +27,13 @@ std::string textOf(mlir::Type type);
 /// The operands of one kernel while its new body is written. Errors of all: a value that is no view of an argument.
 class KernelOperands {
 public:
-  /// `kernel` is the function in tensor form and `op` what it computes; `addresses` are those of its arguments that are no sizes,
-  /// then of its results; `sizes` are tokens, position and outputs.
-  KernelOperands(mlir::func::FuncOp kernel, mlir::Operation *op, mlir::ArrayRef<mlir::Value> addresses,
-                 mlir::ArrayRef<mlir::Value> sizes);
+  /// `kernel` is the function in tensor form and `op` what it computes; `addresses` are those of its arguments, then of its
+  /// results; `tokens`, `outputs` and `sequences` are the call's. `sequences` may be left out.
+  KernelOperands(mlir::func::FuncOp kernel, mlir::Operation *op, mlir::ArrayRef<mlir::Value> addresses, mlir::Value tokens,
+                 mlir::Value outputs, mlir::Value sequences = {});
 
-  mlir::Value tokens() const { return sizes[0]; }
-  mlir::Value position() const { return sizes[1]; }
-  mlir::Value outputs() const { return sizes[2]; }
+  mlir::Value tokens() const { return tokenCount; }
+  mlir::Value sequences() const { return sequenceCount; }
   /// The run-time size that the kernel's rows are counted by, tokens or outputs.
   mlir::Value rowCount() const;
 
@@ -56,7 +55,8 @@ private:
   llvm::DenseMap<mlir::Value, mlir::Value> known;
   /// Of a block-scaled result, the kernel's result that holds its codes.
   llvm::DenseMap<mlir::Value, unsigned> quantizedResults;
-  llvm::SmallVector<mlir::Value> results, sizes;
+  llvm::SmallVector<mlir::Value> results;
+  mlir::Value tokenCount, outputCount, sequenceCount;
 };
 
 } // namespace quant

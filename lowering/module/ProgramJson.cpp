@@ -138,10 +138,12 @@ private:
   }
 
   void addInputs() {
-    for (BlockArgument argument : forward.getArguments())
-      if (auto type = dyn_cast<RankedTensorType>(argument.getType())) {
-        record(argument, valueJson("tokens", "input", type, nameOf(program::getArgumentDim(forward, argument.getArgNumber()))));
-      }
+    for (BlockArgument argument : forward.getArguments()) {
+      unsigned index = argument.getArgNumber();
+      auto name = forward.getArgAttrOfType<StringAttr>(index, program::kNameAttr);
+      record(argument, valueJson(name ? name.str() : "input" + std::to_string(index), "input",
+                                 cast<ShapedType>(argument.getType()), nameOf(program::getArgumentDim(forward, index))));
+    }
   }
 
   void add(Operation *op) {
@@ -174,8 +176,7 @@ private:
     auto kernel = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(dispatch, dispatch.getKernelAttr());
     Json operands = Json::array();
     for (Value operand : dispatch.getOperands())
-      if (!operand.getType().isIndex())
-        operands.push_back(ordinals.lookup(operand));
+      operands.push_back(ordinals.lookup(operand));
     for (OpResult result : dispatch->getResults()) {
       StringRef dim = nameOf(program::getResultDim(kernel, result.getResultNumber()));
       int64_t offset = (*dispatch.getPlacement())[result.getResultNumber()];
@@ -215,9 +216,8 @@ static Json operandJson(ShapedType type, StringRef access, std::optional<program
 static Json operandsJson(func::FuncOp kernel) {
   Json operands = Json::array();
   for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
-    if (auto shaped = dyn_cast<ShapedType>(type))
-      operands.push_back(
-          operandJson(shaped, isa<MemRefType>(type) ? "readwrite" : "read", program::getArgumentDim(kernel, index)));
+    operands.push_back(operandJson(cast<ShapedType>(type), isa<MemRefType>(type) ? "readwrite" : "read",
+                                   program::getArgumentDim(kernel, index)));
   for (auto [index, type] : llvm::enumerate(kernel.getResultTypes()))
     operands.push_back(operandJson(cast<ShapedType>(type), "write", program::getResultDim(kernel, index)));
   return operands;

@@ -11,6 +11,7 @@
 #include "dialects/program/Program.h"
 #include "models/rope.h"
 #include "models/tensors.h"
+#include "runtime/abi/kernel_abi.h"
 #include "runtime/abi/repack.h"
 #include "runtime/support/block_scale.h"
 #include "runtime/support/text.h"
@@ -52,19 +53,29 @@ public:
     builder.setInsertionPointToEnd(module->getBody());
     auto rows = [&](int64_t columns) { return RankedTensorType::get({ShapedType::kDynamic, columns}, builder.getF32Type()); };
     auto ids = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
-    Type index = builder.getIndexType();
+    int64_t pagesOfContext = (config.maxSeqLen + abi::kPageRows - 1) / abi::kPageRows;
+    auto table = RankedTensorType::get({ShapedType::kDynamic, pagesOfContext}, builder.getI32Type());
     auto forward =
-        func::FuncOp::create(builder, "forward", builder.getFunctionType({ids, index, index}, {rows(config.vocabSize)}));
+        func::FuncOp::create(builder, "forward", builder.getFunctionType({ids, ids, ids, table, ids}, {rows(config.vocabSize)}));
     using program::Dim;
-    for (auto [argument, dim] : llvm::enumerate(ArrayRef{Dim::Tokens, Dim::Position, Dim::Outputs}))
-      forward.setArgAttr(argument, program::kDimAttr, builder.getAttr<program::DimAttr>(dim));
+    std::pair<StringRef, Dim> inputs[] = {{"tokens", Dim::Tokens},
+                                          {"positions", Dim::Tokens},
+                                          {"sequences", Dim::Tokens},
+                                          {"pages", Dim::Sequences},
+                                          {"selected", Dim::Outputs}};
+    for (auto [argument, input] : llvm::enumerate(inputs)) {
+      forward.setArgAttr(argument, program::kNameAttr, builder.getStringAttr(input.first));
+      forward.setArgAttr(argument, program::kDimAttr, builder.getAttr<program::DimAttr>(input.second));
+    }
     forward.setResultAttr(0, program::kDimAttr, builder.getAttr<program::DimAttr>(Dim::Outputs));
     forward->setAttr(program::kMaxContextAttr, builder.getI64IntegerAttr(config.maxSeqLen));
     Block *entry = forward.addEntryBlock();
     builder.setInsertionPointToStart(entry);
     idsValue = entry->getArgument(0);
-    position = entry->getArgument(1);
-    func::ReturnOp::create(builder, emitForward(entry->getArgument(2)));
+    positions = entry->getArgument(1);
+    sequences = entry->getArgument(2);
+    pages = entry->getArgument(3);
+    func::ReturnOp::create(builder, emitForward(entry->getArgument(4)));
     if (!error.empty())
       return fail(error);
     return module;
@@ -76,7 +87,7 @@ private:
   const TensorTypes &tensors;
   const deepseek::CacheFormat cacheFormat;
   std::string error; // the first one
-  Value idsValue, position, rope;
+  Value idsValue, positions, sequences, pages, rope;
 
   //===--- Small helpers ---===//
 
@@ -320,19 +331,19 @@ private:
 
   //===--- The model ---===//
 
-  Value emitForward(Value outputs) {
+  Value emitForward(Value selected) {
     at("embed_tokens");
     std::string table = "model.embed_tokens.weight";
     auto tableType = typeOf(table, {config.vocabSize, config.dim});
     Value hidden = deepseek::EmbedOp::create(builder, rows(config.dim), idsValue, plain(table, tableType));
     at("rope");
-    rope = deepseek::RopeTableOp::create(builder, rows(config.qkRopeHeadDim), idsValue, position,
+    rope = deepseek::RopeTableOp::create(builder, rows(config.qkRopeHeadDim), positions,
                                          builder.getDenseF64ArrayAttr(yarnInverseFrequencies(config)),
                                          builder.getF64FloatAttr(yarnCosSinFactor(config)));
     for (int64_t layer = 0; layer < config.nLayers; ++layer)
       hidden = emitLayer(layer, hidden);
-    at("last_tokens");
-    hidden = deepseek::LastTokensOp::create(builder, rows(config.dim), hidden, outputs);
+    at("select_tokens");
+    hidden = deepseek::SelectTokensOp::create(builder, rows(config.dim), hidden, selected);
     hidden = norm("model.norm", hidden, config.dim, config.rmsNormEps);
     if (!config.tieWordEmbeddings)
       return linear("lm_head", hidden, config.vocabSize, config.dim);
@@ -369,8 +380,8 @@ private:
     auto format = cacheType.getElementType().isInteger() ? builder.getAttr<deepseek::CacheFormatAttr>(cacheFormat)
                                                          : deepseek::CacheFormatAttr();
     Value cache = program::CacheOp::create(builder, cacheType, fmt::format("kv.{}", layer));
-    Value attended = deepseek::MlaAttentionOp::create(builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, position, heads,
-                                                      nope, ropeDim, v, llvm::APFloat(kLatentNormEps),
+    Value attended = deepseek::MlaAttentionOp::create(builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, positions,
+                                                      sequences, pages, heads, nope, ropeDim, v, llvm::APFloat(kLatentNormEps),
                                                       llvm::APFloat(softmaxScale(config)), config.ropeInterleave, format);
     return linear(prefix + "o_proj", attended, config.dim, heads * v);
   }

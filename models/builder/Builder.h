@@ -34,9 +34,11 @@ TensorTypes tensorTypes(const ModelConfig &config);
 /// The tensors that a checkpoint really has, in whatever types it was saved.
 TensorTypes tensorTypes(const checkpoint::Checkpoint &checkpoint);
 
-/// The model as a function of token ids, the position of the first, and how many of the last get logits:
+/// The model as a function of a call's tokens, each with its position in its sequence and the number of this sequence in the
+/// table of pages, and of the tokens that get logits (deepseek.mla_attention tells what pages are):
 ///
-///     func.func @forward(%ids: tensor<?xi32>, %position: index, %outputs: index) -> tensor<?xVxf32>
+///     func.func @forward(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %sequences: tensor<?xi32>, %pages: tensor<?xPxi32>,
+///                        %selected: tensor<?xi32>) -> tensor<?xVxf32>
 ///
 /// Dequantize and matmul stand apart: the plain meaning. MTP layers are left out. Fails, with a message that names the tensor,
 /// if one is missing or has another shape than the configuration says. Latent caches are stored as `cache` says.

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/deepseek/RowPrograms.h"
 #include "passes/decompose/Definition.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -67,29 +68,37 @@ static Value softmax(Definition &d, Value scores, ValueRange sizes, int64_t head
 static SmallVector<Value> defineMlaCore(Definition &d, MlaCoreOp op) {
   int64_t heads = op.getHeads(), rope = op.getRopeDim(), query = op.getNopeDim() + rope;
   int64_t latent = cast<ShapedType>(op.getQLatent().getType()).getDimSize(1) / heads;
-  Value cache = op.getCache(), tokens = d.dim(op.getQ(), 0), positions = d.add(op.getPosition(), tokens);
+  Value cache = op.getCache(), tokens = d.dim(op.getQ(), 0);
   if (std::optional<CacheFormat> format = op.getCacheFormat())
-    cache = unpackCache(d, cache, *format, latent, rope, positions);
+    cache = unpackCache(d, cache, *format, latent, rope, memref::DimOp::create(d, cache, 0));
+  auto positionOf = [&](Value t) { return d.indexAt(op.getPositions(), {t}); };
+  // Past the token's own position, its own row stands in.
+  auto rowOf = [&](Value t, Value s) {
+    Value position = arith::MinSIOp::create(d, s, positionOf(t)), sequence = d.indexAt(op.getSequences(), {t});
+    Value page = d.indexAt(op.getPages(), {sequence, d.div(position, kPageRows)});
+    return d.add(d.mul(page, kPageRows), d.rem(position, kPageRows));
+  };
+  Value positions = d.add(d.maxIndex(tokens, positionOf), d.size(1));
   Value scores = d.generate({ShapedType::kDynamic, heads, ShapedType::kDynamic}, {tokens, positions}, [&](ValueRange i) {
-    Value t = i[0], head = i[1], s = i[2];
+    Value t = i[0], head = i[1], s = i[2], row = rowOf(t, s);
     Value byLatent = d.sum(d.size(latent), [&](Value c) {
-      return d.mul(d.at(op.getQLatent(), {t, d.add(d.mul(head, latent), c)}), d.at(cache, {s, c}));
+      return d.mul(d.at(op.getQLatent(), {t, d.add(d.mul(head, latent), c)}), d.at(cache, {row, c}));
     });
     Value byRope = d.sum(d.size(rope), [&](Value r) {
       auto part = [&](Value column) {
         return d.at(op.getQ(), {t, d.add(d.add(d.mul(head, query), d.size(op.getNopeDim())), column)});
       };
       Value turned = rotated(d, op.getRope(), t, rope, op.getInterleaved(), r, part);
-      return d.mul(turned, d.at(cache, {s, d.add(d.size(latent), r)}));
+      return d.mul(turned, d.at(cache, {row, d.add(d.size(latent), r)}));
     });
     Value score = d.mul(d.add(byLatent, byRope), d.number(op.getSoftmaxScale().convertToDouble()));
-    Value isPast = d.less(s, d.add(d.add(op.getPosition(), t), d.size(1)));
+    Value isPast = d.less(s, d.add(positionOf(t), d.size(1)));
     return d.select(isPast, score, d.number(-std::numeric_limits<double>::infinity()));
   });
   Value weights = softmax(d, scores, {tokens, positions}, heads);
   return {d.generate(op.getType(), tokens, [&](ValueRange i) {
     Value head = d.div(i[1], latent), c = d.rem(i[1], latent);
-    return d.sum(positions, [&](Value s) { return d.mul(d.at(weights, {i[0], head, s}), d.at(cache, {s, c})); });
+    return d.sum(positions, [&](Value s) { return d.mul(d.at(weights, {i[0], head, s}), d.at(cache, {rowOf(i[0], s), c})); });
   })};
 }
 

@@ -23,6 +23,10 @@ Value Definition::at(Value tensor, ValueRange indices) {
   return element.getType().isF32() ? element : arith::ExtFOp::create(*this, getF32Type(), element).getResult();
 }
 
+Value Definition::indexAt(Value tensor, ValueRange indices) {
+  return convert(getIndexType(), tensor::ExtractOp::create(*this, tensor, indices).getResult());
+}
+
 Value Definition::generate(Type type, ValueRange dynamicSizes, Element element) {
   auto op = tensor::GenerateOp::create(*this, type, dynamicSizes);
   OpBuilder::InsertionGuard guard(*this);
@@ -48,4 +52,8 @@ Value Definition::sum(Value n, Term term) {
 Value Definition::max(Value n, Term term) {
   Value lowest = number(-std::numeric_limits<double>::infinity());
   return fold(n, lowest, [&](Value i, Value acc) -> Value { return arith::MaximumFOp::create(*this, acc, term(i)); });
+}
+
+Value Definition::maxIndex(Value n, Term term) {
+  return fold(n, size(0), [&](Value i, Value acc) -> Value { return arith::MaxSIOp::create(*this, acc, term(i)); });
 }

@@ -31,6 +31,8 @@ public:
   Value dim(Value tensor, int64_t dimension);
   /// An element as f32, of a floating-point tensor or memref.
   Value at(Value tensor, ValueRange indices);
+  /// An element of i32 as an index.
+  Value indexAt(Value tensor, ValueRange indices);
   using Element = llvm::function_ref<Value(ValueRange indices)>;
   /// The tensor whose elements `element` gives; `dynamicSizes` are its sizes that are no constants.
   Value generate(mlir::Type type, ValueRange dynamicSizes, Element element);
@@ -41,6 +43,8 @@ public:
   using Term = llvm::function_ref<Value(Value i)>;
   Value sum(Value n, Term term);
   Value max(Value n, Term term);
+  /// Of indices, 0 if there is none.
+  Value maxIndex(Value n, Term term);
 
 private:
   Value fold(Value n, Value init, llvm::function_ref<Value(Value i, Value acc)> step);
@@ -63,9 +67,9 @@ private:
   Define define;
 };
 
-/// The numbers of a latent cache of bytes, f32 [positions, latent + rope] in memory of their own: RowMapping.cpp.
+/// The numbers of a latent cache of bytes, f32 [rows, latent + rope] in memory of their own: RowMapping.cpp.
 mlir::Value unpackCache(Definition &d, mlir::Value cache, deepseek::CacheFormat format, int64_t latent, int64_t rope,
-                        mlir::Value positions);
+                        mlir::Value rows);
 
 /// Row ops, by their row programs: RowMapping.cpp.
 void addRowDefinitions(mlir::RewritePatternSet &patterns);

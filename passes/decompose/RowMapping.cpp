@@ -37,8 +37,7 @@ public:
         auto storage = qblock::StorageOp::create(d, operand);
         parts[operand] = {storage.getData(), storage.getScale()};
       }
-    Value counted = op.getRowSource();
-    leading = counted.getType().isIndex() ? counted : d.dim(of(counted).first, 0);
+    leading = d.dim(of(op.getRowSource()).first, 0);
     for (Value result : op->getResults())
       if (auto block = dyn_cast<qblock::BlockTensorType>(result.getType()))
         parts[result] = {allocate(block.getDataTensorType()), allocate(block.getScaleTensorType())};
@@ -82,8 +81,6 @@ public:
 
   Num row() override { return num(rowIndex); }
   Num tokens(Value tensor) override { return num(d.dim(tensor, 0)); }
-  Num position(Value operand) override { return num(operand); }
-  Num outputs(Value operand) override { return num(operand); }
 
   Rows rows(Value tensor) override { return wholeRows(cast<ShapedType>(tensor.getType()), buffers->of(tensor).first); }
 
@@ -232,12 +229,11 @@ private:
 
 } // namespace
 
-Value quant::unpackCache(Definition &d, Value cache, deepseek::CacheFormat format, int64_t latent, int64_t rope,
-                         Value positions) {
+Value quant::unpackCache(Definition &d, Value cache, deepseek::CacheFormat format, int64_t latent, int64_t rope, Value rows) {
   auto type = MemRefType::get({ShapedType::kDynamic, latent + rope}, d.getF32Type());
-  Value numbers = memref::AllocOp::create(d, type, ValueRange{positions});
+  Value numbers = memref::AllocOp::create(d, type, ValueRange{rows});
   deepseek::LatentCache stored(wholeRows(cast<ShapedType>(cache.getType()), cache), format, latent, rope);
-  d.loop(d.size(0), positions, 1, [&](Value row) {
+  d.loop(d.size(0), rows, 1, [&](Value row) {
     DefinitionRows words(d, nullptr, row);
     Rows target = wholeRows(type, numbers);
     words.forColumns(latent, [&](Column column) { words.store(target, column, stored.load(words, words.row(), column)); });

@@ -28,14 +28,15 @@ struct DecomposeMlaAttention : OpRewritePattern<MlaAttentionOp> {
   LogicalResult matchAndRewrite(MlaAttentionOp op, PatternRewriter &rewriter) const override {
     Location loc = op.getLoc();
     int64_t heads = op.getHeads(), latent = qblock::getMatrixShape(op.getKvB().getType()).back();
-    LatentAppendOp::create(rewriter, loc, op.getKvA(), op.getGamma(), op.getRope(), op.getCache(), op.getPosition(),
-                           op.getEpsAttr(), op.getInterleavedAttr(), op.getCacheFormatAttr());
+    LatentAppendOp::create(rewriter, loc, op.getKvA(), op.getGamma(), op.getRope(), op.getCache(), op.getPositions(),
+                           op.getSequences(), op.getPages(), op.getEpsAttr(), op.getInterleavedAttr(), op.getCacheFormatAttr());
     auto latentType = RankedTensorType::get({ShapedType::kDynamic, heads * latent}, rewriter.getF32Type());
     Value query = MlaAbsorbOp::create(rewriter, loc, latentType, op.getQ(), op.getKvB(), heads, op.getNopeDim(), op.getRopeDim(),
                                       op.getVDim());
-    Value attended = MlaCoreOp::create(rewriter, loc, latentType, query, op.getQ(), op.getRope(), op.getCache(), op.getPosition(),
-                                       op.getHeadsAttr(), op.getNopeDimAttr(), op.getRopeDimAttr(), op.getVDimAttr(),
-                                       op.getSoftmaxScaleAttr(), op.getInterleavedAttr(), op.getCacheFormatAttr());
+    Value attended =
+        MlaCoreOp::create(rewriter, loc, latentType, query, op.getQ(), op.getRope(), op.getCache(), op.getPositions(),
+                          op.getSequences(), op.getPages(), op.getHeadsAttr(), op.getNopeDimAttr(), op.getRopeDimAttr(),
+                          op.getVDimAttr(), op.getSoftmaxScaleAttr(), op.getInterleavedAttr(), op.getCacheFormatAttr());
     rewriter.replaceOpWithNewOp<MlaExpandOp>(op, op.getType(), attended, op.getKvB(), heads, op.getNopeDim(), op.getRopeDim(),
                                              op.getVDim());
     return success();

@@ -62,23 +62,4 @@ Result<int64_t> LaunchRecipe::blocks(const Sizes &sizes) const {
   return blocks;
 }
 
-static bool dependsOn(const std::vector<SizeExpr> &exprs, Dim dim) {
-  return std::ranges::any_of(exprs, [&](const SizeExpr &expr) { return expr.dependsOn(dim); });
-}
-
-static bool dependsOn(const Parameter &parameter, Dim dim) {
-  if (const auto *map = std::get_if<TensorMapParameter>(&parameter))
-    return dependsOn(map->dim, dim) || dependsOn(map->strideBytes, dim);
-  if (const auto *narrow = std::get_if<I32Parameter>(&parameter))
-    return narrow->value.dependsOn(dim);
-  const auto *wide = std::get_if<I64Parameter>(&parameter);
-  return wide && wide->value.dependsOn(dim);
-}
-
-bool LaunchRecipe::dependsOn(Dim dim) const {
-  return (rows && *rows == dim) || grid.dependsOn(dim) ||
-         std::ranges::any_of(operands, [&](const Operand &operand) { return abi::dependsOn(operand.shape, dim); }) ||
-         std::ranges::any_of(parameters, [&](const Parameter &parameter) { return abi::dependsOn(parameter, dim); });
-}
-
 } // namespace quant::abi

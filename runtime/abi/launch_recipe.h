@@ -126,8 +126,6 @@ struct LaunchRecipe {
 
   /// Blocks along x for these sizes. Errors: those of the grid, a size beyond its limit, 2^31 blocks.
   Result<int64_t> blocks(const Sizes &sizes) const;
-  /// Whether a launch may differ where this size alone does. `rows` counts, as M.
-  bool dependsOn(Dim dim) const;
 };
 
 } // namespace quant::abi

@@ -18,7 +18,7 @@ inline constexpr uint32_t kContainerVersion = 1;
 inline constexpr uint32_t kMaxSections = 1024;
 inline constexpr uint64_t kSectionAlignment = 4096;
 /// Version of the manifest's and the programs' JSON.
-inline constexpr int kFormatVersion = 2;
+inline constexpr int kFormatVersion = 3;
 
 /// First 64 bytes of the file; little-endian.
 struct ModuleHeader {

@@ -19,7 +19,7 @@ using nlohmann::json;
 
 static constexpr int kMaxDepth = 8;
 static constexpr size_t kMaxOperands = 8;
-static constexpr std::array<std::string_view, kNumSizes> kSizeNames = {"tokens", "position", "outputs", "context", "M", "sms"};
+static constexpr std::array<std::string_view, kNumSizes> kSizeNames = {"tokens", "sequences", "outputs", "context", "M", "sms"};
 
 static_assert(std::ranges::equal(kDimNames, std::span(kSizeNames).first<kNumDims>()));
 
@@ -162,11 +162,6 @@ Result<int64_t> SizeExpr::evaluate(const Sizes &sizes) const {
     if (auto dim = static_cast<Dim>(i); sizes[dim])
       points[dim] = {*sizes[dim], *sizes[dim]};
   return bounds(points).map([](Interval point) { return point.low; });
-}
-
-bool SizeExpr::dependsOn(Dim size) const {
-  return kind == Kind::Dim ? dim == size
-                           : std::ranges::any_of(operands, [&](const SizeExpr &operand) { return operand.dependsOn(size); });
 }
 
 Result<std::vector<int64_t>> evaluate(const std::vector<SizeExpr> &exprs, const Sizes &sizes) {

@@ -88,7 +88,6 @@ public:
   Result<Interval> bounds(const SizeIntervals &sizes) const;
   /// Errors as those of bounds().
   Result<int64_t> evaluate(const Sizes &sizes) const;
-  bool dependsOn(Dim dim) const;
 
 private:
   SizeExpr(Kind kind, std::vector<SizeExpr> operands) : kind(kind), operands(std::move(operands)) {}

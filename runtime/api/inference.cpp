@@ -13,25 +13,46 @@
 
 namespace quant::runtime {
 
-static bool hasValue(const Program &program, std::string_view name, ValueKind kind, DType dtype, const Shape &shape) {
-  return std::ranges::any_of(program.values, [&](const Value &value) {
+static constexpr int64_t kPageRows = abi::kPageRows;
+
+/// Pages that so many tokens take.
+static int64_t pagesOf(int64_t tokens) { return (tokens + kPageRows - 1) / kPageRows; }
+
+//===----------------------------------------------------------------------===//
+// The program's inputs and outputs
+//===----------------------------------------------------------------------===//
+
+static Extent extentOf(abi::Dim dim) { return {.size = 0, .dim = dim}; }
+static Extent extentOf(int64_t size) { return {.size = size, .dim = {}}; }
+
+static Result<void> checkValue(const Program &program, std::string_view name, ValueKind kind, DType dtype, const Shape &shape) {
+  bool isThere = std::ranges::any_of(program.values, [&](const Value &value) {
     return value.kind == kind && value.name == name && value.dtype == dtype && value.shape == shape;
   });
+  return isThere ? Result<void>()
+                 : fail(fmt::format("the program has no {} '{}' of type {}", kindName(kind), name, typeText(shape, dtype)));
 }
+
+Inference::Inference(std::unique_ptr<Session> owned) : session(std::move(owned)), pool(session->cacheRows() / kPageRows) {}
 
 Result<Inference> Inference::create(std::unique_ptr<Session> session, int64_t maxChunk) {
   const Program &program = session->program();
-  Extent tokens = {.size = 0, .dim = abi::Dim::Tokens}, outputs = {.size = 0, .dim = abi::Dim::Outputs};
-  Extent vocab = {.size = program.limits.vocab, .dim = {}};
-  if (!hasValue(program, "tokens", ValueKind::Input, DType::I32, {tokens}))
-    return fail("the program has no input 'tokens' of type tokensxi32");
-  if (!hasValue(program, "logits", ValueKind::Output, DType::F32, {outputs, vocab}))
-    return fail(fmt::format("the program has no output 'logits' of type outputsx{}xf32", vocab.size));
-  Inference inference;
+  Inference inference(std::move(session));
   inference.maxChunk = maxChunk == 0 ? program.limits.tokens : maxChunk;
-  inference.tokenInput = reinterpret_cast<int32_t *>(session->buffer("tokens"));
-  inference.logitsOutput = reinterpret_cast<const float *>(session->buffer("logits"));
-  inference.session = std::move(session);
+  inference.tableColumns = pagesOf(program.limits.context);
+  Shape perToken = {extentOf(abi::Dim::Tokens)}, perOutput = {extentOf(abi::Dim::Outputs)};
+  auto input = [&](const char *name, int32_t *&memory, const Shape &shape) {
+    memory = reinterpret_cast<int32_t *>(inference.session->buffer(name));
+    return checkValue(program, name, ValueKind::Input, DType::I32, shape);
+  };
+  QUANT_TRY(input("tokens", inference.inputs.tokens, perToken));
+  QUANT_TRY(input("positions", inference.inputs.positions, perToken));
+  QUANT_TRY(input("sequences", inference.inputs.sequences, perToken));
+  QUANT_TRY(input("pages", inference.inputs.pages, {extentOf(abi::Dim::Sequences), extentOf(inference.tableColumns)}));
+  QUANT_TRY(input("selected", inference.inputs.selected, perOutput));
+  perOutput.push_back(extentOf(program.limits.vocab));
+  QUANT_TRY(checkValue(program, "logits", ValueKind::Output, DType::F32, perOutput));
+  inference.logitsOutput = reinterpret_cast<const float *>(inference.session->buffer("logits"));
   return inference;
 }
 
@@ -43,26 +64,191 @@ Result<void> Inference::checkTokens(std::span<const int32_t> tokens) const {
   return {};
 }
 
-Result<void> Inference::checkRoom(int64_t count) const {
-  int64_t rows = session->context();
-  if (count <= rows - nextPosition)
+Result<void> Inference::checkRoom(const Sequence &sequence, int64_t count) const {
+  int64_t rows = session->context(), position = sequence.position();
+  if (count <= rows - position)
     return {};
-  return fail(fmt::format("{} tokens at position {} overflow the context of {} rows", count, nextPosition, rows));
+  return fail(fmt::format("{} tokens at position {} overflow the context of {} rows", count, position, rows));
 }
 
-Result<void> Inference::forward(std::span<const int32_t> tokens, int64_t outputs, float *logits) {
-  auto count = static_cast<int64_t>(tokens.size());
-  int64_t vocab = session->program().limits.vocab, position = nextPosition;
-  for (int64_t begin = 0; begin < count; begin += maxChunk) {
-    int64_t chunk = std::min(maxChunk, count - begin);
-    int64_t chunkOutputs = std::clamp<int64_t>(begin + chunk - (count - outputs), 0, chunk);
-    std::copy_n(tokens.begin() + begin, chunk, tokenInput);
-    QUANT_TRY(session->run({chunk, position, chunkOutputs, session->context()}));
-    logits = std::copy_n(logitsOutput, chunkOutputs * vocab, logits);
-    position += chunk;
+//===----------------------------------------------------------------------===//
+// Pages of sequences
+//===----------------------------------------------------------------------===//
+
+void Inference::truncate(Sequence &sequence, int64_t position) {
+  sequence.tokens.resize(static_cast<size_t>(position));
+  sequence.prefixes.resize(std::min(sequence.prefixes.size(), static_cast<size_t>(position / kPageRows)));
+  trim(sequence);
+}
+
+/// Gives back the pages that hold no token; the last first, so that of a known run the end is forgotten before the start.
+void Inference::trim(Sequence &sequence) {
+  while (static_cast<int64_t>(sequence.pages.size()) > pagesOf(sequence.position())) {
+    pool.release(sequence.pages.back());
+    sequence.pages.pop_back();
   }
-  nextPosition = position; // all of them or, where a chunk fails, none
+}
+
+Sequence Inference::fork(const Sequence &sequence) {
+  for (int32_t page : sequence.pages)
+    pool.hold(page);
+  return sequence;
+}
+
+int64_t Inference::reuse(Sequence &sequence, std::span<const int32_t> tokens) {
+  PagePool::Prefix prefix = 0;
+  while (tokens.size() - sequence.tokens.size() > kPageRows) {
+    auto next = tokens.subspan(sequence.tokens.size()).first<kPageRows>();
+    std::optional<PagePool::Known> known = pool.find(prefix, next);
+    if (!known)
+      break;
+    pool.hold(known->page);
+    sequence.pages.push_back(known->page);
+    sequence.prefixes.push_back(prefix = known->prefix);
+    sequence.tokens.insert(sequence.tokens.end(), next.begin(), next.end());
+  }
+  return sequence.position();
+}
+
+/// Makes the last page, if there are tokens to be added to it, the sequence's own.
+Result<void> Inference::separate(Sequence &sequence) {
+  int64_t rows = sequence.position() % kPageRows;
+  if (rows == 0)
+    return {};
+  int32_t &page = sequence.pages.back();
+  if (!pool.isShared(page)) {
+    pool.withdraw(page);
+    return {};
+  }
+  QUANT_TRY_ASSIGN(int32_t own, pool.take());
+  if (Result<void> copied = session->copyRows(page * kPageRows, own * kPageRows, rows); !copied) {
+    pool.release(own);
+    return copied;
+  }
+  pool.release(page);
+  page = own;
   return {};
+}
+
+Result<void> Inference::makeRoom(Sequence &sequence, int64_t count) {
+  QUANT_TRY(separate(sequence));
+  while (static_cast<int64_t>(sequence.pages.size()) < pagesOf(sequence.position() + count)) {
+    QUANT_TRY_ASSIGN(int32_t page, pool.take());
+    sequence.pages.push_back(page);
+  }
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Calls
+//===----------------------------------------------------------------------===//
+
+/// Of the piece's tokens, those among the step's outputs: the last ones.
+int64_t Inference::Piece::outputs() const {
+  auto total = static_cast<int64_t>(step->tokens.size());
+  return std::clamp<int64_t>(first + count - (total - step->outputs), 0, count);
+}
+
+/// Steps of more tokens than fit a call are cut; what is short shares calls, behind all others.
+std::vector<Inference::Call> Inference::plan(std::span<const SequenceStep> steps) const {
+  std::vector<Call> calls, shared;
+  int64_t room = 0;
+  for (const SequenceStep &step : steps) {
+    auto total = static_cast<int64_t>(step.tokens.size());
+    for (int64_t first = 0; first < total; first += maxChunk) {
+      Piece piece = {&step, first, std::min(maxChunk, total - first)};
+      bool isShort = piece.count <= abi::kShortStep && first + piece.count == total;
+      if (!isShort) {
+        calls.push_back({piece});
+        continue;
+      }
+      if (piece.count > room) {
+        shared.emplace_back();
+        room = maxChunk;
+      }
+      shared.back().push_back(piece);
+      room -= piece.count;
+    }
+  }
+  std::ranges::move(shared, std::back_inserter(calls));
+  return calls;
+}
+
+void Inference::enter(const Call &call) {
+  int64_t token = 0, output = 0, number = 0;
+  for (const Piece &piece : call) {
+    const Sequence &sequence = *piece.step->sequence;
+    std::ranges::copy(piece.step->tokens.subspan(piece.first, piece.count), inputs.tokens + token);
+    for (int64_t i = 0; i < piece.count; ++i) {
+      inputs.positions[token + i] = static_cast<int32_t>(sequence.position() + i);
+      inputs.sequences[token + i] = static_cast<int32_t>(number);
+    }
+    std::copy_n(sequence.pages.begin(), pagesOf(sequence.position() + piece.count), inputs.pages + number * tableColumns);
+    token += piece.count;
+    for (int64_t i = piece.outputs(); i > 0; --i)
+      inputs.selected[output++] = static_cast<int32_t>(token - i);
+    ++number;
+  }
+}
+
+/// What has been computed is part of the sequence, and of what others may find.
+void Inference::append(const Piece &piece) {
+  Sequence &sequence = *piece.step->sequence;
+  auto added = piece.step->tokens.subspan(piece.first, piece.count);
+  sequence.tokens.insert(sequence.tokens.end(), added.begin(), added.end());
+  std::span<const int32_t> tokens = sequence.tokens;
+  for (size_t page = sequence.prefixes.size(); (page + 1) * kPageRows <= tokens.size(); ++page) {
+    PagePool::Prefix before = page == 0 ? 0 : sequence.prefixes.back();
+    sequence.prefixes.push_back(pool.publish(sequence.pages[page], before, tokens.subspan(page * kPageRows).first<kPageRows>()));
+  }
+}
+
+Result<void> Inference::run(const Call &call) {
+  int64_t tokens = 0, outputs = 0, vocab = session->program().limits.vocab;
+  for (const Piece &piece : call) {
+    tokens += piece.count;
+    outputs += piece.outputs();
+  }
+  enter(call);
+  QUANT_TRY(session->run({tokens, static_cast<int64_t>(call.size()), outputs, session->cacheRows()}));
+  const float *logits = logitsOutput;
+  for (const Piece &piece : call) {
+    auto total = static_cast<int64_t>(piece.step->tokens.size());
+    int64_t firstOutput = total - piece.step->outputs, done = std::max<int64_t>(piece.first - firstOutput, 0);
+    std::copy_n(logits, piece.outputs() * vocab, piece.step->logits + done * vocab);
+    logits += piece.outputs() * vocab;
+    append(piece);
+  }
+  return {};
+}
+
+Result<void> Inference::reserve(std::span<const SequenceStep> steps) {
+  for (const SequenceStep &step : steps)
+    QUANT_TRY(makeRoom(*step.sequence, static_cast<int64_t>(step.tokens.size())));
+  return {};
+}
+
+Result<void> Inference::runAll(std::span<const SequenceStep> steps) {
+  QUANT_TRY(reserve(steps));
+  for (const Call &call : plan(steps))
+    QUANT_TRY(run(call));
+  return {};
+}
+
+Result<void> Inference::forward(std::span<const SequenceStep> steps) {
+  std::vector<int64_t> before;
+  for (const SequenceStep &step : steps)
+    before.push_back(step.sequence->position());
+  // An exception (memory) is a failure like any other.
+  auto restore = [&](const bool *isDone) {
+    for (size_t i = 0; i < steps.size() && !*isDone; ++i)
+      truncate(*steps[i].sequence, before[i]);
+  };
+  bool isDone = false;
+  std::unique_ptr<const bool, decltype(restore)> onExit(&isDone, restore);
+  Result<void> done = runAll(steps);
+  isDone = done.has_value();
+  return done;
 }
 
 } // namespace quant::runtime

@@ -8,41 +8,95 @@
 #ifndef QUANT_RUNTIME_API_INFERENCE_H
 #define QUANT_RUNTIME_API_INFERENCE_H
 
+#include "runtime/api/page_pool.h"
 #include "runtime/device/common/session.h"
 
 #include <span>
 
 namespace quant::runtime {
 
-/// A session seen as a language model: keeps the position in the context and splits long inputs into chunks.
+/// Tokens whose keys are in the cache, and the pages that hold them: token i is in row i % kPageRows of page i / kPageRows.
+class Sequence {
+public:
+  int64_t position() const { return static_cast<int64_t>(tokens.size()); }
+
+private:
+  friend class Inference;
+  std::vector<int32_t> tokens, pages;
+  std::vector<PagePool::Prefix> prefixes; ///< of each whole page, the run up to its end
+};
+
+/// What a sequence is to do in a call.
+struct SequenceStep {
+  Sequence *sequence = nullptr;
+  std::span<const int32_t> tokens; ///< to append
+  int64_t outputs = 0;             ///< the last of them that get a row of logits
+  float *logits = nullptr;         ///< outputs x vocab
+};
+
+/// A session seen as a language model: keeps the sequences' positions and pages, and splits work into calls of the program.
+///
+/// On the host, what a sequence computes does not depend on the other sequences, bit for bit: steps of few tokens share a call,
+/// a longer one has calls of its own (abi::kShortStep).
 class Inference {
 public:
-  /// Errors: the program has no input `tokens` or output `logits` of the form that docs/module-format.md asks for.
+  /// `maxChunk` is the most tokens of a call, 0 for the program's. Errors: the program has not the inputs and outputs that
+  /// docs/module-format.md asks for.
   static Result<Inference> create(std::unique_ptr<Session> session, int64_t maxChunk);
 
   /// Errors: an id outside the vocabulary; the message names index and id.
   Result<void> checkTokens(std::span<const int32_t> tokens) const;
 
   /// Errors: `count` more tokens do not fit the context.
-  Result<void> checkRoom(int64_t count) const;
+  Result<void> checkRoom(const Sequence &sequence, int64_t count) const;
 
-  /// Runs checked tokens; the last `outputs` of them get a row of `logits` each.
-  Result<void> forward(std::span<const int32_t> tokens, int64_t outputs, float *logits);
+  /// Runs checked steps of different sequences. Errors: too few pages (ErrorKind::CacheFull), and those of Session::run; the
+  /// sequences then hold what they held before.
+  Result<void> forward(std::span<const SequenceStep> steps);
 
-  int64_t position() const { return nextPosition; }
-  /// `position` is in [0, position()].
-  void reset(int64_t position) { nextPosition = position; }
+  /// Keeps the first `position` tokens, which is in [0, sequence.position()].
+  void truncate(Sequence &sequence, int64_t position);
+  /// Gives its pages back.
+  void clear(Sequence &sequence) { truncate(sequence, 0); }
+  /// The same tokens, in the same pages.
+  Sequence fork(const Sequence &sequence);
+  /// Gives an empty sequence those of `tokens` that are known from other sequences, in whole pages and never the last token:
+  /// that one is to be computed, for its logits. Returns how many.
+  int64_t reuse(Sequence &sequence, std::span<const int32_t> tokens);
 
+  const PagePool &pages() const { return pool; }
   const Session &device() const { return *session; }
 
 private:
-  Inference() = default;
+  explicit Inference(std::unique_ptr<Session> session);
+
+  /// Some tokens of a step.
+  struct Piece {
+    const SequenceStep *step;
+    int64_t first, count;
+    int64_t outputs() const;
+  };
+  using Call = std::vector<Piece>;
+
+  Result<void> reserve(std::span<const SequenceStep> steps);
+  Result<void> makeRoom(Sequence &sequence, int64_t count);
+  Result<void> separate(Sequence &sequence);
+  void trim(Sequence &sequence);
+  std::vector<Call> plan(std::span<const SequenceStep> steps) const;
+  Result<void> run(const Call &call);
+  Result<void> runAll(std::span<const SequenceStep> steps);
+  void enter(const Call &call);
+  void append(const Piece &piece);
 
   std::unique_ptr<Session> session;
+  PagePool pool;
   int64_t maxChunk = 0;
-  int64_t nextPosition = 0;
-  int32_t *tokenInput = nullptr;       ///< limits.tokens ids, the session's
-  const float *logitsOutput = nullptr; ///< limits.tokens x limits.vocab, the session's
+  int64_t tableColumns = 0; ///< of the table of pages
+  /// The session's memory; as long as the program's limits.
+  struct Inputs {
+    int32_t *tokens, *positions, *sequences, *pages, *selected;
+  } inputs = {};
+  const float *logitsOutput = nullptr;
 };
 
 } // namespace quant::runtime

@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <iomanip>
+#include <set>
 #include <sstream>
 
 using namespace quant;
@@ -30,14 +31,25 @@ struct quant_module {
   std::string targets, program;
 };
 
+struct quant_sequence {
+  std::shared_ptr<Inference> inference; ///< the session's
+  Sequence sequence = {};
+
+  ~quant_sequence() { inference->clear(sequence); }
+};
+
 struct quant_session {
-  Inference inference;
+  quant_sequence own;
   std::string profile;
+
+  Inference &inference() const { return *own.inference; }
 };
 
 struct quant_sampler {
   Sampler sampler;
 };
+
+static_assert(QUANT_PAGE_TOKENS == abi::kPageRows);
 
 const char *quant_version(void) { return QUANT_VERSION; }
 
@@ -90,7 +102,7 @@ static std::vector<int64_t> cacheRowBytes(const quant_module *module) {
   if (module->target)
     for (const Value &value : module->target->program.values)
       if (value.kind == ValueKind::Cache)
-        bytes.push_back(*byteSize(value, {1, 0, 1, 1})); // checked with the module at its largest
+        bytes.push_back(rowBytes(value));
   return bytes;
 }
 
@@ -109,6 +121,7 @@ static Result<void> checkOptions(const quant_session_options &options, const Lim
   };
   QUANT_TRY(check("threads", options.threads, ThreadPool::kMaxThreads));
   QUANT_TRY(check("context", options.context, limits.context));
+  QUANT_TRY(check("cache", options.cache, Limits::kMaxCacheRows));
   return check("max_chunk", options.max_chunk, limits.tokens);
 }
 
@@ -140,6 +153,7 @@ quant_status quant_session_create(const quant_module *module, const char *weight
       return failed(QUANT_INVALID_ARGUMENT, checked.error().message);
     SessionOptions asked = {.threads = chosen.threads,
                             .context = chosen.context,
+                            .cache = chosen.cache,
                             .isa = chosen.isa ? chosen.isa : "",
                             .profile = chosen.profile != 0,
                             .tap = {}};
@@ -157,55 +171,142 @@ quant_status quant_session_create(const quant_module *module, const char *weight
     Result<Inference> inference = Inference::create(std::move(*created), chosen.max_chunk);
     if (!inference)
       return failed(inference.error().in(path), QUANT_INVALID_MODULE);
-    *session = new quant_session{std::move(*inference), {}};
+    *session = new quant_session{{std::make_shared<Inference>(std::move(*inference))}, {}};
     return QUANT_OK;
   });
 }
 
 void quant_session_free(quant_session *session) { delete session; }
 
-quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_t count, int64_t outputs, float *logits) {
-  return guarded([&] {
-    if (!session)
-      return failed(QUANT_INVALID_ARGUMENT, "quant_forward: null session");
-    if (count < 1 || !tokens)
-      return failed(QUANT_INVALID_ARGUMENT,
-                    fmt::format("no tokens: a forward pass needs at least 1, got {}", tokens ? count : 0));
-    if (outputs < 0 || outputs > count || (outputs > 0 && !logits))
-      return failed(QUANT_INVALID_ARGUMENT, fmt::format("logits of {} positions asked for, with {} tokens{}", outputs, count,
-                                                        logits ? "" : " and no memory for them"));
-    if (Result<void> room = session->inference.checkRoom(count); !room)
-      return failed(QUANT_CONTEXT_FULL, room.error().message);
-    std::span<const int32_t> ids(tokens, static_cast<size_t>(count));
-    if (Result<void> valid = session->inference.checkTokens(ids); !valid)
-      return failed(QUANT_INVALID_TOKEN, valid.error().message);
-    Result<void> ran = session->inference.forward(ids, outputs, logits);
-    return ran ? QUANT_OK : failed(ran.error(), QUANT_INTERNAL_ERROR);
-  });
-}
+//===----------------------------------------------------------------------===//
+// Sequences
+//===----------------------------------------------------------------------===//
 
-int64_t quant_session_position(const quant_session *session) { return session->inference.position(); }
-
-quant_status quant_session_reset(quant_session *session, int64_t position) {
+quant_status quant_sequence_create(quant_session *session, quant_sequence **sequence) {
   return guarded([&] {
-    if (!session)
-      return failed(QUANT_INVALID_ARGUMENT, "quant_session_reset: null session");
-    int64_t current = session->inference.position();
-    if (position < 0 || position > current)
-      return failed(QUANT_INVALID_ARGUMENT, fmt::format("cannot go back to position {} from {}", position, current));
-    session->inference.reset(position);
+    if (!session || !sequence)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_sequence_create: null argument");
+    *sequence = new quant_sequence{session->own.inference};
     return QUANT_OK;
   });
 }
 
-int32_t quant_session_threads(const quant_session *session) { return session->inference.device().threads(); }
-int64_t quant_session_context(const quant_session *session) { return session->inference.device().context(); }
-const char *quant_session_isa(const quant_session *session) { return session->inference.device().isa().c_str(); }
+quant_status quant_sequence_fork(const quant_sequence *sequence, quant_sequence **fork) {
+  return guarded([&] {
+    if (!sequence || !fork)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_sequence_fork: null argument");
+    auto result = std::make_unique<quant_sequence>(quant_sequence{sequence->inference});
+    result->sequence = sequence->inference->fork(sequence->sequence);
+    *fork = result.release();
+    return QUANT_OK;
+  });
+}
+
+void quant_sequence_free(quant_sequence *sequence) { delete sequence; }
+
+int64_t quant_sequence_position(const quant_sequence *sequence) { return sequence->sequence.position(); }
+
+quant_status quant_sequence_reset(quant_sequence *sequence, int64_t position) {
+  return guarded([&] {
+    if (!sequence)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_sequence_reset: null sequence");
+    int64_t current = sequence->sequence.position();
+    if (position < 0 || position > current)
+      return failed(QUANT_INVALID_ARGUMENT, fmt::format("cannot go back to position {} from {}", position, current));
+    sequence->inference->truncate(sequence->sequence, position);
+    return QUANT_OK;
+  });
+}
+
+quant_status quant_sequence_reuse(quant_sequence *sequence, const int32_t *tokens, int64_t count, int64_t *reused) {
+  return guarded([&] {
+    if (!sequence || !tokens || count < 1 || !reused)
+      return failed(QUANT_INVALID_ARGUMENT, fmt::format("quant_sequence_reuse: null argument or count of {}", count));
+    if (int64_t position = sequence->sequence.position(); position > 0)
+      return failed(QUANT_INVALID_ARGUMENT, fmt::format("quant_sequence_reuse: the sequence has {} tokens already", position));
+    std::span<const int32_t> ids(tokens, static_cast<size_t>(std::min(count, sequence->inference->device().context())));
+    *reused = sequence->inference->reuse(sequence->sequence, ids);
+    return QUANT_OK;
+  });
+}
+
+/// Looks at a step before anything has changed.
+static quant_status checkStep(const quant_sequence_step &step) {
+  const Inference &inference = *step.sequence->inference;
+  if (step.count < 1 || !step.tokens)
+    return failed(QUANT_INVALID_ARGUMENT,
+                  fmt::format("no tokens: a forward pass needs at least 1, got {}", step.tokens ? step.count : 0));
+  if (step.outputs < 0 || step.outputs > step.count || (step.outputs > 0 && !step.logits))
+    return failed(QUANT_INVALID_ARGUMENT, fmt::format("logits of {} positions asked for, with {} tokens{}", step.outputs,
+                                                      step.count, step.logits ? "" : " and no memory for them"));
+  if (Result<void> room = inference.checkRoom(step.sequence->sequence, step.count); !room)
+    return failed(QUANT_CONTEXT_FULL, room.error().message);
+  Result<void> valid = inference.checkTokens({step.tokens, static_cast<size_t>(step.count)});
+  return valid ? QUANT_OK : failed(QUANT_INVALID_TOKEN, valid.error().message);
+}
+
+/// Runs checked steps.
+static quant_status runSteps(Inference &inference, std::span<const quant_sequence_step> steps) {
+  std::vector<SequenceStep> work;
+  for (const quant_sequence_step &step : steps)
+    work.push_back({.sequence = &step.sequence->sequence,
+                    .tokens = {step.tokens, static_cast<size_t>(step.count)},
+                    .outputs = step.outputs,
+                    .logits = step.logits});
+  Result<void> ran = inference.forward(work);
+  return ran ? QUANT_OK : failed(ran.error(), QUANT_INTERNAL_ERROR);
+}
+
+quant_status quant_forward_steps(quant_session *session, const quant_sequence_step *steps, int64_t count) {
+  return guarded([&] {
+    if (!session || !steps || count < 1)
+      return failed(QUANT_INVALID_ARGUMENT, fmt::format("quant_forward_steps: null argument or count of {}", count));
+    std::set<const quant_sequence *> seen;
+    for (int64_t i = 0; i < count; ++i) {
+      const quant_sequence *sequence = steps[i].sequence;
+      if (!sequence || sequence->inference != session->own.inference || !seen.insert(sequence).second)
+        return failed(QUANT_INVALID_ARGUMENT, fmt::format("step {}: the sequence is {}", i,
+                                                          !sequence                 ? "null"
+                                                          : seen.contains(sequence) ? "in a step before"
+                                                                                    : "of another session"));
+      if (quant_status status = checkStep(steps[i]); status != QUANT_OK)
+        return failed(status, fmt::format("step {}: {}", i, quant_last_error()));
+    }
+    return runSteps(session->inference(), {steps, static_cast<size_t>(count)});
+  });
+}
+
+quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_t count, int64_t outputs, float *logits) {
+  return guarded([&] {
+    if (!session)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_forward: null session");
+    quant_sequence_step step = {&session->own, tokens, count, outputs, logits};
+    quant_status status = checkStep(step);
+    return status == QUANT_OK ? runSteps(session->inference(), {&step, 1}) : status;
+  });
+}
+
+int64_t quant_session_position(const quant_session *session) { return quant_sequence_position(&session->own); }
+
+quant_status quant_session_reset(quant_session *session, int64_t position) {
+  return quant_sequence_reset(session ? &session->own : nullptr, position);
+}
+
+int64_t quant_session_cache_pages(const quant_session *session) { return session->inference().pages().size(); }
+int64_t quant_session_free_pages(const quant_session *session) { return session->inference().pages().available(); }
+
+//===----------------------------------------------------------------------===//
+// What a session is
+//===----------------------------------------------------------------------===//
+
+int32_t quant_session_threads(const quant_session *session) { return session->inference().device().threads(); }
+int64_t quant_session_context(const quant_session *session) { return session->inference().device().context(); }
+const char *quant_session_isa(const quant_session *session) { return session->inference().device().isa().c_str(); }
 
 const char *quant_session_profile(quant_session *session) {
   guarded([&] {
-    std::vector<std::pair<std::string, ProfileEntry>> entries(session->inference.device().profile().begin(),
-                                                              session->inference.device().profile().end());
+    std::vector<std::pair<std::string, ProfileEntry>> entries(session->inference().device().profile().begin(),
+                                                              session->inference().device().profile().end());
     std::ranges::sort(entries, std::ranges::greater(), [](const auto &entry) { return entry.second.seconds; });
     std::ostringstream os;
     for (const auto &[label, entry] : entries)

@@ -18,9 +18,9 @@
  *     fprintf(stderr, "%s\n", quant_last_error());
  *
  * Functions that can fail return a status and leave their out-parameters alone unless it is QUANT_OK. Handles may be freed in any
- * order: a session keeps what it needs of its module. Strings that functions return belong to the handle asked (or, of
- * quant_last_error, to the thread) and last as long as it, unless said otherwise. Different handles may be used from different
- * threads at the same time; one session or sampler may not. */
+ * order: a session keeps what it needs of its module, a sequence what it needs of its session. Strings that functions return
+ * belong to the handle asked (or, of quant_last_error, to the thread) and last as long as it, unless said otherwise. Different
+ * handles may be used from different threads at the same time; one session with its sequences, or one sampler, may not. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +33,7 @@ extern "C" {
 
 typedef struct quant_module quant_module;
 typedef struct quant_session quant_session;
+typedef struct quant_sequence quant_sequence;
 typedef struct quant_sampler quant_sampler;
 
 typedef enum quant_status {
@@ -41,7 +42,7 @@ typedef enum quant_status {
   QUANT_INVALID_MODULE = 2,   /**< unreadable, damaged, or without code for the device and isa that were asked for */
   QUANT_INVALID_WEIGHTS = 3,  /**< checkpoint unreadable, or not the one the module was compiled for */
   QUANT_INVALID_TOKEN = 4,    /**< token id outside the vocabulary */
-  QUANT_CONTEXT_FULL = 5,     /**< more tokens than the session's context has rows */
+  QUANT_CONTEXT_FULL = 5,     /**< more tokens than the session's context has rows, or than its KV cache has left for all */
   QUANT_INTERNAL_ERROR = 6,   /**< a fault of the runtime or of the module's program */
   QUANT_OUT_OF_MEMORY = 7,    /**< memory or threads that the system does not give; memory that the device does not have */
   QUANT_NO_DEVICE = 8,        /**< the machine has no such device, or its driver is missing or too old */
@@ -52,8 +53,8 @@ typedef enum quant_status {
 /** "0.1.0". */
 QUANT_API const char *quant_version(void);
 
-/** What went wrong in this thread's last call that did not return QUANT_OK: one line, lowercase, naming file, tensor and value. Good
- * until the thread's next failing call. */
+/** What went wrong in this thread's last call that did not return QUANT_OK: one line, lowercase, naming file, tensor and value.
+ * Good until the thread's next failing call. */
 QUANT_API const char *quant_last_error(void);
 
 /** Maps and checks the module file at `path`. Free with quant_module_free. */
@@ -69,7 +70,7 @@ QUANT_API int64_t quant_module_vocab(const quant_module *module);
 /** Most tokens of one step; longer inputs of quant_forward take several. */
 QUANT_API int64_t quant_module_max_tokens(const quant_module *module);
 
-/** Most rows of a session's KV cache. */
+/** Most tokens of a sequence. */
 QUANT_API int64_t quant_module_max_context(const quant_module *module);
 
 /** Layers that keep a KV cache, and the bytes that a token takes in the cache of one of them (the largest, if they differ). */
@@ -79,20 +80,21 @@ QUANT_API int64_t quant_module_cache_bytes_per_token(const quant_module *module)
 /** What the module has code for, one "target/isa" a line, best first: "host/avx512\nhost/avx2\n". */
 QUANT_API const char *quant_module_targets(const quant_module *module);
 
-/** The program as text, for people: that of CPUs, or of GPUs where the module has no other; then a line with the module's producer and
- * hash. */
+/** The program as text, for people: that of CPUs, or of GPUs where the module has no other; then a line with the module's
+ * producer and hash. */
 QUANT_API const char *quant_module_program(const quant_module *module);
 
 /** How to run. All zero is the default. */
 typedef struct quant_session_options {
-  int32_t threads;   /**< 0: as many as CPUs that the process may run on */
-  int32_t profile;   /**< not 0: measure every dispatch, see quant_session_profile */
-  int64_t context;   /**< rows of the KV cache; 0: the module's limit. The host takes memory as rows are used,
-                          a GPU for all of them at once */
-  int64_t max_chunk; /**< most tokens of one step; 0: the module's limit */
-  const char *isa;   /**< "avx2": this code, not the best that the CPU has; NULL: the best */
+  int32_t threads;    /**< 0: as many as CPUs that the process may run on */
+  int32_t profile;    /**< not 0: measure every dispatch, see quant_session_profile */
+  int64_t context;    /**< most tokens of a sequence; 0: the module's limit */
+  int64_t max_chunk;  /**< most tokens of one step; 0: the module's limit */
+  const char *isa;    /**< "avx2": this code, not the best that the CPU has; NULL: the best */
   const char *device; /**< "host" (NULL): the CPU; "cuda": the first H100 or H200; others if the program has registered them
                            (runtime/api/devices.h) */
+  int64_t cache;      /**< tokens that the KV cache holds of all sequences together, in whole pages of 64; 0: `context`. The
+                           host takes memory as they are used, a GPU for all of them at once */
 } quant_session_options;
 
 /** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped and must not change; of the
@@ -104,9 +106,9 @@ typedef struct quant_session_options {
  * negative, or the folder holds tensors of layers that nothing in the module reads); QUANT_OUT_OF_MEMORY and QUANT_DEVICE_ERROR
  * at any step.
  *
- * A weight file that is cut short while it is mapped, or whose disk fails, is no status: the touch of a lost page raises SIGBUS, and
- * a library takes no signal from its program. quant-run ends with an error that names the file; other programs set a handler of
- * their own. */
+ * A weight file that is cut short while it is mapped, or whose disk fails, is no status: the touch of a lost page raises SIGBUS,
+ * and a library takes no signal from its program. quant-run ends with an error that names the file; other programs set a handler
+ * of their own. */
 QUANT_API quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
                                             quant_session **session);
 QUANT_API void quant_session_free(quant_session *session);
@@ -115,7 +117,8 @@ QUANT_API void quant_session_free(quant_session *session);
  * them. `logits` takes outputs x vocab floats, row-major; it may be NULL where `outputs` is 0. Where a check fails (token id,
  * context), nothing has changed. Other failures are QUANT_DEVICE_ERROR, QUANT_OUT_OF_MEMORY or QUANT_INTERNAL_ERROR; the context
  * then holds what it held before. */
-QUANT_API quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_t count, int64_t outputs, float *logits);
+QUANT_API quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_t count, int64_t outputs,
+                                     float *logits);
 
 /** Tokens in the session's context. */
 QUANT_API int64_t quant_session_position(const quant_session *session);
@@ -123,22 +126,63 @@ QUANT_API int64_t quant_session_position(const quant_session *session);
 /** Forgets all tokens from `position` (0 to the current one) on; 0 starts over. */
 QUANT_API quant_status quant_session_reset(quant_session *session, int64_t position);
 
+/** Tokens of a page of the KV cache. */
+enum { QUANT_PAGE_TOKENS = 64 };
+
+/* Several sequences in one session
+ *
+ * The functions above are about the session's own sequence. There can be more, which share the weights and the calls of the
+ * compiled program: each weight is read once for all of them. Their keys share the KV cache, in pages of 64 tokens; a page whose
+ * tokens are also the start of another sequence can be used by both. On the host a sequence computes the same numbers, bit for
+ * bit, whatever other sequences do at the same time. On a GPU they may differ by rounding. */
+
+/** A sequence without tokens. Free with quant_sequence_free. */
+QUANT_API quant_status quant_sequence_create(quant_session *session, quant_sequence **sequence);
+/** Another one with the same tokens. It shares the pages; who appends to one that is not full gets a copy of it first. */
+QUANT_API quant_status quant_sequence_fork(const quant_sequence *sequence, quant_sequence **fork);
+QUANT_API void quant_sequence_free(quant_sequence *sequence);
+/** As quant_session_position and quant_session_reset. */
+QUANT_API int64_t quant_sequence_position(const quant_sequence *sequence);
+QUANT_API quant_status quant_sequence_reset(quant_sequence *sequence, int64_t position);
+
+/** Gives a sequence without tokens the start of `tokens` as far as the cache still holds it from other sequences, whole pages of
+ * 64 tokens, and always fewer than `count` tokens. `reused` is how many; compute the rest with quant_forward_steps. A token that
+ * was computed as one of many (a prompt) may differ by rounding from one that was computed alone (an answer). */
+QUANT_API quant_status quant_sequence_reuse(quant_sequence *sequence, const int32_t *tokens, int64_t count, int64_t *reused);
+
+/** What a sequence is to do in a call: see quant_forward. */
+typedef struct quant_sequence_step {
+  quant_sequence *sequence;
+  const int32_t *tokens;
+  int64_t count;
+  int64_t outputs;
+  float *logits;
+} quant_sequence_step;
+
+/** quant_forward for `count` sequences of the session at once; each may have one step. Steps of at most 4 tokens are computed
+ * together. Where a check fails (token id, context, room in the cache: QUANT_CONTEXT_FULL), nothing has changed. */
+QUANT_API quant_status quant_forward_steps(quant_session *session, const quant_sequence_step *steps, int64_t count);
+
+/** Pages of 64 tokens of the KV cache, and those of them that no sequence holds. */
+QUANT_API int64_t quant_session_cache_pages(const quant_session *session);
+QUANT_API int64_t quant_session_free_pages(const quant_session *session);
+
 QUANT_API int32_t quant_session_threads(const quant_session *session);
 QUANT_API int64_t quant_session_context(const quant_session *session);
 /** The instruction set whose code runs, e.g. "avx512". */
 QUANT_API const char *quant_session_isa(const quant_session *session);
 
-/** Where time went so far: a table of seconds, calls and dispatch label, slowest first. Empty unless asked for in the options. Good
- * until the next call of this function on this session. */
+/** Where time went so far: a table of seconds, calls and dispatch label, slowest first. Empty unless asked for in the options.
+ * Good until the next call of this function on this session. */
 QUANT_API const char *quant_session_profile(quant_session *session);
 
-/** A source of random tokens. `temperature` 0 takes the likeliest token always (the lowest id among equals); above, probabilities are
- * softmax(logits / temperature). `top_p` in (0, 1] keeps the likeliest tokens, as few as have that much probability together (nucleus
- * sampling, Holtzman et al., arXiv 1904.09751).
+/** A source of random tokens. `temperature` 0 takes the likeliest token always (the lowest id among equals); above, probabilities
+ * are softmax(logits / temperature). `top_p` in (0, 1] keeps the likeliest tokens, as few as have that much probability together
+ * (nucleus sampling, Holtzman et al., arXiv 1904.09751).
  *
  * The same seed gives the same random numbers everywhere: xoshiro256** 1.0 (Blackman and Vigna, prng.di.unimi.it), its four words
- * taken from splitmix64 started at `seed`; a draw is the top 53 bits times 2^-53. Each quant_sample with temperature above 0 takes one.
- * Free with quant_sampler_free. */
+ * taken from splitmix64 started at `seed`; a draw is the top 53 bits times 2^-53. Each quant_sample with temperature above 0
+ * takes one. Free with quant_sampler_free. */
 QUANT_API quant_status quant_sampler_create(double temperature, double top_p, uint64_t seed, quant_sampler **sampler);
 QUANT_API void quant_sampler_free(quant_sampler *sampler);
 

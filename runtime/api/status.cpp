@@ -26,6 +26,8 @@ quant_status failed(const Error &error, quant_status otherwise) {
     return failed(QUANT_UNSUPPORTED, error.message);
   case ErrorKind::Device:
     return failed(QUANT_DEVICE_ERROR, error.message);
+  case ErrorKind::CacheFull:
+    return failed(QUANT_CONTEXT_FULL, error.message);
   case ErrorKind::Other:
     break;
   }

@@ -9,6 +9,8 @@
 
 #include <fmt/core.h>
 
+#include <sstream>
+
 #include <algorithm>
 #include <array>
 #include <ostream>
@@ -38,6 +40,12 @@ void printType(std::ostream &os, const Shape &shape, DType dtype) {
   os << mlirName(dtype);
 }
 
+std::string typeText(const Shape &shape, DType dtype) {
+  std::ostringstream os;
+  printType(os, shape, dtype);
+  return os.str();
+}
+
 Result<int64_t> byteSize(const Shape &shape, DType dtype, const Dims &dims) {
   int64_t bits = bitWidth(dtype);
   for (const Extent &extent : shape)
@@ -59,6 +67,8 @@ Result<int64_t> byteSize(const Value &value, const Dims &dims) {
     return fail("size overflows 64 bits");
   return size;
 }
+
+int64_t rowBytes(const Value &cache) { return *byteSize(cache, {1, 1, 1, 1}); } // checked with the module at its largest
 
 static void printValue(std::ostream &os, const Value &value) {
   os << kindName(value.kind) << " \"" << value.name << "\" : ";

@@ -14,8 +14,8 @@
 #define QUANT_RUNTIME_MODULE_PROGRAM_H
 
 #include "runtime/abi/launch_recipe.h"
-#include "runtime/support/dtype.h"
 #include "runtime/abi/repack.h"
+#include "runtime/support/dtype.h"
 
 #include <cstddef>
 #include <iosfwd>
@@ -46,6 +46,7 @@ using Shape = std::vector<Extent>;
 
 /// "tokensx7168xf32", as MLIR writes it.
 void printType(std::ostream &os, const Shape &shape, DType dtype);
+std::string typeText(const Shape &shape, DType dtype);
 
 /// How rows lie: one after another, or, of the scales of per-token groups, group by group, each group's rows side by side with
 /// room for a multiple of abi::kKMajorRowMultiple of them.
@@ -73,6 +74,8 @@ struct Value {
 
 /// byteSize of the shape, with the room that the layout wants.
 Result<int64_t> byteSize(const Value &value, const Dims &dims);
+/// Bytes of a row of a KV cache.
+int64_t rowBytes(const Value &cache);
 
 /// One kernel launch.
 struct Dispatch {
@@ -84,18 +87,21 @@ struct Dispatch {
 
 /// The largest sizes a program was compiled for.
 struct Limits {
+  /// Rows of a KV cache, for all sequences together.
+  static constexpr int64_t kMaxCacheRows = int64_t{1} << 24;
+
   int64_t tokens = 0;  ///< in one call
-  int64_t context = 0; ///< rows of the KV cache
+  int64_t context = 0; ///< of a sequence
   int64_t vocab = 0;   ///< token ids are below it
 
   /// Every dim at its limit.
-  Dims largest() const { return {tokens, context, tokens, context}; }
+  Dims largest() const { return {tokens, tokens, tokens, kMaxCacheRows}; }
   /// What the dims can be in a call.
   abi::SizeIntervals intervals() const {
     return {{abi::Dim::Tokens, {1, tokens}},
-            {abi::Dim::Position, {0, context - 1}},
+            {abi::Dim::Sequences, {1, tokens}},
             {abi::Dim::Outputs, {0, tokens}},
-            {abi::Dim::Context, {1, context}}};
+            {abi::Dim::Context, {1, kMaxCacheRows}}};
   }
 };
 

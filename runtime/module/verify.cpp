@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <set>
-#include <sstream>
 
 namespace quant::runtime {
 
@@ -22,12 +21,6 @@ static constexpr int64_t kMaxValueBytes = int64_t{1} << 44;
 static constexpr int64_t kMaxWorkspaceBytes = int64_t{1} << 40;
 static constexpr int64_t kWorkspaceSlack = 4096;
 static constexpr int64_t kMaxGridBlocks = int64_t{1} << 40;
-
-static std::string typeText(const Shape &shape, DType dtype) {
-  std::ostringstream os;
-  printType(os, shape, dtype);
-  return os.str();
-}
 
 static bool dimsWithin(const Shape &shape, std::initializer_list<abi::Dim> allowed) {
   return std::ranges::all_of(

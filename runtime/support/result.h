@@ -21,7 +21,8 @@ enum class ErrorKind : uint8_t {
   OutOfMemory, ///< memory or threads that the system or the device does not give
   NoDevice,    ///< the machine has no such device, or its driver is missing or too old
   Unsupported, ///< a module has no code for some of its kernels
-  Device       ///< the device failed
+  Device,      ///< the device failed
+  CacheFull    ///< the KV cache has no page left
 };
 
 /// What went wrong, in words a user can act on: the file, the tensor, the value and the way out. Lowercase, no full stop.

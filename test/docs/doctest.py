@@ -2,7 +2,8 @@
 
 - Every ```mlir block of the .td files and of docs/*.md must verify and round-trip. A block without a function (or kernel) gets one
   around it: a value that it does not define becomes an argument. The types in front of the arrow belong to the operands in
-  their order; operands that are left over are of type index. A kernel that it dispatches is declared.
+  their order, but for PER_TOKEN, whose type no op prints; operands that are left over are of type index. A kernel that it dispatches
+  is declared.
 - Every line `quant-opt ...` or `quant-compile ...` of a block without a language in the .td files, and of a ```sh block in
   docs/*.md, must succeed, with the inputs below. (quant-compile only where it has been built.)
 """
@@ -14,6 +15,8 @@ import shutil
 import subprocess
 import sys
 
+#: Lists with a number for each token.
+PER_TOKEN = dict.fromkeys(("%positions", "%sequences"), "tensor<?xi32>")
 OPENING = {"<": ">", "(": ")", "[": "]", "{": "}"}
 
 
@@ -81,9 +84,12 @@ def wrap(text):
         head, *signature = split_outside(statement, " : ")
         names, op = head.split(" = ", 1) if head.strip().startswith("%") else ("", head)
         types = operand_types(signature[0]) if signature else []
-        for index, operand in enumerate(re.findall(r"%\w+", op)):
+        operands = re.findall(r"%\w+", op)
+        typed = [operand for operand in operands if operand not in PER_TOKEN]
+        known = PER_TOKEN | dict(zip(reversed(typed[: len(types)]), reversed(types[: len(typed)])))
+        for operand in operands:
             if operand not in defined:
-                arguments.setdefault(operand, types[index] if index < len(types) else "index")
+                arguments.setdefault(operand, known.get(operand, "index"))
         kernels += [f"func.func private {name}{signature[0].strip()}" for name in re.findall(r"program\.dispatch (@\w+)", op)]
         defined.update(re.findall(r"%\w+", names))
     listed = ", ".join(f"{name}: {type}" for name, type in arguments.items())

@@ -78,7 +78,7 @@ class Serve(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.server = Running(cls.tiny, "--sessions", 2, "--max-body", 1, "--model-name", "tiny")
+        cls.server = Running(cls.tiny, "--sequences", 4, "--max-body", 1, "--model-name", "tiny")
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -210,7 +210,7 @@ class Serve(unittest.TestCase):
         self.assertEqual(self.server.call("GET", "/health")[0], 200)
 
     def test_many_clients_get_their_own_answers(self) -> None:
-        """More clients than sessions, some of which go away in the middle: nobody's answer depends on the others."""
+        """More clients than sequences, some of which go away in the middle: nobody's answer depends on the others."""
         prompts = {f"{name} said unto": None for name in ("Moses", "Emma", "Ahab", "Elizabeth")}
         for prompt in prompts:
             prompts[prompt] = self.complete(prompt=prompt, max_tokens=30)["choices"][0]["text"]
@@ -237,6 +237,32 @@ class Serve(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
+
+    def metric(self, name: str) -> int:
+        return int(re.search(rf"^{name} (\d+)$", self.server.call("GET", "/metrics")[1].decode(), re.M)[1])
+
+    def test_prompts_that_begin_alike_share_pages(self) -> None:
+        story = " ".join(f"{number} men went up the hill, and came down again." for number in range(2, 20))
+        first = self.complete(prompt=story + " Then", max_tokens=8)
+        self.assertGreater(first["usage"]["prompt_tokens"], 100)
+        before = self.metric("quant_prompt_tokens_reused_total")
+        again = self.complete(prompt=story + " Then", max_tokens=8)
+        self.assertEqual(again["choices"][0]["text"], first["choices"][0]["text"])
+        self.assertGreaterEqual(self.metric("quant_prompt_tokens_reused_total") - before, 64)
+        # What no sequence holds is free, whether its contents are known or not.
+        self.assertEqual(self.metric("quant_cache_pages_free"), self.metric("quant_cache_pages"))
+
+    def test_choices_come_side_by_side(self) -> None:
+        body = {"prompt": PROMPT, "temperature": 1, "seed": 7, "max_tokens": 12}
+        alone = [self.complete(**(body | {"seed": 7 + choice}))["choices"][0]["text"] for choice in range(3)]
+        together = self.complete(**(body | {"n": 3}))
+        self.assertEqual([choice["text"] for choice in together["choices"]], alone)
+        self.assertEqual(together["usage"]["completion_tokens"], 36)
+        streamed = ["", "", ""]
+        for event in self.server.events("/v1/completions", body | {"n": 3}):
+            for choice in event["choices"]:
+                streamed[choice["index"]] += choice["text"]
+        self.assertEqual(streamed, alone)
 
     def test_metrics(self) -> None:
         self.complete(max_tokens=5)
@@ -295,7 +321,7 @@ class Limits(unittest.TestCase):
             done = subprocess.run(self.tiny.command("quant-serve", *arguments), capture_output=True, text=True, timeout=60)
             return done.returncode, done.stderr
 
-        self.assertEqual(refusal("--sessions", 0)[0], 2)
+        self.assertEqual(refusal("--sequences", 0)[0], 2)
         self.assertIn("the API key, is empty", refusal("--api-key-file", "/dev/null")[1])
         self.assertIn("context is 4096", refusal("--context", 4096)[1])
         server = Running(self.tiny)

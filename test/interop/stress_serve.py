@@ -82,12 +82,12 @@ def main() -> int:
     parser.add_argument("--serve", type=Path, help="default: quant-serve of --bin")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--sessions", type=int, default=2)
+    parser.add_argument("--sequences", type=int, default=16)
     arguments = parser.parse_args()
     tiny = Tiny(arguments.bin)
     if arguments.serve:
         tiny.binaries = arguments.serve.resolve().parent
-    server = Running(tiny, "--sessions", arguments.sessions, "--max-clients", 4 * arguments.clients)
+    server = Running(tiny, "--sequences", arguments.sequences, "--max-clients", 4 * arguments.clients)
     clients = Clients(server)
     before = resident(server)
     until = time.monotonic() + 60 * arguments.minutes

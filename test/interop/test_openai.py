@@ -75,7 +75,7 @@ def main() -> None:
     with tempfile.NamedTemporaryFile("w") as key:
         key.write("secret")
         key.flush()
-        server = Running(Tiny(arguments.bin), "--api-key-file", key.name, "--sessions", 2)
+        server = Running(Tiny(arguments.bin), "--api-key-file", key.name, "--sequences", 4)
         client = openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="secret", max_retries=0)
         session(client)
         errors(client, server.port)

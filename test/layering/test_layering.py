@@ -58,7 +58,7 @@ RULES = (
                                "runtime/abi"), BACKEND),
     Rule(("dialects/program",), ("mlir", "llvm", "dialects/program", "dialects/pch.h", "runtime/abi", "nlohmann"), BACKEND),
     Rule(("dialects/deepseek",),
-         ("mlir", "llvm", "dialects/deepseek", "dialects/kernel", "dialects/qblock", "dialects/rows", "dialects/pch.h"), BACKEND),
+         ("mlir", "llvm", "dialects/deepseek", "dialects/kernel", "dialects/qblock", "dialects/rows", "dialects/pch.h", "runtime/abi"), BACKEND),
     Rule(("dialects/hopper",), ("mlir", "llvm", "dialects/hopper", "dialects/machine", "dialects/qblock", "dialects/pch.h"), BACKEND),
     Rule(("dialects/x86",), ("mlir", "llvm", "dialects/x86", "dialects/kernel", "dialects/machine", "dialects/pch.h", *BASE), BACKEND),
     Rule(("dialects",), ("mlir", "llvm", "dialects"), BACKEND),

@@ -25,7 +25,7 @@ using namespace quant::test;
 
 namespace {
 
-constexpr Sizes kSizes = {.tokens = 3, .position = 0, .outputs = 1};
+constexpr Sizes kSizes = {.tokens = 3, .outputs = 1};
 constexpr int64_t kTokens = kSizes.tokens, kHeads = 2, kNope = 5, kRope = 6, kValues = 70, kHeadRows = kNope + kValues,
                   kRows = kHeads * kHeadRows;
 
@@ -47,7 +47,7 @@ protected:
     std::string in = fmt::format("tensor<?x{}xf32>", x.size() / kTokens),
                 out = fmt::format("tensor<?x{}xf32>", want.size() / kTokens);
     std::string text = fmt::format("func.func private @kernel(%x: {0}, {1}) -> {2} attributes {{program.grid = "
-                                   "affine_map<(tokens, position, outputs, context) -> "
+                                   "affine_map<(tokens, sequences, outputs, context) -> "
                                    "({3})>}} {{\n{4}  %y = deepseek.{5} %x, %w {{heads = {3}, nope_dim = {6}, rope_dim "
                                    "= {7}, v_dim = {8}}} : ({0}, {9}) "
                                    "-> {2}\n  return %y : {2}\n}}\n",

@@ -95,7 +95,7 @@ struct HostCode {
   AffineMap grid;
 
   Result<void> run(const Sizes &sizes, std::vector<Memory> &operands) const {
-    int64_t dims[abi::kNumDims] = {sizes.tokens, sizes.position, sizes.outputs, sizes.position + sizes.tokens};
+    int64_t dims[abi::kNumDims] = {sizes.tokens, sizes.sequences, sizes.outputs, sizes.cacheRows};
     int64_t blocks = grid.compose(ArrayRef<int64_t>(dims)).front();
     std::vector<void *> table;
     for (Memory &operand : operands) {
@@ -144,9 +144,9 @@ static constexpr uint64_t kPointees = uint64_t(0x7000) << 32, kPointeeDistance =
 static Result<void> runSimulated(const sim::Module &code, const sim::Recipe &recipe, const Sizes &sizes,
                                  std::vector<Memory> &operands) {
   sim::Dims dims = {{abi::Dim::Tokens, sizes.tokens},
-                    {abi::Dim::Position, sizes.position},
+                    {abi::Dim::Sequences, sizes.sequences},
                     {abi::Dim::Outputs, sizes.outputs},
-                    {abi::Dim::Context, sizes.position + sizes.tokens},
+                    {abi::Dim::Context, sizes.cacheRows},
                     {abi::Dim::M, sizes.tokens}};
   QUANT_TRY_ASSIGN(std::vector<sim::RecipeOperand> wanted, recipe.operands(dims));
   std::vector<sim::Buffer> buffers, pointees;

@@ -52,7 +52,7 @@ struct Memory {
 };
 
 struct Sizes {
-  int64_t tokens = 0, position = 0, outputs = 0;
+  int64_t tokens = 0, sequences = 1, outputs = 0, cacheRows = 64;
 };
 
 /// x86 units that this CPU runs, and sm_90a in the simulator.

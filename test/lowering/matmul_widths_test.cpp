@@ -98,7 +98,7 @@ std::string kernelText(const Problem &problem, const RandomWeight &weight) {
   }
   std::string out = fmt::format("tensor<?x{}{}x{}>", problem.isGrouped() ? fmt::format("{}x", kTopK) : "", problem.rows, element);
   return fmt::format(
-      "func.func private @kernel({}, {}{}) -> {} attributes {{program.grid = affine_map<(tokens, position, outputs, "
+      "func.func private @kernel({}, {}{}) -> {} attributes {{program.grid = affine_map<(tokens, sequences, outputs, "
       "context) -> (1)>}} {{\n{}{}  %y = qblock.{} : ({}) -> {}\n  return %y : {}\n}}\n",
       xArguments, weight.arguments, arguments, out, xAssemble, weight.assemble, op, types, out, out);
 }
@@ -252,7 +252,7 @@ private:
   }
 
   static void compare(const Problem &problem, const Kernel &kernel, int64_t tokens, Call call) {
-    Result<void> done = kernel({.tokens = tokens, .position = 0, .outputs = 1}, call.operands);
+    Result<void> done = kernel({.tokens = tokens, .outputs = 1}, call.operands);
     ASSERT_TRUE(done) << tokens << " tokens: " << done.error().message;
     std::vector<float> got;
     if (problem.inputs == Inputs::Fp8)

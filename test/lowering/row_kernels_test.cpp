@@ -31,7 +31,7 @@ using namespace quant::test;
 namespace {
 
 constexpr int64_t kWidths[] = {1, 4, 37, 64, 128, 132, 145, 256, 384, 512, 640, 1024, 1100};
-constexpr Sizes kSizes = {.tokens = 5, .position = 3, .outputs = 2};
+constexpr Sizes kSizes = {.tokens = 5, .sequences = 2, .outputs = 2, .cacheRows = 192};
 constexpr int64_t kTokens = kSizes.tokens;
 
 using Floats = std::vector<float>;
@@ -54,7 +54,7 @@ protected:
            const std::function<void(const std::vector<Memory> &)> &check, bool onHost = true, const std::string &grid = "tokens",
            const std::string &gpuError = "") {
     std::string text = "func.func private @kernel" + signature +
-                       " attributes {program.grid = affine_map<(tokens, position, outputs, context) -> (" + grid + ")>} {\n" +
+                       " attributes {program.grid = affine_map<(tokens, sequences, outputs, context) -> (" + grid + ")>} {\n" +
                        body + "}\n";
     for (const std::string &unit : units()) {
       if (unit != "sm_90a" && !onHost)
@@ -146,19 +146,20 @@ TEST_P(RowKernels, Embed) {
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); });
 }
 
-TEST_P(RowKernels, LastTokensOfASlice) {
+TEST_P(RowKernels, SelectTokensOfASlice) {
   int64_t n = GetParam(), pitch = n + 3;
   Floats x = normal(kTokens * pitch);
   Doubles want;
-  for (int64_t row = kTokens - kSizes.outputs; row < kTokens; ++row)
+  std::vector<int32_t> selected = {4, 1};
+  for (int32_t row : selected)
     want.insert(want.end(), x.begin() + row * pitch + 2, x.begin() + row * pitch + 2 + n);
   std::string wide = tensor(pitch), y = tensor(n), width = std::to_string(n);
   run(
-      "(%x: " + wide + ", %o: index" + dim("outputs") + ") -> (" + y + dim("outputs") + ")",
+      "(%x: " + wide + ", %o: tensor<?xi32>" + dim("outputs") + ") -> (" + y + dim("outputs") + ")",
       "  %c0 = arith.constant 0 : index\n  %t = tensor.dim %x, %c0 : " + wide + "\n  %s = tensor.extract_slice %x[0, 2] [%t, " +
-          width + "] [1, 1] : " + wide + " to " + y + "\n  %y = deepseek.last_tokens %s, %o : (" + y + ") -> " + y +
-          "\n  return %y : " + y + "\n",
-      {Memory::of(x)}, {Memory::room<float>(kSizes.outputs * n)},
+          width + "] [1, 1] : " + wide + " to " + y + "\n  %y = deepseek.select_tokens %s, %o : (" + y + ", tensor<?xi32>) -> " +
+          y + "\n  return %y : " + y + "\n",
+      {Memory::of(x), Memory::of(selected)}, {Memory::room<float>(kSizes.outputs * n)},
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); }, true, "outputs");
 }
 
@@ -347,6 +348,26 @@ TEST_P(RowKernels, QuantizedResults) {
 
 constexpr double kFactor = 1.25;
 
+// Three tokens of one sequence, and two of another that has a full page behind it; the page that nobody has may not be looked at.
+constexpr int64_t kPageRows = 64, kPagesOfSequence = 2;
+const std::vector<int32_t> kPositions = {3, 4, 5, 69, 70}, kSequences = {0, 0, 0, 1, 1}, kPages = {1, 1 << 30, 2, 0};
+
+/// The row of the cache that holds a position of a token's sequence.
+int64_t rowOf(int64_t token, int64_t position) {
+  return kPages[kSequences[token] * kPagesOfSequence + position / kPageRows] * kPageRows + position % kPageRows;
+}
+
+/// As arguments `%p`, `%s` and `%t`, as operands behind a cache `%c`, their types, and in memory.
+std::string placeArguments() {
+  return "%p: tensor<?xi32>" + dim("tokens") + ", %s: tensor<?xi32>" + dim("tokens") + ", %t: tensor<?x2xi32>" + dim("sequences");
+}
+const char *const kPlaced = "%c[%p, %s, %t]", *const kPagesType = "tensor<?x2xi32>";
+std::vector<Memory> withPlaces(std::vector<Memory> operands) {
+  for (const std::vector<int32_t> *numbers : {&kPositions, &kSequences, &kPages})
+    operands.push_back(Memory::of(*numbers));
+  return operands;
+}
+
 Doubles frequencies(int64_t count) {
   Doubles values;
   for (int64_t i = 0; i < count; ++i)
@@ -359,7 +380,7 @@ Doubles ropeTable(int64_t half) {
   Doubles table;
   for (int64_t t = 0; t < kTokens; ++t)
     for (int64_t i = 0; i < 2 * half; ++i) {
-      double angle = double(kSizes.position + t) * frequencies(half)[i % half];
+      double angle = double(kPositions[t]) * frequencies(half)[i % half];
       table.push_back(kFactor * (i < half ? std::cos(angle) : std::sin(angle)));
     }
   return table;
@@ -390,17 +411,17 @@ TEST_P(RowKernels, RopeTable) {
   std::string list, type = tensor(2 * half);
   for (double value : frequencies(half))
     list += (list.empty() ? "" : ", ") + exactly(value);
-  run("(%ids: tensor<?xi32>, %p: index" + dim("position") + ") -> " + type,
-      "  %y = deepseek.rope_table %ids, %p {inv_freq = array<f64: " + list + ">, factor = 1.25} : (tensor<?xi32>) -> " + type +
-          "\n  return %y : " + type + "\n",
-      {Memory::of(std::vector<int32_t>(kTokens))}, {Memory::room<float>(kTokens * 2 * half)},
+  run("(%p: tensor<?xi32>) -> " + type,
+      "  %y = deepseek.rope_table %p {inv_freq = array<f64: " + list + ">, factor = 1.25} : " + type + "\n  return %y : " + type +
+          "\n",
+      {Memory::of(kPositions)}, {Memory::room<float>(kTokens * 2 * half)},
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), ropeTable(half), 1e-7); });
 }
 
 const char *const kCacheFormats[] = {"f32", "bf16", "fp8", "int8", "int4"};
 
 TEST_P(RowKernels, LatentAppend) {
-  constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kRows = kSizes.position + kTokens;
+  constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kRows = kSizes.cacheRows;
   int64_t latent = GetParam(), n = latent + kRope;
   Floats kv = normal(kTokens * n), gamma = normal(latent), table = narrowed(ropeTable(kHalf));
   std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope);
@@ -412,28 +433,31 @@ TEST_P(RowKernels, LatentAppend) {
       Memory memory = layout.store(past);
       Doubles want(past.begin(), past.end());
       for (int64_t t = 0; t < kTokens; ++t) {
-        auto row = want.begin() + (kSizes.position + t) * n;
+        auto row = want.begin() + rowOf(t, kPositions[t]) * n;
         std::ranges::copy(normed(kv, gamma, t, n, 1e-6), row);
         std::ranges::copy(rotated(kv, t * n + latent, table, t, kHalf, interleaved), row + latent);
       }
       // The cache is an operand that is written; as the last one it is seen as a result here.
-      run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" +
-              dim("position") + ")",
-          std::string("  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 1.0e-6, interleaved = ") +
-              (interleaved ? "true" : "false") + layout.attribute() + "} : " + type + ", " + list + ", " + rope + ", " + cache +
-              "\n  return\n",
-          {Memory::of(kv), Memory::of(gamma), Memory::of(table)}, {memory}, [&](const std::vector<Memory> &out) {
+      run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", " + placeArguments() + ", %c: " + cache + dim("context") + ")",
+          std::string("  deepseek.latent_append %kv, %g, %r, ") + kPlaced +
+              " {eps = 1.0e-6, interleaved = " + (interleaved ? "true" : "false") + layout.attribute() + "} : " + type + ", " +
+              list + ", " + rope + ", " + cache + ", " + kPagesType + "\n  return\n",
+          withPlaces({Memory::of(kv), Memory::of(gamma), Memory::of(table)}), {memory}, [&](const std::vector<Memory> &out) {
             near(layout.load(out[0]), want, layout.error());
             // What was there is left alone, bit for bit.
-            auto first = memory.bytes.begin();
-            ASSERT_TRUE(std::equal(first, first + kSizes.position * layout.rowBytes(), out[0].bytes.begin()));
+            std::vector<std::byte> expected = memory.bytes;
+            for (int64_t t = 0; t < kTokens; ++t) {
+              int64_t first = rowOf(t, kPositions[t]) * layout.rowBytes();
+              std::copy_n(out[0].bytes.begin() + first, layout.rowBytes(), expected.begin() + first);
+            }
+            ASSERT_EQ(out[0].bytes, expected);
           });
     }
 }
 
 /// To the nearest, ties to even, on all units. A row of ones has the norm 1, so that gamma is what is stored.
 TEST_F(RowKernels, LatentAppendRoundsToNearestEven) {
-  constexpr int64_t kRope = 2, kRows = kSizes.position + kTokens;
+  constexpr int64_t kRope = 2, kRows = kSizes.cacheRows;
   const Floats gamma = {1 + 0x1p-8f, 1 + 0x3p-8f,  -1 - 0x1p-8f, 1 + 0x1.02p-8f, 1 + 0x0.fep-8f, 0x1.fffffep127f,
                         -INFINITY,   0x1.01p-130f, 0x1p-140f,    -0.0f,          3.0f,           NAN};
   const std::vector<uint16_t> rounded = {0x3F80, 0x3F82, 0xBF80, 0x3F81, 0x3F80, 0x7F80, 0xFF80, 0x0008, 0x0000, 0x8000, 0x4040};
@@ -441,21 +465,20 @@ TEST_F(RowKernels, LatentAppendRoundsToNearestEven) {
   Floats kv(static_cast<size_t>(kTokens * n), 1.0f), table(static_cast<size_t>(kTokens * kRope));
   std::string type = tensor(n), list = tensor(latent, "f32", ""), rope = tensor(kRope),
               cache = LatentCache("bf16", latent, kRope).type();
-  run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", %c: " + cache + dim("context") + ", %p: index" + dim("position") +
-          ")",
-      "  deepseek.latent_append %kv, %g, %r, %c, %p {eps = 0.0, interleaved = true} : " + type + ", " + list + ", " + rope +
-          ", " + cache + "\n  return\n",
-      {Memory::of(kv), Memory::of(gamma), Memory::of(table)}, {Memory::room<uint16_t>(kRows * n)},
+  run("(%kv: " + type + ", %g: " + list + ", %r: " + rope + ", " + placeArguments() + ", %c: " + cache + dim("context") + ")",
+      std::string("  deepseek.latent_append %kv, %g, %r, ") + kPlaced + " {eps = 0.0, interleaved = true} : " + type + ", " +
+          list + ", " + rope + ", " + cache + ", " + kPagesType + "\n  return\n",
+      withPlaces({Memory::of(kv), Memory::of(gamma), Memory::of(table)}), {Memory::room<uint16_t>(kRows * n)},
       [&](const std::vector<Memory> &out) {
         std::vector<uint16_t> codes = out[0].as<uint16_t>();
-        auto row = codes.begin() + kSizes.position * n;
+        auto row = codes.begin() + rowOf(0, kPositions[0]) * n;
         EXPECT_EQ(std::vector<uint16_t>(row, row + numbers), rounded);
         EXPECT_TRUE(std::isnan(fromBf16(row[numbers])));
       });
 }
 
 TEST_P(RowKernels, MlaCore) {
-  constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kNope = 5, kHeads = 2, kRows = kSizes.position + kTokens;
+  constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kNope = 5, kHeads = 2, kRows = kSizes.cacheRows;
   int64_t latent = GetParam(), n = latent + kRope, query = kNope + kRope;
   // On sm_90a a lane holds its share of the query in registers.
   std::string gpuError = latent > 1024 ? "mla_core takes latents of at most 1024 and rope of at most 256 columns" : "";
@@ -469,12 +492,13 @@ TEST_P(RowKernels, MlaCore) {
     for (int64_t t = 0; t < kTokens; ++t)
       for (int64_t head = 0; head < kHeads; ++head) {
         Doubles turned = rotated(q, t * kHeads * query + head * query + kNope, table, t, kHalf, true), weights;
-        for (int64_t s = 0; s <= kSizes.position + t; ++s) {
+        for (int64_t s = 0; s <= kPositions[t]; ++s) {
+          int64_t key = rowOf(t, s) * n;
           double score = 0;
           for (int64_t c = 0; c < latent; ++c)
-            score += double(queryLatent[(t * kHeads + head) * latent + c]) * cache[s * n + c];
+            score += double(queryLatent[(t * kHeads + head) * latent + c]) * cache[key + c];
           for (int64_t r = 0; r < kRope; ++r)
-            score += turned[r] * cache[s * n + latent + r];
+            score += turned[r] * cache[key + latent + r];
           weights.push_back(score * 0.1);
         }
         double largest = *std::ranges::max_element(weights), total = 0;
@@ -483,19 +507,20 @@ TEST_P(RowKernels, MlaCore) {
         for (int64_t c = 0; c < latent; ++c) {
           double sum = 0;
           for (size_t s = 0; s < weights.size(); ++s)
-            sum += weights[s] / total * cache[s * n + c];
+            sum += weights[s] / total * cache[rowOf(t, static_cast<int64_t>(s)) * n + c];
           want.push_back(sum);
         }
       }
     std::string latents = tensor(kHeads * latent), queries = tensor(kHeads * query), rope = tensor(kRope), memory = layout.type();
     run(
-        "(%l: " + latents + ", %q: " + queries + ", %r: " + rope + ", %c: " + memory + dim("context") + ", %p: index" +
-            dim("position") + ") -> " + latents,
-        "  %y = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, "
-        "interleaved = true" +
-            layout.attribute() + "} : (" + latents + ", " + queries + ", " + rope + ", " + memory + ") -> " + latents +
+        "(%l: " + latents + ", %q: " + queries + ", %r: " + rope + ", %c: " + memory + dim("context") + ", " + placeArguments() +
+            ") -> " + latents,
+        std::string("  %y = deepseek.mla_core %l, %q, %r, ") + kPlaced +
+            " {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, interleaved = true" + layout.attribute() +
+            "} : (" + latents + ", " + queries + ", " + rope + ", " + memory + ", " + kPagesType + ") -> " + latents +
             "\n  return %y : " + latents + "\n",
-        {Memory::of(queryLatent), Memory::of(q), Memory::of(table), stored}, {Memory::room<float>(kTokens * kHeads * latent)},
+        withPlaces({Memory::of(queryLatent), Memory::of(q), Memory::of(table), stored}),
+        {Memory::room<float>(kTokens * kHeads * latent)},
         [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2", gpuError);
   }
 }

@@ -133,11 +133,11 @@ func.func @experts(%x: tensor<?x300xf32>, %ids: tensor<?x2xi32>, %weights: tenso
 // CHECK-NOT: qblock.dequantize
 // CHECK: deepseek.mla_attention {{.*}}!qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>
 func.func @attention(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %gamma: tensor<32xbf16>, %w: !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>,
-                     %rope: tensor<?x8xf32>, %cache: memref<?x40xf32>, %position: index) -> tensor<?x32xf32> {
+                     %rope: tensor<?x8xf32>, %cache: memref<?x40xf32>, %positions: tensor<?xi32>, %sequences: tensor<?xi32>, %pages: tensor<?x4xi32>) -> tensor<?x32xf32> {
   %f = qblock.dequantize %w : !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32> -> tensor<64x32xf32>
-  %0 = deepseek.mla_attention %q, %kv_a, %gamma, %f, %rope, %cache, %position
+  %0 = deepseek.mla_attention %q, %kv_a, %gamma, %f, %rope, %cache[%positions, %sequences, %pages]
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0e-6, softmax_scale = 0.25, interleaved = true}
-    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
+    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x32xf32>
   return %0 : tensor<?x32xf32>
 }
 

@@ -110,33 +110,36 @@ class Decompositions(unittest.TestCase):
         p.show("y", "tensor<?x5xf32>")
         self.close(p.run()[0], table[ids])
 
-    def test_rms_norm_swiglu_last_tokens(self) -> None:
+    def test_rms_norm_swiglu_select_tokens(self) -> None:
         p, x, gamma, up = Program(), normal(self.rng, 3, 40), normal(self.rng, 40), normal(self.rng, 3, 40)
         p.constant("x", x, dynamic=True)
         p.constant("up", up, dynamic=True)
         p.constant("gamma", gamma)
+        p.constant("selected", np.array([2, 0], np.int32), dynamic=True)
         kind = "tensor<?x40xf32>"
         p.add(
             f"%y = deepseek.rms_norm %x, %gamma {{eps = 1.0e-2}} : ({kind}, tensor<40xf32>) -> {kind}",
             f"%h = deepseek.swiglu %x, %up : ({kind}, {kind}) -> {kind}",
-            "%two = arith.constant 2 : index",
-            f"%l = deepseek.last_tokens %x, %two : ({kind}) -> {kind}",
+            f"%l = deepseek.select_tokens %x, %selected : ({kind}, tensor<?xi32>) -> {kind}",
         )
         for name in "yhl":
             p.show(name, kind)
         y, h, last = p.run()
         self.close(y, rms_norm(x.astype(float), gamma.astype(float), 1e-2))
         self.close(h, silu(x.astype(float)) * up)
-        self.close(last, x[1:])
+        self.close(last, x[[2, 0]])
 
     def attention(self, interleaved: bool, kv_cache: str = "f32") -> None:
-        heads, nope, rope, value, latent, tokens, position = 3, 6, 4, 5, 37 if kv_cache in BYTES else 8, 2, 3
+        """Three tokens of two sequences: one in the middle of a page, two at the end of one page and the start of the next."""
+        heads, nope, rope, value, latent = 3, 6, 4, 5, 37 if kv_cache in BYTES else 8
+        positions, sequences, pages = (np.array(v, np.int32) for v in ([3, 63, 64], [0, 1, 1], [[1, 9], [2, 0]]))
+        tokens, page_rows, cache_rows = len(positions), 64, 3 * 64
+        row = lambda t, s: pages[sequences[t], s // page_rows] * page_rows + s % page_rows  # noqa: E731
         rng, p = self.rng, Program()
         frequencies, factor = np.array([1.0, 0.3]), 1.25
         q, kv, gamma = normal(rng, tokens, heads * (nope + rope)), normal(rng, tokens, latent + rope), normal(rng, latent)
-        kv_b, past = normal(rng, heads * (nope + value), latent), normal(rng, position + tokens, latent + rope)
-        p.constant("ids", np.zeros(tokens, np.int32), dynamic=True)
-        for name, values in (("q", q), ("kv", kv)):
+        kv_b, past = normal(rng, heads * (nope + value), latent), normal(rng, cache_rows, latent + rope)
+        for name, values in (("q", q), ("kv", kv), ("positions", positions), ("sequences", sequences), ("pages", pages)):
             p.constant(name, values, dynamic=True)
         for name, values in (("gamma", gamma), ("kv_b", kv_b)):
             p.constant(name, values)
@@ -145,38 +148,42 @@ class Decompositions(unittest.TestCase):
         rows = lambda columns: f"tensor<?x{columns}xf32>"  # noqa: E731
         stored = encode(kv_cache, past[:, :latent], past[:, latent:])
         element, columns = "i8" if kv_cache in BYTES else kv_cache, stored.shape[1]
-        cache, fixed = (f"memref<{size}x{columns}x{element}>" for size in ("?", position + tokens))
+        cache, fixed = (f"memref<{size}x{columns}x{element}>" for size in ("?", cache_rows))
         cache_format = f", cache_format = #deepseek.cache<{kv_cache}>" if kv_cache in BYTES else ""
+        placed, table_type = "%cache[%positions, %sequences, %pages]", "tensor<?x2xi32>"
         p.globals.append(f'memref.global "private" constant @past : {fixed} = dense<"0x{stored.tobytes().hex().upper()}">')
         p.add(
-            f"%position = arith.constant {position} : index",
-            f"%rope = deepseek.rope_table %ids, %position {{inv_freq = array<f64: 1.0, 0.3>, factor = {factor}}} : (tensor<?xi32>) -> {rows(rope)}",
+            f"%rope = deepseek.rope_table %positions {{inv_freq = array<f64: 1.0, 0.3>, factor = {factor}}} : {rows(rope)}",
             f"%fixed = memref.get_global @past : {fixed}",
             f"%own = memref.alloc() : {fixed}",
             f"memref.copy %fixed, %own : {fixed} to {fixed}",
             f"%cache = memref.cast %own : {fixed} to {cache}",
-            f"deepseek.latent_append %kv, %gamma, %rope, %cache, %position {{eps = 1.0e-6, {pairs}{cache_format}}} : {rows(latent + rope)}, tensor<{latent}xf32>, {rows(rope)}, {cache}",
+            f"deepseek.latent_append %kv, %gamma, %rope, {placed} {{eps = 1.0e-6, {pairs}{cache_format}}} : {rows(latent + rope)}, tensor<{latent}xf32>, {rows(rope)}, {cache}, {table_type}",
             f"%lat = deepseek.mla_absorb %q, %kv_b {{{sizes}}} : ({rows(q.shape[1])}, tensor<{kv_b.shape[0]}x{latent}xf32>) -> {rows(heads * latent)}",
-            f"%core = deepseek.mla_core %lat, %q, %rope, %cache, %position {{{sizes}, softmax_scale = 0.25, {pairs}{cache_format}}} : ({rows(heads * latent)}, {rows(q.shape[1])}, {rows(rope)}, {cache}) -> {rows(heads * latent)}",
+            f"%core = deepseek.mla_core %lat, %q, %rope, {placed} {{{sizes}, softmax_scale = 0.25, {pairs}{cache_format}}} : ({rows(heads * latent)}, {rows(q.shape[1])}, {rows(rope)}, {cache}, {table_type}) -> {rows(heads * latent)}",
             f"%o = deepseek.mla_expand %core, %kv_b {{{sizes}}} : ({rows(heads * latent)}, tensor<{kv_b.shape[0]}x{latent}xf32>) -> {rows(heads * value)}",
         )
         p.show("rope", rows(rope))
         p.show("o", rows(heads * value))
         table, out = p.run()
-        positions = np.arange(position, position + tokens)
         angles = positions[:, None] * frequencies
         self.close(table, factor * np.concatenate([np.cos(angles), np.sin(angles)], axis=1))
         turn = (positions, frequencies, factor, interleaved)
         new_latent = rms_norm(kv[:, :latent].astype(float), gamma.astype(float), 1e-6)
-        stored[position:] = encode(kv_cache, new_latent, rotate(kv[:, latent:].astype(float), *turn))
-        cached = np.concatenate(decode(kv_cache, stored, latent, rope), axis=1)
+        written = encode(kv_cache, new_latent, rotate(kv[:, latent:].astype(float), *turn))
+        for t in range(tokens):
+            stored[row(t, positions[t])] = written[t]
+        all_cached = np.concatenate(decode(kv_cache, stored, latent, rope), axis=1)
         query = q.astype(float).reshape(tokens, heads, nope + rope)
-        keys = np.einsum("hnr,sr->shn", kv_b.astype(float).reshape(heads, nope + value, latent), cached[:, :latent])
-        scores = np.einsum("thn,shn->ths", query[..., :nope], keys[..., :nope])
-        scores += np.einsum("thp,sp->ths", rotate(query[..., nope:], *turn), cached[:, latent:])
-        causal = np.where(np.arange(len(cached)) <= positions[:, None], 0.0, -np.inf)[:, None]
-        want = np.einsum("ths,shv->thv", softmax(scores * 0.25 + causal), keys[..., nope:])
-        self.close(out, want.reshape(tokens, -1))
+        turned = rotate(query[..., nope:], *turn)
+        want = []
+        for t in range(tokens):
+            cached = all_cached[[row(t, s) for s in range(positions[t] + 1)]]
+            keys = np.einsum("hnr,sr->shn", kv_b.astype(float).reshape(heads, nope + value, latent), cached[:, :latent])
+            scores = np.einsum("hn,shn->hs", query[t, :, :nope], keys[..., :nope])
+            scores += np.einsum("hp,sp->hs", turned[t], cached[:, latent:])
+            want.append(np.einsum("hs,shv->hv", softmax(scores * 0.25), keys[..., nope:]).reshape(-1))
+        self.close(out, np.stack(want))
 
     def test_attention_interleaved(self) -> None:
         self.attention(True)

@@ -33,7 +33,7 @@
 // Rows that are not quantized have no kernel on tensor cores.
 // BF16: func.func private @grouped_matmul_f8E4M3FN_8x256x320({{.*}}#program.schedule<simt, {{.*}}why = "no tensor cores: 
 
-func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, %outputs: index {program.dim = #program.dim<outputs>}) -> (tensor<?x320xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
+func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %selected: tensor<?xi32> {program.dim = #program.dim<outputs>}) -> (tensor<?x320xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
   %table = program.weight "model.embed_tokens.weight" : tensor<512x320xbf16>
   %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x320xbf16>) -> tensor<?x320xf32>
   %router = program.weight "mlp.gate.weight" : tensor<8x320xbf16>
@@ -52,6 +52,6 @@ func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %po
   %dq = qblock.assemble %dd, %ds : (tensor<8x320x128xf8E4M3FN>, tensor<8x3x1xf32>) -> !qblock.tensor<8x320x128xf8E4M3FN, block<1x128x128>, f32>
   %dw = qblock.dequantize %dq : !qblock.tensor<8x320x128xf8E4M3FN, block<1x128x128>, f32> -> tensor<8x320x128xf32>
   %y = deepseek.experts %x, %chosen, %weights, %gw, %uw, %dw : (tensor<?x320xf32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<8x128x320xf32>, tensor<8x128x320xf32>, tensor<8x320x128xf32>) -> tensor<?x320xf32>
-  %l = deepseek.last_tokens %y, %outputs : (tensor<?x320xf32>) -> tensor<?x320xf32>
+  %l = deepseek.select_tokens %y, %selected : (tensor<?x320xf32>, tensor<?xi32>) -> tensor<?x320xf32>
   return %l : tensor<?x320xf32>
 }

@@ -9,7 +9,7 @@
 // RUN: not quant-compile %source/models/configs/toy_v3.json --kv-cache=f16 2>&1 | FileCheck %s --check-prefix=ERROR
 
 // F32: %[[CACHE:.*]] = program.cache "kv.0" : memref<?x192xf32>
-// F32: deepseek.mla_attention {{.*}}, %[[CACHE]], {{.*}}memref<?x192xf32>
+// F32: deepseek.mla_attention {{.*}}, %[[CACHE]][%{{.*}}, %{{.*}}, %{{.*}}] {{.*}}memref<?x192xf32>
 
 // BF16: program.cache "kv.0" : memref<?x192xbf16>
 // BF16: func.func private @latent_append_192({{.*}}memref<?x192xbf16>

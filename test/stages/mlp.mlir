@@ -26,7 +26,7 @@
 // DISPATCHED: program.dispatch @matmul_f8E4M3FN_512x300({{.*}} {placement = array<i64: 0>}
 // DISPATCHED: program.dispatch @swiglu_256({{.*}} {placement = array<i64: 524288>}
 // DISPATCHED: program.dispatch @matmul_f8E4M3FN_300x256({{.*}} {placement = array<i64: 0>}
-// DISPATCHED: program.dispatch @last_tokens_300({{.*}} {placement = array<i64: -1>}
+// DISPATCHED: program.dispatch @select_tokens_300({{.*}} {placement = array<i64: -1>}
 // DISPATCHED: func.func private @matmul_f8E4M3FN_512x300
 // DISPATCHED: qblock.matmul
 
@@ -56,7 +56,7 @@
 // AVX2-NOT: vpermi2var
 // AVX2: arith.extf {{.*}} : vector<16xf16> to vector<16xf32>
 
-func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, %outputs: index {program.dim = #program.dim<outputs>}) -> (tensor<?x300xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
+func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %selected: tensor<?xi32> {program.dim = #program.dim<outputs>}) -> (tensor<?x300xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
   %table = program.weight "model.embed_tokens.weight" : tensor<512x300xbf16>
   %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x300xbf16>) -> tensor<?x300xf32>
   %gd = program.weight "mlp.gate_proj.weight" : tensor<256x300xf8E4M3FN>
@@ -75,6 +75,6 @@ func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %po
   %dq = qblock.assemble %dd, %ds : (tensor<300x256xf8E4M3FN>, tensor<3x2xf32>) -> !qblock.tensor<300x256xf8E4M3FN, block<128x128>, f32>
   %dw = qblock.dequantize %dq : !qblock.tensor<300x256xf8E4M3FN, block<128x128>, f32> -> tensor<300x256xf32>
   %y = qblock.matmul %h, %dw : (tensor<?x256xf32>, tensor<300x256xf32>) -> tensor<?x300xf32>
-  %l = deepseek.last_tokens %y, %outputs : (tensor<?x300xf32>) -> tensor<?x300xf32>
+  %l = deepseek.select_tokens %y, %selected : (tensor<?x300xf32>, tensor<?xi32>) -> tensor<?x300xf32>
   return %l : tensor<?x300xf32>
 }

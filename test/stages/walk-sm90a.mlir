@@ -44,7 +44,7 @@
 // BF16: llvm.func @matmul_f8E4M3FN_512x320(
 // BF16-NOT: wgmma
 
-func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, %outputs: index {program.dim = #program.dim<outputs>}) -> (tensor<?x320xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
+func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %selected: tensor<?xi32> {program.dim = #program.dim<outputs>}) -> (tensor<?x320xf32> {program.dim = #program.dim<outputs>}) attributes {program.max_context = 64 : i64} {
   %table = program.weight "model.embed_tokens.weight" : tensor<512x320xbf16>
   %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x320xbf16>) -> tensor<?x320xf32>
   %gd = program.weight "mlp.gate_proj.weight" : tensor<256x320xf8E4M3FN>
@@ -63,6 +63,6 @@ func.func @forward(%ids: tensor<?xi32> {program.dim = #program.dim<tokens>}, %po
   %dq = qblock.assemble %dd, %ds : (tensor<320x256xf8E4M3FN>, tensor<3x2xf32>) -> !qblock.tensor<320x256xf8E4M3FN, block<128x128>, f32>
   %dw = qblock.dequantize %dq : !qblock.tensor<320x256xf8E4M3FN, block<128x128>, f32> -> tensor<320x256xf32>
   %y = qblock.matmul %h, %dw : (tensor<?x256xf32>, tensor<320x256xf32>) -> tensor<?x320xf32>
-  %l = deepseek.last_tokens %y, %outputs : (tensor<?x320xf32>) -> tensor<?x320xf32>
+  %l = deepseek.select_tokens %y, %selected : (tensor<?x320xf32>, tensor<?xi32>) -> tensor<?x320xf32>
   return %l : tensor<?x320xf32>
 }

@@ -70,9 +70,9 @@ Result<std::vector<float>> Generator::runPrompt(const Request &request, Completi
 
 Result<Answer> Generator::begin(Request request) {
   status = QUANT_OK;
-  QUANT_TRY_ASSIGN(TokenSampler sampler, TokenSampler::create(request.sampling));
-  Answer answer(*this, std::move(request), std::move(sampler));
-  QUANT_TRY_ASSIGN(answer.logits, runPrompt(answer.request, answer.result));
+  QUANT_TRY_ASSIGN(AnswerWriter writer, AnswerWriter::create(std::move(request), tokenizer));
+  Answer answer(*this, std::move(writer));
+  QUANT_TRY_ASSIGN(answer.logits, runPrompt(answer.writer.request, answer.writer.completion));
   answer.turn = turn;
   answer.stopped = answer.isFull();
   return answer;
@@ -83,7 +83,7 @@ Result<Completion> Generator::complete(Request request, const std::function<bool
   while (true) {
     QUANT_TRY_ASSIGN(std::optional<Step> step, answer.next());
     if (!step)
-      return std::move(answer.result);
+      return std::move(answer.writer.completion);
     if (!onStep(*step) && step->token >= 0)
       answer.cancel();
   }
@@ -93,22 +93,16 @@ Result<Completion> Generator::complete(Request request, const std::function<bool
 // Answer
 //===----------------------------------------------------------------------===//
 
-Answer::Answer(Generator &generator, Request given, TokenSampler sampler)
-    : generator(&generator), request(std::move(given)), sampler(std::move(sampler)), stops(request.stops) {
-  if (generator.tokenizer)
-    decoder.emplace(generator.tokenizer, /*skipSpecial=*/true);
-}
-
 /// As many tokens as were asked for, or as the context has rows: the last one is not run.
 bool Answer::isFull() const {
   const quant_session *session = generator->api();
-  return static_cast<int64_t>(result.tokens.size()) >= request.maxNewTokens ||
-         (!result.tokens.empty() && quant_session_position(session) == quant_session_context(session));
+  return writer.ended() ||
+         (!writer.completion.tokens.empty() && quant_session_position(session) == quant_session_context(session));
 }
 
 void Answer::cancel() {
   stopped = true;
-  result.finish = Finish::Cancelled;
+  writer.cancel();
 }
 
 /// Makes the logits those of the last token.
@@ -116,40 +110,62 @@ Result<void> Answer::advance() {
   generator->status = QUANT_OK;
   if (turn != generator->turn)
     return fail("the answer cannot go on: its model has been used for something else since");
-  if (!result.tokens.empty())
-    QUANT_TRY(generator->append(std::span(&result.tokens.back(), 1), 1, logits.data()));
+  if (!writer.completion.tokens.empty())
+    QUANT_TRY(generator->append(std::span(&writer.completion.tokens.back(), 1), 1, logits.data()));
   return {};
 }
 
 Result<std::optional<Step>> Answer::next() {
   if (stopped)
-    return rest();
+    return writer.rest();
   stopped = true; // an error ends it
   auto start = std::chrono::steady_clock::now();
   QUANT_TRY(advance());
   // The context is the prompt and all tokens chosen.
-  QUANT_TRY_ASSIGN(int32_t token, sampler.sample(logits, generator->context));
-  result.tokens.push_back(token);
-  bool end = std::ranges::find(request.ends, token) != request.ends.end();
-  Step step = stepOf(token, end);
-  bool stops = end || this->stops.stopped();
-  stopped = stops || isFull();
-  if (stops)
-    result.finish = Finish::Stop;
-  result.decodeSeconds += secondsSince(start);
+  QUANT_TRY_ASSIGN(Step step, writer.choose(logits, generator->context));
+  stopped = isFull();
+  writer.completion.decodeSeconds += secondsSince(start);
   return step;
 }
 
-Step Answer::stepOf(int32_t token, bool end) {
+//===----------------------------------------------------------------------===//
+// AnswerWriter
+//===----------------------------------------------------------------------===//
+
+Result<AnswerWriter> AnswerWriter::create(Request request, std::shared_ptr<const text::Tokenizer> tokenizer) {
+  QUANT_TRY_ASSIGN(TokenSampler sampler, TokenSampler::create(request.sampling));
+  AnswerWriter writer(std::move(request), std::move(sampler));
+  if (tokenizer)
+    writer.decoder.emplace(std::move(tokenizer), /*skipSpecial=*/true);
+  return writer;
+}
+
+Result<Step> AnswerWriter::choose(std::span<const float> logits, std::span<const int32_t> context) {
+  QUANT_TRY_ASSIGN(int32_t token, sampler.sample(logits, context));
+  completion.tokens.push_back(token);
+  bool isEnd = std::ranges::find(request.ends, token) != request.ends.end();
+  Step step = stepOf(token, logits, isEnd);
+  isOver = isEnd || stops.stopped();
+  if (isOver)
+    completion.finish = Finish::Stop;
+  return step;
+}
+
+Step AnswerWriter::stepOf(int32_t token, std::span<const float> logits, bool isEnd) {
   Step step{token, {}, {}};
   if (request.logprobs)
     step.logprobs = logprobsOf(logits, token, *request.logprobs);
-  if (decoder && !end)
+  if (decoder && !isEnd)
     step.text = stops.push(decoder->push(token));
   return step;
 }
 
-std::optional<Step> Answer::rest() {
+void AnswerWriter::cancel() {
+  isOver = true;
+  completion.finish = Finish::Cancelled;
+}
+
+std::optional<Step> AnswerWriter::rest() {
   std::string text = decoder ? stops.push(decoder->finish()) + stops.finish() : std::string();
   return text.empty() ? std::nullopt : std::optional(Step{-1, std::move(text), {}});
 }

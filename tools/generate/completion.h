@@ -52,6 +52,35 @@ struct Completion {
   double secondsPerToken() const { return tokens.size() > 1 ? decodeSeconds / static_cast<double>(tokens.size() - 1) : 0; }
 };
 
+/// Makes tokens of logits and texts of tokens for one request: what an answer is beside its context.
+class AnswerWriter {
+public:
+  /// `tokenizer` may be null: then there are tokens, and no texts. Errors: a sampling option out of its range.
+  static Result<AnswerWriter> create(Request request, std::shared_ptr<const text::Tokenizer> tokenizer);
+
+  /// Chooses a token by the logits [vocab] behind `context`, the prompt and all tokens so far. Errors: those of quant_sample.
+  Result<Step> choose(std::span<const float> logits, std::span<const int32_t> context);
+  /// What a stop string kept back, as a step with token -1, when no more tokens come; then nothing.
+  std::optional<Step> rest();
+  /// Lets no more tokens come.
+  void cancel();
+
+  /// Whether an end token or a stop string came, or as many tokens as were asked for, or cancel().
+  bool ended() const { return isOver || static_cast<int64_t>(completion.tokens.size()) >= request.maxNewTokens; }
+
+  Request request;
+  Completion completion;
+
+private:
+  AnswerWriter(Request given, TokenSampler sampler) : request(std::move(given)), sampler(std::move(sampler)), stops(request.stops) {}
+  Step stepOf(int32_t token, std::span<const float> logits, bool isEnd);
+
+  TokenSampler sampler;
+  StopStrings stops;
+  std::optional<text::StreamDecoder> decoder;
+  bool isOver = false;
+};
+
 class Generator;
 
 /// An answer as it grows, a token at a time: Generator::begin makes it. Its generator must outlive it and stay where it is.
@@ -67,25 +96,19 @@ public:
 
   bool ended() const { return stopped; }
   /// All so far; what `finish` says counts once the answer has ended.
-  const Completion &completion() const { return result; }
+  const Completion &completion() const { return writer.completion; }
 
 private:
   friend class Generator;
-  Answer(Generator &generator, Request request, TokenSampler sampler);
+  Answer(Generator &generator, AnswerWriter writer) : generator(&generator), writer(std::move(writer)) {}
   Result<void> advance();
   bool isFull() const;
-  Step stepOf(int32_t token, bool end);
-  std::optional<Step> rest();
 
   Generator *generator;
-  Request request;
-  TokenSampler sampler;
-  StopStrings stops;
-  std::optional<text::StreamDecoder> decoder; ///< nothing without a tokenizer
-  std::vector<float> logits;                  ///< [vocab], of the last token that ran
-  Completion result;
-  uint64_t turn = 0;    ///< the generator's, as long as its context is this answer's
-  bool stopped = false; ///< no more tokens come
+  AnswerWriter writer;
+  std::vector<float> logits; ///< [vocab], of the last token that ran
+  uint64_t turn = 0;         ///< the generator's, as long as its context is this answer's
+  bool stopped = false;      ///< no more tokens come
 };
 
 /// A session and the tokens that its context holds: a prompt that begins with them runs its rest only.

@@ -28,6 +28,7 @@ struct Free {
 };
 using ModuleHandle = std::unique_ptr<quant_module, Free<quant_module_free>>;
 using SessionHandle = std::unique_ptr<quant_session, Free<quant_session_free>>;
+using SequenceHandle = std::unique_ptr<quant_sequence, Free<quant_sequence_free>>;
 using SamplerHandle = std::unique_ptr<quant_sampler, Free<quant_sampler_free>>;
 
 /// What went wrong in this thread's last call of the API.

@@ -49,8 +49,7 @@ static std::string modelText(const WeightSpec &spec) {
   std::string x = llvm::formatv("tensor<?x{0}xf32>", spec.columns), y = llvm::formatv("tensor<?x{0}xf32>", spec.rows);
   llvm::raw_string_ostream out(text);
   out << "func.func @forward(%x: " << x
-      << " {program.dim = #program.dim<tokens>}, %position: index {program.dim = #program.dim<position>}, "
-      << "%outputs: index {program.dim = #program.dim<outputs>}) -> (" << y << " {program.dim = #program.dim<tokens>}) "
+      << " {program.dim = #program.dim<tokens>}) -> (" << y << " {program.dim = #program.dim<tokens>}) "
       << "attributes {program.max_context = 1 : i64} {\n  %data = program.weight \"data\" : " << data << "\n";
   std::string weight = data, name = "%data";
   if (!spec.scale.empty()) {
@@ -144,7 +143,7 @@ void CompiledMatmul::run(runtime::ThreadPool &pool, const MatmulOperands &operan
   if (operands.zero)
     table.push_back(operands.zero);
   table.push_back(operands.out);
-  int64_t dims[abi::kNumDims] = {rows, 0, rows, 1};
+  int64_t dims[abi::kNumDims] = {rows, 1, rows, 1};
   pool.run(blocks, [&](int worker, int64_t begin, int64_t end) {
     kernel(const_cast<void *const *>(table.data()), dims, scratch.data() + worker * scratchStride, begin, end);
   });

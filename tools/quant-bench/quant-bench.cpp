@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/machine/X86.h"
+#include "tools/quant-bench/Batch.h"
 #include "tools/quant-bench/Bench.h"
 #include "tools/quant-bench/Convert.h"
 #include "tools/quant-bench/Quality.h"
@@ -31,6 +32,7 @@ Examples:
   quant-bench gemm --tokens 8,64,256                many tokens at once
   quant-bench asm --shapes 7168x7168                what the compiler made of it
   quant-bench convert --dir /data --python PYTHON   quant-convert's casts against a plain copy and torch
+  quant-bench batch model.qmod --weights DIR        a compiled model, tokens per second with 1 to 16 sequences at once
   quant-bench quality                               models/tiny in every scheme: perplexity of held-out text
   quant-bench sim                                   the simulator: seconds per tile at K = 7168
 
@@ -117,6 +119,8 @@ int main(int argc, char **argv) {
   CLI::App *assembly = addCommand(app, options, "asm", "print a kernel's machine code as text");
   ConvertOptions convertOptions;
   CLI::App *convert = addConvertCommand(app, convertOptions);
+  BatchOptions batchOptions;
+  CLI::App *batch = addBatchCommand(app, batchOptions);
   QualityOptions qualityOptions;
   CLI::App *quality = addQualityCommand(app, qualityOptions);
   SimOptions simOptions;
@@ -134,6 +138,8 @@ int main(int argc, char **argv) {
   }
   if (convert->parsed())
     return report(runConvert(convertOptions), convertOptions.json, printConvert);
+  if (batch->parsed())
+    return report(runBatch(batchOptions), batchOptions.json, printBatch);
   if (quality->parsed())
     return report(runQuality(qualityOptions), qualityOptions.json, printQuality);
   if (sim->parsed())

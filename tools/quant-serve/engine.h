@@ -1,4 +1,4 @@
-//===- engine.h - sessions, and requests that wait for one ---- -*- C++ -*-===//
+//===- engine.h - many requests in one session ----------------- -*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -14,15 +14,23 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <thread>
 
 namespace quant::serve {
 
 using Clock = std::chrono::steady_clock;
 
-/// Hands out sessions, each to one request at a time, first come first served. Any thread may call it.
+/// Computes requests side by side in one session, each as a sequence of its own (continuous batching, as in Orca, OSDI 2022):
+/// every pass has a token of each answer that is being written, and a chunk of one prompt. Requests begin in the order in which
+/// they came, as soon as one of `maxSequences` places is free and the KV cache has room for prompt and answer. Any thread may
+/// call it.
 class Engine {
 public:
-  explicit Engine(std::vector<generate::Generator> generators);
+  /// `vocab` and `maxTokens` (of a call) are the module's.
+  Engine(generate::SessionHandle session, int64_t vocab, int64_t maxTokens, std::shared_ptr<const text::Tokenizer> tokenizer,
+         int maxSequences);
+  ~Engine();
+  Engine(const Engine &) = delete;
 
   enum class Outcome : uint8_t { Done, Failed, TimedOut, GoneAway, Stopping };
   struct Result {
@@ -31,32 +39,53 @@ public:
     std::string error;               ///< of Failed
   };
 
-  /// Waits for a session and runs the request there. `whileWaiting` is called about once a second as long as it waits, `onStep`
-  /// with each token; false from either: the client is gone. Past `deadline` a request that still waits is TimedOut, one that
-  /// runs is cut short.
-  Result run(const generate::Request &request, Clock::time_point deadline, const std::function<bool()> &whileWaiting,
-             const std::function<bool(const generate::Step &)> &onStep);
+  using OnStep = std::function<bool(size_t request, const generate::Step &step)>;
+
+  /// Runs a client's requests and returns when all have ended. `whileWaiting` is called about once a second while nothing comes,
+  /// `onStep` with each token; false from either: the client is gone. Past `deadline` a request that still waits is TimedOut, one
+  /// that runs is cut short.
+  std::vector<Result> run(std::span<const generate::Request> requests, Clock::time_point deadline,
+                          const std::function<bool()> &whileWaiting, const OnStep &onStep);
 
   /// Cuts running requests short and lets none begin.
   void stop();
 
-  int64_t context() const { return rows; } ///< rows of each session
-  size_t running() const;
-  size_t waiting() const;
+  int64_t context() const { return contextTokens; } ///< of a sequence
+  struct Counts {
+    size_t running = 0, waiting = 0;
+    int64_t pages = 0, freePages = 0; ///< of the KV cache
+    int64_t reusedTokens = 0;         ///< of prompts, found in the cache
+  };
+  Counts counts() const;
 
 private:
-  std::optional<Outcome> acquire(Clock::time_point deadline, const std::function<bool()> &whileWaiting,
-                                 generate::Generator *&taken);
-  void release(generate::Generator *generator);
+  struct Client;
+  struct Job;
+  using JobPtr = std::shared_ptr<Job>;
 
-  std::vector<generate::Generator> generators;
-  std::vector<generate::Generator *> free;
-  std::deque<uint64_t> queue; ///< tickets of those that wait, the first comes next
-  uint64_t nextTicket = 0;
-  int64_t rows = 0;
-  bool stopping = false;
+  void work();
+  void dropEnded();
+  void admit();
+  ::quant::Result<void> begin(Job &job);
+  void pass(std::unique_lock<std::mutex> &lock);
+  std::vector<JobPtr> jobsOfPass() const;
+  void compute(const std::vector<JobPtr> &jobs);
+  void end(Job &job, Outcome outcome, std::string error = {});
+  void endAll();
+
+  generate::SessionHandle session;
+  const int64_t vocab, maxTokens, contextTokens, cachePages;
+  const std::shared_ptr<const text::Tokenizer> tokenizer;
+  const size_t maxSequences;
+
   mutable std::mutex mutex;
-  std::condition_variable changed;
+  std::condition_variable changed; ///< for the worker
+  std::deque<JobPtr> queue;        ///< those that wait, the first comes next
+  std::vector<JobPtr> active;
+  int64_t promisedPages = 0; ///< to active jobs, for all that they may hold
+  int64_t reusedTokens = 0, freePages = 0;
+  bool stopping = false;
+  std::thread worker; ///< last: it uses all of the above
 };
 
 } // namespace quant::serve

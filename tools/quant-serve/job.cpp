@@ -122,9 +122,7 @@ void Server::complete(const httplib::Request &request, httplib::Response &respon
   });
 }
 
-Answer<generate::Completion> Server::runOne(const generate::Request &request, Job &job, const std::function<bool()> &whileWaiting,
-                                            const std::function<bool(const generate::Step &)> &onStep) {
-  Engine::Result result = engine.run(request, job.deadline, whileWaiting, onStep);
+Answer<generate::Completion> Server::completionOf(Engine::Result result, Job &job) {
   switch (result.outcome) {
   case Engine::Outcome::Done:
   case Engine::Outcome::GoneAway:
@@ -134,7 +132,7 @@ Answer<generate::Completion> Server::runOne(const generate::Request &request, Jo
   case Engine::Outcome::Failed:
     return tl::unexpected(Refusal{500, printable(result.error), {}, {}});
   case Engine::Outcome::TimedOut:
-    return tl::unexpected(Refusal{503, fmt::format("no session was free for {} s", options.timeout), {}, {}});
+    return tl::unexpected(Refusal{503, fmt::format("no place was free for {} s", options.timeout), {}, {}});
   case Engine::Outcome::Stopping:
     break;
   }
@@ -142,17 +140,18 @@ Answer<generate::Completion> Server::runOne(const generate::Request &request, Jo
 }
 
 void Server::whole(const JobPtr &job, httplib::Response &response) {
+  std::vector<std::vector<generate::Step>> steps(job->requests.size());
+  auto keep = [&](size_t request, const generate::Step &step) {
+    steps[request].push_back(step);
+    return true;
+  };
+  std::vector<Engine::Result> results = engine.run(job->requests, job->deadline, [] { return true; }, keep);
   Json choices = Json::array();
-  for (const generate::Request &request : job->requests) {
-    std::vector<generate::Step> steps;
-    auto keep = [&](const generate::Step &step) {
-      steps.push_back(step);
-      return true;
-    };
-    auto completion = runOne(request, *job, [] { return true; }, keep);
+  for (size_t i = 0; i < results.size(); ++i) {
+    auto completion = completionOf(std::move(results[i]), *job);
     if (!completion)
       return answer(response, completion.error());
-    choices.push_back(job->responses->choice(static_cast<int64_t>(choices.size()), steps, completion->finish));
+    choices.push_back(job->responses->choice(static_cast<int64_t>(i), steps[i], completion->finish));
   }
   response.set_content(jsonText(job->responses->whole(std::move(choices), job->usage)), "application/json");
 }
@@ -161,21 +160,23 @@ void Server::whole(const JobPtr &job, httplib::Response &response) {
 void Server::stream(const JobPtr &job, const std::function<bool(const std::string &)> &write) {
   bool here = true;
   auto send = [&](const Json &json) { return here = here && write("data: " + jsonText(json) + "\n\n"); };
-  for (size_t i = 0; i < job->requests.size() && here; ++i) {
-    auto index = static_cast<int64_t>(i);
-    if (Json opening = job->responses->opening(index); !opening.is_null())
+  for (size_t i = 0; i < job->requests.size(); ++i)
+    if (Json opening = job->responses->opening(static_cast<int64_t>(i)); !opening.is_null())
       send(opening);
-    // A comment, which clients skip, finds out whether anyone still listens.
-    auto whileWaiting = [&] { return here = here && write(": waiting\n\n"); };
-    auto onStep = [&](const generate::Step &step) {
-      return step.text.empty() && step.logprobs.empty() ? here : send(job->responses->chunk(index, step));
-    };
-    auto completion = runOne(job->requests[i], *job, whileWaiting, onStep);
+  // A comment, which clients skip, finds out whether anyone still listens.
+  auto whileWaiting = [&] { return here = here && write(": waiting\n\n"); };
+  auto onStep = [&](size_t request, const generate::Step &step) {
+    bool isSeen = !step.text.empty() || !step.logprobs.empty();
+    return isSeen ? send(job->responses->chunk(static_cast<int64_t>(request), step)) : here;
+  };
+  std::vector<Engine::Result> results = engine.run(job->requests, job->deadline, whileWaiting, onStep);
+  for (size_t i = 0; i < results.size(); ++i) {
+    auto completion = completionOf(std::move(results[i]), *job);
     if (!completion) {
       send(completion.error().json());
       return;
     }
-    send(job->responses->closing(index, completion->finish));
+    send(job->responses->closing(static_cast<int64_t>(i), completion->finish));
   }
   if (job->call.includeUsage)
     send(job->responses->usageChunk(job->usage));

@@ -6,7 +6,6 @@
 //===----------------------------------------------------------------------===//
 
 #include "runtime/checkpoint/lost_pages.h"
-#include "runtime/device/common/thread_pool.h"
 #include "tools/quant-serve/server.h"
 
 #include <fmt/core.h>
@@ -40,20 +39,16 @@ static Result<std::string> readKey(const std::string &path) {
   return key;
 }
 
-static Result<std::vector<generate::Generator>> createSessions(const Options &options, const quant_module *module,
-                                                               const text::TextFiles &files) {
-  std::vector<generate::Generator> generators;
-  quant_session_options sessionOptions = {};
-  sessionOptions.threads =
-      options.threads > 0 || options.sessions == 1 ? options.threads : std::max(1, runtime::availableCpus() / options.sessions);
-  sessionOptions.context = options.context;
-  sessionOptions.device = options.device.c_str();
-  sessionOptions.isa = options.isa.empty() ? nullptr : options.isa.c_str();
-  for (int i = 0; i < options.sessions; ++i) {
-    QUANT_TRY_ASSIGN(generate::SessionHandle session, generate::openSession(module, options.weights, sessionOptions));
-    generators.emplace_back(std::move(session), quant_module_vocab(module), files.tokenizer);
-  }
-  return generators;
+static Result<generate::SessionHandle> createSession(const Options &options, const quant_module *module) {
+  quant_session_options chosen = {};
+  chosen.threads = options.threads;
+  chosen.context = options.context;
+  int64_t context = options.context > 0 ? options.context : quant_module_max_context(module);
+  chosen.cache = options.cacheTokens > 0 ? options.cacheTokens : std::min(context * options.sequences, kMaxDefaultCache);
+  chosen.cache = std::max(chosen.cache, context);
+  chosen.device = options.device.c_str();
+  chosen.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  return generate::openSession(module, options.weights, chosen);
 }
 
 static std::string defaultName(const std::string &weights) {
@@ -100,8 +95,8 @@ static Result<void> serveModel(const Options &options) {
   if (!modelEnds)
     return tl::unexpected(modelEnds.error().in(options.module));
   model.ends = std::move(*modelEnds);
-  QUANT_TRY_ASSIGN(std::vector<generate::Generator> generators, createSessions(options, module.get(), model.files));
-  Engine engine(std::move(generators));
+  QUANT_TRY_ASSIGN(generate::SessionHandle session, createSession(options, module.get()));
+  Engine engine(std::move(session), model.vocab, quant_module_max_tokens(module.get()), model.files.tokenizer, options.sequences);
   return serveUntil(ends, options, std::move(apiKey), std::move(model), engine);
 }
 

@@ -39,7 +39,7 @@ static std::string metric(const char *name, const char *type, const char *help, 
   return fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n{0} {3}\n", name, type, help, value);
 }
 
-std::string Metrics::text(size_t running, size_t waiting) const {
+std::string Metrics::text(const Engine::Counts &counts) const {
   std::lock_guard lock(mutex);
   std::string out = "# HELP quant_http_answers_total Answers by path and status.\n# TYPE quant_http_answers_total counter\n";
   for (const auto &[key, count] : answers)
@@ -50,8 +50,12 @@ std::string Metrics::text(size_t running, size_t waiting) const {
          metric("quant_new_tokens_total", "counter", "Tokens generated.", std::to_string(newTokens)) +
          metric("quant_prefill_seconds_total", "counter", "Time in prompts.", fmt::format("{:.6f}", prefillSeconds)) +
          metric("quant_decode_seconds_total", "counter", "Time in generation.", fmt::format("{:.6f}", decodeSeconds)) +
-         metric("quant_requests_running", "gauge", "Sequences at work.", std::to_string(running)) +
-         metric("quant_requests_waiting", "gauge", "Sequences that wait for a session.", std::to_string(waiting)) +
+         metric("quant_requests_running", "gauge", "Sequences at work.", std::to_string(counts.running)) +
+         metric("quant_requests_waiting", "gauge", "Sequences that wait for a place.", std::to_string(counts.waiting)) +
+         metric("quant_cache_pages", "gauge", "Pages of 64 tokens of the KV cache.", std::to_string(counts.pages)) +
+         metric("quant_cache_pages_free", "gauge", "Pages that no sequence holds.", std::to_string(counts.freePages)) +
+         metric("quant_prompt_tokens_reused_total", "counter", "Prompt tokens found in the KV cache.",
+                std::to_string(counts.reusedTokens)) +
          metric("process_resident_memory_bytes", "gauge", "Memory, pages of the mapped weights among it.",
                 std::to_string(residentBytes()));
 }

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_SERVE_METRICS_H
 #define QUANT_TOOLS_QUANT_SERVE_METRICS_H
 
-#include "tools/generate/completion.h"
+#include "tools/quant-serve/engine.h"
 
 #include <map>
 #include <mutex>
@@ -22,8 +22,8 @@ public:
   void countAnswer(const std::string &path, int status);
   void countCompletion(const generate::Completion &completion);
 
-  /// Prometheus' text format (0.0.4); `running` and `waiting` are requests.
-  std::string text(size_t running, size_t waiting) const;
+  /// Prometheus' text format (0.0.4), with what the engine counts.
+  std::string text(const Engine::Counts &counts) const;
 
 private:
   mutable std::mutex mutex;

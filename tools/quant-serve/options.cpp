@@ -22,8 +22,9 @@ Example: serve a model to this computer, and ask it:
     -d '{"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 64}'
 
 OpenAI's API: /v1/models, /v1/completions, /v1/chat/completions (stream, n, stop, seed, logprobs, usage); beside it /health, /metrics for
-Prometheus, and a page to chat at /. Each session computes one sequence at a time; requests wait for one in the order in which
-they came. There are no batches yet: more sessions share the CPUs and the mapped weights, not the work.
+Prometheus, and a page to chat at /. Up to --sequences requests are computed side by side (continuous batching): a pass reads each
+weight once for all of them. Others wait, in the order in which they came, also for room in the KV cache: a request begins when its
+prompt and the tokens that it may get fit. Prompts that begin alike share what is computed of them, in pages of 64 tokens.
 
 SIGTERM and Ctrl-C end it: running answers are cut short. Exit status: 0 ended so, 1 error, 2 wrong usage.)";
 
@@ -55,13 +56,21 @@ static void addOptions(CLI::App &app, Options &options) {
   app.add_option("--api-key-file", options.apiKeyFile, "File with the key that requests to /v1 and /metrics must bring (Bearer)")
       ->type_name("FILE");
   app.add_option("--model-name", options.modelName, "What requests call the model; default: the name of the weights' folder");
-  app.add_option("--sessions", options.sessions, "Sequences at once, each with a KV cache of its own")
+  app.add_option("--sequences", options.sequences, "Sequences that are computed side by side at most")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  app.add_option("--threads", options.threads, "CPU threads of each session; 0: the CPUs, divided by the sessions")
+  app.add_option("--threads", options.threads, "CPU threads; 0: as many as CPUs that the process may run on")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
-  app.add_option("--context", options.context, "Rows of each session's KV cache; 0: the module's limit")->capture_default_str();
+  app.add_option("--context", options.context, "Tokens of a sequence at most, prompt and answer; 0: the module's limit")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
+  app.add_option(
+         "--cache-tokens", options.cacheTokens,
+         "Tokens that the KV cache holds of all sequences together; 0: --sequences times --context, at most 262144, or one "
+         "context. The host takes the memory as it is used, a GPU at once")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
+      ->capture_default_str();
   app.add_option("--device", options.device, "host or cuda, as for quant-run")
       ->check(CLI::IsMember({"host", "cuda"}))
       ->capture_default_str();

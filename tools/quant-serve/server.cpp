@@ -137,7 +137,7 @@ void Server::route() {
   });
   http->Get("/health", [](const Request &, Response &response) { answer(response, 200, {{"status", "ok"}}); });
   http->Get("/metrics", [this](const Request &, Response &response) {
-    response.set_content(metrics.text(engine.running(), engine.waiting()), "text/plain; version=0.0.4");
+    response.set_content(metrics.text(engine.counts()), "text/plain; version=0.0.4");
   });
   http->Get("/v1/models", [this](const Request &, Response &response) {
     answer(response, 200, {{"object", "list"}, {"data", Json::array({modelJson(model.name)})}});

@@ -58,8 +58,7 @@ private:
   Answer<std::vector<generate::Request>> requestsOf(const Call &call);
   Answer<std::vector<int32_t>> promptOf(const Call &call, const Prompt *prompt);
   Answer<int64_t> newTokensOf(const Call &call, size_t promptTokens) const;
-  Answer<generate::Completion> runOne(const generate::Request &request, Job &job, const std::function<bool()> &whileWaiting,
-                                      const std::function<bool(const generate::Step &)> &onStep);
+  Answer<generate::Completion> completionOf(Engine::Result result, Job &job);
   void whole(const JobPtr &job, httplib::Response &response);
   void stream(const JobPtr &job, const std::function<bool(const std::string &)> &write);
 

@@ -28,10 +28,11 @@ namespace {
 
 /// Positions at a time, and heads whose queries and results a thread keeps.
 constexpr int64_t kPositions = kLanes, kHeads = 16;
+static_assert(deepseek::kPageRows % kPositions == 0, "positions that are computed together lie in one page");
 
 /// What the op computes with.
 struct Attention {
-  Rows queryLatent, query, rope, cache, result;
+  Rows queryLatent, query, rope, cache, positions, sequences, pages, result;
   int64_t heads, nope, ropeDim, latent;
 };
 
@@ -55,10 +56,11 @@ public:
   void emit(Value token, Value firstHead, Value count) {
     HostRows words(context, token);
     b.loop(b.size(0), count, 1, [&](Value head) { prepare(words, head, b.add(firstHead, head)); });
-    Value positions = (words.position(op.getPosition()) + words.row() + 1).value;
+    Num sequence = words.at(attention.sequences, words.row());
+    Value positions = (words.at(attention.positions, words.row()) + 1).value;
     b.loop(b.size(0), positions, kPositions, [&](Value first) {
       Value each = b.min(b.sub(positions, first), b.size(kPositions));
-      Keys keys = keysOf(words, first, each);
+      Keys keys = keysOf(words, deepseek::cacheRow(words, attention.pages, sequence, {b, first}).value, each);
       b.loop(b.size(0), count, shape.rows, [&](Value head) {
         multiplyKeys(keys, each, head);
         for (int64_t row = 0; row < shape.rows; ++row)
@@ -103,7 +105,8 @@ private:
   }
 
   void prepare(HostRows &words, Value head, Value number) {
-    const auto &[queryLatent, query, rope, cache, result, heads, nope, ropeDim, latent] = attention;
+    const Rows &queryLatent = attention.queryLatent, &query = attention.query, &rope = attention.rope;
+    int64_t nope = attention.nope, ropeDim = attention.ropeDim, latent = attention.latent;
     Value token = words.row().value, zero = b.splatF32(kLanes, 0.0f), target = queryOf(head);
     b.store(zero, b.at(target, width - kLanes, 4));
     Rows from = ofHead(queryLatent, token, b.mul(number, latent), latent);
@@ -116,6 +119,7 @@ private:
     b.store(b.number(0.0), weightSum(head));
   }
 
+  /// The keys of `count` rows of the cache from `first` on, which lie in one page.
   Keys keysOf(HostRows &words, Value first, Value count) {
     if (isDirect)
       return {b.rowAddress(attention.cache, first), attention.cache.stride * 4};
@@ -208,8 +212,10 @@ int64_t quant::host::blocksOfStep(deepseek::MlaCoreOp op) { return kHeads / head
 
 LogicalResult quant::host::emitMlaCore(KernelContext &context, deepseek::MlaCoreOp op, Value block) {
   Result<Rows> queryLatent = context.operands.rows(op.getQLatent()), q = context.operands.rows(op.getQ()),
-               rope = context.operands.rows(op.getRope()), cache = context.operands.rows(op.getCache());
-  if (!queryLatent || !q || !rope || !cache)
+               rope = context.operands.rows(op.getRope()), cache = context.operands.rows(op.getCache()),
+               positions = context.operands.rows(op.getPositions()), sequences = context.operands.rows(op.getSequences()),
+               pages = context.operands.rows(op.getPages());
+  if (!queryLatent || !q || !rope || !cache || !positions || !sequences || !pages)
     return unsupportedOperand(op);
   HostBuilder &b = context.b;
   int64_t heads = op.getHeads(), group = headsOfBlock(op), perToken = heads / group;
@@ -217,6 +223,9 @@ LogicalResult quant::host::emitMlaCore(KernelContext &context, deepseek::MlaCore
                       *q,
                       *rope,
                       *cache,
+                      *positions,
+                      *sequences,
+                      *pages,
                       context.operands.resultRows(0),
                       heads,
                       static_cast<int64_t>(op.getNopeDim()),

@@ -107,13 +107,12 @@ LogicalResult checkTypes(func::FuncOp kernel, Operation *op) {
 
 /// Loads the addresses of the operand table, and the call's sizes.
 KernelOperands loadOperands(HostBuilder &b, func::FuncOp kernel, Operation *op, Value table, Value dims) {
-  int64_t count = llvm::count_if(kernel.getArgumentTypes(), [](Type type) { return !type.isIndex(); }) + kernel.getNumResults();
-  SmallVector<Value> addresses, sizes;
+  int64_t count = kernel.getNumArguments() + kernel.getNumResults();
+  SmallVector<Value> addresses;
   for (int64_t operand = 0; operand < count; ++operand)
     addresses.push_back(b.load(b.ptr(), b.at(table, operand, 8)));
-  for (int64_t dim = 0; dim < abi::kNumDims; ++dim)
-    sizes.push_back(b.load(b.i64(), b.at(dims, dim, 8)));
-  return KernelOperands(kernel, op, addresses, sizes);
+  auto size = [&](abi::Dim dim) { return b.load(b.i64(), b.at(dims, static_cast<int64_t>(dim), 8)); };
+  return KernelOperands(kernel, op, addresses, size(abi::Dim::Tokens), size(abi::Dim::Outputs), size(abi::Dim::Sequences));
 }
 
 struct LowerToHost : quant::impl::LowerToHostBase<LowerToHost> {

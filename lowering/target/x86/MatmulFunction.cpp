@@ -30,8 +30,8 @@ static SmallVector<Value *> addressesOf(RowRange &range) {
           &range.input.gather, &range.input.scales, &range.output.data, &range.scratch};
 }
 static SmallVector<Value *> sizesOf(RowRange &range) {
-  return {&range.weight.columns, &range.weight.scaleColumns, &range.begin,      &range.end,
-          &range.tokens,         &range.input.stride,        &range.input.topK, &range.output.stride};
+  return {&range.weight.columns, &range.weight.scaleColumns, &range.begin,      &range.end,          &range.tokens,
+          &range.pieceTokens,    &range.input.stride,        &range.input.topK, &range.output.stride};
 }
 
 static FunctionType functionType(HostBuilder &b) {
@@ -45,7 +45,18 @@ static FunctionType functionType(HostBuilder &b) {
 // The function
 //===----------------------------------------------------------------------===//
 
-static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range) {
+/// The same for the rows of x from `first` on.
+static RowRange pieceOf(HostBuilder &b, RowRange range, Value first) {
+  Value isGathered = b.greater(range.input.topK, b.size(0)), unmoved = b.size(0);
+  range.tokens = b.min(range.pieceTokens, b.sub(range.tokens, first));
+  range.input.x = b.at(range.input.x, b.select(isGathered, unmoved, b.mul(first, range.input.stride)), 1);
+  range.input.scales = b.at(range.input.scales, b.select(isGathered, unmoved, first), 4);
+  range.input.gather = b.at(range.input.gather, first, 4);
+  range.output.data = b.at(range.output.data, b.mul(first, range.output.stride), 1);
+  return range;
+}
+
+static void emitPiece(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range) {
   auto upTo = [&](int64_t tokens) { return b.compare(arith::CmpIPredicate::sle, range.tokens, tokens); };
   std::function<void(int64_t)> choose = [&](int64_t tokens) {
     if (tokens > sizes.dotTokens) {
@@ -54,9 +65,15 @@ static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSchedul
     }
     b.ifThen(upTo(tokens), [&] { DotMatmul(b, form, sizes, range).emit(tokens); }, [&] { choose(2 * tokens); });
   };
+  choose(1);
+}
+
+static void emitBody(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range) {
   // A block of rows may lie outside this part of the weight.
   Value smaller = b.min(range.tokens, b.sub(range.end, range.begin));
-  b.ifThen(b.compare(arith::CmpIPredicate::sgt, smaller, 0), [&] { choose(1); });
+  b.ifThen(b.compare(arith::CmpIPredicate::sgt, smaller, 0), [&] {
+    b.loop(b.size(0), range.tokens, range.pieceTokens, [&](Value first) { emitPiece(b, form, sizes, pieceOf(b, range, first)); });
+  });
 }
 
 static func::FuncOp createFunction(HostBuilder &caller, StringRef name, const WeightForm &form, const MatmulSchedule &sizes,
@@ -90,10 +107,19 @@ static std::string suffixOf(const MatmulSchedule &sizes, const quant::machine::X
                        sizes.packedColumns);
 }
 
+Value quant::host::isSharedCall(KernelContext &context) {
+  HostBuilder &b = context.b;
+  Value shortTokens = b.mul(context.operands.sequences(), abi::kShortStep);
+  return b.compare(arith::CmpIPredicate::sle, context.operands.tokens(), shortTokens);
+}
+
 void quant::host::callMatmul(KernelContext &context, const Weight &weight, const MatmulSchedule &sizes, RowRange range) {
   HostBuilder &b = context.b;
   WeightForm form(weight);
   range.oneScaleRow = range.oneScaleRow && form.scaleType;
+  // Where several sequences may share the call, the order of a row's sums does not depend on the number of rows.
+  Value dots = b.size(sizes.dotTokens), isShared = isSharedCall(context);
+  range.pieceTokens = b.select(isShared, b.min(range.tokens, dots), range.tokens);
   std::string name = "multiply_rows_" + form.name() + (range.hasInt8Inputs ? "_x8" : "") + (range.oneScaleRow ? "_aligned" : "") +
                      suffixOf(sizes, b.target);
   auto module = b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();

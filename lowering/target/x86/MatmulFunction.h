@@ -20,7 +20,12 @@ namespace quant::host {
 ///
 /// The function picks one of three forms of code by the rows of x: one (DotMatmul, bound by memory), 2, 4, ... up to
 /// dotTokens (DotMatmul with several results for each weight row), more (PanelMatmul).
+/// In calls that several sequences may share, more rows than dotTokens are computed as several times dotTokens: a row's sums are
+/// those that it would have alone.
 void callMatmul(KernelContext &context, const Weight &weight, const MatmulSchedule &sizes, RowRange range);
+
+/// Whether several sequences may share the call: it has few tokens of each (abi::kShortStep).
+Value isSharedCall(KernelContext &context);
 
 } // namespace quant::host
 

@@ -140,7 +140,8 @@ Value quant::host::tilesOfStep(KernelContext &context, qblock::MatmulAccOp matmu
   if (!isPacked)
     return b.size(1);
   Value manyTokens = b.greater(context.operands.tokens(), b.size(sizes.dotTokens));
-  return b.select(manyTokens, b.size(sizes.callRows / sizes.rows), b.size(1));
+  Value tiles = b.select(manyTokens, b.size(sizes.callRows / sizes.rows), b.size(1));
+  return b.select(isSharedCall(context), b.size(1), tiles);
 }
 
 LogicalResult quant::host::emitMatmul(KernelContext &context, DestinationStyleOpInterface op, Value block) {

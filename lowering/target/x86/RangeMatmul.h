@@ -42,8 +42,8 @@ struct RowRange {
   Value tokens; // rows of x
   RangeInput input;
   RangeOutput output;
-  /// Memory of the calling thread.
-  Value scratch;
+  /// Memory of the calling thread, and the rows of x that are multiplied at a time; callMatmul sets them.
+  Value scratch = {}, pieceTokens = {};
 };
 
 /// Parts of a thread's scratch, each at a cache line.

@@ -11,17 +11,21 @@
 
 namespace quant::runtime {
 
-Result<int64_t> contextRows(const Program &program, const SessionOptions &options) {
-  int64_t limit = program.limits.context, rows = options.context == 0 ? limit : options.context;
-  if (rows < 1 || rows > limit)
+Result<CacheSize> cacheSize(const Program &program, const SessionOptions &options) {
+  int64_t limit = program.limits.context, context = options.context == 0 ? limit : options.context;
+  if (context < 1 || context > limit)
     return fail(fmt::format("context of {} rows asked for, the module allows 1 to {}", options.context, limit));
-  return rows;
+  int64_t tokens = options.cache == 0 ? context : options.cache;
+  if (tokens < context || tokens > Limits::kMaxCacheRows)
+    return fail(
+        fmt::format("a cache of {} tokens asked for, not {} (the context) to {}", tokens, context, Limits::kMaxCacheRows));
+  return CacheSize{context, (tokens + abi::kPageRows - 1) / abi::kPageRows * abi::kPageRows};
 }
 
 Result<void> checkDims(const Program &program, int64_t rows, const Dims &dims) {
   abi::SizeIntervals allowed = program.limits.intervals();
   int64_t tokens = dims[static_cast<size_t>(abi::Dim::Tokens)];
-  allowed[abi::Dim::Position]->high = rows - tokens;
+  allowed[abi::Dim::Sequences]->high = tokens;
   allowed[abi::Dim::Outputs]->high = tokens;
   allowed[abi::Dim::Context] = {rows, rows};
   for (size_t i = 0; i < dims.size(); ++i) {

@@ -23,7 +23,8 @@ using DispatchTap = std::function<void(size_t dispatch, std::span<void *const> o
 
 struct SessionOptions {
   int threads = 0;      ///< CPU threads; 0: as many as CPUs the process may run on
-  int64_t context = 0;  ///< rows of the KV caches; 0: the program's limit
+  int64_t context = 0;  ///< tokens of a sequence; 0: the program's limit
+  int64_t cache = 0;    ///< tokens of all sequences together, rounded up to whole pages; 0: one sequence's
   std::string isa;      ///< empty: the first of the module's that the device runs
   bool profile = false; ///< measure every dispatch
   DispatchTap tap = {}; ///< of the host's sessions; empty: none
@@ -46,9 +47,12 @@ public:
   /// or that the device has no room for.
   virtual Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) = 0;
 
-  /// Runs all dispatches. Errors: a dim out of the program's limits, `context` not this session's, or tokens beyond it (the
-  /// memory is as before then); what the device finds wrong.
+  /// Runs all dispatches. Errors: a dim out of the program's limits, `context` not cacheRows() (the memory is as before then);
+  /// what the device finds wrong. Inputs are taken as they are: whoever writes them answers for positions and pages.
   virtual Result<void> run(const Dims &dims) = 0;
+
+  /// Copies `count` rows of each KV cache.
+  virtual Result<void> copyRows(int64_t from, int64_t to, int64_t count) = 0;
 
   /// Memory of an input or output that the caller may write and read between runs, as long as its shape at the program's limits;
   /// 64-byte aligned, owned by the session. Null where the program has no such value.
@@ -56,7 +60,8 @@ public:
 
   virtual const Program &program() const = 0;
   virtual int threads() const = 0;
-  virtual int64_t context() const = 0;
+  virtual int64_t context() const = 0;   ///< tokens of a sequence
+  virtual int64_t cacheRows() const = 0; ///< of each KV cache: whole pages
   /// Whose code runs: "avx512", "ptx".
   virtual const std::string &isa() const = 0;
   /// By label; empty unless SessionOptions::profile.
@@ -68,10 +73,16 @@ public:
 using SessionFactory = Result<std::unique_ptr<Session>> (*)(std::shared_ptr<const Module> module, const Target &target,
                                                             const SessionOptions &options);
 
-/// The rows of the KV caches that the options ask for. Errors: more than the program allows.
-Result<int64_t> contextRows(const Program &program, const SessionOptions &options);
+/// How many tokens a session holds.
+struct CacheSize {
+  int64_t context = 0; ///< of a sequence
+  int64_t rows = 0;    ///< of each KV cache
+};
 
-/// Errors: a dim out of the program's limits, `context` not `rows`, or tokens beyond it.
+/// What the options ask for. Errors: more than the program allows.
+Result<CacheSize> cacheSize(const Program &program, const SessionOptions &options);
+
+/// Errors: a dim out of the program's limits, more sequences or outputs than tokens, `context` not `rows`.
 Result<void> checkDims(const Program &program, int64_t rows, const Dims &dims);
 
 } // namespace quant::runtime

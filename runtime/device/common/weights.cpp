@@ -16,17 +16,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <sstream>
 
 namespace quant::runtime {
 
 using checkpoint::Checkpoint;
-
-static std::string typeText(const Shape &shape, DType dtype) {
-  std::ostringstream os;
-  printType(os, shape, dtype);
-  return os.str();
-}
 
 static std::string typeText(const checkpoint::TensorInfo &info) {
   return fmt::format("{}{}", info.shape.empty() ? "" : shapeText(info.shape) + "x", mlirName(info.dtype));

@@ -27,10 +27,6 @@ Result<const abi::LaunchRecipe *> chooseRecipe(const Kernel &kernel, abi::Sizes 
   return fail("the module has no variant of it for so many rows");
 }
 
-bool followsPosition(const Kernel &kernel) {
-  return std::ranges::any_of(kernel.variants, [](const auto &variant) { return variant.recipe.dependsOn(abi::Dim::Position); });
-}
-
 Result<std::vector<int>> valuesOf(const abi::Operand &operand, const Dispatch &dispatch) {
   auto count = static_cast<int>(dispatch.operands.size());
   if (operand.from.empty() || std::ranges::any_of(operand.from, [&](int from) { return from < 0 || from >= count; }))

@@ -15,9 +15,6 @@ namespace quant::runtime {
 /// The recipe of the first variant whose rows fit; adds M to `sizes`. Errors: none does.
 Result<const abi::LaunchRecipe *> chooseRecipe(const Kernel &kernel, abi::Sizes &sizes);
 
-/// Whether a launch may differ where `position` alone does. It grows with every token, all else stays.
-bool followsPosition(const Kernel &kernel);
-
 /// The program's values that an operand of a recipe is in a dispatch. Errors: the recipe does not say.
 Result<std::vector<int>> valuesOf(const abi::Operand &operand, const Dispatch &dispatch);
 

@@ -27,15 +27,14 @@ Result<std::unique_ptr<Session>> GpuSession::create(std::shared_ptr<const Module
   std::unique_ptr<GpuSession> session(new GpuSession);
   session->module = std::move(module);
   session->target = &target;
-  QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
+  QUANT_TRY_ASSIGN(session->size, cacheSize(session->program(), options));
   session->threadCount = options.threads == 0 ? availableCpus() : options.threads;
   session->profiles = options.profile;
   QUANT_TRY(checkKernels(target, KernelKind::Recipe));
-  session->memory = std::make_unique<GpuMemory>(session->program(), session->cacheRows);
+  session->memory = std::make_unique<GpuMemory>(session->program(), session->size.rows);
   QUANT_TRY(session->useOperands());
   QUANT_TRY_ASSIGN(session->device, makeDevice(target, options));
-  for (const Dispatch &dispatch : session->program().dispatches)
-    session->steps.emplace_back().followsPosition = followsPosition(session->kernelOf(dispatch));
+  session->steps.resize(session->program().dispatches.size());
   return session;
 }
 
@@ -94,6 +93,24 @@ std::byte *GpuSession::buffer(std::string_view name) const {
     if (program().values[static_cast<size_t>(exchange.value)].name == name)
       return exchange.host.data();
   return nullptr;
+}
+
+/// Through the host: a page is copied once in the life of a forked sequence.
+Result<void> GpuSession::copyRows(int64_t from, int64_t to, int64_t count) {
+  QUANT_TRY(device->enter());
+  for (size_t i = 0; i < program().values.size(); ++i) {
+    const Value &value = program().values[i];
+    if (value.kind != ValueKind::Cache)
+      continue;
+    int64_t bytes = rowBytes(value);
+    uint64_t cache = memory->of({{static_cast<int>(i)}}).region.address;
+    std::vector<std::byte> rows(static_cast<size_t>(count * bytes));
+    QUANT_TRY(device->read(rows.data(), {cache + static_cast<uint64_t>(from * bytes), rows.size()}));
+    QUANT_TRY(device->synchronize());
+    QUANT_TRY(device->write({cache + static_cast<uint64_t>(to * bytes), rows.size()}, rows.data()));
+    QUANT_TRY(device->synchronize());
+  }
+  return {};
 }
 
 /// Copies the inputs to the device, or the outputs from it, as long as they are in this call.
@@ -162,10 +179,7 @@ Result<void> GpuSession::afterLaunches(Result<void> done) const {
 Result<void> GpuSession::runDispatch(size_t index, const Dims &dims) {
   const Dispatch &dispatch = program().dispatches[index];
   Step &step = steps[index];
-  Dims known = step.dims;
-  if (!step.followsPosition)
-    known[static_cast<size_t>(abi::Dim::Position)] = dims[static_cast<size_t>(abi::Dim::Position)];
-  if (!step.launch || known != dims)
+  if (!step.launch || step.dims != dims)
     QUANT_TRY(prepare(dispatch, dims, step));
   if (!profiles)
     return afterLaunches(step.launch->enqueue());
@@ -189,7 +203,7 @@ Result<void> GpuSession::runDispatches(const Dims &dims) {
 }
 
 Result<void> GpuSession::run(const Dims &dims) {
-  return checkDims(program(), cacheRows, dims)
+  return checkDims(program(), cacheRows(), dims)
       .and_then([&] { return device->enter(); })
       .and_then([&] { return exchange(ValueKind::Input, dims); })
       .and_then([&] { return runDispatches(dims); })

@@ -8,10 +8,10 @@
 #ifndef QUANT_RUNTIME_DEVICE_GPU_SESSION_H
 #define QUANT_RUNTIME_DEVICE_GPU_SESSION_H
 
-#include "runtime/device/gpu/kernels.h"
-#include "runtime/device/gpu/memory.h"
 #include "runtime/device/common/memory.h"
 #include "runtime/device/common/session.h"
+#include "runtime/device/gpu/kernels.h"
+#include "runtime/device/gpu/memory.h"
 
 #include <functional>
 
@@ -33,10 +33,12 @@ public:
   /// Errors in a dispatch name kernel and label. A device may tell of a kernel's failure only when all have run; with
   /// SessionOptions::profile each is waited for, and named.
   Result<void> run(const Dims &dims) override;
+  Result<void> copyRows(int64_t from, int64_t to, int64_t count) override;
   std::byte *buffer(std::string_view name) const override;
   const Program &program() const override { return target->program; }
   int threads() const override { return threadCount; }
-  int64_t context() const override { return cacheRows; }
+  int64_t context() const override { return size.context; }
+  int64_t cacheRows() const override { return size.rows; }
   const std::string &isa() const override { return device->isa(); }
   const Profile &profile() const override { return profileEntries; }
 
@@ -48,7 +50,6 @@ private:
   };
   /// A dispatch, and its launch of last time with the dims of then.
   struct Step {
-    bool followsPosition = false; ///< runtime::followsPosition of its kernel
     Dims dims = {};
     std::unique_ptr<PreparedLaunch> launch;
   };
@@ -69,7 +70,7 @@ private:
   std::shared_ptr<const Module> module;
   std::shared_ptr<const checkpoint::Checkpoint> weights;
   const Target *target = nullptr;
-  int64_t cacheRows = 0;
+  CacheSize size;
   int threadCount = 1;
   bool profiles = false;
   std::unique_ptr<GpuMemory> memory;

@@ -31,7 +31,7 @@ Result<std::unique_ptr<Session>> HostSession::create(std::shared_ptr<const Modul
   session->profiles = options.profile;
   session->tap = options.tap;
   QUANT_TRY(checkKernels(target, KernelKind::Entry));
-  QUANT_TRY_ASSIGN(session->cacheRows, contextRows(session->program(), options));
+  QUANT_TRY_ASSIGN(session->size, cacheSize(session->program(), options));
   // CPU features before threads: see CpuFeatures::host().
   QUANT_TRY(session->selectCode(options.isa));
   QUANT_TRY_ASSIGN(session->pool, ThreadPool::create(options.threads == 0 ? availableCpus() : options.threads));
@@ -82,7 +82,7 @@ Result<void *> HostSession::resolveValue(const Value &value) {
   if (value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup)
     return resolveWeight(value);
   Dims sizes = program().limits.largest();
-  sizes[static_cast<size_t>(abi::Dim::Context)] = cacheRows;
+  sizes[static_cast<size_t>(abi::Dim::Context)] = cacheRows();
   QUANT_TRY_ASSIGN(Memory memory, Memory::allocate(*byteSize(value, sizes), value.name.c_str()));
   return buffers.emplace_back(std::move(memory)).data();
 }
@@ -119,6 +119,18 @@ std::byte *HostSession::buffer(std::string_view name) const {
   return nullptr;
 }
 
+Result<void> HostSession::copyRows(int64_t from, int64_t to, int64_t count) {
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    const Value &value = program().values[i];
+    if (value.kind != ValueKind::Cache)
+      continue;
+    int64_t bytes = rowBytes(value);
+    auto *rows = static_cast<std::byte *>(addresses[i]);
+    std::copy_n(rows + from * bytes, count * bytes, rows + to * bytes);
+  }
+  return {};
+}
+
 /// UBSan's check of the callee's type would read the bytes before it, which may not be there.
 [[clang::no_sanitize("function")]] static void call(abi::HostKernel kernel, const std::vector<void *> &operands, const Dims &dims,
                                                     void *scratch, int64_t begin, int64_t end) {
@@ -126,7 +138,7 @@ std::byte *HostSession::buffer(std::string_view name) const {
 }
 
 Result<void> HostSession::run(const Dims &dims) {
-  QUANT_TRY(checkDims(program(), cacheRows, dims));
+  QUANT_TRY(checkDims(program(), cacheRows(), dims));
   abi::Sizes sizes(dims);
   for (const Step &step : steps) {
     QUANT_TRY_ASSIGN(int64_t blocks, step.grid->evaluate(sizes));

@@ -28,10 +28,12 @@ public:
   /// Resolves every operand. Nothing is read of the weights but their headers and the block scales.
   Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) override;
   Result<void> run(const Dims &dims) override;
+  Result<void> copyRows(int64_t from, int64_t to, int64_t count) override;
   std::byte *buffer(std::string_view name) const override;
   const Program &program() const override { return target->program; }
   int threads() const override { return pool->size(); }
-  int64_t context() const override { return cacheRows; }
+  int64_t context() const override { return size.context; }
+  int64_t cacheRows() const override { return size.rows; }
   const std::string &isa() const override { return object->isa; }
   const Profile &profile() const override { return profileEntries; }
 
@@ -56,7 +58,7 @@ private:
   std::shared_ptr<const checkpoint::Checkpoint> weights;
   const Target *target = nullptr;
   const CodeObject *object = nullptr;
-  int64_t cacheRows = 0;
+  CacheSize size;
   bool profiles = false;
   DispatchTap tap;
   CodeImage code;

@@ -9,17 +9,17 @@
 // CHECK: deepseek.mla_core
 // CHECK: return
 func.func @cache(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %gamma: tensor<32xbf16>, %rope: tensor<?x8xf32>,
-                 %cache: memref<?x40xf32>, %position: index, %lat: tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
-  deepseek.latent_append %kv_a, %gamma, %rope, %cache, %position {eps = 1.0e-6, interleaved = true}
-    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xf32>
-  %0 = deepseek.mla_core %lat, %q, %rope, %cache, %position
+                 %cache: memref<?x40xf32>, %positions: tensor<?xi32>, %sequences: tensor<?xi32>, %pages: tensor<?x4xi32>, %lat: tensor<?x64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>) {
+  deepseek.latent_append %kv_a, %gamma, %rope, %cache[%positions, %sequences, %pages] {eps = 1.0e-6, interleaved = true}
+    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>
+  %0 = deepseek.mla_core %lat, %q, %rope, %cache[%positions, %sequences, %pages]
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 0.25, interleaved = true}
-    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x64xf32>
-  deepseek.latent_append %kv_a, %gamma, %rope, %cache, %position {eps = 1.0e-6, interleaved = true}
-    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xf32>
-  %1 = deepseek.mla_core %lat, %q, %rope, %cache, %position
+    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xf32>
+  deepseek.latent_append %kv_a, %gamma, %rope, %cache[%positions, %sequences, %pages] {eps = 1.0e-6, interleaved = true}
+    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>
+  %1 = deepseek.mla_core %lat, %q, %rope, %cache[%positions, %sequences, %pages]
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 0.25, interleaved = true}
-    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x64xf32>
+    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xf32>
   return %0, %1 : tensor<?x64xf32>, tensor<?x64xf32>
 }
 
@@ -27,10 +27,10 @@ func.func @cache(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %gamma: tensor<3
 // CHECK-LABEL: @attention_unread
 // CHECK: deepseek.mla_attention
 func.func @attention_unread(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %gamma: tensor<32xbf16>, %kv_b: tensor<64x32xf32>,
-                            %rope: tensor<?x8xf32>, %cache: memref<?x40xf32>, %position: index) {
-  %0 = deepseek.mla_attention %q, %kv_a, %gamma, %kv_b, %rope, %cache, %position
+                            %rope: tensor<?x8xf32>, %cache: memref<?x40xf32>, %positions: tensor<?xi32>, %sequences: tensor<?xi32>, %pages: tensor<?x4xi32>) {
+  %0 = deepseek.mla_attention %q, %kv_a, %gamma, %kv_b, %rope, %cache[%positions, %sequences, %pages]
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0e-6, softmax_scale = 0.25, interleaved = true}
-    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
+    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x32xf32>
   return
 }
 

@@ -3,17 +3,17 @@
 
 //===--- Operand types ---===//
 
-func.func @rows(%x: tensor<f32>, %n: index) {
+func.func @rows(%x: tensor<f32>, %n: tensor<?xi32>) {
   // expected-error @+1 {{operand #0 must be a floating-point tensor of rows x columns, columns static, but got 'tensor<f32>'}}
-  %0 = deepseek.last_tokens %x, %n : (tensor<f32>) -> tensor<f32>
+  %0 = deepseek.select_tokens %x, %n : (tensor<f32>, tensor<?xi32>) -> tensor<f32>
   return
 }
 
 // -----
 
-func.func @dynamic_columns(%x: tensor<?x?xf32>, %n: index) {
+func.func @dynamic_columns(%x: tensor<?x?xf32>, %n: tensor<?xi32>) {
   // expected-error @+1 {{operand #0 must be a floating-point tensor of rows x columns, columns static, but got 'tensor<?x?xf32>'}}
-  %0 = deepseek.last_tokens %x, %n : (tensor<?x?xf32>) -> tensor<?x?xf32>
+  %0 = deepseek.select_tokens %x, %n : (tensor<?x?xf32>, tensor<?xi32>) -> tensor<?x?xf32>
   return
 }
 
@@ -59,9 +59,9 @@ func.func @slots(%x: tensor<?x4xf32>, %ids: tensor<?x4xi32>, %w: tensor<?x4xf32>
 
 // -----
 
-func.func @cache(%x: tensor<?x8xf32>, %g: tensor<4xf32>, %r: tensor<?x4xf32>, %c: memref<f32>, %p: index) {
-  // expected-error @+1 {{operand #3 must be a memref of positions x columns, floating-point or of bytes, but got 'memref<f32>'}}
-  deepseek.latent_append %x, %g, %r, %c, %p {eps = 1.0, interleaved = true} : tensor<?x8xf32>, tensor<4xf32>, tensor<?x4xf32>, memref<f32>
+func.func @cache(%x: tensor<?x8xf32>, %g: tensor<4xf32>, %r: tensor<?x4xf32>, %c: memref<f32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
+  // expected-error @+1 {{operand #3 must be a memref of rows x columns, floating-point or of bytes, but got 'memref<f32>'}}
+  deepseek.latent_append %x, %g, %r, %c[%p, %s, %t] {eps = 1.0, interleaved = true} : tensor<?x8xf32>, tensor<4xf32>, tensor<?x4xf32>, memref<f32>, tensor<?x4xi32>
   return
 }
 
@@ -75,7 +75,7 @@ func.func @size(%q: tensor<?x8xf32>, %w: tensor<8x4xf32>) {
 
 // -----
 
-//===--- embed, rms_norm, rope_table, swiglu, last_tokens ---===//
+//===--- embed, rms_norm, rope_table, swiglu, select_tokens ---===//
 
 func.func @embed(%ids: tensor<?xi32>, %table: tensor<8x4xf32>) {
   // expected-error @+1 {{the result must be ?x4, not 'tensor<?x5xf32>'}}
@@ -109,17 +109,17 @@ func.func @norm_quantized(%x: tensor<?x4xf32>, %g: tensor<4xf32>) {
 
 // -----
 
-func.func @rope_empty(%ids: tensor<?xi32>, %p: index) {
+func.func @rope_empty(%ids: tensor<?xi32>) {
   // expected-error @+1 {{needs at least one inverse frequency}}
-  %0 = deepseek.rope_table %ids, %p {inv_freq = array<f64>, factor = 1.0} : (tensor<?xi32>) -> tensor<?x0xf32>
+  %0 = deepseek.rope_table %ids {inv_freq = array<f64>, factor = 1.0} : tensor<?x0xf32>
   return
 }
 
 // -----
 
-func.func @rope_columns(%ids: tensor<?xi32>, %p: index) {
+func.func @rope_columns(%ids: tensor<?xi32>) {
   // expected-error @+1 {{the result must be ?x2, not 'tensor<?x4xf32>'}}
-  %0 = deepseek.rope_table %ids, %p {inv_freq = array<f64: 1.0>, factor = 1.0} : (tensor<?xi32>) -> tensor<?x4xf32>
+  %0 = deepseek.rope_table %ids {inv_freq = array<f64: 1.0>, factor = 1.0} : tensor<?x4xf32>
   return
 }
 
@@ -133,9 +133,9 @@ func.func @swiglu(%g: tensor<?x4xf32>, %u: tensor<?x5xf32>) {
 
 // -----
 
-func.func @last_tokens(%x: tensor<?x4xf32>, %n: index) {
+func.func @select_tokens(%x: tensor<?x4xf32>, %n: tensor<?xi32>) {
   // expected-error @+1 {{the result must be ?x4, not 'tensor<?x5xf32>'}}
-  %0 = deepseek.last_tokens %x, %n : (tensor<?x4xf32>) -> tensor<?x5xf32>
+  %0 = deepseek.select_tokens %x, %n : (tensor<?x4xf32>, tensor<?xi32>) -> tensor<?x5xf32>
   return
 }
 
@@ -143,10 +143,10 @@ func.func @last_tokens(%x: tensor<?x4xf32>, %n: index) {
 
 //===--- Attention: 2 heads of 16 + 8, latent 32 ---===//
 
-func.func @no_latent(%q: tensor<?x48xf32>, %kv_a: tensor<?x8xf32>, %g: tensor<32xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: index) {
+func.func @no_latent(%q: tensor<?x48xf32>, %kv_a: tensor<?x8xf32>, %g: tensor<32xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{rows of 'tensor<?x8xf32>' hold no latent beside the rope key of 8}}
-  %0 = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c, %p {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}
-    : (tensor<?x48xf32>, tensor<?x8xf32>, tensor<32xf32>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
+  %0 = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c[%p, %s, %t] {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}
+    : (tensor<?x48xf32>, tensor<?x8xf32>, tensor<32xf32>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x32xf32>
   return
 }
 
@@ -192,36 +192,36 @@ func.func @absorbed(%q: tensor<?x48xf32>, %kv_b: tensor<64x32xf32>) {
 
 // -----
 
-func.func @attention_gamma(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %g: tensor<31xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: index) {
+func.func @attention_gamma(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %g: tensor<31xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{gamma must be 32, not 'tensor<31xf32>'}}
-  %0 = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c, %p {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}
-    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<31xf32>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
+  %0 = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c[%p, %s, %t] {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}
+    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<31xf32>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x32xf32>
   return
 }
 
 // -----
 
-func.func @attention_rope(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x6xf32>, %c: memref<?x40xf32>, %p: index) {
+func.func @attention_rope(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x6xf32>, %c: memref<?x40xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{rope must be ?x8, not 'tensor<?x6xf32>'}}
-  %0 = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c, %p {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}
-    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xf32>, tensor<64x32xf32>, tensor<?x6xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
+  %0 = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c[%p, %s, %t] {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}
+    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xf32>, tensor<64x32xf32>, tensor<?x6xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x32xf32>
   return
 }
 
 // -----
 
-func.func @append_cache(%kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %r: tensor<?x8xf32>, %c: memref<?x44xf32>, %p: index) {
+func.func @append_cache(%kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %r: tensor<?x8xf32>, %c: memref<?x44xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{cache must be ?x40, not 'memref<?x44xf32>'}}
-  deepseek.latent_append %kv_a, %g, %r, %c, %p {eps = 1.0, interleaved = true} : tensor<?x40xf32>, tensor<32xf32>, tensor<?x8xf32>, memref<?x44xf32>
+  deepseek.latent_append %kv_a, %g, %r, %c[%p, %s, %t] {eps = 1.0, interleaved = true} : tensor<?x40xf32>, tensor<32xf32>, tensor<?x8xf32>, memref<?x44xf32>, tensor<?x4xi32>
   return
 }
 
 // -----
 
-func.func @core(%l: tensor<?x60xf32>, %q: tensor<?x48xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: index) {
+func.func @core(%l: tensor<?x60xf32>, %q: tensor<?x48xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{q_latent must be ?x64, not 'tensor<?x60xf32>'}}
-  %0 = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 1.0, interleaved = true}
-    : (tensor<?x60xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x64xf32>
+  %0 = deepseek.mla_core %l, %q, %r, %c[%p, %s, %t] {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 1.0, interleaved = true}
+    : (tensor<?x60xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xf32>
   return
 }
 
@@ -339,25 +339,25 @@ func.func @combine_top_k(%x: tensor<?x3x4xf32>, %ids: tensor<?x4xi32>, %w: tenso
 
 // -----
 
-func.func @bytes_without_format(%kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %r: tensor<?x8xf32>, %c: memref<?x52xi8>, %p: index) {
+func.func @bytes_without_format(%kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %r: tensor<?x8xf32>, %c: memref<?x52xi8>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{a cache of bytes must have a cache_format}}
-  deepseek.latent_append %kv_a, %g, %r, %c, %p {eps = 1.0, interleaved = true} : tensor<?x40xf32>, tensor<32xf32>, tensor<?x8xf32>, memref<?x52xi8>
+  deepseek.latent_append %kv_a, %g, %r, %c[%p, %s, %t] {eps = 1.0, interleaved = true} : tensor<?x40xf32>, tensor<32xf32>, tensor<?x8xf32>, memref<?x52xi8>, tensor<?x4xi32>
   return
 }
 
 // -----
 
-func.func @numbers_with_format(%kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xbf16>, %p: index) {
+func.func @numbers_with_format(%kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xbf16>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{cache_format is of caches of bytes: fp8, int8 or int4, not bf16}}
-  deepseek.latent_append %kv_a, %g, %r, %c, %p {eps = 1.0, interleaved = true, cache_format = #deepseek.cache<bf16>} : tensor<?x40xf32>, tensor<32xf32>, tensor<?x8xf32>, memref<?x40xbf16>
+  deepseek.latent_append %kv_a, %g, %r, %c[%p, %s, %t] {eps = 1.0, interleaved = true, cache_format = #deepseek.cache<bf16>} : tensor<?x40xf32>, tensor<32xf32>, tensor<?x8xf32>, memref<?x40xbf16>, tensor<?x4xi32>
   return
 }
 
 // -----
 
-func.func @rows_of_other_bytes(%l: tensor<?x64xf32>, %q: tensor<?x48xf32>, %r: tensor<?x8xf32>, %c: memref<?x52xi8>, %p: index) {
+func.func @rows_of_other_bytes(%l: tensor<?x64xf32>, %q: tensor<?x48xf32>, %r: tensor<?x8xf32>, %c: memref<?x52xi8>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{a cache in int4 must be 'memref<?x34xi8>', not 'memref<?x52xi8>'}}
-  %0 = deepseek.mla_core %l, %q, %r, %c, %p {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 1.0, interleaved = true, cache_format = #deepseek.cache<int4>}
-    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x52xi8>) -> tensor<?x64xf32>
+  %0 = deepseek.mla_core %l, %q, %r, %c[%p, %s, %t] {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 1.0, interleaved = true, cache_format = #deepseek.cache<int4>}
+    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x52xi8>, tensor<?x4xi32>) -> tensor<?x64xf32>
   return
 }

@@ -4,7 +4,7 @@
 // RUN: quant-opt %s --emit-bytecode | quant-opt | FileCheck %s
 
 // CHECK-LABEL: @rows
-func.func @rows(%ids: tensor<?xi32>, %table: tensor<512x64xbf16>, %gamma: tensor<64xbf16>, %position: index, %outputs: index) -> tensor<?x64xf32> {
+func.func @rows(%ids: tensor<?xi32>, %table: tensor<512x64xbf16>, %gamma: tensor<64xbf16>, %positions: tensor<?xi32>, %selected: tensor<?xi32>) -> tensor<?x64xf32> {
   // CHECK: deepseek.embed %{{.*}}, %{{.*}} : (tensor<?xi32>, tensor<512x64xbf16>) -> tensor<?x64xf32>
   %x = deepseek.embed %ids, %table : (tensor<?xi32>, tensor<512x64xbf16>) -> tensor<?x64xf32>
   // CHECK: deepseek.rms_norm %{{.*}}, %{{.*}} {eps = 9.9999999999999995E-7 : f64} : (tensor<?x64xf32>, tensor<64xbf16>) -> tensor<?x64xf32>
@@ -12,10 +12,10 @@ func.func @rows(%ids: tensor<?xi32>, %table: tensor<512x64xbf16>, %gamma: tensor
   // CHECK: deepseek.rms_norm {{.*}} {amax_floor = 1.000000e-02 : f64, eps = {{.*}}, power_of_two} : {{.*}} -> (tensor<?x64xf32>, !qblock.tensor<?x64xf8E4M3FN, block<1x32>, f32>)
   %y2, %q = deepseek.rms_norm %x, %gamma {eps = 1.0e-6, amax_floor = 1.0e-2, power_of_two}
     : (tensor<?x64xf32>, tensor<64xbf16>) -> (tensor<?x64xf32>, !qblock.tensor<?x64xf8E4M3FN, block<1x32>, f32>)
-  // CHECK: deepseek.rope_table %{{.*}}, %{{.*}} {factor = 1.000000e+00 : f64, inv_freq = array<f64: 1.000000e+00, 1.000000e-01>} : (tensor<?xi32>) -> tensor<?x4xf32>
-  %r = deepseek.rope_table %ids, %position {inv_freq = array<f64: 1.0, 0.1>, factor = 1.0} : (tensor<?xi32>) -> tensor<?x4xf32>
-  // CHECK: deepseek.last_tokens %{{.*}}, %{{.*}} : (tensor<?x64xf32>) -> tensor<?x64xf32>
-  %l = deepseek.last_tokens %y, %outputs : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK: deepseek.rope_table %{{.*}} {factor = 1.000000e+00 : f64, inv_freq = array<f64: 1.000000e+00, 1.000000e-01>} : tensor<?x4xf32>
+  %r = deepseek.rope_table %positions {inv_freq = array<f64: 1.0, 0.1>, factor = 1.0} : tensor<?x4xf32>
+  // CHECK: deepseek.select_tokens %{{.*}}, %{{.*}} : (tensor<?x64xf32>, tensor<?xi32>) -> tensor<?x64xf32>
+  %l = deepseek.select_tokens %y, %selected : (tensor<?x64xf32>, tensor<?xi32>) -> tensor<?x64xf32>
   return %l : tensor<?x64xf32>
 }
 
@@ -32,32 +32,32 @@ func.func @swiglu(%g: tensor<?x64xf32>, %slots: tensor<?x8x64xf32>) {
 // CHECK-LABEL: @attention
 func.func @attention(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %gamma: tensor<32xbf16>, %kv_b: tensor<64x32xf32>,
                      %kv_bq: !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>, %rope: tensor<?x8xf32>, %cache: memref<?x40xf32>,
-                     %narrow: memref<?x40xbf16>, %bytes: memref<?x52xi8>, %position: index) {
-  // CHECK: deepseek.mla_attention {{.*}} : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
-  %0 = deepseek.mla_attention %q, %kv_a, %gamma, %kv_b, %rope, %cache, %position
+                     %narrow: memref<?x40xbf16>, %bytes: memref<?x52xi8>, %positions: tensor<?xi32>, %sequences: tensor<?xi32>, %pages: tensor<?x4xi32>) {
+  // CHECK: deepseek.mla_attention {{.*}} : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x32xf32>
+  %0 = deepseek.mla_attention %q, %kv_a, %gamma, %kv_b, %rope, %cache[%positions, %sequences, %pages]
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0e-6, softmax_scale = 0.25, interleaved = true}
-    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
+    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x32xf32>
   // CHECK: deepseek.mla_attention {{.*}}interleaved = false{{.*}}!qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>
-  %1 = deepseek.mla_attention %q, %kv_a, %gamma, %kv_bq, %rope, %cache, %position
+  %1 = deepseek.mla_attention %q, %kv_a, %gamma, %kv_bq, %rope, %cache[%positions, %sequences, %pages]
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0e-6, softmax_scale = 0.25, interleaved = false}
-    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>, tensor<?x8xf32>, memref<?x40xf32>)
+    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xbf16>, !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>)
     -> tensor<?x32xf32>
-  // CHECK: deepseek.latent_append {{.*}} : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xf32>
-  deepseek.latent_append %kv_a, %gamma, %rope, %cache, %position {eps = 1.0e-6, interleaved = true}
-    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xf32>
-  // CHECK: deepseek.latent_append {{.*}} : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xbf16>
-  deepseek.latent_append %kv_a, %gamma, %rope, %narrow, %position {eps = 1.0e-6, interleaved = true}
-    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xbf16>
+  // CHECK: deepseek.latent_append {{.*}} : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>
+  deepseek.latent_append %kv_a, %gamma, %rope, %cache[%positions, %sequences, %pages] {eps = 1.0e-6, interleaved = true}
+    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>
+  // CHECK: deepseek.latent_append {{.*}} : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xbf16>, tensor<?x4xi32>
+  deepseek.latent_append %kv_a, %gamma, %rope, %narrow[%positions, %sequences, %pages] {eps = 1.0e-6, interleaved = true}
+    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x40xbf16>, tensor<?x4xi32>
   // CHECK: deepseek.latent_append {{.*}}cache_format = #deepseek.cache<fp8>{{.*}} memref<?x52xi8>
-  deepseek.latent_append %kv_a, %gamma, %rope, %bytes, %position {eps = 1.0e-6, interleaved = true, cache_format = #deepseek.cache<fp8>}
-    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x52xi8>
+  deepseek.latent_append %kv_a, %gamma, %rope, %bytes[%positions, %sequences, %pages] {eps = 1.0e-6, interleaved = true, cache_format = #deepseek.cache<fp8>}
+    : tensor<?x40xf32>, tensor<32xbf16>, tensor<?x8xf32>, memref<?x52xi8>, tensor<?x4xi32>
   // CHECK: deepseek.mla_absorb {{.*}} : (tensor<?x48xf32>, !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>) -> tensor<?x64xf32>
   %2 = deepseek.mla_absorb %q, %kv_bq {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16}
     : (tensor<?x48xf32>, !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>) -> tensor<?x64xf32>
-  // CHECK: deepseek.mla_core {{.*}} : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x64xf32>
-  %3 = deepseek.mla_core %2, %q, %rope, %cache, %position
+  // CHECK: deepseek.mla_core {{.*}} : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xf32>
+  %3 = deepseek.mla_core %2, %q, %rope, %cache[%positions, %sequences, %pages]
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 0.25, interleaved = true}
-    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x64xf32>
+    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xf32>
   // CHECK: deepseek.mla_expand {{.*}} : (tensor<?x64xf32>, tensor<64x32xf32>) -> tensor<?x32xf32>
   %4 = deepseek.mla_expand %3, %kv_b {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16}
     : (tensor<?x64xf32>, tensor<64x32xf32>) -> tensor<?x32xf32>

@@ -78,7 +78,7 @@ func.func private @k() -> tensor<4xf32>
 
 // -----
 
-// expected-error @+1 {{program.dim must be one of #program.dim<tokens>, <position>, <outputs>, <context>, not "tokens"}}
+// expected-error @+1 {{program.dim must be one of #program.dim<tokens>, <sequences>, <outputs>, <context>, not "tokens"}}
 func.func private @untyped_dim(tensor<?x64xf32> {program.dim = "tokens"})
 
 // -----
@@ -89,7 +89,7 @@ func.func private @misspelt_dim(tensor<?x64xf32> {program.dim = #program.dim<tok
 
 // -----
 
-// expected-error @+1 {{program.dim is of an index or of a leading dimension, not of 'f32'}}
+// expected-error @+1 {{program.dim is of a leading dimension, not of 'f32'}}
 func.func private @dim_of_scalar(f32 {program.dim = #program.dim<tokens>})
 
 // -----
@@ -104,7 +104,7 @@ func.func private @misspelt_attribute() attributes {program.gird = affine_map<(d
 
 // -----
 
-// expected-error @+1 {{program.grid must be an affine map of (tokens, position, outputs, context), not affine_map<(d0) -> (d0)>}}
+// expected-error @+1 {{program.grid must be an affine map of (tokens, sequences, outputs, context), not affine_map<(d0) -> (d0)>}}
 func.func private @grid() attributes {program.grid = affine_map<(d0) -> (d0)>}
 
 // -----

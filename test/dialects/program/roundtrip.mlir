@@ -6,8 +6,9 @@
 module attributes {program.stage = "dispatched"} {
   // CHECK-LABEL: @forward
   // CHECK-SAME: program.dim = #program.dim<tokens>
+  // CHECK-SAME: program.dim = #program.dim<sequences>, program.name = "pages"
   // CHECK-SAME: program.max_context = 64 : i64, program.max_tokens = 8 : i64, program.workspace_bytes = 2048 : i64
-  func.func @forward(%x: tensor<?x64xf32> {program.dim = #program.dim<tokens>}, %p: index {program.dim = #program.dim<position>})
+  func.func @forward(%x: tensor<?x64xf32> {program.dim = #program.dim<tokens>}, %p: tensor<?x1xi32> {program.dim = #program.dim<sequences>, program.name = "pages"})
       -> (tensor<?x64xf32> {program.dim = #program.dim<tokens>})
       attributes {program.max_context = 64 : i64, program.max_tokens = 8 : i64, program.workspace_bytes = 2048 : i64} {
     // CHECK: program.weight "model.norm.weight" : tensor<64xbf16>
@@ -33,7 +34,7 @@ module attributes {program.stage = "dispatched"} {
   }
   // CHECK: func.func private @rms_norm_64({{.*}}) -> tensor<?x64xf32> attributes {program.grid =
   func.func private @rms_norm_64(tensor<?x64xf32>, tensor<64xbf16>) -> tensor<?x64xf32>
-    attributes {program.grid = affine_map<(tokens, position, outputs, context) -> (tokens)>, program.unsupported = "not yet"}
+    attributes {program.grid = affine_map<(tokens, sequences, outputs, context) -> (tokens)>, program.unsupported = "not yet"}
   func.func private @append(memref<?x40xf32>)
   // A kernel in the host ABI takes tables, whatever the dispatch's operands are.
   func.func private @lowered(!llvm.ptr, !llvm.ptr, !llvm.ptr, i64, i64) attributes {program.scratch_bytes = 0 : i64}

@@ -137,22 +137,6 @@ TEST(LaunchRecipe, I32Parameter) {
   EXPECT_EQ(I64Parameter{SizeExpr(Dim::M) * 2}.evaluate({{Dim::M, int64_t(1) << 30}}), int64_t(1) << 31);
 }
 
-TEST(LaunchRecipe, DependsOn) {
-  auto with = [](const char *place, const char *value) {
-    Json json = Json::parse(kEverything);
-    json[Json::json_pointer(place)] = Json::parse(value);
-    return LaunchRecipe::fromJson(json)->dependsOn(Dim::Position);
-  };
-  EXPECT_FALSE(with("/operands/0/name", "\"position\""));
-  EXPECT_TRUE(with("/grid", R"(["*", 2, ["min", "sms", "position"]])"));
-  EXPECT_TRUE(with("/operands/0/shape/0", "\"position\""));
-  EXPECT_TRUE(with("/parameters/0/dim/1", "\"position\""));
-  EXPECT_TRUE(with("/parameters/1/stride_bytes/1", R"(["+", 1, "position"])"));
-  EXPECT_TRUE(with("/parameters/3/value", "\"position\""));
-  EXPECT_TRUE(with("/parameters/4/value", "\"position\""));
-  EXPECT_TRUE(with("/rows", "\"position\""));
-}
-
 TEST(LaunchRecipe, Extent) {
   SizeExpr m = Dim::M;
   Operand operand{"a", "bf16", false, {m, 20}};

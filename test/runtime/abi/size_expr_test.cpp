@@ -28,7 +28,7 @@ std::string evaluated(const char *text, const Sizes &sizes) {
 TEST(SizeExpr, IsEvaluated) {
   Sizes call(std::array<int64_t, kNumDims>{65, 2, 3, 128});
   EXPECT_EQ(evaluated("7", {}), "7");
-  EXPECT_EQ(evaluated("\"position\"", call), "2");
+  EXPECT_EQ(evaluated("\"sequences\"", call), "2");
   EXPECT_EQ(evaluated(R"(["*", "tokens", ["+", "outputs", 1], 2])", call), "520");
   EXPECT_EQ(evaluated(R"(["min", "tokens", 32, "context"])", call), "32");
   EXPECT_EQ(evaluated(R"(["ceildiv", "tokens", 32])", call), "3");
@@ -63,8 +63,8 @@ TEST(SizeExpr, IsMalformed) {
 }
 
 TEST(SizeExpr, HasBounds) {
-  SizeExpr expr = SizeExpr::ceilDiv(SizeExpr(Dim::Position) + Dim::Tokens, Dim::Tokens);
-  Result<Interval> bounds = expr.bounds({{Dim::Tokens, {1, 256}}, {Dim::Position, {0, 99}}});
+  SizeExpr expr = SizeExpr::ceilDiv(SizeExpr(Dim::Sequences) + Dim::Tokens, Dim::Tokens);
+  Result<Interval> bounds = expr.bounds({{Dim::Tokens, {1, 256}}, {Dim::Sequences, {0, 99}}});
   ASSERT_TRUE(bounds);
   EXPECT_EQ(bounds->low, 1);
   EXPECT_EQ(bounds->high, 355);
@@ -75,13 +75,6 @@ TEST(SizeExpr, IsPrinted) {
   EXPECT_EQ(padded.text(), "((4 * ceildiv(M, 4)) + min(7, sms))");
   EXPECT_EQ(padded.toJson().dump(), R"(["+",["*",4,["ceildiv","M",4]],["min",7,"sms"]])");
   EXPECT_EQ(SizeExpr::fromJson(json::parse(padded.toJson().dump()))->text(), padded.text());
-}
-
-TEST(SizeExpr, KnowsWhatItDependsOn) {
-  SizeExpr expr = SizeExpr(4) * SizeExpr::ceilDiv(Dim::M, 4);
-  EXPECT_TRUE(expr.dependsOn(Dim::M));
-  EXPECT_FALSE(expr.dependsOn(Dim::Sms));
-  EXPECT_FALSE(SizeExpr(4).dependsOn(Dim::Tokens));
 }
 
 } // namespace

@@ -169,8 +169,10 @@ TEST(Api, RefusesOptions) {
   ToyModel toy;
   expectSessionError(toy, with<&quant_session_options::threads>(-1), QUANT_INVALID_ARGUMENT,
                      "threads is -1, not 0 (the default) to 1024");
-  expectSessionError(toy, with<&quant_session_options::context>(33), QUANT_INVALID_ARGUMENT,
-                     "context is 33, not 0 (the default) to 32");
+  expectSessionError(toy, with<&quant_session_options::context>(257), QUANT_INVALID_ARGUMENT,
+                     "context is 257, not 0 (the default) to 256");
+  expectSessionError(toy, with<&quant_session_options::cache>(255), QUANT_INVALID_MODULE,
+                     "a cache of 255 tokens asked for, not 256 (the context) to 16777216");
   expectSessionError(toy, with<&quant_session_options::max_chunk>(5), QUANT_INVALID_ARGUMENT,
                      "max_chunk is 5, not 0 (the default) to 4");
   expectSessionError(toy, with<&quant_session_options::isa>("avx3"), QUANT_INVALID_MODULE,
@@ -221,7 +223,9 @@ public:
   std::byte *buffer(std::string_view) const override { return const_cast<std::byte *>(memory.data()); }
   const Program &program() const override { return target->program; }
   int threads() const override { return 1; }
+  Result<void> copyRows(int64_t, int64_t, int64_t) override { return {}; }
   int64_t context() const override { return kToyMaxContext; }
+  int64_t cacheRows() const override { return abi::kPageRows; }
   const std::string &isa() const override { return target->name; }
   const Profile &profile() const override { return none; }
 
@@ -245,7 +249,8 @@ TEST(Api, SaysWhatKindOfErrorItIs) {
   const std::pair<ErrorKind, quant_status> kinds[] = {{ErrorKind::OutOfMemory, QUANT_OUT_OF_MEMORY},
                                                       {ErrorKind::NoDevice, QUANT_NO_DEVICE},
                                                       {ErrorKind::Unsupported, QUANT_UNSUPPORTED},
-                                                      {ErrorKind::Device, QUANT_DEVICE_ERROR}};
+                                                      {ErrorKind::Device, QUANT_DEVICE_ERROR},
+                                                      {ErrorKind::CacheFull, QUANT_CONTEXT_FULL}};
   for (auto [kind, status] : kinds)
     for (Where where : {Where::Create, Where::Load}) {
       fault = {where, kind};

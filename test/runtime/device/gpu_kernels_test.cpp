@@ -41,13 +41,6 @@ TEST(GpuKernels, TakesTheFirstVariantThatFits) {
   EXPECT_EQ(chosen(norm, 65), "the module has no variant of it for so many rows");
 }
 
-TEST(GpuKernels, KnowsWhatFollowsThePosition) {
-  abi::LaunchRecipe follows = recipe("rope");
-  follows.parameters.emplace_back(abi::I32Parameter{abi::SizeExpr(1) + abi::Dim::Position});
-  EXPECT_TRUE(followsPosition(kernel({{1, 8, recipe("rope")}, {9, 64, follows}})));
-  EXPECT_FALSE(followsPosition(kernel({{1, 8, recipe("rope")}})));
-}
-
 TEST(GpuKernels, FindsTheOperandsValues) {
   Dispatch dispatch = {.kernel = 0, .grid = {}, .operands = {7, 5, 3}, .label = ""};
   abi::Operand operand = {.name = "b", .dtype = "f32", .written = false, .shape = {}, .from = {2, 0}};

@@ -123,14 +123,14 @@ TEST(HostSession, RefusesDims) {
   const Target &target = *module->find("host");
   auto session = HostSession::create(module, target, {.threads = 1, .context = 8, .isa = {}}).value();
   ASSERT_TRUE(session->load(weights));
-  EXPECT_TRUE(session->run({4, 4, 4, 8}));
-  EXPECT_EQ(session->run({0, 0, 0, 8}).error().message, "tokens is 0, not 1 to 4");
-  EXPECT_EQ(session->run({5, 0, 0, 8}).error().message, "tokens is 5, not 1 to 4");
-  EXPECT_EQ(session->run({4, 5, 0, 8}).error().message, "position is 5, not 0 to 4");
-  EXPECT_EQ(session->run({2, 0, 3, 8}).error().message, "outputs is 3, not 0 to 2");
-  EXPECT_EQ(session->run({2, 0, 0, 32}).error().message, "context is 32, not 8 to 8");
+  EXPECT_TRUE(session->run({4, 4, 4, 64}));
+  EXPECT_EQ(session->run({0, 1, 0, 64}).error().message, "tokens is 0, not 1 to 4");
+  EXPECT_EQ(session->run({5, 1, 0, 64}).error().message, "tokens is 5, not 1 to 4");
+  EXPECT_EQ(session->run({4, 5, 0, 64}).error().message, "sequences is 5, not 1 to 4");
+  EXPECT_EQ(session->run({2, 1, 3, 64}).error().message, "outputs is 3, not 0 to 2");
+  EXPECT_EQ(session->run({2, 1, 0, 32}).error().message, "context is 32, not 64 to 64");
   EXPECT_EQ(session->buffer("hidden"), nullptr);
-  EXPECT_FALSE(HostSession::create(module, target, {.threads = 1, .context = 33, .isa = {}}));
+  EXPECT_FALSE(HostSession::create(module, target, {.threads = 1, .context = 257, .isa = {}}));
 }
 
 } // namespace

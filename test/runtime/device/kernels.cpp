@@ -12,8 +12,20 @@
 
 using Index = long;
 
-static constexpr Index kVocab = 16, kWidth = 8, kExperts = 3;
-static constexpr int kTokens = 0, kPosition = 1, kOutputs = 2;
+static constexpr Index kVocab = 16, kWidth = 8, kExperts = 3, kPageRows = 64, kPages = 4;
+
+/// Where the operands begin that say where a token's keys lie: positions and sequences [tokens], pages [sequences, 4].
+struct Places {
+  const int *positions, *sequences, *pages;
+
+  explicit Places(void *const *operands)
+      : positions(static_cast<const int *>(operands[0])), sequences(static_cast<const int *>(operands[1])),
+        pages(static_cast<const int *>(operands[2])) {}
+  /// The row of the cache that has a position of the token's sequence.
+  Index row(Index token, Index position) const {
+    return pages[sequences[token] * kPages + position / kPageRows] * kPageRows + position % kPageRows;
+  }
+};
 
 /// operands: tokens, table [vocab, width], hidden [tokens, width]; a block is a token.
 extern "C" void embed(void *const *operands, const Index *dims, void *, Index begin, Index end) {
@@ -39,23 +51,28 @@ extern "C" void mix(void *const *operands, const Index *dims, void *scratch, Ind
     hidden[i] *= sums[i % kWidth];
 }
 
-/// operands: hidden [tokens, width], cache [context, width]; a block is a token.
+/// operands: hidden [tokens, width], cache [context, width], Places; a block is a token.
 extern "C" void store(void *const *operands, const Index *dims, void *, Index begin, Index end) {
   auto *hidden = static_cast<const float *>(operands[0]);
-  auto *cache = static_cast<float *>(operands[1]) + dims[kPosition] * kWidth;
-  for (Index i = begin * kWidth; i < end * kWidth; ++i)
-    cache[i] = hidden[i];
+  auto *cache = static_cast<float *>(operands[1]);
+  Places places(operands + 2);
+  for (Index i = begin * kWidth; i < end * kWidth; ++i) {
+    Index token = i / kWidth;
+    cache[places.row(token, places.positions[token]) * kWidth + i % kWidth] = hidden[i];
+  }
 }
 
-/// operands: cache [context, width], logits [outputs, vocab]; a block is an output. logit = -(id - (sum of tokens) % vocab)^2.
+/// operands: cache [context, width], Places, selected [outputs], logits [outputs, vocab]; a block is an output.
+/// logit = -(id - (sum of the sequence's tokens up to the selected one) % vocab)^2.
 extern "C" void logits(void *const *operands, const Index *dims, void *, Index begin, Index end) {
   auto *cache = static_cast<const float *>(operands[0]);
-  auto *logits = static_cast<float *>(operands[1]);
+  Places places(operands + 1);
+  auto *selected = static_cast<const int *>(operands[4]);
+  auto *logits = static_cast<float *>(operands[5]);
   for (Index output = begin; output < end; ++output) {
-    Index last = dims[kPosition] + dims[kTokens] - dims[kOutputs] + output;
-    Index sum = 0;
-    for (Index row = 0; row <= last; ++row)
-      sum += static_cast<Index>(cache[row * kWidth]);
+    Index token = selected[output], sum = 0;
+    for (Index position = 0; position <= places.positions[token]; ++position)
+      sum += static_cast<Index>(cache[places.row(token, position) * kWidth]);
     for (Index id = 0; id < kVocab; ++id) {
       Index distance = id - sum % kVocab;
       logits[output * kVocab + id] = static_cast<float>(-(distance * distance));

@@ -139,10 +139,10 @@ TEST_F(QuantRun, RefusesUsage) {
 TEST_F(QuantRun, RefusesRuns) {
   expectError("--tokens 16", 1, "token 0 is id 16, the vocabulary has 0 to 15");
   expectError("--tokens=-1", 1, "token 0 is id -1, the vocabulary has 0 to 15");
-  expectError("--tokens 1 --max-new-tokens 33", 1, "1 prompt tokens and 33 new ones overflow the context of 32 rows");
+  expectError("--tokens 1 --max-new-tokens 257", 1, "1 prompt tokens and 257 new ones overflow the context of 256 rows");
   expectError("--tokens 1,2,3 --max-new-tokens 2 --context 3", 1,
               "3 prompt tokens and 2 new ones overflow the context of 3 rows");
-  expectError("--tokens 1 --context 64", 1, "context is 64, not 0 (the default) to 32");
+  expectError("--tokens 1 --context 300", 1, "context is 300, not 0 (the default) to 256");
   expectError("--tokens 1 --isa avx3", 1, toy.module() + ": the module has no code for isa 'avx3'");
   expectError("--tokens 1 --logits /nonexistent/x", 1, "/nonexistent/");
   Outcome noModule = shell(QUANT_RUN " /nonexistent.qmod --weights x --tokens 1");

@@ -65,7 +65,7 @@ TEST_P(BadProgram, IsRefused) {
 
 const BadJson kBadManifests[] = {
     {"format", "/format", "1",
-     "manifest.json: the module has format 1, this runtime reads 2; compile it with the quant-compile of this version"},
+     "manifest.json: the module has format 1, this runtime reads 3; compile it with the quant-compile of this version"},
     {"format_text", "/format", "\"1\"", "'format' is string"},
     {"producer", "/producer", "null", "manifest.json: 'producer' is missing"},
     {"targets_object", "/targets", "{}", "'targets' is not an array"},
@@ -97,8 +97,8 @@ const BadJson kBadManifests[] = {
     {"entry_after_text", "/targets/0/objects/0/entries/mix", "8192", "object 0: entries: 'mix' is 8192"},
     {"entry_absent", "/targets/0/objects/0/entries/mix", "null", "object 0: entries: 'mix' is missing"},
     {"entry_unknown", "/targets/0/objects/0/entries/xim", "4096", "entries: unknown key 'xim'"},
-    {"operand_count", "/targets/0/kernels/2/operands/2", R"({"dtype": "f32", "access": "read"})",
-     "dispatch 2 of kernel 'store': 2 operands, the kernel has 3"},
+    {"operand_count", "/targets/0/kernels/2/operands/5", R"({"dtype": "f32", "access": "read"})",
+     "dispatch 2 of kernel 'store': 5 operands, the kernel has 6"},
     {"operand_dtype", "/targets/0/kernels/2/operands/1/dtype", "\"bf16\"",
      "operand 1 (value 4 'kv.0'): has dtype f32, the kernel expects bf16"},
     {"access_size", "/targets/0/kernels/1/operands/1/shape", R"(["tokens", 9])",
@@ -114,7 +114,7 @@ const BadJson kBadManifests[] = {
 const BadJson kBadPrograms[] = {
     {"format", "/format", "0", "program.host.json: 'format' is 0"},
     {"dims", "/dims/3", "\"heads\"", "'dims' is not"},
-    {"dims_order", "/dims", R"(["position", "tokens", "outputs", "context"])", "'dims' is not"},
+    {"dims_order", "/dims", R"(["sequences", "tokens", "outputs", "context"])", "'dims' is not"},
     {"unknown_key", "/colour", "1", "unknown key 'colour'"},
     {"limit_zero", "/limits/tokens", "0", "limits: 'tokens' is 0"},
     {"limit_huge", "/limits/context", "1e30", "limits: 'context' is 1e+30"},
@@ -126,7 +126,7 @@ const BadJson kBadPrograms[] = {
     {"negative_extent", "/values/2/shape", "[16, -8]", "value 2: 'shape' has extent -8"},
     {"rank", "/values/2/shape", "[1,1,1,1,1,1,1,1,1]", "at most 8 extents"},
     {"shape_overflow", "/values/1/shape", R"(["outputs", 4611686018427387904])", "value 1 'logits': size overflows 64 bits"},
-    {"huge_cache", "/values/4/shape", R"(["context", 1000000000000])", "value 4 'kv.0': contextx1000000000000xf32 is"},
+    {"huge_cache", "/values/4/shape", R"(["context", 1000000000])", "value 4 'kv.0': contextx1000000000xf32 is"},
     {"weight_dim", "/values/2/shape", R"(["tokens", 8])", "a weight's shape cannot depend on run-time sizes"},
     {"cache_dim", "/values/4/shape", R"(["tokens", 8])", "a cache's shape can depend on 'context' only"},
     {"group_without_braces", "/values/3/name", "\"experts\"",
@@ -149,13 +149,13 @@ const BadJson kBadPrograms[] = {
     {"workspace_unneeded", "/workspace_bytes", "1000000", "workspace_bytes is 1000000, the values end at 128"},
     {"inputs_twice", "/values/1/name", "\"tokens\"", "two inputs or outputs are called 'tokens'"},
     {"kernel_unknown", "/dispatches/0/kernel", "\"nope\"", "dispatch 0: the manifest has no kernel 'nope'"},
-    {"ordinal", "/dispatches/0/operands/1", "6", "dispatch 0: operand 1 is value 6, there are 6 values"},
+    {"ordinal", "/dispatches/0/operands/1", "10", "dispatch 0: operand 1 is value 10, there are 10 values"},
     {"ordinal_negative", "/dispatches/0/operands/1", "-1", "operand 1 is value -1"},
     {"ordinal_huge", "/dispatches/0/operands/1", "18446744073709551615", "operand 1 is value 18446744073709551615"},
     {"ordinal_text", "/dispatches/0/operands/1", "\"2\"", "operand 1 is value string"},
-    {"too_few_operands", "/dispatches/2/operands", "[5]", "1 operands, the kernel has 2"},
+    {"too_few_operands", "/dispatches/2/operands", "[5]", "1 operands, the kernel has 5"},
     {"swapped_operands", "/dispatches/0/operands", "[2, 0, 5]", "operand 0 (value 2 'embed.weight'): has dtype f32"},
-    {"writes_weight", "/dispatches/2/operands", "[5, 2]", "a value of kind weight is read-only"},
+    {"writes_weight", "/dispatches/2/operands", "[5, 2, 6, 7, 8]", "a value of kind weight is read-only"},
     {"grid_negative", "/dispatches/0/grid", "-1", "dispatch 0: grid: constant -1 is negative"},
     {"grid_dim", "/dispatches/0/grid", "\"heads\"", "dispatch 0: grid: unknown dim \"heads\""},
     {"grid_recipe_dim", "/dispatches/0/grid", "\"sms\"", "dispatch 0 of kernel 'embed': grid: the size 'sms' is not known here"},
@@ -167,7 +167,7 @@ const BadJson kBadPrograms[] = {
     {"grid_sum_overflow", "/dispatches/0/grid", R"(["+", 9223372036854775807, 1])",
      "grid: (9223372036854775807 + 1) overflows 64 bits"},
     {"grid_bomb", "/dispatches/0/grid", R"(["*", "tokens", 1000000000000])", "grid can have 4000000000000 blocks"},
-    {"grid_divides_by_zero", "/dispatches/0/grid", R"(["ceildiv", "tokens", "position"])", "an expression that can be zero"},
+    {"grid_divides_by_zero", "/dispatches/0/grid", R"(["ceildiv", "tokens", "outputs"])", "an expression that can be zero"},
     {"grid_deep", "/dispatches/0/grid", R"(["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,["+",1,1]]]]]]]]])",
      "grid: nests deeper than 8"},
 };
@@ -205,19 +205,23 @@ TEST(Module, IsPrinted) {
   ASSERT_TRUE(module);
   std::ostringstream os;
   printProgram(os, *module->find("host"));
-  EXPECT_EQ(os.str(), R"(program @host { // at most 4 tokens a call, 32 of context, vocabulary 16; workspace 128 bytes
+  EXPECT_EQ(os.str(), R"(program @host { // at most 4 tokens a call, 256 of context, vocabulary 16; workspace 128 bytes
   %0 = input "tokens" : tokensxi32
   %1 = output "logits" : outputsx16xf32
   %2 = weight "embed.weight" : 16x8xf32, or "tied.weight"
   %3 = weight_group "experts.{}.weight_scale_inv" : 3 of 8xf32 scales
   %4 = cache "kv.0" : contextx8xf32
   %5 = workspace "hidden" : tokensx8xf32 at 0
+  %6 = input "positions" : tokensxi32
+  %7 = input "sequences" : tokensxi32
+  %8 = input "pages" : sequencesx4xi32
+  %9 = input "selected" : outputsxi32
   kernel mix on avx2 // avx512 has no gather of three
   kernel logits on avx512
   embed[tokens](%0, %2, =%5) // embedding
   mix[ceildiv((tokens * 8), 8)](%3, +=%5) // experts
-  store[tokens](%5, =%4)
-  logits[outputs](%4, =%1) // head
+  store[tokens](%5, =%4, %6, %7, %8)
+  logits[outputs](%4, %6, %7, %8, %9, =%1) // head
 }
 )");
 }

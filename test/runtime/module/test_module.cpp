@@ -70,8 +70,8 @@ std::string TestModule::build() const {
 
 static json toyProgram() {
   return json::parse(R"({
-    "format": 2, "dims": ["tokens", "position", "outputs", "context"],
-    "limits": {"tokens": 4, "context": 32, "vocab": 16},
+    "format": 3, "dims": ["tokens", "sequences", "outputs", "context"],
+    "limits": {"tokens": 4, "context": 256, "vocab": 16},
     "workspace_bytes": 128,
     "values": [
       {"name": "tokens", "kind": "input", "dtype": "i32", "shape": ["tokens"]},
@@ -80,12 +80,16 @@ static json toyProgram() {
       {"name": "experts.{}.weight_scale_inv", "kind": "weight_group", "count": 3, "dtype": "f32", "shape": [8],
        "role": "scale"},
       {"name": "kv.0", "kind": "cache", "dtype": "f32", "shape": ["context", 8]},
-      {"name": "hidden", "kind": "workspace", "dtype": "f32", "shape": ["tokens", 8], "offset": 0}],
+      {"name": "hidden", "kind": "workspace", "dtype": "f32", "shape": ["tokens", 8], "offset": 0},
+      {"name": "positions", "kind": "input", "dtype": "i32", "shape": ["tokens"]},
+      {"name": "sequences", "kind": "input", "dtype": "i32", "shape": ["tokens"]},
+      {"name": "pages", "kind": "input", "dtype": "i32", "shape": ["sequences", 4]},
+      {"name": "selected", "kind": "input", "dtype": "i32", "shape": ["outputs"]}],
     "dispatches": [
       {"kernel": "embed", "grid": "tokens", "operands": [0, 2, 5], "label": "embedding"},
       {"kernel": "mix", "grid": ["ceildiv", ["*", "tokens", 8], 8], "operands": [3, 5], "label": "experts"},
-      {"kernel": "store", "grid": "tokens", "operands": [5, 4]},
-      {"kernel": "logits", "grid": "outputs", "operands": [4, 1], "label": "head"}]})");
+      {"kernel": "store", "grid": "tokens", "operands": [5, 4, 6, 7, 8]},
+      {"kernel": "logits", "grid": "outputs", "operands": [4, 6, 7, 8, 9, 1], "label": "head"}]})");
 }
 
 static json toyKernels() {
@@ -95,9 +99,11 @@ static json toyKernels() {
     {"name": "mix", "kind": "entry", "scratch_bytes": 32, "operands": [
       {"dtype": "f32", "access": "read", "count": 3}, {"dtype": "f32", "access": "readwrite", "shape": ["tokens", 8]}]},
     {"name": "store", "kind": "entry", "scratch_bytes": 0, "operands": [
-      {"dtype": "f32", "access": "read"}, {"dtype": "f32", "access": "write"}]},
+      {"dtype": "f32", "access": "read"}, {"dtype": "f32", "access": "write"}, {"dtype": "i32", "access": "read"},
+      {"dtype": "i32", "access": "read"}, {"dtype": "i32", "access": "read"}]},
     {"name": "logits", "kind": "entry", "scratch_bytes": 0, "operands": [
-      {"dtype": "f32", "access": "read"}, {"dtype": "f32", "access": "write"}]}])");
+      {"dtype": "f32", "access": "read"}, {"dtype": "i32", "access": "read"}, {"dtype": "i32", "access": "read"},
+      {"dtype": "i32", "access": "read"}, {"dtype": "i32", "access": "read"}, {"dtype": "f32", "access": "write"}]}])");
 }
 
 TestModule toyModule(const std::vector<std::string> &kernelCode) {

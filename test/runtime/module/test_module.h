@@ -37,7 +37,7 @@ void repairHashes(std::string &file);
 /// Kernels, in this order: embed, mix, store, logits; `kernelCode` is their machine code.
 TestModule toyModule(const std::vector<std::string> &kernelCode = std::vector<std::string>(4, "\xc3"));
 
-inline constexpr int kToyVocab = 16, kToyWidth = 8, kToyMaxTokens = 4, kToyMaxContext = 32, kToyExperts = 3;
+inline constexpr int kToyVocab = 16, kToyWidth = 8, kToyMaxTokens = 4, kToyMaxContext = 256, kToyExperts = 3;
 
 inline std::span<const std::byte> bytesOf(const std::string &text) { return std::as_bytes(std::span(text)); }
 

@@ -24,6 +24,7 @@ class SessionOptions(ctypes.Structure):
         ("max_chunk", c_int64),
         ("isa", c_char_p),
         ("device", c_char_p),
+        ("cache", c_int64),
     ]
 
 

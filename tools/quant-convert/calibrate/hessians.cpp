@@ -40,8 +40,8 @@ using Rows = Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynami
 /// A dispatch whose input is summed: as it is, or by expert.
 struct Tap {
   int64_t columns = 0, stride = 0;
-  size_t input = 0; ///< among the operands
-  bool isCache = false;
+  size_t input = 0;                 ///< among the operands
+  int64_t pagesOfSequence = 0;      ///< of a cache, columns of the table of pages; 0: the input is no cache
   size_t offsets = 0, gathered = 0; ///< operands of a grouped matmul; 0: there is none
   int64_t topK = 1;
   std::vector<std::shared_ptr<Hessian>> sums; ///< one, or one for each expert
@@ -128,6 +128,9 @@ void Collector::findDispatch(size_t dispatch) {
     taps.emplace(dispatch, std::move(tap));
 }
 
+/// Behind the cache mla_core takes the tokens' positions, their sequences and the table of pages.
+static constexpr size_t kPositionsBehindCache = 1, kSequencesBehindCache = 2, kPagesBehindCache = 3;
+
 /// kv_b_proj's input is the latent, the first columns of what lies in the cache before attention reads it.
 void Collector::findCache(size_t dispatch) {
   constexpr std::string_view kEnd = ".attention";
@@ -144,7 +147,7 @@ void Collector::findCache(size_t dispatch) {
     tap.columns = layer->second;
     tap.stride = value.shape.back().size;
     tap.input = i;
-    tap.isCache = true;
+    tap.pagesOfSequence = operand(dispatch, i + kPagesBehindCache).shape.back().size;
     addLayer(tap, 0, name + std::string(kWeight));
     taps.emplace(dispatch, std::move(tap));
   }
@@ -168,13 +171,31 @@ static void addRows(Hessian &hessian, const Eigen::MatrixXd &rows) {
   hessian.tokens += rows.rows();
 }
 
+/// What the cache holds of the call's tokens.
+static Eigen::MatrixXd cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) {
+  auto numbers = [&](size_t behind) { return static_cast<const int32_t *>(operands[tap.input + behind]); };
+  const auto *cache = static_cast<const float *>(operands[tap.input]);
+  Eigen::MatrixXd rows(tokens, tap.columns);
+  for (int64_t t = 0; t < tokens; ++t) {
+    int64_t position = numbers(kPositionsBehindCache)[t], sequence = numbers(kSequencesBehindCache)[t];
+    int64_t page = numbers(kPagesBehindCache)[sequence * tap.pagesOfSequence + position / abi::kPageRows];
+    int64_t row = page * abi::kPageRows + position % abi::kPageRows;
+    rows.row(t) = Eigen::Map<const Eigen::RowVectorXf>(cache + row * tap.stride, tap.columns).cast<double>();
+  }
+  return rows;
+}
+
 void Collector::see(size_t dispatch, std::span<void *const> operands, const Dims &dims) {
   auto at = taps.find(dispatch);
   if (at == taps.end())
     return;
   Tap &tap = at->second;
-  int64_t tokens = dims[static_cast<size_t>(abi::Dim::Tokens)], position = dims[static_cast<size_t>(abi::Dim::Position)];
-  const auto *data = static_cast<const float *>(operands[tap.input]) + (tap.isCache ? position * tap.stride : 0);
+  int64_t tokens = dims[static_cast<size_t>(abi::Dim::Tokens)];
+  if (tap.pagesOfSequence > 0) {
+    addRows(*tap.sums[0], cachedRows(tap, operands, tokens));
+    return;
+  }
+  const auto *data = static_cast<const float *>(operands[tap.input]);
   if (tap.offsets == 0) {
     addRows(*tap.sums[0], Rows(data, tokens, tap.columns, Eigen::OuterStride<>(tap.stride)).cast<double>());
     return;
@@ -248,12 +269,14 @@ static Result<void> runText(runtime::Inference &inference, std::span<const int32
   QUANT_TRY(inference.checkTokens({&bos, 1}));
   auto size = static_cast<size_t>(context - 1);
   tools::Progress progress("calibrating", tokens.size(), tools::stderrTerminal(), tools::humanCount);
+  runtime::Sequence sequence;
   for (size_t begin = 0; begin < tokens.size(); begin += size) {
     auto piece = tokens.subspan(begin, std::min(size, tokens.size() - begin));
     std::vector<int32_t> inputs = {bos};
     inputs.insert(inputs.end(), piece.begin(), piece.end());
-    inference.reset(0);
-    QUANT_TRY(inference.forward(inputs, 0, nullptr));
+    inference.clear(sequence);
+    runtime::SequenceStep step = {.sequence = &sequence, .tokens = inputs};
+    QUANT_TRY(inference.forward({&step, 1}));
     progress.add(piece.size());
   }
   return {};

@@ -59,11 +59,12 @@ namespace {
 /// warp takes a position's score, a thread four columns of the result.
 class AttentionEmitter {
 public:
-  /// `queryRope` is the address of the head's query after rope, in shared memory.
-  AttentionEmitter(SimtBuilder &b, BlockRows &words, deepseek::MlaCoreOp op, const deepseek::LatentCache &cache, Value positions,
-                   Value queryRope)
-      : b(b), words(words), op(op), cache(cache), positions(positions), latent(cache.latent), queryRope(queryRope),
-        scores(b.allocateShared(kPositions * 4)) {}
+  /// `positions` of the token's sequence are attended to; `queryRope` is the address of the head's query after rope, in shared
+  /// memory.
+  AttentionEmitter(SimtBuilder &b, BlockRows &words, deepseek::MlaCoreOp op, const deepseek::LatentCache &cache,
+                   const Rows &pages, rows::Num sequence, Value positions, Value queryRope)
+      : b(b), words(words), op(op), cache(cache), pages(pages), sequence(sequence), positions(positions), latent(cache.latent),
+        queryRope(queryRope), scores(b.allocateShared(kPositions * 4)) {}
 
   void emit(const Rows &query, Value queryRow, const Rows &out, Value target) {
     queryLatent = loadQuery(query, queryRow, latent);
@@ -79,11 +80,14 @@ public:
 
 private:
   static constexpr int64_t kPositions = kWarpLanes;
+  static_assert(deepseek::kPageRows % kPositions == 0, "a block of positions lies in one page");
 
   SimtBuilder &b;
   BlockRows &words;
   deepseek::MlaCoreOp op;
   const deepseek::LatentCache &cache;
+  const Rows &pages;
+  rows::Num sequence;
   Value positions;
   int64_t latent;
   Value queryRope, scores;
@@ -109,55 +113,57 @@ private:
     return quads;
   }
 
-  Value loadLatent(Value position, const rows::Column &column) { return cache.load(words, {b, position}, column).value; }
+  Value loadLatent(Value row, const rows::Column &column) { return cache.load(words, {b, row}, column).value; }
 
-  /// The query's product with the latent and the rope key of a position: the lane's share.
-  Value product(Value position) {
-    Value sum = b.number(0.0), row = b.rowAddress(cache.ropes, position);
+  /// The query's product with the latent and the rope key in a row of the cache: the lane's share.
+  Value product(Value row) {
+    Value sum = b.number(0.0), rope = b.rowAddress(cache.ropes, row);
     for (auto [group, quad] : llvm::enumerate(queryLatent))
-      sum = b.dot(loadLatent(position, columnOf(group, latent)), quad, sum);
+      sum = b.dot(loadLatent(row, columnOf(group, latent)), quad, sum);
     for (auto [group, quad] : llvm::enumerate(queryRopes))
-      sum = b.dot(b.loadColumns(cache.ropes, row, columnOf(group, cache.ropes.columns)), quad, sum);
+      sum = b.dot(b.loadColumns(cache.ropes, rope, columnOf(group, cache.ropes.columns)), quad, sum);
     return sum;
   }
 
-  /// Scores of 32 positions to shared memory, -inf where there is none.
-  void scoreBlock(Value first) {
+  /// Scores of a block of positions, `count` of which there are, to shared memory; -inf for the others. Their rows begin at
+  /// `firstRow`.
+  void scoreBlock(Value firstRow, Value count) {
     b.loop(b.warp, b.int32(kPositions), b.warps(), [&](Value index) {
-      Value position = b.add(first, index), last = b.sub(positions, b.int32(1));
-      Value row = b.min(position, last);
+      Value row = b.add(firstRow, b.min(index, b.sub(count, b.int32(1))));
       Value score = b.mul(b.sumWarp(product(row)), b.number(op.getSoftmaxScale().convertToDouble()));
-      score = b.select(b.less(position, positions), score, b.number(-std::numeric_limits<float>::infinity()));
+      score = b.select(b.less(index, count), score, b.number(-std::numeric_limits<float>::infinity()));
       b.ifThen(b.equal(b.lane, b.int32(0)), [&] { b.store(score, b.at(scores, b.getF32Type(), index)); });
     });
   }
 
   /// Folds 32 positions into maximum, sum of weights and result. Each warp has all weights, a lane each.
   SmallVector<Value> emitBlock(Value first, ValueRange carried) {
-    scoreBlock(first);
+    // Its rows follow each other: a page holds whole blocks.
+    Value firstRow = deepseek::cacheRow(words, pages, sequence, {b, first}).value;
+    Value count = b.min(b.sub(positions, first), b.int32(kPositions));
+    scoreBlock(firstRow, count);
     b.syncBlock();
     Value score = b.load(b.f32(), b.at(scores, b.getF32Type(), b.lane));
     // All have read before the next block's scores come.
     b.syncBlock();
     Value maximum = b.max(carried[0], b.maxWarp(score));
     Value weight = b.exp(b.sub(score, maximum));
-    weight = b.select(b.less(b.add(first, b.lane), positions), weight, b.number(0.0));
+    weight = b.select(b.less(b.lane, count), weight, b.number(0.0));
     Value correction = b.exp(b.sub(carried[0], maximum));
     SmallVector<Value> state = {maximum, b.fma(carried[1], correction, b.sumWarp(weight))};
     SmallVector<Value> sums;
     for (Value value : carried.drop_front(2))
       sums.push_back(b.mul(value, b.spread(correction, kQuad)));
-    state.append(accumulate(first, weight, sums));
+    state.append(accumulate(firstRow, count, weight, sums));
     return state;
   }
 
-  SmallVector<Value> accumulate(Value first, Value weight, ArrayRef<Value> sums) {
-    Value count = b.min(b.sub(positions, first), kPositions);
+  SmallVector<Value> accumulate(Value firstRow, Value count, Value weight, ArrayRef<Value> sums) {
     return b.loop(b.int32(0), count, 1, sums, [&](Value index, ValueRange carried) {
-      Value factor = b.spread(b.shuffleFrom(weight, index), kQuad), position = b.add(first, index);
+      Value factor = b.spread(b.shuffleFrom(weight, index), kQuad), row = b.add(firstRow, index);
       SmallVector<Value> next;
       for (auto [share, sum] : llvm::enumerate(carried))
-        next.push_back(b.fma(factor, loadLatent(position, columnOfShare(share)), sum));
+        next.push_back(b.fma(factor, loadLatent(row, columnOfShare(share)), sum));
       return next;
     });
   }
@@ -171,6 +177,9 @@ Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op) {
   QUANT_TRY_ASSIGN(Rows q, context.operands.rows(op.getQ()));
   QUANT_TRY_ASSIGN(Rows rope, context.operands.rows(op.getRope()));
   QUANT_TRY_ASSIGN(Rows cache, context.operands.rows(op.getCache()));
+  QUANT_TRY_ASSIGN(Rows tokenPositions, context.operands.rows(op.getPositions()));
+  QUANT_TRY_ASSIGN(Rows sequences, context.operands.rows(op.getSequences()));
+  QUANT_TRY_ASSIGN(Rows pages, context.operands.rows(op.getPages()));
   int64_t heads = op.getHeads(), nope = op.getNopeDim(), ropeDim = op.getRopeDim(), latent = queryLatent.columns / heads;
   // A lane holds its share of the query in registers.
   constexpr int64_t kMaxLatent = 1024, kMaxRope = 256;
@@ -180,13 +189,14 @@ Result<void> emitMlaCore(SimtContext &context, deepseek::MlaCoreOp op) {
   Value token = b.div(b.block, heads), head = b.rem(b.block, heads);
   Value query = b.at(b.rowAddress(queryLatent, token), queryLatent.element, b.mul(head, latent));
   Value queryRope = b.at(b.rowAddress(q, token), q.element, b.add(b.mul(head, nope + ropeDim), nope));
-  Value positions = b.add(b.add(context.operands.position(), token), 1);
   BlockRows words(b, &context.operands, token);
+  Value positions = (words.at(tokenPositions, words.row()) + 1).value;
+  rows::Num sequence = words.at(sequences, words.row());
   Rows rotated = words.scratch(ropeDim);
   deepseek::rotateRow(words, rows::listAt(queryRope, q.element, ropeDim), rope, op.getInterleaved(), rotated);
   b.syncBlock();
   deepseek::LatentCache latents(cache, op.getCacheFormat(), latent, ropeDim);
-  AttentionEmitter(b, words, op, latents, positions, rotated.base)
+  AttentionEmitter(b, words, op, latents, pages, sequence, positions, rotated.base)
       .emit(queryLatent, query, out, b.at(b.rowAddress(out, token), out.element, b.mul(head, latent)));
   return {};
 }

@@ -50,7 +50,7 @@ static bool writes(KernelOpInterface op, Value argument) {
                       [&](OpOperand &operand) { return operand.get() == argument && op.writesTo(operand.getOperandNumber()); });
 }
 
-/// Arguments that are no sizes, then results: the order in which a dispatch has them.
+/// Arguments, then results: the order in which a dispatch has them.
 static std::vector<Operand> operandsOf(func::FuncOp kernel, KernelOpInterface op) {
   std::vector<Operand> operands;
   auto add = [&](const std::string &name, Type type, std::optional<program::Dim> size, bool written) {
@@ -58,9 +58,7 @@ static std::vector<Operand> operandsOf(func::FuncOp kernel, KernelOpInterface op
     operands.back().from = {static_cast<int>(operands.size()) - 1};
   };
   for (auto [index, type] : llvm::enumerate(kernel.getArgumentTypes()))
-    if (isa<ShapedType>(type)) {
-      add("in" + std::to_string(index), type, program::getArgumentDim(kernel, index), writes(op, kernel.getArgument(index)));
-    }
+    add("in" + std::to_string(index), type, program::getArgumentDim(kernel, index), writes(op, kernel.getArgument(index)));
   for (auto [index, type] : llvm::enumerate(kernel.getResultTypes()))
     add("out" + std::to_string(index), type, program::getResultDim(kernel, index), true);
   return operands;
@@ -136,11 +134,11 @@ Result<LaunchRecipe> buildSimt(gpu::GPUModuleOp gpuModule, func::FuncOp kernel) 
   recipe.grid = grid.blocks;
   recipe.operands = operandsOf(kernel, op);
   auto body = [&](SimtBuilder &b, ArrayRef<Value> pointers, ArrayRef<Value> sizes) {
-    KernelOperands operands(kernel, op, pointers, sizes);
+    KernelOperands operands(kernel, op, pointers, sizes[0], sizes[1]);
     SimtContext context{b, operands};
     return row ? emitRowOp(context, row) : own.emitBlock(context);
   };
-  return buildSimtKernel(gpuModule, recipe, {Dim::Tokens, Dim::Position, Dim::Outputs}, body);
+  return buildSimtKernel(gpuModule, recipe, {Dim::Tokens, Dim::Outputs}, body);
 }
 
 } // namespace quant::nvvm

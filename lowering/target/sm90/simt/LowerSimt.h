@@ -18,7 +18,7 @@
 namespace quant::nvvm {
 
 /// Adds a kernel without tensor cores that does what `kernel` (of stage tiled) does, under its name. Sizes are called as in the
-/// program: tokens, position, outputs, context. Errors: an op, a type or a weight's scheme that there is no such kernel for.
+/// program: tokens, sequences, outputs, context. Errors: an op, a type or a weight's scheme that there is no such kernel for.
 Result<LaunchRecipe> buildSimt(mlir::gpu::GPUModuleOp gpuModule, mlir::func::FuncOp kernel);
 
 /// Gives the ops that are no row programs their SimtKernelInterface.

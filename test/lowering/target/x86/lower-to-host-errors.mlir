@@ -35,10 +35,10 @@ func.func private @k(%x: tensor<?x2x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9x
 
 // -----
 
-func.func private @k(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: index) -> tensor<?x32xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
+func.func private @k(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %g: tensor<32xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) -> tensor<?x32xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
   // expected-error @+1 {{the host has no kernel for this op}}
-  %y = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c, %p {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}
-    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xf32>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>) -> tensor<?x32xf32>
+  %y = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c[%p, %s, %t] {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}
+    : (tensor<?x48xf32>, tensor<?x40xf32>, tensor<32xf32>, tensor<64x32xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x32xf32>
   return %y : tensor<?x32xf32>
 }
 
@@ -147,7 +147,7 @@ func.func private @k(%x: tensor<4x?xf32>) -> tensor<4x?xf32> attributes {program
 }
 
 //--- tiles.mlir
-#blocks = affine_map<(tokens, position, outputs, context) -> (3)>
+#blocks = affine_map<(tokens, sequences, outputs, context) -> (3)>
 // Tiles of any weight rows, but of all of K.
 // TILES: error: the host cannot find its tile: a loop cuts it along K, of which a tile takes all
 func.func private @k(%x: tensor<?x256xf32>, %w: tensor<300x256xf32>) -> tensor<?x300xf32> attributes {program.grid = #blocks} {

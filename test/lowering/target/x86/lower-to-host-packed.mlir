@@ -1,13 +1,16 @@
 // RUN: quant-opt %s --qblock-tile-matmuls=block-k=4096 --canonicalize --lower-to-host=isa=amx | FileCheck %s --check-prefixes=CHECK,AMX
 // RUN: quant-opt %s --program-schedule="unit=avx512bf16 round-inputs" --qblock-tile-matmuls --canonicalize --lower-to-host=isa=avx512bf16 | FileCheck %s --check-prefixes=CHECK,DOTS
 
-#blocks = affine_map<(tokens, position, outputs, context) -> (3)>
+#blocks = affine_map<(tokens, sequences, outputs, context) -> (3)>
 
 // More rows of x than dot products take at once: two tiles are computed in one step, and x is multiplied as bf16, on AMX in three
 // parts, elsewhere rounded in one.
 // CHECK-LABEL: func.func @matmul_f8(
 // CHECK: %[[MANY:.*]] = arith.cmpi slt, %{{.*}}, %{{.*}} : i64
-// CHECK: %[[STEP:.*]] = arith.select %[[MANY]], %{{.*}}, %{{.*}} : i64
+// CHECK: %[[TILES:.*]] = arith.select %[[MANY]], %{{.*}}, %{{.*}} : i64
+// Not where several sequences may share the call.
+// CHECK: %[[SHARED:.*]] = arith.cmpi sle, %{{.*}}, %{{.*}} : i64
+// CHECK: %[[STEP:.*]] = arith.select %[[SHARED]], %{{.*}}, %[[TILES]] : i64
 // CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %[[STEP]]
 // CHECK: call @multiply_rows_f8E4M3FN_f32_128x128
 // CHECK: func.func private @multiply_rows_f8E4M3FN_f32_128x128

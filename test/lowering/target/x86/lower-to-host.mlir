@@ -1,8 +1,8 @@
 // RUN: quant-opt %s --qblock-tile-matmuls=block-k=4096 --canonicalize --lower-to-host | FileCheck %s --check-prefixes=CHECK,AVX512
 // RUN: quant-opt %s --qblock-tile-matmuls=block-k=4096 --canonicalize --lower-to-host=isa=avx2 | FileCheck %s --check-prefixes=CHECK,AVX2
 
-#rows = affine_map<(tokens, position, outputs, context) -> (tokens)>
-#blocks = affine_map<(tokens, position, outputs, context) -> (3)>
+#rows = affine_map<(tokens, sequences, outputs, context) -> (tokens)>
+#blocks = affine_map<(tokens, sequences, outputs, context) -> (3)>
 
 // The host kernel ABI: operand table, sizes, scratch, a range of the grid.
 // CHECK-LABEL: func.func @add(
