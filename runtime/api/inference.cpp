@@ -35,11 +35,15 @@ static Result<void> checkValue(const Program &program, std::string_view name, Va
 
 Inference::Inference(std::unique_ptr<Session> owned) : session(std::move(owned)), pool(session->cacheRows() / kPageRows) {}
 
-Result<Inference> Inference::create(std::unique_ptr<Session> session, int64_t maxChunk) {
+Result<Inference> Inference::create(std::unique_ptr<Session> session, int64_t maxChunk, std::string identity) {
   const Program &program = session->program();
   Inference inference(std::move(session));
   inference.maxChunk = maxChunk == 0 ? program.limits.tokens : maxChunk;
   inference.tableColumns = pagesOf(program.limits.context);
+  inference.identity = std::move(identity);
+  for (size_t i = 0; i < program.values.size(); ++i)
+    if (program.values[i].kind == ValueKind::Cache)
+      inference.caches.push_back(i);
   Shape perToken = {extentOf(abi::Dim::Tokens)}, perOutput = {extentOf(abi::Dim::Outputs)};
   auto input = [&](const char *name, int32_t *&memory, const Shape &shape) {
     memory = reinterpret_cast<int32_t *>(inference.session->buffer(name));
@@ -68,7 +72,8 @@ Result<void> Inference::checkRoom(const Sequence &sequence, int64_t count) const
   int64_t rows = session->context(), position = sequence.position();
   if (count <= rows - position)
     return {};
-  return fail(fmt::format("{} tokens at position {} overflow the context of {} rows", count, position, rows));
+  return fail(fmt::format("{} tokens at position {} overflow the context of {} rows", count, position, rows),
+              ErrorKind::CacheFull);
 }
 
 //===----------------------------------------------------------------------===//
@@ -121,13 +126,32 @@ Result<void> Inference::separate(Sequence &sequence) {
     return {};
   }
   QUANT_TRY_ASSIGN(int32_t own, pool.take());
-  if (Result<void> copied = session->copyRows(page * kPageRows, own * kPageRows, rows); !copied) {
+  if (Result<void> copied = copyRows(page * kPageRows, own * kPageRows, rows); !copied) {
     pool.release(own);
     return copied;
   }
   pool.release(page);
   page = own;
   return {};
+}
+
+/// Through the host: a page is copied once in the life of a forked sequence.
+Result<void> Inference::copyRows(int64_t from, int64_t to, int64_t count) {
+  for (size_t cache : caches) {
+    std::vector<std::byte> rows(static_cast<size_t>(count * rowBytes(session->program().values[cache])));
+    QUANT_TRY(session->readRows(cache, from, rows));
+    QUANT_TRY(session->writeRows(cache, to, rows));
+  }
+  return {};
+}
+
+/// Whole pages of tokens that are new become what others may find.
+void Inference::publish(Sequence &sequence) {
+  std::span<const int32_t> tokens = sequence.tokens;
+  for (size_t page = sequence.prefixes.size(); (page + 1) * kPageRows <= tokens.size(); ++page) {
+    PagePool::Prefix before = page == 0 ? 0 : sequence.prefixes.back();
+    sequence.prefixes.push_back(pool.publish(sequence.pages[page], before, tokens.subspan(page * kPageRows).first<kPageRows>()));
+  }
 }
 
 Result<void> Inference::makeRoom(Sequence &sequence, int64_t count) {
@@ -196,11 +220,7 @@ void Inference::append(const Piece &piece) {
   Sequence &sequence = *piece.step->sequence;
   auto added = piece.step->tokens.subspan(piece.first, piece.count);
   sequence.tokens.insert(sequence.tokens.end(), added.begin(), added.end());
-  std::span<const int32_t> tokens = sequence.tokens;
-  for (size_t page = sequence.prefixes.size(); (page + 1) * kPageRows <= tokens.size(); ++page) {
-    PagePool::Prefix before = page == 0 ? 0 : sequence.prefixes.back();
-    sequence.prefixes.push_back(pool.publish(sequence.pages[page], before, tokens.subspan(page * kPageRows).first<kPageRows>()));
-  }
+  publish(sequence);
 }
 
 Result<void> Inference::run(const Call &call) {

@@ -9,9 +9,12 @@
 #define QUANT_RUNTIME_API_INFERENCE_H
 
 #include "runtime/api/page_pool.h"
+#include "runtime/checkpoint/safetensors.h"
 #include "runtime/device/common/session.h"
 
+#include <filesystem>
 #include <span>
+#include <string>
 
 namespace quant::runtime {
 
@@ -40,9 +43,9 @@ struct SequenceStep {
 /// a longer one has calls of its own (abi::kShortStep).
 class Inference {
 public:
-  /// `maxChunk` is the most tokens of a call, 0 for the program's. Errors: the program has not the inputs and outputs that
-  /// docs/module-format.md asks for.
-  static Result<Inference> create(std::unique_ptr<Session> session, int64_t maxChunk);
+  /// `maxChunk` is the most tokens of a call, 0 for the program's; `identity` tells module and checkpoint from others. Errors:
+  /// the program has not the inputs and outputs that docs/module-format.md asks for.
+  static Result<Inference> create(std::unique_ptr<Session> session, int64_t maxChunk, std::string identity = {});
 
   /// Errors: an id outside the vocabulary; the message names index and id.
   Result<void> checkTokens(std::span<const int32_t> tokens) const;
@@ -64,6 +67,12 @@ public:
   /// that one is to be computed, for its logits. Returns how many.
   int64_t reuse(Sequence &sequence, std::span<const int32_t> tokens);
 
+  /// A sequence's tokens and what the caches hold of them, to a safetensors file and back: `tokens` I32 [n], and of each cache
+  /// its rows as U8 [n, bytes], with the identity as metadata. Errors: those of writing; a file that is damaged or was saved by
+  /// another module or with another checkpoint; too few pages.
+  Result<void> save(const Sequence &sequence, const std::filesystem::path &path) const;
+  Result<Sequence> restore(const std::filesystem::path &path);
+
   const PagePool &pages() const { return pool; }
   const Session &device() const { return *session; }
 
@@ -81,6 +90,9 @@ private:
   Result<void> reserve(std::span<const SequenceStep> steps);
   Result<void> makeRoom(Sequence &sequence, int64_t count);
   Result<void> separate(Sequence &sequence);
+  Result<void> copyRows(int64_t from, int64_t to, int64_t count);
+  void publish(Sequence &sequence);
+  Result<void> readCaches(const checkpoint::SafetensorsFile &file, Sequence &sequence);
   void trim(Sequence &sequence);
   std::vector<Call> plan(std::span<const SequenceStep> steps) const;
   Result<void> run(const Call &call);
@@ -89,6 +101,8 @@ private:
   void append(const Piece &piece);
 
   std::unique_ptr<Session> session;
+  std::vector<size_t> caches; ///< values of the program
+  std::string identity;
   PagePool pool;
   int64_t maxChunk = 0;
   int64_t tableColumns = 0; ///< of the table of pages

@@ -7,6 +7,7 @@
 
 #include "runtime/api/quant.h"
 
+#include "runtime/abi/module_format.h"
 #include "runtime/api/devices.h"
 #include "runtime/api/inference.h"
 #include "runtime/api/sampler.h"
@@ -135,6 +136,17 @@ static Result<const Target *> targetOf(const Module &module, const Device &devic
   return target;
 }
 
+/// Tells module and checkpoint from others: the module's hash and one of the norm vectors, which training changes and loading has
+/// read anyway.
+static std::string identityOf(const Module &module, const Program &program, const checkpoint::Checkpoint &weights) {
+  uint64_t hash = 0;
+  for (const Value &value : program.values)
+    if (value.kind == ValueKind::Weight && value.shape.size() == 1)
+      if (const auto *tensor = weights.find(value.name))
+        hash = hash * 31 + abi::fnv1a(tensor->data.data(), tensor->data.size());
+  return fmt::format("{:016x}-{:016x}", module.hash, hash);
+}
+
 quant_status quant_session_create(const quant_module *module, const char *weights, const quant_session_options *options,
                                   quant_session **session) {
   return guarded([&] {
@@ -165,10 +177,11 @@ quant_status quant_session_create(const quant_module *module, const char *weight
       return failed(QUANT_INVALID_WEIGHTS, opened.error().message);
     if (Result<void> read = checkUnread(target->program, *opened); !read)
       return failed(QUANT_INVALID_WEIGHTS, read.error().in(path).message);
+    std::string identity = identityOf(*module->module, target->program, *opened);
     Result<void> loaded = (*created)->load(std::make_shared<const checkpoint::Checkpoint>(std::move(*opened)));
     if (!loaded)
       return failed(loaded.error(), QUANT_INVALID_WEIGHTS);
-    Result<Inference> inference = Inference::create(std::move(*created), chosen.max_chunk);
+    Result<Inference> inference = Inference::create(std::move(*created), chosen.max_chunk, std::move(identity));
     if (!inference)
       return failed(inference.error().in(path), QUANT_INVALID_MODULE);
     *session = new quant_session{{std::make_shared<Inference>(std::move(*inference))}, {}};
@@ -195,7 +208,7 @@ quant_status quant_sequence_fork(const quant_sequence *sequence, quant_sequence 
   return guarded([&] {
     if (!sequence || !fork)
       return failed(QUANT_INVALID_ARGUMENT, "quant_sequence_fork: null argument");
-    auto result = std::make_unique<quant_sequence>(quant_sequence{sequence->inference});
+    std::unique_ptr<quant_sequence> result(new quant_sequence{sequence->inference});
     result->sequence = sequence->inference->fork(sequence->sequence);
     *fork = result.release();
     return QUANT_OK;
@@ -226,6 +239,29 @@ quant_status quant_sequence_reuse(quant_sequence *sequence, const int32_t *token
       return failed(QUANT_INVALID_ARGUMENT, fmt::format("quant_sequence_reuse: the sequence has {} tokens already", position));
     std::span<const int32_t> ids(tokens, static_cast<size_t>(std::min(count, sequence->inference->device().context())));
     *reused = sequence->inference->reuse(sequence->sequence, ids);
+    return QUANT_OK;
+  });
+}
+
+quant_status quant_sequence_save(const quant_sequence *sequence, const char *path) {
+  return guarded([&] {
+    if (!sequence || !path)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_sequence_save: null argument");
+    Result<void> saved = sequence->inference->save(sequence->sequence, path);
+    return saved ? QUANT_OK : failed(saved.error(), QUANT_INVALID_ARGUMENT);
+  });
+}
+
+quant_status quant_sequence_restore(quant_session *session, const char *path, quant_sequence **sequence) {
+  return guarded([&] {
+    if (!session || !path || !sequence)
+      return failed(QUANT_INVALID_ARGUMENT, "quant_sequence_restore: null argument");
+    std::unique_ptr<quant_sequence> result(new quant_sequence{session->own.inference});
+    Result<Sequence> restored = session->inference().restore(path);
+    if (!restored)
+      return failed(restored.error(), QUANT_INVALID_ARGUMENT);
+    result->sequence = std::move(*restored);
+    *sequence = result.release();
     return QUANT_OK;
   });
 }

@@ -150,6 +150,13 @@ QUANT_API quant_status quant_sequence_reset(quant_sequence *sequence, int64_t po
  * was computed as one of many (a prompt) may differ by rounding from one that was computed alone (an answer). */
 QUANT_API quant_status quant_sequence_reuse(quant_sequence *sequence, const int32_t *tokens, int64_t count, int64_t *reused);
 
+/** Writes a sequence's tokens and what the cache holds of them to the file `path`, and makes a sequence of such a file: nothing
+ * is computed again. The file is a safetensors file, some kilobytes a token; it is for the same module and the same checkpoint
+ * (its norm vectors are compared), on any device. QUANT_INVALID_ARGUMENT: a file that cannot be written, or that is damaged or
+ * another's; QUANT_CONTEXT_FULL: it does not fit context or cache. */
+QUANT_API quant_status quant_sequence_save(const quant_sequence *sequence, const char *path);
+QUANT_API quant_status quant_sequence_restore(quant_session *session, const char *path, quant_sequence **sequence);
+
 /** What a sequence is to do in a call: see quant_forward. */
 typedef struct quant_sequence_step {
   quant_sequence *sequence;

@@ -63,6 +63,14 @@ class Session:
         self.check(self.api.quant_sequence_create(self.handle, ctypes.byref(created)))
         return created
 
+    def save(self, sequence: ctypes.c_void_p, path: Path) -> None:
+        self.check(self.api.quant_sequence_save(sequence, os.fsencode(path)))
+
+    def restore(self, path: Path) -> ctypes.c_void_p:
+        restored = ctypes.c_void_p()
+        self.check(self.api.quant_sequence_restore(self.handle, os.fsencode(path), ctypes.byref(restored)))
+        return restored
+
     def free(self, sequence: ctypes.c_void_p) -> None:
         self.api.quant_sequence_free(sequence)
 
@@ -128,6 +136,29 @@ class Sequences(unittest.TestCase):
                 for isa in self.isas(module):
                     with self.subTest(activations=activations, isa=isa):
                         self.compare(module, isa)
+
+    def test_saved_sequence_goes_on(self) -> None:
+        """In another session, in other pages, whatever the format of the cache."""
+        for kv_cache in ("f32", "int4"):
+            with self.subTest(kv_cache), tempfile.TemporaryDirectory() as folder:
+                module, saved = Path(folder) / "tiny.qmod", Path(folder) / "saved.safetensors"
+                compile_it = [self.binaries / "quant-compile", CHECKPOINT, "--host-isa=avx2", f"--kv-cache={kv_cache}", "-o", module]
+                subprocess.run(compile_it, check=True, capture_output=True, timeout=300)
+                tokens = np.arange(100, dtype=np.int32)
+                with Session(self.library, module) as session:
+                    sequence = session.sequence()
+                    session.forward([(sequence, tokens)])
+                    session.save(sequence, saved)
+                    want = session.forward([(sequence, tokens[:1])])[0]
+                    session.free(sequence)
+                with Session(self.library, module, cache=4096) as session:
+                    busy = session.sequence()
+                    session.forward([(busy, tokens[:70])])
+                    sequence = session.restore(saved)
+                    got = session.forward([(sequence, tokens[:1])])[0]
+                    session.free(sequence)
+                    session.free(busy)
+                np.testing.assert_array_equal(want.view(np.uint32), got.view(np.uint32))
 
     def test_bench_measures(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

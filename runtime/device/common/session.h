@@ -51,8 +51,9 @@ public:
   /// what the device finds wrong. Inputs are taken as they are: whoever writes them answers for positions and pages.
   virtual Result<void> run(const Dims &dims) = 0;
 
-  /// Copies `count` rows of each KV cache.
-  virtual Result<void> copyRows(int64_t from, int64_t to, int64_t count) = 0;
+  /// Whole rows, from `row` on, of the KV cache that is value number `value` of the program.
+  virtual Result<void> readRows(size_t value, int64_t row, std::span<std::byte> bytes) = 0;
+  virtual Result<void> writeRows(size_t value, int64_t row, std::span<const std::byte> bytes) = 0;
 
   /// Memory of an input or output that the caller may write and read between runs, as long as its shape at the program's limits;
   /// 64-byte aligned, owned by the session. Null where the program has no such value.

@@ -95,22 +95,21 @@ std::byte *GpuSession::buffer(std::string_view name) const {
   return nullptr;
 }
 
-/// Through the host: a page is copied once in the life of a forked sequence.
-Result<void> GpuSession::copyRows(int64_t from, int64_t to, int64_t count) {
+Region GpuSession::rowsOf(size_t value, int64_t row, size_t bytes) const {
+  uint64_t cache = memory->of({{static_cast<int>(value)}}).region.address;
+  return {cache + static_cast<uint64_t>(row * rowBytes(program().values[value])), bytes};
+}
+
+Result<void> GpuSession::readRows(size_t value, int64_t row, std::span<std::byte> bytes) {
   QUANT_TRY(device->enter());
-  for (size_t i = 0; i < program().values.size(); ++i) {
-    const Value &value = program().values[i];
-    if (value.kind != ValueKind::Cache)
-      continue;
-    int64_t bytes = rowBytes(value);
-    uint64_t cache = memory->of({{static_cast<int>(i)}}).region.address;
-    std::vector<std::byte> rows(static_cast<size_t>(count * bytes));
-    QUANT_TRY(device->read(rows.data(), {cache + static_cast<uint64_t>(from * bytes), rows.size()}));
-    QUANT_TRY(device->synchronize());
-    QUANT_TRY(device->write({cache + static_cast<uint64_t>(to * bytes), rows.size()}, rows.data()));
-    QUANT_TRY(device->synchronize());
-  }
-  return {};
+  QUANT_TRY(device->read(bytes.data(), rowsOf(value, row, bytes.size())));
+  return device->synchronize();
+}
+
+Result<void> GpuSession::writeRows(size_t value, int64_t row, std::span<const std::byte> bytes) {
+  QUANT_TRY(device->enter());
+  QUANT_TRY(device->write(rowsOf(value, row, bytes.size()), bytes.data()));
+  return device->synchronize();
 }
 
 /// Copies the inputs to the device, or the outputs from it, as long as they are in this call.

@@ -33,7 +33,8 @@ public:
   /// Errors in a dispatch name kernel and label. A device may tell of a kernel's failure only when all have run; with
   /// SessionOptions::profile each is waited for, and named.
   Result<void> run(const Dims &dims) override;
-  Result<void> copyRows(int64_t from, int64_t to, int64_t count) override;
+  Result<void> readRows(size_t value, int64_t row, std::span<std::byte> bytes) override;
+  Result<void> writeRows(size_t value, int64_t row, std::span<const std::byte> bytes) override;
   std::byte *buffer(std::string_view name) const override;
   const Program &program() const override { return target->program; }
   int threads() const override { return threadCount; }
@@ -59,6 +60,7 @@ private:
   Result<void> useOperands();
   Result<void> checkWeightScales() const;
   Result<void> allocateExchanges();
+  Region rowsOf(size_t value, int64_t row, size_t bytes) const;
   Result<void> exchange(ValueKind kind, const Dims &dims);
   Result<LaunchOperand> operandOf(const Dispatch &dispatch, const abi::Operand &operand, const abi::Sizes &sizes,
                                   const Dims &dims);

@@ -119,15 +119,14 @@ std::byte *HostSession::buffer(std::string_view name) const {
   return nullptr;
 }
 
-Result<void> HostSession::copyRows(int64_t from, int64_t to, int64_t count) {
-  for (size_t i = 0; i < addresses.size(); ++i) {
-    const Value &value = program().values[i];
-    if (value.kind != ValueKind::Cache)
-      continue;
-    int64_t bytes = rowBytes(value);
-    auto *rows = static_cast<std::byte *>(addresses[i]);
-    std::copy_n(rows + from * bytes, count * bytes, rows + to * bytes);
-  }
+Result<void> HostSession::readRows(size_t value, int64_t row, std::span<std::byte> bytes) {
+  std::copy_n(static_cast<const std::byte *>(addresses[value]) + row * rowBytes(program().values[value]), bytes.size(),
+              bytes.data());
+  return {};
+}
+
+Result<void> HostSession::writeRows(size_t value, int64_t row, std::span<const std::byte> bytes) {
+  std::ranges::copy(bytes, static_cast<std::byte *>(addresses[value]) + row * rowBytes(program().values[value]));
   return {};
 }
 

@@ -28,7 +28,8 @@ public:
   /// Resolves every operand. Nothing is read of the weights but their headers and the block scales.
   Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) override;
   Result<void> run(const Dims &dims) override;
-  Result<void> copyRows(int64_t from, int64_t to, int64_t count) override;
+  Result<void> readRows(size_t value, int64_t row, std::span<std::byte> bytes) override;
+  Result<void> writeRows(size_t value, int64_t row, std::span<const std::byte> bytes) override;
   std::byte *buffer(std::string_view name) const override;
   const Program &program() const override { return target->program; }
   int threads() const override { return pool->size(); }

@@ -223,7 +223,8 @@ public:
   std::byte *buffer(std::string_view) const override { return const_cast<std::byte *>(memory.data()); }
   const Program &program() const override { return target->program; }
   int threads() const override { return 1; }
-  Result<void> copyRows(int64_t, int64_t, int64_t) override { return {}; }
+  Result<void> readRows(size_t, int64_t, std::span<std::byte>) override { return {}; }
+  Result<void> writeRows(size_t, int64_t, std::span<const std::byte>) override { return {}; }
   int64_t context() const override { return kToyMaxContext; }
   int64_t cacheRows() const override { return abi::kPageRows; }
   const std::string &isa() const override { return target->name; }

@@ -247,6 +247,67 @@ TEST(Sequences, ShareAPageUntilOneWrites) {
   EXPECT_EQ(quant_session_free_pages(session.get()), before - 1);
 }
 
+SequencePtr restore(quant_session *session, const std::string &path) {
+  quant_sequence *sequence = nullptr;
+  EXPECT_EQ(quant_sequence_restore(session, path.c_str(), &sequence), QUANT_OK) << quant_last_error();
+  return SequencePtr(sequence);
+}
+
+TEST(Sequences, GoOnFromAFile) {
+  ToyModel toy;
+  std::string path = testing::TempDir() + "sequence.safetensors";
+  Tokens tokens(150, 3);
+  {
+    SessionPtr session = start(toy, 512);
+    // Other pages than those of a fresh session, in another order.
+    SequencePtr first = create(session.get()), sequence = create(session.get());
+    ASSERT_EQ(append(session.get(), first, {1}), QUANT_OK);
+    ASSERT_EQ(append(session.get(), sequence, tokens), QUANT_OK);
+    ASSERT_EQ(quant_sequence_save(sequence.get(), path.c_str()), QUANT_OK) << quant_last_error();
+    ASSERT_EQ(quant_sequence_save(create(session.get()).get(), (path + ".empty").c_str()), QUANT_OK) << quant_last_error();
+  }
+  SessionPtr session = start(toy, 512);
+  SequencePtr sequence = restore(session.get(), path);
+  EXPECT_EQ(quant_sequence_position(sequence.get()), 150);
+  int answer = 0;
+  ASSERT_EQ(append(session.get(), sequence, {7}, &answer), QUANT_OK);
+  tokens.push_back(7);
+  EXPECT_EQ(answer, answerTo(tokens));
+  // Its whole pages can be found by others.
+  SequencePtr other = create(session.get());
+  int64_t known = 0;
+  ASSERT_EQ(quant_sequence_reuse(other.get(), tokens.data(), 151, &known), QUANT_OK);
+  EXPECT_EQ(known, 128);
+  EXPECT_EQ(quant_sequence_position(restore(session.get(), path + ".empty").get()), 0);
+}
+
+TEST(Sequences, RefuseOtherFiles) {
+  ToyModel toy;
+  std::string path = testing::TempDir() + "sequence.safetensors";
+  SessionPtr session = start(toy, 256);
+  SequencePtr sequence = create(session.get());
+  ASSERT_EQ(append(session.get(), sequence, Tokens(100, 1)), QUANT_OK);
+  ASSERT_EQ(quant_sequence_save(sequence.get(), path.c_str()), QUANT_OK) << quant_last_error();
+  auto refused = [&](quant_session *by, const std::string &file, quant_status status, const std::string &error) {
+    int64_t before = quant_session_free_pages(by);
+    quant_sequence *restored = nullptr;
+    EXPECT_EQ(quant_sequence_restore(by, file.c_str(), &restored), status);
+    EXPECT_EQ(restored, nullptr);
+    EXPECT_NE(std::string(quant_last_error()).find(error), std::string::npos) << quant_last_error();
+    EXPECT_EQ(quant_session_free_pages(by), before);
+  };
+  refused(session.get(), "/nonexistent", QUANT_INVALID_ARGUMENT, "/nonexistent");
+  refused(session.get(), toy.weights() + "/model.safetensors", QUANT_INVALID_ARGUMENT, "is no file of a saved sequence");
+  ToyModel otherModule([](TestModule &module) { module.manifest["producer"] = "another"; });
+  refused(start(otherModule, 256).get(), path, QUANT_INVALID_ARGUMENT, "was saved by another module, or with another checkpoint");
+  // Two of the four pages are taken by the sequence, one by another.
+  SequencePtr more = create(session.get());
+  ASSERT_EQ(append(session.get(), more, {1}), QUANT_OK);
+  refused(session.get(), path, QUANT_CONTEXT_FULL, "all 4 pages");
+  EXPECT_EQ(quant_sequence_save(sequence.get(), "/nonexistent/file"), QUANT_INVALID_ARGUMENT);
+  EXPECT_EQ(quant_sequence_save(nullptr, "x"), QUANT_INVALID_ARGUMENT);
+}
+
 TEST(Sequences, OutliveTheirSession) {
   ToyModel toy;
   SessionPtr session = start(toy, 256);
