@@ -13,7 +13,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstring>
 
 namespace quant::runtime {
 
@@ -73,7 +72,7 @@ Result<void> Inference::readCaches(const SafetensorsFile &file, Sequence &sequen
   int64_t count = ids && ids->shape.size() == 1 ? ids->shape[0] : 0;
   QUANT_TRY_ASSIGN(std::span<const std::byte> bytes, tensorOf(file, kTokens, DType::I32, {count}));
   std::vector<int32_t> tokens(static_cast<size_t>(count));
-  std::memcpy(tokens.data(), bytes.data(), bytes.size());
+  std::ranges::copy(bytes, std::as_writable_bytes(std::span(tokens)).begin());
   QUANT_TRY(checkTokens(tokens));
   QUANT_TRY(checkRoom(sequence, count));
   QUANT_TRY(makeRoom(sequence, count));

@@ -13,6 +13,7 @@
 
 #include <fmt/core.h>
 #include <httplib.h>
+#include <sys/socket.h>
 
 #include <exception>
 #include <iostream>
@@ -49,6 +50,8 @@ Result<int> Server::bind() {
   if (port < 0)
     return fail(fmt::format("cannot listen at {} port {}: another program has it, or the address is not this machine's",
                             options.host, options.port));
+  // The library lets five connections wait to be accepted: a crowd of clients at once would lose some.
+  ::listen(listeningSocket, SOMAXCONN);
   return port;
 }
 
@@ -66,7 +69,8 @@ void Server::limit() {
   http->set_keep_alive_timeout(kIdleSeconds);
   http->set_tcp_nodelay(true);
   // Not the library's SO_REUSEPORT: a second server at the same port shall be refused.
-  http->set_socket_options([](int socket) {
+  http->set_socket_options([this](int socket) {
+    listeningSocket = socket;
     int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   });

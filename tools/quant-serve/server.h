@@ -64,6 +64,7 @@ private:
 
   Options options;
   std::string apiKey;
+  int listeningSocket = -1; ///< of the library, which closes it
   Model model;
   std::mutex encoding;
   text::Encoder encoder; ///< under `encoding`; it remembers words from request to request
