@@ -7,12 +7,29 @@
 
 #include "dialects/hopper/Fp8GemmSchedule.h"
 
+#include "dialects/qblock/QBlock.h"
+
 #include "mlir/IR/BuiltinAttributes.h"
 
 using namespace mlir;
 using namespace quant;
 using machine::Fp8GemmConfig;
 using machine::Multicast;
+
+Fp8GemmConfig hopper::getFp8GemmConfig(Operation *matmul) {
+  ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul->getOperand(1).getType());
+  Fp8GemmConfig config{.n = shape[shape.size() - 2], .k = shape.back()};
+  if (shape.size() == 3) {
+    config.groups = shape[0];
+    config.topK = qblock::getMatrixShape(matmul->getResult(0).getType())[1];
+  }
+  if (auto swiglu = dyn_cast<qblock::GroupedSwigluOp>(matmul)) {
+    config.n /= 2;
+    config.swiglu = true;
+    config.powerOfTwoScales = swiglu.getPowerOfTwo();
+  }
+  return config;
+}
 
 DictionaryAttr hopper::getFp8GemmParameters(Builder &builder, const Fp8GemmConfig &config) {
   SmallVector<NamedAttribute> parameters;

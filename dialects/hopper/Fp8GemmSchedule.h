@@ -25,6 +25,9 @@
 
 namespace quant::hopper {
 
+/// What a `qblock.matmul`, `grouped_matmul` or `grouped_swiglu` computes, with the default tile.
+machine::Fp8GemmConfig getFp8GemmConfig(mlir::Operation *matmul);
+
 mlir::DictionaryAttr getFp8GemmParameters(mlir::Builder &builder, const machine::Fp8GemmConfig &config);
 
 /// `base`, which says what is computed (n, k, types), with the parameters of a schedule. Errors: a parameter that there is not or

@@ -31,18 +31,14 @@ bool isFp8Block(qblock::BlockTensorType type, ArrayRef<int64_t> block) {
 /// What a matmul, grouped or not, asks of the FP8 kernel. K in one piece: then what a token's row is does not depend on how many
 /// come with it.
 schedule::GemmProblem problemOf(Operation *matmul) {
-  ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul->getOperand(1).getType());
-  schedule::GemmProblem problem{.n = shape[shape.size() - 2], .k = shape.back(), .allowSplitK = false};
-  if (shape.size() == 3) {
-    problem.groups = shape[0];
-    problem.topK = qblock::getMatrixShape(matmul->getResult(0).getType())[1];
-  }
-  if (auto swiglu = dyn_cast<qblock::GroupedSwigluOp>(matmul)) {
-    problem.n /= 2;
-    problem.swiglu = true;
-    problem.powerOfTwoScales = swiglu.getPowerOfTwo();
-  }
-  return problem;
+  machine::Fp8GemmConfig asked = hopper::getFp8GemmConfig(matmul);
+  return {.n = asked.n,
+          .k = asked.k,
+          .allowSplitK = false,
+          .groups = asked.groups,
+          .topK = asked.topK,
+          .swiglu = asked.swiglu,
+          .powerOfTwoScales = asked.powerOfTwoScales};
 }
 
 /// Why the tensor cores' FP8 kernel does not compute this matmul or grouped matmul; empty if it does.

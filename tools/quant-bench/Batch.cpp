@@ -8,6 +8,7 @@
 #include "tools/quant-bench/Batch.h"
 
 #include "tools/generate/handles.h"
+#include "tools/quant-bench/Machine.h"
 
 #include <CLI/CLI.hpp>
 
@@ -22,11 +23,6 @@ using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 static double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-static double median(std::vector<double> values) {
-  std::ranges::nth_element(values, values.begin() + static_cast<ptrdiff_t>(values.size() / 2));
-  return values[values.size() / 2];
-}
 
 namespace {
 

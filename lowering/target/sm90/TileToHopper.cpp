@@ -33,14 +33,10 @@ using namespace quant;
 // The operands of a matmul as a dispatch has them
 //===----------------------------------------------------------------------===//
 
-/// The operand that a value is, counted over the arguments that are no sizes.
+/// The operand that a value is.
 static Result<int> operandIndex(func::FuncOp kernel, Value value) {
-  int index = 0;
-  for (BlockArgument argument : kernel.getArguments()) {
-    if (argument == value)
-      return index;
-    index += isa<ShapedType>(argument.getType());
-  }
+  if (llvm::is_contained(kernel.getArguments(), value))
+    return static_cast<int>(cast<BlockArgument>(value).getArgNumber());
   return fail("an operand of the matmul is computed in its kernel");
 }
 
@@ -76,9 +72,7 @@ static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel
     return fail("the schedule asks for operands that the program does not have (split_k needs a workspace)");
   QUANT_TRY(addParts(kernel, matmul->getOperand(0), operands[0].from, operands[1].from));
   QUANT_TRY(addParts(kernel, matmul->getOperand(1), operands[2].from, operands[3].from));
-  int next = 0;
-  for (Type type : kernel.getArgumentTypes())
-    next += isa<ShapedType>(type);
+  int next = static_cast<int>(kernel.getNumArguments());
   for (size_t result = 0; result < results; ++result)
     operands[kInputs + result].from = {next++};
   if (offsets) {
@@ -88,22 +82,6 @@ static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel
   }
   recipe.rows = static_cast<abi::Dim>(program::getRowDim(kernel));
   return {};
-}
-
-/// What a matmul's kernel computes, with the default tile.
-static machine::Fp8GemmConfig configOf(Operation *matmul) {
-  ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul->getOperand(1).getType());
-  machine::Fp8GemmConfig config{.n = shape[shape.size() - 2], .k = shape.back()};
-  if (offsetsOf(matmul)) {
-    config.groups = shape[0];
-    config.topK = qblock::getMatrixShape(matmul->getResult(0).getType())[1];
-  }
-  if (auto swiglu = dyn_cast<qblock::GroupedSwigluOp>(matmul)) {
-    config.n /= 2;
-    config.swiglu = true;
-    config.powerOfTwoScales = swiglu.getPowerOfTwo();
-  }
-  return config;
 }
 
 //===----------------------------------------------------------------------===//
@@ -162,7 +140,7 @@ private:
     // A kernel may serve several ranges.
     std::map<std::string, nvvm::LaunchRecipe> recipes;
     for (program::ScheduleAttr schedule : schedules) {
-      QUANT_TRY_ASSIGN(auto config, hopper::readFp8GemmParameters(configOf(matmul), schedule.getParameters()));
+      QUANT_TRY_ASSIGN(auto config, hopper::readFp8GemmParameters(hopper::getFp8GemmConfig(matmul), schedule.getParameters()));
       std::string name = config.symbolName();
       if (!recipes.contains(name)) {
         QUANT_TRY_ASSIGN(recipes[name], build(kernels, config, kernel, matmul));
