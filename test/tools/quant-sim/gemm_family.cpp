@@ -7,13 +7,31 @@
 
 #include "test/tools/quant-sim/gemm_family.h"
 
+#include <gtest/gtest.h>
+
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <random>
 
 namespace quant::test {
+
+std::optional<LoadedKernel> loadKernel(const machine::Fp8GemmConfig &config) {
+  auto kernel = nvvm::compileFp8Gemm(config);
+  EXPECT_TRUE(kernel) << kernel.error().message;
+  if (!kernel)
+    return std::nullopt;
+  EXPECT_EQ(kernel->artifact.findings(), std::vector<std::string>()) << kernel->artifact.ptxasLog;
+  if (kernel->artifact.cubin.empty())
+    std::fprintf(stderr, "*** NO ptxas FOUND: %s was NOT assembled ***\n", config.symbolName().c_str());
+  auto module = sim::Module::load(kernel->artifact.ptx);
+  EXPECT_TRUE(module) << module.error().message;
+  if (!module)
+    return std::nullopt;
+  return LoadedKernel{std::move(kernel->recipe), std::move(*module)};
+}
 
 static constexpr int64_t kBlock = 128;
 static constexpr uint8_t kNanCode = 0x7f;

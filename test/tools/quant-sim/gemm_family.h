@@ -12,10 +12,21 @@
 #include "test/gpu/Fp8Problem.h"
 #include "tools/quant-sim/api/simulator.h"
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace quant::test {
+
+/// A kernel of the compiler's, as the simulator has it.
+struct LoadedKernel {
+  nvvm::LaunchRecipe recipe;
+  std::shared_ptr<sim::Module> module;
+};
+
+/// Compiles and loads the kernel; ptxas must have no complaint. Nothing after a failure of the test, for ASSERT_TRUE.
+std::optional<LoadedKernel> loadKernel(const machine::Fp8GemmConfig &config);
 
 /// Rows of A and B, each of K codes, and the scales of their K blocks, `stride` apart.
 struct ScaledRow {

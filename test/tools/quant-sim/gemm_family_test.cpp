@@ -9,7 +9,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <sstream>
 
 namespace quant::test {
@@ -34,15 +33,10 @@ class GemmFamily : public testing::TestWithParam<Case> {};
 /// ptxas has no complaint, the simulator none either, and the numbers are right.
 TEST_P(GemmFamily, Runs) {
   const Fp8GemmConfig &config = GetParam().config;
-  auto kernel = nvvm::compileFp8Gemm(config);
-  ASSERT_TRUE(kernel) << kernel.error().message;
-  EXPECT_EQ(kernel->artifact.findings(), std::vector<std::string>()) << kernel->artifact.ptxasLog;
-  if (kernel->artifact.cubin.empty())
-    std::fprintf(stderr, "*** NO ptxas FOUND: %s was NOT assembled ***\n", config.symbolName().c_str());
-  auto module = sim::Module::load(kernel->artifact.ptx);
-  ASSERT_TRUE(module) << module.error().message;
+  std::optional<LoadedKernel> kernel = loadKernel(config);
+  ASSERT_TRUE(kernel);
   for (int64_t m : GetParam().m)
-    EXPECT_EQ(GemmFamilyCase(config, m).run(**module, kernel->recipe, kSms, /*threads=*/2), "") << "M = " << m;
+    EXPECT_EQ(GemmFamilyCase(config, m).run(*kernel->module, kernel->recipe, kSms, /*threads=*/2), "") << "M = " << m;
 }
 
 /// A config by what differs from the default.

@@ -9,8 +9,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
-
 namespace quant::test {
 namespace {
 
@@ -31,15 +29,11 @@ class GroupedGemm : public testing::TestWithParam<Case> {};
 
 TEST_P(GroupedGemm, Runs) {
   const Fp8GemmConfig &config = GetParam().config;
-  auto kernel = nvvm::compileFp8Gemm(config);
-  ASSERT_TRUE(kernel) << kernel.error().message;
-  EXPECT_EQ(kernel->artifact.findings(), std::vector<std::string>()) << kernel->artifact.ptxasLog;
-  if (kernel->artifact.cubin.empty())
-    std::fprintf(stderr, "*** NO ptxas FOUND: %s was NOT assembled ***\n", config.symbolName().c_str());
-  auto module = sim::Module::load(kernel->artifact.ptx);
-  ASSERT_TRUE(module) << module.error().message;
+  std::optional<LoadedKernel> kernel = loadKernel(config);
+  ASSERT_TRUE(kernel);
   for (const std::vector<int64_t> &rows : GetParam().rows)
-    EXPECT_EQ(GroupedGemmCase(config, rows, GetParam().capacity).run(**module, kernel->recipe, /*sms=*/4, /*threads=*/2), "")
+    EXPECT_EQ(GroupedGemmCase(config, rows, GetParam().capacity).run(*kernel->module, kernel->recipe, /*sms=*/4, /*threads=*/2),
+              "")
         << testing::PrintToString(rows);
 }
 
