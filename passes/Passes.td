@@ -33,12 +33,15 @@ def FuseDequantize : Pass<"qblock-fuse-dequantize", "::mlir::func::FuncOp"> {
 def DecomposeMla : Pass<"deepseek-decompose-mla", "::mlir::func::FuncOp"> {
   let summary = "rewrites mla_attention to its absorbed form";
   let description = [{
-    `latent_append`, `mla_absorb`, `mla_core`, `mla_expand`: keys and values are never formed, the cache stays latent.
+    `latent_append`, `mla_absorb`, `mla_core`, `mla_expand`: keys and values are never formed, the cache stays latent. With
+    `tensor-cores` attention that their kernel computes (bf16 cache, latents of 512, rope parts of 64) is `mla_decode` on complete
+    queries in bf16 instead of `mla_core`.
 
     ```
-    quant-opt --deepseek-decompose-mla attention.mlir
+    quant-opt --deepseek-decompose-mla=tensor-cores=true attention.mlir
     ```
   }];
+  let options = [Option<"tensorCores", "tensor-cores", "bool", "false", "the target has attention on tensor cores">];
   let dependentDialects = ["::quant::deepseek::DeepSeekDialect"];
 }
 

@@ -47,6 +47,7 @@ bool LatentAppendOp::writesTo(unsigned index) { return index == getCacheMutable(
 AffineExpr MlaAbsorbOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(getHeads(), getContext()); }
 AffineExpr MlaExpandOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(getHeads(), getContext()); }
 AffineExpr MlaCoreOp::getGrid(AffineExpr rows, int64_t) { return rows * getHeads(); }
+AffineExpr MlaDecodeOp::getGrid(AffineExpr rows, int64_t) { return rows * getHeads(); }
 AffineExpr MoeDispatchOp::getGrid(AffineExpr, int64_t) { return getAffineConstantExpr(getFixedRows(), getContext()); }
 
 SmallVector<OpOperand *> MlaAttentionOp::getWeightOperands() { return {&getKvBMutable()}; }
@@ -185,7 +186,10 @@ LogicalResult MlaAbsorbOp::verify() {
   FailureOr<int64_t> latent = latentDimOfKvB(*this, getKvB().getType());
   if (failed(latent) || failed(expectQueries(*this, getQ().getType())) || failed(expectKvB(*this, *latent)))
     return failure();
-  return expectShape(*this, "the result", getType(), {kAny, static_cast<int64_t>(getHeads()) * *latent});
+  int64_t rope = getRope() ? static_cast<int64_t>(getRopeDim()) : 0;
+  if (getRope() && failed(expectShape(*this, "rope", getRope().getType(), {kAny, rope})))
+    return failure();
+  return expectShape(*this, "the result", getType(), {kAny, static_cast<int64_t>(getHeads()) * (*latent + rope)});
 }
 
 LogicalResult MlaCoreOp::verify() {
@@ -197,6 +201,17 @@ LogicalResult MlaCoreOp::verify() {
   if (failed(expectShape(*this, "q_latent", getQLatent().getType(), {kAny, width})))
     return failure();
   return expectShape(*this, "the result", getType(), {kAny, width});
+}
+
+LogicalResult MlaDecodeOp::verify() {
+  FailureOr<int64_t> latent = latentDim(*this, getCache().getType(), getRopeDim());
+  auto heads = static_cast<int64_t>(getHeads());
+  if (failed(latent) ||
+      failed(expectShape(*this, "queries", getQueries().getType(), {kAny, heads * lastDim(getCache().getType())})))
+    return failure();
+  if (getCache().getType().getElementType().isInteger())
+    return emitOpError("reads a cache of numbers, not ") << getCache().getType();
+  return expectShape(*this, "the result", getType(), {kAny, heads * *latent});
 }
 
 LogicalResult MlaExpandOp::verify() {

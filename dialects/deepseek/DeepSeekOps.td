@@ -262,16 +262,20 @@ def DeepSeek_LatentAppendOp : DeepSeek_RowOp<"latent_append", [], [
 def DeepSeek_MlaAbsorbOp : DeepSeek_MlaOp<"mla_absorb", [Pure, DeepSeek_PerHeadKernel]> {
   let summary = "takes the queries into the latent space";
   let description = [{
-    `y[t, h, c] = sum_d q[t, h, d] * kv_b[h, d, c]` over the nope part of q and the key rows of kv_b.
+    `y[t, h, c] = sum_d q[t, h, d] * kv_b[h, d, c]` over the nope part of q and the key rows of kv_b. With the table of `rope` a head's
+    query is complete, as `mla_decode` reads it: y[t, h, :], then `rope(q_pe[t, h])`; pairs are neighbours where `interleaved`.
 
     ```mlir
     %y = deepseek.mla_absorb %q, %kv_b {heads = 128, nope_dim = 128, rope_dim = 64, v_dim = 128}
       : (tensor<?x24576xf32>, !qblock.tensor<32768x512xf8E4M3FN, block<128x128>, f32>) -> tensor<?x65536xf32>
+    %queries = deepseek.mla_absorb %q, %kv_b rope %rope {heads = 128, nope_dim = 128, rope_dim = 64, v_dim = 128, interleaved}
+      : (tensor<?x24576xf32>, !qblock.tensor<32768x512xf8E4M3FN, block<128x128>, f32>, tensor<?x64xf32>) -> tensor<?x73728xbf16>
     ```
   }];
-  let arguments = !con((ins DeepSeek_Rows:$q, QBlock_AnyMatrix:$kv_b), headArguments);
+  let arguments = !con((ins DeepSeek_Rows:$q, QBlock_AnyMatrix:$kv_b, Optional<DeepSeek_Rows>:$rope), headArguments,
+                       (ins UnitAttr:$interleaved));
   let results = (outs DeepSeek_Rows:$result);
-  let assemblyFormat = "$q `,` $kv_b attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = "$q `,` $kv_b (`rope` $rope^)? attr-dict `:` functional-type(operands, results)";
 }
 
 def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>, DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>]> {
@@ -294,6 +298,27 @@ def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>, D
   let assemblyFormat = [{
     $q_latent `,` $q `,` $rope `,` $cache `[` $positions `,` $sequences `,` $pages `]` attr-dict `:`
     `(` type($q_latent) `,` type($q) `,` type($rope) `,` type($cache) `,` type($pages) `)` `->` type($result)
+  }];
+}
+
+def DeepSeek_MlaDecodeOp : DeepSeek_Op<"mla_decode", [MemoryEffects<[MemRead]>, DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>]> {
+  let summary = "attention of complete queries over a latent cache of numbers, for tensor cores";
+  let description = [{
+    `score[s] = (queries[t, h] . cache[s, :]) * softmax_scale` for `s <= positions[t]`;
+    `y[t, h] = sum_s softmax(score)[s] * cache[s, :C]`: `mla_core` on what `mla_absorb` gives with `rope`. Rows of the cache are of C
+    latents and `rope_dim` numbers.
+
+    ```mlir
+    %y = deepseek.mla_decode %queries, %cache[%positions, %sequences, %pages] {heads = 128, rope_dim = 64, softmax_scale = 0.1352}
+      : (tensor<?x73728xbf16>, memref<?x576xbf16>, tensor<?x2560xi32>) -> tensor<?x65536xbf16>
+    ```
+  }];
+  let arguments = !con((ins DeepSeek_Rows:$queries), DeepSeek_CacheOperands.arguments,
+                       (ins DeepSeek_Size:$heads, DeepSeek_Size:$rope_dim, F64Attr:$softmax_scale));
+  let results = (outs DeepSeek_Rows:$result);
+  let assemblyFormat = [{
+    $queries `,` $cache `[` $positions `,` $sequences `,` $pages `]` attr-dict `:`
+    `(` type($queries) `,` type($cache) `,` type($pages) `)` `->` type($result)
   }];
 }
 

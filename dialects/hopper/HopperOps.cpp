@@ -101,17 +101,22 @@ int64_t KernelOp::getSharedBytes() {
   return end;
 }
 
+/// The role's region that an operation stands in; null outside of roles.
+static Region *roleOf(Operation *op) {
+  Region *region = op->getParentRegion();
+  while (region && !isa<WarpRolesOp>(region->getParentOp()))
+    region = region->getParentRegion();
+  return region;
+}
+
 /// Warps of the roles that consume the ring.
 static int64_t consumingWarps(RingOp ring) {
   llvm::SmallSet<Region *, 4> roles;
   for (Operation *user : ring->getUsers()) {
     if (!isa<ConsumeOp>(user))
       continue;
-    Region *region = user->getParentRegion();
-    while (region && !isa<WarpRolesOp>(region->getParentOp()))
-      region = region->getParentRegion();
-    if (region)
-      roles.insert(region);
+    if (Region *role = roleOf(user))
+      roles.insert(role);
   }
   int64_t warps = 0;
   for (Region *role : roles)
@@ -126,6 +131,35 @@ static LogicalResult verifyRing(RingOp ring, int64_t cluster) {
   if (warps * blocks != static_cast<int64_t>(ring.getArrivals()))
     return ring.emitOpError("waits for ") << ring.getArrivals() << " arrivals, but " << warps << " warps of " << blocks
                                           << " blocks consume it: " << warps * blocks;
+  return success();
+}
+
+/// Threads of the roles that come to a barrier.
+static LogicalResult verifyNamedBarrier(NamedBarrierOp barrier) {
+  llvm::SmallSet<Region *, 4> roles;
+  for (Operation *user : barrier->getUsers())
+    if (Region *role = roleOf(user))
+      roles.insert(role);
+  int64_t threads = 0;
+  for (Region *role : roles)
+    threads += kSm90a.warpgroupThreads() * cast<WarpRolesOp>(role->getParentOp()).getWarpgroups()[role->getRegionNumber()];
+  if (threads != barrier.getType().getThreads())
+    return barrier.emitOpError("is for ") << barrier.getType().getThreads() << " threads, but the roles that come to it have "
+                                          << threads;
+  return success();
+}
+
+/// Named barriers, whose numbers begin behind those of the block and of its warpgroups.
+static LogicalResult verifyNamedBarriers(KernelOp kernel) {
+  int64_t used = 1 + kernel.getThreads() / kSm90a.warpgroupThreads();
+  for (NamedBarrierOp barrier : kernel.getBody().getOps<NamedBarrierOp>()) {
+    if (++used > kSm90a.namedBarriers)
+      return barrier.emitOpError("is one too many: a block has ")
+             << kSm90a.namedBarriers << ", of which it and its warpgroups take "
+             << 1 + kernel.getThreads() / kSm90a.warpgroupThreads();
+    if (failed(verifyNamedBarrier(barrier)))
+      return failure();
+  }
   return success();
 }
 
@@ -144,7 +178,7 @@ LogicalResult KernelOp::verifyRegions() {
   for (RingOp ring : getBody().getOps<RingOp>())
     if (failed(verifyRing(ring, getCluster())))
       return failure();
-  return success();
+  return verifyNamedBarriers(*this);
 }
 
 //===----------------------------------------------------------------------===//
@@ -293,6 +327,15 @@ LogicalResult TileAtOp::verify() {
   return success();
 }
 
+LogicalResult TileColumnsOp::verify() {
+  TileType tile = getTile().getType(), part = getType();
+  if (tile.getCopies() != 1 || part.getCopies() != 1 || !tile.getSwizzle() || part.getRows() != tile.getRows() ||
+      part.getElementType() != tile.getElementType() || part.getSwizzle() != tile.getSwizzle() ||
+      part.getColumns() > tile.getColumns())
+    return emitOpError("of ") << tile << " cannot be " << part << ": it takes whole panels of a swizzled tile";
+  return success();
+}
+
 //===----------------------------------------------------------------------===//
 // Stages
 //===----------------------------------------------------------------------===//
@@ -351,7 +394,8 @@ LogicalResult TmaLoadOp::verify() {
     return emitOpError("multicasts into a ring of one block: a ring is `shared by` the blocks of a cluster");
   if (map.getRows() * blocks != rows)
     return emitOpError("brings ") << blocks << " x " << map.getRows() << " rows for a tile of " << rows;
-  if (map.getColumns() != tile.getPanelColumns() || map.getColumns() != tile.getColumns())
+  bool isWhole = map.getColumns() == tile.getColumns(), isCopy = tile.getCopies() == 1 && !getMulticast();
+  if (map.getColumns() != tile.getPanelColumns() || (!isWhole && !isCopy))
     return emitOpError("box has ") << map.getColumns() << " columns, the tile " << tile.getColumns() << " in panels of "
                                    << tile.getPanelColumns();
   if (int64_t share = tile.getBytes() / blocks, unit = tile.getAlignment(); blocks > 1 && share % unit)
@@ -360,52 +404,8 @@ LogicalResult TmaLoadOp::verify() {
 }
 
 //===----------------------------------------------------------------------===//
-// Math and epilogue
+// Epilogue
 //===----------------------------------------------------------------------===//
-
-LogicalResult WgmmaOp::verify() {
-  TileType a = getA().getType(), b = getB().getType();
-  for (TileType tile : {a, b})
-    if (!isa<Float8E4M3FNType>(tile.getElementType()) || tile.getSwizzle() != 128 || tile.getColumns() != 128 ||
-        tile.getCopies() != 1)
-      return emitOpError("operand ") << tile << " must be rows of 128 f8E4M3FN with a 128-byte swizzle";
-  AccumulatorType result = getType();
-  if (a.getRows() != kSm90a.wgmmaRows || result.getColumns() != b.getRows())
-    return emitOpError("of ") << a.getRows() << " by " << b.getRows() << " rows is not " << result << ", and A has "
-                              << kSm90a.wgmmaRows << " rows";
-  if (getOver() && getOver().getType().getColumns() != result.getColumns())
-    return emitOpError("over ") << getOver().getType() << " cannot take its registers for " << result;
-  return success();
-}
-
-LogicalResult WgmmaWaitOp::verify() {
-  if (getAccumulator().getType().getColumns() != getType().getColumns())
-    return emitOpError("of ") << getAccumulator().getType() << " is not " << getType();
-  return success();
-}
-
-LogicalResult PromoteOp::verify() {
-  int64_t columns = getType().getColumns();
-  if (!isa<RowScalesType>(getRows().getType()) && !getRows().getType().isF32())
-    return emitOpError("rows must be row_scales or f32, not ") << getRows().getType();
-  if (getColumns().size() == 1)
-    if (auto scales = dyn_cast<ColumnScalesType>(getColumns()[0].getType())) {
-      if (scales.getColumns() != columns)
-        return emitOpError("has ") << columns << " columns and scales for " << scales.getColumns();
-      return success();
-    }
-  if (getColumns().empty() || columns % (8 * getColumns().size()) ||
-      llvm::any_of(getColumns().getTypes(), [](Type type) { return !type.isF32(); }))
-    return emitOpError("columns must be column_scales, or f32 that each take an equal share, a multiple of 8, of ") << columns;
-  return success();
-}
-
-LogicalResult SwigluQuantizeOp::verify() {
-  constexpr int64_t kGroup = 128;
-  if (getGate().getType().getColumns() != kGroup)
-    return emitOpError("gives a scale to each row of ") << kGroup << " columns, not of " << getGate().getType().getColumns();
-  return success();
-}
 
 LogicalResult StoreRowScalesOp::verify() {
   if (!getPointer().getType().getElementType().isF32())

@@ -259,6 +259,70 @@ def Hopper_TileAtOp : Hopper_Op<"tile_at", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Hopper_TileColumnsOp : Hopper_Op<"tile_columns", [Pure]> {
+  let summary = "columns of a tile, from a panel's first one on";
+  let description = [{
+    Panels follow each other, so that neighbouring ones are a tile of their own.
+
+    ```mlir
+    func.func @half(%keys: !hopper.tile<64x576xbf16, swizzle = 128>, %first: i32) {
+      %values = hopper.tile_columns %keys[%first] : !hopper.tile<64x576xbf16, swizzle = 128> -> !hopper.tile<64x256xbf16, swizzle = 128>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_TileType:$tile, I32:$first);
+  let results = (outs Hopper_TileType:$result);
+  let assemblyFormat = "$tile `[` $first `]` attr-dict `:` type($tile) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Hopper_NamedBarrierOp : Hopper_Op<"named_barrier", [HasParent<"KernelOp">]> {
+  let summary = "a barrier at which warpgroups meet, also those of several roles";
+  let description = [{
+    All threads of the roles that use it come to it, by `sync` or by `arrive`: so many must it be for. Number 0 is the whole
+    block's, each warpgroup has one of its own; what is left of the 16 can be had.
+
+    ```mlir
+    hopper.kernel @meet() cluster 1 {
+      %ready = hopper.named_barrier : !hopper.named_barrier<256>
+      hopper.warp_roles {
+        role(1 warpgroups) (%w: i32) {
+          hopper.arrive %ready : !hopper.named_barrier<256>
+        }
+        role(1 warpgroups) (%w: i32) {
+          hopper.sync %ready : !hopper.named_barrier<256>
+        }
+      }
+    }
+    ```
+  }];
+  let results = (outs Hopper_NamedBarrierType:$result);
+  let assemblyFormat = "attr-dict `:` type($result)";
+}
+
+def Hopper_SyncOp : Hopper_Op<"sync"> {
+  let summary = "waits at a named barrier until all its threads have come; what they wrote before is visible then";
+  let description = [{
+    ```mlir
+    hopper.sync %ready : !hopper.named_barrier<256>
+    ```
+  }];
+  let arguments = (ins Hopper_NamedBarrierType:$barrier);
+  let assemblyFormat = "$barrier attr-dict `:` type($barrier)";
+}
+
+def Hopper_ArriveOp : Hopper_Op<"arrive"> {
+  let summary = "comes to a named barrier without waiting for the others";
+  let description = [{
+    ```mlir
+    hopper.arrive %ready : !hopper.named_barrier<256>
+    ```
+  }];
+  let arguments = (ins Hopper_NamedBarrierType:$barrier);
+  let assemblyFormat = "$barrier attr-dict `:` type($barrier)";
+}
+
 def Hopper_RingOp : Hopper_Op<"ring", [HasParent<"KernelOp">]> {
   let summary = "a ring of stages in shared memory";
   let description = [{
@@ -362,7 +426,7 @@ def Hopper_ConsumeOp : Hopper_Op<"consume", [SingleBlock]> {
 def Hopper_TmaLoadOp : Hopper_Op<"tma_load", [HasParent<"ProduceOp">, AttrSizedOperandSegments]> {
   let summary = "brings a box at [row, column] of a matrix into a tile of the stage";
   let description = [{
-    Elements outside of the matrix become zeros. With `multicast` each block of the cluster loads its share of the tile's rows
+    Elements outside of the matrix become zeros. A tile of several panels is brought in as many boxes, one for each panel. With `multicast` each block of the cluster loads its share of the tile's rows
     and sends it to all: the box is that share. A share that would lie beyond the matrix of `multicast` rows begins at its last row
     instead: what it brings belongs to no row and must not be used. Of a ragged map, rows `until` which the group goes count as the
     matrix. Indices of dimensions before the row come first.
@@ -401,36 +465,55 @@ def Hopper_TmaLoadOp : Hopper_Op<"tma_load", [HasParent<"ProduceOp">, AttrSizedO
 // Math
 //===----------------------------------------------------------------------===//
 
-def Hopper_WgmmaOp : Hopper_Op<"wgmma"> {
+def Hopper_WgmmaOp : Hopper_Op<"wgmma", [AttrSizedOperandSegments]> {
   let summary = "starts A * B^T on the tensor core";
   let description = [{
-    A warpgroup multiplies 64 rows of A by the rows of B, over all their columns, in one group of wgmmas with f32 sums that start
-    at zero. With `over` they take the registers of a fragment that has had its last use: without it ptxas may start them in
-    registers of their own before that use, and spill where two accumulators do not fit.
+    A warpgroup multiplies 64 rows of A by the rows of B, over all their columns, in one group of wgmmas with f32 sums. These start
+    at zero, or, with `into`, at a fragment or at the sums of a product that is still in flight. With `over` they take the registers
+    of a fragment that has had its last use: without it ptxas may start them in registers of their own before that use, and spill
+    where two accumulators do not fit.
+
+    Both tiles are f8E4M3FN or bf16, in panels of 128 bytes. Of bf16, A may be an operand in registers, which stay untouched until
+    the wait, and B may be `transposed`: then A's columns are multiplied by its rows, A * B (a tile of tokens as values, which as
+    keys was not transposed).
 
     ```mlir
     func.func @multiply(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<96x128xf8E4M3FN, swizzle = 128>) {
       %acc = hopper.wgmma %a, %b : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<96x128xf8E4M3FN, swizzle = 128> -> !hopper.accumulator<64, 96>
       return
     }
+    func.func @values(%p: !hopper.operand<64, 64>, %v: !hopper.tile<64x256xbf16, swizzle = 128>, %o: !hopper.fragment<64, 256>) {
+      %acc = hopper.wgmma %p, %v transposed into %o : !hopper.fragment<64, 256>
+        : !hopper.operand<64, 64>, !hopper.tile<64x256xbf16, swizzle = 128> -> !hopper.accumulator<64, 256>
+      return
+    }
     ```
   }];
-  let arguments = (ins Hopper_TileType:$a, Hopper_TileType:$b, Optional<Hopper_FragmentType>:$over);
+  let arguments = (ins AnyTypeOf<[Hopper_TileType, Hopper_OperandType]>:$a, Hopper_TileType:$b, UnitAttr:$transposed,
+                       Optional<AnyTypeOf<[Hopper_FragmentType, Hopper_AccumulatorType]>>:$into,
+                       Optional<Hopper_FragmentType>:$over);
   let results = (outs Hopper_AccumulatorType:$result);
-  let assemblyFormat = "$a `,` $b (`over` $over^ `:` type($over))? attr-dict `:` type($a) `,` type($b) `->` type($result)";
+  let assemblyFormat = [{
+    $a `,` $b (`transposed` $transposed^)? (`into` $into^ `:` type($into))? (`over` $over^ `:` type($over))? attr-dict
+    `:` type($a) `,` type($b) `->` type($result)
+  }];
   let hasVerifier = 1;
 }
 
 def Hopper_WgmmaWaitOp : Hopper_Op<"wgmma_wait"> {
-  let summary = "waits for all wgmmas of the warpgroup and gives the sums";
+  let summary = "waits for wgmmas of the warpgroup and gives the sums";
   let description = [{
+    It waits for all of them, or until no more than so many groups are `pending`, the youngest: a group is what one `wgmma` starts.
+
     ```mlir
     %products = hopper.wgmma_wait %acc : !hopper.accumulator<64, 96> -> !hopper.fragment<64, 96>
+    %older = hopper.wgmma_wait %acc pending 1 : !hopper.accumulator<64, 96> -> !hopper.fragment<64, 96>
     ```
   }];
-  let arguments = (ins Hopper_AccumulatorType:$accumulator);
+  let arguments = (ins Hopper_AccumulatorType:$accumulator,
+                       DefaultValuedAttr<ConfinedAttr<I64Attr, [IntNonNegative, IntMaxValue<7>]>, "0">:$pending);
   let results = (outs Hopper_FragmentType:$result);
-  let assemblyFormat = "$accumulator attr-dict `:` type($accumulator) `->` type($result)";
+  let assemblyFormat = "$accumulator (`pending` $pending^)? attr-dict `:` type($accumulator) `->` type($result)";
   let hasVerifier = 1;
 }
 
@@ -485,6 +568,24 @@ def Hopper_LoadBlockScaleOp : Hopper_Op<"load_block_scale"> {
   let arguments = (ins Hopper_GlobalType:$pointer, I32:$index);
   let results = (outs F32:$result);
   let assemblyFormat = "$pointer `[` $index `]` attr-dict `:` type($pointer)";
+}
+
+def Hopper_LoadIndexOp : Hopper_Op<"load_index"> {
+  let summary = "one i32 from global memory, which kernels before this one may have written";
+  let description = [{
+    An ordinary load, behind `wait_prerequisites`.
+
+    ```mlir
+    func.func @page(%pages: !hopper.global<i32>, %index: i32) {
+      %page = hopper.load_index %pages[%index] : !hopper.global<i32>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_GlobalType:$pointer, I32:$index);
+  let results = (outs I32:$result);
+  let assemblyFormat = "$pointer `[` $index `]` attr-dict `:` type($pointer)";
+  let hasVerifier = 1;
 }
 
 def Hopper_PromoteOp : Hopper_Op<"promote", [Pure, AllTypesMatch<["products", "sum", "result"]>]> {
@@ -631,5 +732,7 @@ def Hopper_WaitStoresOp : Hopper_Op<"wait_stores"> {
   }];
   let assemblyFormat = "attr-dict";
 }
+
+include "dialects/hopper/HopperAttentionOps.td"
 
 #endif // QUANT_HOPPER_OPS

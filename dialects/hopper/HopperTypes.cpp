@@ -180,3 +180,18 @@ LogicalResult AccumulatorType::verify(function_ref<InFlightDiagnostic()> emitErr
 LogicalResult FragmentType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
   return verifyRegisters(emitError, rows, columns);
 }
+
+LogicalResult OperandType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
+  if (failed(verifyRegisters(emitError, rows, columns)))
+    return failure();
+  if (columns % 16)
+    return emitError() << "a step of bf16 is 16 columns, of which " << columns << " is no multiple";
+  return success();
+}
+
+LogicalResult NamedBarrierType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t threads) {
+  if (threads < 1 || threads % kSm90a.warpgroupThreads() || threads > kSm90a.threadsPerBlock)
+    return emitError() << "a named barrier is for whole warpgroups of " << kSm90a.warpgroupThreads() << " threads, not for "
+                       << threads;
+  return success();
+}

@@ -159,8 +159,39 @@ def Hopper_FragmentType : Hopper_RegisterType<"Fragment", "fragment"> {
   }];
 }
 
+def Hopper_OperandType : Hopper_RegisterType<"Operand", "operand"> {
+  let summary = "a matrix of bf16 in a warpgroup's registers, which wgmma takes as its A";
+  let description = [{
+    Lane l of warp w holds, of rows 16w + l/4 and 8 more, columns 8i + l%4 * 2 and 1 more: two numbers in a register, and in the
+    order of a fragment of as many columns.
+
+    ```
+    !hopper.operand<64, 64>
+    ```
+  }];
+  let extraClassDeclaration = [{
+    int64_t getRegisters() const { return getColumns() / 4; }
+  }];
+}
+
 def Hopper_RowScalesType : Hopper_Type<"RowScales", "row_scales"> {
   let summary = "for each row of a fragment one f32: two values in each thread";
+}
+
+def Hopper_RowKeysType : Hopper_Type<"RowKeys", "row_keys"> {
+  let summary = "for each row of a fragment an i32, how many keys it attends to: two values in each thread";
+}
+
+def Hopper_NamedBarrierType : Hopper_Type<"NamedBarrier", "named_barrier"> {
+  let summary = "one of a block's 16 hardware barriers, and how many threads complete it";
+  let description = [{
+    ```
+    !hopper.named_barrier<256>
+    ```
+  }];
+  let parameters = (ins "int64_t":$threads);
+  let assemblyFormat = "`<` $threads `>`";
+  let genVerifyDecl = 1;
 }
 
 def Hopper_ColumnScalesType : Hopper_Type<"ColumnScales", "column_scales"> {

@@ -34,6 +34,8 @@ struct GpuArch {
   /// The bounds and the unit of a thread's registers in setmaxnreg.
   int64_t minThreadRegisters, maxThreadRegisters, registerUnit;
   int64_t threadsPerBlock;
+  /// Barriers of a block that bar.sync names by number.
+  int64_t namedBarriers;
   /// Blocks of a cluster that every part can schedule.
   int64_t blocksPerCluster;
 
@@ -76,6 +78,8 @@ inline constexpr GpuArch kSm90a = {
     .maxThreadRegisters = 256,
     .registerUnit = 8,
     .threadsPerBlock = 1024,
+    // PTX ISA, "bar": 16 barriers, numbered from 0.
+    .namedBarriers = 16,
     // CUDA C++ Programming Guide, "Thread Block Clusters": 8 is portable, more need an attribute of the function.
     .blocksPerCluster = 8,
     .warpThreads = 32,

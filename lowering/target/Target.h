@@ -28,7 +28,7 @@
 
 namespace quant {
 
-/// How a target's FP8 matmuls want their inputs and give their results.
+/// How a target's matmuls want their inputs and give their results.
 struct MatmulTraits {
   /// Whether it multiplies FP8 codes. A target without such units computes on dequantize(quantize(x)), the same numbers.
   bool multipliesFp8 = false;
@@ -38,6 +38,8 @@ struct MatmulTraits {
   bool gathersRows = true;
   /// Whether it has grouped matmuls whose epilogue is SwiGLU with quantization.
   bool quantizesSwiglu = false;
+  /// Whether it has `mla_decode`, attention on tensor cores.
+  bool attendsOnTensorCores = false;
 };
 
 struct TargetOptions {

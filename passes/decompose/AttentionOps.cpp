@@ -38,15 +38,30 @@ static Value rotated(Definition &d, Value table, Value row, int64_t size, bool i
   return d.select(isFirst, d.sub(straight, crossed), d.add(straight, crossed));
 }
 
+/// Element `r` of a head's query behind rope.
+static Value rotatedQuery(Definition &d, Value q, Value table, Value t, Value head, int64_t nope, int64_t rope, bool interleaved,
+                          Value r) {
+  auto part = [&](Value column) { return d.at(q, {t, d.add(d.add(d.mul(head, nope + rope), d.size(nope)), column)}); };
+  return rotated(d, table, t, rope, interleaved, r, part);
+}
+
 static SmallVector<Value> defineMlaAbsorb(Definition &d, MlaAbsorbOp op) {
-  int64_t latent = qblock::getMatrixShape(op.getKvB().getType())[1], nope = op.getNopeDim();
+  int64_t latent = qblock::getMatrixShape(op.getKvB().getType())[1], nope = op.getNopeDim(), rope = op.getRopeDim();
+  int64_t columns = latent + (op.getRope() ? rope : 0);
   Value kvB = dequantized(d, op.getKvB());
   return {d.generate(op.getType(), d.dim(op.getQ(), 0), [&](ValueRange i) {
-    Value head = d.div(i[1], latent), c = d.rem(i[1], latent);
-    return d.sum(d.size(nope), [&](Value n) {
-      Value query = d.at(op.getQ(), {i[0], d.add(d.mul(head, nope + op.getRopeDim()), n)});
-      return d.mul(query, d.at(kvB, {d.add(d.mul(head, nope + op.getVDim()), n), c}));
+    Value head = d.div(i[1], columns), c = d.rem(i[1], columns);
+    // Behind the latents, where that column is not taken, any will do.
+    Value inLatent = op.getRope() ? d.min(c, latent - 1) : c;
+    Value absorbed = d.sum(d.size(nope), [&](Value n) {
+      Value query = d.at(op.getQ(), {i[0], d.add(d.mul(head, nope + rope), n)});
+      return d.mul(query, d.at(kvB, {d.add(d.mul(head, nope + op.getVDim()), n), inLatent}));
     });
+    if (!op.getRope())
+      return absorbed;
+    Value r = d.select(d.less(c, latent), d.size(0), d.sub(c, d.size(latent)));
+    Value turned = rotatedQuery(d, op.getQ(), op.getRope(), i[0], head, nope, rope, op.getInterleaved(), r);
+    return d.select(d.less(c, latent), absorbed, turned);
   })};
 }
 
@@ -65,12 +80,12 @@ static Value softmax(Definition &d, Value scores, ValueRange sizes, int64_t head
                     [&](ValueRange i) { return d.div(d.at(exponentials, i), d.at(total, {i[0], i[1]})); });
 }
 
-static SmallVector<Value> defineMlaCore(Definition &d, MlaCoreOp op) {
-  int64_t heads = op.getHeads(), rope = op.getRopeDim(), query = op.getNopeDim() + rope;
-  int64_t latent = cast<ShapedType>(op.getQLatent().getType()).getDimSize(1) / heads;
-  Value cache = op.getCache(), tokens = d.dim(op.getQ(), 0);
-  if (std::optional<CacheFormat> format = op.getCacheFormat())
-    cache = unpackCache(d, cache, *format, latent, rope, memref::DimOp::create(d, cache, 0));
+/// Softmax of `product(token, head, row of the cache)` over the token's keys, times their latents. Tokens are those of `queries`.
+template <typename Op>
+static SmallVector<Value> attention(Definition &d, Op op, Value queries, Value cache, int64_t latent,
+                                    function_ref<Value(Value t, Value head, Value row)> product) {
+  int64_t heads = op.getHeads();
+  Value tokens = d.dim(queries, 0);
   auto positionOf = [&](Value t) { return d.indexAt(op.getPositions(), {t}); };
   // Past the token's own position, its own row stands in.
   auto rowOf = [&](Value t, Value s) {
@@ -80,18 +95,8 @@ static SmallVector<Value> defineMlaCore(Definition &d, MlaCoreOp op) {
   };
   Value positions = d.add(d.maxIndex(tokens, positionOf), d.size(1));
   Value scores = d.generate({ShapedType::kDynamic, heads, ShapedType::kDynamic}, {tokens, positions}, [&](ValueRange i) {
-    Value t = i[0], head = i[1], s = i[2], row = rowOf(t, s);
-    Value byLatent = d.sum(d.size(latent), [&](Value c) {
-      return d.mul(d.at(op.getQLatent(), {t, d.add(d.mul(head, latent), c)}), d.at(cache, {row, c}));
-    });
-    Value byRope = d.sum(d.size(rope), [&](Value r) {
-      auto part = [&](Value column) {
-        return d.at(op.getQ(), {t, d.add(d.add(d.mul(head, query), d.size(op.getNopeDim())), column)});
-      };
-      Value turned = rotated(d, op.getRope(), t, rope, op.getInterleaved(), r, part);
-      return d.mul(turned, d.at(cache, {row, d.add(d.size(latent), r)}));
-    });
-    Value score = d.mul(d.add(byLatent, byRope), d.number(op.getSoftmaxScale().convertToDouble()));
+    Value t = i[0], s = i[2];
+    Value score = d.mul(product(t, i[1], rowOf(t, s)), d.number(op.getSoftmaxScale().convertToDouble()));
     Value isPast = d.less(s, d.add(positionOf(t), d.size(1)));
     return d.select(isPast, score, d.number(-std::numeric_limits<double>::infinity()));
   });
@@ -100,6 +105,33 @@ static SmallVector<Value> defineMlaCore(Definition &d, MlaCoreOp op) {
     Value head = d.div(i[1], latent), c = d.rem(i[1], latent);
     return d.sum(positions, [&](Value s) { return d.mul(d.at(weights, {i[0], head, s}), d.at(cache, {rowOf(i[0], s), c})); });
   })};
+}
+
+static SmallVector<Value> defineMlaCore(Definition &d, MlaCoreOp op) {
+  int64_t heads = op.getHeads(), rope = op.getRopeDim();
+  int64_t latent = cast<ShapedType>(op.getQLatent().getType()).getDimSize(1) / heads;
+  Value cache = op.getCache();
+  if (std::optional<CacheFormat> format = op.getCacheFormat())
+    cache = unpackCache(d, cache, *format, latent, rope, memref::DimOp::create(d, cache, 0));
+  return attention(d, op, op.getQ(), cache, latent, [&](Value t, Value head, Value row) {
+    Value byLatent = d.sum(d.size(latent), [&](Value c) {
+      return d.mul(d.at(op.getQLatent(), {t, d.add(d.mul(head, latent), c)}), d.at(cache, {row, c}));
+    });
+    Value byRope = d.sum(d.size(rope), [&](Value r) {
+      Value turned = rotatedQuery(d, op.getQ(), op.getRope(), t, head, op.getNopeDim(), rope, op.getInterleaved(), r);
+      return d.mul(turned, d.at(cache, {row, d.add(d.size(latent), r)}));
+    });
+    return d.add(byLatent, byRope);
+  });
+}
+
+static SmallVector<Value> defineMlaDecode(Definition &d, MlaDecodeOp op) {
+  int64_t columns = op.getCache().getType().getDimSize(1), latent = columns - static_cast<int64_t>(op.getRopeDim());
+  return attention(d, op, op.getQueries(), op.getCache(), latent, [&](Value t, Value head, Value row) {
+    return d.sum(d.size(columns), [&](Value c) {
+      return d.mul(d.at(op.getQueries(), {t, d.add(d.mul(head, columns), c)}), d.at(op.getCache(), {row, c}));
+    });
+  });
 }
 
 static SmallVector<Value> defineMlaExpand(Definition &d, MlaExpandOp op) {
@@ -117,5 +149,6 @@ void quant::addAttentionDefinitions(RewritePatternSet &patterns) {
   MLIRContext *context = patterns.getContext();
   patterns.add<DefinePattern<MlaAbsorbOp>>(context, defineMlaAbsorb);
   patterns.add<DefinePattern<MlaCoreOp>>(context, defineMlaCore);
+  patterns.add<DefinePattern<MlaDecodeOp>>(context, defineMlaDecode);
   patterns.add<DefinePattern<MlaExpandOp>>(context, defineMlaExpand);
 }

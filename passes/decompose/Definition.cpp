@@ -33,7 +33,7 @@ Value Definition::generate(Type type, ValueRange dynamicSizes, Element element) 
   Block *block = createBlock(&op.getBody());
   for (int64_t i = 0; i < cast<RankedTensorType>(type).getRank(); ++i)
     block->addArgument(getIndexType(), getLoc());
-  tensor::YieldOp::create(*this, element(block->getArguments()));
+  tensor::YieldOp::create(*this, convert(cast<RankedTensorType>(type).getElementType(), element(block->getArguments())));
   return op;
 }
 

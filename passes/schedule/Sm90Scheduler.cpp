@@ -7,6 +7,7 @@
 
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/hopper/Fp8GemmSchedule.h"
+#include "dialects/hopper/MlaDecodeSchedule.h"
 #include "dialects/machine/Gpu.h"
 #include "passes/schedule/ChooseVariants.h"
 #include "passes/schedule/Scheduler.h"
@@ -67,8 +68,11 @@ std::string refuseGemm(Operation *matmul) {
 
 /// Why an op of many multiplications has no kernel on the tensor cores; empty for ops that have few.
 std::string refuseOther(Operation *op) {
-  if (isa<deepseek::MlaCoreOp, deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op))
-    return "there is no attention for the tensor cores yet";
+  if (auto core = dyn_cast<deepseek::MlaCoreOp>(op)) {
+    auto config = hopper::getMlaDecodeConfig(core);
+    return config ? "its queries are not complete (deepseek-decompose-mla=tensor-cores=true makes mla_decode)"
+                  : config.error().message;
+  }
   if (isa<WeightsOpInterface>(op))
     return "there is no kernel of " + op->getName().getStringRef().str() + " for the tensor cores yet";
   return {};
@@ -79,6 +83,8 @@ public:
   Sm90Scheduler(machine::Gpu gpu, const SchedulerOptions &options) : gpu(std::move(gpu)), options(options) {}
 
   FailureOr<SmallVector<program::ScheduleAttr>> schedule(func::FuncOp kernel, Operation *op) const override {
+    if (auto decode = dyn_cast<deepseek::MlaDecodeOp>(op))
+      return onTensorCores(decode);
     bool isMatmul = isa<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp>(op);
     std::string why = isMatmul ? refuseGemm(op) : refuseOther(op);
     if (!isMatmul || !why.empty())
@@ -103,6 +109,17 @@ private:
       kernel.emitRemark("runs on plain threads: ") << reason.getValue();
     return program::ScheduleAttr::get(op->getContext(), builder.getStringAttr("simt"), {}, builder.getDictionaryAttr(parameters),
                                       reason, {});
+  }
+
+  static FailureOr<SmallVector<program::ScheduleAttr>> onTensorCores(deepseek::MlaDecodeOp decode) {
+    auto config = hopper::getMlaDecodeConfig(decode);
+    if (!config)
+      return decode.emitError("has no kernel: ") << config.error().message;
+    Builder builder(decode.getContext());
+    std::string why = llvm::formatv("{0} heads in {1} tile(s) of 64 rows for each token, blocks of {2} keys", config->heads,
+                                    config->tilesOfToken(), machine::MlaDecodeConfig::kBlock);
+    return SmallVector{program::ScheduleAttr::get(decode.getContext(), builder.getStringAttr("tensor"), {},
+                                                  builder.getDictionaryAttr({}), builder.getStringAttr(why), {})};
   }
 
   FailureOr<SmallVector<program::ScheduleAttr>> onTensorCores(Operation *matmul) const {

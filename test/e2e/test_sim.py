@@ -179,6 +179,41 @@ class Simulated(unittest.TestCase):
         parts, _ = self.run_sim(module, checkpoint, prompt, "--chunk", "34")
         np.testing.assert_array_equal(whole, parts)
 
+    def test_attention_on_tensor_cores(self) -> None:
+        """DeepSeek's latents and a rank's 16 heads, so that the kernel of mla_decode runs: several tokens of a sequence in a tile, a
+        page's end in between, keys of earlier calls. It rounds queries, weights and results to bf16."""
+        checkpoint, host = self.folder / "checkpoint", self.folder / "host.qmod"
+        published = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "num_attention_heads": 16, "num_hidden_layers": 1}
+        model = Model(toys.write(checkpoint, toys.v3() | published, Context.seed), kv_cache="bf16")
+        options = ("--activations=bf16", "--kv-cache=bf16")
+        module = self.compile(checkpoint, *options, max_tokens=62)
+        self.assertEqual({unit for kernel, unit in self.units.items() if kernel.startswith("mla_decode")}, {"tensor"})
+        self.assertFalse(any(kernel.startswith("mla_core") for kernel in self.units))
+        prompt = np.random.default_rng(Context.seed).integers(0, model.config["vocab_size"], 66).tolist()
+        logits, tokens = self.run_sim(module, checkpoint, prompt, "--chunk", "62")
+        want = model.forward(prompt + tokens[:-1]).logits
+        error = relative_error(logits, want[: len(prompt)])
+        print(f"attention on tensor cores: relative error {error:.1e}")
+        self.assertLess(error, 1e-2)
+        done = call("quant-compile", checkpoint, "--kv-cache=bf16", "--max-tokens", "62", "-o", host)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        on_host = quant_run(Context.binaries / "quant-run", host, checkpoint, prompt, self.NEW_TOKENS, "--chunk", "62")
+        self.assertLess(relative_error(logits, on_host.logits), 1e-2)
+
+    def test_attention_on_plain_threads_says_why(self) -> None:
+        checkpoint = self.folder / "checkpoint"
+        published = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "num_hidden_layers": 1}
+        toys.write(checkpoint, toys.v3() | published, Context.seed)
+        self.compile(checkpoint)
+        self.assertIn("no tensor cores: the KV cache is not bf16", self.reasons[self.kernel("mla_core")])
+        toys.write(checkpoint, toys.v3() | published | {"kv_lora_rank": 256}, Context.seed)
+        self.compile(checkpoint, "--kv-cache=bf16")
+        self.assertIn("latents of 256 and a rope part of 64: the kernel is for 512 and 64", self.reasons[self.kernel("mla_core")])
+
+    def kernel(self, op: str) -> str:
+        """The kernel of an op in what was compiled last."""
+        return next(name for name in self.units if name.startswith(op))
+
     def test_odd_sizes(self) -> None:
         self.check(toys.v3() | ODD)
         self.assertEqual(self.units_of_experts(), {"simt"})

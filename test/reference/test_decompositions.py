@@ -163,9 +163,19 @@ class Decompositions(unittest.TestCase):
             f"%core = deepseek.mla_core %lat, %q, %rope, {placed} {{{sizes}, softmax_scale = 0.25, {pairs}{cache_format}}} : ({rows(heads * latent)}, {rows(q.shape[1])}, {rows(rope)}, {cache}, {table_type}) -> {rows(heads * latent)}",
             f"%o = deepseek.mla_expand %core, %kv_b {{{sizes}}} : ({rows(heads * latent)}, tensor<{kv_b.shape[0]}x{latent}xf32>) -> {rows(heads * value)}",
         )
+        shown = ["o"]
+        if kv_cache not in BYTES:
+            # The same attention of complete queries.
+            p.add(
+                f"%complete = deepseek.mla_absorb %q, %kv_b rope %rope {{{sizes}{', interleaved' if interleaved else ''}}} : ({rows(q.shape[1])}, tensor<{kv_b.shape[0]}x{latent}xf32>, {rows(rope)}) -> {rows(heads * (latent + rope))}",
+                f"%decoded = deepseek.mla_decode %complete, {placed} {{heads = {heads}, rope_dim = {rope}, softmax_scale = 0.25}} : ({rows(heads * (latent + rope))}, {cache}, {table_type}) -> {rows(heads * latent)}",
+                f"%also = deepseek.mla_expand %decoded, %kv_b {{{sizes}}} : ({rows(heads * latent)}, tensor<{kv_b.shape[0]}x{latent}xf32>) -> {rows(heads * value)}",
+            )
+            shown.append("also")
         p.show("rope", rows(rope))
-        p.show("o", rows(heads * value))
-        table, out = p.run()
+        for name in shown:
+            p.show(name, rows(heads * value))
+        table, *outputs = p.run()
         angles = positions[:, None] * frequencies
         self.close(table, factor * np.concatenate([np.cos(angles), np.sin(angles)], axis=1))
         turn = (positions, frequencies, factor, interleaved)
@@ -183,7 +193,8 @@ class Decompositions(unittest.TestCase):
             scores = np.einsum("hn,shn->hs", query[t, :, :nope], keys[..., :nope])
             scores += np.einsum("hp,sp->hs", turned[t], cached[:, latent:])
             want.append(np.einsum("hs,shv->hv", softmax(scores * 0.25), keys[..., nope:]).reshape(-1))
-        self.close(out, np.stack(want))
+        for out in outputs:
+            self.close(out, np.stack(want))
 
     def test_attention_interleaved(self) -> None:
         self.attention(True)

@@ -37,7 +37,9 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
   // First, while each weight still stands beside the op that uses it.
   forward.addPass(createFuseDequantize());
   // Attention and experts to ops that each become one kernel; the experts' matmuls must exist before they are quantized.
-  forward.addPass(createDecomposeMla());
+  DecomposeMlaOptions mla;
+  mla.tensorCores = options.getTarget().matmuls().attendsOnTensorCores;
+  forward.addPass(createDecomposeMla(mla));
   forward.addPass(createDecomposeExperts());
   // Before quantization, so that joined matmuls quantize their input once.
   forward.addPass(createMergeProjections());

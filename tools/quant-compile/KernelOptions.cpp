@@ -69,6 +69,13 @@ const std::vector<KernelKind> &kernelKinds() {
   static const std::vector<KernelKind> kinds = {
       gemmKind(),
       groupedGemmKind(),
+      {"mla_decode",
+       "o[tokens, heads, 512] = attention of q[tokens, heads, 576] over a paged cache of bf16 rows of 512 latents and 64 rope "
+       "numbers",
+       {{"--heads", "1-1024", "heads of a token", true},
+        {"--pages", "2560, ...", "pages of 64 keys that a sequence may have: columns of the table of pages", true},
+        {"--softmax-scale", "0.0722, ...", "what scores are multiplied by; 1 / sqrt(192) where it is left out"},
+        {"--lse", "", "also gives ln of each row's sum of exponentials"}}},
       {"quantize",
        "q, scale = per-token-group quantization of x[m, k] to e4m3, groups of 1x128, scales laid out as fp8_gemm reads them",
        {{"--k", "any", "columns of x", true},
@@ -132,6 +139,15 @@ void addKernelOptions(CLI::App &app, KernelOptions &options) {
       ->check(CLI::Range(int64_t(1), int64_t(1) << 16))
       ->capture_default_str()
       ->group(kGroup);
+  app.add_option("--heads", options.heads, "heads of a token")->check(CLI::Range(int64_t(1), int64_t(1024)))->group(kGroup);
+  app.add_option("--pages", options.pages, "pages of 64 keys that a sequence may have")
+      ->check(CLI::Range(int64_t(1), kMaxSize))
+      ->group(kGroup);
+  app.add_option("--softmax-scale", options.softmaxScale, "what scores are multiplied by")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group(kGroup);
+  app.add_flag("--lse", options.lse, "also give the logarithm of each row's sum of exponentials")->group(kGroup);
   app.add_option("--m", options.m, "M: dynamic, a number, or a range as in 1-256")->capture_default_str()->group(kGroup);
   app.add_option("--gpu", options.gpu, "GPU to choose tiles for")
       ->check(CLI::IsMember(gpuNames()))

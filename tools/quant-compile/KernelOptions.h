@@ -8,6 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_COMPILE_KERNELOPTIONS_H
 #define QUANT_TOOLS_QUANT_COMPILE_KERNELOPTIONS_H
 
+#include "dialects/machine/MlaDecodePlan.h"
 #include "runtime/support/result.h"
 
 #include <cstdint>
@@ -35,6 +36,10 @@ struct KernelOptions {
   std::string gpu = "h200";
   /// bf16 or f32.
   std::string in = "bf16", out = "bf16";
+  /// Of mla_decode: heads, columns of the table of pages, what scores are multiplied by, whether it gives their logarithms.
+  int64_t heads = 0, pages = 0;
+  double softmaxScale = machine::MlaDecodeConfig().softmaxScale;
+  bool lse = false;
   bool bias = false, accumulate = false, batchInvariant = false, swiglu = false;
   /// Empty: the cost model chooses. Else as parseTile takes it.
   std::string tile;
@@ -64,7 +69,7 @@ struct KernelKind {
   bool hasChoice = false;
 };
 
-/// fp8_gemm, fp8_grouped_gemm, quantize, dequantize.
+/// fp8_gemm, fp8_grouped_gemm, mla_decode, quantize, dequantize.
 const std::vector<KernelKind> &kernelKinds();
 /// Null if there is none of that name.
 const KernelKind *findKernelKind(const std::string &name);

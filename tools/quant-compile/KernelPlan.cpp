@@ -7,6 +7,7 @@
 
 #include "tools/quant-compile/KernelPlan.h"
 
+#include "lowering/target/sm90/MlaDecode.h"
 #include "lowering/target/sm90/simt/Quantize.h"
 
 #include <fmt/core.h>
@@ -188,7 +189,22 @@ static Result<KernelPlan> planDequantize(const KernelOptions &options) {
   return plan;
 }
 
+static Result<KernelPlan> planMlaDecode(const KernelOptions &options) {
+  machine::MlaDecodeConfig config{
+      .heads = options.heads, .pages = options.pages, .softmaxScale = options.softmaxScale, .lse = options.lse};
+  if (auto legal = machine::checkMlaDecode(config); !legal)
+    return tl::unexpected(legal.error().in("mla_decode"));
+  KernelPlan plan;
+  plan.kernels.push_back({config.symbolName(), [config](const nvvm::AssemblerOptions &assembler) {
+                            return nvvm::compileMlaDecode(config, assembler);
+                          }});
+  plan.ranges.push_back({.minM = 1, .maxM = 1, .open = true});
+  return plan;
+}
+
 Result<KernelPlan> planKernels(const KernelOptions &options) {
+  if (options.kernel == "mla_decode")
+    return planMlaDecode(options);
   if (options.kernel == "quantize")
     return planQuantize(options);
   return options.kernel == "dequantize" ? planDequantize(options) : planGemm(options);

@@ -117,16 +117,9 @@ private:
 };
 } // namespace
 
-/// Inserts at the start of a new block of the region and comes back.
-static void inBlock(HopperBuilder &b, Region &region, TypeRange arguments, function_ref<void(Block &)> body) {
-  OpBuilder::InsertionGuard guard(b);
-  Block *block = b.createBlock(&region, {}, arguments, SmallVector<Location>(arguments.size(), b.getLoc()));
-  body(*block);
-}
-
 KernelOp Emitter::emit(StringRef name) {
   auto kernel = KernelOp::create(b, name, plan.cluster());
-  inBlock(b, kernel.getBody(), {}, [&](Block &body) {
+  b.inBlock(kernel.getBody(), {}, [&](Block &body) {
     addArguments(body);
     LaunchDependentsOp::create(b);
     allocate();
@@ -187,8 +180,8 @@ void Emitter::emitRoles() {
   if (plan.warpgroups > 1)
     registers = {kMathRegisters, kProducerRegisters};
   auto roles = WarpRolesOp::create(b, ArrayRef<int64_t>{plan.warpgroups, 1}, registers, /*rolesCount=*/2);
-  inBlock(b, roles.getRoles()[0], b.getI32Type(), [&](Block &body) { emitMath(body.getArgument(0)); });
-  inBlock(b, roles.getRoles()[1], b.getI32Type(), [&](Block &) { emitProducer(); });
+  b.inBlock(roles.getRoles()[0], b.getI32Type(), [&](Block &body) { emitMath(body.getArgument(0)); });
+  b.inBlock(roles.getRoles()[1], b.getI32Type(), [&](Block &) { emitProducer(); });
 }
 
 //===----------------------------------------------------------------------===//
@@ -221,8 +214,8 @@ Value Emitter::forEachTile(Value slot, TileBody body, StringRef only) {
                          ArrayRef<int64_t>{config.blockM, config.blockN}, plan.tilesPerGroup, config.splitK, pairs, which, slot);
   SmallVector<Type> arguments(loop.getTileArguments(), b.getI32Type());
   arguments.push_back(slot.getType());
-  inBlock(b, loop.getBody(), arguments,
-          [&](Block &block) { YieldOp::create(b, body(tileOf(block), block.getArguments().back())); });
+  b.inBlock(loop.getBody(), arguments,
+            [&](Block &block) { YieldOp::create(b, body(tileOf(block), block.getArguments().back())); });
   return loop.getResult(0);
 }
 
@@ -244,7 +237,7 @@ SmallVector<Value> Emitter::forEachBlock(Value begin, Value end, ValueRange init
 
 void Emitter::emitProducer() {
   auto one = OneThreadOp::create(b);
-  inBlock(b, one.getBody(), {}, [&](Block &) { produceTiles(); });
+  b.inBlock(one.getBody(), {}, [&](Block &) { produceTiles(); });
 }
 
 void Emitter::produceTiles() {
@@ -286,7 +279,7 @@ Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
   auto produce =
       ProduceOp::create(b, slot.getType(), ring, slot, /*begin=*/what == Load::weight, /*finish=*/what == Load::activations);
   ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
-  inBlock(b, produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+  b.inBlock(produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
     Value k0 = b.mul(blockK, kBlockK);
     if (what != Load::weight) {
       TmaLoadOp::create(b, mapA, {tile.loadM, k0}, tile.until, stage.getArgument(0), sharedRows(Multicast::a, m));
@@ -398,7 +391,8 @@ Value Emitter::multiplySlice(Block &stage, Value slice, int64_t weight, Value ov
   auto sliceType = tileType(cast<TileType>(tileM.getType()).getShape().drop_front(), f8(), 128);
   auto accumulatorType = AccumulatorType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN());
   Value mine = TileAtOp::create(b, sliceType, tileM, slice);
-  return WgmmaWaitOp::create(b, fragmentType(), WgmmaOp::create(b, accumulatorType, mine, tileN, over));
+  return WgmmaWaitOp::create(b, fragmentType(),
+                             WgmmaOp::create(b, accumulatorType, mine, tileN, /*transposed=*/false, /*into=*/Value(), over));
 }
 
 SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ScalesB scalesB, Value slot, ValueRange sums) {
@@ -411,7 +405,7 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ScalesB scalesB, Valu
   llvm::append_range(types, results);
   auto consume = ConsumeOp::create(b, types, ring, slot);
   ArrayRef<TileType> tiles = type.getTiles();
-  inBlock(b, consume.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+  b.inBlock(consume.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
     SmallVector<Value> yields;
     // A product takes the registers of the one before: 256 x 128 has none for two.
     Value products, scales;

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "lowering/target/sm90/Fp8GemmRecipe.h"
+#include "lowering/target/sm90/RecipeBuilder.h"
 
 #include <algorithm>
 
@@ -16,35 +17,11 @@ namespace quant::nvvm {
 /// Tiles are counted in i32, and the loop over them steps past the end by up to one grid.
 static constexpr int64_t kMaxTiles = int64_t(1) << 30;
 
-namespace {
-/// Collects operands with the parameters that stand for them.
-struct RecipeBuilder {
-  LaunchRecipe recipe;
-
-  int add(Operand operand) {
-    recipe.operands.push_back(std::move(operand));
-    return static_cast<int>(recipe.operands.size()) - 1;
-  }
-  void addPointer(Operand operand) { recipe.parameters.push_back(PointerParameter{add(std::move(operand))}); }
-};
-} // namespace
-
 /// `count` times a size.
 static SizeExpr times(int64_t count, SizeExpr size) { return count == 1 ? size : SizeExpr(count) * std::move(size); }
 
 /// Rows of A and D of all groups together.
 static SizeExpr allRows(const Fp8GemmPlan &plan) { return times(plan.rowsPerM(), Dim::M); }
-
-/// A map of the ragged form that `!hopper.tensor_map` describes: rows of `rowBytes`, `columns` of them in the tensor.
-static TensorMapParameter raggedMap(int operand, const char *dataType, SizeExpr columns, const SizeExpr &rows, int64_t rowBytes,
-                                    std::vector<int64_t> box, int swizzle) {
-  int64_t boxRows = box[1];
-  box.push_back(1);
-  TensorMapParameter map{
-      operand, dataType, {std::move(columns), boxRows, rows + SizeExpr(1)}, {rowBytes, rowBytes}, std::move(box), swizzle, 256};
-  map.offsetBytes = -boxRows * rowBytes;
-  return map;
-}
 
 namespace {
 /// The operands of a plan and the parameters that stand for them.

@@ -104,6 +104,12 @@ Value HopperBuilder::sharedAddress(Value pointer) { return LLVM::PtrToIntOp::cre
 
 Value HopperBuilder::sharedPointer(Value address) { return LLVM::IntToPtrOp::create(*this, ptr(kShared), address); }
 
+void HopperBuilder::inBlock(Region &region, TypeRange arguments, function_ref<void(Block &)> body) {
+  OpBuilder::InsertionGuard guard(*this);
+  Block *block = createBlock(&region, {}, arguments, SmallVector<Location>(arguments.size(), getLoc()));
+  body(*block);
+}
+
 Value HopperBuilder::inlineAsm(Type result, StringRef text, StringRef constraints, ValueRange operands, bool hasSideEffects) {
   // Side effects, and no memory attribute: LLVM then moves no load or store across it.
   auto dialect = LLVM::AsmDialectAttr::get(getContext(), LLVM::AsmDialect::AD_ATT);
@@ -126,13 +132,13 @@ Value HopperBuilder::encodePairE4M3(Value low, Value high) {
   return intrinsic(getI16Type(), "llvm.nvvm.ff.to.e4m3x2.rn", {high, low});
 }
 
-Value HopperBuilder::swizzled128Descriptor(Value lowWord) {
-  // Bits 0-13 address >> 4, 16-29 leading offset (unused with a swizzle), 32-45 stride between 8-row groups >> 4, 62-63 swizzle
-  // mode 1 = 128 bytes. Only the low word varies; it never carries, since 227 KiB >> 4 fits in 14 bits
-  // (in a cluster the address's rank must be gone).
-  constexpr int64_t kHigh = (int64_t(1) << 62) | (int64_t(1024 >> 4) << 32);
-  Value low = arith::ExtUIOp::create(*this, getI64Type(), lowWord);
-  return arith::OrIOp::create(*this, low, arith::ConstantOp::create(*this, getI64IntegerAttr(kHigh)));
+Value HopperBuilder::swizzled128Descriptor(Value address, int64_t panelBytes) {
+  // Bits 0-13 address >> 4, 16-29 leading offset (of a transposed operand: from one panel to the next; otherwise unused), 32-45
+  // stride between 8-row groups >> 4, 62-63 swizzle mode 1 = 128 bytes. The address never carries, since 227 KiB >> 4 fits in 14
+  // bits (in a cluster its rank must be gone).
+  int64_t others = (int64_t(1) << 62) | (int64_t(1024 >> 4) << 32) | (panelBytes >> 4 << 16);
+  Value low = arith::ExtUIOp::create(*this, getI64Type(), address);
+  return arith::OrIOp::create(*this, low, arith::ConstantOp::create(*this, getI64IntegerAttr(others)));
 }
 
 } // namespace quant::nvvm

@@ -42,6 +42,9 @@ public:
   Value sqrt(Value a) override;
   Value roundEven(Value a) override;
   Value abs(Value a) override;
+  /// 2^a and log2 a of one f32, as the hardware approximates them (within 2^-22); subnormal numbers count as 0.
+  Value exp2(Value a) { return intrinsic(f32(), "llvm.nvvm.ex2.approx.ftz", a); }
+  Value log2(Value a) { return intrinsic(f32(), "llvm.nvvm.lg2.approx.ftz.f", a); }
   /// e^a within 2^-21, 0 and infinity out of range, NaN of NaN.
   Value exp(Value a) override;
   /// value / divisor, correctly rounded, of `inverse` = 1 / divisor: a product and one step of Newton's method (P. Markstein, IBM
@@ -61,6 +64,9 @@ public:
   Value sharedAddress(Value pointer);
   /// The pointer to that address.
   Value sharedPointer(Value address);
+
+  /// Inserts at the start of a new block of the region and comes back.
+  void inBlock(mlir::Region &region, mlir::TypeRange arguments, llvm::function_ref<void(mlir::Block &)> body);
 
   //===--- Vectors of f32 (HopperBuilder.cpp) -----------------------------===//
 
@@ -89,6 +95,8 @@ public:
   void syncBlock();
   /// bar.sync over `threads` threads that share the barrier `id` (1..15).
   void syncThreads(Value id, int64_t threads);
+  /// bar.arrive: counts this thread in, without waiting.
+  void arriveThreads(Value id, int64_t threads);
 
   /// griddepcontrol: lets the next kernel start; waits for those before this one.
   void launchDependents();
@@ -139,17 +147,26 @@ public:
   //===--- Matrix instructions (HopperBuilderNvvm.cpp) --------------------===//
 
   void wgmmaFence();
-  /// acc (+)= A[64,32] x B[n,32]^T in e4m3 with f32 accumulators; a null `acc` starts from zero, in the registers of the vector
-  /// `over` if there is one. Returns the accumulators in flight.
-  Value wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n, Value over = {});
+  /// acc (+)= A[64, k] x B[n, k]^T with f32 accumulators, k being 32 bytes; a null `acc` starts from zero. A transposed B is in
+  /// shared memory as [k, n]. Returns the accumulators in flight.
+  struct WgmmaForm {
+    int64_t n;
+    bool isBf16 = false, transposedB = false;
+  };
+  Value wgmma(const WgmmaForm &form, Value descriptorA, Value descriptorB, Value acc, Value over = {});
+  /// The same with A in registers: four pairs of bf16.
+  Value wgmmaFromRegisters(const WgmmaForm &form, mlir::ArrayRef<Value> a, Value descriptorB, Value acc);
+  /// A fragment's values as accumulators that a wgmma may go on with.
+  Value accumulatorsOf(Value fragment);
   void wgmmaCommit();
-  /// Waits for all groups and returns the n/2 finished accumulators of this thread.
-  llvm::SmallVector<Value> wgmmaWait(Value acc, int64_t n);
+  /// Waits until at most `pending` groups are left and returns the n/2 finished accumulators of this thread.
+  llvm::SmallVector<Value> wgmmaWait(Value acc, int64_t n, int64_t pending = 0);
   /// Stores two or four 8x8 matrices of 16-bit elements; lane l gives the address of row l%8 of matrix l/8. `transposed` swaps
   /// their rows and columns.
   void storeMatrices(Value shared, mlir::ArrayRef<Value> fragments, bool transposed);
-  /// 64-bit matrix descriptor of a K-major operand with 128-byte swizzle, from its low word (address >> 4).
-  Value swizzled128Descriptor(Value lowWord);
+  /// 64-bit matrix descriptor of an operand with 128-byte swizzle, from its address >> 4. `panelBytes`: from panel to panel of
+  /// one that is transposed.
+  Value swizzled128Descriptor(Value address, int64_t panelBytes = 0);
 
 protected:
   Value intrinsic(mlir::Type result, mlir::StringRef name, mlir::ValueRange operands);

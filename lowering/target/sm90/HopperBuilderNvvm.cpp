@@ -58,6 +58,8 @@ void HopperBuilder::syncThreads(Value id, int64_t threads) {
   NVVM::BarrierOp::create(*this, Type(), id, int32(threads), NVVM::BarrierReductionAttr(), Value());
 }
 
+void HopperBuilder::arriveThreads(Value id, int64_t threads) { NVVM::BarrierArriveOp::create(*this, id, int32(threads)); }
+
 void HopperBuilder::launchDependents() { NVVM::GriddepcontrolOp::create(*this, NVVM::GridDepActionKind::launch_dependents); }
 // Not nvvm.griddepcontrol: to LLVM that touches no memory, and so orders none.
 void HopperBuilder::waitPrerequisites() { inlineAsm(Type(), "griddepcontrol.wait;", "~{memory}", {}); }
@@ -162,36 +164,78 @@ static LLVM::LLVMStructType accumulatorType(MLIRContext *context, int64_t n) {
 
 void HopperBuilder::wgmmaFence() { NVVM::WgmmaFenceAlignedOp::create(*this); }
 
-Value HopperBuilder::wgmmaE4M3(Value descriptorA, Value descriptorB, Value acc, int64_t n, Value over) {
-  auto type = accumulatorType(getContext(), n);
+Value HopperBuilder::accumulatorsOf(Value fragment) {
+  int64_t count = laneCount(fragment.getType());
+  Value acc = LLVM::UndefOp::create(*this, accumulatorType(getContext(), 2 * count));
+  for (int64_t i = 0; i < count; ++i)
+    acc = LLVM::InsertValueOp::create(*this, acc, extract(fragment, i), i);
+  return acc;
+}
+
+Value HopperBuilder::wgmma(const WgmmaForm &form, Value descriptorA, Value descriptorB, Value acc, Value over) {
+  auto type = accumulatorType(getContext(), form.n);
   // Starting from zero is the instruction's scale-d flag on undefined registers; real zeros would cost a move each and spill.
   auto scaleOut = acc ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero;
-  if (!acc) {
-    acc = LLVM::UndefOp::create(*this, type);
-    for (int64_t i = 0; over && i < n / 2; ++i)
-      acc = LLVM::InsertValueOp::create(*this, acc, extract(over, i), i);
-  }
-  auto shape = NVVM::MMAShapeAttr::get(getContext(), 64, n, 32);
-  return NVVM::WgmmaMmaAsyncOp::create(*this, TypeRange(type), acc, descriptorA, descriptorB, shape, NVVM::WGMMATypes::e4m3,
-                                       NVVM::WGMMATypes::e4m3, NVVM::WGMMATypes::f32, scaleOut, NVVM::WGMMAScaleIn::one,
-                                       NVVM::WGMMAScaleIn::one, NVVM::MMALayout::row, NVVM::MMALayout::col,
+  if (!acc)
+    acc = over ? accumulatorsOf(over) : LLVM::UndefOp::create(*this, type).getResult();
+  auto element = form.isBf16 ? NVVM::WGMMATypes::bf16 : NVVM::WGMMATypes::e4m3;
+  auto shape = NVVM::MMAShapeAttr::get(getContext(), 64, form.n, form.isBf16 ? 16 : 32);
+  return NVVM::WgmmaMmaAsyncOp::create(*this, TypeRange(type), acc, descriptorA, descriptorB, shape, element, element,
+                                       NVVM::WGMMATypes::f32, scaleOut, NVVM::WGMMAScaleIn::one, NVVM::WGMMAScaleIn::one,
+                                       NVVM::MMALayout::row, form.transposedB ? NVVM::MMALayout::row : NVVM::MMALayout::col,
                                        NVVM::MMAIntOverflowAttr())
       .getResult();
 }
 
+/// `count` operands of inline assembly from `first` on: "$4, $5".
+static std::string placeholders(int64_t first, int64_t count) {
+  std::string list;
+  for (int64_t i = first; i < first + count; ++i)
+    list += fmt::format("{}${}", list.empty() ? "" : ", ", i);
+  return list;
+}
+
+/// Registers that inline assembly reads and writes: the constraints of the results, and those that tie operands to them.
+static std::pair<std::string, std::string> tiedRegisters(int64_t count) {
+  std::string results, ties;
+  for (int64_t i = 0; i < count; ++i) {
+    results += i ? ",=f" : "=f";
+    ties += fmt::format(",{}", i);
+  }
+  return {results, ties};
+}
+
+Value HopperBuilder::wgmmaFromRegisters(const WgmmaForm &form, ArrayRef<Value> a, Value descriptorB, Value acc) {
+  // nvvm.wgmma.mma_async takes descriptors alone.
+  int64_t count = form.n / 2, next = 2 * count;
+  auto type = accumulatorType(getContext(), form.n);
+  bool fromZero = !acc;
+  if (fromZero)
+    acc = LLVM::UndefOp::create(*this, type);
+  auto [results, ties] = tiedRegisters(count);
+  SmallVector<Value> operands;
+  for (int64_t i = 0; i < count; ++i)
+    operands.push_back(LLVM::ExtractValueOp::create(*this, acc, i));
+  operands.append(a.begin(), a.end());
+  operands.push_back(descriptorB);
+  std::string text = fmt::format(
+      "{{\n.reg .pred p;\nsetp.ne.b32 p, {}, 0;\nwgmma.mma_async.sync.aligned.m64n{}k16.f32.bf16.bf16 {{{}}}, {{{}}}, ${}, "
+      "p, 1, 1, {};\n}}",
+      fromZero ? 0 : 1, form.n, placeholders(0, count), placeholders(next, 4), next + 4, form.transposedB ? 1 : 0);
+  return inlineAsm(type, text, results + ties + ",r,r,r,r,l", operands);
+}
+
 void HopperBuilder::wgmmaCommit() { NVVM::WgmmaGroupSyncAlignedOp::create(*this); }
 
-SmallVector<Value> HopperBuilder::wgmmaWait(Value acc, int64_t n) {
+SmallVector<Value> HopperBuilder::wgmmaWait(Value acc, int64_t n, int64_t pending) {
   // nvvm.wgmma.wait.group has no data dependence on the accumulators, so LLVM may read them before it. Tying every register
   // through the wait makes that impossible and costs nothing.
   SmallVector<Value> inFlight;
-  std::string constraints, ties;
-  for (int64_t i = 0; i < n / 2; ++i) {
+  for (int64_t i = 0; i < n / 2; ++i)
     inFlight.push_back(LLVM::ExtractValueOp::create(*this, acc, i));
-    constraints += i ? ",=f" : "=f";
-    ties += "," + std::to_string(i);
-  }
-  Value done = inlineAsm(accumulatorType(getContext(), n), "wgmma.wait_group.sync.aligned 0;", constraints + ties, inFlight);
+  auto [results, ties] = tiedRegisters(n / 2);
+  Value done = inlineAsm(accumulatorType(getContext(), n), fmt::format("wgmma.wait_group.sync.aligned {};", pending),
+                         results + ties, inFlight);
   SmallVector<Value> finished;
   for (int64_t i = 0; i < n / 2; ++i)
     finished.push_back(LLVM::ExtractValueOp::create(*this, done, i));

@@ -58,6 +58,7 @@ struct HopperLowering {
   llvm::DenseMap<mlir::Operation *, KernelContext> kernels;
   /// Where an alloc, ring or table of groups begins in shared memory.
   llvm::DenseMap<mlir::Operation *, int64_t> sharedOffsets;
+  llvm::DenseMap<mlir::Operation *, int64_t> barrierNumbers;
   /// Of each tma_load the produce around it, which may be gone before it, and of each produce the full barrier.
   llvm::DenseMap<mlir::Operation *, mlir::Operation *> producers;
   llvm::DenseMap<mlir::Operation *, mlir::Value> fullBarriers;
@@ -141,6 +142,8 @@ void populateGroupPatterns(mlir::RewritePatternSet &patterns, HopperLowering &lo
 void populateRingPatterns(mlir::RewritePatternSet &patterns, HopperLowering &lowering);
 /// wgmma, scales and promotion (HopperMath.cpp).
 void populateMathPatterns(mlir::RewritePatternSet &patterns, HopperLowering &lowering);
+/// Softmax and what else attention needs (HopperAttention.cpp).
+void populateAttentionPatterns(mlir::RewritePatternSet &patterns, HopperLowering &lowering);
 /// Bias, split-K and stores (HopperEpilogue.cpp).
 void populateEpiloguePatterns(mlir::RewritePatternSet &patterns, HopperLowering &lowering);
 

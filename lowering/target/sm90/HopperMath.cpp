@@ -15,8 +15,8 @@ using namespace quant::hopper;
 
 namespace quant::nvvm {
 
-/// K of one e4m3 wgmma.
-static constexpr int64_t kInstructionK = 32;
+/// Bytes of K of one wgmma.
+static constexpr int64_t kInstructionKBytes = 32;
 /// Matrix descriptors count in units of 16 bytes.
 static constexpr int64_t kDescriptorShift = 4;
 static constexpr unsigned kF32Bytes = 4;
@@ -37,24 +37,51 @@ static Value inUnits(Value address, HopperBuilder &b) {
   return b.bitAnd(b.shiftRight(address, kDescriptorShift), (int64_t(1) << 14) - 1);
 }
 
+/// Step `step` of K of a tile, from its address in units.
+static Value descriptorOfStep(HopperBuilder &b, TileType tile, bool transposed, Value address, int64_t step) {
+  // Steps of rows: of a transposed tile, whose panels stand side by side along N.
+  int64_t k = kInstructionKBytes / tile.getElementBytes();
+  if (transposed)
+    return b.swizzled128Descriptor(b.add(address, (step * k * tile.getSwizzle()) >> kDescriptorShift), tile.getPanelBytes());
+  // Along K the address moves inside the swizzle row, panel after panel; the hardware applies the XOR to the final address.
+  int64_t panel = step * k / tile.getPanelColumns(), inPanel = step * kInstructionKBytes % tile.getSwizzle();
+  return b.swizzled128Descriptor(b.add(address, (panel * tile.getPanelBytes() + inPanel) >> kDescriptorShift));
+}
+
+/// What the sums begin with; null for zeros.
+static Value sumsBefore(WgmmaOp op, WgmmaOp::Adaptor adaptor, HopperBuilder &b) {
+  if (!op.getInto())
+    return {};
+  return isa<FragmentType>(op.getInto().getType()) ? b.accumulatorsOf(adaptor.getInto()) : adaptor.getInto();
+}
+
 static Value lowerWgmma(HopperLowering &, WgmmaOp op, WgmmaOp::Adaptor adaptor, HopperBuilder &b) {
-  Value lowA = inUnits(adaptor.getA(), b), lowB = inUnits(adaptor.getB(), b);
+  TileType tileB = op.getB().getType();
+  auto tileA = dyn_cast<TileType>(op.getA().getType());
+  HopperBuilder::WgmmaForm form = {op.getType().getColumns(), tileB.getElementType().isBF16(), op.getTransposed()};
+  int64_t steps = (op.getTransposed() ? tileB.getRows() : tileB.getColumns()) * tileB.getElementBytes() / kInstructionKBytes;
+  Value addressA = tileA ? inUnits(adaptor.getA(), b) : Value(), addressB = inUnits(adaptor.getB(), b);
+  Value acc = sumsBefore(op, adaptor, b);
   b.wgmmaFence();
-  Value acc;
-  for (int64_t k = 0; k < op.getA().getType().getColumns(); k += kInstructionK) {
-    // Along K the address moves inside the swizzle row; the hardware applies the XOR to the final address.
-    Value descriptorA = b.swizzled128Descriptor(b.add(lowA, k >> kDescriptorShift));
-    Value descriptorB = b.swizzled128Descriptor(b.add(lowB, k >> kDescriptorShift));
-    acc = b.wgmmaE4M3(descriptorA, descriptorB, acc, op.getType().getColumns(), adaptor.getOver());
+  for (int64_t step = 0; step < steps; ++step) {
+    Value descriptorB = descriptorOfStep(b, tileB, op.getTransposed(), addressB, step);
+    if (tileA) {
+      acc = b.wgmma(form, descriptorOfStep(b, tileA, false, addressA, step), descriptorB, acc, adaptor.getOver());
+      continue;
+    }
+    SmallVector<Value> registers;
+    for (int64_t i = 0; i < 4; ++i)
+      registers.push_back(b.extract(adaptor.getA(), 4 * step + i));
+    acc = b.wgmmaFromRegisters(form, registers, descriptorB, acc);
   }
   b.wgmmaCommit();
   return acc;
 }
 
 static Value lowerWgmmaWait(HopperLowering &, WgmmaWaitOp op, WgmmaWaitOp::Adaptor adaptor, HopperBuilder &b) {
-  // Waiting for all: accumulators in flight over a loop's back edge make ptxas serialise the wgmmas (C7514). The other math
-  // warpgroup keeps the tensor core busy while this one promotes.
-  return b.pack(b.wgmmaWait(adaptor.getAccumulator(), op.getType().getColumns()));
+  // Accumulators in flight over a loop's back edge make ptxas serialise the wgmmas (C7514): all are waited for before. The other
+  // math warpgroup keeps the tensor core busy meanwhile.
+  return b.pack(b.wgmmaWait(adaptor.getAccumulator(), op.getType().getColumns(), static_cast<int64_t>(op.getPending())));
 }
 
 static Value lowerZero(HopperLowering &, ZeroOp op, ZeroOp::Adaptor, HopperBuilder &b) {
@@ -94,6 +121,10 @@ static Value rowScale(PromoteOp op, PromoteOp::Adaptor adaptor, HopperBuilder &b
   return isa<RowScalesType>(op.getRows().getType()) ? b.extract(adaptor.getRows(), row) : adaptor.getRows();
 }
 
+static Value lowerLoadIndex(HopperLowering &, LoadIndexOp, LoadIndexOp::Adaptor adaptor, HopperBuilder &b) {
+  return b.load(b.i32(), b.at(adaptor.getPointer(), b.i32(), adaptor.getIndex()), 4);
+}
+
 // A thread's values come in fours: two columns of its top row, two of its bottom row.
 
 static void scaleByShare(PromoteOp op, PromoteOp::Adaptor adaptor, HopperBuilder &b, SmallVector<Value> &perValue) {
@@ -123,7 +154,8 @@ static Value lowerPromote(HopperLowering &, PromoteOp op, PromoteOp::Adaptor ada
 
 void populateMathPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
   patterns.add<LowerBy<lowerWgmma>, LowerBy<lowerWgmmaWait>, LowerBy<lowerZero>, LowerBy<lowerLoadRowScales>,
-               LowerBy<lowerLoadColumnScales>, LowerBy<lowerLoadBlockScale>, LowerBy<lowerPromote>>(lowering);
+               LowerBy<lowerLoadColumnScales>, LowerBy<lowerLoadBlockScale>, LowerBy<lowerLoadIndex>, LowerBy<lowerPromote>>(
+      lowering);
 }
 
 } // namespace quant::nvvm

@@ -79,6 +79,23 @@ static Value lowerTileAt(HopperLowering &, TileAtOp op, TileAtOp::Adaptor adapto
   return b.add(adaptor.getTile(), b.mul(adaptor.getIndex(), op.getType().getBytes()));
 }
 
+static Value lowerTileColumns(HopperLowering &, TileColumnsOp op, TileColumnsOp::Adaptor adaptor, HopperBuilder &b) {
+  TileType tile = op.getTile().getType();
+  return b.add(adaptor.getTile(), b.mul(adaptor.getFirst(), tile.getPanelBytes() / tile.getPanelColumns()));
+}
+
+static Value lowerNamedBarrier(HopperLowering &lowering, NamedBarrierOp op, NamedBarrierOp::Adaptor, HopperBuilder &b) {
+  return b.int32(lowering.barrierNumbers.lookup(op));
+}
+
+static void lowerSync(HopperLowering &, SyncOp op, SyncOp::Adaptor adaptor, HopperBuilder &b) {
+  b.syncThreads(adaptor.getBarrier(), op.getBarrier().getType().getThreads());
+}
+
+static void lowerArrive(HopperLowering &, ArriveOp op, ArriveOp::Adaptor adaptor, HopperBuilder &b) {
+  b.arriveThreads(adaptor.getBarrier(), op.getBarrier().getType().getThreads());
+}
+
 static Value lowerFirstSlot(HopperLowering &, FirstSlotOp, FirstSlotOp::Adaptor, HopperBuilder &b) {
   return SlotValue{b.int32(0), b.int32(0)}.pack(b);
 }
@@ -120,9 +137,8 @@ SmallVector<Value> raggedCoordinates(HopperBuilder &b, TensorMapType map, Value 
   return {column, b.sub(boxEnd, end), end};
 }
 
-/// Coordinates of a load from `row` on, innermost first.
-static SmallVector<Value> coordinates(TmaLoadOp op, TmaLoadOp::Adaptor adaptor, Value row, HopperBuilder &b) {
-  Value column = adaptor.getAt().back();
+/// Coordinates of a load from `row` and `column` on, innermost first.
+static SmallVector<Value> coordinates(TmaLoadOp op, TmaLoadOp::Adaptor adaptor, Value row, Value column, HopperBuilder &b) {
   if (adaptor.getUntil())
     return raggedCoordinates(b, op.getMap().getType(), row, column, adaptor.getUntil());
   SmallVector<Value> at = {column, row};
@@ -132,16 +148,21 @@ static SmallVector<Value> coordinates(TmaLoadOp op, TmaLoadOp::Adaptor adaptor, 
 
 static void lowerTmaLoad(HopperLowering &lowering, TmaLoadOp op, TmaLoadOp::Adaptor adaptor, HopperBuilder &b) {
   Value full = lowering.fullBarriers.lookup(lowering.producers.lookup(op)), row = *std::prev(adaptor.getAt().end(), 2);
+  Value column = adaptor.getAt().back();
   TensorMapArg map = {adaptor.getMap()};
+  TileType tile = op.getTile().getType();
   if (!op.getMulticast()) {
-    b.tmaLoad(b.sharedPointer(adaptor.getTile()), map, full, coordinates(op, adaptor, row, b));
+    for (int64_t panel = 0; panel < tile.getColumns() / tile.getPanelColumns(); ++panel)
+      b.tmaLoad(b.sharedPointer(b.add(adaptor.getTile(), panel * tile.getPanelBytes())), map, full,
+                coordinates(op, adaptor, row, b.add(column, panel * tile.getPanelColumns()), b));
   } else {
     // Each block brings its share of the rows, into the same place of all blocks.
     Value rank = b.clusterRank();
     Value share = b.sharedPointer(b.add(adaptor.getTile(), b.mul(rank, op.getMap().getType().getBytes())));
     Value rows = adaptor.getUntil() ? adaptor.getUntil() : adaptor.getMulticast();
     row = b.minUnsigned(b.add(row, b.mul(rank, op.getMap().getType().getRows())), b.add(rows, -1));
-    b.tmaLoadMulticast(share, map, full, coordinates(op, adaptor, row, b), (1 << lowering.multicastBlocks.lookup(op)) - 1);
+    b.tmaLoadMulticast(share, map, full, coordinates(op, adaptor, row, column, b),
+                       (1 << lowering.multicastBlocks.lookup(op)) - 1);
   }
 }
 
@@ -178,7 +199,8 @@ struct LowerConsume : HopperPattern<ConsumeOp> {
 } // namespace
 
 void populateRingPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns.add<LowerBy<lowerAlloc>, LowerBy<lowerRing>, LowerBy<lowerTileAt>, LowerBy<lowerFirstSlot>, LowerProduce,
+  patterns.add<LowerBy<lowerAlloc>, LowerBy<lowerRing>, LowerBy<lowerTileAt>, LowerBy<lowerTileColumns>,
+               LowerBy<lowerNamedBarrier>, LowerBy<lowerSync>, LowerBy<lowerArrive>, LowerBy<lowerFirstSlot>, LowerProduce,
                LowerBy<lowerDrain>, LowerBy<lowerTmaLoad>, LowerConsume>(lowering);
 }
 

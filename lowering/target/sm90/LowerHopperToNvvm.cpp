@@ -50,6 +50,9 @@ HopperTypeConverter::HopperTypeConverter(MLIRContext *context) {
     SmallVector<Type> registers(type.getColumns() / 2, Float32Type::get(context));
     return LLVM::LLVMStructType::getLiteral(context, registers);
   });
+  addConversion([=](OperandType type) -> Type { return VectorType::get(type.getRegisters(), IntegerType::get(context, 32)); });
+  addConversion([=](RowKeysType) -> Type { return VectorType::get(2, IntegerType::get(context, 32)); });
+  addConversion([=](NamedBarrierType) -> Type { return IntegerType::get(context, 32); });
   addConversion([=](FragmentType type) -> Type { return floats(type.getValues()); });
   addConversion([=](RowScalesType) -> Type { return floats(2); });
   addConversion([=](ColumnScalesType type) -> Type { return floats(type.getColumns() / 4); });
@@ -74,7 +77,9 @@ static DictionaryAttr argumentAttributes(Builder &builder, BlockArgument argumen
   }
   // What other blocks write while the kernel runs, or a kernel before until this one has waited for it, may change behind this
   // block's back: with noalias LLVM would read it through the cache that is not coherent.
-  bool isShared = llvm::any_of(argument.getUsers(), [](Operation *user) { return isa<CombinePartsOp, ScanGroupsOp>(user); });
+  bool isShared = llvm::any_of(argument.getUsers(), [](Operation *user) {
+    return isa<CombinePartsOp, ScanGroupsOp, ForQueriesOp, LoadRowKeysOp, LoadIndexOp>(user);
+  });
   if (isa<GlobalType>(type) && !isShared)
     return builder.getDictionaryAttr(builder.getNamedAttr("llvm.noalias", builder.getUnitAttr()));
   return builder.getDictionaryAttr({});
@@ -288,7 +293,7 @@ private:
 struct LowerYield : HopperPattern<YieldOp> {
   using HopperPattern::HopperPattern;
   LogicalResult lower(YieldOp op, Adaptor adaptor, HopperBuilder &, ConversionPatternRewriter &rewriter) const override {
-    if (!isa<scf::ForOp>(op->getParentOp()))
+    if (!isa<scf::ForOp, scf::IfOp>(op->getParentOp()))
       return rewriter.notifyMatchFailure(op, "the operation around it is not lowered");
     rewriter.replaceOpWithNewOp<scf::YieldOp>(op, adaptor.getValues());
     return success();
@@ -311,6 +316,12 @@ static void collect(Operation *root, HopperLowering &lowering) {
   root->walk([&](Operation *op) {
     if (isa<AllocOp, RingOp, ScanGroupsOp>(op))
       lowering.sharedOffsets[op] = op->getParentOfType<KernelOp>().getSharedOffset(op);
+    if (isa<NamedBarrierOp>(op)) {
+      auto kernel = op->getParentOfType<KernelOp>();
+      auto before = llvm::count_if(*op->getBlock(),
+                                   [&](Operation &other) { return isa<NamedBarrierOp>(other) && other.isBeforeInBlock(op); });
+      lowering.barrierNumbers[op] = 1 + kernel.getThreads() / kSm90a.warpgroupThreads() + before;
+    }
     if (auto produce = dyn_cast<ProduceOp>(op))
       for (auto load : produce.getOps<TmaLoadOp>()) {
         lowering.producers[load] = produce;
@@ -352,6 +363,7 @@ struct LowerHopperToNvvm : quant::impl::LowerHopperToNvvmBase<LowerHopperToNvvm>
     populateGroupPatterns(patterns, lowering);
     populateRingPatterns(patterns, lowering);
     populateMathPatterns(patterns, lowering);
+    populateAttentionPatterns(patterns, lowering);
     populateEpiloguePatterns(patterns, lowering);
     ConversionTarget target(getContext());
     target.addIllegalDialect<HopperDialect>();

@@ -27,7 +27,12 @@ public:
   StringRef summary() const override { return "H100 and H200"; }
   // Tensor cores round their f32 sums to bf16 once, at the end, and read scales group by group. TMA reads neighbouring rows.
   MatmulTraits matmuls() const override {
-    return {.multipliesFp8 = true, .resultType = "bf16", .scaleLayout = "k_major", .gathersRows = false, .quantizesSwiglu = true};
+    return {.multipliesFp8 = true,
+            .resultType = "bf16",
+            .scaleLayout = "k_major",
+            .gathersRows = false,
+            .quantizesSwiglu = true,
+            .attendsOnTensorCores = true};
   }
   std::vector<std::string> units() const override { return {std::string(name())}; }
 

@@ -1,16 +1,19 @@
-//===- TileToHopper.cpp - matmuls to tiles of the tensor cores -------------===//
+//===- TileToHopper.cpp - matmuls and attention to tiles of tensor cores ---===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
+#include "dialects/deepseek/DeepSeek.h"
 #include "dialects/hopper/Fp8GemmSchedule.h"
 #include "dialects/hopper/Hopper.h"
+#include "dialects/hopper/MlaDecodeSchedule.h"
 #include "dialects/program/LaunchAttr.h"
 #include "dialects/program/Program.h"
 #include "dialects/qblock/QBlock.h"
 #include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/MlaDecode.h"
 #include "lowering/target/sm90/NvvmSupport.h"
 #include "lowering/target/sm90/Passes.h"
 
@@ -37,7 +40,7 @@ using namespace quant;
 static Result<int> operandIndex(func::FuncOp kernel, Value value) {
   if (llvm::is_contained(kernel.getArguments(), value))
     return static_cast<int>(cast<BlockArgument>(value).getArgNumber());
-  return fail("an operand of the matmul is computed in its kernel");
+  return fail("an operand is computed in the kernel itself");
 }
 
 /// Appends the operands that hold the codes and the scales of a block-scaled value, part by part.
@@ -84,6 +87,17 @@ static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel
   return {};
 }
 
+/// The same of attention: operands as the op has them (MlaDecode.h), then its result.
+static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel, deepseek::MlaDecodeOp decode) {
+  for (auto [operand, value] : llvm::zip(recipe.operands, decode->getOperands())) {
+    QUANT_TRY_ASSIGN(int index, operandIndex(kernel, value));
+    operand.from = {index};
+  }
+  recipe.operands.back().from = {static_cast<int>(kernel.getNumArguments())};
+  recipe.rows = static_cast<abi::Dim>(program::getRowDim(kernel));
+  return {};
+}
+
 //===----------------------------------------------------------------------===//
 // Pass
 //===----------------------------------------------------------------------===//
@@ -123,14 +137,38 @@ private:
 
   LogicalResult tile(func::FuncOp kernel, ArrayRef<program::ScheduleAttr> schedules, mlir::gpu::GPUModuleOp kernels) {
     Operation *matmul = getComputedOp(kernel);
+    if (auto decode = dyn_cast_or_null<deepseek::MlaDecodeOp>(matmul))
+      return tile(kernel, decode, kernels);
     if (!isa_and_nonnull<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp>(matmul))
-      return kernel.emitError("the tensor cores compute matmuls only: schedule it as simt");
+      return kernel.emitError("the tensor cores compute matmuls and mla_decode only: schedule it as simt");
     Result<std::vector<program::LaunchVariant>> variants = buildVariants(kernel, matmul, schedules, kernels);
     if (!variants)
       return kernel.emitError("cannot be built as its schedule says: ") << variants.error().message;
     kernel->setAttr(program::kLaunchAttr, program::getLaunchAttr(&getContext(), *variants));
     kernel.eraseBody();
     return success();
+  }
+
+  LogicalResult tile(func::FuncOp kernel, deepseek::MlaDecodeOp decode, mlir::gpu::GPUModuleOp kernels) {
+    Result<nvvm::LaunchRecipe> recipe = build(kernels, kernel, decode);
+    if (!recipe)
+      return kernel.emitError("cannot be built: ") << recipe.error().message;
+    kernel->setAttr(program::kLaunchAttr, program::getLaunchAttr(&getContext(), *recipe));
+    kernel.eraseBody();
+    return success();
+  }
+
+  /// The symbol of a kernel: two of one configuration may differ in how their operands are made.
+  static std::string freeName(mlir::gpu::GPUModuleOp kernels, std::string name, func::FuncOp kernel) {
+    return kernels.lookupSymbol(name) ? name + "_" + kernel.getSymName().str() : name;
+  }
+
+  static Result<nvvm::LaunchRecipe> build(mlir::gpu::GPUModuleOp kernels, func::FuncOp kernel, deepseek::MlaDecodeOp decode) {
+    QUANT_TRY_ASSIGN(machine::MlaDecodeConfig config, hopper::getMlaDecodeConfig(decode));
+    QUANT_TRY_ASSIGN(nvvm::LaunchRecipe recipe,
+                     nvvm::buildMlaDecode(kernels, config, freeName(kernels, config.symbolName(), kernel)));
+    QUANT_TRY(bindOperands(recipe, kernel, decode));
+    return recipe;
   }
 
   Result<std::vector<program::LaunchVariant>> buildVariants(func::FuncOp kernel, Operation *matmul,
@@ -155,11 +193,8 @@ private:
 
   Result<nvvm::LaunchRecipe> build(mlir::gpu::GPUModuleOp kernels, const machine::Fp8GemmConfig &config, func::FuncOp kernel,
                                    Operation *matmul) {
-    // Two kernels of one configuration may differ in how their operands are made.
-    std::string name = config.symbolName();
-    if (kernels.lookupSymbol(name))
-      name += "_" + kernel.getSymName().str();
-    QUANT_TRY_ASSIGN(nvvm::LaunchRecipe recipe, nvvm::buildFp8Gemm(kernels, config, machine, name));
+    QUANT_TRY_ASSIGN(nvvm::LaunchRecipe recipe,
+                     nvvm::buildFp8Gemm(kernels, config, machine, freeName(kernels, config.symbolName(), kernel)));
     if (auto bound = bindOperands(recipe, kernel, matmul); !bound) {
       kernels.lookupSymbol(recipe.kernel)->erase();
       return tl::unexpected(bound.error());

@@ -229,6 +229,8 @@ LogicalResult quant::host::emitMlaAbsorb(KernelContext &context, deepseek::MlaAb
   FailureOr<HeadMatmul> operands = findHeadOperands(context, op, op.getQ(), "q", op.getKvB());
   if (failed(operands))
     return failure();
+  if (op.getRope())
+    return op.emitError("queries complete with rope are for tensor cores: mla_core takes them apart");
   auto &[q, out, weight] = *operands;
   int64_t nope = op.getNopeDim(), latent = weight.columns, padded = (latent + kLanes - 1) / kLanes * kLanes;
   Value panel = context.allocate(nope * padded * 4);

@@ -192,6 +192,46 @@ func.func @absorbed(%q: tensor<?x48xf32>, %kv_b: tensor<64x32xf32>) {
 
 // -----
 
+func.func @absorb_rope(%q: tensor<?x48xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x4xf32>) {
+  // expected-error @+1 {{rope must be ?x8, not 'tensor<?x4xf32>'}}
+  %0 = deepseek.mla_absorb %q, %kv_b rope %r {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16} : (tensor<?x48xf32>, tensor<64x32xf32>, tensor<?x4xf32>) -> tensor<?x80xbf16>
+  return
+}
+
+// -----
+
+func.func @absorbed_with_rope(%q: tensor<?x48xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>) {
+  // expected-error @+1 {{the result must be ?x80, not 'tensor<?x64xbf16>'}}
+  %0 = deepseek.mla_absorb %q, %kv_b rope %r {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16} : (tensor<?x48xf32>, tensor<64x32xf32>, tensor<?x8xf32>) -> tensor<?x64xbf16>
+  return
+}
+
+// -----
+
+func.func @decode_queries(%q: tensor<?x64xbf16>, %c: memref<?x40xbf16>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
+  // expected-error @+1 {{queries must be ?x80, not 'tensor<?x64xbf16>'}}
+  %0 = deepseek.mla_decode %q, %c[%p, %s, %t] {heads = 2, rope_dim = 8, softmax_scale = 1.0} : (tensor<?x64xbf16>, memref<?x40xbf16>, tensor<?x4xi32>) -> tensor<?x64xbf16>
+  return
+}
+
+// -----
+
+func.func @decode_bytes(%q: tensor<?x80xbf16>, %c: memref<?x40xi8>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
+  // expected-error @+1 {{reads a cache of numbers, not 'memref<?x40xi8>'}}
+  %0 = deepseek.mla_decode %q, %c[%p, %s, %t] {heads = 2, rope_dim = 8, softmax_scale = 1.0} : (tensor<?x80xbf16>, memref<?x40xi8>, tensor<?x4xi32>) -> tensor<?x64xbf16>
+  return
+}
+
+// -----
+
+func.func @decoded(%q: tensor<?x80xbf16>, %c: memref<?x40xbf16>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
+  // expected-error @+1 {{the result must be ?x64, not 'tensor<?x80xbf16>'}}
+  %0 = deepseek.mla_decode %q, %c[%p, %s, %t] {heads = 2, rope_dim = 8, softmax_scale = 1.0} : (tensor<?x80xbf16>, memref<?x40xbf16>, tensor<?x4xi32>) -> tensor<?x80xbf16>
+  return
+}
+
+// -----
+
 func.func @attention_gamma(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %g: tensor<31xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
   // expected-error @+1 {{gamma must be 32, not 'tensor<31xf32>'}}
   %0 = deepseek.mla_attention %q, %kv_a, %g, %kv_b, %r, %c[%p, %s, %t] {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, eps = 1.0, softmax_scale = 1.0, interleaved = true}

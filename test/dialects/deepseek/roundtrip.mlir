@@ -54,6 +54,12 @@ func.func @attention(%q: tensor<?x48xf32>, %kv_a: tensor<?x40xf32>, %gamma: tens
   // CHECK: deepseek.mla_absorb {{.*}} : (tensor<?x48xf32>, !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>) -> tensor<?x64xf32>
   %2 = deepseek.mla_absorb %q, %kv_bq {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16}
     : (tensor<?x48xf32>, !qblock.tensor<64x32xf8E4M3FN, block<128x128>, f32>) -> tensor<?x64xf32>
+  // CHECK: deepseek.mla_absorb %{{.*}}, %{{.*}} rope %{{.*}} {{{.*}}interleaved{{.*}}} : (tensor<?x48xf32>, tensor<64x32xf32>, tensor<?x8xf32>) -> tensor<?x80xbf16>
+  %queries = deepseek.mla_absorb %q, %kv_b rope %rope {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, interleaved}
+    : (tensor<?x48xf32>, tensor<64x32xf32>, tensor<?x8xf32>) -> tensor<?x80xbf16>
+  // CHECK: deepseek.mla_decode {{.*}} : (tensor<?x80xbf16>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xbf16>
+  %decoded = deepseek.mla_decode %queries, %cache[%positions, %sequences, %pages] {heads = 2, rope_dim = 8, softmax_scale = 0.25}
+    : (tensor<?x80xbf16>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xbf16>
   // CHECK: deepseek.mla_core {{.*}} : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xf32>
   %3 = deepseek.mla_core %2, %q, %rope, %cache[%positions, %sequences, %pages]
     {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 0.25, interleaved = true}

@@ -282,11 +282,11 @@ func.func @load_rows(%ring: !hopper.ring<2, <2x64x128xf8E4M3FN, swizzle = 128>>,
 
 // -----
 
-func.func @load_columns(%ring: !hopper.ring<2, <8x64xf32, swizzle = 128>>, %slot: !hopper.slot, %map: !hopper.tensor_map<8x32xf32, swizzle = 128>, %i: i32) {
+func.func @load_columns(%ring: !hopper.ring<2, <8x64xf32, swizzle = 128>>, %slot: !hopper.slot, %map: !hopper.tensor_map<8x16xf32, swizzle = 128>, %i: i32) {
   %next = hopper.produce %ring[%slot] : !hopper.ring<2, <8x64xf32, swizzle = 128>> {
   ^bb0(%t: !hopper.tile<8x64xf32, swizzle = 128>):
-    // expected-error @+1 {{box has 32 columns, the tile 64 in panels of 32}}
-    hopper.tma_load %map[%i, %i] to %t : !hopper.tensor_map<8x32xf32, swizzle = 128> to !hopper.tile<8x64xf32, swizzle = 128>
+    // expected-error @+1 {{box has 16 columns, the tile 64 in panels of 32}}
+    hopper.tma_load %map[%i, %i] to %t : !hopper.tensor_map<8x16xf32, swizzle = 128> to !hopper.tile<8x64xf32, swizzle = 128>
   }
   return
 }
@@ -323,10 +323,183 @@ func.func @piece(%t: !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>, %i: i32) {
 
 // -----
 
-func.func @operand(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<64x64xbf16, swizzle = 128>) {
-  // expected-error @+1 {{operand '!hopper.tile<64x64xbf16, swizzle = 128>' must be rows of 128 f8E4M3FN with a 128-byte swizzle}}
-  %0 = hopper.wgmma %a, %b : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<64x64xbf16, swizzle = 128> -> !hopper.accumulator<64, 64>
+func.func @operand(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<64x64xbf16, swizzle = 64>) {
+  // expected-error @+1 {{operand '!hopper.tile<64x64xbf16, swizzle = 64>' must be rows of f8E4M3FN or bf16 with a 128-byte swizzle}}
+  %0 = hopper.wgmma %a, %b : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<64x64xbf16, swizzle = 64> -> !hopper.accumulator<64, 64>
   return
+}
+
+// -----
+
+func.func @operand_types(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<64x128xbf16, swizzle = 128>) {
+  // expected-error @+1 {{operands '!hopper.tile<64x128xf8E4M3FN, swizzle = 128>' and '!hopper.tile<64x128xbf16, swizzle = 128>' differ in type}}
+  %0 = hopper.wgmma %a, %b : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<64x128xbf16, swizzle = 128> -> !hopper.accumulator<64, 64>
+  return
+}
+
+// -----
+
+func.func @transposed_fp8(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<128x128xf8E4M3FN, swizzle = 128>) {
+  // expected-error @+1 {{takes both operands as rows in shared memory: only bf16 can be transposed or in registers}}
+  %0 = hopper.wgmma %a, %b transposed : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<128x128xf8E4M3FN, swizzle = 128> -> !hopper.accumulator<64, 128>
+  return
+}
+
+// -----
+
+func.func @inner_columns(%a: !hopper.operand<64, 64>, %b: !hopper.tile<32x64xbf16, swizzle = 128>) {
+  // expected-error @+1 {{multiplies 64 columns of A by 32 of B}}
+  %0 = hopper.wgmma %a, %b transposed : !hopper.operand<64, 64>, !hopper.tile<32x64xbf16, swizzle = 128> -> !hopper.accumulator<64, 64>
+  return
+}
+
+// -----
+
+func.func @into_and_over(%a: !hopper.operand<64, 64>, %b: !hopper.tile<64x64xbf16, swizzle = 128>, %f: !hopper.fragment<64, 64>) {
+  // expected-error @+1 {{goes on `into` a sum or begins `over` one, not both}}
+  %0 = hopper.wgmma %a, %b into %f : !hopper.fragment<64, 64> over %f : !hopper.fragment<64, 64> : !hopper.operand<64, 64>, !hopper.tile<64x64xbf16, swizzle = 128> -> !hopper.accumulator<64, 64>
+  return
+}
+
+// -----
+
+func.func @into(%a: !hopper.operand<64, 64>, %b: !hopper.tile<64x64xbf16, swizzle = 128>, %f: !hopper.accumulator<64, 128>) {
+  // expected-error @+1 {{into '!hopper.accumulator<64, 128>' does not give '!hopper.accumulator<64, 64>'}}
+  %0 = hopper.wgmma %a, %b into %f : !hopper.accumulator<64, 128> : !hopper.operand<64, 64>, !hopper.tile<64x64xbf16, swizzle = 128> -> !hopper.accumulator<64, 64>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{a step of bf16 is 16 columns, of which 24 is no multiple}}
+func.func private @operand_columns(!hopper.operand<64, 24>)
+
+// -----
+
+func.func @pending(%a: !hopper.accumulator<64, 64>) {
+  // expected-error @+1 {{whose maximum value is 7}}
+  %0 = hopper.wgmma_wait %a pending 8 : !hopper.accumulator<64, 64> -> !hopper.fragment<64, 64>
+  return
+}
+
+// -----
+
+func.func @operand_of(%f: !hopper.fragment<64, 32>) {
+  // expected-error @+1 {{of '!hopper.fragment<64, 32>' is not '!hopper.operand<64, 64>'}}
+  %0 = hopper.operand_of %f : !hopper.fragment<64, 32> -> !hopper.operand<64, 64>
+  return
+}
+
+// -----
+
+func.func @load_index(%p: !hopper.global<f32>, %i: i32) {
+  // expected-error @+1 {{reads i32, not 'f32'}}
+  %0 = hopper.load_index %p[%i] : !hopper.global<f32>
+  return
+}
+
+// -----
+
+func.func @row_keys(%p: !hopper.global<f32>, %i: i32) {
+  // expected-error @+1 {{reads i32, not 'f32'}}
+  %0 = hopper.load_row_keys %p row %i until %i heads 16 : !hopper.global<f32>
+  return
+}
+
+// -----
+
+func.func @tile_columns(%t: !hopper.tile<64x576xbf16, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{it takes whole panels of a swizzled tile}}
+  %0 = hopper.tile_columns %t[%i] : !hopper.tile<64x576xbf16, swizzle = 128> -> !hopper.tile<32x64xbf16, swizzle = 128>
+  return
+}
+
+// -----
+
+func.func @clear_rows(%t: !hopper.tile<64x32xbf16, swizzle = 64>, %i: i32) {
+  // expected-error @+1 {{clears rows of 128-byte panels, not of '!hopper.tile<64x32xbf16, swizzle = 64>'}}
+  hopper.clear_rows %t from %i : !hopper.tile<64x32xbf16, swizzle = 64>
+  return
+}
+
+// -----
+
+func.func @queries(%p: !hopper.global<i32>, %n: i32) {
+  // expected-error @+1 {{body takes the tile's first row, the row behind its last, the sequence and its keys (i32), then what is carried}}
+  hopper.for_queries %p, %p of %n heads 16 : !hopper.global<i32>, !hopper.global<i32> {
+  ^bb0(%row: i32, %until: i32, %sequence: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @carried(%p: !hopper.global<i32>, %n: i32) {
+  // expected-error @+1 {{carries 'i32' but yields}}
+  %0 = hopper.for_queries %p, %p of %n heads 16 carry(%n : i32) -> i32 : !hopper.global<i32>, !hopper.global<i32> {
+  ^bb0(%row: i32, %until: i32, %sequence: i32, %keys: i32, %x: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+func.func @lists(%p: !hopper.global<i32>, %f: !hopper.global<f32>, %n: i32) {
+  // expected-error @+1 {{reads i32, not 'f32'}}
+  hopper.for_queries %p, %f of %n heads 16 : !hopper.global<i32>, !hopper.global<f32> {
+  ^bb0(%row: i32, %until: i32, %sequence: i32, %keys: i32):
+    hopper.yield
+  }
+  return
+}
+
+// -----
+
+// expected-error @+1 {{a named barrier is for whole warpgroups of 128 threads, not for 100}}
+func.func private @barrier_threads(!hopper.named_barrier<100>)
+
+// -----
+
+hopper.kernel @barrier_count() cluster 1 {
+  // expected-error @+1 {{is for 256 threads, but the roles that come to it have 128}}
+  %ready = hopper.named_barrier : !hopper.named_barrier<256>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+      hopper.sync %ready : !hopper.named_barrier<256>
+    }
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}
+
+// -----
+
+hopper.kernel @barriers() cluster 1 {
+  %0 = hopper.named_barrier : !hopper.named_barrier<896>
+  %1 = hopper.named_barrier : !hopper.named_barrier<896>
+  %2 = hopper.named_barrier : !hopper.named_barrier<896>
+  %3 = hopper.named_barrier : !hopper.named_barrier<896>
+  %4 = hopper.named_barrier : !hopper.named_barrier<896>
+  %5 = hopper.named_barrier : !hopper.named_barrier<896>
+  %6 = hopper.named_barrier : !hopper.named_barrier<896>
+  %7 = hopper.named_barrier : !hopper.named_barrier<896>
+  // expected-error @+1 {{is one too many: a block has 16, of which it and its warpgroups take 8}}
+  %8 = hopper.named_barrier : !hopper.named_barrier<896>
+  hopper.warp_roles {
+    role(7 warpgroups) (%w: i32) {
+      hopper.sync %0 : !hopper.named_barrier<896>
+      hopper.sync %1 : !hopper.named_barrier<896>
+      hopper.sync %2 : !hopper.named_barrier<896>
+      hopper.sync %3 : !hopper.named_barrier<896>
+      hopper.sync %4 : !hopper.named_barrier<896>
+      hopper.sync %5 : !hopper.named_barrier<896>
+      hopper.sync %6 : !hopper.named_barrier<896>
+      hopper.sync %7 : !hopper.named_barrier<896>
+      hopper.sync %8 : !hopper.named_barrier<896>
+    }
+  }
 }
 
 // -----

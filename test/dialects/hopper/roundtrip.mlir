@@ -18,7 +18,7 @@
 // CHECK: role(2 warpgroups, 232 registers)
 // CHECK: hopper.for_tiles %{{.*}} x 7168 tile [128, 128] group 16
 // CHECK: hopper.consume
-// CHECK: hopper.wgmma %{{.*}}, %{{.*}} : <64x128xf8E4M3FN, swizzle = 128>, <128x128xf8E4M3FN, swizzle = 128> -> <64, 128>
+// CHECK: hopper.wgmma %{{.*}}, %{{.*}} : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, <128x128xf8E4M3FN, swizzle = 128> -> <64, 128>
 // CHECK: hopper.store_tile
 // CHECK: role(1 warpgroups, 40 registers)
 // CHECK: hopper.for_tiles {{.*}} only "first" carry
@@ -175,7 +175,7 @@ hopper.kernel @rest(%map: !half, %x: !hopper.tensor_map<16x128xf8E4M3FN, swizzle
           %products = hopper.wgmma_wait %acc : !hopper.accumulator<64, 16> -> !hopper.fragment<64, 16>
           // CHECK: hopper.promote %{{.*}} into %{{.*}} rows %{{.*}} columns %{{.*}} : <64, 16>, f32, !hopper.column_scales<16>
           %promoted = hopper.promote %products into %zero rows %scale columns %scales : !hopper.fragment<64, 16>, f32, !hopper.column_scales<16>
-          // CHECK: hopper.wgmma %{{.*}}, %{{.*}} over %{{.*}} : !hopper.fragment<64, 16> : <64x128xf8E4M3FN, swizzle = 128>, <16x128xf8E4M3FN, swizzle = 128> -> <64, 16>
+          // CHECK: hopper.wgmma %{{.*}}, %{{.*}} over %{{.*}} : !hopper.fragment<64, 16> : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, <16x128xf8E4M3FN, swizzle = 128> -> <64, 16>
           %second = hopper.wgmma %mine, %tx over %products : !hopper.fragment<64, 16> : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !tokens -> !hopper.accumulator<64, 16>
           hopper.yield %promoted : !hopper.fragment<64, 16>
         }

@@ -133,6 +133,18 @@ class Writes(KernelTest):
         index = self.compile("--kernel=dequantize", "--n=130", "--k=200", "--out=f32")
         self.assertNotIn("m", index["variants"][0])
 
+    def test_mla_decode(self) -> None:
+        index = self.compile("--kernel=mla_decode", "--heads=16", "--pages=40", "--softmax-scale=0.1352", "--lse")
+        self.assertEqual(index["request"], {"heads": 16, "pages": 40, "softmax_scale": 0.1352, "lse": True})
+        recipe = json.loads((self.out / index["variants"][0]["launch"]).read_text())
+        operands = {operand["name"]: operand["shape"] for operand in recipe["operands"]}
+        self.assertEqual(operands["q"], ["M", 16, 576])
+        self.assertEqual(operands["pages"], ["sequences", 40])
+        self.assertEqual(operands["lse"], ["M", 16])
+        shutil.rmtree(self.out)
+        self.refused(2, "--pages: mla_decode needs it", "--kernel=mla_decode", "--heads=16", "-o", self.out)
+        self.refused(2, "--bias: mla_decode has no such option", "--kernel=mla_decode", "--heads=16", "--pages=4", "--bias", "-o", self.out)
+
     def test_a_folder_of_ours_is_replaced(self) -> None:
         self.compile(*GEMM, "--m=1")
         index = self.compile(*GEMM, "--m=8192")
@@ -150,7 +162,7 @@ class Explains(KernelTest):
     def test_list(self) -> None:
         text = self.good("--list-kernels")
         kinds = json.loads(self.good("--list-kernels", "--json"))
-        self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "fp8_grouped_gemm", "quantize", "dequantize"])
+        self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "fp8_grouped_gemm", "mla_decode", "quantize", "dequantize"])
         for kind in kinds:
             self.assertIn(kind["summary"], text)
             for flag in kind["flags"]:

@@ -18,14 +18,15 @@
 
 namespace quant::test {
 
-std::optional<LoadedKernel> loadKernel(const machine::Fp8GemmConfig &config) {
-  auto kernel = nvvm::compileFp8Gemm(config);
+std::optional<LoadedKernel> loadKernel(const machine::Fp8GemmConfig &config) { return loadKernel(nvvm::compileFp8Gemm(config)); }
+
+std::optional<LoadedKernel> loadKernel(Result<nvvm::CompiledKernel> kernel) {
   EXPECT_TRUE(kernel) << kernel.error().message;
   if (!kernel)
     return std::nullopt;
   EXPECT_EQ(kernel->artifact.findings(), std::vector<std::string>()) << kernel->artifact.ptxasLog;
   if (kernel->artifact.cubin.empty())
-    std::fprintf(stderr, "*** NO ptxas FOUND: %s was NOT assembled ***\n", config.symbolName().c_str());
+    std::fprintf(stderr, "*** NO ptxas FOUND: %s was NOT assembled ***\n", kernel->recipe.kernel.c_str());
   auto module = sim::Module::load(kernel->artifact.ptx);
   EXPECT_TRUE(module) << module.error().message;
   if (!module)
@@ -79,11 +80,6 @@ GemmFamilyCase::GemmFamilyCase(const machine::Fp8GemmConfig &config, int64_t m)
   }
 }
 
-template <typename T>
-static std::span<std::byte> bytesOf(std::vector<T> &data) {
-  return std::as_writable_bytes(std::span<T>(data));
-}
-
 std::vector<sim::Buffer> GemmFamilyCase::buffers(const nvvm::LaunchRecipe &recipe, const sim::Dims &dims) {
   std::vector<sim::Buffer> all = {{"a", bytesOf(pitchedA), false},
                                   {"scale_a", bytesOf(problem.scaleA), false},
@@ -105,9 +101,8 @@ std::vector<sim::Buffer> GemmFamilyCase::buffers(const nvvm::LaunchRecipe &recip
   return all;
 }
 
-/// Runs a recipe on buffers that are its operands; an error or the findings.
-static std::string runStrictly(const sim::Module &module, const nvvm::LaunchRecipe &recipe, const sim::Dims &dims,
-                               std::vector<sim::Buffer> buffers, int threads) {
+std::string runStrictly(const sim::Module &module, const nvvm::LaunchRecipe &recipe, const sim::Dims &dims,
+                        std::vector<sim::Buffer> buffers, int threads) {
   auto parsed = sim::Recipe::parse(recipe.toJson().dump(), "");
   if (!parsed)
     return parsed.error().message;
@@ -117,7 +112,7 @@ static std::string runStrictly(const sim::Module &module, const nvvm::LaunchReci
   for (size_t i = 0; i < operands->size(); ++i)
     if (operands->size() != buffers.size() || (*operands)[i].bytes != buffers[i].bytes.size() ||
         (*operands)[i].name != buffers[i].name)
-      return "the recipe's operands are not those of Fp8Gemm.h";
+      return "the recipe's operands are not those that its header lists";
   auto launch = parsed->launch(dims, std::move(buffers));
   if (!launch)
     return launch.error().message;

@@ -25,8 +25,19 @@ struct LoadedKernel {
   std::shared_ptr<sim::Module> module;
 };
 
-/// Compiles and loads the kernel; ptxas must have no complaint. Nothing after a failure of the test, for ASSERT_TRUE.
+/// Loads what was compiled; ptxas must have no complaint. Nothing after a failure of the test, for ASSERT_TRUE.
+std::optional<LoadedKernel> loadKernel(Result<nvvm::CompiledKernel> kernel);
+/// Compiles it before.
 std::optional<LoadedKernel> loadKernel(const machine::Fp8GemmConfig &config);
+
+/// Runs a kernel on buffers that are the recipe's operands, with every check; an error or the findings.
+std::string runStrictly(const sim::Module &module, const nvvm::LaunchRecipe &recipe, const sim::Dims &dims,
+                        std::vector<sim::Buffer> buffers, int threads);
+
+template <typename T>
+std::span<std::byte> bytesOf(std::vector<T> &data) {
+  return std::as_writable_bytes(std::span<T>(data));
+}
 
 /// Rows of A and B, each of K codes, and the scales of their K blocks, `stride` apart.
 struct ScaledRow {

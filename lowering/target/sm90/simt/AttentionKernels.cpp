@@ -28,11 +28,17 @@ Result<void> emitMlaAbsorb(SimtContext &context, deepseek::MlaAbsorbOp op) {
     return fail("mla_absorb takes one tensor for kv_b");
   const WeightPart &part = weight.parts[0];
   Rows out = context.operands.resultRows(0);
-  int64_t heads = op.getHeads(), nope = op.getNopeDim();
+  int64_t heads = op.getHeads(), nope = op.getNopeDim(), rope = op.getRopeDim();
   Value token = b.div(b.block, heads), head = b.rem(b.block, heads);
-  Value query = b.at(b.rowAddress(q, token), q.element, b.mul(head, nope + op.getRopeDim()));
+  Value query = b.at(b.rowAddress(q, token), q.element, b.mul(head, nope + rope));
   Value firstRow = b.mul(head, nope + op.getVDim());
-  Value target = b.at(b.rowAddress(out, token), out.element, b.mul(head, weight.columns));
+  Value target = b.at(b.rowAddress(out, token), out.element, b.mul(head, out.columns / heads));
+  if (op.getRope()) {
+    QUANT_TRY_ASSIGN(Rows table, context.operands.rows(op.getRope()));
+    BlockRows words(b, &context.operands, token);
+    deepseek::rotateRow(words, rows::listAt(b.at(query, q.element, nope), q.element, rope), table, op.getInterleaved(),
+                        rows::listAt(b.at(target, out.element, weight.columns), out.element, rope));
+  }
   // A thread takes four columns of the latent space and all of the head's key rows.
   b.forGroups(weight.columns, {}, [&](Value, Value first, ValueRange) {
     rows::Column column = b.quadAt(first, weight.columns);

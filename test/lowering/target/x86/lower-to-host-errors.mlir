@@ -123,6 +123,14 @@ func.func private @k(%q: tensor<?x64xf32>, %a: tensor<32x32xf32>) -> tensor<?x32
 
 // -----
 
+func.func @complete(%q: tensor<?x48xf32>, %kv_b: tensor<64x32xf32>, %r: tensor<?x8xf32>) -> tensor<?x80xf32> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (2)>} {
+  // expected-error @+1 {{queries complete with rope are for tensor cores: mla_core takes them apart}}
+  %0 = deepseek.mla_absorb %q, %kv_b rope %r {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16} : (tensor<?x48xf32>, tensor<64x32xf32>, tensor<?x8xf32>) -> tensor<?x80xf32>
+  return %0 : tensor<?x80xf32>
+}
+
+// -----
+
 func.func private @k(%x: tensor<?x64xf32>) -> tensor<?x64xbf16> attributes {program.grid = affine_map<(d0, d1, d2, d3) -> (d0)>} {
   %b = arith.truncf %x : tensor<?x64xf32> to tensor<?x64xbf16>
   // expected-error @+1 {{the host computes f32 results, not 'tensor<?x64xbf16>'}}
