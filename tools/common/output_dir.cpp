@@ -85,21 +85,30 @@ Result<void> tools::removeLeftovers(const fs::path &dir, const std::string &flag
   return code ? Result<void>(fileError(dir, "remove what a killed run left", code)) : Result<void>();
 }
 
+Result<void> tools::checkOutputDir(const fs::path &dir, bool force, const std::string &flag) {
+  std::error_code code;
+  if (!fs::exists(dir, code))
+    return {};
+  if (!fs::is_directory(dir, code))
+    return fail(fmt::format("{}: is not a folder; choose another {}", dir.string(), flag));
+  QUANT_TRY_ASSIGN(auto entries, listFolder(dir));
+  QUANT_TRY(checkNotWritten(dir, entries, flag));
+  if (!force && !std::ranges::all_of(entries, isTemporary))
+    return fail(
+        fmt::format("{}: is not empty; choose another {}, or replace the checkpoint in it with --force", dir.string(), flag));
+  return {};
+}
+
 Result<void> tools::prepareOutputDir(const fs::path &dir, uint64_t bytes, bool force, const std::string &flag) {
   std::error_code code;
   bool there = fs::exists(dir, code);
-  if (there && !fs::is_directory(dir, code))
-    return fail(fmt::format("{}: is not a folder; choose another {}", dir.string(), flag));
+  QUANT_TRY(checkOutputDir(dir, force, flag));
   QUANT_TRY(checkRoom(dir, bytes, flag));
   if (!there) {
     fs::create_directories(dir, code);
     return code ? Result<void>(fileError(dir, "create the folder", code)) : Result<void>();
   }
   QUANT_TRY_ASSIGN(auto entries, listFolder(dir));
-  QUANT_TRY(checkNotWritten(dir, entries, flag));
-  if (!force && !std::ranges::all_of(entries, isTemporary))
-    return fail(
-        fmt::format("{}: is not empty; choose another {}, or replace the checkpoint in it with --force", dir.string(), flag));
   // The index goes first: without it, what is left no longer claims to be whole.
   fs::remove(dir / checkpoint::indexFileName, code);
   for (const fs::path &entry : entries)

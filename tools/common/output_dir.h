@@ -30,6 +30,9 @@ Result<uint64_t> freeBytes(const std::filesystem::path &path);
 /// `flag` is the option that named the folder, for the errors.
 Result<void> prepareOutputDir(const std::filesystem::path &dir, uint64_t bytes, bool force, const std::string &flag = "--output");
 
+/// Refuses what prepareOutputDir() refuses of a folder, but for its room; changes nothing.
+Result<void> checkOutputDir(const std::filesystem::path &dir, bool force, const std::string &flag = "--output");
+
 /// Fails if less than `bytes` are free in `dir`.
 Result<void> checkRoom(const std::filesystem::path &dir, uint64_t bytes, const std::string &flag = "--output");
 

@@ -9,8 +9,8 @@
 
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/json_file.h"
-#include "tools/common/tokenized_text.h"
 #include "tools/quant-bench/ConvertDisk.h"
+#include "tools/text/tokenized_text.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -98,7 +98,7 @@ Result<void> Quality::prepareText() {
   text = options.text.empty() ? options.model / "eval.tokens.json" : options.text;
   if (options.tokens == 0)
     return {};
-  QUANT_TRY_ASSIGN(tools::TokenizedText read, tools::readTokenizedText(text));
+  QUANT_TRY_ASSIGN(text::TokenizedText read, text::readTokenizedText(text));
   if (read.tokens.size() < static_cast<size_t>(options.tokens))
     return fail(fmt::format("{}: has fewer tokens than the {} of --tokens", text.string(), options.tokens));
   read.tokens.resize(static_cast<size_t>(options.tokens));

@@ -43,6 +43,9 @@ Command addDequantizeCommand(CLI::App &app);
 /// `quantize`: BF16 or FP8 to INT8, INT4, FP8, MX or NVFP4.
 Command addQuantizeCommand(CLI::App &app);
 
+/// `sensitivity`: what quantizing each kind in each layer alone costs.
+Command addSensitivityCommand(CLI::App &app);
+
 /// `recode`: MXFP4 to FP8 and back, without loss.
 Command addRecodeCommand(CLI::App &app);
 

@@ -10,7 +10,7 @@
 using namespace quant;
 
 std::vector<convert::Command> convert::addCommands(CLI::App &app) {
-  return {addRandomCommand(app),     addCastFp8Command(app),  addCastBf16Command(app),
-          addDequantizeCommand(app), addQuantizeCommand(app), addRecodeCommand(app),
-          addShardCommand(app),      addInspectCommand(app),  addCompareCommand(app)};
+  return {addRandomCommand(app),   addCastFp8Command(app),     addCastBf16Command(app), addDequantizeCommand(app),
+          addQuantizeCommand(app), addSensitivityCommand(app), addRecodeCommand(app),   addShardCommand(app),
+          addInspectCommand(app),  addCompareCommand(app)};
 }

@@ -11,6 +11,7 @@
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
+#include <new>
 
 using namespace quant;
 
@@ -38,9 +39,13 @@ int main(int argc, char **argv) {
   } catch (const CLI::ParseError &error) {
     return report(std::string(error.what()) + "; see quant-convert --help", kUsage);
   }
-  for (const convert::Command &command : commands)
-    if (command.app->parsed())
-      if (auto done = command.run(); !done)
-        return report(done.error().message, kFailed);
+  try {
+    for (const convert::Command &command : commands)
+      if (command.app->parsed())
+        if (auto done = command.run(); !done)
+          return report(done.error().message, kFailed);
+  } catch (const std::bad_alloc &) {
+    return report("out of memory; fewer --threads take less, and a calibrated run less by a smaller --memory", kFailed);
+  }
   return kOk;
 }

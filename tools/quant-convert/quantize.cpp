@@ -5,19 +5,18 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/config/read.h"
-#include "models/tensors.h"
 #include "runtime/support/text.h"
 #include "tools/common/units.h"
 #include "tools/quant-convert/calibrate/calibration.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/conversion.h"
-#include "tools/quant-convert/quantize/policy.h"
-#include "tools/quant-convert/quantize/quantize_weight.h"
-#include "tools/quant-convert/quantize/quantized_config.h"
+#include "tools/quant-convert/quantize/layers.h"
 #include "tools/quant-convert/quantize/speed.h"
+#include "tools/quant-convert/report/quantize_report.h"
 #include "tools/quant-convert/schemes/cast_kernels.h"
 #include "tools/quant-convert/schemes/weight_choice.h"
+#include "tools/quant-convert/sensitivity/measure.h"
+#include "tools/quant-convert/sensitivity/mixture.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -32,10 +31,11 @@ using nlohmann::json;
 namespace {
 
 struct QuantizeOptions {
-  std::string input, policy, layout = "compressed-tensors", method = "rtn", indivisible = "error";
+  std::string input, policy, budget, sensitivity, layout = "compressed-tensors", method = "rtn", indivisible = "error";
   SchemeChoice choice;
   std::vector<std::string> ignore;
   double percentile = 99.9;
+  std::filesystem::path writePolicy, report, heldOut;
   CalibratedOptions calibrated;
   RunOptions run;
 
@@ -53,8 +53,9 @@ struct Quantize {
   Conversion conversion;
   Weights weights;
   FileLayout layout;
-  int64_t layers = 0; ///< without those of MTP
   Decisions decisions = {};
+  std::optional<Sensitivities> sensitivities = {};
+  std::optional<Mixture> mixture = {}; ///< of --budget
   std::vector<TargetGroup> groups = {};
   std::map<std::string, size_t, std::less<>> groupOf = {}; ///< of a module
   std::unique_ptr<Calibration> calibration = {};
@@ -66,33 +67,11 @@ struct Quantize {
   size_t quantized() const { return groupOf.size(); }
 };
 
-std::string moduleOf(std::string_view weight) {
-  constexpr std::string_view kSuffix = ".weight";
-  return std::string(weight.ends_with(kSuffix) ? weight.substr(0, weight.size() - kSuffix.size()) : weight);
-}
-
 } // namespace
 
 //===----------------------------------------------------------------------===//
 // Which weights become what
 //===----------------------------------------------------------------------===//
-
-/// The linear layers that DeepSeek-V3 itself quantizes, and that the checkpoint has.
-static Result<ModuleSet> quantizableModules(Quantize &quantize) {
-  auto config = models::loadConfig(quantize.conversion.input.dir());
-  if (!config)
-    return fail(config.error().message + "; it says which layers there are to quantize");
-  config->quantization = {everyLinear(deepSeekFp8()), {}};
-  quantize.layers = config->nLayers;
-  ModuleSet modules;
-  for (const models::TensorSpec &tensor : models::checkpointTensors(*config))
-    if (tensor.dtype == DType::F8E4M3FN && quantize.weights.find(tensor.name))
-      modules.insert(moduleOf(tensor.name));
-  if (modules.empty())
-    return fail(printable(quantize.conversion.input.dir().native()) +
-                ": holds none of the weights that its config.json promises");
-  return modules;
-}
 
 /// --policy, --scheme and --ignore together.
 static Result<Policy> policyOf(const QuantizeOptions &options) {
@@ -120,36 +99,28 @@ static Result<size_t> groupFor(Quantize &quantize, const SchemeChoice &choice) {
   return quantize.groups.size() - 1;
 }
 
-/// What --indivisible makes of a decision for a layer of so many columns.
-static Result<Decision> divide(Quantize &quantize, const Decision &decision, const Weight &weight) {
-  QUANT_TRY_ASSIGN(Target target, chooseTarget(*decision, quantize.layout));
-  QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weight));
-  auto fits = checkFits(rows, target.scheme);
-  if (fits)
-    return decision;
-  int64_t group = target.scheme.block[1];
-  bool isDivision = target.scheme.block[0] == 1 && group > 0 && rows.columns() % group != 0;
-  if (isDivision && quantize.options.indivisible == "keep")
-    return Decision();
-  SchemeChoice smaller = *decision;
-  for (smaller.groupSize = group / 2; smaller.groupSize >= 16 && rows.columns() % smaller.groupSize != 0;)
-    smaller.groupSize /= 2;
-  if (isDivision && quantize.options.indivisible == "smaller" && smaller.groupSize >= 16 &&
-      chooseTarget(smaller, quantize.layout))
-    return Decision(smaller);
-  return fail(fits.error().message + (isDivision ? "; --indivisible=smaller or keep does either for all such layers" : ""));
+/// --budget's mixture as a policy, which --write-policy takes.
+static Result<Policy> mix(Quantize &quantize, const QuantizableLayers &layers) {
+  const QuantizeOptions &options = quantize.options;
+  QUANT_TRY_ASSIGN(Budget budget, parseBudget(options.budget));
+  QUANT_TRY_ASSIGN(quantize.mixture, chooseMixture(budget, *quantize.sensitivities, layers, quantize.weights, quantize.layout));
+  json policy = quantize.mixture->policy();
+  if (!options.writePolicy.empty())
+    QUANT_TRY(checkpoint::writeFileAtomically(options.writePolicy, quantize.mixture->policy().dump(1) + "\n"));
+  return parsePolicy(policy, "--budget");
 }
 
 static Result<void> decide(Quantize &quantize) {
-  QUANT_TRY_ASSIGN(ModuleSet modules, quantizableModules(quantize));
-  QUANT_TRY_ASSIGN(Policy policy, policyOf(quantize.options));
-  QUANT_TRY_ASSIGN(quantize.decisions, applyPolicy(policy, modules, quantize.layers));
+  QUANT_TRY_ASSIGN(QuantizableLayers layers, quantizableLayers(quantize.conversion.input, quantize.weights));
+  QUANT_TRY_ASSIGN(Policy policy, quantize.options.budget.empty() ? policyOf(quantize.options) : mix(quantize, layers));
+  QUANT_TRY_ASSIGN(quantize.decisions, applyPolicy(policy, layers.modules, layers.decoderLayers));
+  Indivisible how = parseIndivisible(quantize.mixture ? quantize.mixture->indivisible : quantize.options.indivisible);
   std::map<SchemeChoice, std::pair<std::string, size_t>> divided;
   for (auto &[module, decision] : quantize.decisions) {
     if (!decision)
       continue;
     SchemeChoice asked = *decision;
-    QUANT_TRY_ASSIGN(decision, divide(quantize, decision, *quantize.weights.find(module + ".weight")));
+    QUANT_TRY_ASSIGN(decision, fitChoice(asked, *quantize.weights.find(module + ".weight"), quantize.layout, how));
     if (decision != Decision(asked)) {
       auto &[first, count] = divided[asked];
       first = count++ == 0 ? module : first;
@@ -158,7 +129,7 @@ static Result<void> decide(Quantize &quantize) {
   for (const auto &[asked, layers] : divided)
     quantize.notes.push_back(fmt::format("{} layers, {} first, have columns that the groups of {} do not divide: {}",
                                          layers.second, layers.first, asked.name,
-                                         quantize.options.indivisible == "keep" ? "kept as they are" : "smaller groups"));
+                                         how == Indivisible::Keep ? "kept as they are" : "smaller groups"));
   QUANT_TRY(checkFusions(quantize.decisions));
   for (const auto &[module, decision] : quantize.decisions) {
     if (!decision)
@@ -177,7 +148,7 @@ static Result<void> decide(Quantize &quantize) {
 /// Runs the calibration text, but not for a plan alone.
 static Result<void> calibrate(Quantize &quantize) {
   const QuantizeOptions &options = quantize.options;
-  if (!options.isCalibrated() || options.run.dryRun)
+  if (!options.isCalibrated())
     return {};
   InputScaling::Targets targets;
   for (const auto &[module, group] : quantize.groupOf)
@@ -186,6 +157,8 @@ static Result<void> calibrate(Quantize &quantize) {
   calibrated.method = options.method;
   QUANT_TRY_ASSIGN(quantize.calibration, Calibration::create(calibrated, options.run.engine.threads, quantize.conversion.input,
                                                              quantize.weights, targets, options.clip()));
+  if (!options.run.dryRun)
+    QUANT_TRY(quantize.calibration->run(options.run.engine));
   std::vector<std::string> notes = quantize.calibration->notes();
   quantize.notes.insert(quantize.notes.end(), notes.begin(), notes.end());
   return {};
@@ -198,9 +171,15 @@ static Result<void> calibrate(Quantize &quantize) {
 static Result<void> addQuantized(Quantize &quantize, const Weight &weight, const std::string &module, std::vector<Job> &jobs) {
   const Target &target = quantize.groups[quantize.groupOf.at(module)].target;
   QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weight));
-  Encoder encode = quantize.calibration ? quantize.calibration->encoder(module, target.scheme, target.zeroPoints)
-                                        : roundToNearest(target.scheme, target.zeroPoints, quantize.options.clip());
-  jobs.push_back(quantizeWeightJob(rows, module, target.scheme, encode));
+  const Calibration *calibration = quantize.calibration.get();
+  Encoder encode = calibration ? calibration->encoder(module, target.scheme, target.zeroPoints)
+                               : roundToNearest(target.scheme, target.zeroPoints, quantize.options.clip());
+  Job job = quantizeWeightJob(rows, module, target.scheme, encode);
+  if (calibration && calibration->finished(job.outputs.front().name))
+    for (const checkpoint::TensorSpec &output : job.outputs)
+      jobs.push_back(copyJob(*calibration->finished(output.name), output.name));
+  else
+    jobs.push_back(std::move(job));
   quantize.parameters += rows.rows() * rows.columns();
   quantize.memory = std::max(quantize.memory, stepBytes(rows.rows(), rows.columns(), target.scheme));
   return {};
@@ -252,6 +231,23 @@ static void addForecast(const Quantize &quantize, Summary &summary) {
   summary.json["forecast"] = {{"seconds", seconds}, {"weights_per_second_and_thread", speed}, {"memory_bytes", memory}};
 }
 
+/// What a calibrated run would take. Its speed is that of the model, and not measured.
+static void addCalibratedForecast(const Calibration &calibration, Summary &summary) {
+  CalibrationForecast forecast = calibration.forecast();
+  auto bytes = [](int64_t count) { return tools::humanBytes(static_cast<uint64_t>(count)); };
+  summary.words +=
+      fmt::format("\n  sums over the inputs take {} in all: the {} tokens are run {} times, in {} of memory at most ({} at "
+                  "least by --memory), and {} files of {} lie beside the output meanwhile",
+                  bytes(forecast.sums), forecast.tokens, forecast.passes, bytes(forecast.memory), bytes(forecast.least),
+                  forecast.files, tools::humanBytes(forecast.disk));
+  summary.json["forecast"] = {{"passes", forecast.passes},
+                              {"tokens", forecast.tokens},
+                              {"sums_bytes", forecast.sums},
+                              {"memory_bytes", forecast.memory},
+                              {"least_memory_bytes", forecast.least},
+                              {"disk_bytes", forecast.disk}};
+}
+
 static Summary summarize(const Quantize &quantize) {
   Summary summary;
   std::string groups;
@@ -267,19 +263,75 @@ static Summary summarize(const Quantize &quantize) {
                   {"dequantized", quantize.dequantized}, {"parameters", quantize.parameters}, {"notes", quantize.notes}};
   if (quantize.calibration)
     summary.words += quantize.calibration->summary();
-  // The speed of a calibrated run is not that of rounding to the nearest.
-  if (quantize.options.run.dryRun && !quantize.options.isCalibrated())
-    addForecast(quantize, summary);
+  if (quantize.mixture) {
+    summary.words += "\n  --budget " + quantize.options.budget + ": " + quantize.mixture->describe();
+    summary.words.pop_back(); // the last line's end
+    summary.json["budget"] = quantize.mixture->json();
+  }
+  if (quantize.options.run.dryRun)
+    quantize.calibration ? addCalibratedForecast(*quantize.calibration, summary) : addForecast(quantize, summary);
   return summary;
 }
 
+//===----------------------------------------------------------------------===//
+// The report
+//===----------------------------------------------------------------------===//
+
+/// The held-out text through the input's module, with the weights as they were and as they are.
+static Result<QuantizedModel::Judged> judge(const Quantize &quantize) {
+  const QuantizeOptions &options = quantize.options;
+  TextRunOptions text = options.calibrated.text;
+  text.text = options.heldOut;
+  text.threads = static_cast<int>(options.run.engine.threads);
+  QUANT_TRY_ASSIGN(TextRun run, TextRun::open(text, quantize.conversion.input.dir()));
+  std::filesystem::path scratch = options.report;
+  scratch += ".scratch";
+  QUANT_TRY_ASSIGN(SensitivityMeter meter, SensitivityMeter::create(run, quantize.conversion.input, quantize.weights, scratch,
+                                                                    options.run.engine.threads));
+  QuantizedModel::Judged judged;
+  judged.tokens = static_cast<int64_t>(run.tokens().size());
+  QUANT_TRY_ASSIGN(judged.loss, meter.measureBase());
+  QUANT_TRY_ASSIGN(judged.cost, meter.measureFolder(options.run.engine.output));
+  return judged;
+}
+
+static Result<void> writeReport(const Quantize &quantize) {
+  const QuantizeOptions &options = quantize.options;
+  QuantizedModel model;
+  model.input = quantize.conversion.input.dir();
+  model.output = options.run.engine.output;
+  model.method = options.method;
+  model.groups = describeGroups(quantize);
+  for (const auto &[module, group] : quantize.groupOf) {
+    model.schemes[module] = quantize.groups[group].target.describe();
+    QUANT_TRY_ASSIGN(int64_t bytes, storedBytes(quantize.groups[group].target.choice, *quantize.weights.find(module + ".weight"),
+                                                quantize.layout));
+    model.layerBytes += bytes;
+  }
+  model.parameters = quantize.parameters;
+  model.notes = quantize.notes;
+  model.calibration = quantize.calibration.get();
+  model.sensitivities = quantize.sensitivities ? &*quantize.sensitivities : nullptr;
+  model.mixture = quantize.mixture ? &*quantize.mixture : nullptr;
+  if (!options.heldOut.empty()) {
+    QUANT_TRY_ASSIGN(model.judged, judge(quantize));
+  }
+  QUANT_TRY_ASSIGN(auto described, describeQuantized(model, options.run.engine.threads));
+  bool isPage = options.report.extension() == ".html";
+  return checkpoint::writeFileAtomically(options.report, isPage ? quantizedPage(described) : described.dump(1) + "\n");
+}
+
 static Result<void> runQuantize(const QuantizeOptions &options) {
-  if (options.choice.name.empty() && options.policy.empty())
-    return fail("say what to do: --scheme=w4a16, or --policy with a file or a preset:\n" + describePresets());
+  if (options.choice.name.empty() && options.policy.empty() && options.budget.empty())
+    return fail("say what to do: --scheme=w4a16, --budget with sensitivities, or --policy with a file or a preset:\n" +
+                describePresets());
   QUANT_TRY_ASSIGN(FileLayout layout, parseFileLayout(options.layout));
   QUANT_TRY_ASSIGN(auto conversion, Conversion::open("quantize", options.input));
   QUANT_TRY_ASSIGN(auto weights, conversion.readWeights(options.run.engine.threads));
   Quantize quantize{options, std::move(conversion), std::move(weights), layout};
+  if (!options.sensitivity.empty()) {
+    QUANT_TRY_ASSIGN(quantize.sensitivities, Sensitivities::read(options.sensitivity));
+  }
   QUANT_TRY(decide(quantize));
   QUANT_TRY(calibrate(quantize));
   for (const std::string &note : quantize.notes)
@@ -298,9 +350,11 @@ static Result<void> runQuantize(const QuantizeOptions &options) {
       fmt::format("{} {} {} {} {}", options.layout, options.method, options.percentile, calibrated, plan.sideFiles.front().text);
   QUANT_TRY(addCompanions(quantize.conversion.input.dir(), Companions::All, plan.sideFiles));
   QUANT_TRY(quantize.conversion.run({}, options.run, [&] { return summarize(quantize); }));
-  if (quantize.calibration && !options.calibrated.report.empty())
-    return checkpoint::writeFileAtomically(options.calibrated.report, quantize.calibration->report().dump(1) + "\n");
-  return {};
+  if (options.run.dryRun)
+    return {};
+  if (!options.report.empty())
+    QUANT_TRY(writeReport(quantize));
+  return quantize.calibration ? quantize.calibration->end() : Result<void>();
 }
 
 static void addSchemeOptions(CLI::App &app, QuantizeOptions &options) {
@@ -315,6 +369,19 @@ static void addSchemeOptions(CLI::App &app, QuantizeOptions &options) {
   app.add_option("--ignore", options.ignore,
                  "Layers to leave as they are: a part of the name, or re: and an expression from its beginning")
       ->type_name("PATTERN");
+  auto *budget = app.add_option("--budget", options.budget,
+                                "The mix of --sensitivity's schemes that loses least within so many bits a weight of these "
+                                "layers, scales included, or such a size of all tensors, as in 350GB")
+                     ->type_name("Nbits|SIZE");
+  for (const char *other : {"--scheme", "--group-size", "--zero-points", "--policy", "--ignore"})
+    budget->excludes(app.get_option(other));
+  auto *sensitivity = app.add_option("--sensitivity", options.sensitivity,
+                                     "What quant-convert sensitivity measured of IN, for --budget, and for --report to show")
+                          ->type_name("FILE.json");
+  budget->needs(sensitivity);
+  app.add_option("--write-policy", options.writePolicy, "Write what --budget chose, as --policy reads it")
+      ->needs(budget)
+      ->type_name("FILE.json");
   app.add_option("--format", options.layout, "Whose layout: " + layoutNames() + ". gptq holds w4a16, deepseek fp8-block")
       ->type_name("NAME")
       ->capture_default_str();
@@ -346,10 +413,23 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
   options->run.engine.outputFlag = "-o";
   addSchemeOptions(*app, *options);
   addCalibrationOptions(*app, options->calibrated);
+  auto *report =
+      app->add_option("--report", options->report,
+                      "What became of each weight, as a page or as JSON: SQNR and cosine, output errors of the method and "
+                      "of rounding to the nearest, --sensitivity as plots, experts that no token chose")
+          ->type_name("FILE.html|FILE.json");
+  app->add_option("--held-out", options->heldOut,
+                  "With --report and --module: a text, or token ids as JSON, by which the model is judged before and after")
+      ->needs(report)
+      ->type_name("FILE.txt|FILE.json");
   app->final_callback([options] {
-    bool isSaid = !options->calibrated.text.text.empty() && !options->calibrated.text.module.empty();
-    if (options->isCalibrated() != isSaid)
+    bool hasText = !options->calibrated.text.text.empty(), hasModule = !options->calibrated.text.module.empty();
+    if (options->isCalibrated() != hasText || (options->isCalibrated() && !hasModule))
       throw CLI::ValidationError("--method=gptq, awq or smoothquant, --calibration and --module go together");
+    if (!options->heldOut.empty() && !hasModule)
+      throw CLI::ValidationError("--held-out runs the text through --module");
+    if (!options->sensitivity.empty() && options->budget.empty() && options->report.empty())
+      throw CLI::ValidationError("--sensitivity goes with --budget or --report");
   });
   addRunOptions(*app, options->run);
   app->footer(
@@ -359,10 +439,11 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
       "is \"scheme\"\n"
       "(or \"keep\"), \"group_size\", \"zero_points\"; the first rule that names a layer counts. Presets:\n" +
       describePresets() +
-      "Streams: memory does not grow with the model, but with a calibrated method. Started again after it was stopped, it goes "
-      "on.\n\nExamples:\n"
+      "Streams: memory does not grow with the model. Started again after it was stopped, it goes on; a calibrated run keeps what "
+      "it has\nin OUT.calibration meanwhile.\n\nExamples:\n"
       "  quant-convert quantize DeepSeek-V3 --scheme=w8a8 -o v3-int8\n"
       "  quant-convert quantize tuned --scheme=w4a16 --method=gptq --calibration text.json --module tuned.qmod -o tuned-int4\n"
-      "  quant-convert quantize tuned-bf16 --policy=int8-int4 --dry-run -o tuned-mixed");
+      "  quant-convert quantize tuned-bf16 --policy=int8-int4 --dry-run -o tuned-mixed\n"
+      "  quant-convert quantize tuned --budget=4.25bits --sensitivity tuned.json --write-policy mix.json -o tuned-mix");
   return {app, [options] { return runQuantize(*options); }};
 }

@@ -75,10 +75,10 @@ static void addPerplexityOptions(CLI::App &app, Options &options) {
   auto *perplexity =
       app.add_option(
              "--perplexity", options.perplexity,
-             "Judge the model by a text instead of generating: JSON, {\"tokens\": [ids], \"bytes\": N} or the ids alone. The "
-             "text is cut into pieces of --context less one (default: the module's limit, 2048 at most), with BOS before "
+             "Judge the model by a text instead of generating: a text, or JSON, {\"tokens\": [ids], \"bytes\": N} or the ids "
+             "alone. It is cut into pieces of --context less one (default: the module's limit, 2048 at most), with BOS before "
              "each; with the text's bytes, bits per byte, too")
-          ->type_name("FILE.json")
+          ->type_name("FILE.txt|FILE.json")
           ->excludes(app.get_option("--tokens"))
           ->excludes(app.get_option("--prompt"))
           ->excludes(app.get_option("--chat"))

@@ -28,7 +28,7 @@ struct Options {
   std::string device = "host";
   std::string isa;                     ///< empty: the best
   std::string logits;                  ///< file to write, empty: none
-  std::string perplexity;              ///< file of tokens to judge, empty: generate
+  std::string perplexity;              ///< text or tokens to judge by, empty: generate
   std::string against;                 ///< module to compare the judgement with, empty: none
   std::string againstWeights;          ///< its checkpoint, empty: `weights`
   std::optional<int32_t> bos;          ///< before each piece of --perplexity; nothing: the model's own

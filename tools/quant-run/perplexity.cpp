@@ -8,7 +8,9 @@
 #include "tools/quant-run/perplexity.h"
 
 #include "runtime/support/text.h"
+#include "tools/generate/token_score.h"
 #include "tools/quant-run/generate.h"
+#include "tools/text/tokenized_text.h"
 
 #include <fmt/core.h>
 
@@ -22,38 +24,13 @@ using nlohmann::ordered_json;
 
 namespace quant::run {
 
-using tools::TokenizedText;
+using generate::PairedScores;
+using text::TokenizedText;
 
 /// Positions of one pass: bounds the memory for logits to 2 x 132 MB at a vocabulary of 129280.
 static constexpr int64_t kPassTokens = 256;
 /// The context where --context does not say one.
 static constexpr int64_t kDefaultContext = 2048;
-
-//===----------------------------------------------------------------------===//
-// One position
-//===----------------------------------------------------------------------===//
-
-static float largest(std::span<const float> logits) { return *std::ranges::max_element(logits); }
-
-std::optional<TokenScore> scoreToken(std::span<const float> logits, int32_t token) {
-  auto top = std::ranges::max_element(logits);
-  if (std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); }) || !std::isfinite(*top))
-    return std::nullopt;
-  double likelihood = static_cast<double>(logits[static_cast<size_t>(token)]) - *top;
-  return TokenScore{generate::logSum(logits, *top) - likelihood, static_cast<int32_t>(top - logits.begin())};
-}
-
-double divergence(std::span<const float> reference, std::span<const float> logits) {
-  float referenceTop = largest(reference), top = largest(logits);
-  double referenceSum = generate::logSum(reference, referenceTop), sum = generate::logSum(logits, top), result = 0;
-  for (size_t i = 0; i < reference.size(); ++i) {
-    double expected = static_cast<double>(reference[i]) - referenceTop - referenceSum;
-    double actual = static_cast<double>(logits[i]) - top - sum;
-    if (double p = std::exp(expected); p > 0)
-      result += p * (expected - actual);
-  }
-  return std::max(0.0, result); // rounding can leave a little less
-}
 
 //===----------------------------------------------------------------------===//
 // A module
@@ -74,12 +51,6 @@ struct Judge {
   }
   /// Begins a new piece where `starts`.
   Result<void> run(std::span<const int32_t> tokens, bool starts);
-};
-
-/// Sums over the tokens that were scored.
-struct Sums {
-  std::vector<double> losses, otherLosses, divergences;
-  size_t agreed = 0;
 };
 
 } // namespace
@@ -131,30 +102,28 @@ static Result<int64_t> pieceLength(const Options &options) {
   return context;
 }
 
-/// Scores `targets` by the logits of the last pass, which began at token `first` of the text.
-static Result<void> score(const Judge &judge, const Judge *other, std::span<const int32_t> targets, size_t first, Sums &sums) {
-  auto scoreOf = [&](const Judge &by, size_t i) -> Result<TokenScore> {
-    if (auto scored = scoreToken(by.position(static_cast<int64_t>(i)), targets[i]))
-      return *scored;
-    return fail(fmt::format("the logits for token {} of the text are not finite", first + i));
-  };
+/// Scores `targets` by the logits of the last pass, which began at token `first` of the text; without another model by itself.
+static Result<void> score(const Judge &judge, const Judge *other, std::span<const int32_t> targets, size_t first,
+                          PairedScores &sums) {
   for (size_t i = 0; i < targets.size(); ++i) {
-    QUANT_TRY_ASSIGN(TokenScore mine, scoreOf(judge, i));
-    sums.losses.push_back(mine.loss);
-    if (!other)
-      continue;
-    QUANT_TRY_ASSIGN(TokenScore theirs, scoreOf(*other, i));
-    auto at = static_cast<int64_t>(i);
-    sums.otherLosses.push_back(theirs.loss);
-    sums.divergences.push_back(divergence(other->position(at), judge.position(at)));
-    sums.agreed += mine.first == theirs.first;
+    std::span<const float> mine = judge.position(static_cast<int64_t>(i));
+    bool isFinite = true;
+    if (other) {
+      isFinite = sums.add(mine, other->position(static_cast<int64_t>(i)), targets[i]);
+    } else {
+      auto scored = generate::scoreToken(mine, targets[i]);
+      isFinite = scored.has_value();
+      sums.losses.push_back(scored.value_or(generate::TokenScore{}).loss);
+    }
+    if (!isFinite)
+      return fail(fmt::format("the logits for token {} of the text are not finite", first + i));
   }
   return {};
 }
 
 /// One piece of the text: BOS and all tokens but the last go in, every token is a target.
 static Result<void> scorePiece(Judge &judge, Judge *other, std::span<const int32_t> piece, int32_t bos, size_t first,
-                               Sums &sums) {
+                               PairedScores &sums) {
   std::vector<int32_t> inputs = {bos};
   inputs.insert(inputs.end(), piece.begin(), piece.end() - 1);
   for (size_t begin = 0; begin < inputs.size(); begin += kPassTokens) {
@@ -172,16 +141,9 @@ static Result<void> scorePiece(Judge &judge, Judge *other, std::span<const int32
 // The text
 //===----------------------------------------------------------------------===//
 
-static double meanOf(const std::vector<double> &values) {
-  double sum = 0;
-  for (double value : values)
-    sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
 /// Loss, perplexity and, where the text's size is known, bits per byte.
 static ordered_json describeLosses(const std::vector<double> &losses, const TokenizedText &text) {
-  double loss = meanOf(losses);
+  double loss = generate::meanOf(losses);
   ordered_json result = {{"loss", loss}, {"perplexity", std::exp(loss)}};
   if (text.bytes)
     result["bits_per_byte"] = loss * static_cast<double>(losses.size()) / std::numbers::ln2 / static_cast<double>(*text.bytes);
@@ -195,20 +157,14 @@ static double percentile99(std::vector<double> values) {
   return values[at];
 }
 
-static ordered_json describeAgainst(const Sums &sums, const Options &options, const TokenizedText &text) {
-  std::vector<double> differences(sums.losses.size()), squares(sums.losses.size());
-  for (size_t i = 0; i < differences.size(); ++i)
-    differences[i] = sums.losses[i] - sums.otherLosses[i];
-  double mean = meanOf(differences), count = static_cast<double>(differences.size());
-  for (size_t i = 0; i < squares.size(); ++i)
-    squares[i] = (differences[i] - mean) * (differences[i] - mean);
+static ordered_json describeAgainst(const PairedScores &sums, const Options &options, const TokenizedText &text) {
   ordered_json result = {{"module", options.against}};
-  result.update(describeLosses(sums.otherLosses, text));
-  result["loss_difference"] = mean;
-  result["loss_difference_standard_error"] = std::sqrt(meanOf(squares) / count);
-  result["kl_mean"] = meanOf(sums.divergences);
+  result.update(describeLosses(sums.referenceLosses, text));
+  result["loss_difference"] = sums.lossDifference();
+  result["loss_difference_standard_error"] = sums.standardError();
+  result["kl_mean"] = sums.meanDivergence();
   result["kl_99th_percentile"] = percentile99(sums.divergences);
-  result["same_first_choice"] = static_cast<double>(sums.agreed) / count;
+  result["same_first_choice"] = sums.agreement();
   return result;
 }
 
@@ -238,7 +194,7 @@ static Result<std::optional<Judge>> openOther(const Options &options, const Judg
 }
 
 Result<ordered_json> measurePerplexity(const Options &options) {
-  QUANT_TRY_ASSIGN(TokenizedText text, tools::readTokenizedText(options.perplexity));
+  QUANT_TRY_ASSIGN(TokenizedText text, text::readText(options.perplexity, options.weights));
   QUANT_TRY_ASSIGN(int64_t context, pieceLength(options));
   QUANT_TRY_ASSIGN(Judge judge, Judge::create(options, context));
   QUANT_TRY_ASSIGN(int32_t bos, beginToken(judge.module.get(), options));
@@ -246,7 +202,7 @@ Result<ordered_json> measurePerplexity(const Options &options) {
   QUANT_TRY_ASSIGN(std::optional<Judge> other, openOther(options, judge, context));
   auto size = static_cast<size_t>(context - 1);
   auto start = std::chrono::steady_clock::now();
-  Sums sums;
+  PairedScores sums;
   for (size_t begin = 0; begin < text.tokens.size(); begin += size) {
     auto piece = std::span(text.tokens).subspan(begin, std::min(size, text.tokens.size() - begin));
     QUANT_TRY(scorePiece(judge, other ? &*other : nullptr, piece, bos, begin, sums));

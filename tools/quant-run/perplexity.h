@@ -13,27 +13,11 @@
 #ifndef QUANT_TOOLS_QUANT_RUN_PERPLEXITY_H
 #define QUANT_TOOLS_QUANT_RUN_PERPLEXITY_H
 
-#include "tools/common/tokenized_text.h"
 #include "tools/quant-run/options.h"
 
 #include <nlohmann/json.hpp>
 
-#include <optional>
-#include <span>
-
 namespace quant::run {
-
-/// What the logits of one position say of the token that comes.
-struct TokenScore {
-  double loss;   ///< -log p(token)
-  int32_t first; ///< the likeliest token, the lowest id among equals
-};
-
-/// Scores `token` by `logits` [vocab]. Nothing where a logit is NaN or +infinity, or all are -infinity.
-std::optional<TokenScore> scoreToken(std::span<const float> logits, int32_t token);
-
-/// KL(softmax(reference) || softmax(logits)) in nats. @pre scoreToken() takes both
-double divergence(std::span<const float> reference, std::span<const float> logits);
 
 /// Runs --perplexity: the text through the module and, with --against, through the other one. The result's keys are those of
 /// --json. Errors: a context that is none, tokens beyond the vocabulary, vocabularies that differ, logits that are not finite.

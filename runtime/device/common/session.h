@@ -18,8 +18,8 @@
 namespace quant::runtime {
 
 /// Called on the host before each dispatch with its number in the program, its operands and the call's sizes; for tools that look
-/// at activations. A dispatch's inputs are whole then.
-using DispatchTap = std::function<void(size_t dispatch, std::span<void *const> operands, const Dims &dims)>;
+/// at activations. A dispatch's inputs are whole then. False: the call ends here, and what is left of it is not computed.
+using DispatchTap = std::function<bool(size_t dispatch, std::span<void *const> operands, const Dims &dims)>;
 
 struct SessionOptions {
   int threads = 0;      ///< CPU threads; 0: as many as CPUs the process may run on

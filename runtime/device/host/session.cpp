@@ -141,8 +141,8 @@ Result<void> HostSession::run(const Dims &dims) {
   abi::Sizes sizes(dims);
   for (const Step &step : steps) {
     QUANT_TRY_ASSIGN(int64_t blocks, step.grid->evaluate(sizes));
-    if (tap)
-      tap(static_cast<size_t>(&step - steps.data()), step.operands, dims);
+    if (tap && !tap(static_cast<size_t>(&step - steps.data()), step.operands, dims))
+      return {};
     auto start = step.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
     pool->run(blocks, [&](int worker, int64_t begin, int64_t end) {
       call(step.kernel, step.operands, dims, scratch.data() + worker * scratchStride, begin, end);

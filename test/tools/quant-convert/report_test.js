@@ -17,8 +17,11 @@ const read = (name) => fs.readFileSync(path.join(folder, name), "utf8");
 const names =
   ["histogram", "scatter", "table", "list", "legend", "figuresOf", "layersPlot", "distributionPlot", "kindsTable", "worstTable"];
 const parts = vm.runInNewContext(`${read("report.js")}\n${read("compare.js")}\n({ ${names.join(", ")} })`);
-const page = read("compare.html");
-const sample = () => JSON.parse(/<script id="data"[^>]*>([^]*?)<\/script>/.exec(page)[1]);
+const sampleOf = (page) => JSON.parse(/<script id="data"[^>]*>([^]*?)<\/script>/.exec(read(page))[1]);
+const sample = () => sampleOf("compare.html");
+const quantizeNames = ["quantizedFigures", "budgetTables", "sensitivityPlots", "errorsPlot", "sqnrPlot", "quantizedKinds", "quantizedTensors",
+                       "expertLists"];
+const quantize = vm.runInNewContext(`${read("report.js")}\n${read("quantize.js")}\n({ ${quantizeNames.join(", ")} })`);
 
 /// How often `what` stands in a text.
 const count = (text, what) => text.split(what).length - 1;
@@ -87,4 +90,36 @@ test("nothing in common is a page, too", () => {
   };
   assert.ok(parts.figuresOf(data).includes("0</b><span>tensors compared"));
   assert.equal(parts.kindsTable(data) + parts.worstTable(data) + parts.distributionPlot(data), "");
+});
+
+test("a quantized model's figures, plots and tables", () => {
+  const data = sampleOf("quantize.html");
+  const figures = quantize.quantizedFigures(data);
+  for (const figure of ["20.6 MB → 7.9 MB", "29.500 → 29.610", "+0.371 % ± 0.050", "0.00610", "95.1 %", '0.650</b><span>of round-to-nearest',
+                        '"bad">1</b><span>layers of experts'])
+    assert.ok(figures.includes(figure), figure);
+  const budget = quantize.budgetTables(data);
+  for (const cell of ["routed experts", "w4a16:32", "keep", "2.55 MB of 2.6 MB", "4.500"])
+    assert.ok(budget.includes(cell), cell);
+  const plots = quantize.sensitivityPlots(data);
+  assert.equal(count(plots, "<svg role"), 2); // of w4a16:32 and of w8a16
+  assert.equal(count(plots, "layer 0, dense FFN: KL 0.0021"), 1);
+  assert.ok(quantize.errorsPlot(data).includes("layer 1, mlp.experts.up_proj: 0.5"));
+  assert.ok(quantize.sqnrPlot(data).includes("layer 0, self_attn.o_proj: 44.10 dB"));
+  assert.ok(quantize.quantizedKinds(data).includes("20.20 dB"));
+  const tensors = quantize.quantizedTensors(data);
+  assert.ok(tensors.indexOf("experts.3") < tensors.indexOf("experts.2") && tensors.indexOf("experts.2") < tensors.indexOf("o_proj"));
+  assert.ok(tensors.includes("0 + 256 lent"));
+  assert.ok(quantize.expertLists(data).includes("model.layers.1.mlp.experts.2.up_proj"));
+  for (const html of [figures, budget, plots, tensors])
+    assert.doesNotMatch(html, /NaN|undefined|Infinity/);
+});
+
+test("a report of a plain run has no more than it knows", () => {
+  const data = {...sampleOf("quantize.html"), held_out: undefined, budget: undefined, sensitivities: undefined,
+                tensors: [{name: "a", kind: "b", layer: 0, scheme: "w8a8", shape: "1", elements: 1, sqnr: "Infinity", cosine: 1}],
+                experts_never_chosen: undefined, experts_that_borrow: undefined, rounded_to_nearest: undefined};
+  for (const name of ["budgetTables", "sensitivityPlots", "errorsPlot", "expertLists"])
+    assert.equal(quantize[name](data), "", name);
+  assert.doesNotMatch(quantize.quantizedFigures(data) + quantize.sqnrPlot(data) + quantize.quantizedTensors(data), /NaN|undefined/);
 });

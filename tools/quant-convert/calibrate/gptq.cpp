@@ -29,44 +29,51 @@ static std::vector<int64_t> columnOrder(const Eigen::MatrixXd &sums, bool byDiag
 Result<GptqFactor> convert::factorize(const Eigen::MatrixXd &sums, const GptqOptions &options) {
   GptqFactor factor;
   factor.order = columnOrder(sums, options.actOrder);
-  Eigen::MatrixXd ordered = sums(factor.order, factor.order);
-  for (int64_t i = 0; i < ordered.rows(); ++i)
-    if (ordered(i, i) == 0)
-      ordered(i, i) = 1;
-  double mean = ordered.diagonal().mean();
   for (factor.damp = options.damp; factor.damp <= 1; factor.damp = std::max(factor.damp * 10, 1e-6)) {
-    Eigen::MatrixXd damped = ordered;
+    Eigen::MatrixXd damped = sums(factor.order, factor.order);
+    for (int64_t i = 0; i < damped.rows(); ++i)
+      if (damped(i, i) == 0)
+        damped(i, i) = 1;
+    double mean = damped.diagonal().mean();
     damped.diagonal().array() += factor.damp * mean;
-    Eigen::LLT<Eigen::MatrixXd> lower(damped);
+    Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> lower(damped);
     if (lower.info() != Eigen::Success)
       continue;
-    Eigen::MatrixXd inverse = lower.solve(Eigen::MatrixXd::Identity(damped.rows(), damped.cols()));
-    Eigen::LLT<Eigen::MatrixXd, Eigen::Upper> upper(inverse);
+    Eigen::MatrixXd inverse = Eigen::MatrixXd::Identity(damped.rows(), damped.cols());
+    lower.solveInPlace(inverse);
+    damped.resize(0, 0);
+    Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>, Eigen::Upper> upper(inverse);
     if (upper.info() != Eigen::Success || !inverse.allFinite())
       continue;
-    factor.upper = Eigen::MatrixXd(upper.matrixU());
+    factor.upper = upper.matrixU();
     return factor;
   }
   return fail("the sums over its inputs have no Cholesky factor, not even with a damping of 1; quantize it by another method");
 }
 
+/// Rows that go through a factor together, so that it is read from memory once for all of them.
+static constexpr int64_t kRowsTogether = 16;
+
 EncodedRows convert::encodeByGptq(const NumberFormat &format, const Scheme &scheme, const RowBlock &in, EncodedRows out,
                                   const GptqFactor &factor) {
   auto sides = blockSides(scheme, in.rows, in.columns);
   int64_t groups = (in.columns + sides[1] - 1) / sides[1];
-  Eigen::RowVectorXd rest(in.columns);
-  for (int64_t row = 0; row < in.rows; ++row) {
-    const float *values = in.values.data() + row * in.columns;
-    for (int64_t i = 0; i < in.columns; ++i)
-      rest(i) = values[factor.order[static_cast<size_t>(i)]];
+  Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rest(kRowsTogether, in.columns);
+  for (int64_t first = 0; first < in.rows; first += kRowsTogether) {
+    int64_t count = std::min(kRowsTogether, in.rows - first);
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t i = 0; i < in.columns; ++i)
+        rest(r, i) = in.values[static_cast<size_t>((first + r) * in.columns + factor.order[static_cast<size_t>(i)])];
     for (int64_t i = 0; i < in.columns; ++i) {
-      int64_t column = factor.order[static_cast<size_t>(i)];
-      auto group = static_cast<size_t>(row / sides[0] * groups + column / sides[1]);
-      Parameters parameters = {out.scales[group], out.zeros.empty() ? 0 : out.zeros[group]};
-      uint8_t &code = out.codes[static_cast<size_t>(row * in.columns + column)];
-      double error = rest(i) - format.round(static_cast<float>(rest(i)), parameters, out.global, code);
-      int64_t left = in.columns - i - 1;
-      rest.tail(left) -= error / factor.upper(i, i) * factor.upper.row(i).tail(left);
+      int64_t column = factor.order[static_cast<size_t>(i)], left = in.columns - i - 1;
+      for (int64_t r = 0; r < count; ++r) {
+        int64_t row = first + r;
+        auto group = static_cast<size_t>(row / sides[0] * groups + column / sides[1]);
+        Parameters parameters = {out.scales[group], out.zeros.empty() ? 0 : out.zeros[group]};
+        uint8_t &code = out.codes[static_cast<size_t>(row * in.columns + column)];
+        double error = rest(r, i) - format.round(static_cast<float>(rest(r, i)), parameters, out.global, code);
+        rest.row(r).tail(left) -= error / factor.upper(i, i) * factor.upper.row(i).tail(left);
+      }
     }
   }
   return out;
@@ -82,52 +89,64 @@ double convert::outputError(const Eigen::MatrixXd &sums, const RowBlock &in, std
 // Layers
 //===----------------------------------------------------------------------===//
 
-const Hessian *Gptq::find(const std::string &layer) const {
-  auto found = hessians.find(layer);
-  return found == hessians.end() ? nullptr : found->second.get();
+void LayerReport::add(const LayerReport &rows) {
+  tokens = rows.tokens;
+  borrowed = rows.borrowed;
+  damp = rows.damp;
+  signal += rows.signal;
+  nearest += rows.nearest;
+  carried += rows.carried;
 }
 
-bool Gptq::knows(const std::string &layer) const {
-  const Hessian *hessian = find(layer);
-  return hessian && hessian->sums.size() > 0;
+void Gptq::hold(Hessians taken) {
+  hessians = std::move(taken);
+  factors.clear();
+  for (const auto &[layer, hessian] : hessians)
+    factors.try_emplace(hessian.get(), std::make_shared<Factor>());
 }
 
-Encoder Gptq::encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) {
-  NumberFormat format(scheme, zeroPoints);
-  std::shared_ptr<Factor> &shared = factors[find(layer)];
-  if (!shared)
-    shared = std::make_shared<Factor>();
-  return [this, shared = shared, layer, scheme, format](int64_t, const RowBlock &in) -> Result<EncodedRows> {
-    const Hessian &hessian = *find(layer);
-    {
-      std::lock_guard guard(shared->lock);
-      if (!shared->made) {
-        auto made = factorize(hessian.sums, options);
-        if (!made)
-          return tl::unexpected(made.error().in(layer));
-        shared->made = std::move(*made);
-      }
+void Gptq::drop(std::span<const std::string> layers) {
+  for (const std::string &layer : layers) {
+    auto found = hessians.find(layer);
+    if (found == hessians.end())
+      continue;
+    factors.erase(found->second.get());
+    hessians.erase(found);
+  }
+}
+
+Result<EncodedRows> Gptq::encode(const std::string &layer, const NumberFormat &format, const Scheme &scheme, const RowBlock &in,
+                                 LayerReport &report) const {
+  const Hessian &hessian = *hessians.find(layer)->second;
+  EncodedRows nearest = encodeRows(format, scheme, in, clip);
+  if (hessian.sums.size() == 0)
+    return nearest;
+  Factor &shared = *factors.at(&hessian);
+  {
+    std::lock_guard guard(shared.lock);
+    if (!shared.made) {
+      auto made = factorize(hessian.sums, options);
+      if (!made)
+        return tl::unexpected(made.error().in(layer));
+      shared.made = std::move(*made);
     }
-    EncodedRows nearest = encodeRows(format, scheme, in, clip),
-                encoded = encodeByGptq(format, scheme, in, nearest, *shared->made);
-    std::vector<float> zeros(in.values.size());
-    LayerReport report = {hessian.tokens,
-                          hessian.borrowed,
-                          shared->made->damp,
-                          outputError(hessian.sums, in, zeros),
-                          outputError(hessian.sums, in, decodeRows(format, scheme, in, nearest)),
-                          outputError(hessian.sums, in, decodeRows(format, scheme, in, encoded))};
-    std::lock_guard guard(lock);
-    LayerReport &sum = done[layer];
-    report.signal += sum.signal;
-    report.nearest += sum.nearest;
-    report.carried += sum.carried;
-    sum = report;
-    return encoded;
-  };
+  }
+  EncodedRows encoded = encodeByGptq(format, scheme, in, nearest, *shared.made);
+  std::vector<float> zeros(in.values.size());
+  report.add({static_cast<double>(hessian.tokens), static_cast<double>(hessian.borrowed), shared.made->damp,
+              outputError(hessian.sums, in, zeros), outputError(hessian.sums, in, decodeRows(format, scheme, in, nearest)),
+              outputError(hessian.sums, in, decodeRows(format, scheme, in, encoded))});
+  return encoded;
 }
 
-std::map<std::string, LayerReport> Gptq::reports() const {
-  std::lock_guard guard(lock);
-  return done;
-}
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+int64_t convert::factorBytes(int64_t columns) { return columns * columns * static_cast<int64_t>(sizeof(double)); }
+
+// The damped sums and their inverse.
+int64_t convert::factorizingBytes(int64_t columns) { return 2 * factorBytes(columns); }
+
+// Values before and after in f32, codes twice, before, error and error times sums in f64.
+int64_t convert::encodingBytes(int64_t weights) { return 42 * weights; }

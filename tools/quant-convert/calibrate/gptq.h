@@ -19,6 +19,8 @@
 #include "tools/quant-convert/quantize/quantize_weight.h"
 
 #include <mutex>
+#include <optional>
+#include <span>
 
 namespace quant::convert {
 
@@ -44,26 +46,30 @@ EncodedRows encodeByGptq(const NumberFormat &format, const Scheme &scheme, const
 /// tr((W - Ŵ) H (W - Ŵ)ᵀ), what the layer's output errs by on the calibration text, squared.
 double outputError(const Eigen::MatrixXd &sums, const RowBlock &in, std::span<const float> rounded);
 
-/// What came of a layer.
+/// What came of a layer, or of some of its rows.
 struct LayerReport {
-  int64_t tokens = 0, borrowed = 0;
-  double damp = 0;
-  double signal = 0, nearest = 0, carried = 0; ///< output energy; squared output errors of round-to-nearest and of GPTQ
+  double tokens = 0, borrowed = 0;             ///< Hessian's
+  double damp = 0;                             ///< of the mean of H's diagonal
+  double signal = 0, nearest = 0, carried = 0; ///< output energy; squared output errors of round-to-nearest and of the method
+
+  /// Adds other rows of the layer.
+  void add(const LayerReport &rows);
 };
 
-/// Encodes layers by their Hessians, and keeps what came of it.
+/// Encodes layers by the Hessians that are at hand.
 class Gptq {
 public:
-  Gptq(Hessians hessians, const GptqOptions &options, const Clip &clip)
-      : hessians(std::move(hessians)), options(options), clip(clip) {}
+  Gptq(const GptqOptions &options, const Clip &clip) : options(options), clip(clip) {}
 
-  /// Whether the text reached the layer, so that there is something to go by.
-  bool knows(const std::string &layer) const;
-  const Hessian *find(const std::string &layer) const;
-  /// Of a layer that it knows. The factor is made by the first step, and shared by all of the layers with that input.
-  Encoder encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints);
-  /// Of the layers that were encoded so far.
-  std::map<std::string, LayerReport> reports() const;
+  /// In place of those before.
+  void hold(Hessians hessians);
+  /// Gives the Hessian of these layers back, with its factor.
+  void drop(std::span<const std::string> layers);
+  /// Rows of a layer. The factor is made by the first step, and shared by all layers with that input. A layer whose input no
+  /// token reached is rounded to the nearest. Adds to `report`.
+  /// @pre the layer's Hessian is held
+  Result<EncodedRows> encode(const std::string &layer, const NumberFormat &format, const Scheme &scheme, const RowBlock &in,
+                             LayerReport &report) const;
 
 private:
   struct Factor {
@@ -71,13 +77,17 @@ private:
     std::optional<GptqFactor> made;
   };
 
-  Hessians hessians;
-  std::map<const Hessian *, std::shared_ptr<Factor>> factors;
   GptqOptions options;
   Clip clip;
-  mutable std::mutex lock;
-  std::map<std::string, LayerReport> done;
+  Hessians hessians;
+  std::map<const Hessian *, std::shared_ptr<Factor>> factors;
 };
+
+/// Bytes that the factor of an input of so many columns takes, and that making it takes beside the sums.
+int64_t factorBytes(int64_t columns);
+int64_t factorizingBytes(int64_t columns);
+/// Bytes that encoding so many weights at a time takes.
+int64_t encodingBytes(int64_t weights);
 
 } // namespace quant::convert
 

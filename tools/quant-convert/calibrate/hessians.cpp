@@ -7,16 +7,10 @@
 
 #include "tools/quant-convert/calibrate/hessians.h"
 
-#include "runtime/api/inference.h"
-#include "runtime/device/host/session.h"
-#include "runtime/module/module.h"
-#include "runtime/support/text.h"
-#include "tools/common/progress.h"
-#include "tools/common/tokenized_text.h"
+#include "tools/common/parallel.h"
 #include "tools/common/units.h"
 
 #include <fmt/core.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -24,86 +18,59 @@
 using namespace quant;
 using namespace quant::convert;
 using runtime::Dims;
-using runtime::Program;
 using runtime::Value;
 using runtime::ValueKind;
 
-/// A text shorter than this says little about any layer.
-static constexpr size_t kLeastTokens = 256;
-static constexpr int64_t kDefaultContext = 2048;
+//===----------------------------------------------------------------------===//
+// Finding the inputs
+//===----------------------------------------------------------------------===//
 
-namespace {
-
-using Columns = std::map<std::string, int64_t, std::less<>>;
-using Rows = Eigen::Map<const Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>, 0, Eigen::OuterStride<>>;
-
-/// A dispatch whose input is summed: as it is, or by expert.
-struct Tap {
-  int64_t columns = 0, stride = 0;
-  size_t input = 0;                 ///< among the operands
-  int64_t pagesOfSequence = 0;      ///< of a cache, columns of the table of pages; 0: the input is no cache
-  size_t offsets = 0, gathered = 0; ///< operands of a grouped matmul; 0: there is none
-  int64_t topK = 1;
-  std::vector<std::shared_ptr<Hessian>> sums; ///< one, or one for each expert
-};
-
-/// Finds the taps of a program, and sums while it runs.
-class Collector {
-public:
-  Collector(const runtime::Target &target, const Columns &columns) : target(target), columns(columns) {}
-
-  void find();
-  void see(size_t dispatch, std::span<void *const> operands, const Dims &dims);
-  int64_t bytes() const;
-  Result<void> checkFinite() const;
-  void borrow(int64_t floor);
-  Hessians results() const { return {found.begin(), found.end()}; }
-
-private:
-  const Value &operand(size_t dispatch, size_t i) const {
-    return target.program.values[static_cast<size_t>(target.program.dispatches[dispatch].operands[i])];
-  }
-  void findDispatch(size_t dispatch);
-  void findCache(size_t dispatch);
-  void addLayer(Tap &tap, size_t expert, const std::string &name);
-  bool takes(const std::string &weight, int64_t width) const;
-
-  const runtime::Target &target;
-  const Columns &columns;
-  std::map<size_t, Tap> taps;
-  std::map<std::string, std::shared_ptr<Hessian>, std::less<>> found;
-};
-
-constexpr std::string_view kWeight = ".weight";
-
-std::string layerOf(const std::string &weight) {
+static std::string layerOf(const std::string &weight) {
+  constexpr std::string_view kWeight = ".weight";
   return weight.ends_with(kWeight) ? weight.substr(0, weight.size() - kWeight.size()) : "";
 }
 
-std::string expertName(const std::string &group, size_t expert) {
+static std::string expertName(const std::string &group, size_t expert) {
   size_t at = group.find("{}");
   return at == group.npos ? group : group.substr(0, at) + std::to_string(expert) + group.substr(at + 2);
 }
 
-} // namespace
-
-bool Collector::takes(const std::string &weight, int64_t width) const {
-  auto layer = columns.find(layerOf(weight));
-  return layer != columns.end() && layer->second == width;
+static bool takes(const LayerColumns &columns, const std::string &layer, int64_t width) {
+  auto found = columns.find(layer);
+  return found != columns.end() && found->second == width;
 }
 
-void Collector::addLayer(Tap &tap, size_t expert, const std::string &name) {
-  if (tap.sums.size() <= expert)
-    tap.sums.resize(expert + 1);
-  auto &sums = tap.sums[expert];
-  if (!sums)
-    sums = std::make_shared<Hessian>();
-  found.emplace(layerOf(name), sums);
+HessianCollector::HessianCollector(const TextRun &run, const checkpoint::Checkpoint &checkpoint, const LayerColumns &columns,
+                                   int64_t expertFloor)
+    : run(run), checkpoint(checkpoint), expertFloor(expertFloor) {
+  for (size_t i = 0; i < run.target().program.dispatches.size(); ++i) {
+    findDispatch(i, columns);
+    findCache(i, columns);
+  }
+}
+
+const Value &HessianCollector::operand(size_t dispatch, size_t i) const {
+  const runtime::Program &program = run.target().program;
+  return program.values[static_cast<size_t>(program.dispatches[dispatch].operands[i])];
+}
+
+void HessianCollector::addLayer(size_t dispatch, Tap &tap, size_t expert, const std::string &layer) {
+  if (byLayer.contains(layer))
+    return;
+  if (tap.inputs.size() <= expert)
+    tap.inputs.resize(expert + 1);
+  auto &input = tap.inputs[expert];
+  if (!input) {
+    input = found.size();
+    found.push_back({{}, tap.columns, dispatch, expert});
+  }
+  found[*input].layers.push_back(layer);
+  byLayer[layer] = *input;
 }
 
 /// A matmul: its input is the first operand, [tokens, columns] or [tokens, top_k, columns] in f32.
-void Collector::findDispatch(size_t dispatch) {
-  const auto &operands = target.program.dispatches[dispatch].operands;
+void HessianCollector::findDispatch(size_t dispatch, const LayerColumns &columns) {
+  const auto &operands = run.target().program.dispatches[dispatch].operands;
   const Value &input = operand(dispatch, 0);
   if (input.dtype != DType::F32 || input.shape.empty() || input.shape.back().dim)
     return;
@@ -111,11 +78,11 @@ void Collector::findDispatch(size_t dispatch) {
   tap.columns = tap.stride = input.shape.back().size;
   for (size_t i = 1; i < operands.size(); ++i) {
     const Value &value = operand(dispatch, i);
-    if (value.kind == ValueKind::Weight && takes(value.name, tap.columns))
-      addLayer(tap, 0, value.name);
-    for (size_t e = 0; value.kind == ValueKind::WeightGroup && e < static_cast<size_t>(value.count); ++e)
-      if (takes(expertName(value.name, e), tap.columns))
-        addLayer(tap, e, expertName(value.name, e));
+    size_t count = value.kind == ValueKind::WeightGroup ? static_cast<size_t>(value.count) : 1;
+    bool isWeight = value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup;
+    for (size_t e = 0; isWeight && e < count; ++e)
+      if (std::string layer = layerOf(expertName(value.name, e)); takes(columns, layer, tap.columns))
+        addLayer(dispatch, tap, e, layer);
     bool isList = value.dtype == DType::I32 && value.kind == ValueKind::Workspace;
     if (isList && !value.shape[0].dim)
       tap.offsets = i;
@@ -124,7 +91,7 @@ void Collector::findDispatch(size_t dispatch) {
       tap.topK = value.shape.back().size;
     }
   }
-  if (!tap.sums.empty())
+  if (!tap.inputs.empty())
     taps.emplace(dispatch, std::move(tap));
 }
 
@@ -132,10 +99,10 @@ void Collector::findDispatch(size_t dispatch) {
 static constexpr size_t kPositionsBehindCache = 1, kSequencesBehindCache = 2, kPagesBehindCache = 3;
 
 /// kv_b_proj's input is the latent, the first columns of what lies in the cache before attention reads it.
-void Collector::findCache(size_t dispatch) {
+void HessianCollector::findCache(size_t dispatch, const LayerColumns &columns) {
   constexpr std::string_view kEnd = ".attention";
-  const runtime::Dispatch &step = target.program.dispatches[dispatch];
-  if (!step.label.ends_with(kEnd) || !target.kernels[static_cast<size_t>(step.kernel)].name.starts_with("mla_core"))
+  const runtime::Dispatch &step = run.target().program.dispatches[dispatch];
+  if (!step.label.ends_with(kEnd) || !run.target().kernels[static_cast<size_t>(step.kernel)].name.starts_with("mla_core"))
     return;
   std::string name = step.label.substr(0, step.label.size() - kEnd.size()) + ".kv_b_proj";
   auto layer = columns.find(name);
@@ -148,34 +115,91 @@ void Collector::findCache(size_t dispatch) {
     tap.stride = value.shape.back().size;
     tap.input = i;
     tap.pagesOfSequence = operand(dispatch, i + kPagesBehindCache).shape.back().size;
-    addLayer(tap, 0, name + std::string(kWeight));
-    taps.emplace(dispatch, std::move(tap));
+    addLayer(dispatch, tap, 0, name);
+    if (!tap.inputs.empty())
+      taps.emplace(dispatch, std::move(tap));
   }
 }
 
-void Collector::find() {
-  for (size_t i = 0; i < target.program.dispatches.size(); ++i) {
-    findDispatch(i);
-    findCache(i);
-  }
+std::optional<size_t> HessianCollector::inputOf(const std::string &layer) const {
+  auto at = byLayer.find(layer);
+  return at == byLayer.end() ? std::nullopt : std::optional(at->second);
 }
 
-/// Adds rows of f32; a value that is not finite stays in the sums, where checkFinite() finds it.
-static void addRows(Hessian &hessian, const Eigen::MatrixXd &rows) {
-  if (hessian.sums.size() == 0) {
-    hessian.sums = Eigen::MatrixXd::Zero(rows.cols(), rows.cols());
-    hessian.largest = Eigen::VectorXd::Zero(rows.cols());
+int64_t HessianCollector::bytes(const std::set<size_t> &inputs) const {
+  int64_t sum = 0;
+  std::set<size_t> shared; // dispatches with sums of all experts
+  for (size_t input : inputs) {
+    bool isExpert = taps.at(found[input].dispatch).offsets != 0;
+    bool isFirst = isExpert && shared.insert(found[input].dispatch).second;
+    sum += found[input].bytes() * (isFirst ? 2 : 1);
   }
-  hessian.largest = hessian.largest.cwiseMax(rows.cwiseAbs().colwise().maxCoeff().transpose());
-  hessian.sums.selfadjointView<Eigen::Lower>().rankUpdate(rows.transpose());
-  hessian.tokens += rows.rows();
+  return sum;
 }
+
+//===----------------------------------------------------------------------===//
+// Summing
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Columns of a sum that are computed at a time: fixed, so that its bits do not depend on the threads.
+constexpr int64_t kPanel = 256;
+
+using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// Rows that are to be added to a sum.
+struct Addition {
+  Hessian *to;
+  Rows rows;
+};
+
+/// Adds the part [., begin + kPanel) of the lower triangle.
+void addPanel(const Addition &addition, int64_t begin) {
+  int64_t columns = addition.rows.cols(), width = std::min(kPanel, columns - begin), below = columns - begin;
+  addition.to->sums.block(begin, begin, below, width).noalias() +=
+      addition.rows.rightCols(below).transpose() * addition.rows.middleCols(begin, width);
+}
+
+/// A value that is not finite stays in the sums, where checkFinite() finds it.
+void addAll(const std::vector<Addition> &additions, unsigned threads) {
+  std::vector<std::pair<const Addition *, int64_t>> panels;
+  for (const Addition &addition : additions) {
+    Hessian &hessian = *addition.to;
+    int64_t columns = addition.rows.cols();
+    if (hessian.sums.size() == 0) {
+      hessian.sums = Eigen::MatrixXd::Zero(columns, columns);
+      hessian.largest = Eigen::VectorXd::Zero(columns);
+    }
+    hessian.largest = hessian.largest.cwiseMax(addition.rows.cwiseAbs().colwise().maxCoeff().transpose());
+    hessian.tokens += addition.rows.rows();
+    for (int64_t begin = 0; begin < columns; begin += kPanel)
+      panels.emplace_back(&addition, begin);
+  }
+  tools::parallelFor(panels.size(), threads, [&](size_t i) { addPanel(*panels[i].first, panels[i].second); });
+}
+
+} // namespace
+
+/// One run over the text, for some inputs.
+struct HessianCollector::Pass {
+  const HessianCollector &collector;
+  std::map<size_t, std::shared_ptr<Hessian>> sums; ///< by input
+  std::map<size_t, Hessian> all;                   ///< by dispatch: of all experts
+  size_t last = 0;                                 ///< dispatch
+
+  bool see(size_t dispatch, std::span<void *const> operands, const Dims &dims);
+  Rows cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) const;
+  void addExperts(const Tap &tap, size_t dispatch, std::span<void *const> operands, int64_t tokens, std::vector<Addition> &out);
+  Result<void> checkFinite() const;
+  void borrow();
+};
 
 /// What the cache holds of the call's tokens.
-static Eigen::MatrixXd cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) {
+Rows HessianCollector::Pass::cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) const {
   auto numbers = [&](size_t behind) { return static_cast<const int32_t *>(operands[tap.input + behind]); };
   const auto *cache = static_cast<const float *>(operands[tap.input]);
-  Eigen::MatrixXd rows(tokens, tap.columns);
+  Rows rows(tokens, tap.columns);
   for (int64_t t = 0; t < tokens; ++t) {
     int64_t position = numbers(kPositionsBehindCache)[t], sequence = numbers(kSequencesBehindCache)[t];
     int64_t page = numbers(kPagesBehindCache)[sequence * tap.pagesOfSequence + position / abi::kPageRows];
@@ -185,140 +209,100 @@ static Eigen::MatrixXd cachedRows(const Tap &tap, std::span<void *const> operand
   return rows;
 }
 
-void Collector::see(size_t dispatch, std::span<void *const> operands, const Dims &dims) {
-  auto at = taps.find(dispatch);
-  if (at == taps.end())
-    return;
-  Tap &tap = at->second;
-  int64_t tokens = dims[static_cast<size_t>(abi::Dim::Tokens)];
-  if (tap.pagesOfSequence > 0) {
-    addRows(*tap.sums[0], cachedRows(tap, operands, tokens));
-    return;
-  }
+static Rows denseRows(const float *data, int64_t rows, int64_t columns, int64_t stride) {
+  using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  return Eigen::Map<const Floats, 0, Eigen::OuterStride<>>(data, rows, columns, Eigen::OuterStride<>(stride)).cast<double>();
+}
+
+void HessianCollector::Pass::addExperts(const Tap &tap, size_t dispatch, std::span<void *const> operands, int64_t tokens,
+                                        std::vector<Addition> &out) {
   const auto *data = static_cast<const float *>(operands[tap.input]);
-  if (tap.offsets == 0) {
-    addRows(*tap.sums[0], Rows(data, tokens, tap.columns, Eigen::OuterStride<>(tap.stride)).cast<double>());
-    return;
-  }
   const auto *offsets = static_cast<const int32_t *>(operands[tap.offsets]);
   const auto *gathered = tap.gathered ? static_cast<const int32_t *>(operands[tap.gathered]) : nullptr;
-  for (size_t e = 0; e < tap.sums.size(); ++e) {
-    Eigen::MatrixXd rows(offsets[e + 1] - offsets[e], tap.columns);
-    for (int64_t r = 0; r < rows.rows(); ++r) {
+  int64_t assigned = offsets[tap.inputs.size()];
+  // Each token is the input of as many experts as any other.
+  if (collector.expertFloor > 0 && assigned > 0)
+    out.push_back({&all[dispatch], denseRows(data, gathered ? tokens : assigned, tap.columns, tap.stride)});
+  for (size_t e = 0; e < tap.inputs.size(); ++e) {
+    auto sum = tap.inputs[e] ? sums.find(*tap.inputs[e]) : sums.end();
+    int64_t count = offsets[e + 1] - offsets[e];
+    if (sum == sums.end() || count == 0)
+      continue;
+    Rows rows(count, tap.columns);
+    for (int64_t r = 0; r < count; ++r) {
       int64_t row = offsets[e] + r;
       row = gathered ? gathered[row] / tap.topK : row;
       rows.row(r) = Eigen::Map<const Eigen::RowVectorXf>(data + row * tap.stride, tap.columns).cast<double>();
     }
-    if (tap.sums[e] && rows.rows() > 0)
-      addRows(*tap.sums[e], rows);
+    out.push_back({sum->second.get(), std::move(rows)});
   }
 }
 
-int64_t Collector::bytes() const {
-  int64_t sum = 0;
-  for (const auto &[dispatch, tap] : taps)
-    sum += static_cast<int64_t>(tap.sums.size()) * tap.columns * tap.columns * static_cast<int64_t>(sizeof(double));
-  return sum;
+bool HessianCollector::Pass::see(size_t dispatch, std::span<void *const> operands, const Dims &dims) {
+  auto at = collector.taps.find(dispatch);
+  bool isWanted = at != collector.taps.end() && std::ranges::any_of(at->second.inputs, [&](const std::optional<size_t> &input) {
+                    return input && sums.contains(*input);
+                  });
+  if (!isWanted)
+    return true;
+  const Tap &tap = at->second;
+  int64_t tokens = dims[static_cast<size_t>(abi::Dim::Tokens)];
+  std::vector<Addition> additions;
+  if (tap.offsets != 0)
+    addExperts(tap, dispatch, operands, tokens, additions);
+  else if (tap.pagesOfSequence > 0)
+    additions.push_back({sums.at(*tap.inputs[0]).get(), cachedRows(tap, operands, tokens)});
+  else
+    additions.push_back({sums.at(*tap.inputs[0]).get(),
+                         denseRows(static_cast<const float *>(operands[tap.input]), tokens, tap.columns, tap.stride)});
+  addAll(additions, static_cast<unsigned>(collector.run.threads()));
+  return dispatch != last;
 }
 
-Result<void> Collector::checkFinite() const {
-  for (const auto &[layer, hessian] : found)
+Result<void> HessianCollector::Pass::checkFinite() const {
+  for (const auto &[input, hessian] : sums)
     if (hessian->sums.size() > 0 && !hessian->sums.diagonal().allFinite())
-      return fail(
-          fmt::format("{}: an input of it is NaN or infinite on the calibration text; is the checkpoint damaged?", layer));
+      return fail(fmt::format("{}: an input of it is NaN or infinite on the calibration text; is the checkpoint damaged?",
+                              collector.found[input].layers.front()));
   return {};
 }
 
 /// Experts that saw few tokens: up to the floor they take the mean of all experts of their layer.
-void Collector::borrow(int64_t floor) {
-  for (auto &[dispatch, tap] : taps) {
-    Eigen::MatrixXd all = Eigen::MatrixXd::Zero(tap.columns, tap.columns);
-    int64_t tokens = 0;
-    for (const auto &sums : tap.sums)
-      if (sums && sums->tokens > 0) {
-        all += sums->sums;
-        tokens += sums->tokens;
-      }
-    for (auto &sums : tap.sums) {
-      if (!sums || tap.offsets == 0 || sums->tokens >= floor || tokens == 0)
-        continue;
-      sums->borrowed = floor - sums->tokens;
-      Eigen::MatrixXd share = all * (static_cast<double>(sums->borrowed) / static_cast<double>(tokens));
-      sums->sums = sums->sums.size() ? Eigen::MatrixXd(sums->sums + share) : share;
+void HessianCollector::Pass::borrow() {
+  for (const auto &[input, hessian] : sums) {
+    auto every = all.find(collector.found[input].dispatch);
+    if (every == all.end() || hessian->tokens >= collector.expertFloor)
+      continue;
+    hessian->borrowed = collector.expertFloor - hessian->tokens;
+    Eigen::MatrixXd share =
+        every->second.sums * (static_cast<double>(hessian->borrowed) / static_cast<double>(every->second.tokens));
+    if (hessian->sums.size() > 0) {
+      hessian->sums += share;
+    } else {
+      hessian->sums = std::move(share);
+      hessian->largest = Eigen::VectorXd::Zero(hessian->sums.rows());
     }
   }
-  for (auto &[layer, hessian] : found)
+  for (const auto &[input, hessian] : sums)
     if (hessian->sums.size() > 0)
       hessian->sums.triangularView<Eigen::StrictlyUpper>() = hessian->sums.transpose();
 }
 
-//===----------------------------------------------------------------------===//
-// Running
-//===----------------------------------------------------------------------===//
-
-static Result<int32_t> beginToken(const runtime::Module &module) {
-  auto config = nlohmann::json::parse(module.modelConfig, nullptr, false);
-  auto bos = config.is_object() ? config.value("bos_token_id", nlohmann::json()) : nlohmann::json();
-  if (!bos.is_number_integer())
-    return fail("the configuration of its model has no bos_token_id, which goes before each piece of the text");
-  return bos.get<int32_t>();
-}
-
-static Result<void> runText(runtime::Inference &inference, std::span<const int32_t> tokens, int64_t context, int32_t bos) {
-  QUANT_TRY(inference.checkTokens(tokens));
-  QUANT_TRY(inference.checkTokens({&bos, 1}));
-  auto size = static_cast<size_t>(context - 1);
-  tools::Progress progress("calibrating", tokens.size(), tools::stderrTerminal(), tools::humanCount);
-  runtime::Sequence sequence;
-  for (size_t begin = 0; begin < tokens.size(); begin += size) {
-    auto piece = tokens.subspan(begin, std::min(size, tokens.size() - begin));
-    std::vector<int32_t> inputs = {bos};
-    inputs.insert(inputs.end(), piece.begin(), piece.end());
-    inference.clear(sequence);
-    runtime::SequenceStep step = {.sequence = &sequence, .tokens = inputs};
-    QUANT_TRY(inference.forward({&step, 1}));
-    progress.add(piece.size());
+Result<Hessians> HessianCollector::collect(const std::set<size_t> &inputs) const {
+  Pass pass{*this, {}, {}, 0};
+  for (size_t input : inputs) {
+    pass.sums[input] = std::make_shared<Hessian>();
+    pass.last = std::max(pass.last, found[input].dispatch);
   }
-  return {};
-}
-
-Result<Hessians> convert::collectHessians(const CalibrationOptions &options, const checkpoint::Checkpoint &checkpoint,
-                                          const Columns &columns) {
-  QUANT_TRY_ASSIGN(tools::TokenizedText text, tools::readTokenizedText(options.text));
-  if (text.tokens.size() < kLeastTokens)
-    return fail(fmt::format("{}: {} tokens are too few to calibrate by; give at least {}, better some ten thousand",
-                            printable(options.text.native()), text.tokens.size(), kLeastTokens));
-  QUANT_TRY_ASSIGN(runtime::Module opened, runtime::openModule(options.module));
-  auto module = std::make_shared<const runtime::Module>(std::move(opened));
-  auto inModule = [&](const Error &error) { return tl::unexpected(error.in(printable(options.module.native()))); };
-  const runtime::Target *target = module->find("host");
-  if (!target || target->isForeign)
-    return fail(printable(options.module.native()) + ": has no code for the host; compile the checkpoint with --target=host");
-  auto bos = beginToken(*module);
-  if (!bos)
-    return inModule(bos.error());
-  Collector collector(*target, columns);
-  collector.find();
-  if (collector.bytes() > options.memory)
-    return fail(fmt::format("the sums over the inputs of {} layers take {}, more than the {} of --calibration-memory",
-                            columns.size(), tools::humanBytes(static_cast<uint64_t>(collector.bytes())),
-                            tools::humanBytes(static_cast<uint64_t>(options.memory))));
-  int64_t limit = target->program.limits.context, context = options.context ? options.context : std::min(limit, kDefaultContext);
-  if (context < 2 || context > limit)
-    return fail(fmt::format("--context {}: the module allows 2 to {}", context, limit));
-  runtime::SessionOptions session{.threads = options.threads, .context = context, .isa = {}, .tap = {}};
-  session.tap = [&](size_t dispatch, std::span<void *const> operands, const Dims &dims) {
-    collector.see(dispatch, operands, dims);
+  auto tap = [&](size_t dispatch, std::span<void *const> operands, const Dims &dims) {
+    return pass.see(dispatch, operands, dims);
   };
-  QUANT_TRY_ASSIGN(auto created, runtime::HostSession::create(module, *target, session));
-  // The caller's, which outlives the session.
-  QUANT_TRY(created->load({std::shared_ptr<void>(), &checkpoint}));
-  auto inference = runtime::Inference::create(std::move(created), 0);
-  if (!inference)
-    return inModule(inference.error());
-  if (auto ran = runText(*inference, text.tokens, context, *bos); !ran)
-    return tl::unexpected(ran.error().in(printable(options.text.native())));
-  QUANT_TRY(collector.checkFinite());
-  collector.borrow(options.expertFloor);
-  return collector.results();
+  QUANT_TRY(run.run(checkpoint, tap, "calibrating"));
+  QUANT_TRY(pass.checkFinite());
+  pass.borrow();
+  Hessians result;
+  for (const auto &[input, hessian] : pass.sums)
+    for (const std::string &layer : found[input].layers)
+      result.emplace(layer, hessian);
+  return result;
 }

@@ -14,14 +14,14 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_HESSIANS_H
 #define QUANT_TOOLS_QUANT_CONVERT_CALIBRATE_HESSIANS_H
 
-#include "runtime/checkpoint/checkpoint.h"
-#include "runtime/support/result.h"
+#include "tools/quant-convert/calibrate/text_run.h"
 
 #include <Eigen/Core>
 
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -39,20 +39,60 @@ struct Hessian {
 /// By the layer's name, "model.layers.3.mlp.experts.7.up_proj".
 using Hessians = std::map<std::string, std::shared_ptr<const Hessian>, std::less<>>;
 
-struct CalibrationOptions {
-  std::filesystem::path text;        ///< tokens, as tools/common/tokenized_text.h reads them
-  std::filesystem::path module;      ///< compiled from the checkpoint for the host
-  int64_t context = 0;               ///< tokens of a piece with its BOS; 0: the module's limit, 2048 at most
-  int64_t expertFloor = 256;         ///< an expert with fewer tokens borrows from all of its layer
-  int64_t memory = int64_t{8} << 30; ///< bytes that the sums may take
-  int threads = 0;
-};
+/// Columns of the input of a linear layer, by its name.
+using LayerColumns = std::map<std::string, int64_t, std::less<>>;
 
-/// Runs the module with the checkpoint's weights over the text, in pieces of context - 1 tokens with BOS before each, and sums
-/// the inputs of the layers `columns` names, with their columns; of layers that the module does not compute (MTP) there is none.
-/// Errors: too few tokens, ids beyond the vocabulary, inputs that are not finite, sums that take more than the memory.
-Result<Hessians> collectHessians(const CalibrationOptions &options, const checkpoint::Checkpoint &checkpoint,
-                                 const std::map<std::string, int64_t, std::less<>> &columns);
+/// Sums inputs while a text runs: for some of them a pass, as memory allows. What a sum is does not depend on the others.
+class HessianCollector {
+public:
+  /// Of one input, which all of `layers` read. Experts have one each.
+  struct Input {
+    std::vector<std::string> layers;
+    int64_t columns = 0;
+    size_t dispatch = 0, expert = 0;
+
+    int64_t bytes() const { return columns * columns * static_cast<int64_t>(sizeof(double)); }
+  };
+
+  /// Finds the inputs of the layers in `columns` in the module's program; refers to run and checkpoint. An expert with fewer
+  /// tokens than `expertFloor` takes the mean of all experts of its layer up to there.
+  HessianCollector(const TextRun &run, const checkpoint::Checkpoint &checkpoint, const LayerColumns &columns,
+                   int64_t expertFloor);
+
+  /// In the order of the program. Layers that the module does not compute (MTP) are in none.
+  const std::vector<Input> &inputs() const { return found; }
+  /// Nothing where the module does not compute the layer.
+  std::optional<size_t> inputOf(const std::string &layer) const;
+  /// What a pass for these holds.
+  int64_t bytes(const std::set<size_t> &inputs) const;
+
+  /// Runs the text, up to the last of these inputs. Errors: those of TextRun::run(), inputs that are not finite.
+  Result<Hessians> collect(const std::set<size_t> &inputs) const;
+
+private:
+  /// A dispatch whose input is summed: as it is, or by expert.
+  struct Tap {
+    int64_t columns = 0, stride = 0;
+    size_t input = 0;                 ///< among the operands
+    int64_t pagesOfSequence = 0;      ///< of a cache, columns of the table of pages; 0: the input is no cache
+    size_t offsets = 0, gathered = 0; ///< operands of a grouped matmul; 0: there is none
+    int64_t topK = 1;
+    std::vector<std::optional<size_t>> inputs; ///< one, or one for each expert
+  };
+  struct Pass;
+
+  const runtime::Value &operand(size_t dispatch, size_t i) const;
+  void findDispatch(size_t dispatch, const LayerColumns &columns);
+  void findCache(size_t dispatch, const LayerColumns &columns);
+  void addLayer(size_t dispatch, Tap &tap, size_t expert, const std::string &layer);
+
+  const TextRun &run;
+  const checkpoint::Checkpoint &checkpoint;
+  int64_t expertFloor;
+  std::map<size_t, Tap> taps; ///< by dispatch
+  std::vector<Input> found;
+  std::map<std::string, size_t, std::less<>> byLayer;
+};
 
 } // namespace quant::convert
 

@@ -8,8 +8,6 @@
 #include "tools/quant-convert/calibrate/input_scaling.h"
 
 #include "runtime/support/narrow.h"
-#include "tools/common/parallel.h"
-#include "tools/common/progress.h"
 
 #include <fmt/core.h>
 
@@ -154,7 +152,6 @@ static float stored(DType dtype, float value) { return dtype == DType::BF16 ? fr
 
 /// The search for one input.
 struct InputScaling::Search {
-  const ScaledInput *input = nullptr;
   std::vector<ScaledLayer> layers;
   std::vector<double> squares;            ///< means over the tokens, by column
   std::vector<float> smoothing;           ///< SmoothQuant's s; empty: AWQ searches
@@ -221,51 +218,39 @@ static Result<void> findLargest(const Weight &weight, std::vector<double> &large
   return {};
 }
 
-/// Nothing where the text reached none of the layers, or what takes the scales is of another type or size.
-Result<std::optional<InputScaling::Search>> InputScaling::searchOf(const ScaledInput &input, const Hessians &hessians,
-                                                                   const Weights &weights, const Targets &targets,
-                                                                   std::optional<double> alpha) {
+static const Weight &weightOf(const Weights &weights, const std::string &module) { return *weights.find(module + ".weight"); }
+
+Result<InputScaling::Search> InputScaling::searchOf(const ScaledInput &input, const Hessians &hessians, const Weights &weights,
+                                                    const Targets &targets, std::optional<double> alpha) {
   Search search;
-  search.input = &input;
   double tokens = 0;
-  std::vector<double> largest, largestWeights;
+  auto width = static_cast<size_t>(hessians.find(input.layers.front())->second->sums.rows());
+  std::vector<double> largest(width), largestWeights(width);
+  search.squares.resize(width);
   for (const std::string &name : input.layers) {
-    auto hessian = hessians.find(name);
-    if (hessian == hessians.end() || hessian->second->sums.size() == 0)
-      return std::nullopt;
-    const Eigen::MatrixXd &sums = hessian->second->sums;
-    auto width = static_cast<size_t>(sums.rows());
-    if (search.squares.empty())
-      search.squares = largest = largestWeights = std::vector<double>(width);
-    if (search.squares.size() != width)
-      return std::nullopt;
-    for (size_t i = 0; i < search.squares.size(); ++i)
-      search.squares[i] += sums(static_cast<int64_t>(i), static_cast<int64_t>(i));
-    tokens += static_cast<double>(hessian->second->tokens + hessian->second->borrowed);
-    for (size_t i = 0; i < width; ++i)
-      largest[i] = std::max(largest[i], hessian->second->largest(static_cast<int64_t>(i)));
+    const Hessian &hessian = *hessians.find(name)->second;
+    for (size_t i = 0; i < width; ++i) {
+      auto column = static_cast<int64_t>(i);
+      search.squares[i] += hessian.sums(column, column);
+      largest[i] = std::max(largest[i], hessian.largest(column));
+    }
+    tokens += static_cast<double>(hessian.tokens + hessian.borrowed);
     if (alpha)
-      QUANT_TRY(findLargest(*weights.find(name + ".weight"), largestWeights));
+      QUANT_TRY(findLargest(weightOf(weights, name), largestWeights));
     const Target &target = targets.find(name)->second;
-    QUANT_TRY_ASSIGN(std::vector<float> values, triedRows(*weights.find(name + ".weight")));
-    search.layers.push_back({&sums, std::move(values), NumberFormat(target.scheme, target.zeroPoints), target.scheme});
+    QUANT_TRY_ASSIGN(std::vector<float> values, triedRows(weightOf(weights, name)));
+    search.layers.push_back({&hessian.sums, std::move(values), NumberFormat(target.scheme, target.zeroPoints), target.scheme});
   }
   for (double &square : search.squares)
     square /= tokens;
   if (alpha)
     search.smoothing = smoothingScales(largest, largestWeights, *alpha);
-  const Weight &source = *weights.find(input.source + ".weight");
-  if (input.fromLayer()) {
-    QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(source));
-    return rows.rows() == static_cast<int64_t>(search.squares.size()) ? std::optional(std::move(search)) : std::nullopt;
+  if (!input.fromLayer()) {
+    const Tensor &source = *weightOf(weights, input.source).tensor;
+    search.norm = elementsOf(source);
+    search.normType = source.info->dtype;
   }
-  search.norm = elementsOf(*source.tensor);
-  search.normType = source.tensor->info->dtype;
-  const Weight *router = input.router.empty() ? nullptr : weights.find(input.router + ".weight");
-  bool canTake = search.norm && search.norm->size() == search.squares.size() &&
-                 (!router || (elementsOf(*router->tensor) &&
-                              router->tensor->info->shape.back() == static_cast<int64_t>(search.squares.size())));
-  return canTake ? std::optional(std::move(search)) : std::nullopt;
+  return search;
 }
 
 Result<void> InputScaling::checkSchemes(const Targets &targets) {
@@ -276,8 +261,23 @@ Result<void> InputScaling::checkSchemes(const Targets &targets) {
   return {};
 }
 
-Result<InputScaling> InputScaling::create(const Hessians &hessians, const Weights &weights, const Targets &targets,
-                                          std::optional<double> alpha, int threads) {
+/// Whether something of that width can take the scales of an input.
+static Result<bool> canTake(const ScaledInput &input, const Weights &weights, int64_t width) {
+  const Weight &source = weightOf(weights, input.source);
+  if (input.fromLayer()) {
+    QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(source));
+    return rows.rows() == width;
+  }
+  auto isPlain = [](const Weight &weight) {
+    DType dtype = weight.tensor->info->dtype;
+    return !weight.linear && (dtype == DType::BF16 || dtype == DType::F32);
+  };
+  const Weight *router = input.router.empty() ? nullptr : &weightOf(weights, input.router);
+  return isPlain(source) && source.tensor->info->shape == std::vector<int64_t>{width} &&
+         (!router || (isPlain(*router) && router->tensor->info->shape.back() == width));
+}
+
+Result<std::vector<ScaledInput>> InputScaling::inputsOf(const Weights &weights, const Targets &targets) {
   constexpr std::string_view kWeight = ".weight";
   Modules all, quantized;
   for (const Weight &weight : weights.all())
@@ -285,46 +285,58 @@ Result<InputScaling> InputScaling::create(const Hessians &hessians, const Weight
       all.insert(weight.name.substr(0, weight.name.size() - kWeight.size()));
   for (const auto &[layer, target] : targets)
     quantized.insert(layer);
-  std::vector<ScaledInput> inputs = scaledInputs(all, quantized);
-  std::vector<Search> searches;
-  for (const ScaledInput &input : inputs) {
-    bool isOfExperts = input.fromLayer() || !input.router.empty();
-    if (alpha && isOfExperts)
-      continue;
-    QUANT_TRY_ASSIGN(std::optional<Search> search, searchOf(input, hessians, weights, targets, alpha));
-    if (search)
-      searches.push_back(std::move(*search));
+  std::vector<ScaledInput> inputs;
+  for (ScaledInput &input : scaledInputs(all, quantized)) {
+    std::set<int64_t> widths;
+    for (const std::string &layer : input.layers) {
+      QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weightOf(weights, layer)));
+      widths.insert(rows.columns());
+    }
+    QUANT_TRY_ASSIGN(bool fits, canTake(input, weights, *widths.begin()));
+    if (widths.size() == 1 && fits)
+      inputs.push_back(std::move(input));
   }
-  tools::Progress progress("searching scales", searches.size(), tools::stderrTerminal(), tools::humanCount);
-  tools::parallelFor(searches.size(), static_cast<unsigned>(threads), [&](size_t i) {
-    searches[i].run();
-    progress.add(1);
-  });
-  InputScaling awq;
-  for (Search &search : searches)
-    awq.take(search, hessians);
-  for (const auto &[layer, target] : targets)
-    if (!awq.columns.contains(layer))
-      awq.left.push_back(layer);
-  return awq;
+  return inputs;
 }
 
-void InputScaling::take(const Search &search, const Hessians &hessians) {
-  const ScaledInput &input = *search.input;
-  std::vector<float> inverse(search.best.size());
-  std::ranges::transform(search.best, inverse.begin(), [](float scale) { return 1 / scale; });
-  (input.fromLayer() ? rows : columns)[input.source] = std::move(inverse);
-  if (!input.router.empty())
-    columns[input.router] = search.best;
+Result<FoundScales> InputScaling::search(const ScaledInput &input, const Hessians &hessians, const Weights &weights,
+                                         const Targets &targets, std::optional<double> alpha) {
+  FoundScales found;
+  found.reports.resize(input.layers.size());
+  bool isReached =
+      std::ranges::all_of(input.layers, [&](const std::string &layer) { return hessians.find(layer)->second->sums.size() > 0; });
+  if (!isReached) {
+    QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weightOf(weights, input.layers.front())));
+    found.scales.assign(static_cast<size_t>(rows.columns()), 1);
+    return found;
+  }
+  QUANT_TRY_ASSIGN(Search search, searchOf(input, hessians, weights, targets, alpha));
+  search.run();
   auto width = static_cast<int64_t>(search.best.size());
-  for (size_t i = 0; i < search.layers.size(); ++i) {
+  for (size_t i = 0; i < input.layers.size(); ++i) {
     const Hessian &hessian = *hessians.find(input.layers[i])->second;
     const std::vector<float> &values = search.layers[i].values;
     RowBlock block{values, static_cast<int64_t>(values.size()) / width, width, 0};
     double signal = outputError(hessian.sums, block, std::vector<float>(values.size()));
-    columns[input.layers[i]] = search.best;
-    done[input.layers[i]] = {hessian.tokens, hessian.borrowed, 0, signal, search.nearest[i], search.bestErrors[i]};
+    found.reports[i] = {static_cast<double>(hessian.tokens),
+                        static_cast<double>(hessian.borrowed),
+                        0,
+                        signal,
+                        search.nearest[i],
+                        search.bestErrors[i]};
   }
+  found.scales = std::move(search.best);
+  return found;
+}
+
+void InputScaling::add(const ScaledInput &input, const FoundScales &found) {
+  std::vector<float> inverse(found.scales.size());
+  std::ranges::transform(found.scales, inverse.begin(), [](float scale) { return 1 / scale; });
+  (input.fromLayer() ? rows : columns)[input.source] = std::move(inverse);
+  if (!input.router.empty())
+    columns[input.router] = found.scales;
+  for (const std::string &layer : input.layers)
+    columns[layer] = found.scales;
 }
 
 //===----------------------------------------------------------------------===//

@@ -65,7 +65,13 @@ std::vector<float> scalesFor(std::span<const double> squares, double ratio);
 /// s of SmoothQuant, by the largest magnitudes of the input and of the columns.
 std::vector<float> smoothingScales(std::span<const double> inputs, std::span<const double> weights, double alpha);
 
-/// Chooses scales for every input, and encodes layers by them.
+/// What was found for an input.
+struct FoundScales {
+  std::vector<float> scales;        ///< of its columns
+  std::vector<LayerReport> reports; ///< of its layers; errors are of the rows that were tried
+};
+
+/// Scales of inputs, and what encodes layers by them.
 class InputScaling {
 public:
   /// Of a layer: how it is to be rounded.
@@ -73,32 +79,32 @@ public:
 
   /// Errors: a scheme whose scales rows share.
   static Result<void> checkSchemes(const Targets &targets);
-  /// Searches, on so many threads. At most kTriedRows rows of a layer are tried, evenly over it. Errors: values that are not
-  /// finite.
-  /// @pre checkSchemes()
-  static Result<InputScaling> create(const Hessians &hessians, const Weights &weights, const Targets &targets,
-                                     std::optional<double> alpha, int threads);
+  /// Those of scaledInputs() that can be scaled: their layers are equally wide, and what takes the scales is of a type and size
+  /// that holds them.
+  static Result<std::vector<ScaledInput>> inputsOf(const Weights &weights, const Targets &targets);
+  /// The best scales for an input by AWQ, or with `alpha` by SmoothQuant. At most kTriedRows rows of a layer are tried, evenly
+  /// over it. Ones where no token reached it. Errors: values that are not finite. @pre an input of inputsOf(), checkSchemes(),
+  /// Hessians of all its layers
+  static Result<FoundScales> search(const ScaledInput &input, const Hessians &hessians, const Weights &weights,
+                                    const Targets &targets, std::optional<double> alpha);
+  /// Takes what was found for an input.
+  void add(const ScaledInput &input, const FoundScales &found);
 
   Encoder encoder(const std::string &layer, const Scheme &scheme, bool zeroPoints) const;
   /// What the last dimension of a norm or router is multiplied by; null: it stays as it is.
   const std::vector<float> *factors(const std::string &module) const;
-  /// Of the layers whose columns are scaled; errors are of the rows that were tried.
-  const std::map<std::string, LayerReport> &reports() const { return done; }
-  /// Quantized layers whose columns are not scaled.
-  const std::vector<std::string> &unscaled() const { return left; }
+  /// Whether its values are others than the checkpoint's.
+  bool changes(const std::string &module) const { return columns.contains(module) || rows.contains(module); }
 
   static constexpr int64_t kTriedRows = 128;
 
 private:
   struct Search;
-  static Result<std::optional<Search>> searchOf(const ScaledInput &input, const Hessians &hessians, const Weights &weights,
-                                                const Targets &targets, std::optional<double> alpha);
-  void take(const Search &search, const Hessians &hessians);
+  static Result<Search> searchOf(const ScaledInput &input, const Hessians &hessians, const Weights &weights,
+                                 const Targets &targets, std::optional<double> alpha);
 
   std::map<std::string, std::vector<float>, std::less<>> columns; ///< of layers and routers, and 1/s of norms
   std::map<std::string, std::vector<float>, std::less<>> rows;    ///< 1/s of up_proj
-  std::map<std::string, LayerReport> done;
-  std::vector<std::string> left;
 };
 
 /// The job that writes a norm or router as `name`, its last dimension multiplied by `factors`. @pre BF16 or F32

@@ -88,6 +88,8 @@ private:
 };
 
 Result<void> Run::writeShard(const OutputShard &shard, tools::Progress &progress) {
+  if (shard.prepare)
+    QUANT_TRY(shard.prepare());
   QUANT_TRY_ASSIGN(auto created, SafetensorsWriter::create(options.output / shard.file, shard.tensors()));
   auto writer = std::make_shared<SafetensorsWriter>(std::move(created));
   WriteSink sink(*writer, progress);
@@ -177,7 +179,7 @@ Result<RunReport> convert::execute(const Plan &plan, const EngineOptions &option
     result = run.writeRest();
   if (result && options.check && !(result = options.check()))
     removeIndex(options.output);
-  if (result)
+  if (result && !options.keepState)
     result = state.end();
   if (result)
     return report;

@@ -19,6 +19,8 @@ struct EngineOptions {
   unsigned threads = 0;   ///< 0: one per core
   bool force = false;     ///< replaces a checkpoint in the folder
   bool verify = false;    ///< reads every file back, from the disk, and compares it with what is made anew
+  bool keepState =
+      false; ///< the folder stays marked as this run's when all is written: the same run, called again, finds it done
   /// Called when all is written; with its error the run fails, and the folder stays marked as unfinished.
   std::function<Result<void>()> check = {};
 };

@@ -50,6 +50,8 @@ struct Job {
 struct OutputShard {
   std::string file;
   std::vector<Job> jobs;
+  /// Called before the first step of a shard that is to be written, in the plan's order; may be empty.
+  std::function<Result<void>()> prepare = {};
 
   /// Of all tensors, without the header.
   uint64_t bytes() const;

@@ -142,7 +142,7 @@ EncodedRows convert::encodeRows(const NumberFormat &format, const Scheme &scheme
 
 std::vector<float> convert::decodeRows(const NumberFormat &format, const Scheme &scheme, const RowBlock &in,
                                        const EncodedRows &encoded) {
-  std::vector<float> values(in.values.size());
+  std::vector<float> values(encoded.codes.size());
   forGroups(in, blockSides(scheme, in.rows, in.columns), [&](size_t index, const Group &group) {
     Parameters parameters = {encoded.scales[index], encoded.zeros.empty() ? 0 : encoded.zeros[index]};
     for (int64_t r = 0; r < group.rows; ++r)

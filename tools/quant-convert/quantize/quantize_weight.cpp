@@ -203,10 +203,13 @@ static int64_t stepRows(int64_t rows, int64_t columns, const Scheme &scheme) {
   return std::max<int64_t>(1, kStepElements / columns / unit) * unit;
 }
 
+int64_t convert::stepWeights(int64_t rows, int64_t columns, const Scheme &scheme) {
+  return std::min(rows, scheme.packing == Packing::WordsDown ? kPanelRows : stepRows(rows, columns, scheme)) * columns;
+}
+
 int64_t convert::stepBytes(int64_t rows, int64_t columns, const Scheme &scheme) {
-  bool isGptq = scheme.packing == Packing::WordsDown;
-  int64_t step = std::min(rows, isGptq ? kPanelRows : stepRows(rows, columns, scheme));
-  return step * columns * 6 + (isGptq ? rows * columns / 2 : step * columns);
+  int64_t step = stepWeights(rows, columns, scheme);
+  return step * 6 + (scheme.packing == Packing::WordsDown ? rows * columns / 2 : step);
 }
 
 static Result<void> putRows(const Task &task, int64_t begin, int64_t count, Sink &sink) {
@@ -289,4 +292,18 @@ static Job gptqJob(Task task) {
 Job convert::quantizeWeightJob(const WeightRows &weight, const std::string &layer, const Scheme &scheme, const Encoder &encode) {
   Task task{weight, layer, scheme, encode, scheme.hasGlobalScale() || scheme.block[0] == 0};
   return scheme.packing == Packing::WordsDown ? gptqJob(std::move(task)) : rowMajorJob(std::move(task));
+}
+
+Job convert::roundedWeightJob(const WeightRows &weight, const std::string &name, const Scheme &scheme, bool zeroPoints) {
+  NumberFormat format(scheme, zeroPoints);
+  Task task{weight, name, scheme, roundToNearest(scheme, zeroPoints, {}), scheme.hasGlobalScale() || scheme.block[0] == 0};
+  int64_t rows = weight.rows(), columns = weight.columns(), step = stepRows(rows, columns, scheme);
+  DType dtype = weight.weight().tensor->info->dtype;
+  auto run = [=](int64_t number, Sink &sink) -> Result<void> {
+    int64_t begin = number * step, count = std::min(step, rows - begin);
+    QUANT_TRY_ASSIGN(EncodedRows encoded, task.encodeStep(begin, count));
+    std::vector<float> values = decodeRows(format, scheme, {{}, count, columns, 0}, encoded);
+    return sink.put(name, static_cast<uint64_t>(begin * columns * bitWidth(dtype) / 8), packScales(dtype, values));
+  };
+  return {{{name, dtype, {rows, columns}}}, (rows + step - 1) / step, std::move(run)};
 }

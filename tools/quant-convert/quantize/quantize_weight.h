@@ -54,8 +54,15 @@ Job quantizeWeightJob(const WeightRows &weight, const std::string &layer, const 
 /// encodeRows() with these parameters.
 Encoder roundToNearest(const Scheme &scheme, bool zeroPoints, const Clip &clip);
 
+/// Weights that are encoded at a time.
+int64_t stepWeights(int64_t rows, int64_t columns, const Scheme &scheme);
+
 /// Bytes of memory that a step of that job takes at most.
 int64_t stepBytes(int64_t rows, int64_t columns, const Scheme &scheme);
+
+/// The job that writes what the codes mean as `name`, in the weight's own type: the weight as it will be, for a model that reads
+/// it unquantized. @pre checkFits(), a weight that is stored as it is
+Job roundedWeightJob(const WeightRows &weight, const std::string &name, const Scheme &scheme, bool zeroPoints);
 
 } // namespace quant::convert
 

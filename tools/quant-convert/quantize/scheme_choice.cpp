@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 using namespace quant;
 using namespace quant::convert;
@@ -170,4 +171,31 @@ Result<Target> convert::chooseTarget(SchemeChoice choice, FileLayout layout) {
   target.weights = weightArguments(*known, target.scheme);
   target.inputs = inputArguments(known->inputs);
   return target;
+}
+
+//===----------------------------------------------------------------------===//
+// As one word
+//===----------------------------------------------------------------------===//
+
+static constexpr std::string_view kZeroPoints = "zero-points";
+
+std::string SchemeChoice::text() const {
+  return name + (groupSize ? fmt::format(":{}", groupSize) : "") + (zeroPoints ? ":" + std::string(kZeroPoints) : "");
+}
+
+Result<SchemeChoice> convert::parseChoice(const std::string &text) {
+  size_t at = text.find(':');
+  SchemeChoice choice{text.substr(0, at)};
+  while (at != text.npos) {
+    size_t next = text.find(':', at + 1);
+    std::string part = text.substr(at + 1, next == text.npos ? next : next - at - 1);
+    const char *end = part.data() + part.size();
+    if (part == kZeroPoints)
+      choice.zeroPoints = true;
+    else if (auto [to, code] = std::from_chars(part.data(), end, choice.groupSize); code != std::errc() || to != end)
+      return fail(fmt::format("{} is no scheme with a group size and zero-points, as in w4a16:32:zero-points", quote(text)));
+    at = next;
+  }
+  QUANT_TRY(chooseTarget(choice, FileLayout::CompressedTensors));
+  return choice;
 }

@@ -29,6 +29,8 @@ struct SchemeChoice {
   int64_t groupSize = 0; ///< columns; 0: the scheme's own, -1: whole rows
   bool zeroPoints = false;
 
+  /// "w4a16:32:zero-points", as parseChoice() reads it.
+  std::string text() const;
   auto operator<=>(const SchemeChoice &) const = default;
 };
 
@@ -44,6 +46,9 @@ struct Target {
   std::string describe() const;
   bool operator==(const Target &other) const { return choice == other.choice; }
 };
+
+/// NAME[:GROUP SIZE][:zero-points]. Errors: another text, or a choice that compressed-tensors' layout does not hold.
+Result<SchemeChoice> parseChoice(const std::string &text);
 
 /// Errors: an unknown name, a group size or zero points that the scheme has not, a layout that does not hold it.
 Result<Target> chooseTarget(SchemeChoice choice, FileLayout layout);

@@ -4,29 +4,7 @@
 // The report of quant-convert compare: compare_page.cpp says what the data is.
 "use strict";
 
-/// The kinds of tensors fall into these.
-const seriesNames =
-  ["attention", "routed experts", "shared experts", "dense FFN", "norms and gate", "embedding and head", "other"];
-
-function seriesOf(kind) {
-  if (/norm|gate\.|mlp\.gate$/.test(kind))
-    return 4;
-  if (kind.includes("shared_experts"))
-    return 2;
-  if (kind.includes("experts"))
-    return 1;
-  if (kind.includes("attn"))
-    return 0;
-  if (/embed|head/.test(kind))
-    return 5;
-  return /mlp|ffn/.test(kind) ? 3 : 6;
-}
-
-const decibel = (value) => `${value < 0 && !Number.isFinite(value) ? "-inf" : value.toFixed(2)} dB`;
 const plain = (value) => (Number.isFinite(value) ? short(value, 3) : value < 0 ? "-inf" : "inf");
-
-/// Numbers are written as text where JSON has none: "Infinity".
-const numberOf = (value) => Number(value);
 
 /// The SQNR of a tensor as a cell: those with NaN or Inf on one side are the worst.
 function sqnrCell({sqnr, identical, mismatched}) {

@@ -21,6 +21,7 @@
 namespace quant::convert {
 
 extern const std::string_view kComparePage;
+extern const std::string_view kQuantizePage;
 
 /// `page` with `data` in the place of its sample: what stands in the script element called "data".
 std::string fillPage(std::string_view page, const nlohmann::json &data);

@@ -105,10 +105,10 @@ const drawing = (name, xTitle, yTitle, content) =>
   `<svg role="img" aria-label="${escape(name)}" viewBox="0 0 ${width} ${height}">\n` +
   `${label(width - right, height - 8, "end", xTitle)}${label(4, 14, "start", yTitle)}${content}</svg>\n`;
 
-const yTicks = (axis) => axis.ticks
-                           .map((tick) => line(left, axis.at(tick), width - right, axis.at(tick)) +
-                                          label(left - 8, axis.at(tick) + 4, "end", short(tick, 5)))
-                           .join("");
+const yTicks = (axis, text = (tick) => short(tick, 5)) =>
+  axis.ticks
+    .map((tick) => line(left, axis.at(tick), width - right, axis.at(tick)) + label(left - 8, axis.at(tick) + 4, "end", text(tick)))
+    .join("");
 
 /// Of about 10 units around the origin: shapes tell the series apart without colours.
 const shapes = [
@@ -127,8 +127,9 @@ const marker = (series, x, y, scale, alarm, tip) =>
 
 /// Points over the layers, with a bar down to the lowest. Points: {x: the layer, -1 outside of them; series; y: Infinity stands
 /// in the row above the plot; low: the lowest of what it stands for; alarm: to be marked; tip: shown when pointed at}. Where most
-/// of the y axis would be empty, it has a break.
-function scatter(points, yTitle, aboveTitle) {
+/// of the y axis would be empty, it has a break. `name` is what the plot is called, `tickText` how a number at the y axis is
+/// written.
+function scatter(points, yTitle, aboveTitle, name = "SQNR over the layers", tickText = undefined) {
   const aboveRow = top_ + 6;
   const values = points.flatMap(({low, y}) => [low, y]).filter(Number.isFinite);
   const first = points.reduce((least, {x}) => Math.min(least, x), 0);
@@ -137,10 +138,11 @@ function scatter(points, yTitle, aboveTitle) {
   const column = (width - left - right) / (last - first + 1);
   const center = (x) => left + (x - first + 0.5) * column;
 
-  let out = values.length ? axis.parts.map(yTicks).join("") : "";
+  let out = values.length ? axis.parts.map((part) => yTicks(part, tickText)).join("") : "";
   if (axis.gap !== undefined)
     out += line(left, axis.gap, width - right, axis.gap, "break");
-  out += line(left, aboveRow, width - right, aboveRow) + label(left - 8, aboveRow + 4, "end", aboveTitle);
+  if (aboveTitle)
+    out += line(left, aboveRow, width - right, aboveRow) + label(left - 8, aboveRow + 4, "end", aboveTitle);
   const every = Math.max(1, Math.ceil(34 / column));
   for (let x = first; x <= last; ++x)
     if (x < 0 || x % every === 0)
@@ -153,7 +155,7 @@ function scatter(points, yTitle, aboveTitle) {
     const scale = Math.min(Math.max(column / 38, 0.55), 1);
     out += `<g class="s${series}">${bar}${marker(series, x, y, scale, alarm, `<title>${escape(tip)}</title>`)}</g>\n`;
   }
-  return drawing("SQNR over the layers", "layer", yTitle, out);
+  return drawing(name, "layer", yTitle, out);
 }
 
 /// Counts of the values of each series on a part of the axis, in bins of some 16 units.
@@ -218,6 +220,33 @@ function legend(names) {
     `<g class="s${i}">${marker(i, 0, 0, 1, false, "")}</g></svg>${escape(name)}</button>`;
   return `<div class="legend">${names.map((name, i) => (name ? button(name, i) : "")).join("")}</div>\n`;
 }
+
+//===----------------------------------------------------------------------===//
+// Tensors
+//===----------------------------------------------------------------------===//
+
+/// The kinds of tensors fall into these.
+const seriesNames =
+  ["attention", "routed experts", "shared experts", "dense FFN", "norms and gate", "embedding and head", "other"];
+
+function seriesOf(kind) {
+  if (/norm|gate\.|mlp\.gate$/.test(kind))
+    return 4;
+  if (kind.includes("shared_experts"))
+    return 2;
+  if (kind.includes("experts"))
+    return 1;
+  if (kind.includes("attn"))
+    return 0;
+  if (/embed|head/.test(kind))
+    return 5;
+  return /mlp|ffn/.test(kind) ? 3 : 6;
+}
+
+const decibel = (value) => `${value < 0 && !Number.isFinite(value) ? "-inf" : value.toFixed(2)} dB`;
+
+/// Numbers are written as text where JSON has none: "Infinity".
+const numberOf = (value) => Number(value);
 
 //===----------------------------------------------------------------------===//
 // The page

@@ -5,20 +5,22 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/common/tokenized_text.h"
+#include "tools/text/tokenized_text.h"
 
+#include "runtime/checkpoint/file.h"
 #include "runtime/checkpoint/json_file.h"
 #include "runtime/support/text.h"
+#include "tools/text/tokenizer.h"
 
 #include <fmt/core.h>
 
 using namespace quant;
-using namespace quant::tools;
+using namespace quant::text;
 using nlohmann::json;
 
 static constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
 
-Result<TokenizedText> tools::readTokenizedText(const std::string &path) {
+Result<TokenizedText> text::readTokenizedText(const std::string &path) {
   QUANT_TRY_ASSIGN(json read, checkpoint::readJsonFile(path, kMaxTextBytes));
   auto wrong = [&](const std::string &what) { return fail(printable(path) + ": " + what); };
   const json tokens = read.is_object() ? read.value("tokens", json()) : read;
@@ -36,4 +38,17 @@ Result<TokenizedText> tools::readTokenizedText(const std::string &path) {
     text.bytes = read["bytes"].get<uint64_t>();
   }
   return text;
+}
+
+Result<TokenizedText> text::readText(const std::filesystem::path &path, const std::filesystem::path &tokenizer) {
+  if (path.extension() == ".json")
+    return readTokenizedText(path.string());
+  QUANT_TRY_ASSIGN(std::string read, checkpoint::readFile(path, kMaxTextBytes));
+  QUANT_TRY_ASSIGN(auto shared, Tokenizer::read(tokenizer));
+  TokenizedText result;
+  QUANT_TRY_ASSIGN(result.tokens, Encoder(shared).encode(read));
+  if (result.tokens.empty())
+    return fail(printable(path.native()) + ": is empty");
+  result.bytes = read.size();
+  return result;
 }

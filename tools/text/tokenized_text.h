@@ -5,17 +5,18 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_TOOLS_COMMON_TOKENIZED_TEXT_H
-#define QUANT_TOOLS_COMMON_TOKENIZED_TEXT_H
+#ifndef QUANT_TOOLS_TEXT_TOKENIZED_TEXT_H
+#define QUANT_TOOLS_TEXT_TOKENIZED_TEXT_H
 
 #include "runtime/support/result.h"
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
-namespace quant::tools {
+namespace quant::text {
 
 /// A tokenized text.
 struct TokenizedText {
@@ -27,6 +28,10 @@ struct TokenizedText {
 /// no such JSON, no token, an id that is no integer of 32 bits.
 Result<TokenizedText> readTokenizedText(const std::string &path);
 
-} // namespace quant::tools
+/// A file named *.json as readTokenizedText(); any other is a text, encoded by the tokenizer in the folder `tokenizer` without
+/// BOS. Errors: an empty text, a folder without a tokenizer.
+Result<TokenizedText> readText(const std::filesystem::path &path, const std::filesystem::path &tokenizer);
 
-#endif // QUANT_TOOLS_COMMON_TOKENIZED_TEXT_H
+} // namespace quant::text
+
+#endif // QUANT_TOOLS_TEXT_TOKENIZED_TEXT_H
