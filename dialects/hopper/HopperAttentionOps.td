@@ -25,16 +25,16 @@ def Hopper_ForQueriesOp : Hopper_Op<"for_queries", [
     heads of one token, or of as many as fit (64 / heads, from a multiple of that on). Token t is of sequence `sequences[t]` and
     attends to the keys 0 .. `positions[t]`; -1: to none.
 
-    Block b of the grid takes tiles b, b + gridDim.x, ... The body gets the tile's first row, the row behind its last, the
-    sequence, and how many keys the one of its tokens has that has most; then what is carried from tile to tile. Every thread reads
-    the two lists by itself, behind `wait_prerequisites`.
+    Each tile comes `parts` times, once for each part of its keys; block b of the grid takes numbers b, b + gridDim.x, ... The body gets
+    the tile's first row, the row behind its last, the sequence, how many keys the one of its tokens has that has most, and the
+    part; then what is carried from tile to tile. Every thread reads the two lists by itself, behind `wait_prerequisites`.
 
     ```mlir
     func.func @walk(%positions: !hopper.global<i32>, %sequences: !hopper.global<i32>, %tokens: i32) {
       %first = hopper.first_slot
       %end = hopper.for_queries %positions, %sequences of %tokens heads 16 carry(%first : !hopper.slot) -> !hopper.slot
         : !hopper.global<i32>, !hopper.global<i32> {
-      ^bb0(%row: i32, %until: i32, %sequence: i32, %keys: i32, %slot: !hopper.slot):
+      ^bb0(%row: i32, %until: i32, %sequence: i32, %keys: i32, %part: i32, %slot: !hopper.slot):
         hopper.yield %slot : !hopper.slot
       }
       return
@@ -42,17 +42,18 @@ def Hopper_ForQueriesOp : Hopper_Op<"for_queries", [
     ```
   }];
   let arguments = (ins Hopper_GlobalType:$positions, Hopper_GlobalType:$sequences, I32:$tokens,
-                       ConfinedAttr<I64Attr, [IntPositive]>:$heads, Variadic<AnyType>:$init);
+                       ConfinedAttr<I64Attr, [IntPositive]>:$heads,
+                       DefaultValuedAttr<ConfinedAttr<I64Attr, [IntPositive]>, "1">:$parts, Variadic<AnyType>:$init);
   let results = (outs Variadic<AnyType>:$results);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = [{
-    $positions `,` $sequences `of` $tokens `heads` $heads (`carry` `(` $init^ `:` type($init) `)` `->` type($results))?
+    $positions `,` $sequences `of` $tokens `heads` $heads (`parts` $parts^)? (`carry` `(` $init^ `:` type($init) `)` `->` type($results))?
     attr-dict `:` type($positions) `,` type($sequences) $body
   }];
   let hasRegionVerifier = 1;
   let extraClassDeclaration = [{
     /// Arguments of the body before what is carried.
-    static constexpr size_t kTileArguments = 4;
+    static constexpr size_t kTileArguments = 5;
     /// Tiles of a token, and tokens of a tile; one of them is 1.
     int64_t getTilesOfToken() { return (static_cast<int64_t>(getHeads()) + kSm90a.wgmmaRows - 1) / kSm90a.wgmmaRows; }
     int64_t getTokensOfTile() { return std::max<int64_t>(1, kSm90a.wgmmaRows / static_cast<int64_t>(getHeads())); }
@@ -159,6 +160,27 @@ def Hopper_ScaleRowsOp : Hopper_Op<"scale_rows", [Pure, AllTypesMatch<["values",
   let arguments = (ins Hopper_FragmentType:$values, Hopper_RowScalesType:$rows);
   let results = (outs Hopper_FragmentType:$result);
   let assemblyFormat = "$values `by` $rows attr-dict `:` type($values) `,` type($rows)";
+}
+
+def Hopper_StoreRowsOp : Hopper_Op<"store_rows"> {
+  let summary = "stores a fragment's rows as f32 into a matrix, from a row and column on";
+  let description = [{
+    Row `row + i` goes to row `index + i` of a matrix with so many columns, where `row + i` lies before `until`. Straight from registers: four lanes write 32
+    bytes side by side.
+
+    ```mlir
+    func.func @partial(%o: !hopper.fragment<64, 256>, %to: !hopper.global<f32>, %index: i32, %column: i32, %row: i32, %until: i32) {
+      hopper.store_rows %o to %to[%index, %column] of 512 row %row until %until : !hopper.fragment<64, 256>, !hopper.global<f32>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_FragmentType:$values, Hopper_GlobalType:$pointer, I32:$index, I32:$column,
+                       ConfinedAttr<I64Attr, [IntPositive]>:$columns, I32:$row, I32:$until);
+  let assemblyFormat = [{
+    $values `to` $pointer `[` $index `,` $column `]` `of` $columns `row` $row `until` $until attr-dict `:` type($values) `,` type($pointer)
+  }];
+  let hasVerifier = 1;
 }
 
 //===----------------------------------------------------------------------===//

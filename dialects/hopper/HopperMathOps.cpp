@@ -94,7 +94,8 @@ LogicalResult SwigluQuantizeOp::verify() {
 //===----------------------------------------------------------------------===//
 
 void ForQueriesOp::getAsmBlockArgumentNames(Region &region, OpAsmSetValueNameFn setName) {
-  for (auto [argument, name] : llvm::zip(region.getArguments(), ArrayRef<StringRef>{"row", "until", "sequence", "keys", "slot"}))
+  for (auto [argument, name] :
+       llvm::zip(region.getArguments(), ArrayRef<StringRef>{"row", "until", "sequence", "keys", "part", "slot"}))
     setName(argument, name);
 }
 
@@ -111,14 +112,21 @@ LogicalResult ForQueriesOp::verifyRegions() {
   SmallVector<Type> expected(kTileArguments, IntegerType::get(getContext(), 32));
   llvm::append_range(expected, getInit().getTypes());
   if (body.getArgumentTypes() != TypeRange(expected))
-    return emitOpError("body takes the tile's first row, the row behind its last, the sequence and its keys (i32), then what is "
-                       "carried");
+    return emitOpError(
+        "body takes the tile's first row, the row behind its last, the sequence, its keys and the part (i32), then "
+        "what is carried");
   if (body.getTerminator()->getOperandTypes() != getResultTypes() || getInit().getTypes() != getResultTypes())
     return emitOpError("carries ") << getInit().getTypes() << " but yields " << body.getTerminator()->getOperandTypes();
   return success();
 }
 
 LogicalResult LoadRowKeysOp::verify() { return verifyIndices(*this, getPositions().getType()); }
+
+LogicalResult StoreRowsOp::verify() {
+  if (!getPointer().getType().getElementType().isF32())
+    return emitOpError("stores f32, not ") << getPointer().getType().getElementType();
+  return success();
+}
 
 LogicalResult OperandOfOp::verify() {
   if (getFragment().getType().getColumns() != getType().getColumns())

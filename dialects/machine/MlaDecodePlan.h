@@ -44,14 +44,35 @@ struct MlaDecodeConfig {
   /// Also gives the logarithm of each row's sum of exponentials, by which results of parts of the keys are merged.
   bool lse = false;
 
+  /// Parts that the keys of each tile are cut into, each computed by a block of its own, where tiles alone would leave
+  /// multiprocessors idle: the kernel then gives each part's result, normalised, and the logarithm of its sum, in f32, and
+  /// MlaCombineConfig's kernel merges them. A token's last bits depend on it, and on the tokens of its sequence that share its
+  /// tile.
+  int64_t splits = 1;
+
   /// Tiles of a token, of 64 heads or fewer.
   int64_t tilesOfToken() const { return (heads + kSm90a.wgmmaRows - 1) / kSm90a.wgmmaRows; }
-  /// sm90_mla_decode_h128_p2560_s3d93cd3a: heads, pages, the bits of the scale as f32; _lse.
+  /// sm90_mla_decode_h128_p2560_s3d93cd3a: heads, pages, the bits of the scale as f32; _lse, _sk8.
+  std::string symbolName() const;
+};
+
+/// The kernel that merges results of parts of the keys: with m the largest of their lse and w_i = exp(lse_i - m),
+///
+///   o = sum of w_i o_i / sum of w_i        lse = m + ln(sum of w_i)
+struct MlaCombineConfig {
+  int64_t heads = 128, splits = 2;
+  bool lse = false;
+
+  /// sm90_mla_combine_h128_sk8; _lse.
   std::string symbolName() const;
 };
 
 /// Nothing, or why there is no such kernel.
 Result<void> checkMlaDecode(const MlaDecodeConfig &config);
+Result<void> checkMlaCombine(const MlaCombineConfig &config);
+
+/// More parts than this leave the merging kernel more to do than they save.
+inline constexpr int64_t kMaxKeySplits = 128;
 
 } // namespace quant::machine
 

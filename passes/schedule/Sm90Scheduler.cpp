@@ -9,6 +9,7 @@
 #include "dialects/hopper/Fp8GemmSchedule.h"
 #include "dialects/hopper/MlaDecodeSchedule.h"
 #include "dialects/machine/Gpu.h"
+#include "passes/schedule/AttentionCost.h"
 #include "passes/schedule/ChooseVariants.h"
 #include "passes/schedule/Scheduler.h"
 
@@ -111,13 +112,19 @@ private:
                                       reason, {});
   }
 
-  static FailureOr<SmallVector<program::ScheduleAttr>> onTensorCores(deepseek::MlaDecodeOp decode) {
+  FailureOr<SmallVector<program::ScheduleAttr>> onTensorCores(deepseek::MlaDecodeOp decode) const {
+    // A call of a few sequences in the middle of an answer, to say how long that takes.
+    constexpr int64_t kTokens = 32, kKeys = 4096;
     auto config = hopper::getMlaDecodeConfig(decode);
     if (!config)
       return decode.emitError("has no kernel: ") << config.error().message;
     Builder builder(decode.getContext());
-    std::string why = llvm::formatv("{0} heads in {1} tile(s) of 64 rows for each token, blocks of {2} keys", config->heads,
-                                    config->tilesOfToken(), machine::MlaDecodeConfig::kBlock);
+    schedule::MlaDecodeCost cost = schedule::predictMlaDecode(*config, kTokens, kKeys, gpu);
+    std::string why = llvm::formatv(
+        "{0} heads in {1} tile(s) of 64 rows for each token, blocks of {2} keys; {3} tokens with {4} keys each: {5:f1} us, "
+        "most of it {6}",
+        config->heads, config->tilesOfToken(), machine::MlaDecodeConfig::kBlock, kTokens, kKeys, cost.seconds * 1e6,
+        schedule::costLimitName(cost.limit));
     return SmallVector{program::ScheduleAttr::get(decode.getContext(), builder.getStringAttr("tensor"), {},
                                                   builder.getDictionaryAttr({}), builder.getStringAttr(why), {})};
   }

@@ -66,7 +66,7 @@ RULES = (
     Rule(("models",), ("models", "runtime/checkpoint", "runtime/abi", "nlohmann", *BASE), ("models/builder",)),
     # The choice of kernels is arithmetic, too; the pass that writes it down is not.
     Rule(("passes/schedule/CostModel.h", "passes/schedule/CostModel.cpp", "passes/schedule/ChooseVariants.h",
-          "passes/schedule/ChooseVariants.cpp"),
+          "passes/schedule/ChooseVariants.cpp", "passes/schedule/AttentionCost.h", "passes/schedule/AttentionCost.cpp"),
          ("dialects/machine", "passes/schedule", "runtime/abi", *BASE)),
     Rule(("passes",), ("mlir", "llvm", "dialects", "passes"), BACKEND),
     Rule(("lowering/common",), ("mlir", "llvm", "dialects", "lowering/common", "runtime/abi", *BASE)),

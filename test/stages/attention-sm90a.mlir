@@ -7,7 +7,7 @@
 // RUN: quant-compile %source/models/configs/671B.json --kv-cache=bf16 --stop-after=fused -o - | FileCheck %s --check-prefix=HOST
 
 // CHECK: func.func private @mla_absorb_bf16_73728({{.*}}#program.schedule<simt
-// CHECK: func.func private @mla_decode_bf16_65536({{.*}}program.schedule = #program.schedule<tensor, why = "128 heads in 2 tile(s) of 64 rows for each token, blocks of 64 keys">
+// CHECK: func.func private @mla_decode_bf16_65536({{.*}}program.schedule = #program.schedule<tensor, why = "128 heads in 2 tile(s) of 64 rows for each token, blocks of 64 keys; 32 tokens with 4096 keys each: {{[0-9.]+}} us, most of it shared memory">
 // CHECK-NOT: mla_core
 
 // TILED: func.func private @mla_decode_bf16_65536({{.*}}program.launch = {{.*}}kernel = "sm90_mla_decode_h128_p2560_s

@@ -63,8 +63,14 @@ static Result<std::vector<nvvm::CompiledKernel>> compileAll(const KernelPlan &pl
 }
 
 static Json requestJson(const KernelOptions &options) {
+  if (options.kernel == "mla_combine")
+    return {{"heads", options.heads}, {"splits", options.splits}, {"lse", options.lse}};
   if (options.kernel == "mla_decode")
-    return {{"heads", options.heads}, {"pages", options.pages}, {"softmax_scale", options.softmaxScale}, {"lse", options.lse}};
+    return {{"heads", options.heads},
+            {"pages", options.pages},
+            {"softmax_scale", options.softmaxScale},
+            {"splits", options.splits},
+            {"lse", options.lse}};
   if (options.kernel == "quantize")
     return {{"k", options.k}, {"in", options.in}, {"scale_format", options.scaleFormat}};
   if (options.kernel == "dequantize")

@@ -7,6 +7,7 @@
 
 #include "tools/quant-compile/ExplainKernels.h"
 
+#include "passes/schedule/AttentionCost.h"
 #include "tools/common/table.h"
 
 #include <fmt/core.h>
@@ -148,6 +149,61 @@ Result<Json> explainGemmJson(const KernelOptions &options) {
   if (options.isGrouped())
     explained["groups"] = options.groups;
   return explained;
+}
+
+//===----------------------------------------------------------------------===//
+// Attention
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// So many tokens, each of a sequence with so many keys, and what is best for them.
+struct AttentionCase {
+  int64_t tokens, keys, splits;
+  schedule::MlaDecodeCost cost;
+};
+} // namespace
+
+/// Decoding at a few batches and lengths, as far as the table of pages goes.
+static Result<std::vector<AttentionCase>> attentionCases(const KernelOptions &options) {
+  QUANT_TRY(planKernels(options));
+  machine::Gpu gpu = *machine::findGpu(options.gpu);
+  std::vector<AttentionCase> cases;
+  for (int64_t tokens : {1, 8, 32, 128})
+    for (int64_t keys : {1024, 4096, 32768}) {
+      machine::MlaDecodeConfig config = mlaDecodeConfig(options);
+      if (keys > config.pages * machine::MlaDecodeConfig::kBlock)
+        continue;
+      config.splits = schedule::chooseKeySplits(config, tokens, keys, gpu);
+      cases.push_back({tokens, keys, config.splits, schedule::predictMlaDecode(config, tokens, keys, gpu)});
+    }
+  return cases;
+}
+
+Result<std::string> explainMlaDecode(const KernelOptions &options) {
+  QUANT_TRY_ASSIGN(auto cases, attentionCases(options));
+  tools::Table table({">tokens", ">keys", ">splits", ">us", ">tensor", ">shared", ">L2", ">chain", ">HBM", ">combine", "limit"});
+  for (const AttentionCase &at : cases) {
+    const schedule::MlaDecodeCost &cost = at.cost;
+    table.add({std::to_string(at.tokens), std::to_string(at.keys), std::to_string(at.splits), microseconds(cost.seconds),
+               microseconds(cost.tensor), microseconds(cost.shared), microseconds(cost.l2), microseconds(cost.chain),
+               microseconds(cost.hbm), microseconds(cost.combine), std::string(schedule::costLimitName(cost.limit))});
+  }
+  return fmt::format(
+      "mla_decode of {} heads on {}: tokens of as many sequences with so many keys each, the best number of parts, "
+      "predicted (us, and us at each limit alone)\n\n{}",
+      options.heads, options.gpu, table.str());
+}
+
+Result<Json> explainMlaDecodeJson(const KernelOptions &options) {
+  QUANT_TRY_ASSIGN(auto cases, attentionCases(options));
+  Json best = Json::array();
+  for (const AttentionCase &at : cases)
+    best.push_back({{"tokens", at.tokens},
+                    {"keys", at.keys},
+                    {"splits", at.splits},
+                    {"seconds", at.cost.seconds},
+                    {"limit", schedule::costLimitName(at.cost.limit)}});
+  return Json{{"kernel", options.kernel}, {"heads", options.heads}, {"gpu", options.gpu}, {"best", best}};
 }
 
 //===----------------------------------------------------------------------===//

@@ -20,6 +20,11 @@ Result<std::string> explainGemm(const KernelOptions &options);
 /// The same as data.
 Result<nlohmann::ordered_json> explainGemmJson(const KernelOptions &options);
 
+/// A table of mla_decode: for a few numbers of tokens and keys the best number of parts, the time and its parts. Errors: as
+/// planKernels.
+Result<std::string> explainMlaDecode(const KernelOptions &options);
+Result<nlohmann::ordered_json> explainMlaDecodeJson(const KernelOptions &options);
+
 /// The kernels there are, with their flags.
 std::string listKernels();
 nlohmann::ordered_json listKernelsJson();

@@ -74,7 +74,15 @@ const std::vector<KernelKind> &kernelKinds() {
        "numbers",
        {{"--heads", "1-1024", "heads of a token", true},
         {"--pages", "2560, ...", "pages of 64 keys that a sequence may have: columns of the table of pages", true},
+        {"--splits", "1-128", "parts of each sequence's keys, a block each, whose results mla_combine merges"},
         {"--softmax-scale", "0.0722, ...", "what scores are multiplied by; 1 / sqrt(192) where it is left out"},
+        {"--lse", "", "also gives ln of each row's sum of exponentials"},
+        {"--gpu", "h100, h200, h800", "the GPU that --explain predicts for; the code runs on each of them"}},
+       true},
+      {"mla_combine",
+       "o[tokens, heads, 512], of what mla_decode gives of parts of the keys",
+       {{"--heads", "1-1024", "heads of a token", true},
+        {"--splits", "2-128", "parts of the keys", true},
         {"--lse", "", "also gives ln of each row's sum of exponentials"}}},
       {"quantize",
        "q, scale = per-token-group quantization of x[m, k] to e4m3, groups of 1x128, scales laid out as fp8_gemm reads them",
@@ -143,6 +151,9 @@ void addKernelOptions(CLI::App &app, KernelOptions &options) {
   app.add_option("--pages", options.pages, "pages of 64 keys that a sequence may have")
       ->check(CLI::Range(int64_t(1), kMaxSize))
       ->group(kGroup);
+  app.add_option("--splits", options.splits, "parts of each sequence's keys")
+      ->check(CLI::Range(int64_t(1), machine::kMaxKeySplits))
+      ->group(kGroup);
   app.add_option("--softmax-scale", options.softmaxScale, "what scores are multiplied by")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
@@ -209,7 +220,7 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
       return fail(fmt::format("{}: {} needs it ({})", flag.name, kind.name, flag.meaning));
   if (app.count("--explain") && !kind.hasChoice)
     return fail("--explain: there is nothing to choose for " + std::string(kind.name) +
-                ", only fp8_gemm and fp8_grouped_gemm have variants");
+                ", only fp8_gemm, fp8_grouped_gemm and mla_decode have variants");
   if (kind.hasChoice && app.count("--scale-format") && !app.count("--swiglu"))
     return fail("--scale-format: is of a quantized d; say --swiglu, or leave it out");
   for (const char *flag : {"input", "--host-isa", "--activations", "--max-tokens", "--max-context", "--stop-after",
@@ -244,7 +255,7 @@ Result<void> checkKernelUsage(const CLI::App &app, const KernelOptions &options)
     if (app.count(flag))
       return fail(flag + ": needs --kernel (--list-kernels says which there are)");
   if (options.explain)
-    return fail("--explain: needs --kernel=fp8_gemm or fp8_grouped_gemm, or --list-kernels");
+    return fail("--explain: needs --kernel=fp8_gemm, fp8_grouped_gemm or mla_decode, or --list-kernels");
   if (!app.count("input"))
     return fail("input: name a checkpoint's folder or a config.json (or a --kernel)");
   if (!app.count("--output"))

@@ -36,8 +36,9 @@ struct KernelOptions {
   std::string gpu = "h200";
   /// bf16 or f32.
   std::string in = "bf16", out = "bf16";
-  /// Of mla_decode: heads, columns of the table of pages, what scores are multiplied by, whether it gives their logarithms.
-  int64_t heads = 0, pages = 0;
+  /// Of mla_decode and mla_combine: heads, columns of the table of pages, parts of the keys, what scores are multiplied by,
+  /// whether the logarithms of their sums are given, too.
+  int64_t heads = 0, pages = 0, splits = 1;
   double softmaxScale = machine::MlaDecodeConfig().softmaxScale;
   bool lse = false;
   bool bias = false, accumulate = false, batchInvariant = false, swiglu = false;
@@ -69,7 +70,7 @@ struct KernelKind {
   bool hasChoice = false;
 };
 
-/// fp8_gemm, fp8_grouped_gemm, mla_decode, quantize, dequantize.
+/// fp8_gemm, fp8_grouped_gemm, mla_decode, mla_combine, quantize, dequantize.
 const std::vector<KernelKind> &kernelKinds();
 /// Null if there is none of that name.
 const KernelKind *findKernelKind(const std::string &name);

@@ -189,22 +189,46 @@ static Result<KernelPlan> planDequantize(const KernelOptions &options) {
   return plan;
 }
 
-static Result<KernelPlan> planMlaDecode(const KernelOptions &options) {
-  machine::MlaDecodeConfig config{
-      .heads = options.heads, .pages = options.pages, .softmaxScale = options.softmaxScale, .lse = options.lse};
-  if (auto legal = machine::checkMlaDecode(config); !legal)
-    return tl::unexpected(legal.error().in("mla_decode"));
+machine::MlaDecodeConfig mlaDecodeConfig(const KernelOptions &options) {
+  return {.heads = options.heads,
+          .pages = options.pages,
+          .softmaxScale = options.softmaxScale,
+          .lse = options.lse,
+          .splits = options.splits};
+}
+
+/// A kernel for every M.
+template <typename Config>
+static KernelPlan planOne(const Config &config,
+                          Result<nvvm::CompiledKernel> (*compile)(const Config &, const nvvm::AssemblerOptions &)) {
   KernelPlan plan;
-  plan.kernels.push_back({config.symbolName(), [config](const nvvm::AssemblerOptions &assembler) {
-                            return nvvm::compileMlaDecode(config, assembler);
-                          }});
+  plan.kernels.push_back(
+      {config.symbolName(), [=](const nvvm::AssemblerOptions &assembler) { return compile(config, assembler); }});
   plan.ranges.push_back({.minM = 1, .maxM = 1, .open = true});
   return plan;
+}
+
+static Result<KernelPlan> planMlaDecode(const KernelOptions &options) {
+  machine::MlaDecodeConfig config = mlaDecodeConfig(options);
+  if (auto legal = machine::checkMlaDecode(config); !legal)
+    return tl::unexpected(legal.error().in("mla_decode"));
+  if (config.lse && config.splits > 1)
+    return fail("--lse: parts of the keys always have their logarithms; ask mla_combine for that of all keys");
+  return planOne(config, nvvm::compileMlaDecode);
+}
+
+static Result<KernelPlan> planMlaCombine(const KernelOptions &options) {
+  machine::MlaCombineConfig config{.heads = options.heads, .splits = options.splits, .lse = options.lse};
+  if (auto legal = machine::checkMlaCombine(config); !legal)
+    return tl::unexpected(legal.error().in("mla_combine"));
+  return planOne(config, nvvm::compileMlaCombine);
 }
 
 Result<KernelPlan> planKernels(const KernelOptions &options) {
   if (options.kernel == "mla_decode")
     return planMlaDecode(options);
+  if (options.kernel == "mla_combine")
+    return planMlaCombine(options);
   if (options.kernel == "quantize")
     return planQuantize(options);
   return options.kernel == "dequantize" ? planDequantize(options) : planGemm(options);

@@ -56,6 +56,9 @@ std::string tileText(const machine::Fp8GemmConfig &config);
 /// What --n, --k, --out, ... ask of fp8_gemm or fp8_grouped_gemm.
 schedule::GemmProblem gemmProblem(const KernelOptions &options);
 
+/// What --heads, --pages, ... ask of mla_decode.
+machine::MlaDecodeConfig mlaDecodeConfig(const KernelOptions &options);
+
 /// Errors name the flag that asks for what there is not.
 Result<KernelPlan> planKernels(const KernelOptions &options);
 

@@ -172,9 +172,11 @@ static int listAllKernels(const KernelOptions &options, bool json) {
 }
 
 static int explainKernel(const KernelOptions &options, bool json) {
+  bool isAttention = options.kernel == "mla_decode";
   if (json)
-    return printResult(explainGemmJson(options).map([](const auto &data) { return data.dump(2) + "\n"; }));
-  return printResult(explainGemm(options));
+    return printResult((isAttention ? explainMlaDecodeJson : explainGemmJson)(options).map(
+        [](const auto &data) { return data.dump(2) + "\n"; }));
+  return printResult((isAttention ? explainMlaDecode : explainGemm)(options));
 }
 
 static void printKernelSummary(const KernelReport &report, const KernelOptions &options) {

@@ -7,6 +7,7 @@
 
 #include "lowering/target/sm90/HopperLowering.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
 #include <limits>
@@ -18,7 +19,7 @@ using namespace quant::hopper;
 
 namespace quant::nvvm {
 
-static constexpr unsigned kI32Bytes = 4;
+static constexpr unsigned kI32Bytes = 4, kF32Bytes = 4;
 static constexpr int64_t kChunkBytes = 16;
 
 static Value loadIndex(HopperBuilder &b, Value list, Value index) {
@@ -32,14 +33,14 @@ static Value loadIndex(HopperBuilder &b, Value list, Value index) {
 namespace {
 /// A tile of queries. It is no tile of its own where a token before belongs to the same one.
 struct QueryTile {
-  Value isOwn, row, until, sequence, keys;
+  Value isOwn, row, until, sequence, keys, part;
 };
 
 struct LowerForQueries : HopperPattern<ForQueriesOp> {
   using HopperPattern::HopperPattern;
 
   LogicalResult lower(ForQueriesOp op, Adaptor adaptor, HopperBuilder &b, ConversionPatternRewriter &rewriter) const override {
-    Value count = b.mul(adaptor.getTokens(), op.getTilesOfToken());
+    Value count = b.mul(adaptor.getTokens(), op.getTilesOfToken() * static_cast<int64_t>(op.getParts()));
     auto loop = scf::ForOp::create(b, b.blockIndex(), count, b.gridSize(), adaptor.getInit());
     if (failed(rewriter.convertRegionTypes(&op.getBody(), *getTypeConverter())))
       return rewriter.notifyMatchFailure(op, "what is carried has no type on the GPU");
@@ -48,7 +49,7 @@ struct LowerForQueries : HopperPattern<ForQueriesOp> {
       rewriter.eraseOp(loop.getBody()->getTerminator());
     b.setInsertionPointToStart(loop.getBody());
     QueryTile tile = tileAt(op, adaptor, loop.getInductionVar(), b);
-    SmallVector<Value> arguments = {tile.row, tile.until, tile.sequence, tile.keys};
+    SmallVector<Value> arguments = {tile.row, tile.until, tile.sequence, tile.keys, tile.part};
     llvm::append_range(arguments, loop.getRegionIterArgs());
     Block *place = loop.getBody();
     if (tile.isOwn) {
@@ -74,14 +75,18 @@ private:
 
   static QueryTile tileAt(ForQueriesOp op, Adaptor adaptor, Value index, HopperBuilder &b) {
     int64_t heads = static_cast<int64_t>(op.getHeads()), tilesOfToken = op.getTilesOfToken();
-    Value token = b.div(index, tilesOfToken), firstRow = b.mul(token, heads);
+    // Parts of one tile run side by side.
+    auto parts = static_cast<int64_t>(op.getParts());
     QueryTile tile;
+    Value number = b.div(index, parts);
+    tile.part = parts == 1 ? b.int32(0) : b.sub(index, b.mul(number, parts));
+    Value token = b.div(number, tilesOfToken), firstRow = b.mul(token, heads);
     tile.sequence = loadIndex(b, adaptor.getSequences(), token);
     tile.keys = b.add(loadIndex(b, adaptor.getPositions(), token), 1);
     tile.row = firstRow;
     tile.until = b.add(firstRow, heads);
     if (tilesOfToken > 1) {
-      tile.row = b.add(firstRow, b.mul(b.sub(index, b.mul(token, tilesOfToken)), kSm90a.wgmmaRows));
+      tile.row = b.add(firstRow, b.mul(b.sub(number, b.mul(token, tilesOfToken)), kSm90a.wgmmaRows));
       tile.until = b.minUnsigned(tile.until, b.add(tile.row, kSm90a.wgmmaRows));
     }
     if (op.getTokensOfTile() > 1)
@@ -224,9 +229,26 @@ static void lowerClearRows(HopperLowering &lowering, ClearRowsOp op, ClearRowsOp
   b.fenceSharedForAsync();
 }
 
+static void lowerStoreRows(HopperLowering &lowering, StoreRowsOp op, StoreRowsOp::Adaptor adaptor, HopperBuilder &b) {
+  const KernelContext &kernel = lowering.contextOf(op);
+  auto rowType = LLVM::LLVMArrayType::get(b.f32(), op.getColumns());
+  Value inFragment = kernel.fragmentRow(b), column = b.add(adaptor.getColumn(), kernel.fragmentColumn(b));
+  for (int64_t below : {0, 8}) {
+    Value row = b.add(inFragment, below);
+    b.ifThen(b.below(b.add(adaptor.getRow(), row), adaptor.getUntil()), [&] {
+      Value at = b.at(b.at(adaptor.getPointer(), rowType, b.add(adaptor.getIndex(), row)), b.f32(), column);
+      for (int64_t i = below / 4; i < op.getValues().getType().getValues(); i += 4) {
+        Value pair = b.pack({b.extract(adaptor.getValues(), i), b.extract(adaptor.getValues(), i + 1)});
+        b.store(pair, b.offset(at, i / 4 * 8 * kF32Bytes), 2 * kF32Bytes);
+      }
+    });
+  }
+}
+
 void populateAttentionPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
-  patterns.add<LowerForQueries, LowerBy<lowerLoadRowKeys>, LowerBy<lowerSoftmax>, LowerBy<lowerSoftmaxEnd>,
-               LowerBy<lowerSplatRows>, LowerBy<lowerScaleRows>, LowerBy<lowerOperandOf>, LowerBy<lowerClearRows>>(lowering);
+  patterns
+      .add<LowerForQueries, LowerBy<lowerLoadRowKeys>, LowerBy<lowerSoftmax>, LowerBy<lowerSoftmaxEnd>, LowerBy<lowerSplatRows>,
+           LowerBy<lowerScaleRows>, LowerBy<lowerOperandOf>, LowerBy<lowerClearRows>, LowerBy<lowerStoreRows>>(lowering);
 }
 
 } // namespace quant::nvvm

@@ -35,28 +35,35 @@ static LaunchRecipe mlaDecodeRecipe(const MlaDecodeConfig &config, const std::st
   int cache = to.add({"cache", "bf16", false, {Dim::Context, kColumns}});
   int positions = to.add({"positions", "i32", false, {tokens}}), sequences = to.add({"sequences", "i32", false, {tokens}});
   int pages = to.add({"pages", "i32", false, {Dim::Sequences, config.pages}});
-  int o = to.add({"o", "bf16", true, {tokens, config.heads, kLatent}});
+  bool split = config.splits > 1;
+  int o = split ? to.add({"o_parts", "f32", true, {config.splits, tokens, config.heads, kLatent}})
+                : to.add({"o", "bf16", true, {tokens, config.heads, kLatent}});
   recipe.parameters = {
       TensorMapParameter{q, "BFLOAT16", {kColumns, rows}, {kRowBytes}, {kBox, kBox}, kSwizzle, kL2Promotion},
-      TensorMapParameter{cache, "BFLOAT16", {kColumns, Dim::Context}, {kRowBytes}, {kBox, kBox}, kSwizzle, kL2Promotion},
-      raggedMap(o, "BFLOAT16", kLatent, rows, kLatent * kBf16Bytes, {kBox, kBox}, kSwizzle),
-      PointerParameter{positions},
-      PointerParameter{sequences},
-      PointerParameter{pages}};
-  if (config.lse)
+      TensorMapParameter{cache, "BFLOAT16", {kColumns, Dim::Context}, {kRowBytes}, {kBox, kBox}, kSwizzle, kL2Promotion}};
+  if (!split)
+    recipe.parameters.push_back(raggedMap(o, "BFLOAT16", kLatent, rows, kLatent * kBf16Bytes, {kBox, kBox}, kSwizzle));
+  for (int list : {positions, sequences, pages})
+    recipe.parameters.push_back(PointerParameter{list});
+  if (split) {
+    recipe.parameters.push_back(PointerParameter{o});
+    to.addPointer({"lse_parts", "f32", true, {config.splits, tokens, config.heads}});
+  } else if (config.lse) {
     to.addPointer({"lse", "f32", true, {tokens, config.heads}});
+  }
   recipe.parameters.push_back(I32Parameter{tokens});
   recipe.kernel = symbolName;
   recipe.arch = kSm90a.name;
   recipe.programmatic = true;
   recipe.block = {threads, 1, 1};
   recipe.dynamicSharedBytes = sharedBytes;
-  recipe.grid = SizeExpr::min(Dim::Sms, tokens * SizeExpr(config.tilesOfToken()));
-  recipe.limits = {{Dim::M, kMaxRows / (config.tilesOfToken() * kSm90a.wgmmaRows)}};
+  recipe.grid = SizeExpr::min(Dim::Sms, tokens * SizeExpr(config.tilesOfToken() * config.splits));
+  recipe.limits = {{Dim::M, kMaxRows / (config.tilesOfToken() * kSm90a.wgmmaRows * config.splits)}};
   recipe.config = {{"heads", config.heads},
                    {"pages", config.pages},
                    {"softmax_scale_bits", std::bit_cast<uint32_t>(static_cast<float>(config.softmaxScale))},
-                   {"lse", config.lse}};
+                   {"lse", config.lse},
+                   {"splits", config.splits}};
   return std::move(to.recipe);
 }
 
@@ -70,6 +77,10 @@ Result<LaunchRecipe> buildMlaDecode(gpu::GPUModuleOp gpuModule, const MlaDecodeC
   builder.setInsertionPointToEnd(gpuModule.getBody());
   hopper::KernelOp kernel = emitMlaDecode(builder, config, symbolName);
   return mlaDecodeRecipe(config, symbolName, kernel.getSharedBytes(), kernel.getThreads());
+}
+
+Result<CompiledKernel> compileMlaCombine(const MlaCombineConfig &config, const AssemblerOptions &options) {
+  return compileAlone([&](gpu::GPUModuleOp gpuModule) { return buildMlaCombine(gpuModule, config); }, options);
 }
 
 Result<CompiledKernel> compileMlaDecode(const MlaDecodeConfig &config, const AssemblerOptions &options) {

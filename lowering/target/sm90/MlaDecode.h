@@ -19,6 +19,13 @@
 //   o          bf16 [tokens, heads, 512]  zeros where there is no key
 //   lse        f32  [tokens, heads]       with lse: ln of the sum of exp(score); minus infinity where there is no key
 //
+// With splits, instead of o and lse, what the merging kernel reads: a part's share of a tile's pages is their number over splits,
+// rounded up.
+//   o_parts    f32  [splits, tokens, heads, 512]
+//   lse_parts  f32  [splits, tokens, heads]
+//
+// Operands of the merging kernel: o_parts, lse_parts, o, and with lse that.
+//
 // Keys beyond a token's position may hold anything, and so may entries of `pages` beyond the last page with a key: neither is
 // used. Neighbouring tokens of one sequence share a tile where their heads fit. M of the recipe is tokens.
 //
@@ -39,7 +46,11 @@ namespace quant::nvvm {
 Result<LaunchRecipe> buildMlaDecode(mlir::gpu::GPUModuleOp gpuModule, const machine::MlaDecodeConfig &config,
                                     std::string symbolName = {});
 
-/// buildMlaDecode, compileToPtx and assemble in one.
+/// The kernel that merges parts of the keys, one of plain threads.
+Result<LaunchRecipe> buildMlaCombine(mlir::gpu::GPUModuleOp gpuModule, const machine::MlaCombineConfig &config);
+
+/// Built, compiled to PTX and assembled in one.
+Result<CompiledKernel> compileMlaCombine(const machine::MlaCombineConfig &config, const AssemblerOptions &options = {});
 Result<CompiledKernel> compileMlaDecode(const machine::MlaDecodeConfig &config, const AssemblerOptions &options = {});
 
 } // namespace quant::nvvm

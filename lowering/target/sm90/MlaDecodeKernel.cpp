@@ -47,12 +47,14 @@ private:
 
   /// A tile of queries.
   struct Tile {
-    Value row, until, sequence, keys;
+    Value row, until, sequence, keys, part;
   };
   using TileBody = function_ref<SmallVector<Value>(const Tile &, ValueRange slots)>;
   /// Every tile of this block; carries the slots of both rings.
   void forEachTile(TileBody body);
-  Value blocksOf(const Tile &tile) { return b.div(b.add(tile.keys, kBlock - 1), kBlock); }
+  bool isSplit() const { return config.splits > 1; }
+  /// Blocks of keys: the first of a tile's part, and the one behind its last.
+  std::pair<Value, Value> blocksOf(const Tile &tile);
 
   void emitProducer();
   Value produce(Value ring, Value slot, Value map, Value row);
@@ -68,6 +70,7 @@ private:
   SmallVector<Value> foldBlock(const Tile &tile, Value warpgroup, Value queries, Value rowKeys, Value block, const State &state);
   SmallVector<Value> multiply(Value queries, Value keys, Value values, Value rowKeys, Value first, const State &state);
   void store(const Tile &tile, Value warpgroup, Value queries, const State &state);
+  void storeResult(const Tile &tile, Value warpgroup, Value queries, Value result);
   Value half(Value tile, Value warpgroup) {
     return TileColumnsOp::create(b, tileType(kColumnsOfWarpgroup), tile, b.mul(warpgroup, kColumnsOfWarpgroup));
   }
@@ -75,7 +78,7 @@ private:
 
   HopperBuilder &b;
   const MlaDecodeConfig &config;
-  Value mapQ, mapCache, mapO, positions, sequences, pages, lse, tokens;
+  Value mapQ, mapCache, mapO, positions, sequences, pages, parts, lse, tokens;
   Value queryRing, keyRing, meeting;
 };
 } // namespace
@@ -100,11 +103,14 @@ void Emitter::addArguments(Block &body) {
   auto global = [&](Type element) { return GlobalType::get(b.getContext(), element); };
   mapQ = add(map(false));
   mapCache = add(map(false));
-  mapO = add(map(true));
+  if (!isSplit())
+    mapO = add(map(true));
   positions = add(global(b.i32()));
   sequences = add(global(b.i32()));
   pages = add(global(b.i32()));
-  if (config.lse)
+  if (isSplit())
+    parts = add(global(b.f32()));
+  if (isSplit() || config.lse)
     lse = add(global(b.f32()));
   tokens = add(b.i32());
 }
@@ -120,13 +126,21 @@ void Emitter::emitRoles() {
 void Emitter::forEachTile(TileBody body) {
   SmallVector<Value> init = {firstSlot(), firstSlot()};
   SmallVector<Type> types = {slotType(), slotType()};
-  auto loop = ForQueriesOp::create(b, types, positions, sequences, tokens, config.heads, init);
+  auto loop = ForQueriesOp::create(b, types, positions, sequences, tokens, config.heads, config.splits, init);
   SmallVector<Type> arguments(ForQueriesOp::kTileArguments, b.i32());
   arguments.append(types);
   b.inBlock(loop.getBody(), arguments, [&](Block &block) {
-    Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3)};
+    Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), block.getArgument(4)};
     YieldOp::create(b, body(tile, block.getArguments().take_back(2)));
   });
+}
+
+std::pair<Value, Value> Emitter::blocksOf(const Tile &tile) {
+  Value blocks = b.div(b.add(tile.keys, kBlock - 1), kBlock);
+  if (!isSplit())
+    return {b.int32(0), blocks};
+  Value ofPart = b.div(b.add(blocks, config.splits - 1), config.splits), begin = b.mul(tile.part, ofPart);
+  return {begin, b.minUnsigned(blocks, b.add(begin, ofPart))};
 }
 
 //===----------------------------------------------------------------------===//
@@ -140,12 +154,12 @@ void Emitter::emitProducer() {
     forEachTile([&](const Tile &tile, ValueRange slots) -> SmallVector<Value> {
       Value nextQuery = produce(queryRing, slots[0], mapQ, tile.row);
       Value table = b.mul(tile.sequence, config.pages);
-      SmallVector<Value> next =
-          b.loop(b.int32(0), blocksOf(tile), b.int32(1), slots.drop_front(), [&](Value block, ValueRange carried) {
-            // Before the wait for a free stage, so that it is there when the stage is.
-            Value page = LoadIndexOp::create(b, b.i32(), pages, b.add(table, block));
-            return SmallVector<Value>{produce(keyRing, carried[0], mapCache, b.mul(page, kBlock))};
-          });
+      auto [begin, end] = blocksOf(tile);
+      SmallVector<Value> next = b.loop(begin, end, b.int32(1), slots.drop_front(), [&](Value block, ValueRange carried) {
+        // Before the wait for a free stage, so that it is there when the stage is.
+        Value page = LoadIndexOp::create(b, b.i32(), pages, b.add(table, block));
+        return SmallVector<Value>{produce(keyRing, carried[0], mapCache, b.mul(page, kBlock))};
+      });
       return {nextQuery, next[0]};
     });
   });
@@ -182,7 +196,8 @@ Emitter::State Emitter::attend(const Tile &tile, Value warpgroup, Value queries,
   Value rowKeys = LoadRowKeysOp::create(b, RowKeysType::get(b.getContext()), positions, tile.row, tile.until, config.heads);
   State state = {slot, SplatRowsOp::create(b, rowsType(), b.number(kLeast)), SplatRowsOp::create(b, rowsType(), b.number(0.0)),
                  ZeroOp::create(b, fragmentType(kColumnsOfWarpgroup))};
-  return State::of(b.loop(b.int32(0), blocksOf(tile), b.int32(1), state.values(), [&](Value block, ValueRange carried) {
+  auto [begin, end] = blocksOf(tile);
+  return State::of(b.loop(begin, end, b.int32(1), state.values(), [&](Value block, ValueRange carried) {
     return foldBlock(tile, warpgroup, queries, rowKeys, block, State::of(carried));
   }));
 }
@@ -221,18 +236,31 @@ Value Emitter::product(Value a, Value keys, bool transposed, Value into, int64_t
   return WgmmaWaitOp::create(b, fragmentType(columns), WgmmaOp::create(b, type, a, keys, transposed, into, /*over=*/Value()));
 }
 
-/// The results by way of the queries' tile, of which each warpgroup takes its half.
 void Emitter::store(const Tile &tile, Value warpgroup, Value queries, const State &state) {
   auto end = SoftmaxEndOp::create(b, rowsType(), rowsType(), state.max, state.sum);
   Value normalized = ScaleRowsOp::create(b, fragmentType(kColumnsOfWarpgroup), state.result, end.getInverse());
+  Value row = tile.row;
+  if (isSplit()) {
+    // Part after part, each of all rows.
+    row = b.add(row, b.mul(tile.part, b.mul(tokens, config.heads)));
+    StoreRowsOp::create(b, normalized, parts, row, b.mul(warpgroup, kColumnsOfWarpgroup), MlaDecodeConfig::kLatent, tile.row,
+                        tile.until);
+  } else {
+    storeResult(tile, warpgroup, queries, normalized);
+  }
+  if (lse)
+    b.ifThen(b.equal(warpgroup, 0), [&] { StoreRowScalesOp::create(b, end.getLse(), lse, row, tile.row, tile.until); });
+  // Then the next queries may come.
+  if (!isSplit())
+    WaitStoresOp::create(b);
+}
+
+/// By way of the queries' tile, of which each warpgroup takes its half.
+void Emitter::storeResult(const Tile &tile, Value warpgroup, Value queries, Value result) {
   // Both have multiplied by it.
   SyncOp::create(b, meeting);
-  StoreTileOp::create(b, normalized, half(queries, warpgroup), mapO, tile.row, b.mul(warpgroup, kColumnsOfWarpgroup), tile.until,
+  StoreTileOp::create(b, result, half(queries, warpgroup), mapO, tile.row, b.mul(warpgroup, kColumnsOfWarpgroup), tile.until,
                       /*transposed=*/false, /*add=*/false, /*follows=*/true);
-  if (config.lse)
-    b.ifThen(b.equal(warpgroup, 0), [&] { StoreRowScalesOp::create(b, end.getLse(), lse, tile.row, tile.row, tile.until); });
-  // Then the next queries may come.
-  WaitStoresOp::create(b);
 }
 
 KernelOp emitMlaDecode(HopperBuilder &builder, const MlaDecodeConfig &config, StringRef name) {

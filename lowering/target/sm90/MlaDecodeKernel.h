@@ -15,7 +15,8 @@
 namespace quant::nvvm {
 
 /// Adds the kernel at the builder's place. Its arguments are q, cache, o (tensor maps), positions, sequences, pages, with lse its
-/// address, and the number of tokens.
+/// address, and the number of tokens; with splits there is no map of o, and behind pages come the addresses of o_parts and
+/// lse_parts.
 hopper::KernelOp emitMlaDecode(HopperBuilder &builder, const machine::MlaDecodeConfig &config, mlir::StringRef name);
 
 } // namespace quant::nvvm

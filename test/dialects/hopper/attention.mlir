@@ -64,7 +64,7 @@ hopper.kernel @mla_decode(%q: !map, %cache: !map, %o: !hopper.tensor_map<64x64xb
       %first = hopper.first_slot
       %end:2 = hopper.for_queries %positions, %sequences of %tokens heads 16 carry(%first, %first : !hopper.slot, !hopper.slot)
         -> !hopper.slot, !hopper.slot : !hopper.global<i32>, !hopper.global<i32> {
-      ^bb0(%row: i32, %until: i32, %sequence: i32, %count: i32, %query_slot: !hopper.slot, %key_slot: !hopper.slot):
+      ^bb0(%row: i32, %until: i32, %sequence: i32, %count: i32, %part: i32, %query_slot: !hopper.slot, %key_slot: !hopper.slot):
         %next_query, %next_key = hopper.consume %queries[%query_slot] : !hopper.ring<1, <64x576xbf16, swizzle = 128>> -> !hopper.slot {
         ^bb0(%tq: !block):
           %row_keys = hopper.load_row_keys %positions row %row until %until heads 16 : !hopper.global<i32>
@@ -120,7 +120,7 @@ hopper.kernel @mla_decode(%q: !map, %cache: !map, %o: !hopper.tensor_map<64x64xb
         %first = hopper.first_slot
         %end:2 = hopper.for_queries %positions, %sequences of %tokens heads 16 carry(%first, %first : !hopper.slot, !hopper.slot)
           -> !hopper.slot, !hopper.slot : !hopper.global<i32>, !hopper.global<i32> {
-        ^bb0(%row: i32, %until: i32, %sequence: i32, %count: i32, %query_slot: !hopper.slot, %key_slot: !hopper.slot):
+        ^bb0(%row: i32, %until: i32, %sequence: i32, %count: i32, %part: i32, %query_slot: !hopper.slot, %key_slot: !hopper.slot):
           %next_query = hopper.produce %queries[%query_slot] : !hopper.ring<1, <64x576xbf16, swizzle = 128>> {
           ^bb0(%tq: !block):
             hopper.tma_load %q[%row, %zero] to %tq : !map to !block
@@ -148,7 +148,7 @@ hopper.kernel @mla_decode(%q: !map, %cache: !map, %o: !hopper.tensor_map<64x64xb
 !v = !hopper.tile<64x64xbf16, swizzle = 128>
 
 // CHECK-LABEL: hopper.kernel @rest(
-hopper.kernel @rest() cluster 1 {
+hopper.kernel @rest(%list: !hopper.global<i32>, %to: !hopper.global<f32>, %n: i32) cluster 1 {
   %v = hopper.alloc : !v
   %unused = hopper.named_barrier : !hopper.named_barrier<128>
   %ready = hopper.named_barrier : !hopper.named_barrier<256>
@@ -173,6 +173,15 @@ hopper.kernel @rest() cluster 1 {
       %sum = hopper.wgmma_wait %both pending 1 : !hopper.accumulator<64, 64> -> !hopper.fragment<64, 64>
       // LOWERED: wgmma.wait_group.sync.aligned 0;
       %last = hopper.wgmma_wait %other : !hopper.accumulator<64, 64> -> !hopper.fragment<64, 64>
+      // A part of the keys, whose result leaves in f32.
+      // CHECK: hopper.for_queries %{{.*}}, %{{.*}} of %{{.*}} heads 128 parts 8 : <i32>, <i32> {
+      hopper.for_queries %list, %list of %n heads 128 parts 8 : !hopper.global<i32>, !hopper.global<i32> {
+      ^bb0(%row: i32, %until: i32, %sequence: i32, %keys: i32, %part: i32):
+        // CHECK: hopper.store_rows %{{.*}} to %{{.*}}[%{{.*}}, %{{.*}}] of 512 row %{{.*}} until %{{.*}} : <64, 64>, <f32>
+        // LOWERED-COUNT-16: llvm.store %{{.*}}, %{{.*}} {alignment = 8 : i64} : vector<2xf32>, !llvm.ptr<1>
+        hopper.store_rows %last to %to[%row, %part] of 512 row %row until %until : !hopper.fragment<64, 64>, !hopper.global<f32>
+        hopper.yield
+      }
     }
   }
 }

@@ -424,8 +424,16 @@ func.func @clear_rows(%t: !hopper.tile<64x32xbf16, swizzle = 64>, %i: i32) {
 
 // -----
 
+func.func @store_rows(%f: !hopper.fragment<64, 64>, %p: !hopper.global<i32>, %i: i32) {
+  // expected-error @+1 {{stores f32, not 'i32'}}
+  hopper.store_rows %f to %p[%i, %i] of 512 row %i until %i : !hopper.fragment<64, 64>, !hopper.global<i32>
+  return
+}
+
+// -----
+
 func.func @queries(%p: !hopper.global<i32>, %n: i32) {
-  // expected-error @+1 {{body takes the tile's first row, the row behind its last, the sequence and its keys (i32), then what is carried}}
+  // expected-error @+1 {{body takes the tile's first row, the row behind its last, the sequence, its keys and the part (i32), then what is carried}}
   hopper.for_queries %p, %p of %n heads 16 : !hopper.global<i32>, !hopper.global<i32> {
   ^bb0(%row: i32, %until: i32, %sequence: i32):
     hopper.yield
@@ -438,7 +446,7 @@ func.func @queries(%p: !hopper.global<i32>, %n: i32) {
 func.func @carried(%p: !hopper.global<i32>, %n: i32) {
   // expected-error @+1 {{carries 'i32' but yields}}
   %0 = hopper.for_queries %p, %p of %n heads 16 carry(%n : i32) -> i32 : !hopper.global<i32>, !hopper.global<i32> {
-  ^bb0(%row: i32, %until: i32, %sequence: i32, %keys: i32, %x: i32):
+  ^bb0(%row: i32, %until: i32, %sequence: i32, %keys: i32, %part: i32, %x: i32):
     hopper.yield
   }
   return

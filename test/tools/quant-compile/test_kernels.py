@@ -135,13 +135,24 @@ class Writes(KernelTest):
 
     def test_mla_decode(self) -> None:
         index = self.compile("--kernel=mla_decode", "--heads=16", "--pages=40", "--softmax-scale=0.1352", "--lse")
-        self.assertEqual(index["request"], {"heads": 16, "pages": 40, "softmax_scale": 0.1352, "lse": True})
+        self.assertEqual(index["request"], {"heads": 16, "pages": 40, "softmax_scale": 0.1352, "splits": 1, "lse": True})
         recipe = json.loads((self.out / index["variants"][0]["launch"]).read_text())
         operands = {operand["name"]: operand["shape"] for operand in recipe["operands"]}
         self.assertEqual(operands["q"], ["M", 16, 576])
         self.assertEqual(operands["pages"], ["sequences", 40])
         self.assertEqual(operands["lse"], ["M", 16])
+        index = self.compile("--kernel=mla_decode", "--heads=16", "--pages=40", "--splits=4")
+        self.assertTrue(index["variants"][0]["launch"].endswith("_sk4.json"))
+        index = self.compile("--kernel=mla_combine", "--heads=16", "--splits=4")
+        self.assertEqual(index["variants"][0]["launch"], "sm90_mla_combine_h16_sk4.json")
+        explained = json.loads(self.good("--kernel=mla_decode", "--heads=128", "--pages=512", "--explain", "--json"))["best"]
+        splits = {(case["tokens"], case["keys"]): case["splits"] for case in explained}
+        self.assertGreater(splits[1, 32768], 16)
+        self.assertEqual(splits[128, 4096], 1)
+        self.assertIn("predicted", self.good("--kernel=mla_decode", "--heads=16", "--pages=512", "--explain"))
         shutil.rmtree(self.out)
+        self.refused(1, "--lse: parts of the keys always have", "--kernel=mla_decode", "--heads=16", "--pages=4", "--splits=2", "--lse", "-o", self.out)
+        self.refused(1, "1 parts of the keys", "--kernel=mla_combine", "--heads=16", "--splits=1", "-o", self.out)
         self.refused(2, "--pages: mla_decode needs it", "--kernel=mla_decode", "--heads=16", "-o", self.out)
         self.refused(2, "--bias: mla_decode has no such option", "--kernel=mla_decode", "--heads=16", "--pages=4", "--bias", "-o", self.out)
 
@@ -162,7 +173,7 @@ class Explains(KernelTest):
     def test_list(self) -> None:
         text = self.good("--list-kernels")
         kinds = json.loads(self.good("--list-kernels", "--json"))
-        self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "fp8_grouped_gemm", "mla_decode", "quantize", "dequantize"])
+        self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "fp8_grouped_gemm", "mla_decode", "mla_combine", "quantize", "dequantize"])
         for kind in kinds:
             self.assertIn(kind["summary"], text)
             for flag in kind["flags"]:

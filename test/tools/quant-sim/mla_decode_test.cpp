@@ -59,23 +59,30 @@ public:
       q.push_back(toBf16(spread * normal(random)));
   }
 
-  /// Runs the kernel. An error, the findings, or what is wrong with the result; empty if all is well.
-  std::string run(const LoadedKernel &kernel, int64_t sms, int threads = 1) {
-    o.assign(positions.size() * config.heads * kLatent, 0xffff);
-    lse.assign(positions.size() * config.heads, std::nanf(""));
-    std::vector<sim::Buffer> buffers = {{"q", bytesOf(q), false},
+  /// Runs the kernel, and the one that merges parts of the keys where there is one. An error, the findings, or what is wrong with
+  /// the result; empty if all is well.
+  std::string run(const LoadedKernel &kernel, int64_t sms, const LoadedKernel *combine = nullptr) {
+    size_t rows = positions.size() * config.heads;
+    o.assign(rows * kLatent, 0xffff);
+    lse.assign(rows, std::nanf(""));
+    oParts.assign(combine ? config.splits * rows * kLatent : 0, std::nanf(""));
+    lseParts.assign(combine ? config.splits * rows : 0, std::nanf(""));
+    std::vector<sim::Buffer> decoded = {{"q", bytesOf(q), false},
                                         {"cache", bytesOf(cache), false},
                                         {"positions", bytesOf(positions), false},
                                         {"sequences", bytesOf(sequences), false},
-                                        {"pages", bytesOf(pages), false},
-                                        {"o", bytesOf(o), true}};
-    if (config.lse)
-      buffers.push_back({"lse", bytesOf(lse), true});
-    sim::Dims dims = {{abi::Dim::M, static_cast<int64_t>(positions.size())},
-                      {abi::Dim::Sequences, static_cast<int64_t>(pages.size()) / config.pages},
-                      {abi::Dim::Context, static_cast<int64_t>(cache.size()) / kColumns},
-                      {abi::Dim::Sms, sms}};
-    std::string text = runStrictly(*kernel.module, kernel.recipe, dims, buffers, threads);
+                                        {"pages", bytesOf(pages), false}};
+    std::vector<sim::Buffer> parts = {{"o_parts", bytesOf(oParts), true}, {"lse_parts", bytesOf(lseParts), true}};
+    std::vector<sim::Buffer> result = {{"o", bytesOf(o), true}, {"lse", bytesOf(lse), true}};
+    if (!config.lse)
+      result.pop_back();
+    decoded.insert(decoded.end(), (combine ? parts : result).begin(), (combine ? parts : result).end());
+    std::string text = launch(kernel, decoded, sms);
+    if (combine && text.empty()) {
+      parts[0].writable = parts[1].writable = false;
+      parts.insert(parts.end(), result.begin(), result.end());
+      text = launch(*combine, parts, sms);
+    }
     for (size_t token = 0; token < positions.size() && text.empty(); ++token)
       for (int64_t head = 0; head < config.heads && text.empty(); ++head)
         text = checkRow(token, head);
@@ -83,6 +90,14 @@ public:
   }
 
 private:
+  std::string launch(const LoadedKernel &kernel, const std::vector<sim::Buffer> &buffers, int64_t sms) const {
+    sim::Dims dims = {{abi::Dim::M, static_cast<int64_t>(positions.size())},
+                      {abi::Dim::Sequences, static_cast<int64_t>(pages.size()) / config.pages},
+                      {abi::Dim::Context, static_cast<int64_t>(cache.size()) / kColumns},
+                      {abi::Dim::Sms, sms}};
+    return runStrictly(*kernel.module, kernel.recipe, dims, buffers, /*threads=*/1);
+  }
+
   void addTokens(const Sequence &sequence) {
     auto index = static_cast<int32_t>(sequences.empty() ? 0 : sequences.back() + 1);
     for (int64_t i = 0; i < sequence.tokens; ++i) {
@@ -161,7 +176,7 @@ private:
   std::normal_distribution<float> normal{0.0f, 1.0f};
   std::vector<uint16_t> q, cache, o;
   std::vector<int32_t> positions, sequences, pages;
-  std::vector<float> lse;
+  std::vector<float> lse, oParts, lseParts;
 };
 
 /// Compiled once for all tests of a form.
@@ -179,6 +194,15 @@ std::string runOnce(const MlaDecodeConfig &config, const std::vector<Sequence> &
                     Scores scores = Scores::usual) {
   const LoadedKernel *kernel = kernelOf(config);
   return kernel ? MlaCase(config, sequences, scores).run(*kernel, sms) : "not compiled";
+}
+
+/// In parts, which are merged.
+std::string runInParts(int64_t heads, int64_t splits, const std::vector<Sequence> &sequences) {
+  MlaDecodeConfig config = {.heads = heads, .pages = 20, .splits = splits};
+  std::optional<LoadedKernel> decode = loadKernel(nvvm::compileMlaDecode(config)),
+                              combine = loadKernel(nvvm::compileMlaCombine({.heads = heads, .splits = splits, .lse = true}));
+  config.lse = true;
+  return decode && combine ? MlaCase(config, sequences).run(*decode, 3, &*combine) : "not compiled";
 }
 
 /// A multiprocessor that takes every second tile goes before the one that takes the others: what one writes beyond its tile is
@@ -210,6 +234,13 @@ TEST(MlaDecode, OddHeads) {
 TEST(MlaDecode, ExtremeScores) {
   EXPECT_EQ(runOnce(heads(16, /*lse=*/true), {{200}, {64}}, 2, Scores::allEqual), "");
   EXPECT_EQ(runOnce(heads(16, /*lse=*/true), {{200}, {64}}, 2, Scores::huge), "");
+}
+
+/// As many parts as pages, more, fewer; parts that have no key of a row whose neighbours have some.
+TEST(MlaDecode, PartsOfTheKeys) {
+  EXPECT_EQ(runInParts(16, 2, {{0}, {1}, {64}, {65}, {129}, {66, 3}, {300}}), "");
+  EXPECT_EQ(runInParts(128, 3, {{192}, {65, 2}}), "");
+  EXPECT_EQ(runInParts(20, 16, {{1000}, {5, 2}}), "");
 }
 
 TEST(MlaDecode, NoTokens) {
@@ -256,6 +287,61 @@ TEST(MlaDecodeFaults, QueriesAreReleasedBeforeTheirStoreHasRead) {
 TEST(MlaDecodeFaults, ReadsBeforeTheKernelInFrontIsDone) {
   EXPECT_NE(runWithout<hopper::WaitPrerequisitesOp>(0, {{64}}).find("early-access"), std::string::npos);
   EXPECT_NE(runWithout<hopper::WaitPrerequisitesOp>(1, {{64}}).find("early-access"), std::string::npos);
+}
+
+/// A kernel whose PTX has `to` in the place of `from`, the `nth` of them.
+std::string runEdited(const std::string &from, const std::string &to, int nth, const std::vector<Sequence> &sequences) {
+  auto kernel = nvvm::compileMlaDecode(heads(16));
+  if (!kernel)
+    return kernel.error().message;
+  std::string &ptx = kernel->artifact.ptx;
+  size_t at = ptx.find(from);
+  for (int i = 0; i < nth && at != std::string::npos; ++i)
+    at = ptx.find(from, at + 1);
+  if (at == std::string::npos)
+    return "there is no " + from;
+  ptx.replace(at, from.size(), to);
+  auto module = sim::Module::load(ptx);
+  return module ? MlaCase(heads(16), sequences).run({kernel->recipe, std::move(*module)}, 1) : module.error().message;
+}
+
+TEST(MlaDecodeFaults, NoProxyFenceAfterTheTailIsCleared) {
+  EXPECT_NE(runEdited("fence.proxy.async.shared::cta;", "", 1, {{65}}).find("missing-proxy-fence"), std::string::npos);
+}
+
+TEST(MlaDecodeFaults, NoProxyFenceBeforeTheResultIsStored) {
+  EXPECT_NE(runEdited("fence.proxy.async.shared::cta;", "", 0, {{64}}).find("missing-proxy-fence"), std::string::npos);
+}
+
+TEST(MlaDecodeFaults, ScoresAreReadBeforeTheirWait) {
+  EXPECT_NE(
+      runEdited("wgmma.wait_group.sync.aligned 0;", "wgmma.wait_group.sync.aligned 1;", 0, {{64}}).find("accumulator-in-flight"),
+      std::string::npos);
+}
+
+TEST(MlaDecodeFaults, StageIsReleasedBeforeTheValuesAreMultiplied) {
+  EXPECT_NE(runEdited("wgmma.wait_group.sync.aligned 0;", "", 1, {{320}}).find("in-flight"), std::string::npos);
+}
+
+/// The second product reads weights from registers: the last of its steps, and a write to one of them right behind.
+TEST(MlaDecodeFaults, WeightsAreOverwrittenInFlight) {
+  auto kernel = nvvm::compileMlaDecode(heads(16));
+  ASSERT_TRUE(kernel) << kernel.error().message;
+  std::string &ptx = kernel->artifact.ptx;
+  size_t product = ptx.rfind("wgmma.mma_async.sync.aligned.m64n256k16"), operand = ptx.find("}, {", product) + 4;
+  ASSERT_NE(product, std::string::npos);
+  std::string first = ptx.substr(operand, ptx.find(',', operand) - operand);
+  size_t commit = ptx.find("wgmma.commit_group.sync.aligned;", product);
+  ptx.insert(commit, "mov.b32 " + first + ", 0;\n");
+  auto module = sim::Module::load(ptx);
+  ASSERT_TRUE(module) << module.error().message;
+  std::string found = MlaCase(heads(16), {{64}}).run({kernel->recipe, std::move(*module)}, 1);
+  EXPECT_NE(found.find("accumulator-in-flight"), std::string::npos) << found;
+}
+
+TEST(MlaDecodeFaults, BarrierForOneWarpgroup) {
+  std::string found = runEdited("bar.sync \t4, 256;", "bar.sync 4, 384;", 0, {{65}});
+  EXPECT_NE(found.find("deadlock"), std::string::npos) << found;
 }
 
 } // namespace
