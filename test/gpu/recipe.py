@@ -94,6 +94,8 @@ class Kernel:
         self.config: dict[str, int] = self.recipe["config"]
         #: It may be launched programmatically: it waits for the kernel before it by itself.
         self.programmatic: bool = self.recipe.get("programmatic", False)
+        #: The run-time sizes beside M, where the recipe has others: {"sequences": 3, "context": 640}.
+        self.sizes: Dims = {}
         self.module, self.from_ptx = self._load(path)
         self.function = driver.function(self.module, self.name, self.recipe["dynamic_shared_bytes"])
 
@@ -106,7 +108,7 @@ class Kernel:
                           f"({', '.join(self.driver.refused[-2:])}) {self.driver.findings()}")  # fmt: skip
 
     def dims(self, m: int) -> Dims:
-        return {"M": m, "sms": self.driver.sms}
+        return {"M": m, "sms": self.driver.sms, **self.sizes}
 
     def operands(self, m: int) -> list[Operand]:
         result = []

@@ -225,6 +225,64 @@ class Launches(unittest.TestCase):
             self.grouped(contiguous, 60, [17, 0, 1, 30], late)
             self.grouped(masked, 70, [0, 70, 65, 1], late)
 
+    def attend(self, decode: Kernel, merge: Kernel | None, lengths: list[tuple[int, int]], late: bool = False) -> None:
+        """Sequences of so many keys and, last of them, so many tokens: launches on random inputs, with pages dealt at random and NaN in
+        rows without a key, and checks o and lse."""
+        random, heads, columns = np.random.default_rng(len(lengths)), decode.config["heads"], decode.config["pages"]
+        positions = np.concatenate([np.arange(keys - tokens, keys) for keys, tokens in lengths]).astype(np.int32)
+        sequences = np.repeat(np.arange(len(lengths)), [tokens for _, tokens in lengths]).astype(np.int32)
+        tokens, counts = len(positions), [-(-keys // 64) for keys, _ in lengths]
+        dealt = random.permutation(sum(counts) + 2)
+        pages = np.full((len(lengths), columns), np.iinfo(np.int32).max, np.int32)
+        rows = np.full((len(dealt) * 64, 576), np.nan)
+        keys_of = []
+        for index, (keys, _) in enumerate(lengths):
+            pages[index, : counts[index]], dealt = dealt[: counts[index]], dealt[counts[index] :]
+            at = pages[index, np.arange(keys) // 64] * 64 + np.arange(keys) % 64
+            rows[at] = from_bf16(to_bf16(random.normal(size=(keys, 576))))
+            keys_of.append(rows[at])
+        decode.sizes = {"sequences": len(lengths), "context": len(rows)}
+        q = from_bf16(to_bf16(1.5 * random.normal(size=(tokens, heads, 576))))
+        memory = Memory(decode, tokens)
+        self.addCleanup(memory.close)
+        for name, values in (("q", to_bf16(q)), ("cache", to_bf16(rows)), ("positions", positions), ("sequences", sequences), ("pages", pages)):  # fmt: skip
+            memory.put(name, values)
+        memory.launch_late() if late else memory.launch()
+        self.assertTrue(memory.guards_intact())
+        if merge:
+            merged = Memory(merge, tokens)
+            self.addCleanup(merged.close)
+            for name in ("o_parts", "lse_parts"):
+                merged.put(name, memory.get(name))
+            merged.launch()
+            self.assertTrue(merged.guards_intact())
+            memory = merged
+        got, lse = from_bf16(memory.get("o")), memory.get("lse")
+        scale = float(np.array([decode.config["softmax_scale_bits"]], np.uint32).view(np.float32)[0])
+        for token, (position, sequence) in enumerate(zip(positions, sequences, strict=True)):
+            seen = keys_of[sequence][: position + 1]
+            scores = q[token] @ seen.T * scale
+            largest = scores.max(1, initial=-np.inf, keepdims=True) if len(seen) else np.zeros((heads, 1))
+            weights = np.exp(scores - largest)
+            total = weights.sum(1, keepdims=True)
+            weights /= np.where(total, total, 1)
+            expected, most = weights @ seen[:, :512], weights @ np.abs(seen[:, :512])
+            # Weights are rounded to bf16, then the result is.
+            self.assertTrue((np.abs(got[token] - expected) <= (np.abs(expected) + most) / 256 + 1e-6).all(), f"token {token}")
+            with np.errstate(divide="ignore"):
+                np.testing.assert_allclose(lse[token], (largest + np.log(total))[:, 0], rtol=0, atol=1e-4)
+        self.assertEqual(Context.driver.findings(), "")
+
+    def test_mla_decode(self) -> None:
+        """Everything that the kernel reads may be what the one in front writes while this one has begun."""
+        lengths = [(1, 1), (64, 1), (70, 3), (0, 1), (129, 2)]
+        (whole,) = self.compile("--kernel=mla_decode", "--heads=16", "--pages=5", "--lse")
+        self.attend(whole, None, lengths)
+        self.attend(whole, None, lengths[1:3], late=True)
+        (parts,) = self.compile("--kernel=mla_decode", "--heads=16", "--pages=5", "--splits=3")
+        (merge,) = self.compile("--kernel=mla_combine", "--heads=16", "--splits=3", "--lse")
+        self.attend(parts, merge, lengths)
+
     def test_quantize(self) -> None:
         for flags in ((), ("--scale-format=ue8m0",)):
             (kernel,) = self.compile("--kernel=quantize", "--k=200", "--in=f32", *flags)
