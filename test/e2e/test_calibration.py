@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import subprocess
 import time
@@ -110,10 +111,22 @@ class Calibration(unittest.TestCase):
         self.assertFalse((self.folder / "no").exists())
         for out in outs[1:]:
             self.assertEqual(contents(out), contents(outs[0]))
+        self.check_together(options, dry["8GB"]["sums_bytes"])
         done = subprocess.run(self.command(TINY, self.folder / "no", *options, "--memory=1MB"), capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 1)
         self.assertIn("the least that this run can do with is", done.stderr)
         self.assertFalse((self.folder / "no").exists())
+
+    def check_together(self, options: list[object], sums: int) -> None:
+        """One sum for gate_proj and up_proj of all experts: of all tokens, three pieces with their BOS."""
+        report = self.folder / "together.json"
+        forecast = self.run_it(TINY, self.folder / "no", *options, "--experts-together", "--dry-run")["forecast"]
+        self.assertEqual(sums - forecast["sums_bytes"], 4 * 12 * 256 * 256 * 8)  # 12 experts and their mean less one, in four layers
+        self.run_it(TINY, self.folder / "together", *options, "--experts-together", f"--report={report}")
+        for layer, what in json.loads(report.read_text())["layers"].items():
+            if re.search(r"experts\.\d+\.(gate|up)_proj", layer):
+                self.assertEqual((what["tokens"], what["borrowed_tokens"]), (603, 0))
+                self.assertLess(what["of_nearest"], 1)
 
     def test_memory_is_bounded(self) -> None:
         """Sums of 140 MB in a process that may have 150 MB of data: only where --memory says so."""

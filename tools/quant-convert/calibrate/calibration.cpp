@@ -49,10 +49,13 @@ void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
       ->check(CLI::Range(0.0, 1.0).description(""))
       ->type_name("SHARE")
       ->capture_default_str();
-  app.add_option("--expert-floor", options.expertFloor, "Tokens up to which an expert borrows from its layer's others")
+  app.add_option("--expert-floor", options.experts.floor, "Tokens up to which an expert borrows from its layer's others")
       ->check(CLI::Range(0, 1 << 30).description(""))
       ->type_name("N")
       ->capture_default_str();
+  app.add_flag(
+      "--experts-together", options.experts.together,
+      "gate_proj and up_proj of a layer's experts go by the inputs of all tokens: one sum for all experts, not one each");
   app.add_option("--memory", options.memory,
                  "What a calibrated run may take beside the mapped checkpoint, such as 500MB, 8GB or 16GiB: the less, the more "
                  "often the text is run")
@@ -115,7 +118,7 @@ Result<void> Calibration::plan() {
     QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weightOf(weights, layer)));
     columns[layer] = rows.columns();
   }
-  collector.emplace(text, checkpoint, columns, options.expertFloor);
+  collector.emplace(text, checkpoint, columns, options.experts);
   for (const auto &[layer, target] : targets)
     if (!collector->inputOf(layer))
       unreached.push_back(layer);
@@ -130,7 +133,7 @@ void Calibration::addCell(Cell cell) {
   if (!cells.empty() && decoderLayer(cells.back()) == decoderLayer(cell)) {
     std::set<size_t> both = cells.back().inputs;
     both.insert(cell.inputs.begin(), cell.inputs.end());
-    if (collector->bytes(both) <= kCellBytes) {
+    if (bytesOf(both) <= kCellBytes) {
       Cell &last = cells.back();
       last.inputs = std::move(both);
       last.layers.insert(last.layers.end(), cell.layers.begin(), cell.layers.end());
@@ -212,35 +215,39 @@ Result<void> Calibration::planScales() {
 // Memory
 //===----------------------------------------------------------------------===//
 
-/// What is needed beside the sums: the session while they are made, or what encodes a cell afterwards.
-int64_t Calibration::workBytes() const {
-  int64_t most = 0;
-  for (const Cell &cell : cells) {
-    int64_t factors = 0, widest = 0, step = 0;
-    for (size_t input : cell.inputs) {
-      factors += factorBytes(collector->inputs()[input].columns);
-      widest = std::max(widest, collector->inputs()[input].columns);
-    }
-    for (const std::string &layer : cell.layers) {
-      auto rows = WeightRows::create(weightOf(weights, layer));
-      int64_t weights = rows ? stepWeights(rows->rows(), rows->columns(), targets.find(layer)->second.scheme) : 0;
-      int64_t tried = rows ? std::min(rows->rows(), InputScaling::kTriedRows) * rows->columns() : 0;
-      step = std::max(step, encodingBytes(scales() ? tried : weights));
-    }
-    auto workers = static_cast<int64_t>(threads), factorizing = std::min(workers, static_cast<int64_t>(cell.inputs.size()));
-    most = std::max(most, workers * step + (scales() ? 0 : factors + factorizing * factorizingBytes(widest)));
-  }
-  return std::max(most, text.sessionBytes());
+int64_t Calibration::bytesOf(const std::set<size_t> &inputs) const {
+  HessianCollector::PassBytes bytes(*collector);
+  bytes.add(inputs);
+  return bytes.total();
 }
 
-/// The cells from `first` on whose sums fit into memory together.
+/// What is needed beside the sums: the session while they are made, or what encodes the cell afterwards.
+int64_t Calibration::workBytes(const Cell &cell) const {
+  int64_t factors = 0, widest = 0, step = 0;
+  for (size_t input : cell.inputs) {
+    factors += factorBytes(collector->inputs()[input].columns);
+    widest = std::max(widest, collector->inputs()[input].columns);
+  }
+  for (const std::string &layer : cell.layers) {
+    auto rows = WeightRows::create(weightOf(weights, layer));
+    int64_t weights = rows ? stepWeights(rows->rows(), rows->columns(), targets.find(layer)->second.scheme) : 0;
+    int64_t tried = rows ? std::min(rows->rows(), InputScaling::kTriedRows) * rows->columns() : 0;
+    step = std::max(step, encodingBytes(scales() ? tried : weights));
+  }
+  auto workers = static_cast<int64_t>(threads), factorizing = std::min(workers, static_cast<int64_t>(cell.inputs.size()));
+  int64_t encoding = workers * step + (scales() ? 0 : factors + factorizing * factorizingBytes(widest));
+  return std::max(encoding, text.sessionBytes());
+}
+
+/// The cells from `first` on whose sums fit into memory together, with what works on them.
 size_t Calibration::endOfPass(size_t first) const {
-  int64_t room = static_cast<int64_t>(options.memory) - workBytes();
-  std::set<size_t> together;
+  HessianCollector::PassBytes sums(*collector);
+  int64_t work = 0;
   size_t end = first;
   for (; end < cells.size(); ++end) {
-    together.insert(cells[end].inputs.begin(), cells[end].inputs.end());
-    if (collector->bytes(together) > room && end > first)
+    sums.add(cells[end].inputs);
+    work = std::max(work, workBytes(cells[end]));
+    if (sums.total() + work > static_cast<int64_t>(options.memory) && end > first)
       break;
   }
   return end;
@@ -250,19 +257,19 @@ CalibrationForecast Calibration::forecast() const {
   CalibrationForecast forecast;
   forecast.files = cells.size();
   forecast.tokens = static_cast<int64_t>(text.tokens().size());
-  int64_t most = 0, largest = 0;
   for (size_t first = 0; first < cells.size(); ++forecast.passes) {
-    std::set<size_t> together;
+    HessianCollector::PassBytes sums(*collector);
+    int64_t work = 0;
     for (size_t end = endOfPass(first); first < end; ++first) {
-      together.insert(cells[first].inputs.begin(), cells[first].inputs.end());
-      largest = std::max(largest, collector->bytes(cells[first].inputs));
-      forecast.disk += cells[first].shard.bytes();
+      const Cell &cell = cells[first];
+      sums.add(cell.inputs);
+      work = std::max(work, workBytes(cell));
+      forecast.least = std::max(forecast.least, bytesOf(cell.inputs) + workBytes(cell));
+      forecast.disk += cell.shard.bytes();
     }
-    most = std::max(most, collector->bytes(together));
-    forecast.sums += collector->bytes(together);
+    forecast.sums += sums.total();
+    forecast.memory = std::max(forecast.memory, sums.total() + work);
   }
-  forecast.memory = most + workBytes();
-  forecast.least = largest + workBytes();
   return forecast;
 }
 
@@ -382,18 +389,19 @@ std::vector<std::string> Calibration::notes() const {
   addNote(
       unhit,
       fmt::format("belong to experts that no token of the text chose: {}",
-                  options.expertFloor > 0 ? "they go by the inputs of their layer's other experts" : "rounded to the nearest"),
+                  options.experts.floor > 0 ? "they go by the inputs of their layer's other experts" : "rounded to the nearest"),
       notes);
-  addNote(borrowing,
-          fmt::format("belong to experts with fewer than {} tokens: they borrow from their layer's others", options.expertFloor),
-          notes);
+  addNote(
+      borrowing,
+      fmt::format("belong to experts with fewer than {} tokens: they borrow from their layer's others", options.experts.floor),
+      notes);
   return notes;
 }
 
 Result<std::string> Calibration::fingerprint(const CalibratedOptions &options) {
   QUANT_TRY_ASSIGN(std::string text, convert::fingerprint(options.text));
-  return fmt::format("{} {} {} {} {} {}", options.method, text, options.gptq.damp, options.gptq.actOrder, options.expertFloor,
-                     options.alpha);
+  return fmt::format("{} {} {} {} {} {} {}", options.method, text, options.gptq.damp, options.gptq.actOrder,
+                     options.experts.floor, options.experts.together, options.alpha);
 }
 
 json Calibration::report() const {

@@ -32,7 +32,7 @@ struct CalibratedOptions {
   std::string method = "gptq"; ///< "gptq", "awq", "smoothquant"
   double alpha = 0.5;          ///< of SmoothQuant
   TextRunOptions text;
-  int64_t expertFloor = 256;                   ///< an expert with fewer tokens borrows from all of its layer
+  ExpertInputs experts;
   uint64_t memory = 8ull * 1000 * 1000 * 1000; ///< bytes that it may take beside the mapped checkpoint
   GptqOptions gptq;
 };
@@ -102,7 +102,9 @@ private:
   Result<void> planLayers();
   Result<void> planScales();
   void addCell(Cell cell);
-  int64_t workBytes() const;
+  int64_t bytesOf(const std::set<size_t> &inputs) const;
+  int64_t workBytes(const Cell &cell) const;
+  int64_t passBytes(size_t first, size_t end) const;
   size_t endOfPass(size_t first) const;
   Result<void> prepare(size_t cell);
   Result<void> read();

@@ -51,29 +51,37 @@ Result<GptqFactor> convert::factorize(const Eigen::MatrixXd &sums, const GptqOpt
   return fail("the sums over its inputs have no Cholesky factor, not even with a damping of 1; quantize it by another method");
 }
 
-/// Rows that go through a factor together, so that it is read from memory once for all of them.
-static constexpr int64_t kRowsTogether = 16;
+/// Rows that go through a factor together, so that it is read from memory once for all of them, and columns whose errors the
+/// later columns take together, as one product (the paper's lazy batches).
+static constexpr int64_t kRowsTogether = 64, kColumnsTogether = 32;
 
 EncodedRows convert::encodeByGptq(const NumberFormat &format, const Scheme &scheme, const RowBlock &in, EncodedRows out,
                                   const GptqFactor &factor) {
   auto sides = blockSides(scheme, in.rows, in.columns);
   int64_t groups = (in.columns + sides[1] - 1) / sides[1];
-  Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rest(kRowsTogether, in.columns);
+  Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rest(kRowsTogether, in.columns),
+      errors(kRowsTogether, kColumnsTogether);
+  auto round = [&](int64_t first, int64_t r, int64_t i) {
+    int64_t row = first + r, column = factor.order[static_cast<size_t>(i)];
+    auto group = static_cast<size_t>(row / sides[0] * groups + column / sides[1]);
+    Parameters parameters = {out.scales[group], out.zeros.empty() ? 0 : out.zeros[group]};
+    uint8_t &code = out.codes[static_cast<size_t>(row * in.columns + column)];
+    return (rest(r, i) - format.round(static_cast<float>(rest(r, i)), parameters, out.global, code)) / factor.upper(i, i);
+  };
   for (int64_t first = 0; first < in.rows; first += kRowsTogether) {
     int64_t count = std::min(kRowsTogether, in.rows - first);
     for (int64_t r = 0; r < count; ++r)
       for (int64_t i = 0; i < in.columns; ++i)
         rest(r, i) = in.values[static_cast<size_t>((first + r) * in.columns + factor.order[static_cast<size_t>(i)])];
-    for (int64_t i = 0; i < in.columns; ++i) {
-      int64_t column = factor.order[static_cast<size_t>(i)], left = in.columns - i - 1;
-      for (int64_t r = 0; r < count; ++r) {
-        int64_t row = first + r;
-        auto group = static_cast<size_t>(row / sides[0] * groups + column / sides[1]);
-        Parameters parameters = {out.scales[group], out.zeros.empty() ? 0 : out.zeros[group]};
-        uint8_t &code = out.codes[static_cast<size_t>(row * in.columns + column)];
-        double error = rest(r, i) - format.round(static_cast<float>(rest(r, i)), parameters, out.global, code);
-        rest.row(r).tail(left) -= error / factor.upper(i, i) * factor.upper.row(i).tail(left);
-      }
+    for (int64_t begin = 0; begin < in.columns; begin += kColumnsTogether) {
+      int64_t width = std::min(kColumnsTogether, in.columns - begin), end = begin + width, left = in.columns - end;
+      for (int64_t i = begin; i < end; ++i)
+        for (int64_t r = 0; r < count; ++r) {
+          errors(r, i - begin) = round(first, r, i);
+          rest.row(r).segment(i + 1, end - i - 1) -= errors(r, i - begin) * factor.upper.row(i).segment(i + 1, end - i - 1);
+        }
+      rest.block(0, end, count, left).noalias() -=
+          errors.topLeftCorner(count, width) * factor.upper.block(begin, end, width, left);
     }
   }
   return out;

@@ -41,8 +41,8 @@ static bool takes(const LayerColumns &columns, const std::string &layer, int64_t
 }
 
 HessianCollector::HessianCollector(const TextRun &run, const checkpoint::Checkpoint &checkpoint, const LayerColumns &columns,
-                                   int64_t expertFloor)
-    : run(run), checkpoint(checkpoint), expertFloor(expertFloor) {
+                                   const ExpertInputs &experts)
+    : run(run), checkpoint(checkpoint), experts(experts) {
   for (size_t i = 0; i < run.target().program.dispatches.size(); ++i) {
     findDispatch(i, columns);
     findCache(i, columns);
@@ -78,11 +78,6 @@ void HessianCollector::findDispatch(size_t dispatch, const LayerColumns &columns
   tap.columns = tap.stride = input.shape.back().size;
   for (size_t i = 1; i < operands.size(); ++i) {
     const Value &value = operand(dispatch, i);
-    size_t count = value.kind == ValueKind::WeightGroup ? static_cast<size_t>(value.count) : 1;
-    bool isWeight = value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup;
-    for (size_t e = 0; isWeight && e < count; ++e)
-      if (std::string layer = layerOf(expertName(value.name, e)); takes(columns, layer, tap.columns))
-        addLayer(dispatch, tap, e, layer);
     bool isList = value.dtype == DType::I32 && value.kind == ValueKind::Workspace;
     if (isList && !value.shape[0].dim)
       tap.offsets = i;
@@ -90,6 +85,17 @@ void HessianCollector::findDispatch(size_t dispatch, const LayerColumns &columns
       tap.gathered = i;
       tap.topK = value.shape.back().size;
     }
+  }
+  bool isOne = experts.together && tap.gathered != 0;
+  if (isOne) // the input is that of all tokens
+    tap.offsets = tap.gathered = 0;
+  for (size_t i = 1; i < operands.size(); ++i) {
+    const Value &value = operand(dispatch, i);
+    size_t count = value.kind == ValueKind::WeightGroup ? static_cast<size_t>(value.count) : 1;
+    bool isWeight = value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup;
+    for (size_t e = 0; isWeight && e < count; ++e)
+      if (std::string layer = layerOf(expertName(value.name, e)); takes(columns, layer, tap.columns))
+        addLayer(dispatch, tap, isOne ? 0 : e, layer);
   }
   if (!tap.inputs.empty())
     taps.emplace(dispatch, std::move(tap));
@@ -126,15 +132,15 @@ std::optional<size_t> HessianCollector::inputOf(const std::string &layer) const 
   return at == byLayer.end() ? std::nullopt : std::optional(at->second);
 }
 
-int64_t HessianCollector::bytes(const std::set<size_t> &inputs) const {
-  int64_t sum = 0;
-  std::set<size_t> shared; // dispatches with sums of all experts
-  for (size_t input : inputs) {
-    bool isExpert = taps.at(found[input].dispatch).offsets != 0;
-    bool isFirst = isExpert && shared.insert(found[input].dispatch).second;
-    sum += found[input].bytes() * (isFirst ? 2 : 1);
+void HessianCollector::PassBytes::add(const std::set<size_t> &more) {
+  for (size_t number : more) {
+    const Input &input = collector.found[number];
+    if (!inputs.insert(number).second)
+      continue;
+    bool isExpert = collector.taps.at(input.dispatch).offsets != 0;
+    bool isFirst = isExpert && experts.insert(input.dispatch).second;
+    sum += input.bytes() * (isFirst ? 2 : 1);
   }
-  return sum;
 }
 
 //===----------------------------------------------------------------------===//
@@ -221,7 +227,7 @@ void HessianCollector::Pass::addExperts(const Tap &tap, size_t dispatch, std::sp
   const auto *gathered = tap.gathered ? static_cast<const int32_t *>(operands[tap.gathered]) : nullptr;
   int64_t assigned = offsets[tap.inputs.size()];
   // Each token is the input of as many experts as any other.
-  if (collector.expertFloor > 0 && assigned > 0)
+  if (collector.experts.floor > 0 && assigned > 0)
     out.push_back({&all[dispatch], denseRows(data, gathered ? tokens : assigned, tap.columns, tap.stride)});
   for (size_t e = 0; e < tap.inputs.size(); ++e) {
     auto sum = tap.inputs[e] ? sums.find(*tap.inputs[e]) : sums.end();
@@ -271,9 +277,9 @@ Result<void> HessianCollector::Pass::checkFinite() const {
 void HessianCollector::Pass::borrow() {
   for (const auto &[input, hessian] : sums) {
     auto every = all.find(collector.found[input].dispatch);
-    if (every == all.end() || hessian->tokens >= collector.expertFloor)
+    if (every == all.end() || hessian->tokens >= collector.experts.floor)
       continue;
-    hessian->borrowed = collector.expertFloor - hessian->tokens;
+    hessian->borrowed = collector.experts.floor - hessian->tokens;
     Eigen::MatrixXd share =
         every->second.sums * (static_cast<double>(hessian->borrowed) / static_cast<double>(every->second.tokens));
     if (hessian->sums.size() > 0) {

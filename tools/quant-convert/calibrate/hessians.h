@@ -39,6 +39,12 @@ struct Hessian {
 /// By the layer's name, "model.layers.3.mlp.experts.7.up_proj".
 using Hessians = std::map<std::string, std::shared_ptr<const Hessian>, std::less<>>;
 
+/// What is taken for the inputs of a layer's routed experts.
+struct ExpertInputs {
+  int64_t floor = 256;   ///< an expert with fewer tokens takes the mean of all experts of its layer up to there
+  bool together = false; ///< gate_proj and up_proj share one sum, over all tokens
+};
+
 /// Columns of the input of a linear layer, by its name.
 using LayerColumns = std::map<std::string, int64_t, std::less<>>;
 
@@ -54,17 +60,26 @@ public:
     int64_t bytes() const { return columns * columns * static_cast<int64_t>(sizeof(double)); }
   };
 
-  /// Finds the inputs of the layers in `columns` in the module's program; refers to run and checkpoint. An expert with fewer
-  /// tokens than `expertFloor` takes the mean of all experts of its layer up to there.
+  /// Finds the inputs of the layers in `columns` in the module's program; refers to run and checkpoint.
   HessianCollector(const TextRun &run, const checkpoint::Checkpoint &checkpoint, const LayerColumns &columns,
-                   int64_t expertFloor);
+                   const ExpertInputs &experts);
 
   /// In the order of the program. Layers that the module does not compute (MTP) are in none.
   const std::vector<Input> &inputs() const { return found; }
   /// Nothing where the module does not compute the layer.
   std::optional<size_t> inputOf(const std::string &layer) const;
-  /// What a pass for these holds.
-  int64_t bytes(const std::set<size_t> &inputs) const;
+  /// What a pass for some inputs holds, as they are added.
+  class PassBytes {
+  public:
+    explicit PassBytes(const HessianCollector &collector) : collector(collector) {}
+    void add(const std::set<size_t> &more);
+    int64_t total() const { return sum; }
+
+  private:
+    const HessianCollector &collector;
+    std::set<size_t> inputs, experts; ///< dispatches with sums of all experts
+    int64_t sum = 0;
+  };
 
   /// Runs the text, up to the last of these inputs. Errors: those of TextRun::run(), inputs that are not finite.
   Result<Hessians> collect(const std::set<size_t> &inputs) const;
@@ -88,7 +103,7 @@ private:
 
   const TextRun &run;
   const checkpoint::Checkpoint &checkpoint;
-  int64_t expertFloor;
+  ExpertInputs experts;
   std::map<size_t, Tap> taps; ///< by dispatch
   std::vector<Input> found;
   std::map<std::string, size_t, std::less<>> byLayer;

@@ -10,6 +10,10 @@ const mostTensors = 300;
 const seriesOfUnit = {attention: 0, experts: 1, shared_experts: 2, dense: 3};
 const unitNames = {attention: "attention", experts: "routed experts", shared_experts: "shared experts", dense: "dense FFN"};
 
+/// 10 to that power, as short as it goes: "3.2e-4".
+const power = (exponent) => (10 ** exponent).toExponential(1).replace(".0", "");
+const withoutSuffix = (name) => name.replace(/\.weight$/, "");
+
 const megabytes = (bytes) => (bytes >= 1e9 ? `${short(bytes / 1e9, 4)} GB` : `${short(bytes / 1e6, 4)} MB`);
 const percentOf = (loss) => `${loss < 0 ? "" : "+"}${(100 * Math.expm1(loss)).toFixed(3)} %`;
 
@@ -55,7 +59,8 @@ function budgetTables({budget}) {
   const columns = [{title: "kind", kind: "text"}, {title: "scheme", kind: "text"}, {title: "layers", kind: "name"}, number("bits"),
                    number("size"), number("KL, each alone")];
   const size = (bytes) => ({text: megabytes(bytes), key: bytes});
-  const rows = [...groups.values()].map(({kind, scheme, layers, parameters, bytes, kl}) =>
+  const order = (a, b) => a.kind.localeCompare(b.kind) || Math.min(...a.layers) - Math.min(...b.layers);
+  const rows = [...groups.values()].sort(order).map(({kind, scheme, layers, parameters, bytes, kl}) =>
     [unitNames[kind] ?? kind, scheme, layers.sort((a, b) => a - b).join(", "), ((8 * bytes) / parameters).toFixed(3), size(bytes),
      kl.toFixed(6)]);
   const others = budget.uniform.map(({scheme, bytes, kl}) =>
@@ -81,7 +86,7 @@ function sensitivityPlots({sensitivities}) {
       return {x: layer, series: seriesOfUnit[kind] ?? 6, y: Math.log10(kl), low: Math.log10(kl), alarm: false, tip};
     });
     return `<h3>${escape(scheme)}</h3>\n` +
-           scatter(points, "KL in nats", "", `sensitivities of ${scheme}`, (tick) => short(10 ** tick, 2));
+           scatter(points, "KL in nats", "", `sensitivities of ${scheme}`, power);
   };
   return units.length ? `<div class="card">${legend(names)}${schemes.map(plot).join("")}</div>\n` : "";
 }
@@ -127,7 +132,7 @@ function quantizedKinds({kinds}) {
                    {title: "worst", kind: "name"}];
   const row = ({kind, tensors, sqnr, cosine, of_nearest, worst}) =>
     [kind, tensors, sqnr === undefined ? {text: "scaled", key: -1} : {text: decibel(numberOf(sqnr)), key: numberOf(sqnr)},
-     cosine === undefined ? "" : numberOf(cosine).toFixed(6), of_nearest === undefined ? "" : of_nearest.toFixed(3), worst ?? ""];
+     cosine === undefined ? "" : numberOf(cosine).toFixed(6), of_nearest === undefined ? "" : of_nearest.toFixed(3), withoutSuffix(worst ?? "")];
   return kinds.length ? table(columns, kinds.map(row)) : "";
 }
 
@@ -138,7 +143,7 @@ function quantizedTensors({tensors}) {
   const order = (tensor) => (tensor.sqnr === undefined ? -Infinity : numberOf(tensor.sqnr));
   const worst = [...tensors].sort((a, b) => order(a) - order(b)).slice(0, mostTensors);
   const row = ({name, scheme, shape, elements, scaled, sqnr, cosine, tokens, borrowed_tokens, output_error, of_nearest}) =>
-    [name, scheme, {text: shape, key: elements},
+    [withoutSuffix(name), scheme, {text: shape, key: elements},
      scaled ? {text: "scaled", key: -1} : {text: decibel(numberOf(sqnr)), key: numberOf(sqnr)},
      scaled ? "" : numberOf(cosine).toFixed(6),
      tokens === undefined ? "" : {text: borrowed_tokens ? `${tokens} + ${borrowed_tokens} lent` : tokens, key: tokens},
