@@ -89,6 +89,21 @@ public:
     return text;
   }
 
+  /// The same with one of its tokens.
+  MlaCase only(size_t token) const {
+    MlaCase one = *this;
+    int64_t columns = config.heads * kColumns;
+    one.q.assign(q.begin() + token * columns, q.begin() + (token + 1) * columns);
+    one.positions = {positions[token]};
+    one.sequences = {sequences[token]};
+    return one;
+  }
+  /// The bits of a token's result.
+  std::vector<uint16_t> result(size_t token) const {
+    int64_t columns = config.heads * kLatent;
+    return {o.begin() + token * columns, o.begin() + (token + 1) * columns};
+  }
+
 private:
   std::string launch(const LoadedKernel &kernel, const std::vector<sim::Buffer> &buffers, int64_t sms) const {
     sim::Dims dims = {{abi::Dim::M, static_cast<int64_t>(positions.size())},
@@ -234,6 +249,19 @@ TEST(MlaDecode, OddHeads) {
 TEST(MlaDecode, ExtremeScores) {
   EXPECT_EQ(runOnce(heads(16, /*lse=*/true), {{200}, {64}}, 2, Scores::allEqual), "");
   EXPECT_EQ(runOnce(heads(16, /*lse=*/true), {{200}, {64}}, 2, Scores::huge), "");
+}
+
+/// Whoever shares its tile: keys that a row does not see leave its bits as they are.
+TEST(MlaDecode, TokensAreWhatTheyWouldBeAlone) {
+  const LoadedKernel *kernel = kernelOf(heads(16));
+  ASSERT_TRUE(kernel);
+  MlaCase together(heads(16), {{66, 4}, {129, 3}});
+  EXPECT_EQ(together.run(*kernel, 132), "");
+  for (size_t token = 0; token < 7; ++token) {
+    MlaCase alone = together.only(token);
+    EXPECT_EQ(alone.run(*kernel, 132), "");
+    EXPECT_EQ(alone.result(0), together.result(token)) << "token " << token;
+  }
 }
 
 /// As many parts as pages, more, fewer; parts that have no key of a row whose neighbours have some.
