@@ -26,8 +26,10 @@ using namespace quant::convert;
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-/// Sums of a file of the first stage, where one input does not take more: what a killed run loses at most, beside its pass.
-static constexpr int64_t kCellBytes = 32 << 20;
+/// Sums of a file of the first stage, where one input does not take more: what a killed run loses at most, beside its pass. Some
+/// inputs may take more together, so that their factors are made in parallel.
+static constexpr int64_t kCellBytes = 32 << 20, kParallelCellBytes = 256 << 20;
+static constexpr size_t kParallelInputs = 4;
 
 void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
   app.add_option("--calibration", options.text.text,
@@ -133,7 +135,7 @@ void Calibration::addCell(Cell cell) {
   if (!cells.empty() && decoderLayer(cells.back()) == decoderLayer(cell)) {
     std::set<size_t> both = cells.back().inputs;
     both.insert(cell.inputs.begin(), cell.inputs.end());
-    if (bytesOf(both) <= kCellBytes) {
+    if (int64_t bytes = bytesOf(both); bytes <= kCellBytes || (both.size() <= kParallelInputs && bytes <= kParallelCellBytes)) {
       Cell &last = cells.back();
       last.inputs = std::move(both);
       last.layers.insert(last.layers.end(), cell.layers.begin(), cell.layers.end());

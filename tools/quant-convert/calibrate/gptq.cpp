@@ -123,6 +123,18 @@ void Gptq::drop(std::span<const std::string> layers) {
   }
 }
 
+/// At most Gptq::kJudgedRows rows, evenly over the block.
+static std::vector<float> someRows(const RowBlock &in, std::span<const float> values) {
+  int64_t count = std::min(in.rows, Gptq::kJudgedRows);
+  std::vector<float> rows;
+  rows.reserve(static_cast<size_t>(count * in.columns));
+  for (int64_t i = 0; i < count; ++i) {
+    auto row = values.subspan(static_cast<size_t>(i * in.rows / count * in.columns), static_cast<size_t>(in.columns));
+    rows.insert(rows.end(), row.begin(), row.end());
+  }
+  return rows;
+}
+
 Result<EncodedRows> Gptq::encode(const std::string &layer, const NumberFormat &format, const Scheme &scheme, const RowBlock &in,
                                  LayerReport &report) const {
   const Hessian &hessian = *hessians.find(layer)->second;
@@ -140,10 +152,13 @@ Result<EncodedRows> Gptq::encode(const std::string &layer, const NumberFormat &f
     }
   }
   EncodedRows encoded = encodeByGptq(format, scheme, in, nearest, *shared.made);
-  std::vector<float> zeros(in.values.size());
+  std::vector<float> judged = someRows(in, in.values);
+  auto errorOf = [&](std::span<const float> rounded) {
+    return outputError(hessian.sums, {judged, static_cast<int64_t>(judged.size()) / in.columns, in.columns, 0}, rounded);
+  };
   report.add({static_cast<double>(hessian.tokens), static_cast<double>(hessian.borrowed), shared.made->damp,
-              outputError(hessian.sums, in, zeros), outputError(hessian.sums, in, decodeRows(format, scheme, in, nearest)),
-              outputError(hessian.sums, in, decodeRows(format, scheme, in, encoded))});
+              errorOf(std::vector<float>(judged.size())), errorOf(someRows(in, decodeRows(format, scheme, in, nearest))),
+              errorOf(someRows(in, decodeRows(format, scheme, in, encoded)))});
   return encoded;
 }
 

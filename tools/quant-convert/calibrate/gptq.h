@@ -66,10 +66,13 @@ public:
   /// Gives the Hessian of these layers back, with its factor.
   void drop(std::span<const std::string> layers);
   /// Rows of a layer. The factor is made by the first step, and shared by all layers with that input. A layer whose input no
-  /// token reached is rounded to the nearest. Adds to `report`.
+  /// token reached is rounded to the nearest. Adds to `report`, of at most kJudgedRows
+  /// of the rows: to find what all of them err by takes longer than to encode them.
   /// @pre the layer's Hessian is held
   Result<EncodedRows> encode(const std::string &layer, const NumberFormat &format, const Scheme &scheme, const RowBlock &in,
                              LayerReport &report) const;
+
+  static constexpr int64_t kJudgedRows = 128;
 
 private:
   struct Factor {
