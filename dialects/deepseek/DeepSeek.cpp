@@ -111,6 +111,10 @@ LogicalResult SwigluOp::verify() {
   return expectQuantizedLike(*this, getQuantized(), getResult().getType());
 }
 
+LogicalResult ConcatOp::verify() {
+  return expectShape(*this, "the result", getType(), {kAny, lastDim(getA().getType()) + lastDim(getB().getType())});
+}
+
 LogicalResult SelectTokensOp::verify() { return expectShape(*this, "the result", getType(), {kAny, lastDim(getX().getType())}); }
 
 //===----------------------------------------------------------------------===//

@@ -169,6 +169,20 @@ def DeepSeek_SwigluOp : DeepSeek_RowOp<"swiglu", ["getIndependentColumns"], [Pur
   let assemblyFormat = "$gate `,` $up attr-dict `:` functional-type(operands, results)";
 }
 
+def DeepSeek_ConcatOp : DeepSeek_RowOp<"concat"> {
+  let summary = "rows side by side";
+  let description = [{
+    `y[t, :] = [a[t, :] | b[t, :]]`: what an MTP layer's `eh_proj` reads.
+
+    ```mlir
+    %y = deepseek.concat %a, %b : (tensor<?x7168xf32>, tensor<?x7168xf32>) -> tensor<?x14336xf32>
+    ```
+  }];
+  let arguments = (ins DeepSeek_Rows:$a, DeepSeek_Rows:$b);
+  let results = (outs DeepSeek_Rows:$result);
+  let assemblyFormat = "$a `,` $b attr-dict `:` functional-type(operands, results)";
+}
+
 def DeepSeek_SelectTokensOp : DeepSeek_RowOp<"select_tokens", ["getRowSource"], [
     Pure, DeclareOpInterfaceMethods<KernelOpInterface, ["getResultDim"]>]> {
   let summary = "the rows of the tokens that get logits";
@@ -200,6 +214,10 @@ class DeepSeek_MlaOp<string mnemonic, list<Trait> traits = []> : DeepSeek_Op<mne
                            DeepSeek_Size:$rope_dim, DeepSeek_Size:$v_dim);
 }
 
+/// The first position that is attended to. An MTP layer's keys begin at 1: its input at position s is the main model's state of
+/// position s - 1 with the token of s.
+def DeepSeek_FirstPosition : DefaultValuedAttr<ConfinedAttr<I64Attr, [IntNonNegative, IntMaxValue<15>]>, "0">;
+
 /// A block for each head, which reads that head's rows of the weight kv_b.
 def DeepSeek_PerHeadKernel : TraitList<[
     DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>, DeclareOpInterfaceMethods<WeightsOpInterface>]>;
@@ -211,7 +229,7 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [
     With heads h, `q[t, h] = [q_nope | q_pe]`, `kv_a[t] = [c' | k_pe']`, and `kv_b` rows of a head `[W_K | W_V]`:
 
         c[t]     = rms_norm(c'[t], gamma, eps)            k_pe[t] = rope(k_pe'[t])
-        score[s] = (q_nope . W_K c[s] + rope(q_pe) . k_pe[s]) * softmax_scale      for s <= positions[t]
+        score[s] = (q_nope . W_K c[s] + rope(q_pe) . k_pe[s]) * softmax_scale      for first_position <= s <= positions[t]
         o[t, h]  = W_V (sum_s softmax(score)[s] c[s])
 
     where s counts the positions of the token's sequence. A call may hold tokens of several sequences: token t is of sequence
@@ -230,7 +248,8 @@ def DeepSeek_MlaAttentionOp : DeepSeek_MlaOp<"mla_attention", [
   let arguments = !con((ins DeepSeek_Rows:$q, DeepSeek_Rows:$kv_a, DeepSeek_List:$gamma, QBlock_AnyMatrix:$kv_b,
                             DeepSeek_Rows:$rope),
                        DeepSeek_CacheOperands.arguments, headArguments, (ins F64Attr:$eps, F64Attr:$softmax_scale, BoolAttr:$interleaved,
-                                           OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format));
+                                           OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format,
+                                           DeepSeek_FirstPosition:$first_position));
   let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = [{
     $q `,` $kv_a `,` $gamma `,` $kv_b `,` $rope `,` $cache `[` $positions `,` $sequences `,` $pages `]` attr-dict `:`
@@ -281,7 +300,8 @@ def DeepSeek_MlaAbsorbOp : DeepSeek_MlaOp<"mla_absorb", [Pure, DeepSeek_PerHeadK
 def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>, DeclareOpInterfaceMethods<KernelOpInterface, ["getGrid"]>]> {
   let summary = "attention over the latent cache";
   let description = [{
-    `score[s] = (q_lat[t, h] . cache[s, :C] + rope(q_pe[t, h]) . cache[s, C:]) * softmax_scale` for `s <= positions[t]`;
+    `score[s] = (q_lat[t, h] . cache[s, :C] + rope(q_pe[t, h]) . cache[s, C:]) * softmax_scale` for
+    `first_position <= s <= positions[t]`;
     `y[t, h] = sum_s softmax(score)[s] * cache[s, :C]`, where `cache[s, :]` is the row of position s of the token's sequence: see
     `mla_attention`. One pass with a running maximum.
 
@@ -293,7 +313,8 @@ def DeepSeek_MlaCoreOp : DeepSeek_MlaOp<"mla_core", [MemoryEffects<[MemRead]>, D
   }];
   let arguments = !con((ins DeepSeek_Rows:$q_latent, DeepSeek_Rows:$q, DeepSeek_Rows:$rope), DeepSeek_CacheOperands.arguments,
                        headArguments, (ins F64Attr:$softmax_scale, BoolAttr:$interleaved,
-                                           OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format));
+                                           OptionalAttr<DeepSeek_CacheFormatAttr>:$cache_format,
+                                           DeepSeek_FirstPosition:$first_position));
   let results = (outs DeepSeek_Rows:$result);
   let assemblyFormat = [{
     $q_latent `,` $q `,` $rope `,` $cache `[` $positions `,` $sequences `,` $pages `]` attr-dict `:`

@@ -33,6 +33,12 @@ void EmbedOp::buildRow(RowBuilder &b) {
   copyRow(b, b.rows(getTable()).ofRow(b.at(b.rows(getIds()), b.row())), b.rows(getResult()));
 }
 
+void ConcatOp::buildRow(RowBuilder &b) {
+  Rows left = b.rows(getA()), right = b.rows(getB()), target = b.rows(getResult());
+  copyRow(b, left, target.slice(0, left.columns));
+  copyRow(b, right, target.slice(left.columns, right.columns));
+}
+
 Value SelectTokensOp::getRowSource() { return getSelected(); }
 
 void SelectTokensOp::buildRow(RowBuilder &b) {

@@ -22,6 +22,9 @@ Result<machine::MlaDecodeConfig> getMlaDecodeConfig(int64_t heads, int64_t rope,
 /// The same of `deepseek.mla_decode`, or of `mla_attention` and `mla_core`, which could be one.
 template <typename Op>
 Result<machine::MlaDecodeConfig> getMlaDecodeConfig(Op op) {
+  if constexpr (requires { op.getFirstPosition(); })
+    if (int64_t first = op.getFirstPosition())
+      return fail("an MTP layer's keys begin at position " + std::to_string(first) + ", the kernel's at 0");
   return getMlaDecodeConfig(op.getHeads(), op.getRopeDim(), op.getCache().getType(), op.getPages().getType(),
                             op.getSoftmaxScale().convertToDouble());
 }

@@ -43,6 +43,10 @@ inline constexpr llvm::StringLiteral kLaunchAttr = "program.launch";
 inline constexpr llvm::StringLiteral kScratchBytesAttr = "program.scratch_bytes";
 inline constexpr llvm::StringLiteral kStageAttr = "program.stage";
 
+/// The functions that become programs: what a model computes, and its draft (MTP layer), which a module may lack.
+inline constexpr llvm::StringLiteral kForwardName = "forward";
+inline constexpr llvm::StringLiteral kDraftName = "draft";
+
 /// Run-time sizes that kernels and grids know, in the order of `Dim`.
 inline constexpr unsigned kNumDims = getMaxEnumValForDim() + 1;
 

@@ -19,7 +19,7 @@ def Program_Dialect : Dialect {
   let cppNamespace = "::quant::program";
   let summary = "The compiled model: a straight line of kernel dispatches over named values";
   let description = [{
-    A program is data, a kernel is code. The program (`func.func @forward`) names its weights as the checkpoint does, owns the
+    A program is data, a kernel is code. The program (`func.func @forward`, and `@draft` for an MTP layer) names its weights as the checkpoint does, owns the
     KV caches, and is a list of dispatches; `lowering/module` prints it as JSON (docs/module-format.md). The same ops carry
     the model through every stage: `weight`, `weight_group` and `cache` stand there from the `model` stage on, `dispatch`
     from the `dispatched` stage on.
@@ -29,7 +29,7 @@ def Program_Dialect : Dialect {
     | on | attribute | meaning |
     |---|---|---|
     | an argument or result | `program.dim = #program.dim<tokens>` | which run-time size a dynamic leading dimension is |
-    | an argument of the program | `program.name = "tokens"` | what the caller knows the input by |
+    | an argument or result of the program | `program.name = "tokens"` | what the caller knows it by |
     | a kernel | `program.grid = affine_map<...>` | its blocks, of the run-time sizes (tokens, sequences, outputs, context); the smallest result counts |
     | | `program.schedule` | how it runs: one `#program.schedule<...>`, or a list of them by the number of rows |
     | | `program.launch` | on a GPU: its launch recipe (docs/module-format.md) as a dictionary, or a list of `{launch, m}` |

@@ -7,6 +7,7 @@
 
 #include "lowering/module/ModuleBuilder.h"
 
+#include "dialects/program/Program.h"
 #include "lowering/module/ProgramJson.h"
 #include "runtime/abi/module_format.h"
 
@@ -19,7 +20,7 @@ using Json = nlohmann::ordered_json;
 void ModuleBuilder::beginTarget(const Target &begun, ModuleOp module) {
   target = &begun;
   dispatched = module;
-  currentProgram = currentKernels = Json();
+  currentProgram = currentDraft = currentKernels = Json();
   objects = Json::array();
 }
 
@@ -35,13 +36,15 @@ static void joinKernels(Json &kernels, const Json &more) {
 }
 
 Result<void> ModuleBuilder::addKernels(ModuleOp lowered) {
-  Json program = programJson(dispatched, lowered), kernels = kernelsJson(dispatched, lowered, *target);
+  Json program = programJson(dispatched, program::kForwardName, lowered);
+  Json draft = programJson(dispatched, program::kDraftName, lowered), kernels = kernelsJson(dispatched, lowered, *target);
   if (currentKernels.is_null()) {
     currentProgram = std::move(program);
+    currentDraft = std::move(draft);
     currentKernels = std::move(kernels);
     return {};
   }
-  if (program != currentProgram)
+  if (program != currentProgram || draft != currentDraft)
     return fail(
         fmt::format("{}: its units run kernels over different grids; give their schedules the same tiles", target->name().str()));
   joinKernels(currentKernels, kernels);
@@ -61,9 +64,16 @@ void ModuleBuilder::addCode(GeneratedCode code) {
 }
 
 void ModuleBuilder::endTarget() {
-  std::string section = fmt::format("program.{}.json", target->name().str());
+  std::string name = target->name().str(), section = fmt::format("program.{}.json", name);
   sections.push_back({section, currentProgram.dump()});
-  targets.push_back({{"name", target->name()}, {"program", section}, {"kernels", currentKernels}, {"objects", objects}});
+  Json json = {{"name", name}, {"program", section}};
+  if (!currentDraft.is_null()) {
+    section = fmt::format("program.{}.draft.json", name);
+    sections.push_back({section, currentDraft.dump()});
+    json["draft"] = section;
+  }
+  json.update({{"kernels", currentKernels}, {"objects", objects}});
+  targets.push_back(std::move(json));
 }
 
 const std::string *ModuleBuilder::code(StringRef isa) const {

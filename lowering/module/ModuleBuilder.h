@@ -40,7 +40,7 @@ private:
 
   const Target *target = nullptr;
   mlir::ModuleOp dispatched;
-  nlohmann::ordered_json currentProgram, currentKernels, objects;
+  nlohmann::ordered_json currentProgram, currentDraft, currentKernels, objects;
   nlohmann::ordered_json targets = nlohmann::ordered_json::array();
   std::vector<ModuleSection> sections;
 };

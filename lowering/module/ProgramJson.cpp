@@ -93,17 +93,17 @@ namespace {
 /// Numbers the values of a program and writes each one down.
 class ProgramWriter {
 public:
-  ProgramWriter(func::FuncOp forward, ModuleOp lowered) : forward(forward), lowered(lowered) {}
+  ProgramWriter(func::FuncOp function, ModuleOp lowered) : function(function), lowered(lowered) {}
 
   Json write() {
     addInputs();
-    for (Operation &op : forward.getBody().front())
+    for (Operation &op : function.getBody().front())
       add(&op);
     Json program;
     program["format"] = abi::kFormatVersion;
     program["dims"] = abi::kDimNames;
-    auto limit = [&](StringRef name) { return forward->getAttrOfType<IntegerAttr>(name).getInt(); };
-    auto logits = cast<RankedTensorType>(forward.getFunctionType().getResult(0));
+    auto limit = [&](StringRef name) { return function->getAttrOfType<IntegerAttr>(name).getInt(); };
+    auto logits = cast<RankedTensorType>(function.getFunctionType().getResult(0));
     program["limits"] = {{"tokens", limit(program::kMaxTokensAttr)},
                          {"context", limit(program::kMaxContextAttr)},
                          {"vocab", logits.getDimSize(1)}};
@@ -114,7 +114,7 @@ public:
   }
 
 private:
-  func::FuncOp forward;
+  func::FuncOp function;
   ModuleOp lowered;
   Json values = Json::array(), dispatches = Json::array();
   llvm::DenseMap<Value, int64_t> ordinals;
@@ -138,11 +138,11 @@ private:
   }
 
   void addInputs() {
-    for (BlockArgument argument : forward.getArguments()) {
+    for (BlockArgument argument : function.getArguments()) {
       unsigned index = argument.getArgNumber();
-      auto name = forward.getArgAttrOfType<StringAttr>(index, program::kNameAttr);
+      auto name = function.getArgAttrOfType<StringAttr>(index, program::kNameAttr);
       record(argument, valueJson(name ? name.str() : "input" + std::to_string(index), "input",
-                                 cast<ShapedType>(argument.getType()), nameOf(program::getArgumentDim(forward, index))));
+                                 cast<ShapedType>(argument.getType()), nameOf(program::getArgumentDim(function, index))));
     }
   }
 
@@ -172,6 +172,14 @@ private:
     return lowered.lookupSymbol<func::FuncOp>(kernel)->getAttrOfType<AffineMapAttr>(program::kGridAttr).getValue();
   }
 
+  /// What the caller knows a result of the program by.
+  std::string outputName(Value value) {
+    Operation *end = function.getBody().front().getTerminator();
+    auto index = static_cast<unsigned>(llvm::find(end->getOperands(), value) - end->operand_begin());
+    auto name = function.getResultAttrOfType<StringAttr>(index, program::kNameAttr);
+    return name ? name.str() : "logits";
+  }
+
   void addDispatch(program::DispatchOp dispatch) {
     auto kernel = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(dispatch, dispatch.getKernelAttr());
     Json operands = Json::array();
@@ -180,7 +188,7 @@ private:
     for (OpResult result : dispatch->getResults()) {
       StringRef dim = nameOf(program::getResultDim(kernel, result.getResultNumber()));
       int64_t offset = (*dispatch.getPlacement())[result.getResultNumber()];
-      std::string name = offset < 0 ? "logits" : "v" + std::to_string(values.size());
+      std::string name = offset < 0 ? outputName(result) : "v" + std::to_string(values.size());
       Json json = valueJson(name, offset < 0 ? "output" : "workspace", cast<ShapedType>(result.getType()), dim);
       if (offset >= 0)
         json["offset"] = offset;
@@ -196,8 +204,9 @@ private:
 
 } // namespace
 
-Json quant::programJson(ModuleOp module, ModuleOp lowered) {
-  return ProgramWriter(module.lookupSymbol<func::FuncOp>("forward"), lowered).write();
+Json quant::programJson(ModuleOp module, StringRef name, ModuleOp lowered) {
+  auto function = module.lookupSymbol<func::FuncOp>(name);
+  return function ? ProgramWriter(function, lowered).write() : Json();
 }
 
 /// What a kernel's code was made for. A static tensor of rank 3 is a group of weights: a table of pointers.

@@ -16,9 +16,9 @@
 
 namespace quant {
 
-/// The program of a module at the `dispatched` stage, as docs/module-format.md describes it. The grids are those of the kernels in
-/// `lowered`, the same module at the stage `target`.
-nlohmann::ordered_json programJson(mlir::ModuleOp module, mlir::ModuleOp lowered);
+/// The program `name` (program::kForwardName, kDraftName) of a module at the `dispatched` stage, as docs/module-format.md
+/// describes it; null if there is none. The grids are those of the kernels in `lowered`, the same module at the stage `target`.
+nlohmann::ordered_json programJson(mlir::ModuleOp module, llvm::StringRef name, mlir::ModuleOp lowered);
 
 /// The kernels of a target in the manifest: name, how each is run, operands. `module` is at the stage `dispatched`, `lowered` the
 /// same at the stage `target`, whose kernels say their schedules.

@@ -48,34 +48,14 @@ public:
   ModelBuilder(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors, deepseek::CacheFormat cacheFormat)
       : builder(UnknownLoc::get(&context), &context), config(config), tensors(tensors), cacheFormat(cacheFormat) {}
 
-  Result<OwningOpRef<ModuleOp>> build() {
+  Result<OwningOpRef<ModuleOp>> build(bool withDraft) {
     OwningOpRef<ModuleOp> module = ModuleOp::create(builder.getLoc());
     builder.setInsertionPointToEnd(module->getBody());
-    auto rows = [&](int64_t columns) { return RankedTensorType::get({ShapedType::kDynamic, columns}, builder.getF32Type()); };
-    auto ids = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
-    int64_t pagesOfContext = (config.maxSeqLen + abi::kPageRows - 1) / abi::kPageRows;
-    auto table = RankedTensorType::get({ShapedType::kDynamic, pagesOfContext}, builder.getI32Type());
-    auto forward =
-        func::FuncOp::create(builder, "forward", builder.getFunctionType({ids, ids, ids, table, ids}, {rows(config.vocabSize)}));
-    using program::Dim;
-    std::pair<StringRef, Dim> inputs[] = {{"tokens", Dim::Tokens},
-                                          {"positions", Dim::Tokens},
-                                          {"sequences", Dim::Tokens},
-                                          {"pages", Dim::Sequences},
-                                          {"selected", Dim::Outputs}};
-    for (auto [argument, input] : llvm::enumerate(inputs)) {
-      forward.setArgAttr(argument, program::kNameAttr, builder.getStringAttr(input.first));
-      forward.setArgAttr(argument, program::kDimAttr, builder.getAttr<program::DimAttr>(input.second));
+    buildProgram(withDraft ? kForwardOfDraft : kForward);
+    if (withDraft) {
+      builder.setInsertionPointToEnd(module->getBody());
+      buildProgram(kDraft);
     }
-    forward.setResultAttr(0, program::kDimAttr, builder.getAttr<program::DimAttr>(Dim::Outputs));
-    forward->setAttr(program::kMaxContextAttr, builder.getI64IntegerAttr(config.maxSeqLen));
-    Block *entry = forward.addEntryBlock();
-    builder.setInsertionPointToStart(entry);
-    idsValue = entry->getArgument(0);
-    positions = entry->getArgument(1);
-    sequences = entry->getArgument(2);
-    pages = entry->getArgument(3);
-    func::ReturnOp::create(builder, emitForward(entry->getArgument(4)));
     if (!error.empty())
       return fail(error);
     return module;
@@ -88,6 +68,63 @@ private:
   const deepseek::CacheFormat cacheFormat;
   std::string error; // the first one
   Value idsValue, positions, sequences, pages, rope;
+  int64_t firstPosition = 0; // of the keys of the layer that is built
+
+  //===--- Programs ---===//
+
+  enum ProgramKind {
+    kForward,        ///< tokens to logits
+    kForwardOfDraft, ///< and each token's state, for the draft
+    kDraft           ///< tokens and the states of those before them to logits
+  };
+
+  void buildProgram(ProgramKind kind) {
+    using program::Dim;
+    builder.setLoc(UnknownLoc::get(builder.getContext()));
+    auto ids = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
+    int64_t pagesOfContext = (config.maxSeqLen + abi::kPageRows - 1) / abi::kPageRows;
+    auto table = RankedTensorType::get({ShapedType::kDynamic, pagesOfContext}, builder.getI32Type());
+    struct NamedValue {
+      StringRef name;
+      Dim dim;
+      Type type;
+    };
+    SmallVector<NamedValue> inputs = {{"tokens", Dim::Tokens, ids},
+                                      {"positions", Dim::Tokens, ids},
+                                      {"sequences", Dim::Tokens, ids},
+                                      {"pages", Dim::Sequences, table},
+                                      {"selected", Dim::Outputs, ids}};
+    SmallVector<NamedValue> outputs = {{"logits", Dim::Outputs, rows(config.vocabSize)}};
+    if (kind == kDraft)
+      inputs.push_back({"states", Dim::Tokens, rows(config.dim)});
+    if (kind == kForwardOfDraft)
+      outputs.push_back({"states", Dim::Tokens, rows(config.dim)});
+    auto typesOf = [](ArrayRef<NamedValue> values) {
+      return llvm::map_to_vector(values, [](const NamedValue &value) { return value.type; });
+    };
+    auto function = func::FuncOp::create(builder, kind == kDraft ? program::kDraftName : program::kForwardName,
+                                         builder.getFunctionType(typesOf(inputs), typesOf(outputs)));
+    for (auto [index, input] : llvm::enumerate(inputs)) {
+      function.setArgAttr(index, program::kNameAttr, builder.getStringAttr(input.name));
+      function.setArgAttr(index, program::kDimAttr, builder.getAttr<program::DimAttr>(input.dim));
+    }
+    for (auto [index, output] : llvm::enumerate(outputs)) {
+      // A program's only result needs no name.
+      if (outputs.size() > 1)
+        function.setResultAttr(index, program::kNameAttr, builder.getStringAttr(output.name));
+      function.setResultAttr(index, program::kDimAttr, builder.getAttr<program::DimAttr>(output.dim));
+    }
+    function->setAttr(program::kMaxContextAttr, builder.getI64IntegerAttr(config.maxSeqLen));
+    Block *entry = function.addEntryBlock();
+    builder.setInsertionPointToStart(entry);
+    idsValue = entry->getArgument(0);
+    positions = entry->getArgument(1);
+    sequences = entry->getArgument(2);
+    pages = entry->getArgument(3);
+    Value selected = entry->getArgument(4);
+    func::ReturnOp::create(builder, kind == kDraft ? SmallVector<Value>{emitDraft(selected, entry->getArgument(5))}
+                                                   : emitForward(selected, /*withStates=*/kind == kForwardOfDraft));
+  }
 
   //===--- Small helpers ---===//
 
@@ -331,24 +368,62 @@ private:
 
   //===--- The model ---===//
 
-  Value emitForward(Value selected) {
+  Value emitEmbedding() {
     at("embed_tokens");
+    return deepseek::EmbedOp::create(builder, rows(config.dim), idsValue, embeddingTable());
+  }
+
+  Value embeddingTable() {
     std::string table = "model.embed_tokens.weight";
-    auto tableType = typeOf(table, {config.vocabSize, config.dim});
-    Value hidden = deepseek::EmbedOp::create(builder, rows(config.dim), idsValue, plain(table, tableType));
+    return plain(table, typeOf(table, {config.vocabSize, config.dim}));
+  }
+
+  void emitRope() {
     at("rope");
     rope = deepseek::RopeTableOp::create(builder, rows(config.qkRopeHeadDim), positions,
                                          builder.getDenseF64ArrayAttr(yarnInverseFrequencies(config)),
                                          builder.getF64FloatAttr(yarnCosSinFactor(config)));
-    for (int64_t layer = 0; layer < config.nLayers; ++layer)
-      hidden = emitLayer(layer, hidden);
+  }
+
+  Value emitSelection(Value hidden, Value selected) {
     at("select_tokens");
-    hidden = deepseek::SelectTokensOp::create(builder, rows(config.dim), hidden, selected);
-    hidden = norm("model.norm", hidden, config.dim, config.rmsNormEps);
+    return deepseek::SelectTokensOp::create(builder, rows(config.dim), hidden, selected);
+  }
+
+  Value emitHead(Value hidden) {
     if (!config.tieWordEmbeddings)
       return linear("lm_head", hidden, config.vocabSize, config.dim);
     at("lm_head");
-    return qblock::MatmulOp::create(builder, rows(config.vocabSize), hidden, plain(table, tableType));
+    return qblock::MatmulOp::create(builder, rows(config.vocabSize), hidden, embeddingTable());
+  }
+
+  /// The logits of the selected tokens; with states, also what the last norm makes of each token, which the draft goes on from.
+  SmallVector<Value> emitForward(Value selected, bool withStates) {
+    firstPosition = 0;
+    Value hidden = emitEmbedding();
+    emitRope();
+    for (int64_t layer = 0; layer < config.nLayers; ++layer)
+      hidden = emitLayer(layer, hidden);
+    auto lastNorm = [&](Value x) { return norm("model.norm", x, config.dim, config.rmsNormEps); };
+    if (!withStates)
+      return {emitHead(lastNorm(emitSelection(hidden, selected)))};
+    Value states = lastNorm(hidden);
+    return {emitHead(emitSelection(states, selected)), states};
+  }
+
+  /// The multi-token prediction layer (DeepSeek-V3, arXiv:2412.19437, 2.2): from a token and the state of the one before it, the
+  /// logits of the next token. Embedding and head are the model's.
+  Value emitDraft(Value selected, Value states) {
+    firstPosition = 1;
+    std::string prefix = fmt::format("model.layers.{}.", config.nLayers);
+    Value embedded = norm(prefix + "enorm", emitEmbedding(), config.dim, config.rmsNormEps);
+    Value before = norm(prefix + "hnorm", states, config.dim, config.rmsNormEps);
+    at(prefix + "concat");
+    Value both = deepseek::ConcatOp::create(builder, rows(2 * config.dim), embedded, before);
+    Value hidden = linear(prefix + "eh_proj", both, config.dim, 2 * config.dim);
+    emitRope();
+    hidden = emitSelection(emitLayer(config.nLayers, hidden), selected);
+    return emitHead(norm(prefix + "shared_head.norm", hidden, config.dim, config.rmsNormEps));
   }
 
   Value emitLayer(int64_t layer, Value hidden) {
@@ -380,9 +455,9 @@ private:
     auto format = cacheType.getElementType().isInteger() ? builder.getAttr<deepseek::CacheFormatAttr>(cacheFormat)
                                                          : deepseek::CacheFormatAttr();
     Value cache = program::CacheOp::create(builder, cacheType, fmt::format("kv.{}", layer));
-    Value attended = deepseek::MlaAttentionOp::create(builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, positions,
-                                                      sequences, pages, heads, nope, ropeDim, v, llvm::APFloat(kLatentNormEps),
-                                                      llvm::APFloat(softmaxScale(config)), config.ropeInterleave, format);
+    Value attended = deepseek::MlaAttentionOp::create(
+        builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, positions, sequences, pages, heads, nope, ropeDim, v,
+        llvm::APFloat(kLatentNormEps), llvm::APFloat(softmaxScale(config)), config.ropeInterleave, format, firstPosition);
     return linear(prefix + "o_proj", attended, config.dim, heads * v);
   }
 
@@ -422,8 +497,8 @@ private:
 } // namespace
 
 Result<OwningOpRef<ModuleOp>> models::buildModel(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors,
-                                                 deepseek::CacheFormat cache) {
+                                                 const BuildOptions &options) {
   context.loadDialect<arith::ArithDialect, func::FuncDialect, qblock::QBlockDialect, deepseek::DeepSeekDialect,
                       program::ProgramDialect>();
-  return ModelBuilder(context, config, tensors, cache).build();
+  return ModelBuilder(context, config, tensors, options.cache).build(options.withDraft);
 }

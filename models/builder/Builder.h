@@ -34,17 +34,30 @@ TensorTypes tensorTypes(const ModelConfig &config);
 /// The tensors that a checkpoint really has, in whatever types it was saved.
 TensorTypes tensorTypes(const checkpoint::Checkpoint &checkpoint);
 
+struct BuildOptions {
+  deepseek::CacheFormat cache = deepseek::CacheFormat::F32; ///< how latent caches are stored
+  bool withDraft = false;                                   ///< the first MTP layer, too; the configuration must have one
+};
+
 /// The model as a function of a call's tokens, each with its position in its sequence and the number of this sequence in the
 /// table of pages, and of the tokens that get logits (deepseek.mla_attention tells what pages are):
 ///
 ///     func.func @forward(%ids: tensor<?xi32>, %positions: tensor<?xi32>, %sequences: tensor<?xi32>, %pages: tensor<?xPxi32>,
 ///                        %selected: tensor<?xi32>) -> tensor<?xVxf32>
 ///
-/// Dequantize and matmul stand apart: the plain meaning. MTP layers are left out. Fails, with a message that names the tensor,
-/// if one is missing or has another shape than the configuration says. Latent caches are stored as `cache` says.
+/// Dequantize and matmul stand apart: the plain meaning.
+///
+/// With a draft, @forward also returns each token's state behind the last norm, `states` of type tensor<?xDxf32>, and a second
+/// program is the first MTP layer:
+///
+///     func.func @draft(%ids, %positions, %sequences, %pages, %selected, %states: tensor<?xDxf32>) -> tensor<?xVxf32>
+///
+/// Row i of `states` is the state of the token in front of ids[i], the logits are those of the token behind it. Its keys begin at
+/// position 1. Other MTP layers are left out.
+///
+/// Fails, with a message that names the tensor, if one is missing or has another shape than the configuration says.
 Result<mlir::OwningOpRef<mlir::ModuleOp>> buildModel(mlir::MLIRContext &context, const ModelConfig &config,
-                                                     const TensorTypes &tensors,
-                                                     deepseek::CacheFormat cache = deepseek::CacheFormat::F32);
+                                                     const TensorTypes &tensors, const BuildOptions &options = {});
 
 } // namespace quant::models
 

@@ -86,6 +86,9 @@ static SmallVector<Value> attention(Definition &d, Op op, Value queries, Value c
                                     function_ref<Value(Value t, Value head, Value row)> product) {
   int64_t heads = op.getHeads();
   Value tokens = d.dim(queries, 0);
+  int64_t firstPosition = 0;
+  if constexpr (requires { op.getFirstPosition(); })
+    firstPosition = op.getFirstPosition();
   auto positionOf = [&](Value t) { return d.indexAt(op.getPositions(), {t}); };
   // Past the token's own position, its own row stands in.
   auto rowOf = [&](Value t, Value s) {
@@ -95,10 +98,13 @@ static SmallVector<Value> attention(Definition &d, Op op, Value queries, Value c
   };
   Value positions = d.add(d.maxIndex(tokens, positionOf), d.size(1));
   Value scores = d.generate({ShapedType::kDynamic, heads, ShapedType::kDynamic}, {tokens, positions}, [&](ValueRange i) {
-    Value t = i[0], s = i[2];
+    Value t = i[0], s = i[2], never = d.number(-std::numeric_limits<double>::infinity());
     Value score = d.mul(product(t, i[1], rowOf(t, s)), d.number(op.getSoftmaxScale().convertToDouble()));
     Value isPast = d.less(s, d.add(positionOf(t), d.size(1)));
-    return d.select(isPast, score, d.number(-std::numeric_limits<double>::infinity()));
+    score = d.select(isPast, score, never);
+    if (firstPosition)
+      return d.select(d.less(s, d.size(firstPosition)), never, score);
+    return score;
   });
   Value weights = softmax(d, scores, {tokens, positions}, heads);
   return {d.generate(op.getType(), tokens, [&](ValueRange i) {

@@ -8,7 +8,7 @@
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/program/Program.h"
 #include "passes/Passes.h"
-#include "passes/dispatch/Forward.h"
+#include "passes/dispatch/Programs.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -92,9 +92,9 @@ class DimsOfValues {
 public:
   using Dim = program::Dim;
 
-  explicit DimsOfValues(func::FuncOp forward) {
-    for (BlockArgument argument : forward.getArguments())
-      if (std::optional<Dim> dim = program::getArgumentDim(forward, argument.getArgNumber()))
+  explicit DimsOfValues(func::FuncOp function) {
+    for (BlockArgument argument : function.getArguments())
+      if (std::optional<Dim> dim = program::getArgumentDim(function, argument.getArgNumber()))
         dims[argument] = dim;
   }
 
@@ -142,14 +142,24 @@ SmallVector<Type> storageTypes(Type type) {
 
 struct OutlineDispatches : quant::impl::OutlineDispatchesBase<OutlineDispatches> {
   void runOnOperation() override {
-    FailureOr<func::FuncOp> forward = lookupForward(getOperation(), "outlining");
-    if (failed(forward))
+    FailureOr<SmallVector<func::FuncOp>> programs = lookupPrograms(getOperation(), "outlining");
+    if (failed(programs))
       return signalPassFailure();
     kernelsByBody.clear();
     kernelNames.clear();
-    DimsOfValues dims(*forward);
+    for (func::FuncOp function : *programs)
+      if (failed(outlineAll(function)))
+        return signalPassFailure();
+  }
+
+private:
+  llvm::StringMap<func::FuncOp> kernelsByBody;
+  llvm::StringMap<int> kernelNames;
+
+  LogicalResult outlineAll(func::FuncOp function) {
+    DimsOfValues dims(function);
     SmallVector<Operation *> roots;
-    for (Operation &op : forward->getBody().front())
+    for (Operation &op : function.getBody().front())
       if (!isa<ViewOpInterface>(&op) && !belongsToProgram(&op))
         roots.push_back(&op);
     // Names of dimensions are read before the ops that carry them disappear.
@@ -158,13 +168,10 @@ struct OutlineDispatches : quant::impl::OutlineDispatchesBase<OutlineDispatches>
         dims.of(result);
     for (Operation *root : roots)
       if (failed(outline(root, dims)))
-        return signalPassFailure();
-    eraseDeadViews(*forward);
+        return failure();
+    eraseDeadViews(function);
+    return success();
   }
-
-private:
-  llvm::StringMap<func::FuncOp> kernelsByBody;
-  llvm::StringMap<int> kernelNames;
 
   LogicalResult outline(Operation *root, DimsOfValues &dims) {
     Candidate candidate(root);
@@ -261,8 +268,8 @@ private:
     return known = kernel;
   }
 
-  static void eraseDeadViews(func::FuncOp forward) {
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(forward.getBody().front())))
+  static void eraseDeadViews(func::FuncOp function) {
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.getBody().front())))
       if (isOpTriviallyDead(&op))
         op.erase();
   }

@@ -8,7 +8,7 @@
 #include "dialects/program/Program.h"
 #include "dialects/qblock/QBlock.h"
 #include "passes/Passes.h"
-#include "passes/dispatch/Forward.h"
+#include "passes/dispatch/Programs.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -44,20 +44,24 @@ struct PlanMemory : quant::impl::PlanMemoryBase<PlanMemory> {
       getOperation().emitError("max-tokens must be at least 1, not ") << maxTokens.getValue();
       return signalPassFailure();
     }
-    FailureOr<func::FuncOp> forward = lookupForward(getOperation(), "memory plan");
-    if (failed(forward))
+    FailureOr<SmallVector<func::FuncOp>> programs = lookupPrograms(getOperation(), "memory plan");
+    if (failed(programs) || llvm::any_of(*programs, [&](func::FuncOp function) { return failed(plan(function)); }))
       return signalPassFailure();
-    FailureOr<SmallVector<Interval>> intervals = lifetimes(*forward);
-    if (failed(intervals))
-      return signalPassFailure();
-    int64_t workspace = place(*intervals);
-    record(*forward, *intervals);
-    OpBuilder builder(*forward);
-    (*forward)->setAttr(program::kWorkspaceBytesAttr, builder.getI64IntegerAttr(workspace));
-    (*forward)->setAttr(program::kMaxTokensAttr, builder.getI64IntegerAttr(maxTokens));
   }
 
 private:
+  LogicalResult plan(func::FuncOp function) {
+    FailureOr<SmallVector<Interval>> intervals = lifetimes(function);
+    if (failed(intervals))
+      return failure();
+    int64_t workspace = place(*intervals);
+    record(function, *intervals);
+    OpBuilder builder(function);
+    function->setAttr(program::kWorkspaceBytesAttr, builder.getI64IntegerAttr(workspace));
+    function->setAttr(program::kMaxTokensAttr, builder.getI64IntegerAttr(maxTokens));
+    return success();
+  }
+
   /// Bytes of `result` at the largest number of tokens.
   FailureOr<int64_t> bytesOf(OpResult result) {
     auto type = cast<RankedTensorType>(result.getType());
@@ -67,17 +71,19 @@ private:
       return result.getOwner()->emitError("memory plan: no size is known of ") << type;
     int64_t bits = type.getElementTypeBitWidth();
     for (int64_t size : type.getShape())
-      if (llvm::MulOverflow<int64_t>(bits, ShapedType::isDynamic(size) ? llvm::alignTo(maxTokens, multiple) : size, bits) || bits > kMaxBits)
-        return result.getOwner()->emitError("memory plan: with ") << maxTokens.getValue() << " tokens there is no memory for " << type;
+      if (llvm::MulOverflow<int64_t>(bits, ShapedType::isDynamic(size) ? llvm::alignTo(maxTokens, multiple) : size, bits) ||
+          bits > kMaxBits)
+        return result.getOwner()->emitError("memory plan: with ")
+               << maxTokens.getValue() << " tokens there is no memory for " << type;
     return llvm::alignTo(llvm::divideCeil(bits, 8), kAlignment);
   }
 
-  FailureOr<SmallVector<Interval>> lifetimes(func::FuncOp forward) {
+  FailureOr<SmallVector<Interval>> lifetimes(func::FuncOp function) {
     llvm::DenseMap<Operation *, int64_t> order;
-    for (auto [index, op] : llvm::enumerate(forward.getBody().front()))
+    for (auto [index, op] : llvm::enumerate(function.getBody().front()))
       order[&op] = index;
     SmallVector<Interval> intervals;
-    for (auto dispatch : forward.getOps<program::DispatchOp>()) {
+    for (auto dispatch : function.getOps<program::DispatchOp>()) {
       for (OpResult result : dispatch->getResults()) {
         FailureOr<int64_t> bytes = bytesOf(result);
         if (failed(bytes))
@@ -116,10 +122,9 @@ private:
     return workspace;
   }
 
-  static void record(func::FuncOp forward, ArrayRef<Interval> intervals) {
-    forward.walk([](program::DispatchOp dispatch) {
-      dispatch.setPlacement(SmallVector<int64_t>(dispatch.getNumResults(), -1));
-    });
+  static void record(func::FuncOp function, ArrayRef<Interval> intervals) {
+    function.walk(
+        [](program::DispatchOp dispatch) { dispatch.setPlacement(SmallVector<int64_t>(dispatch.getNumResults(), -1)); });
     for (const Interval &interval : intervals) {
       auto dispatch = cast<program::DispatchOp>(interval.value.getOwner());
       SmallVector<int64_t> placement(*dispatch.getPlacement());

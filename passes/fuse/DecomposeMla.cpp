@@ -52,7 +52,8 @@ private:
                                       op.getRopeDim(), op.getVDim());
     return MlaCoreOp::create(rewriter, loc, type, query, op.getQ(), op.getRope(), op.getCache(), op.getPositions(),
                              op.getSequences(), op.getPages(), op.getHeadsAttr(), op.getNopeDimAttr(), op.getRopeDimAttr(),
-                             op.getVDimAttr(), op.getSoftmaxScaleAttr(), op.getInterleavedAttr(), op.getCacheFormatAttr());
+                             op.getVDimAttr(), op.getSoftmaxScaleAttr(), op.getInterleavedAttr(), op.getCacheFormatAttr(),
+                             op.getFirstPositionAttr());
   }
 
   static Value decode(MlaAttentionOp op, int64_t heads, int64_t latent, PatternRewriter &rewriter) {

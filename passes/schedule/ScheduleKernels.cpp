@@ -46,7 +46,7 @@ private:
     if (entry == std::end(kSchedulers))
       return getOperation().emitError("there is no target '") << target.getValue() << "' to schedule for: host or sm_90a";
     SchedulerOptions options{.unit = unit, .roundsInputs = roundInputs, .gpu = gpu, .maxKernels = maxKernels};
-    if (auto forward = getOperation().lookupSymbol<func::FuncOp>("forward"))
+    if (auto forward = getOperation().lookupSymbol<func::FuncOp>(program::kForwardName))
       if (auto tokens = forward->getAttrOfType<IntegerAttr>(program::kMaxTokensAttr))
         options.maxTokens = tokens.getInt();
     return entry->create(options, [&] { return getOperation().emitError(); });

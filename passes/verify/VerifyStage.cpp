@@ -8,7 +8,7 @@
 #include "dialects/deepseek/DeepSeek.h"
 #include "dialects/program/Program.h"
 #include "passes/Passes.h"
-#include "passes/dispatch/Forward.h"
+#include "passes/dispatch/Programs.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
@@ -24,7 +24,7 @@ using namespace quant;
 
 namespace {
 
-LogicalResult verifyModel(ModuleOp module) { return lookupForward(module, "stage model"); }
+LogicalResult verifyModel(ModuleOp module) { return lookupPrograms(module, "stage model"); }
 
 LogicalResult verifyFused(ModuleOp module) {
   WalkResult result = module.walk([](Operation *op) {
@@ -43,20 +43,27 @@ LogicalResult verifyFused(ModuleOp module) {
   return failure(result.wasInterrupted());
 }
 
-LogicalResult verifyDispatched(ModuleOp module) {
-  FailureOr<func::FuncOp> forward = lookupForward(module, "stage dispatched");
-  if (failed(forward))
-    return failure();
-  if (!(*forward)->hasAttr(program::kWorkspaceBytesAttr))
-    return forward->emitError("stage dispatched: @forward must have a memory plan");
-  for (Operation &op : forward->getBody().front()) {
+LogicalResult verifyDispatchedProgram(func::FuncOp function) {
+  if (!function->hasAttr(program::kWorkspaceBytesAttr))
+    return function.emitError("stage dispatched: @") << function.getSymName() << " must have a memory plan";
+  for (Operation &op : function.getBody().front()) {
     if (!isa<program::WeightOp, program::WeightGroupOp, program::CacheOp, program::DispatchOp, func::ReturnOp>(op))
-      return op.emitError("stage dispatched: @forward may hold weights, caches and dispatches only");
+      return op.emitError("stage dispatched: @") << function.getSymName() << " may hold weights, caches and dispatches only";
     if (auto dispatch = dyn_cast<program::DispatchOp>(op); dispatch && !dispatch.getPlacement())
       return op.emitError("stage dispatched: results have no place in the workspace");
   }
+  return success();
+}
+
+LogicalResult verifyDispatched(ModuleOp module) {
+  FailureOr<SmallVector<func::FuncOp>> programs = lookupPrograms(module, "stage dispatched");
+  if (failed(programs))
+    return failure();
+  for (func::FuncOp function : *programs)
+    if (failed(verifyDispatchedProgram(function)))
+      return failure();
   for (func::FuncOp kernel : module.getOps<func::FuncOp>())
-    if (kernel != *forward && !kernel->hasAttr(program::kGridAttr))
+    if (!llvm::is_contained(*programs, kernel) && !kernel->hasAttr(program::kGridAttr))
       return kernel.emitError("stage dispatched: kernel without a grid");
   return success();
 }

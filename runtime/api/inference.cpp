@@ -18,50 +18,43 @@ static constexpr int64_t kPageRows = abi::kPageRows;
 /// Pages that so many tokens take.
 static int64_t pagesOf(int64_t tokens) { return (tokens + kPageRows - 1) / kPageRows; }
 
-//===----------------------------------------------------------------------===//
-// The program's inputs and outputs
-//===----------------------------------------------------------------------===//
-
-static Extent extentOf(abi::Dim dim) { return {.size = 0, .dim = dim}; }
-static Extent extentOf(int64_t size) { return {.size = size, .dim = {}}; }
-
-static Result<void> checkValue(const Program &program, std::string_view name, ValueKind kind, DType dtype, const Shape &shape) {
-  bool isThere = std::ranges::any_of(program.values, [&](const Value &value) {
-    return value.kind == kind && value.name == name && value.dtype == dtype && value.shape == shape;
-  });
-  return isThere ? Result<void>()
-                 : fail(fmt::format("the program has no {} '{}' of type {}", kindName(kind), name, typeText(shape, dtype)));
+Inference::Inference(PagedProgram program, std::optional<PagedProgram> guesser, InferenceOptions &options)
+    : main(std::move(program)), draft(std::move(guesser)), identity(std::move(options.identity)),
+      pool(main.device().cacheRows() / kPageRows), maxChunk(options.maxChunk == 0 ? main.limits().tokens : options.maxChunk) {
+  auto addCaches = [&](Session &session) {
+    const std::vector<Value> &values = session.program().values;
+    for (size_t i = 0; i < values.size(); ++i)
+      if (values[i].kind == ValueKind::Cache)
+        caches.push_back({&session, i});
+  };
+  addCaches(main.device());
+  if (draft)
+    addCaches(draft->device());
 }
 
-Inference::Inference(std::unique_ptr<Session> owned) : session(std::move(owned)), pool(session->cacheRows() / kPageRows) {}
+Result<Inference> Inference::create(std::unique_ptr<Session> session, InferenceOptions options) {
+  using States = PagedProgram::States;
+  QUANT_TRY_ASSIGN(PagedProgram program,
+                   PagedProgram::create(std::move(session), options.draft ? States::Written : States::None));
+  std::optional<PagedProgram> draft;
+  if (options.draft) {
+    QUANT_TRY_ASSIGN(draft, PagedProgram::create(std::move(options.draft), States::Read));
+    if (draft->stateWidth() != program.stateWidth() || draft->limits().tokens != program.limits().tokens ||
+        draft->limits().vocab != program.limits().vocab)
+      return fail("the draft is not that of the program: it has other limits, or states of another width");
+  }
+  return Inference(std::move(program), std::move(draft), options);
+}
 
-Result<Inference> Inference::create(std::unique_ptr<Session> session, int64_t maxChunk, std::string identity) {
-  const Program &program = session->program();
-  Inference inference(std::move(session));
-  inference.maxChunk = maxChunk == 0 ? program.limits.tokens : maxChunk;
-  inference.tableColumns = pagesOf(program.limits.context);
-  inference.identity = std::move(identity);
-  for (size_t i = 0; i < program.values.size(); ++i)
-    if (program.values[i].kind == ValueKind::Cache)
-      inference.caches.push_back(i);
-  Shape perToken = {extentOf(abi::Dim::Tokens)}, perOutput = {extentOf(abi::Dim::Outputs)};
-  auto input = [&](const char *name, int32_t *&memory, const Shape &shape) {
-    memory = reinterpret_cast<int32_t *>(inference.session->buffer(name));
-    return checkValue(program, name, ValueKind::Input, DType::I32, shape);
-  };
-  QUANT_TRY(input("tokens", inference.inputs.tokens, perToken));
-  QUANT_TRY(input("positions", inference.inputs.positions, perToken));
-  QUANT_TRY(input("sequences", inference.inputs.sequences, perToken));
-  QUANT_TRY(input("pages", inference.inputs.pages, {extentOf(abi::Dim::Sequences), extentOf(inference.tableColumns)}));
-  QUANT_TRY(input("selected", inference.inputs.selected, perOutput));
-  perOutput.push_back(extentOf(program.limits.vocab));
-  QUANT_TRY(checkValue(program, "logits", ValueKind::Output, DType::F32, perOutput));
-  inference.logitsOutput = reinterpret_cast<const float *>(inference.session->buffer("logits"));
-  return inference;
+std::vector<const Session *> Inference::devices() const {
+  std::vector<const Session *> result = {&main.device()};
+  if (draft)
+    result.push_back(&draft->device());
+  return result;
 }
 
 Result<void> Inference::checkTokens(std::span<const int32_t> tokens) const {
-  int64_t vocab = session->program().limits.vocab;
+  int64_t vocab = main.limits().vocab;
   for (size_t i = 0; i < tokens.size(); ++i)
     if (tokens[i] < 0 || tokens[i] >= vocab)
       return fail(fmt::format("token {} is id {}, the vocabulary has 0 to {}", i, tokens[i], vocab - 1));
@@ -69,7 +62,7 @@ Result<void> Inference::checkTokens(std::span<const int32_t> tokens) const {
 }
 
 Result<void> Inference::checkRoom(const Sequence &sequence, int64_t count) const {
-  int64_t rows = session->context(), position = sequence.position();
+  int64_t rows = device().context(), position = sequence.position();
   if (count <= rows - position)
     return {};
   return fail(fmt::format("{} tokens at position {} overflow the context of {} rows", count, position, rows),
@@ -81,6 +74,7 @@ Result<void> Inference::checkRoom(const Sequence &sequence, int64_t count) const
 //===----------------------------------------------------------------------===//
 
 void Inference::truncate(Sequence &sequence, int64_t position) {
+  keepStates(sequence, sequence.position() - position);
   sequence.tokens.resize(static_cast<size_t>(position));
   sequence.prefixes.resize(std::min(sequence.prefixes.size(), static_cast<size_t>(position / kPageRows)));
   trim(sequence);
@@ -95,9 +89,13 @@ void Inference::trim(Sequence &sequence) {
 }
 
 Sequence Inference::fork(const Sequence &sequence) {
-  for (int32_t page : sequence.pages)
+  Sequence result = sequence;
+  // What was guessed is not shared: the draft's key of the next position may lie in a page of its own.
+  result.guessedFrom.reset();
+  result.pages.resize(static_cast<size_t>(pagesOf(result.position())));
+  for (int32_t page : result.pages)
     pool.hold(page);
-  return sequence;
+  return result;
 }
 
 int64_t Inference::reuse(Sequence &sequence, std::span<const int32_t> tokens) {
@@ -112,6 +110,8 @@ int64_t Inference::reuse(Sequence &sequence, std::span<const int32_t> tokens) {
     sequence.prefixes.push_back(prefix = known->prefix);
     sequence.tokens.insert(sequence.tokens.end(), next.begin(), next.end());
   }
+  if (draft && sequence.position() > 0)
+    sequence.states.assign(static_cast<size_t>(draft->stateWidth()), 0.0F);
   return sequence.position();
 }
 
@@ -132,15 +132,16 @@ Result<void> Inference::separate(Sequence &sequence) {
   }
   pool.release(page);
   page = own;
+  sequence.guessedFrom.reset(); // that key was not copied
   return {};
 }
 
 /// Through the host: a page is copied once in the life of a forked sequence.
 Result<void> Inference::copyRows(int64_t from, int64_t to, int64_t count) {
-  for (size_t cache : caches) {
-    std::vector<std::byte> rows(static_cast<size_t>(count * rowBytes(session->program().values[cache])));
-    QUANT_TRY(session->readRows(cache, from, rows));
-    QUANT_TRY(session->writeRows(cache, to, rows));
+  for (const Cache &cache : caches) {
+    std::vector<std::byte> rows(static_cast<size_t>(count * cache.rowBytes()));
+    QUANT_TRY(cache.session->readRows(cache.value, from, rows));
+    QUANT_TRY(cache.session->writeRows(cache.value, to, rows));
   }
   return {};
 }
@@ -167,78 +168,34 @@ Result<void> Inference::makeRoom(Sequence &sequence, int64_t count) {
 // Calls
 //===----------------------------------------------------------------------===//
 
-/// Of the piece's tokens, those among the step's outputs: the last ones.
-int64_t Inference::Piece::outputs() const {
-  auto total = static_cast<int64_t>(step->tokens.size());
-  return std::clamp<int64_t>(first + count - (total - step->outputs), 0, count);
-}
-
-/// Steps of more tokens than fit a call are cut; what is short shares calls, behind all others.
-std::vector<Inference::Call> Inference::plan(std::span<const SequenceStep> steps) const {
-  std::vector<Call> calls, shared;
-  int64_t room = 0;
-  for (const SequenceStep &step : steps) {
-    auto total = static_cast<int64_t>(step.tokens.size());
-    for (int64_t first = 0; first < total; first += maxChunk) {
-      Piece piece = {&step, first, std::min(maxChunk, total - first)};
-      bool isShort = piece.count <= abi::kShortStep && first + piece.count == total;
-      if (!isShort) {
-        calls.push_back({piece});
-        continue;
-      }
-      if (piece.count > room) {
-        shared.emplace_back();
-        room = maxChunk;
-      }
-      shared.back().push_back(piece);
-      room -= piece.count;
-    }
+/// What is computed becomes part of the sequence, and of what others may find.
+Result<void> Inference::run(std::span<const SequenceStep> steps, std::span<const CallPiece> call) {
+  int64_t vocab = main.limits().vocab;
+  std::vector<CallPart> parts;
+  for (const CallPiece &piece : call) {
+    const SequenceStep &step = steps[piece.job];
+    const Sequence &sequence = *step.sequence;
+    auto total = static_cast<int64_t>(step.tokens.size()), position = sequence.position();
+    // The last tokens of the step have outputs.
+    int64_t firstOutput = total - step.outputs, done = std::max<int64_t>(piece.first - firstOutput, 0);
+    parts.push_back({.tokens = step.tokens.subspan(static_cast<size_t>(piece.first), static_cast<size_t>(piece.count)),
+                     .position = position,
+                     .pages = std::span(sequence.pages).first(static_cast<size_t>(pagesOf(position + piece.count))),
+                     .outputs = std::clamp<int64_t>(piece.first + piece.count - firstOutput, 0, piece.count),
+                     .logits = step.logits + done * vocab});
   }
-  std::ranges::move(shared, std::back_inserter(calls));
-  return calls;
-}
-
-void Inference::enter(const Call &call) {
-  int64_t token = 0, output = 0, number = 0;
-  for (const Piece &piece : call) {
-    const Sequence &sequence = *piece.step->sequence;
-    std::ranges::copy(piece.step->tokens.subspan(piece.first, piece.count), inputs.tokens + token);
-    for (int64_t i = 0; i < piece.count; ++i) {
-      inputs.positions[token + i] = static_cast<int32_t>(sequence.position() + i);
-      inputs.sequences[token + i] = static_cast<int32_t>(number);
-    }
-    std::copy_n(sequence.pages.begin(), pagesOf(sequence.position() + piece.count), inputs.pages + number * tableColumns);
-    token += piece.count;
-    for (int64_t i = piece.outputs(); i > 0; --i)
-      inputs.selected[output++] = static_cast<int32_t>(token - i);
-    ++number;
+  std::vector<std::vector<float>> states(parts.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    states[i].resize(parts[i].tokens.size() * static_cast<size_t>(main.stateWidth()));
+    parts[i].statesWritten = states[i].data();
   }
-}
-
-/// What has been computed is part of the sequence, and of what others may find.
-void Inference::append(const Piece &piece) {
-  Sequence &sequence = *piece.step->sequence;
-  auto added = piece.step->tokens.subspan(piece.first, piece.count);
-  sequence.tokens.insert(sequence.tokens.end(), added.begin(), added.end());
-  publish(sequence);
-}
-
-Result<void> Inference::run(const Call &call) {
-  int64_t tokens = 0, outputs = 0, vocab = session->program().limits.vocab;
-  for (const Piece &piece : call) {
-    tokens += piece.count;
-    outputs += piece.outputs();
-  }
-  enter(call);
-  QUANT_TRY(session->run({tokens, static_cast<int64_t>(call.size()), outputs, session->cacheRows()}));
-  const float *logits = logitsOutput;
-  for (const Piece &piece : call) {
-    auto total = static_cast<int64_t>(piece.step->tokens.size());
-    int64_t firstOutput = total - piece.step->outputs, done = std::max<int64_t>(piece.first - firstOutput, 0);
-    std::copy_n(logits, piece.outputs() * vocab, piece.step->logits + done * vocab);
-    logits += piece.outputs() * vocab;
-    append(piece);
-  }
+  QUANT_TRY(main.run(parts));
+  for (size_t i = 0; i < parts.size(); ++i)
+    append(*steps[call[i].job].sequence, parts[i].tokens, states[i]);
+  if (draft)
+    QUANT_TRY(followDraft(steps, call));
+  for (const CallPiece &piece : call)
+    publish(*steps[piece.job].sequence);
   return {};
 }
 
@@ -250,8 +207,11 @@ Result<void> Inference::reserve(std::span<const SequenceStep> steps) {
 
 Result<void> Inference::runAll(std::span<const SequenceStep> steps) {
   QUANT_TRY(reserve(steps));
-  for (const Call &call : plan(steps))
-    QUANT_TRY(run(call));
+  std::vector<int64_t> counts;
+  for (const SequenceStep &step : steps)
+    counts.push_back(static_cast<int64_t>(step.tokens.size()));
+  for (const std::vector<CallPiece> &call : planCalls(counts, maxChunk))
+    QUANT_TRY(run(steps, call));
   return {};
 }
 
@@ -269,6 +229,93 @@ Result<void> Inference::forward(std::span<const SequenceStep> steps) {
   Result<void> done = runAll(steps);
   isDone = done.has_value();
   return done;
+}
+
+//===----------------------------------------------------------------------===//
+// The draft
+//===----------------------------------------------------------------------===//
+
+int64_t Inference::waitingStates(const Sequence &sequence) const {
+  return static_cast<int64_t>(sequence.states.size()) / draft->stateWidth();
+}
+
+void Inference::append(Sequence &sequence, std::span<const int32_t> tokens, std::span<const float> states) {
+  if (sequence.guessedFrom == tokens.front())
+    sequence.states.clear();
+  sequence.guessedFrom.reset();
+  sequence.states.insert(sequence.states.end(), states.begin(), states.end());
+  sequence.tokens.insert(sequence.tokens.end(), tokens.begin(), tokens.end());
+}
+
+/// Drops the states of the last `removed` tokens.
+void Inference::keepStates(Sequence &sequence, int64_t removed) const {
+  if (!draft || removed == 0)
+    return;
+  int64_t width = draft->stateWidth(), left = sequence.position() - removed;
+  int64_t kept = std::max<int64_t>(waitingStates(sequence) - removed, 0);
+  sequence.guessedFrom.reset();
+  sequence.states.resize(static_cast<size_t>(kept * width));
+  if (kept == 0 && left > 0)
+    sequence.states.resize(static_cast<size_t>(width), 0.0F);
+}
+
+/// Computes draft keys of the tokens that a call has appended. The last state waits for the next token. Few tokens wait for the
+/// next guess, which computes their keys in the same call, unless they end a page: others may find it.
+Result<void> Inference::followDraft(std::span<const SequenceStep> steps, std::span<const CallPiece> call) {
+  std::vector<DraftJob> jobs;
+  for (const CallPiece &piece : call) {
+    Sequence &sequence = *steps[piece.job].sequence;
+    int64_t waiting = waitingStates(sequence), position = sequence.position();
+    bool endsPage = position / kPageRows != (position - piece.count) / kPageRows;
+    if (waiting > 1 && (waiting > abi::kShortStep || endsPage))
+      jobs.push_back({&sequence, {sequence.tokens.end() - (waiting - 1), sequence.tokens.end()}, nullptr});
+  }
+  return runDraft(std::move(jobs));
+}
+
+/// The tokens of a job are those behind the states that wait.
+Result<void> Inference::runDraft(std::vector<DraftJob> jobs) {
+  int64_t width = draft->stateWidth();
+  std::vector<int64_t> counts;
+  counts.reserve(jobs.size());
+  for (const DraftJob &job : jobs)
+    counts.push_back(static_cast<int64_t>(job.tokens.size()));
+  for (const std::vector<CallPiece> &call : planCalls(counts, maxChunk)) {
+    std::vector<CallPart> parts;
+    for (const CallPiece &piece : call) {
+      const DraftJob &job = jobs[piece.job];
+      const Sequence &sequence = *job.sequence;
+      int64_t first = sequence.position() - waitingStates(sequence) + 1 + piece.first;
+      bool isLast = piece.first + piece.count == counts[piece.job];
+      parts.push_back(
+          {.tokens = std::span(job.tokens).subspan(static_cast<size_t>(piece.first), static_cast<size_t>(piece.count)),
+           .position = first,
+           .pages = std::span(sequence.pages).first(static_cast<size_t>(pagesOf(first + piece.count))),
+           .outputs = job.logits && isLast ? 1 : 0,
+           .logits = job.logits,
+           .statesRead = sequence.states.data() + piece.first * width});
+    }
+    QUANT_TRY(draft->run(parts));
+  }
+  for (const DraftJob &job : jobs)
+    job.sequence->states.erase(job.sequence->states.begin(), job.sequence->states.end() - width);
+  return {};
+}
+
+Result<void> Inference::guess(std::span<const DraftStep> steps) {
+  std::vector<DraftJob> jobs;
+  for (const DraftStep &step : steps) {
+    Sequence &sequence = *step.sequence;
+    QUANT_TRY(makeRoom(sequence, 1));
+    std::vector<int32_t> tokens(sequence.tokens.end() - (waitingStates(sequence) - 1), sequence.tokens.end());
+    tokens.push_back(step.token);
+    sequence.guessedFrom.reset();
+    jobs.push_back({&sequence, std::move(tokens), step.logits});
+  }
+  QUANT_TRY(runDraft(std::move(jobs)));
+  for (const DraftStep &step : steps)
+    step.sequence->guessedFrom = step.token;
+  return {};
 }
 
 } // namespace quant::runtime

@@ -107,6 +107,8 @@ static std::vector<int64_t> cacheRowBytes(const quant_module *module) {
   return bytes;
 }
 
+int32_t quant_module_has_mtp(const quant_module *module) { return module->target && module->target->draft ? 1 : 0; }
+
 int64_t quant_module_cache_layers(const quant_module *module) { return static_cast<int64_t>(cacheRowBytes(module).size()); }
 int64_t quant_module_cache_bytes_per_token(const quant_module *module) {
   std::vector<int64_t> bytes = cacheRowBytes(module);
@@ -172,16 +174,27 @@ quant_status quant_session_create(const quant_module *module, const char *weight
     Result<std::unique_ptr<Session>> created = device->create(module->module, *target, asked);
     if (!created)
       return failed(created.error().in(path), QUANT_INVALID_MODULE);
+    if (chosen.mtp != 0 && !target->draft)
+      return failed(QUANT_UNSUPPORTED, path + ": has no MTP layer to guess with; compile it with --mtp");
+    std::unique_ptr<Session> draft;
+    if (chosen.mtp != 0) {
+      Result<std::unique_ptr<Session>> made = (*created)->createDraft();
+      if (!made)
+        return failed(made.error().in(path), QUANT_INVALID_MODULE);
+      draft = std::move(*made);
+    }
     Result<checkpoint::Checkpoint> opened = checkpoint::Checkpoint::open(weights);
     if (!opened)
       return failed(QUANT_INVALID_WEIGHTS, opened.error().message);
-    if (Result<void> read = checkUnread(target->program, *opened); !read)
+    if (Result<void> read = checkUnread(*target, *opened); !read)
       return failed(QUANT_INVALID_WEIGHTS, read.error().in(path).message);
     std::string identity = identityOf(*module->module, target->program, *opened);
-    Result<void> loaded = (*created)->load(std::make_shared<const checkpoint::Checkpoint>(std::move(*opened)));
-    if (!loaded)
-      return failed(loaded.error(), QUANT_INVALID_WEIGHTS);
-    Result<Inference> inference = Inference::create(std::move(*created), chosen.max_chunk, std::move(identity));
+    auto checkpoint = std::make_shared<const checkpoint::Checkpoint>(std::move(*opened));
+    for (Session *loading : {created->get(), draft.get()})
+      if (Result<void> loaded = loading ? loading->load(checkpoint) : Result<void>(); !loaded)
+        return failed(loaded.error(), QUANT_INVALID_WEIGHTS);
+    Result<Inference> inference = Inference::create(
+        std::move(*created), {.maxChunk = chosen.max_chunk, .identity = std::move(identity), .draft = std::move(draft)});
     if (!inference)
       return failed(inference.error().in(path), QUANT_INVALID_MODULE);
     *session = new quant_session{{std::make_shared<Inference>(std::move(*inference))}, {}};
@@ -281,6 +294,26 @@ static quant_status checkStep(const quant_sequence_step &step) {
   return valid ? QUANT_OK : failed(QUANT_INVALID_TOKEN, valid.error().message);
 }
 
+/// Looks at all steps: each is of another sequence of the session. `check` looks at one.
+template <typename Step>
+static quant_status checkSteps(const char *function, const quant_session *session, const Step *steps, int64_t count,
+                               quant_status (*check)(const Step &)) {
+  if (!session || !steps || count < 1)
+    return failed(QUANT_INVALID_ARGUMENT, fmt::format("{}: null argument or count of {}", function, count));
+  std::set<const quant_sequence *> seen;
+  for (int64_t i = 0; i < count; ++i) {
+    const quant_sequence *sequence = steps[i].sequence;
+    if (!sequence || sequence->inference != session->own.inference || !seen.insert(sequence).second)
+      return failed(QUANT_INVALID_ARGUMENT, fmt::format("step {}: the sequence is {}", i,
+                                                        !sequence                 ? "null"
+                                                        : seen.contains(sequence) ? "in a step before"
+                                                                                  : "of another session"));
+    if (quant_status status = check(steps[i]); status != QUANT_OK)
+      return failed(status, fmt::format("step {}: {}", i, quant_last_error()));
+  }
+  return QUANT_OK;
+}
+
 /// Runs checked steps.
 static quant_status runSteps(Inference &inference, std::span<const quant_sequence_step> steps) {
   std::vector<SequenceStep> work;
@@ -295,21 +328,43 @@ static quant_status runSteps(Inference &inference, std::span<const quant_sequenc
 
 quant_status quant_forward_steps(quant_session *session, const quant_sequence_step *steps, int64_t count) {
   return guarded([&] {
-    if (!session || !steps || count < 1)
-      return failed(QUANT_INVALID_ARGUMENT, fmt::format("quant_forward_steps: null argument or count of {}", count));
-    std::set<const quant_sequence *> seen;
-    for (int64_t i = 0; i < count; ++i) {
-      const quant_sequence *sequence = steps[i].sequence;
-      if (!sequence || sequence->inference != session->own.inference || !seen.insert(sequence).second)
-        return failed(QUANT_INVALID_ARGUMENT, fmt::format("step {}: the sequence is {}", i,
-                                                          !sequence                 ? "null"
-                                                          : seen.contains(sequence) ? "in a step before"
-                                                                                    : "of another session"));
-      if (quant_status status = checkStep(steps[i]); status != QUANT_OK)
-        return failed(status, fmt::format("step {}: {}", i, quant_last_error()));
-    }
+    if (quant_status status = checkSteps("quant_forward_steps", session, steps, count, checkStep); status != QUANT_OK)
+      return status;
     return runSteps(session->inference(), {steps, static_cast<size_t>(count)});
   });
+}
+
+/// Looks at a step before anything has changed.
+static quant_status checkDraftStep(const quant_draft_step &step) {
+  const Inference &inference = *step.sequence->inference;
+  if (step.sequence->sequence.position() == 0 || !step.logits)
+    return failed(QUANT_INVALID_ARGUMENT,
+                  step.logits ? "a guess needs at least one token in the sequence" : "no memory for logits");
+  if (Result<void> room = inference.checkRoom(step.sequence->sequence, 1); !room)
+    return failed(QUANT_CONTEXT_FULL, room.error().message);
+  Result<void> valid = inference.checkTokens({&step.token, 1});
+  return valid ? QUANT_OK : failed(QUANT_INVALID_TOKEN, valid.error().message);
+}
+
+quant_status quant_guess_steps(quant_session *session, const quant_draft_step *steps, int64_t count) {
+  return guarded([&] {
+    if (quant_status status = checkSteps("quant_guess_steps", session, steps, count, checkDraftStep); status != QUANT_OK)
+      return status;
+    if (!session->inference().hasDraft())
+      return failed(QUANT_INVALID_ARGUMENT, "quant_guess_steps: the session was created without quant_session_options.mtp");
+    std::vector<DraftStep> work;
+    for (const quant_draft_step &step : std::span(steps, static_cast<size_t>(count)))
+      work.push_back({.sequence = &step.sequence->sequence, .token = step.token, .logits = step.logits});
+    Result<void> ran = session->inference().guess(work);
+    return ran ? QUANT_OK : failed(ran.error(), QUANT_INTERNAL_ERROR);
+  });
+}
+
+quant_status quant_guess(quant_session *session, int32_t token, float *logits) {
+  if (!session)
+    return failed(QUANT_INVALID_ARGUMENT, "quant_guess: null session");
+  quant_draft_step step = {&session->own, token, logits};
+  return quant_guess_steps(session, &step, 1);
 }
 
 quant_status quant_forward(quant_session *session, const int32_t *tokens, int64_t count, int64_t outputs, float *logits) {
@@ -341,8 +396,9 @@ const char *quant_session_isa(const quant_session *session) { return session->in
 
 const char *quant_session_profile(quant_session *session) {
   guarded([&] {
-    std::vector<std::pair<std::string, ProfileEntry>> entries(session->inference().device().profile().begin(),
-                                                              session->inference().device().profile().end());
+    std::vector<std::pair<std::string, ProfileEntry>> entries;
+    for (const Session *device : session->inference().devices())
+      entries.insert(entries.end(), device->profile().begin(), device->profile().end());
     std::ranges::sort(entries, std::ranges::greater(), [](const auto &entry) { return entry.second.seconds; });
     std::ostringstream os;
     for (const auto &[label, entry] : entries)
@@ -373,6 +429,21 @@ quant_status quant_sample(quant_sampler *sampler, const float *logits, int64_t v
     if (!sampler || !logits || !token || vocab < 1 || vocab > INT32_MAX)
       return failed(QUANT_INVALID_ARGUMENT, fmt::format("quant_sample: null argument or vocab of {}", vocab));
     Result<int32_t> sampled = sampler->sampler.sample({logits, static_cast<size_t>(vocab)});
+    if (!sampled)
+      return failed(QUANT_INVALID_ARGUMENT, sampled.error().message);
+    *token = *sampled;
+    return QUANT_OK;
+  });
+}
+
+quant_status quant_sample_guessed(quant_sampler *sampler, const float *logits, const float *guess_logits, int64_t vocab,
+                                  int32_t guess, int32_t *token) {
+  return guarded([&] {
+    if (!sampler || !logits || !guess_logits || !token || vocab < 1 || vocab > INT32_MAX || guess < 0 || guess >= vocab)
+      return failed(QUANT_INVALID_ARGUMENT,
+                    fmt::format("quant_sample_guessed: null argument, or guess {} of vocab {}", guess, vocab));
+    auto count = static_cast<size_t>(vocab);
+    Result<int32_t> sampled = sampler->sampler.sampleGuessed({logits, count}, {guess_logits, count}, guess);
     if (!sampled)
       return failed(QUANT_INVALID_ARGUMENT, sampled.error().message);
     *token = *sampled;

@@ -73,6 +73,9 @@ QUANT_API int64_t quant_module_max_tokens(const quant_module *module);
 /** Most tokens of a sequence. */
 QUANT_API int64_t quant_module_max_context(const quant_module *module);
 
+/** 1: the module was compiled with its model's MTP layer, see quant_guess; else 0. */
+QUANT_API int32_t quant_module_has_mtp(const quant_module *module);
+
 /** Layers that keep a KV cache, and the bytes that a token takes in the cache of one of them (the largest, if they differ). */
 QUANT_API int64_t quant_module_cache_layers(const quant_module *module);
 QUANT_API int64_t quant_module_cache_bytes_per_token(const quant_module *module);
@@ -95,6 +98,8 @@ typedef struct quant_session_options {
                            (runtime/api/devices.h) */
   int64_t cache;      /**< tokens that the KV cache holds of all sequences together, in whole pages of 64; 0: `context`. The
                            host takes memory as they are used, a GPU for all of them at once */
+  int32_t mtp;        /**< not 0: also what quant_guess needs, the module's MTP layer with a KV cache of its own.
+                           QUANT_UNSUPPORTED where the module has none */
 } quant_session_options;
 
 /** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped and must not change; of the
@@ -170,6 +175,26 @@ typedef struct quant_sequence_step {
  * together. Where a check fails (token id, context, room in the cache: QUANT_CONTEXT_FULL), nothing has changed. */
 QUANT_API quant_status quant_forward_steps(quant_session *session, const quant_sequence_step *steps, int64_t count);
 
+/* Guesses
+ *
+ * A model's MTP layer (multi-token prediction: DeepSeek-V3, arXiv 2412.19437) guesses the token after the next one, for a
+ * fraction of a pass. Who has chosen the next token t asks for a guess d, runs both with quant_forward, and gets the logits
+ * behind each: where those behind t choose d, the pass made two tokens, else quant_session_reset forgets d. The tokens are the
+ * same as without, as far as passes of one and of two tokens compute the same numbers: on the host they do, bit for bit. */
+
+/** What a sequence wants to have guessed: `logits`, vocab floats, are those of the token behind `token`, its next one. */
+typedef struct quant_draft_step {
+  quant_sequence *sequence;
+  int32_t token;
+  float *logits;
+} quant_draft_step;
+
+/** Guesses for `count` sequences of a session with quant_session_options.mtp, each of at least one token and with room for one
+ * more. The sequences' tokens stay as they are. */
+QUANT_API quant_status quant_guess_steps(quant_session *session, const quant_draft_step *steps, int64_t count);
+/** The same for the session's own sequence. */
+QUANT_API quant_status quant_guess(quant_session *session, int32_t token, float *logits);
+
 /** Pages of 64 tokens of the KV cache, and those of them that no sequence holds. */
 QUANT_API int64_t quant_session_cache_pages(const quant_session *session);
 QUANT_API int64_t quant_session_free_pages(const quant_session *session);
@@ -195,6 +220,12 @@ QUANT_API void quant_sampler_free(quant_sampler *sampler);
 
 /** Chooses a token by `vocab` logits. Fails where one is NaN or +infinity, or all are -infinity. */
 QUANT_API quant_status quant_sample(quant_sampler *sampler, const float *logits, int64_t vocab, int32_t *token);
+
+/** quant_sample where `guess` was drawn by it from `guess_logits` with the same temperature and top_p: the token has the same
+ * distribution, and is `guess` as often as this allows (rejection sampling of speculative decoding: Leviathan et al., arXiv
+ * 2211.17192). At temperature 0 the likeliest token. */
+QUANT_API quant_status quant_sample_guessed(quant_sampler *sampler, const float *logits, const float *guess_logits, int64_t vocab,
+                                            int32_t guess, int32_t *token);
 
 #ifdef __cplusplus
 }

@@ -62,15 +62,46 @@ static Result<int32_t> likeliest(std::span<const float> logits) {
   return best;
 }
 
-Result<int32_t> Sampler::sample(std::span<const float> logits) {
-  Result<int32_t> best = likeliest(logits);
-  if (!best || temperature == 0)
-    return best;
-  double largest = logits[static_cast<size_t>(*best)];
+/// Fills the weights. Returns their sum.
+Result<double> Sampler::weigh(std::span<const float> logits) {
+  QUANT_TRY_ASSIGN(int32_t best, likeliest(logits));
+  double largest = logits[static_cast<size_t>(best)];
   double total = 0;
   weights.resize(logits.size());
   for (size_t i = 0; i < logits.size(); ++i)
     total += weights[i] = std::exp((logits[i] - largest) / temperature);
+  return total;
+}
+
+Result<int32_t> Sampler::sample(std::span<const float> logits) {
+  if (temperature == 0)
+    return likeliest(logits);
+  QUANT_TRY_ASSIGN(double total, weigh(logits));
+  return draw(keepNucleus(total));
+}
+
+Result<std::vector<double>> Sampler::probabilities(std::span<const float> logits) {
+  QUANT_TRY_ASSIGN(double total, weigh(logits));
+  total = keepNucleus(total);
+  std::vector<double> result(logits.size());
+  for (int32_t index : order)
+    result[static_cast<size_t>(index)] = weights[static_cast<size_t>(index)] / total;
+  return result;
+}
+
+Result<int32_t> Sampler::sampleGuessed(std::span<const float> logits, std::span<const float> guessLogits, int32_t guess) {
+  if (temperature == 0)
+    return likeliest(logits);
+  QUANT_TRY_ASSIGN(std::vector<double> wanted, probabilities(logits));
+  QUANT_TRY_ASSIGN(std::vector<double> guessed, probabilities(guessLogits));
+  auto at = static_cast<size_t>(guess);
+  if (random.uniform() * guessed[at] < wanted[at])
+    return guess;
+  double total = 0;
+  for (size_t i = 0; i < wanted.size(); ++i)
+    total += weights[i] = std::max(wanted[i] - guessed[i], 0.0);
+  order.resize(weights.size());
+  std::iota(order.begin(), order.end(), 0);
   return draw(total);
 }
 
@@ -83,27 +114,32 @@ void Sampler::sortByProbability(size_t first, size_t last) {
                     });
 }
 
-int32_t Sampler::draw(double total) {
+/// Keeps the ids in `order` that can be drawn. Returns the sum of their weights, `total` being that of all.
+double Sampler::keepNucleus(double total) {
   order.resize(weights.size());
   std::iota(order.begin(), order.end(), 0);
-  size_t kept = order.size();
-  if (topP < 1) {
-    // The nucleus is mostly small: sort no more than is needed.
-    constexpr size_t kFirstSorted = 128;
-    double nucleus = 0;
-    size_t sorted = 0;
-    for (kept = 0; kept < order.size() && nucleus < topP * total; ++kept) {
-      if (kept == sorted) {
-        sorted = std::min(order.size(), std::max(kFirstSorted, sorted * 8));
-        sortByProbability(kept, sorted);
-      }
-      nucleus += weights[static_cast<size_t>(order[kept])];
+  if (topP == 1)
+    return total;
+  // The nucleus is mostly small: sort no more than is needed.
+  constexpr size_t kFirstSorted = 128;
+  double nucleus = 0;
+  size_t sorted = 0, kept = 0;
+  for (; kept < order.size() && nucleus < topP * total; ++kept) {
+    if (kept == sorted) {
+      sorted = std::min(order.size(), std::max(kFirstSorted, sorted * 8));
+      sortByProbability(kept, sorted);
     }
-    total = nucleus;
+    nucleus += weights[static_cast<size_t>(order[kept])];
   }
+  order.resize(kept);
+  return nucleus;
+}
+
+/// An id of `order`, whose weights have the sum `total`.
+int32_t Sampler::draw(double total) {
   double left = random.uniform() * total;
   size_t chosen = 0;
-  for (; chosen + 1 < kept; ++chosen) {
+  for (; chosen + 1 < order.size(); ++chosen) {
     left -= weights[static_cast<size_t>(order[chosen])];
     if (left < 0)
       break;

@@ -39,15 +39,23 @@ public:
   /// An index in `logits`. Errors: NaN or +infinity among them, or nothing but -infinity.
   Result<int32_t> sample(std::span<const float> logits);
 
+  /// The same where `guess` came of sample(guessLogits): distributed as sample(logits) is, and `guess` as often as that allows.
+  /// Rejection sampling of Leviathan et al., arXiv 2211.17192, 2.3: the guess is taken with probability p / q, else an index is
+  /// drawn of max(p - q, 0).
+  Result<int32_t> sampleGuessed(std::span<const float> logits, std::span<const float> guessLogits, int32_t guess);
+
 private:
   Sampler(double temperature, double topP, uint64_t seed) : temperature(temperature), topP(topP), random(seed) {}
+  Result<double> weigh(std::span<const float> logits);
+  double keepNucleus(double total);
   int32_t draw(double total);
+  Result<std::vector<double>> probabilities(std::span<const float> logits);
   void sortByProbability(size_t first, size_t last);
 
   double temperature, topP;
   Random random;
   std::vector<double> weights; ///< of each token, up to a factor its probability
-  std::vector<int32_t> order;  ///< token ids, likeliest first as far as sorted
+  std::vector<int32_t> order;  ///< token ids that can be drawn, likeliest first as far as sorted
 };
 
 } // namespace quant::runtime

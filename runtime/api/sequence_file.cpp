@@ -18,7 +18,7 @@ namespace quant::runtime {
 
 using checkpoint::SafetensorsFile, checkpoint::SafetensorsWriter, checkpoint::TensorInfo;
 
-static constexpr const char *kFormat = "quant-sequence", *kTokens = "tokens";
+static constexpr const char *kFormat = "quant-sequence", *kTokens = "tokens", *kStates = "states";
 
 /// Runs `body` on each piece of a sequence's rows that lies in one page: the first row of the cache, and where the piece is in
 /// the sequence.
@@ -32,20 +32,23 @@ static Result<void> forPages(const std::vector<int32_t> &pages, int64_t tokens, 
 }
 
 Result<void> Inference::save(const Sequence &sequence, const std::filesystem::path &path) const {
-  const std::vector<Value> &values = session->program().values;
   int64_t count = sequence.position();
   std::vector<checkpoint::TensorSpec> tensors = {{kTokens, DType::I32, {count}}};
-  for (size_t cache : caches)
-    tensors.push_back({values[cache].name, DType::U8, {count, rowBytes(values[cache])}});
+  for (const Cache &cache : caches)
+    tensors.push_back({cache.name(), DType::U8, {count, cache.rowBytes()}});
+  if (draft)
+    tensors.push_back({kStates, DType::F32, {waitingStates(sequence), draft->stateWidth()}});
   QUANT_TRY_ASSIGN(SafetensorsWriter writer,
                    SafetensorsWriter::create(path, tensors, {{"format", kFormat}, {"identity", identity}}));
   QUANT_TRY(writer.append(kTokens, std::as_bytes(std::span(sequence.tokens))));
-  for (size_t cache : caches)
+  for (const Cache &cache : caches)
     QUANT_TRY(forPages(sequence.pages, count, [&](int64_t row, int64_t, int64_t rows) -> Result<void> {
-      std::vector<std::byte> bytes(static_cast<size_t>(rows * rowBytes(values[cache])));
-      QUANT_TRY(session->readRows(cache, row, bytes));
-      return writer.append(values[cache].name, bytes);
+      std::vector<std::byte> bytes(static_cast<size_t>(rows * cache.rowBytes()));
+      QUANT_TRY(cache.session->readRows(cache.value, row, bytes));
+      return writer.append(cache.name(), bytes);
     }));
+  if (draft)
+    QUANT_TRY(writer.append(kStates, std::as_bytes(std::span(sequence.states))));
   return writer.finish();
 }
 
@@ -57,6 +60,18 @@ static Result<std::span<const std::byte>> tensorOf(const SafetensorsFile &file, 
     return fail(fmt::format("tensor {} is {}, not {} of {}", quote(name), tensor ? shapeText(tensor->shape) : "not there",
                             mlirName(dtype), shapeText(shape)));
   return file.data(*tensor);
+}
+
+/// As many as wait for a token: at least the last token's.
+Result<void> Inference::readStates(const SafetensorsFile &file, Sequence &sequence) const {
+  const TensorInfo *states = file.find(kStates);
+  int64_t width = draft->stateWidth(), waiting = states && states->shape.size() == 2 ? states->shape[0] : 0;
+  QUANT_TRY_ASSIGN(std::span<const std::byte> bytes, tensorOf(file, kStates, DType::F32, {waiting, width}));
+  if (waiting > sequence.position() || (waiting == 0) != (sequence.position() == 0))
+    return fail(fmt::format("tensor {} has {} rows for {} tokens", quote(kStates), waiting, sequence.position()));
+  sequence.states.resize(static_cast<size_t>(waiting * width));
+  std::ranges::copy(bytes, std::as_writable_bytes(std::span(sequence.states)).begin());
+  return {};
 }
 
 Result<void> Inference::readCaches(const SafetensorsFile &file, Sequence &sequence) {
@@ -76,15 +91,17 @@ Result<void> Inference::readCaches(const SafetensorsFile &file, Sequence &sequen
   QUANT_TRY(checkTokens(tokens));
   QUANT_TRY(checkRoom(sequence, count));
   QUANT_TRY(makeRoom(sequence, count));
-  for (size_t cache : caches) {
-    const Value &value = session->program().values[cache];
-    int64_t width = rowBytes(value);
-    QUANT_TRY_ASSIGN(std::span<const std::byte> rows, tensorOf(file, value.name, DType::U8, {count, width}));
+  for (const Cache &cache : caches) {
+    int64_t width = cache.rowBytes();
+    QUANT_TRY_ASSIGN(std::span<const std::byte> rows, tensorOf(file, cache.name(), DType::U8, {count, width}));
     QUANT_TRY(forPages(sequence.pages, count, [&](int64_t row, int64_t first, int64_t piece) {
-      return session->writeRows(cache, row, rows.subspan(static_cast<size_t>(first * width), static_cast<size_t>(piece * width)));
+      return cache.session->writeRows(cache.value, row,
+                                      rows.subspan(static_cast<size_t>(first * width), static_cast<size_t>(piece * width)));
     }));
   }
   sequence.tokens = std::move(tokens);
+  if (draft)
+    QUANT_TRY(readStates(file, sequence));
   publish(sequence);
   return {};
 }

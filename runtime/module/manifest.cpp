@@ -229,15 +229,20 @@ static Target parseTarget(const json &json, const std::string &where, const Sect
   checkUnique(names, "isa", reader);
   if (objects.empty() && std::ranges::any_of(target.kernels, isCalled))
     reader.report("'objects' is empty");
-  std::string program = reader.text("program");
+  std::string program = reader.text("program"), draft = reader.has("draft") ? reader.text("draft") : std::string();
   reader.finish();
-  if (error)
-    return target;
-  Result<Program> parsed = parseProgram(sections, program, target.kernels);
-  if (parsed)
-    target.program = std::move(*parsed);
-  else
-    error = parsed.error();
+  auto parse = [&](const std::string &section, auto &result) {
+    if (error)
+      return;
+    Result<Program> parsed = parseProgram(sections, section, target.kernels);
+    if (parsed)
+      result = std::move(*parsed);
+    else
+      error = parsed.error();
+  };
+  parse(program, target.program);
+  if (!draft.empty())
+    parse(draft, target.draft);
   return target;
 }
 

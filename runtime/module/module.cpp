@@ -31,9 +31,12 @@ Result<Module> parseModule(Bytes bytes, const std::string &name) {
     return tl::unexpected(module.error().in(name));
   module->path = name;
   module->hash = tableHash(bytes);
-  for (const Target &target : module->targets)
-    if (Result<void> verified = verifyTarget(target); !verified)
+  for (const Target &target : module->targets) {
+    if (Result<void> verified = verifyProgram(target.program, target.kernels); !verified)
       return tl::unexpected(verified.error().in(fmt::format("{}: program of target '{}'", name, target.name)));
+    if (Result<void> verified = target.draft ? verifyProgram(*target.draft, target.kernels) : Result<void>(); !verified)
+      return tl::unexpected(verified.error().in(fmt::format("{}: draft of target '{}'", name, target.name)));
+  }
   return module;
 }
 

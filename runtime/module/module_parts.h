@@ -34,7 +34,7 @@ Result<Shape> parseShape(const nlohmann::json &json);
 Layout parseLayout(ObjectReader &reader);
 
 /// Checks what values, dispatches and kernels say of each other: sizes, workspace ranges, operands, grids.
-Result<void> verifyTarget(const Target &target);
+Result<void> verifyProgram(const Program &program, const std::vector<Kernel> &kernels);
 
 } // namespace quant::runtime
 

@@ -122,17 +122,17 @@ Result<void> checkKernels(const Target &target, KernelKind kind) {
                          : fail(fmt::format("there is no {} code for {}", target.name, missing), ErrorKind::Unsupported);
 }
 
-void printProgram(std::ostream &os, const Target &target) {
-  const Program &program = target.program;
-  os << "program @" << target.name << " { // at most " << program.limits.tokens << " tokens a call, " << program.limits.context
+static void printProgram(std::ostream &os, const std::string &name, const Program &program, const Target &target) {
+  os << "program @" << name << " { // at most " << program.limits.tokens << " tokens a call, " << program.limits.context
      << " of context, vocabulary " << program.limits.vocab << "; workspace " << program.workspaceBytes << " bytes\n";
   for (size_t i = 0; i < program.values.size(); ++i) {
     os << "  %" << i << " = ";
     printValue(os, program.values[i]);
     os << '\n';
   }
-  for (const Kernel &kernel : target.kernels)
-    printKernel(os, kernel);
+  if (&program == &target.program)
+    for (const Kernel &kernel : target.kernels)
+      printKernel(os, kernel);
   // Operands: %read, =%written, +=%read and written.
   for (const Dispatch &dispatch : program.dispatches) {
     os << "  ";
@@ -140,6 +140,12 @@ void printProgram(std::ostream &os, const Target &target) {
     os << '\n';
   }
   os << "}\n";
+}
+
+void printProgram(std::ostream &os, const Target &target) {
+  printProgram(os, target.name, target.program, target);
+  if (target.draft)
+    printProgram(os, target.name + ".draft", *target.draft, target);
 }
 
 } // namespace quant::runtime

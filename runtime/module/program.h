@@ -162,12 +162,13 @@ struct Target {
   std::vector<Kernel> kernels;
   std::vector<CodeObject> objects; ///< best first
   Program program;
+  std::optional<Program> draft; ///< of an MTP layer: guesses the token after the next
 };
 
 /// Errors: kernels of another kind than `kind`, or that there is no code for, all of them by name.
 Result<void> checkKernels(const Target &target, KernelKind kind);
 
-/// Prints limits, values, kernels whose unit is known, and dispatches, one a line, for people and tests.
+/// Prints limits, values, kernels whose unit is known, and dispatches, one a line, for people and tests; then those of a draft.
 void printProgram(std::ostream &os, const Target &target);
 
 } // namespace quant::runtime

@@ -102,17 +102,16 @@ static Result<void> verifyOperand(const Value &value, const KernelOperand &expec
   return {};
 }
 
-static Result<void> verifyDispatch(const Dispatch &dispatch, const Target &target) {
-  const Kernel &kernel = target.kernels[static_cast<size_t>(dispatch.kernel)];
+static Result<void> verifyDispatch(const Dispatch &dispatch, const Program &program, const Kernel &kernel) {
   if (dispatch.operands.size() != kernel.operands.size())
     return fail(fmt::format("{} operands, the kernel has {}", dispatch.operands.size(), kernel.operands.size()));
   for (size_t i = 0; i < kernel.operands.size(); ++i) {
-    const Value &value = target.program.values[static_cast<size_t>(dispatch.operands[i])];
+    const Value &value = program.values[static_cast<size_t>(dispatch.operands[i])];
     if (Result<void> operand = verifyOperand(value, kernel.operands[i]); !operand)
       return tl::unexpected(
           operand.error().in(fmt::format("operand {} (value {} {})", i, dispatch.operands[i], quote(value.name))));
   }
-  Result<abi::Interval> grid = dispatch.grid.bounds(target.program.limits.intervals());
+  Result<abi::Interval> grid = dispatch.grid.bounds(program.limits.intervals());
   if (!grid)
     return tl::unexpected(grid.error().in("grid"));
   if (grid->high > kMaxGridBlocks)
@@ -120,8 +119,7 @@ static Result<void> verifyDispatch(const Dispatch &dispatch, const Target &targe
   return {};
 }
 
-Result<void> verifyTarget(const Target &target) {
-  const Program &program = target.program;
+Result<void> verifyProgram(const Program &program, const std::vector<Kernel> &kernels) {
   for (size_t i = 0; i < program.values.size(); ++i)
     if (Result<void> value = verifyValue(program.values[i], program); !value)
       return tl::unexpected(value.error().in(fmt::format("value {} {}", i, quote(program.values[i].name))));
@@ -129,9 +127,9 @@ Result<void> verifyTarget(const Target &target) {
   QUANT_TRY(verifyNames(program));
   for (size_t i = 0; i < program.dispatches.size(); ++i) {
     const Dispatch &dispatch = program.dispatches[i];
-    const std::string &kernel = target.kernels[static_cast<size_t>(dispatch.kernel)].name;
-    if (Result<void> verified = verifyDispatch(dispatch, target); !verified)
-      return tl::unexpected(verified.error().in(fmt::format("dispatch {} of kernel {}", i, quote(kernel))));
+    const Kernel &kernel = kernels[static_cast<size_t>(dispatch.kernel)];
+    if (Result<void> verified = verifyDispatch(dispatch, program, kernel); !verified)
+      return tl::unexpected(verified.error().in(fmt::format("dispatch {} of kernel {}", i, quote(kernel.name))));
   }
   return {};
 }

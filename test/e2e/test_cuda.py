@@ -44,7 +44,7 @@ runtime = ctypes.CDLL(sys.argv[1])
 runtime.quant_last_error.restype = ctypes.c_char_p
 class Options(ctypes.Structure):
     _fields_ = [("threads", ctypes.c_int32), ("profile", ctypes.c_int32), ("context", ctypes.c_int64),
-                ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64)]
+                ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64), ("mtp", ctypes.c_int32)]
 module, session = ctypes.c_void_p(), ctypes.c_void_p()
 assert runtime.quant_module_open(sys.argv[2].encode(), ctypes.byref(module)) == 0
 options = Options(device=b"cuda")
@@ -144,7 +144,7 @@ class Cuda(unittest.TestCase):
 
         class Options(ctypes.Structure):
             _fields_ = [("threads", ctypes.c_int32), ("profile", ctypes.c_int32), ("context", ctypes.c_int64),
-                        ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64)]  # fmt: skip
+                        ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64), ("mtp", ctypes.c_int32)]  # fmt: skip
 
         module_file, prompt = self.compile(toys.v3()), [1, 2, 3]
         want, _ = self.results(module_file, "sim", prompt)

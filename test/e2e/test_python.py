@@ -132,6 +132,19 @@ class Answers(PythonTest):
         self.assertEqual(self.model.end_tokens, [1])
         self.assertEqual(len(self.model.generate_tokens([0, 965], max_tokens=300, ignore_eos=True)), 300)
 
+    def test_mtp_changes_no_token(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            module = Path(folder) / "mtp.qmod"
+            qc.compile(CHECKPOINT, module, mtp=True, host_isa="avx2")
+            plain, guessing = qc.Model(module, CHECKPOINT), qc.Model(module, CHECKPOINT, mtp=True)
+            for prompt in (PROMPT, "Psalm 23"):
+                answer = guessing.generate(prompt, max_tokens=40, stream=True)
+                self.assertEqual(answer.read(), plain.generate(prompt, max_tokens=40))
+                guesses, right = answer.guesses
+                self.assertEqual((0 < right <= guesses, answer.finish_reason), (True, "length"))
+            with self.assertRaisesRegex(qc.Error, "has no MTP layer to guess with; compile it with --mtp"):
+                qc.Model(Context.module(), CHECKPOINT, mtp=True)
+
     def test_chat_is_quant_runs_and_remembers(self) -> None:
         messages = [{"role": "user", "content": "Hello"}]
         command = [Context.binaries / "quant-run", Context.module(), "--weights", CHECKPOINT, "--chat", "--max-new-tokens", "12"]

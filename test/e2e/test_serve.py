@@ -274,6 +274,34 @@ class Serve(unittest.TestCase):
             self.assertRegex(line, r"^(# (HELP|TYPE) .*|[a-z_]+(\{.*\})? [0-9.e+-]+)$")
 
 
+class Guesses(unittest.TestCase):
+    def test_answers_stay_the_same(self) -> None:
+        """With --mtp, side by side, whether a guess ends the answer, a stop string does, or the room that it was promised."""
+        tiny = Tiny(Serve.tiny.binaries, "--mtp", "--host-isa=avx2")
+        bodies = [{"prompt": f"{name} said unto", "temperature": 0, "max_tokens": count, "stop": stop}
+                  for name in ("Moses", "Emma", "Ahab") for count, stop in ((1, None), (2, None), (31, None), (60, "the"))]  # fmt: skip
+        answers: dict[str, list] = {}
+        for mtp in ([], ["--mtp"]):
+            server = Running(tiny, "--sequences", 4, "--cache-tokens", 1024, "--context", 256, *mtp)
+            results: list = [None] * len(bodies)
+
+            def client(number: int, server: Running = server, results: list = results) -> None:
+                results[number] = server.post("/v1/completions", bodies[number])[1]["choices"]
+
+            threads = [threading.Thread(target=client, args=(number,)) for number in range(len(bodies))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            answers["with" if mtp else "without"] = results
+            metrics = server.call("GET", "/metrics")[1].decode()
+            guesses, right = (int(re.search(rf"^quant_mtp_{name}_total (\d+)$", metrics, re.M)[1]) for name in ("guesses", "right_guesses"))
+            self.assertEqual(server.end(), 0, server.said)
+            self.assertEqual(guesses > 0, bool(mtp))
+            self.assertGreaterEqual(right, guesses // 2)
+        self.assertEqual(answers["without"], answers["with"])
+
+
 class Limits(unittest.TestCase):
     tiny: Tiny
 

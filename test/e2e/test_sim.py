@@ -27,6 +27,7 @@ from compare import clear_prompt, quant_run, relative_error  # puts test/referen
 from checkpoint import Checkpoint
 from deepseek import Model
 from schemes import SCHEMES, quantize
+from tiny import CHECKPOINT
 import toys
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bad_input"))
@@ -225,6 +226,24 @@ class Simulated(unittest.TestCase):
 
     def test_without_quantized_activations_in_odd_sizes(self) -> None:
         self.check_exact(toys.v2() | ODD | {"q_lora_rank": None})
+
+    def test_mtp(self) -> None:
+        """Guesses on the trained model: as many are made and right as on the host, whose guesses test_mtp.py compares with PyTorch's."""
+        tokens = json.loads((CHECKPOINT / "eval.tokens.json").read_text())["tokens"]
+        start = random.Random(Context.seed).randrange(len(tokens) - 8)
+        options = ("--weights", str(CHECKPOINT), "--mtp", "--ignore-eos", "--max-new-tokens=7", "--json", "--tokens",
+                   ",".join(map(str, tokens[start : start + 8])))  # fmt: skip
+        module = self.folder / "tiny.qmod"
+        compiled = call("quant-compile", CHECKPOINT, "--target=host,sm_90a", "--host-isa=avx2", "--activations=bf16", "--mtp", "-o", module)
+        self.assertEqual(compiled.returncode, 0, compiled.stderr)
+        results = []
+        for device in ("host", "sim"):
+            done = call("quant-run", module, *options, f"--device={device}")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            told = json.loads(done.stdout)
+            results.append((told["tokens"], told["mtp"]))
+        self.assertEqual(results[0], results[1], f"seed {Context.seed}")
+        self.assertGreater(results[0][1]["guesses"], 0)
 
     def test_what_cannot_run_is_named(self) -> None:
         checkpoint, module = self.folder / "checkpoint", self.folder / "spoilt.qmod"

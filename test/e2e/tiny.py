@@ -12,13 +12,13 @@ CHECKPOINT = ROOT / "models" / "tiny"
 
 
 class Tiny:
-    """The module lies in a folder that goes away with the object."""
+    """The module lies in a folder that goes away with the object. `options` are quant-compile's."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *options: str) -> None:
         self.binaries = binaries.resolve()
         self.folder = tempfile.TemporaryDirectory(prefix="quant-tiny-")
         self.module = Path(self.folder.name) / "tiny.qmod"
-        compile_it = [self.binaries / "quant-compile", CHECKPOINT, "--target=host", "-o", self.module]
+        compile_it = [self.binaries / "quant-compile", CHECKPOINT, "--target=host", *options, "-o", self.module]
         subprocess.run(compile_it, check=True, capture_output=True, timeout=300)
 
     def command(self, tool: str, *arguments: object, weights: Path = CHECKPOINT) -> list[str]:

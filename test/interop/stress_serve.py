@@ -83,11 +83,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--sequences", type=int, default=16)
+    parser.add_argument("--mtp", action="store_true", help="speculative decoding")
     arguments = parser.parse_args()
-    tiny = Tiny(arguments.bin)
+    mtp = ["--mtp"] if arguments.mtp else []
+    tiny = Tiny(arguments.bin, *mtp)
     if arguments.serve:
         tiny.binaries = arguments.serve.resolve().parent
-    server = Running(tiny, "--sequences", arguments.sequences, "--max-clients", 4 * arguments.clients)
+    server = Running(tiny, "--sequences", arguments.sequences, "--max-clients", 4 * arguments.clients, *mtp)
     clients = Clients(server)
     before = resident(server)
     until = time.monotonic() + 60 * arguments.minutes

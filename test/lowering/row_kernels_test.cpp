@@ -146,6 +146,21 @@ TEST_P(RowKernels, Embed) {
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); });
 }
 
+TEST_P(RowKernels, Concat) {
+  int64_t n = GetParam(), m = n + 3;
+  Floats a = normal(kTokens * n), b = normal(kTokens * m);
+  Doubles want;
+  for (int64_t t = 0; t < kTokens; ++t) {
+    want.insert(want.end(), a.begin() + t * n, a.begin() + (t + 1) * n);
+    want.insert(want.end(), b.begin() + t * m, b.begin() + (t + 1) * m);
+  }
+  std::string left = tensor(n), right = tensor(m), y = tensor(n + m);
+  run("(%a: " + left + ", %b: " + right + ") -> " + y,
+      "  %y = deepseek.concat %a, %b : (" + left + ", " + right + ") -> " + y + "\n  return %y : " + y + "\n",
+      {Memory::of(a), Memory::of(b)}, {Memory::room<float>(kTokens * (n + m))},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); });
+}
+
 TEST_P(RowKernels, SelectTokensOfASlice) {
   int64_t n = GetParam(), pitch = n + 3;
   Floats x = normal(kTokens * pitch);
@@ -477,6 +492,7 @@ TEST_F(RowKernels, LatentAppendRoundsToNearestEven) {
       });
 }
 
+/// From the first position, and as MTP layers have it, from another one.
 TEST_P(RowKernels, MlaCore) {
   constexpr int64_t kHalf = 6, kRope = 2 * kHalf, kNope = 5, kHeads = 2, kRows = kSizes.cacheRows;
   int64_t latent = GetParam(), n = latent + kRope, query = kNope + kRope;
@@ -484,15 +500,20 @@ TEST_P(RowKernels, MlaCore) {
   std::string gpuError = latent > 1024 ? "mla_core takes latents of at most 1024 and rope of at most 256 columns" : "";
   Floats queryLatent = normal(kTokens * kHeads * latent), q = normal(kTokens * kHeads * query),
          table = narrowed(ropeTable(kHalf));
-  for (const char *format : kCacheFormats) {
+  const std::pair<const char *, int64_t> cases[] = {{"f32", 0}, {"f32", 1}, {"bf16", 1}, {"fp8", 0}, {"int8", 1}, {"int4", 0}};
+  for (auto [format, firstPosition] : cases) {
     LatentCache layout(format, latent, kRope);
     Floats cache = normal(kRows * n);
+    // What stands before the first position is not looked at.
+    if (firstPosition > 0 && format == std::string("f32"))
+      for (int64_t t = 0; t < kTokens; ++t)
+        std::fill_n(cache.begin() + rowOf(t, 0) * n, n, std::numeric_limits<float>::quiet_NaN());
     Memory stored = layout.store(cache);
     Doubles want;
     for (int64_t t = 0; t < kTokens; ++t)
       for (int64_t head = 0; head < kHeads; ++head) {
         Doubles turned = rotated(q, t * kHeads * query + head * query + kNope, table, t, kHalf, true), weights;
-        for (int64_t s = 0; s <= kPositions[t]; ++s) {
+        for (int64_t s = firstPosition; s <= kPositions[t]; ++s) {
           int64_t key = rowOf(t, s) * n;
           double score = 0;
           for (int64_t c = 0; c < latent; ++c)
@@ -507,7 +528,7 @@ TEST_P(RowKernels, MlaCore) {
         for (int64_t c = 0; c < latent; ++c) {
           double sum = 0;
           for (size_t s = 0; s < weights.size(); ++s)
-            sum += weights[s] / total * cache[rowOf(t, static_cast<int64_t>(s)) * n + c];
+            sum += weights[s] / total * cache[rowOf(t, firstPosition + static_cast<int64_t>(s)) * n + c];
           want.push_back(sum);
         }
       }
@@ -517,8 +538,8 @@ TEST_P(RowKernels, MlaCore) {
             ") -> " + latents,
         std::string("  %y = deepseek.mla_core %l, %q, %r, ") + kPlaced +
             " {heads = 2, nope_dim = 5, rope_dim = 12, v_dim = 4, softmax_scale = 0.1, interleaved = true" + layout.attribute() +
-            "} : (" + latents + ", " + queries + ", " + rope + ", " + memory + ", " + kPagesType + ") -> " + latents +
-            "\n  return %y : " + latents + "\n",
+            (firstPosition ? ", first_position = 1 : i64" : "") + "} : (" + latents + ", " + queries + ", " + rope + ", " +
+            memory + ", " + kPagesType + ") -> " + latents + "\n  return %y : " + latents + "\n",
         withPlaces({Memory::of(queryLatent), Memory::of(q), Memory::of(table), stored}),
         {Memory::room<float>(kTokens * kHeads * latent)},
         [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-5); }, true, "tokens * 2", gpuError);

@@ -129,7 +129,7 @@ class Decompositions(unittest.TestCase):
         self.close(h, silu(x.astype(float)) * up)
         self.close(last, x[[2, 0]])
 
-    def attention(self, interleaved: bool, kv_cache: str = "f32") -> None:
+    def attention(self, interleaved: bool, kv_cache: str = "f32", first: int = 0) -> None:
         """Three tokens of two sequences: one in the middle of a page, two at the end of one page and the start of the next."""
         heads, nope, rope, value, latent = 3, 6, 4, 5, 37 if kv_cache in BYTES else 8
         positions, sequences, pages = (np.array(v, np.int32) for v in ([3, 63, 64], [0, 1, 1], [[1, 9], [2, 0]]))
@@ -150,6 +150,7 @@ class Decompositions(unittest.TestCase):
         element, columns = "i8" if kv_cache in BYTES else kv_cache, stored.shape[1]
         cache, fixed = (f"memref<{size}x{columns}x{element}>" for size in ("?", cache_rows))
         cache_format = f", cache_format = #deepseek.cache<{kv_cache}>" if kv_cache in BYTES else ""
+        begins = f", first_position = {first}" if first else ""
         placed, table_type = "%cache[%positions, %sequences, %pages]", "tensor<?x2xi32>"
         p.globals.append(f'memref.global "private" constant @past : {fixed} = dense<"0x{stored.tobytes().hex().upper()}">')
         p.add(
@@ -160,11 +161,11 @@ class Decompositions(unittest.TestCase):
             f"%cache = memref.cast %own : {fixed} to {cache}",
             f"deepseek.latent_append %kv, %gamma, %rope, {placed} {{eps = 1.0e-6, {pairs}{cache_format}}} : {rows(latent + rope)}, tensor<{latent}xf32>, {rows(rope)}, {cache}, {table_type}",
             f"%lat = deepseek.mla_absorb %q, %kv_b {{{sizes}}} : ({rows(q.shape[1])}, tensor<{kv_b.shape[0]}x{latent}xf32>) -> {rows(heads * latent)}",
-            f"%core = deepseek.mla_core %lat, %q, %rope, {placed} {{{sizes}, softmax_scale = 0.25, {pairs}{cache_format}}} : ({rows(heads * latent)}, {rows(q.shape[1])}, {rows(rope)}, {cache}, {table_type}) -> {rows(heads * latent)}",
+            f"%core = deepseek.mla_core %lat, %q, %rope, {placed} {{{sizes}, softmax_scale = 0.25, {pairs}{cache_format}{begins}}} : ({rows(heads * latent)}, {rows(q.shape[1])}, {rows(rope)}, {cache}, {table_type}) -> {rows(heads * latent)}",
             f"%o = deepseek.mla_expand %core, %kv_b {{{sizes}}} : ({rows(heads * latent)}, tensor<{kv_b.shape[0]}x{latent}xf32>) -> {rows(heads * value)}",
         )
         shown = ["o"]
-        if kv_cache not in BYTES:
+        if kv_cache not in BYTES and first == 0:
             # The same attention of complete queries.
             p.add(
                 f"%complete = deepseek.mla_absorb %q, %kv_b rope %rope {{{sizes}{', interleaved' if interleaved else ''}}} : ({rows(q.shape[1])}, tensor<{kv_b.shape[0]}x{latent}xf32>, {rows(rope)}) -> {rows(heads * (latent + rope))}",
@@ -188,7 +189,7 @@ class Decompositions(unittest.TestCase):
         turned = rotate(query[..., nope:], *turn)
         want = []
         for t in range(tokens):
-            cached = all_cached[[row(t, s) for s in range(positions[t] + 1)]]
+            cached = all_cached[[row(t, s) for s in range(first, positions[t] + 1)]]
             keys = np.einsum("hnr,sr->shn", kv_b.astype(float).reshape(heads, nope + value, latent), cached[:, :latent])
             scores = np.einsum("hn,shn->hs", query[t, :, :nope], keys[..., :nope])
             scores += np.einsum("hp,sp->hs", turned[t], cached[:, latent:])
@@ -201,6 +202,9 @@ class Decompositions(unittest.TestCase):
 
     def test_attention_halves(self) -> None:
         self.attention(False)
+
+    def test_attention_from_a_first_position(self) -> None:
+        self.attention(True, first=1)
 
     def test_attention_with_other_caches(self) -> None:
         for kv_cache in FORMATS[1:]:

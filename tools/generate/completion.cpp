@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 namespace quant::generate {
 
@@ -28,11 +29,15 @@ Result<void> Generator::check(quant_status given) {
   return {};
 }
 
-Result<void> Generator::reset(int64_t position) {
-  ++turn;
+Result<void> Generator::forget(int64_t position) {
   QUANT_TRY(check(quant_session_reset(session.get(), position)));
   context.resize(static_cast<size_t>(position));
   return {};
+}
+
+Result<void> Generator::reset(int64_t position) {
+  ++turn;
+  return forget(position);
 }
 
 Result<void> Generator::append(std::span<const int32_t> tokens, int64_t outputs, float *logits) {
@@ -95,9 +100,13 @@ Result<Completion> Generator::complete(Request request, const std::function<bool
 
 /// As many tokens as were asked for, or as the context has rows: the last one is not run.
 bool Answer::isFull() const {
-  const quant_session *session = generator->api();
   return writer.ended() ||
-         (!writer.completion.tokens.empty() && quant_session_position(session) == quant_session_context(session));
+         (!writer.completion.tokens.empty() && static_cast<int64_t>(context().size()) == quant_session_context(generator->api()));
+}
+
+std::span<const int32_t> Answer::context() const {
+  std::span<const int32_t> tokens = generator->context;
+  return tokens.first(tokens.size() - (ahead ? 1 : 0));
 }
 
 void Answer::cancel() {
@@ -105,14 +114,40 @@ void Answer::cancel() {
   writer.cancel();
 }
 
+/// Runs `token` and a guess at what follows.
+Result<void> Answer::runGuessing(int32_t token) {
+  auto vocab = static_cast<size_t>(generator->vocab);
+  logits.resize(2 * vocab);
+  std::span<float> guessed = std::span(logits).first(vocab);
+  QUANT_TRY(generator->check(quant_guess(generator->api(), token, guessed.data())));
+  std::vector<int32_t> before(context().begin(), context().end());
+  before.push_back(token);
+  QUANT_TRY_ASSIGN(int32_t guess, writer.guess(guessed, before));
+  const int32_t both[] = {token, guess};
+  QUANT_TRY(generator->append(both, 2, logits.data()));
+  ahead = guess;
+  return {};
+}
+
 /// Makes the logits those of the last token.
 Result<void> Answer::advance() {
   generator->status = QUANT_OK;
   if (turn != generator->turn)
     return fail("the answer cannot go on: its model has been used for something else since");
-  if (!writer.completion.tokens.empty())
-    QUANT_TRY(generator->append(std::span(&writer.completion.tokens.back(), 1), 1, logits.data()));
-  return {};
+  if (writer.completion.tokens.empty())
+    return {};
+  int32_t token = writer.completion.tokens.back();
+  if (std::optional<int32_t> guess = std::exchange(ahead, std::nullopt)) {
+    if (guess == token) {
+      std::copy_n(logits.end() - generator->vocab, generator->vocab, logits.begin());
+      return {};
+    }
+    QUANT_TRY(generator->forget(static_cast<int64_t>(generator->context.size()) - 1));
+  }
+  int64_t room = quant_session_context(generator->api()) - static_cast<int64_t>(generator->context.size());
+  if (generator->guesses && writer.wantsGuess() && room > 1)
+    return runGuessing(token);
+  return generator->append(std::span(&token, 1), 1, logits.data());
 }
 
 Result<std::optional<Step>> Answer::next() {
@@ -121,8 +156,7 @@ Result<std::optional<Step>> Answer::next() {
   stopped = true; // an error ends it
   auto start = std::chrono::steady_clock::now();
   QUANT_TRY(advance());
-  // The context is the prompt and all tokens chosen.
-  QUANT_TRY_ASSIGN(Step step, writer.choose(logits, generator->context));
+  QUANT_TRY_ASSIGN(Step step, writer.choose(std::span(logits).first(static_cast<size_t>(generator->vocab)), context()));
   stopped = isFull();
   writer.completion.decodeSeconds += secondsSince(start);
   return step;
@@ -141,14 +175,22 @@ Result<AnswerWriter> AnswerWriter::create(Request request, std::shared_ptr<const
 }
 
 Result<Step> AnswerWriter::choose(std::span<const float> logits, std::span<const int32_t> context) {
-  QUANT_TRY_ASSIGN(int32_t token, sampler.sample(logits, context));
+  std::optional<int32_t> guess = std::exchange(guessed, std::nullopt);
+  QUANT_TRY_ASSIGN(int32_t token, guess ? sampler.sampleGuessed(logits, context) : sampler.sample(logits, context));
   completion.tokens.push_back(token);
+  completion.rightGuesses += guess == token;
   bool isEnd = std::ranges::find(request.ends, token) != request.ends.end();
   Step step = stepOf(token, logits, isEnd);
   isOver = isEnd || stops.stopped();
   if (isOver)
     completion.finish = Finish::Stop;
   return step;
+}
+
+Result<int32_t> AnswerWriter::guess(std::span<const float> logits, std::span<const int32_t> context) {
+  QUANT_TRY_ASSIGN(guessed, sampler.guess(logits, context));
+  ++completion.guesses;
+  return *guessed;
 }
 
 Step AnswerWriter::stepOf(int32_t token, std::span<const float> logits, bool isEnd) {

@@ -47,8 +47,10 @@ struct Completion {
   int64_t promptTokensRun = 0;     ///< prompt tokens that were not in the context already
   double prefillSeconds = 0;
   double decodeSeconds = 0; ///< of all tokens but the first, which the prompt's pass gives
+  int64_t guesses = 0;      ///< that an MTP layer made
+  int64_t rightGuesses = 0; ///< tokens among them, which took no pass of their own
 
-  /// Mean of the tokens that took a pass of their own; 0 where none did.
+  /// Mean of all tokens but the first; 0 where there are none.
   double secondsPerToken() const { return tokens.size() > 1 ? decodeSeconds / static_cast<double>(tokens.size() - 1) : 0; }
 };
 
@@ -60,6 +62,11 @@ public:
 
   /// Chooses a token by the logits [vocab] behind `context`, the prompt and all tokens so far. Errors: those of quant_sample.
   Result<Step> choose(std::span<const float> logits, std::span<const int32_t> context);
+  /// Guesses it by the logits of an MTP layer; choose(), which follows, then tries to choose the same. Errors: those of
+  /// quant_sample.
+  Result<int32_t> guess(std::span<const float> logits, std::span<const int32_t> context);
+  /// Whether a guess can save a pass: more than one token may come.
+  bool wantsGuess() const { return request.maxNewTokens - static_cast<int64_t>(completion.tokens.size()) > 1; }
   /// What a stop string kept back, as a step with token -1, when no more tokens come; then nothing.
   std::optional<Step> rest();
   /// Lets no more tokens come.
@@ -72,12 +79,14 @@ public:
   Completion completion;
 
 private:
-  AnswerWriter(Request given, TokenSampler sampler) : request(std::move(given)), sampler(std::move(sampler)), stops(request.stops) {}
+  AnswerWriter(Request given, TokenSampler sampler)
+      : request(std::move(given)), sampler(std::move(sampler)), stops(request.stops) {}
   Step stepOf(int32_t token, std::span<const float> logits, bool isEnd);
 
   TokenSampler sampler;
   StopStrings stops;
   std::optional<text::StreamDecoder> decoder;
+  std::optional<int32_t> guessed; ///< for the next token
   bool isOver = false;
 };
 
@@ -102,21 +111,26 @@ private:
   friend class Generator;
   Answer(Generator &generator, AnswerWriter writer) : generator(&generator), writer(std::move(writer)) {}
   Result<void> advance();
+  Result<void> runGuessing(int32_t token);
   bool isFull() const;
+  /// The prompt and the tokens that were chosen, as far as they have run.
+  std::span<const int32_t> context() const;
 
   Generator *generator;
   AnswerWriter writer;
-  std::vector<float> logits; ///< [vocab], of the last token that ran
-  uint64_t turn = 0;         ///< the generator's, as long as its context is this answer's
-  bool stopped = false;      ///< no more tokens come
+  std::vector<float> logits;    ///< [vocab], of the last token that ran; behind them those of the guess
+  std::optional<int32_t> ahead; ///< a guess for the next token, which has run
+  uint64_t turn = 0;            ///< the generator's, as long as its context is this answer's
+  bool stopped = false;         ///< no more tokens come
 };
 
 /// A session and the tokens that its context holds: a prompt that begins with them runs its rest only.
 class Generator {
 public:
-  /// `tokenizer` may be null: then there are tokens, and no texts. `vocab` is the module's.
-  Generator(SessionHandle session, int64_t vocab, std::shared_ptr<const text::Tokenizer> tokenizer)
-      : session(std::move(session)), vocab(vocab), tokenizer(std::move(tokenizer)) {}
+  /// `tokenizer` may be null: then there are tokens, and no texts. `vocab` is the module's. `guesses`: the session has an MTP
+  /// layer (quant_session_options.mtp), which is used.
+  Generator(SessionHandle session, int64_t vocab, std::shared_ptr<const text::Tokenizer> tokenizer, bool guesses = false)
+      : session(std::move(session)), vocab(vocab), tokenizer(std::move(tokenizer)), guesses(guesses) {}
 
   /// Runs the prompt; the answer's steps follow as they are asked for. Errors: an empty prompt, one that does not fit the
   /// context, an option out of its range, those of quant_forward.
@@ -142,10 +156,12 @@ private:
   Result<void> check(quant_status given);
   Result<std::vector<float>> runPrompt(const Request &request, Completion &completion);
   Result<void> append(std::span<const int32_t> tokens, int64_t outputs, float *logits);
+  Result<void> forget(int64_t position);
 
   SessionHandle session;
   int64_t vocab;
   std::shared_ptr<const text::Tokenizer> tokenizer;
+  bool guesses;
   std::vector<int32_t> context; ///< the session's tokens
   uint64_t turn = 0;            ///< how often the context was taken for something else
   quant_status status = QUANT_OK;

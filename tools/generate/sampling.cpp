@@ -70,19 +70,42 @@ void TokenSampler::keepLikely(std::span<float> logits) const {
     logits[static_cast<size_t>(order[i])] = kNever;
 }
 
-Result<int32_t> TokenSampler::sample(std::span<const float> logits, std::span<const int32_t> before) {
+/// The logits after penalty and cuts: themselves, or `changed`.
+std::span<const float> TokenSampler::change(std::span<const float> logits, std::span<const int32_t> before,
+                                            std::vector<float> &changed) const {
   bool penalizes = options.repetitionPenalty != 1, cuts = options.temperature > 0 && (options.minP > 0 || options.topK > 0);
   // NaN is quant_sample's to refuse, before anything is compared with it.
-  if ((penalizes || cuts) && std::ranges::none_of(logits, [](float logit) { return std::isnan(logit); })) {
-    changed.assign(logits.begin(), logits.end());
-    if (penalizes)
-      penalize(changed, before);
-    if (cuts)
-      keepLikely(changed);
-    logits = changed;
-  }
+  if ((!penalizes && !cuts) || std::ranges::any_of(logits, [](float logit) { return std::isnan(logit); }))
+    return logits;
+  changed.assign(logits.begin(), logits.end());
+  if (penalizes)
+    penalize(changed, before);
+  if (cuts)
+    keepLikely(changed);
+  return changed;
+}
+
+Result<int32_t> TokenSampler::sample(std::span<const float> logits, std::span<const int32_t> before) {
+  logits = change(logits, before, changed);
   int32_t token = 0;
   if (quant_sample(sampler.get(), logits.data(), static_cast<int64_t>(logits.size()), &token) != QUANT_OK)
+    return apiError();
+  return token;
+}
+
+Result<int32_t> TokenSampler::guess(std::span<const float> logits, std::span<const int32_t> before) {
+  if (std::span<const float> kept = change(logits, before, guessLogits); kept.data() != guessLogits.data())
+    guessLogits.assign(kept.begin(), kept.end());
+  if (quant_sample(sampler.get(), guessLogits.data(), static_cast<int64_t>(guessLogits.size()), &guessed) != QUANT_OK)
+    return apiError();
+  return guessed;
+}
+
+Result<int32_t> TokenSampler::sampleGuessed(std::span<const float> logits, std::span<const int32_t> before) {
+  logits = change(logits, before, changed);
+  int32_t token = 0;
+  if (quant_sample_guessed(sampler.get(), logits.data(), guessLogits.data(), static_cast<int64_t>(logits.size()), guessed,
+                           &token) != QUANT_OK)
     return apiError();
   return token;
 }

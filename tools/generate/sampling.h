@@ -37,13 +37,22 @@ public:
   /// Chooses by `logits`; `before` are the prompt's tokens and all that were chosen.
   Result<int32_t> sample(std::span<const float> logits, std::span<const int32_t> before);
 
+  /// A token that another model guesses in its stead, by `logits` of that.
+  Result<int32_t> guess(std::span<const float> logits, std::span<const int32_t> before);
+  /// sample() where guess() was called for the same position: what it chose, as often as the distribution allows.
+  Result<int32_t> sampleGuessed(std::span<const float> logits, std::span<const int32_t> before);
+
 private:
+  std::span<const float> change(std::span<const float> logits, std::span<const int32_t> before,
+                                std::vector<float> &changed) const;
   void penalize(std::span<float> logits, std::span<const int32_t> before) const;
   void keepLikely(std::span<float> logits) const;
 
   SamplingOptions options;
   SamplerHandle sampler;
-  std::vector<float> changed; ///< logits after penalty and cuts; kept for its room
+  std::vector<float> changed;     ///< logits after penalty and cuts; kept for its room
+  std::vector<float> guessLogits; ///< those that the guess came of, after penalty and cuts
+  int32_t guessed = 0;
 };
 
 /// A token and the natural logarithm of its probability.

@@ -161,8 +161,9 @@ quant_status quant_generator_create(const quant_module *module, const char *weig
     Result<std::vector<int32_t>> ends = generate::modelEndTokens(module);
     if (!ends)
       return failed(ends, QUANT_INVALID_MODULE);
-    auto shared = std::make_shared<generate::Generator>(std::move(session), quant_module_vocab(module),
-                                                        tokenizer ? tokenizer->files.tokenizer : nullptr);
+    auto shared =
+        std::make_shared<generate::Generator>(std::move(session), quant_module_vocab(module),
+                                              tokenizer ? tokenizer->files.tokenizer : nullptr, options && options->mtp != 0);
     *generator = new quant_generator{std::move(shared), std::move(*ends), tokenizer != nullptr};
     return QUANT_OK;
   });
@@ -298,5 +299,7 @@ void quant_answer_get_state(const quant_answer *answer, quant_answer_state *stat
             .prompt_tokens_run = completion.promptTokensRun,
             .new_tokens = static_cast<int64_t>(completion.tokens.size()),
             .prefill_seconds = completion.prefillSeconds,
-            .decode_seconds = completion.decodeSeconds};
+            .decode_seconds = completion.decodeSeconds,
+            .guesses = completion.guesses,
+            .right_guesses = completion.rightGuesses};
 }

@@ -140,6 +140,8 @@ typedef struct quant_answer_state {
   int64_t new_tokens;        /**< the one that ended it among them */
   double prefill_seconds;    /**< of the prompt */
   double decode_seconds;     /**< of all new tokens but the first, which the prompt's pass gives */
+  int64_t guesses;           /**< that the MTP layer made (quant_session_options.mtp) */
+  int64_t right_guesses;     /**< tokens among them, which took no pass of their own */
 } quant_answer_state;
 
 /** Runs `count` (at least 1) prompt tokens; what the context holds of them already, from its start on, is not run again.

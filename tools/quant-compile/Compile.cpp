@@ -118,8 +118,9 @@ private:
     if (options.maxContext)
       config.maxSeqLen = *options.maxContext;
     report.model = config.modelType;
-    if (config.nMtpLayers > 0)
-      report.notes.push_back(fmt::format("the checkpoint's {} MTP layer(s) are not compiled yet", config.nMtpLayers));
+    if (int64_t left = config.nMtpLayers - (options.mtp ? 1 : 0); left > 0)
+      report.notes.push_back(fmt::format("{} MTP layer(s) of the model are left out{}", left,
+                                         options.mtp ? "; one is compiled" : "; --mtp compiles the first one"));
     if (!hasCheckpoint()) {
       tensors = models::tensorTypes(config);
       std::error_code ignored;
@@ -173,7 +174,11 @@ private:
   }
 
   Result<OwningOpRef<ModuleOp>> build() {
-    auto module = models::buildModel(context, config, tensors, *deepseek::symbolizeCacheFormat(options.kvCache));
+    if (options.mtp && config.nMtpLayers == 0)
+      return fail(fmt::format("{}: --mtp compiles the model's MTP layer, and it has none (num_nextn_predict_layers is 0)",
+                              options.input.string()));
+    auto module = models::buildModel(context, config, tensors,
+                                     {.cache = *deepseek::symbolizeCacheFormat(options.kvCache), .withDraft = options.mtp});
     if (!module)
       return tl::unexpected(module.error().in(options.input.string()));
     return module;

@@ -28,6 +28,7 @@ struct CompileOptions {
   std::vector<std::string> hostIsas;
   std::string activations = "auto";
   std::string kvCache = "f32"; // a deepseek::CacheFormat
+  bool mtp = false;            // the draft, too
   std::string stopAfter;       // empty: go on to the module
   std::filesystem::path dumpDirectory;
   std::filesystem::path kernelDirectory; // GPU kernels as files of their own, too

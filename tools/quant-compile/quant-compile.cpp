@@ -69,6 +69,9 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
                  "for each 128), int8 (one for each token), int4 (one for each 32); docs/kv-cache.md")
       ->check(CLI::IsMember({"f32", "bf16", "fp8", "int8", "int4"}))
       ->capture_default_str();
+  app.add_flag("--mtp", options.mtp,
+               "also compile the model's first MTP layer, which guesses the token after the next (quant-run --mtp, quant-serve "
+               "--mtp); without it MTP layers are left out");
   app.add_option("--max-tokens", options.maxTokens, "tokens of one call at most; longer prompts go in chunks")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

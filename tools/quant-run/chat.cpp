@@ -151,7 +151,7 @@ Result<void> chat(const Options &options, const quant_module *module, const text
   if (!files.chat)
     return fail(options.weights + ": has no chat template, in tokenizer_config.json or chat_template.jinja; use --prompt");
   QUANT_TRY_ASSIGN(generate::SessionHandle session, createSession(module, options, quant_module_max_context(module)));
-  generate::Generator generator(std::move(session), quant_module_vocab(module), files.tokenizer);
+  generate::Generator generator(std::move(session), quant_module_vocab(module), files.tokenizer, options.mtp);
   QUANT_TRY(Chat(options, module, files, generator).run());
   printMemory(module);
   if (options.profile)

@@ -35,6 +35,7 @@ Result<generate::SessionHandle> createSession(const quant_module *module, const 
   sessionOptions.context = options.context ? options.context : rows;
   sessionOptions.max_chunk = options.chunk;
   sessionOptions.device = options.device.c_str();
+  sessionOptions.mtp = options.mtp;
   sessionOptions.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   return generate::openSession(module, options.weights, sessionOptions);
 }
@@ -60,6 +61,10 @@ void printTimes(const generate::Completion &completion, const quant_session *ses
   if (double seconds = completion.secondsPerToken(); seconds > 0)
     std::fprintf(stderr, "; generation: %.2f ms per token, %.2f tokens/s", seconds * 1e3, 1 / seconds);
   std::fprintf(stderr, " (%s, %d threads)\n", quant_session_isa(session), quant_session_threads(session));
+  if (completion.guesses > 0)
+    std::fprintf(stderr, "MTP: %lld of %lld guesses were right (%.1f %%)\n", static_cast<long long>(completion.rightGuesses),
+                 static_cast<long long>(completion.guesses),
+                 100.0 * static_cast<double>(completion.rightGuesses) / static_cast<double>(completion.guesses));
 }
 
 void printMemory(const quant_module *module) {

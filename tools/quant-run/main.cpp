@@ -90,6 +90,8 @@ static void printJson(const Options &options, const std::vector<int32_t> &prompt
       {"isa", quant_session_isa(session)},
       {"kv_cache",
        {{"bytes_per_token", quant_module_cache_bytes_per_token(module)}, {"layers", quant_module_cache_layers(module)}}}};
+  if (options.mtp)
+    json["mtp"] = {{"guesses", completion.guesses}, {"right", completion.rightGuesses}};
   if (options.prompt)
     json["text"] = answer.text;
   if (options.logprobs)
@@ -130,7 +132,7 @@ static Result<void> runPrompt(const Options &options, const std::vector<int32_t>
     QUANT_TRY_ASSIGN(checkpoint::SafetensorsWriter writer, openLogits(options.logits, prompt.size(), vocab));
     logits.emplace(std::move(writer));
   }
-  generate::Generator generator(std::move(session), vocab, files ? files->tokenizer : nullptr);
+  generate::Generator generator(std::move(session), vocab, files ? files->tokenizer : nullptr, options.mtp);
   Answer answer;
   bool shown = false;
   Result<generate::Completion> completion = generator.complete(request, [&](const generate::Step &step) {

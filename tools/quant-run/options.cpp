@@ -127,6 +127,10 @@ static void addOptions(CLI::App &app, Options &options) {
                  "Rows of the KV cache; 0: prompt and new tokens, in a chat all that the module allows")
       ->capture_default_str();
   app.add_option("--chunk", options.chunk, "Prompt tokens per step; 0: as many as the module allows")->capture_default_str();
+  app.add_flag(
+      "--mtp", options.mtp,
+      "Speculative decoding: guess each token after the next with the module's MTP layer (quant-compile --mtp), and run both "
+      "in one pass. The likeliest tokens stay the same, samples keep their distribution");
   app.add_option("--device", options.device,
                  "host: this computer's CPU; cuda: its first H100 or H200, through the CUDA driver (tried on a simulated driver "
                  "only, on no GPU yet); sim: the module's sm_90a kernels in the simulator, which stops at the first that breaks "

@@ -41,6 +41,7 @@ struct Options {
   std::vector<std::string> stops;  ///< texts that end the answer
   std::vector<int32_t> stopTokens; ///< beside the model's own end tokens
   bool ignoreEos = false;          ///< go on behind the model's own end tokens
+  bool mtp = false;                ///< guess with the module's MTP layer
   bool json = false, profile = false, printProgram = false;
 };
 

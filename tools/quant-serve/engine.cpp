@@ -35,9 +35,11 @@ struct Engine::Job {
   const Clock::time_point deadline;
   std::optional<generate::AnswerWriter> answer;
   generate::SequenceHandle sequence;
-  std::vector<int32_t> tokens; ///< the prompt and what was chosen
-  std::vector<float> logits;
-  int64_t pages = 0; ///< that it was promised
+  std::vector<int32_t> tokens;    ///< the prompt and what was chosen
+  std::vector<int32_t> running;   ///< in this pass; the last may be a guess
+  std::vector<float> logits;      ///< of the last token, then of the guess
+  std::optional<int32_t> guessed; ///< in this pass
+  int64_t pages = 0;              ///< that it was promised
   Clock::time_point begun, answering;
   std::vector<generate::Step> chosen; ///< in this pass
   int64_t reusedTokens = 0;
@@ -46,7 +48,8 @@ struct Engine::Job {
 
   /// Tokens that the sequence does not hold yet: of the prompt, or the one chosen last.
   std::span<const int32_t> next(int64_t most) const {
-    std::span<const int32_t> rest = std::span(tokens).subspan(static_cast<size_t>(quant_sequence_position(sequence.get())));
+    auto held = static_cast<size_t>(quant_sequence_position(sequence.get())); // and perhaps a guess
+    std::span<const int32_t> rest = std::span(tokens).subspan(std::min(held, tokens.size()));
     return rest.first(std::min(rest.size(), static_cast<size_t>(most)));
   }
   bool isInPrompt() const { return answer->completion.tokens.empty(); }
@@ -62,15 +65,28 @@ struct Engine::Job {
     answer->completion.promptTokensRun = size - known;
   }
 
-  /// The token behind those that have run.
-  void choose() {
+  /// The token behind those that have run; where it was guessed, the one behind it, too.
+  void choose(int64_t vocab) {
     if (isInPrompt()) {
       answering = Clock::now();
       answer->completion.prefillSeconds = secondsBetween(begun, answering);
     }
+    std::span<const float> rows = logits;
+    chooseBy(rows.first(static_cast<size_t>(vocab)));
+    std::optional<int32_t> guess = std::exchange(guessed, std::nullopt);
+    if (!guess || !failure.empty())
+      return;
+    if (tokens.back() == guess)
+      chooseBy(rows.last(static_cast<size_t>(vocab)));
+    else if (quant_sequence_reset(sequence.get(), quant_sequence_position(sequence.get()) - 1) != QUANT_OK)
+      failure = quant_last_error();
+  }
+
+private:
+  void chooseBy(std::span<const float> row) {
     if (answer->ended())
       return;
-    ::quant::Result<generate::Step> step = answer->choose(logits, tokens);
+    ::quant::Result<generate::Step> step = answer->choose(row, tokens);
     if (!step) {
       failure = step.error().message;
       return;
@@ -80,11 +96,10 @@ struct Engine::Job {
   }
 };
 
-Engine::Engine(generate::SessionHandle given, int64_t vocab, int64_t maxTokens, std::shared_ptr<const text::Tokenizer> tokenizer,
-               int maxSequences)
-    : session(std::move(given)), vocab(vocab), maxTokens(maxTokens), contextTokens(quant_session_context(session.get())),
-      cachePages(quant_session_cache_pages(session.get())), tokenizer(std::move(tokenizer)),
-      maxSequences(static_cast<size_t>(maxSequences)), freePages(cachePages), worker([this] { work(); }) {}
+Engine::Engine(generate::SessionHandle given, std::shared_ptr<const text::Tokenizer> tokenizer, const Options &options)
+    : session(std::move(given)), options(options), contextTokens(quant_session_context(session.get())),
+      cachePages(quant_session_cache_pages(session.get())), tokenizer(std::move(tokenizer)), freePages(cachePages),
+      worker([this] { work(); }) {}
 
 Engine::~Engine() {
   stop();
@@ -209,7 +224,7 @@ void Engine::dropEnded() {
   job.begun = job.answering = Clock::now();
   QUANT_TRY_ASSIGN(job.answer, generate::AnswerWriter::create(job.request, tokenizer));
   job.tokens = job.request.prompt;
-  job.logits.resize(static_cast<size_t>(vocab));
+  job.logits.resize(static_cast<size_t>(options.guesses ? 2 * options.vocab : options.vocab));
   quant_sequence *sequence = nullptr;
   if (quant_sequence_create(session.get(), &sequence) != QUANT_OK)
     return generate::apiError();
@@ -218,7 +233,7 @@ void Engine::dropEnded() {
 }
 
 void Engine::admit() {
-  while (!queue.empty() && active.size() < maxSequences) {
+  while (!queue.empty() && active.size() < static_cast<size_t>(options.maxSequences)) {
     JobPtr job = queue.front();
     // The last new token is not run. A sequence of its own length always fits an empty cache.
     int64_t tokens = static_cast<int64_t>(job->request.prompt.size()) + std::max<int64_t>(job->request.maxNewTokens - 1, 0);
@@ -248,21 +263,54 @@ std::vector<Engine::JobPtr> Engine::jobsOfPass() const {
   return jobs;
 }
 
-/// Runs the tokens at hand, a chunk of a prompt or one, and chooses what follows where the prompt is through.
+/// Guesses for the answers that are being written what comes behind the token that they run now, if a guess can save a pass and
+/// has room among the pages that they were promised. False: it failed.
+bool Engine::guess(const std::vector<JobPtr> &jobs) {
+  std::vector<JobPtr> guessing;
+  std::vector<quant_draft_step> steps;
+  for (const JobPtr &job : jobs) {
+    int64_t room = std::min(contextTokens, job->pages * QUANT_PAGE_TOKENS) - quant_sequence_position(job->sequence.get());
+    if (job->isInPrompt() || !job->answer->wantsGuess() || room < 2)
+      continue;
+    guessing.push_back(job);
+    steps.push_back({job->sequence.get(), job->running.back(), job->logits.data()});
+  }
+  if (steps.empty())
+    return true;
+  if (quant_guess_steps(session.get(), steps.data(), static_cast<int64_t>(steps.size())) != QUANT_OK)
+    return false;
+  for (const JobPtr &job : guessing) {
+    ::quant::Result<int32_t> guess =
+        job->answer->guess(std::span(job->logits).first(static_cast<size_t>(options.vocab)), job->tokens);
+    if (!guess) {
+      job->failure = guess.error().message;
+      continue;
+    }
+    job->guessed = *guess;
+    job->running.push_back(*guess);
+  }
+  return true;
+}
+
+/// Runs the tokens at hand, a chunk of a prompt or one with a guess, and chooses what follows where the prompt is through.
 void Engine::compute(const std::vector<JobPtr> &jobs) {
-  std::vector<quant_sequence_step> steps;
   for (const JobPtr &job : jobs) {
     if (quant_sequence_position(job->sequence.get()) == 0)
       job->reuse();
-    std::span<const int32_t> tokens = job->next(maxTokens);
-    steps.push_back({job->sequence.get(), tokens.data(), static_cast<int64_t>(tokens.size()), 1, job->logits.data()});
+    std::span<const int32_t> tokens = job->next(options.maxTokens);
+    job->running.assign(tokens.begin(), tokens.end());
   }
-  bool isRun = quant_forward_steps(session.get(), steps.data(), static_cast<int64_t>(steps.size())) == QUANT_OK;
+  bool isRun = !options.guesses || guess(jobs);
+  std::vector<quant_sequence_step> steps;
+  for (const JobPtr &job : jobs)
+    steps.push_back({job->sequence.get(), job->running.data(), static_cast<int64_t>(job->running.size()), job->guessed ? 2 : 1,
+                     job->logits.data()});
+  isRun = isRun && quant_forward_steps(session.get(), steps.data(), static_cast<int64_t>(steps.size())) == QUANT_OK;
   for (const JobPtr &job : jobs) {
     if (!isRun)
       job->failure = quant_last_error();
     else if (job->failure.empty() && job->next(1).empty())
-      job->choose();
+      job->choose(options.vocab);
   }
 }
 

@@ -26,9 +26,12 @@ using Clock = std::chrono::steady_clock;
 /// call it.
 class Engine {
 public:
-  /// `vocab` and `maxTokens` (of a call) are the module's.
-  Engine(generate::SessionHandle session, int64_t vocab, int64_t maxTokens, std::shared_ptr<const text::Tokenizer> tokenizer,
-         int maxSequences);
+  struct Options {
+    int64_t vocab = 0, maxTokens = 0; ///< the module's; of a call
+    int maxSequences = 1;
+    bool guesses = false; ///< the session has an MTP layer
+  };
+  Engine(generate::SessionHandle session, std::shared_ptr<const text::Tokenizer> tokenizer, const Options &options);
   ~Engine();
   Engine(const Engine &) = delete;
 
@@ -69,14 +72,15 @@ private:
   ::quant::Result<void> begin(Job &job);
   void pass(std::unique_lock<std::mutex> &lock);
   std::vector<JobPtr> jobsOfPass() const;
+  bool guess(const std::vector<JobPtr> &jobs);
   void compute(const std::vector<JobPtr> &jobs);
   void end(Job &job, Outcome outcome, std::string error = {});
   void endAll();
 
   generate::SessionHandle session;
-  const int64_t vocab, maxTokens, contextTokens, cachePages;
+  const Options options;
+  const int64_t contextTokens, cachePages;
   const std::shared_ptr<const text::Tokenizer> tokenizer;
-  const size_t maxSequences;
 
   mutable std::mutex mutex;
   std::condition_variable changed; ///< for the worker

@@ -46,6 +46,7 @@ static Result<generate::SessionHandle> createSession(const Options &options, con
   int64_t context = options.context > 0 ? options.context : quant_module_max_context(module);
   chosen.cache = options.cacheTokens > 0 ? options.cacheTokens : std::min(context * options.sequences, kMaxDefaultCache);
   chosen.cache = std::max(chosen.cache, context);
+  chosen.mtp = options.mtp;
   chosen.device = options.device.c_str();
   chosen.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   return generate::openSession(module, options.weights, chosen);
@@ -96,7 +97,11 @@ static Result<void> serveModel(const Options &options) {
     return tl::unexpected(modelEnds.error().in(options.module));
   model.ends = std::move(*modelEnds);
   QUANT_TRY_ASSIGN(generate::SessionHandle session, createSession(options, module.get()));
-  Engine engine(std::move(session), model.vocab, quant_module_max_tokens(module.get()), model.files.tokenizer, options.sequences);
+  Engine engine(std::move(session), model.files.tokenizer,
+                {.vocab = model.vocab,
+                 .maxTokens = quant_module_max_tokens(module.get()),
+                 .maxSequences = options.sequences,
+                 .guesses = options.mtp});
   return serveUntil(ends, options, std::move(apiKey), std::move(model), engine);
 }
 

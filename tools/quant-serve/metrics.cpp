@@ -25,6 +25,8 @@ void Metrics::countCompletion(const generate::Completion &completion) {
   newTokens += static_cast<int64_t>(completion.tokens.size());
   prefillSeconds += completion.prefillSeconds;
   decodeSeconds += completion.decodeSeconds;
+  guesses += completion.guesses;
+  rightGuesses += completion.rightGuesses;
 }
 
 /// Bytes of memory that the process has; 0 where /proc does not say.
@@ -50,6 +52,8 @@ std::string Metrics::text(const Engine::Counts &counts) const {
          metric("quant_new_tokens_total", "counter", "Tokens generated.", std::to_string(newTokens)) +
          metric("quant_prefill_seconds_total", "counter", "Time in prompts.", fmt::format("{:.6f}", prefillSeconds)) +
          metric("quant_decode_seconds_total", "counter", "Time in generation.", fmt::format("{:.6f}", decodeSeconds)) +
+         metric("quant_mtp_guesses_total", "counter", "Tokens guessed by the MTP layer.", std::to_string(guesses)) +
+         metric("quant_mtp_right_guesses_total", "counter", "Guesses that became tokens.", std::to_string(rightGuesses)) +
          metric("quant_requests_running", "gauge", "Sequences at work.", std::to_string(counts.running)) +
          metric("quant_requests_waiting", "gauge", "Sequences that wait for a place.", std::to_string(counts.waiting)) +
          metric("quant_cache_pages", "gauge", "Pages of 64 tokens of the KV cache.", std::to_string(counts.pages)) +

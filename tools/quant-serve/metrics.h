@@ -28,7 +28,7 @@ public:
 private:
   mutable std::mutex mutex;
   std::map<std::pair<std::string, int>, uint64_t> answers;
-  int64_t promptTokens = 0, newTokens = 0;
+  int64_t promptTokens = 0, newTokens = 0, guesses = 0, rightGuesses = 0;
   double prefillSeconds = 0, decodeSeconds = 0;
 };
 

@@ -71,6 +71,7 @@ static void addOptions(CLI::App &app, Options &options) {
          "context. The host takes the memory as it is used, a GPU at once")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->capture_default_str();
+  app.add_flag("--mtp", options.mtp, "Speculative decoding with the module's MTP layer (quant-compile --mtp), as for quant-run");
   app.add_option("--device", options.device, "host or cuda, as for quant-run")
       ->check(CLI::IsMember({"host", "cuda"}))
       ->capture_default_str();

@@ -24,7 +24,8 @@ struct Options {
   std::string modelName;  ///< empty: the name of the weights' folder
   std::string apiKeyFile; ///< empty: no key is asked for
   std::string device = "host", isa;
-  int threads = 0; ///< 0: the CPUs
+  bool mtp = false; ///< guess with the module's MTP layer
+  int threads = 0;  ///< 0: the CPUs
   int sequences = 16;
   int64_t context = 0;     ///< tokens of a sequence; 0: the module's limit
   int64_t cacheTokens = 0; ///< of all sequences; 0: what kMaxDefaultCache allows of `sequences` times `context`

@@ -59,8 +59,13 @@ public:
     Num sequence = words.at(attention.sequences, words.row());
     Value positions = (words.at(attention.positions, words.row()) + 1).value;
     b.loop(b.size(0), positions, kPositions, [&](Value first) {
-      Value each = b.min(b.sub(positions, first), b.size(kPositions));
-      Keys keys = keysOf(words, deepseek::cacheRow(words, attention.pages, sequence, {b, first}).value, each);
+      Value start = first, most = b.size(kPositions);
+      if (int64_t skipped = op.getFirstPosition()) {
+        start = b.max(first, b.size(skipped));
+        most = b.sub(b.add(first, kPositions), start);
+      }
+      Value each = b.min(b.sub(positions, start), most);
+      Keys keys = keysOf(words, deepseek::cacheRow(words, attention.pages, sequence, {b, start}).value, each);
       b.loop(b.size(0), count, shape.rows, [&](Value head) {
         multiplyKeys(keys, each, head);
         for (int64_t row = 0; row < shape.rows; ++row)

@@ -47,6 +47,10 @@ public:
   /// or that the device has no room for.
   virtual Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) = 0;
 
+  /// A session for the target's draft, which there must be, with the same options, on the same threads; its caches are its own.
+  /// Errors: memory that cannot be had.
+  virtual Result<std::unique_ptr<Session>> createDraft() const = 0;
+
   /// Runs all dispatches. Errors: a dim out of the program's limits, `context` not cacheRows() (the memory is as before then);
   /// what the device finds wrong. Inputs are taken as they are: whoever writes them answers for positions and pages.
   virtual Result<void> run(const Dims &dims) = 0;

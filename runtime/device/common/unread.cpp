@@ -21,10 +21,10 @@ using checkpoint::Checkpoint;
 
 namespace {
 
-/// What a program names.
+/// What programs name.
 class ReadTensors {
 public:
-  explicit ReadTensors(const Program &program) {
+  void add(const Program &program) {
     for (const Value &value : program.values)
       if (value.kind == ValueKind::Weight || value.kind == ValueKind::WeightGroup)
         add(value);
@@ -63,9 +63,15 @@ private:
 
 } // namespace
 
+/// Whether an MTP layer stores a copy of the model's embedding or head there, which programs read instead (README_WEIGHTS.md of
+/// DeepSeek-V3).
+static bool isSharedCopy(std::string_view name) {
+  return hasPart(name, "layers") && (name.ends_with(".embed_tokens.weight") || name.ends_with(".shared_head.head.weight"));
+}
+
 /// Whether the result is another without that tensor, which the program does not name.
 static bool isMissed(const std::string &name, const ReadTensors &read, const std::set<int64_t> &mtpLayers) {
-  if (harmlessTensor(name))
+  if (harmlessTensor(name) || isSharedCopy(name))
     return false;
   std::string_view part = lastPart(name);
   if (read.hasModule(moduleOf(name)))
@@ -74,8 +80,11 @@ static bool isMissed(const std::string &name, const ReadTensors &read, const std
   return layer >= 0 && (read.hasLayer(layer) || !mtpLayers.contains(layer));
 }
 
-Result<void> checkUnread(const Program &program, const Checkpoint &checkpoint) {
-  ReadTensors read(program);
+Result<void> checkUnread(const Target &target, const Checkpoint &checkpoint) {
+  ReadTensors read;
+  read.add(target.program);
+  if (target.draft)
+    read.add(*target.draft);
   std::set<int64_t> mtpLayers;
   for (const Checkpoint::Tensor &tensor : checkpoint.tensors())
     if (isOfMtpLayer(tensor.info->name))

@@ -13,10 +13,10 @@
 
 namespace quant::runtime {
 
-/// Whether the program computes with all that it must of a checkpoint. Errors: a tensor of a layer, or of a module that the
-/// program has, that nothing reads, so that the checkpoint is another model; it is named. Fine are other tensors outside the
-/// layers, what quant::harmlessTensor() knows, and MTP layers that the program leaves out.
-Result<void> checkUnread(const Program &program, const checkpoint::Checkpoint &checkpoint);
+/// Whether a target's programs compute with all that they must of a checkpoint. Errors: a tensor of a layer, or of a module that
+/// they have, that nothing reads, so that the checkpoint is another model; it is named. Fine are other tensors outside the
+/// layers, what quant::harmlessTensor() knows, and MTP layers that are left out.
+Result<void> checkUnread(const Target &target, const checkpoint::Checkpoint &checkpoint);
 
 } // namespace quant::runtime
 

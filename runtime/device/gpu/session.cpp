@@ -24,16 +24,21 @@ using checkpoint::Checkpoint;
 
 Result<std::unique_ptr<Session>> GpuSession::create(std::shared_ptr<const Module> module, const Target &target,
                                                     const SessionOptions &options, const MakeDevice &makeDevice) {
-  std::unique_ptr<GpuSession> session(new GpuSession);
-  session->module = std::move(module);
-  session->target = &target;
+  return create(std::unique_ptr<GpuSession>(new GpuSession(std::move(module), target, target.program, options, makeDevice)));
+}
+
+Result<std::unique_ptr<Session>> GpuSession::createDraft() const {
+  return create(std::unique_ptr<GpuSession>(new GpuSession(module, *target, *target->draft, options, makeDevice)));
+}
+
+Result<std::unique_ptr<Session>> GpuSession::create(std::unique_ptr<GpuSession> session) {
+  const SessionOptions &options = session->options;
   QUANT_TRY_ASSIGN(session->size, cacheSize(session->program(), options));
   session->threadCount = options.threads == 0 ? availableCpus() : options.threads;
-  session->profiles = options.profile;
-  QUANT_TRY(checkKernels(target, KernelKind::Recipe));
+  QUANT_TRY(checkKernels(*session->target, KernelKind::Recipe));
   session->memory = std::make_unique<GpuMemory>(session->program(), session->size.rows);
   QUANT_TRY(session->useOperands());
-  QUANT_TRY_ASSIGN(session->device, makeDevice(target, options));
+  QUANT_TRY_ASSIGN(session->device, session->makeDevice(*session->target, options));
   session->steps.resize(session->program().dispatches.size());
   return session;
 }
@@ -167,7 +172,7 @@ Result<void> GpuSession::prepare(const Dispatch &dispatch, const Dims &dims, Ste
 
 /// What a device says here may be about any launch before.
 Result<void> GpuSession::afterLaunches(Result<void> done) const {
-  if (done || profiles || !device->isAsynchronous())
+  if (done || options.profile || !device->isAsynchronous())
     return done;
   return fail(done.error().message +
                   "; the kernel that failed may be an earlier one: a session that profiles (quant-run --profile) " +
@@ -180,7 +185,7 @@ Result<void> GpuSession::runDispatch(size_t index, const Dims &dims) {
   Step &step = steps[index];
   if (!step.launch || step.dims != dims)
     QUANT_TRY(prepare(dispatch, dims, step));
-  if (!profiles)
+  if (!options.profile)
     return afterLaunches(step.launch->enqueue());
   return step.launch->enqueue().and_then([&] { return device->synchronize(); });
 }
@@ -192,7 +197,7 @@ Result<void> GpuSession::runDispatches(const Dims &dims) {
     auto start = std::chrono::steady_clock::now();
     if (Result<void> ran = runDispatch(i, dims); !ran)
       return tl::unexpected(inDispatch(ran.error(), kernel, dispatch));
-    if (!profiles)
+    if (!options.profile)
       continue;
     ProfileEntry &entry = profileEntries[dispatch.label.empty() ? kernel.name : dispatch.label];
     entry.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

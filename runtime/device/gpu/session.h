@@ -29,6 +29,7 @@ public:
 
   /// Brings the weights to the device.
   Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) override;
+  Result<std::unique_ptr<Session>> createDraft() const override;
 
   /// Errors in a dispatch name kernel and label. A device may tell of a kernel's failure only when all have run; with
   /// SessionOptions::profile each is waited for, and named.
@@ -36,7 +37,7 @@ public:
   Result<void> readRows(size_t value, int64_t row, std::span<std::byte> bytes) override;
   Result<void> writeRows(size_t value, int64_t row, std::span<const std::byte> bytes) override;
   std::byte *buffer(std::string_view name) const override;
-  const Program &program() const override { return target->program; }
+  const Program &program() const override { return *ran; }
   int threads() const override { return threadCount; }
   int64_t context() const override { return size.context; }
   int64_t cacheRows() const override { return size.rows; }
@@ -55,7 +56,11 @@ private:
     std::unique_ptr<PreparedLaunch> launch;
   };
 
-  GpuSession() = default;
+  GpuSession(std::shared_ptr<const Module> module, const Target &target, const Program &program, SessionOptions options,
+             MakeDevice makeDevice)
+      : module(std::move(module)), options(std::move(options)), makeDevice(std::move(makeDevice)), target(&target),
+        ran(&program) {}
+  static Result<std::unique_ptr<Session>> create(std::unique_ptr<GpuSession> session);
   const Kernel &kernelOf(const Dispatch &dispatch) const { return target->kernels[static_cast<size_t>(dispatch.kernel)]; }
   Result<void> useOperands();
   Result<void> checkWeightScales() const;
@@ -71,10 +76,12 @@ private:
 
   std::shared_ptr<const Module> module;
   std::shared_ptr<const checkpoint::Checkpoint> weights;
-  const Target *target = nullptr;
+  SessionOptions options;
+  MakeDevice makeDevice;
+  const Target *target;
+  const Program *ran; ///< one of the target's
   CacheSize size;
   int threadCount = 1;
-  bool profiles = false;
   std::unique_ptr<GpuMemory> memory;
   std::vector<Exchange> exchanges;
   std::unique_ptr<GpuDevice> device;

@@ -25,16 +25,24 @@ static int64_t alignUp(int64_t bytes, int64_t alignment) { return (bytes + align
 
 Result<std::unique_ptr<Session>> HostSession::create(std::shared_ptr<const Module> module, const Target &target,
                                                      const SessionOptions &options) {
-  std::unique_ptr<HostSession> session(new HostSession);
-  session->module = std::move(module);
-  session->target = &target;
-  session->profiles = options.profile;
-  session->tap = options.tap;
-  QUANT_TRY(checkKernels(target, KernelKind::Entry));
-  QUANT_TRY_ASSIGN(session->size, cacheSize(session->program(), options));
+  return create(std::unique_ptr<HostSession>(new HostSession(std::move(module), target, target.program, options)), nullptr);
+}
+
+Result<std::unique_ptr<Session>> HostSession::createDraft() const {
+  return create(std::unique_ptr<HostSession>(new HostSession(module, *target, *target->draft, options)), pool);
+}
+
+/// `shared`: the threads of another session; null: makes some.
+Result<std::unique_ptr<Session>> HostSession::create(std::unique_ptr<HostSession> session, std::shared_ptr<ThreadPool> shared) {
+  QUANT_TRY(checkKernels(*session->target, KernelKind::Entry));
+  QUANT_TRY_ASSIGN(session->size, cacheSize(session->program(), session->options));
   // CPU features before threads: see CpuFeatures::host().
-  QUANT_TRY(session->selectCode(options.isa));
-  QUANT_TRY_ASSIGN(session->pool, ThreadPool::create(options.threads == 0 ? availableCpus() : options.threads));
+  QUANT_TRY(session->selectCode(session->options.isa));
+  session->pool = std::move(shared);
+  if (!session->pool) {
+    int threads = session->options.threads;
+    QUANT_TRY_ASSIGN(session->pool, ThreadPool::create(threads == 0 ? availableCpus() : threads));
+  }
   QUANT_TRY(session->allocate());
   return session;
 }
@@ -104,7 +112,7 @@ void HostSession::resolveSteps() {
     Step step = {.kernel = code.kernel(object->entries[kernel]), .grid = &dispatch.grid, .operands = {}, .profile = nullptr};
     for (int operand : dispatch.operands)
       step.operands.push_back(addresses[static_cast<size_t>(operand)]);
-    if (profiles)
+    if (options.profile)
       step.profile = &profileEntries[dispatch.label.empty() ? target->kernels[kernel].name : dispatch.label];
     steps.push_back(std::move(step));
   }
@@ -141,7 +149,7 @@ Result<void> HostSession::run(const Dims &dims) {
   abi::Sizes sizes(dims);
   for (const Step &step : steps) {
     QUANT_TRY_ASSIGN(int64_t blocks, step.grid->evaluate(sizes));
-    if (tap && !tap(static_cast<size_t>(&step - steps.data()), step.operands, dims))
+    if (options.tap && !options.tap(static_cast<size_t>(&step - steps.data()), step.operands, dims))
       return {};
     auto start = step.profile ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
     pool->run(blocks, [&](int worker, int64_t begin, int64_t end) {

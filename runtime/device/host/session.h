@@ -27,11 +27,12 @@ public:
 
   /// Resolves every operand. Nothing is read of the weights but their headers and the block scales.
   Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) override;
+  Result<std::unique_ptr<Session>> createDraft() const override;
   Result<void> run(const Dims &dims) override;
   Result<void> readRows(size_t value, int64_t row, std::span<std::byte> bytes) override;
   Result<void> writeRows(size_t value, int64_t row, std::span<const std::byte> bytes) override;
   std::byte *buffer(std::string_view name) const override;
-  const Program &program() const override { return target->program; }
+  const Program &program() const override { return *ran; }
   int threads() const override { return pool->size(); }
   int64_t context() const override { return size.context; }
   int64_t cacheRows() const override { return size.rows; }
@@ -47,7 +48,9 @@ private:
     ProfileEntry *profile; ///< null unless asked for
   };
 
-  HostSession() = default;
+  HostSession(std::shared_ptr<const Module> module, const Target &target, const Program &program, SessionOptions options)
+      : module(std::move(module)), options(std::move(options)), target(&target), ran(&program) {}
+  static Result<std::unique_ptr<Session>> create(std::unique_ptr<HostSession> session, std::shared_ptr<ThreadPool> pool);
   Result<void> selectCode(const std::string &isa);
   Result<void> allocate();
   Result<void> resolveValues();
@@ -57,11 +60,11 @@ private:
 
   std::shared_ptr<const Module> module;
   std::shared_ptr<const checkpoint::Checkpoint> weights;
-  const Target *target = nullptr;
+  SessionOptions options;
+  const Target *target;
+  const Program *ran; ///< one of the target's
   const CodeObject *object = nullptr;
   CacheSize size;
-  bool profiles = false;
-  DispatchTap tap;
   CodeImage code;
   Memory workspace;
   Memory scratch; ///< one part per worker
@@ -73,7 +76,7 @@ private:
   std::vector<const checkpoint::Checkpoint::Tensor *> scales; ///< the tensors of block scales, to be checked
   std::vector<Step> steps;
   Profile profileEntries;
-  std::unique_ptr<ThreadPool> pool; ///< last: its threads end before the memory they use
+  std::shared_ptr<ThreadPool> pool; ///< also the draft's; last: its threads end before the memory they use
 };
 
 } // namespace quant::runtime

@@ -176,6 +176,14 @@ func.func @kv_b_rank(%q: tensor<?x48xf32>, %kv_b: tensor<f32>) {
 
 // -----
 
+func.func @concat_columns(%a: tensor<?x4xf32>, %b: tensor<?x6xf32>) {
+  // expected-error @+1 {{the result must be ?x10, not 'tensor<?x8xf32>'}}
+  %0 = deepseek.concat %a, %b : (tensor<?x4xf32>, tensor<?x6xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
 func.func @kv_b_rows(%q: tensor<?x48xf32>, %kv_b: tensor<60x32xf32>) {
   // expected-error @+1 {{kv_b must be 64x32, not 'tensor<60x32xf32>'}}
   %0 = deepseek.mla_absorb %q, %kv_b {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16} : (tensor<?x48xf32>, tensor<60x32xf32>) -> tensor<?x64xf32>
@@ -299,6 +307,15 @@ func.func @gate_top_k(%l: tensor<?x16xf32>) {
   // expected-error @+1 {{top_k 9 is more than the 8 experts of the groups taken}}
   %0:2 = deepseek.moe_gate %l {top_k = 9, groups = 4, limited_groups = 2, score_func = 1 : i32, group_score = 0 : i32, normalize = true, route_scale = 1.0}
     : (tensor<?x16xf32>) -> (tensor<?x9xi32>, tensor<?x9xf32>)
+  return
+}
+
+// -----
+
+func.func @first_position(%l: tensor<?x64xf32>, %q: tensor<?x48xf32>, %r: tensor<?x8xf32>, %c: memref<?x40xf32>, %p: tensor<?xi32>, %s: tensor<?xi32>, %t: tensor<?x4xi32>) {
+  // expected-error @+1 {{attribute 'first_position' failed to satisfy constraint: 64-bit signless integer attribute whose value is non-negative whose maximum value is 15}}
+  %0 = deepseek.mla_core %l, %q, %r, %c[%p, %s, %t] {heads = 2, nope_dim = 16, rope_dim = 8, v_dim = 16, softmax_scale = 1.0, interleaved = true, first_position = 16 : i64}
+    : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x40xf32>, tensor<?x4xi32>) -> tensor<?x64xf32>
   return
 }
 

@@ -14,6 +14,8 @@ func.func @rows(%ids: tensor<?xi32>, %table: tensor<512x64xbf16>, %gamma: tensor
     : (tensor<?x64xf32>, tensor<64xbf16>) -> (tensor<?x64xf32>, !qblock.tensor<?x64xf8E4M3FN, block<1x32>, f32>)
   // CHECK: deepseek.rope_table %{{.*}} {factor = 1.000000e+00 : f64, inv_freq = array<f64: 1.000000e+00, 1.000000e-01>} : tensor<?x4xf32>
   %r = deepseek.rope_table %positions {inv_freq = array<f64: 1.0, 0.1>, factor = 1.0} : tensor<?x4xf32>
+  // CHECK: deepseek.concat %{{.*}}, %{{.*}} : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x128xf32>
+  %both = deepseek.concat %y, %y : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x128xf32>
   // CHECK: deepseek.select_tokens %{{.*}}, %{{.*}} : (tensor<?x64xf32>, tensor<?xi32>) -> tensor<?x64xf32>
   %l = deepseek.select_tokens %y, %selected : (tensor<?x64xf32>, tensor<?xi32>) -> tensor<?x64xf32>
   return %l : tensor<?x64xf32>

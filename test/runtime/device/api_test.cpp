@@ -219,6 +219,7 @@ public:
   }
 
   Result<void> load(std::shared_ptr<const checkpoint::Checkpoint>) override { return failAt(Where::Load); }
+  Result<std::unique_ptr<Session>> createDraft() const override { return fail("there is no draft"); }
   Result<void> run(const Dims &) override { return failAt(Where::Run); }
   std::byte *buffer(std::string_view) const override { return const_cast<std::byte *>(memory.data()); }
   const Program &program() const override { return target->program; }

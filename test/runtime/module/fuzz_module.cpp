@@ -14,15 +14,21 @@
 
 using namespace quant::runtime;
 
-/// What is accepted can be printed, and all it says of sizes and grids holds for the largest and smallest dims.
+/// All that an accepted program says of sizes and grids holds for the largest and smallest dims.
+static void use(const Program &program) {
+  for (const Dims &dims : {program.limits.largest(), Dims{1, 0, 0, 1}})
+    for (const Dispatch &dispatch : program.dispatches)
+      if (!dispatch.grid.evaluate(quant::abi::Sizes(dims)))
+        std::abort();
+}
+
+/// What is accepted can be printed.
 static void use(const Target &target) {
   std::ostringstream os;
   printProgram(os, target);
-  const Limits &limits = target.program.limits;
-  for (const Dims &dims : {limits.largest(), Dims{1, 0, 0, 1}})
-    for (const Dispatch &dispatch : target.program.dispatches)
-      if (!dispatch.grid.evaluate(quant::abi::Sizes(dims)))
-        std::abort();
+  use(target.program);
+  if (target.draft)
+    use(*target.draft);
 }
 
 /// The first byte says what the rest is: a whole file (even) or `manifest \0 program` to be put in one.

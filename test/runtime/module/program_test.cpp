@@ -226,6 +226,36 @@ TEST(Module, IsPrinted) {
 )");
 }
 
+TEST(Module, MayHaveADraft) {
+  TestModule toy = toyModule();
+  toy.manifest["targets"][0]["draft"] = "program.host.draft.json";
+  Result<Module> without = parse(toy);
+  ASSERT_FALSE(without);
+  EXPECT_NE(without.error().message.find("there is no section 'program.host.draft.json'"), std::string::npos);
+  auto withDraft = [&](const nlohmann::json &draft) {
+    std::vector<std::pair<std::string, std::string>> sections = {{"manifest.json", toy.manifest.dump()},
+                                                                 {"program.host.json", toy.program.dump()},
+                                                                 {"program.host.draft.json", draft.dump()}};
+    sections.insert(sections.end(), toy.code.begin(), toy.code.end());
+    return buildContainer(sections);
+  };
+  std::string file = withDraft(toy.program);
+  Result<Module> module = parseModule(bytesOf(file), "toy.qmod");
+  ASSERT_TRUE(module) << module.error().message;
+  ASSERT_TRUE(module->find("host")->draft);
+  EXPECT_EQ(module->find("host")->draft->dispatches.size(), 4);
+  std::ostringstream os;
+  printProgram(os, *module->find("host"));
+  EXPECT_NE(os.str().find("program @host.draft {"), std::string::npos);
+  nlohmann::json spoilt = toy.program;
+  spoilt["dispatches"][2]["operands"] = {5};
+  file = withDraft(spoilt);
+  module = parseModule(bytesOf(file), "toy.qmod");
+  ASSERT_FALSE(module);
+  EXPECT_EQ(module.error().message,
+            "toy.qmod: draft of target 'host': dispatch 2 of kernel 'store': 1 operands, the kernel has 5");
+}
+
 TEST(Module, ListsOtherTargets) {
   TestModule toy = toyModule();
   toy.manifest["targets"].push_back(

@@ -25,6 +25,7 @@ class SessionOptions(ctypes.Structure):
         ("isa", c_char_p),
         ("device", c_char_p),
         ("cache", c_int64),
+        ("mtp", c_int32),
     ]
 
 
@@ -67,6 +68,8 @@ class AnswerState(ctypes.Structure):
         ("new_tokens", c_int64),
         ("prefill_seconds", c_double),
         ("decode_seconds", c_double),
+        ("guesses", c_int64),
+        ("right_guesses", c_int64),
     ]
 
 

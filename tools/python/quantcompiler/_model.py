@@ -138,6 +138,12 @@ class Answer(Iterator[str]):
         state = self._state()
         return state.prefill_seconds, state.decode_seconds
 
+    @property
+    def guesses(self) -> tuple[int, int]:
+        """How many tokens the MTP layer guessed, and how many of them were right: each saved a pass."""
+        state = self._state()
+        return state.guesses, state.right_guesses
+
 
 def _answer_options(given: Mapping[str, Any]) -> AnswerOptions:
     """Options as the library takes them. It checks ranges; what ctypes would cut off is checked here."""
@@ -194,6 +200,7 @@ class Model:
         max_chunk: int = 0,
         isa: Optional[str] = None,
         profile: bool = False,
+        mtp: bool = False,
     ) -> None:
         """Opens a module and binds it to a checkpoint.
 
@@ -207,6 +214,8 @@ class Model:
             max_chunk: prompt tokens of one step at most; 0: the module's limit.
             isa: "avx2", say: this code of the module, not the best that the CPU has.
             profile: measure every step, see `profile`.
+            mtp: speculative decoding with the module's MTP layer, of a module that was compiled with it
+                (``compile(..., mtp=True)``). The likeliest tokens stay the same, samples keep their distribution.
 
         Raises:
             Error: INVALID_MODULE, INVALID_WEIGHTS, INVALID_ARGUMENT, UNSUPPORTED, NO_DEVICE, OUT_OF_MEMORY, DEVICE_ERROR.
@@ -223,6 +232,7 @@ class Model:
             max_chunk=integer(max_chunk, "max_chunk", 0, _INT64),
             isa=None if isa is None else c_text(isa, "isa"),
             device=c_text(device, "device"),
+            mtp=int(bool(mtp)),
         )
         folder = path_bytes(weights)
         self._tokenizer: Union[Tokenizer, Error]

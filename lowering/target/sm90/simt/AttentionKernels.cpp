@@ -145,8 +145,13 @@ private:
   /// Folds 32 positions into maximum, sum of weights and result. Each warp has all weights, a lane each.
   SmallVector<Value> emitBlock(Value first, ValueRange carried) {
     // Its rows follow each other: a page holds whole blocks.
-    Value firstRow = deepseek::cacheRow(words, pages, sequence, {b, first}).value;
-    Value count = b.min(b.sub(positions, first), b.int32(kPositions));
+    Value start = first, most = b.int32(kPositions);
+    if (int64_t skipped = op.getFirstPosition()) {
+      start = b.max(first, b.int32(skipped));
+      most = b.sub(b.add(first, most), start);
+    }
+    Value firstRow = deepseek::cacheRow(words, pages, sequence, {b, start}).value;
+    Value count = b.min(b.sub(positions, start), most);
     scoreBlock(firstRow, count);
     b.syncBlock();
     Value score = b.load(b.f32(), b.at(scores, b.getF32Type(), b.lane));
