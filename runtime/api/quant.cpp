@@ -41,7 +41,7 @@ struct quant_sequence {
 
 struct quant_session {
   quant_sequence own;
-  std::string profile;
+  std::string notes, profile;
 
   Inference &inference() const { return *own.inference; }
 };
@@ -170,6 +170,8 @@ quant_status quant_session_create(const quant_module *module, const char *weight
                             .cache = chosen.cache,
                             .isa = chosen.isa ? chosen.isa : "",
                             .profile = chosen.profile != 0,
+                            .eager = chosen.eager != 0,
+                            .overlap = chosen.overlap != 0,
                             .tap = {}};
     Result<std::unique_ptr<Session>> created = device->create(module->module, *target, asked);
     if (!created)
@@ -197,7 +199,12 @@ quant_status quant_session_create(const quant_module *module, const char *weight
         std::move(*created), {.maxChunk = chosen.max_chunk, .identity = std::move(identity), .draft = std::move(draft)});
     if (!inference)
       return failed(inference.error().in(path), QUANT_INVALID_MODULE);
-    *session = new quant_session{{std::make_shared<Inference>(std::move(*inference))}, {}};
+    auto made = std::make_unique<quant_session>(quant_sequence{std::make_shared<Inference>(std::move(*inference))});
+    for (const Session *each : made->inference().devices())
+      for (const std::string &note : each->notes())
+        if (made->notes.find(note) == std::string::npos) // model and draft have the same code
+          made->notes += note + "\n";
+    *session = made.release();
     return QUANT_OK;
   });
 }
@@ -393,6 +400,8 @@ int64_t quant_session_free_pages(const quant_session *session) { return session-
 int32_t quant_session_threads(const quant_session *session) { return session->inference().device().threads(); }
 int64_t quant_session_context(const quant_session *session) { return session->inference().device().context(); }
 const char *quant_session_isa(const quant_session *session) { return session->inference().device().isa().c_str(); }
+
+const char *quant_session_notes(const quant_session *session) { return session->notes.c_str(); }
 
 const char *quant_session_profile(quant_session *session) {
   guarded([&] {

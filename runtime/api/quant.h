@@ -100,6 +100,10 @@ typedef struct quant_session_options {
                            host takes memory as they are used, a GPU for all of them at once */
   int32_t mtp;        /**< not 0: also what quant_guess needs, the module's MTP layer with a KV cache of its own.
                            QUANT_UNSUPPORTED where the module has none */
+  int32_t eager;      /**< not 0: a GPU's kernels are launched one by one always; 0: calls of a size that comes again become a
+                           CUDA graph, with the second of them */
+  int32_t overlap;    /**< not 0: on a GPU, kernels that can start while the one in front still runs (programmatic dependent
+                           launch). Off, since it has been tried on no GPU */
 } quant_session_options;
 
 /** Binds `module` to the checkpoint (safetensors files) in folder `weights`. The files are mapped and must not change; of the
@@ -203,6 +207,10 @@ QUANT_API int32_t quant_session_threads(const quant_session *session);
 QUANT_API int64_t quant_session_context(const quant_session *session);
 /** The instruction set whose code runs, e.g. "avx512". */
 QUANT_API const char *quant_session_isa(const quant_session *session);
+
+/** What people should know of how the code was loaded, a line each: which of the module's code a GPU's driver did not take, and
+ * kernels that keep registers in memory. Empty on the host. Good as long as the session. */
+QUANT_API const char *quant_session_notes(const quant_session *session);
 
 /** Where time went so far: a table of seconds, calls and dispatch label, slowest first. Empty unless asked for in the options.
  * Good until the next call of this function on this session. */

@@ -44,7 +44,8 @@ runtime = ctypes.CDLL(sys.argv[1])
 runtime.quant_last_error.restype = ctypes.c_char_p
 class Options(ctypes.Structure):
     _fields_ = [("threads", ctypes.c_int32), ("profile", ctypes.c_int32), ("context", ctypes.c_int64),
-                ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64), ("mtp", ctypes.c_int32)]
+                ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64), ("mtp", ctypes.c_int32),
+                ("eager", ctypes.c_int32), ("overlap", ctypes.c_int32)]
 module, session = ctypes.c_void_p(), ctypes.c_void_p()
 assert runtime.quant_module_open(sys.argv[2].encode(), ctypes.byref(module)) == 0
 options = Options(device=b"cuda")
@@ -144,7 +145,8 @@ class Cuda(unittest.TestCase):
 
         class Options(ctypes.Structure):
             _fields_ = [("threads", ctypes.c_int32), ("profile", ctypes.c_int32), ("context", ctypes.c_int64),
-                        ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64), ("mtp", ctypes.c_int32)]  # fmt: skip
+                        ("max_chunk", ctypes.c_int64), ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64), ("mtp", ctypes.c_int32),
+                ("eager", ctypes.c_int32), ("overlap", ctypes.c_int32)]  # fmt: skip
 
         module_file, prompt = self.compile(toys.v3()), [1, 2, 3]
         want, _ = self.results(module_file, "sim", prompt)
@@ -182,9 +184,27 @@ class Cuda(unittest.TestCase):
     def test_programmatic_launches_are_made_as_such(self) -> None:
         # The driver runs them before the kernels in front of them, which only launches with the attribute allow.
         module = self.compile(toys.v3())
-        good, spoilt = self.quant_run(module, "--json"), self.quant_run(module, "--json", fault="early")
-        self.assertEqual(good.returncode, 0, good.stderr)
-        self.assertNotEqual((spoilt.returncode, spoilt.stdout.split("prefill")[0]), (0, good.stdout.split("prefill")[0]))
+        good = self.quant_run(module, "--json")
+        for options, runs_early in ((("--overlap", "--eager"), True), (("--overlap",), True), ((), False)):
+            spoilt = self.quant_run(module, "--json", *options, fault="early")
+            same = (spoilt.returncode, spoilt.stdout.split("prefill")[0]) == (0, good.stdout.split("prefill")[0])
+            self.assertEqual(same, not runs_early, options)
+            done = self.quant_run(module, "--json", *options)
+            self.assertEqual((done.returncode, done.stdout.split("prefill")[0]), (0, good.stdout.split("prefill")[0]), done.stderr)
+
+    def test_calls_that_come_again_are_graphs(self) -> None:
+        """check_same() compares their numbers with the simulator's: a prompt in chunks, and new tokens one by one."""
+        module = self.compile(toys.v3())
+        self.refused(self.quant_run(module, fault="no-graph"), "cuGraphLaunch failed: CUDA_ERROR_LAUNCH_FAILED")
+        self.refused(self.quant_run(module, fault="capture"), "quant-run --eager", "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")
+        for fault in ("no-graph", "capture"):
+            done = self.quant_run(module, "--eager", fault=fault)
+            self.assertEqual((done.returncode, done.stdout), (0, self.quant_run(module).stdout), done.stderr)
+
+    def test_notes(self) -> None:
+        module = self.compile(toys.v3())
+        done = self.quant_run(module, "--json", fault="spill")
+        self.assertRegex(json.loads(done.stdout)["notes"], r"keep registers in local memory, .*rms_norm_144 \(24 bytes\)")
 
     def test_profile(self) -> None:
         done = self.quant_run(self.compile(toys.v3()), "--profile")
@@ -263,6 +283,7 @@ class Cuda(unittest.TestCase):
         self.refused(self.quant_run(spoilt, "--isa", "cubin"), "code.sm_90a.cubin: ", "CUDA_ERROR_NO_BINARY_FOR_GPU")
         done = self.quant_run(spoilt, "--json")
         self.assertEqual(json.loads(done.stdout)["isa"], "ptx", done.stderr)
+        self.assertIn("code.sm_90a.ptx runs, since the driver does not take code.sm_90a.cubin: ", json.loads(done.stdout)["notes"])
 
     def test_kernels_that_fail(self) -> None:
         module, fault = self.compile(toys.v3()), "crash:rms_norm_144"

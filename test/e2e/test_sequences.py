@@ -27,7 +27,8 @@ I32, F32 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_float)
 
 class Options(ctypes.Structure):
     _fields_ = [("threads", ctypes.c_int32), ("profile", ctypes.c_int32), ("context", ctypes.c_int64), ("max_chunk", ctypes.c_int64),
-                ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64), ("mtp", ctypes.c_int32)]  # fmt: skip
+                ("isa", ctypes.c_char_p), ("device", ctypes.c_char_p), ("cache", ctypes.c_int64), ("mtp", ctypes.c_int32),
+                ("eager", ctypes.c_int32), ("overlap", ctypes.c_int32)]  # fmt: skip
 
 
 class Step(ctypes.Structure):

@@ -16,7 +16,8 @@
 // SIM_CUDA_FAULT spoils it, so that a test sees the checks fail: skip (kernels do nothing), flip (a result is wrong), overrun
 // (memory behind a result is written), early (a programmatic launch runs before the one in front of it), crash:KERNEL (its launch
 // fails, and then everything in the process), hang:KERNEL (its launch never ends), no-gpu, capability (an older GPU), jit (no
-// code is taken), small (a GPU of little memory), fragmented (its memory is free, but cannot be had).
+// code is taken), small (a GPU of little memory), fragmented (its memory is free, but cannot be had), spill (kernels have local
+// memory), capture (no stream can be captured), no-graph (graphs do not run).
 //
 //===----------------------------------------------------------------------===//
 
@@ -27,6 +28,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -42,7 +44,7 @@ namespace {
 
 using CUresult = int;
 constexpr CUresult kSuccess = 0, kInvalidValue = 1, kOutOfMemory = 2, kInvalidContext = 201, kNoBinary = 209, kInvalidPtx = 218,
-                   kNotFound = 500, kLaunchFailed = 719;
+                   kNotFound = 500, kLaunchFailed = 719, kCaptureUnsupported = 900, kCaptureInvalidated = 901;
 
 /// What CUlaunchAttributeID and cuMemHostRegister's flags call so.
 constexpr int kClusterDimension = 4, kProgrammaticStreamSerialization = 6;
@@ -59,8 +61,21 @@ struct Registered {
 std::vector<Registered> memory;
 std::vector<std::unique_ptr<sim::Module>> modules;
 std::string findings;
-int contexts = 0, streams = 0;
+int contexts = 0, streams = 0, graphs = 0, hostBlocks = 0;
 thread_local bool contextIsCurrent = false;
+thread_local std::vector<bool> contextsBelow;
+
+/// What a stream is given while it is captured, and a graph is made of.
+using Work = std::vector<std::function<CUresult()>>;
+std::unique_ptr<Work> captured;
+
+/// Does it now, or keeps it for the graph.
+CUresult doOrKeep(std::function<CUresult()> work) {
+  if (!captured)
+    return work();
+  captured->push_back(std::move(work));
+  return kSuccess;
+}
 
 int allocations() {
   return static_cast<int>(std::ranges::count_if(memory, [](const Registered &block) { return block.allocated != nullptr; }));
@@ -244,24 +259,39 @@ CUresult cuDevicePrimaryCtxRetain(void **context, int) { return *context = &memo
 CUresult cuDevicePrimaryCtxRelease_v2(int) {
   if (--contexts > 0)
     return kSuccess;
-  if (allocations() || !modules.empty() || streams)
+  if (allocations() || !modules.empty() || streams || graphs || hostBlocks)
     std::cerr << "sim-cuda: not ended: " << allocations() << " allocations, " << modules.size() << " modules, " << streams
-              << " streams\n";
+              << " streams, " << graphs << " graphs, " << hostBlocks << " blocks of pinned memory\n";
   if (!findings.empty())
     std::cerr << "sim-cuda: " << std::exchange(findings, {}) << '\n';
   return kSuccess;
 }
 CUresult cuDeviceGetPCIBusId(char *id, int bytes, int) { return std::strncpy(id, "0000:00:00.0", bytes), kSuccess; }
 CUresult cuCtxSetCurrent(void *context) { return contextIsCurrent = context, kSuccess; }
+CUresult cuCtxPushCurrent_v2(void *context) {
+  contextsBelow.push_back(contextIsCurrent);
+  return contextIsCurrent = context, kSuccess;
+}
+CUresult cuCtxPopCurrent_v2(void **context) {
+  if (contextsBelow.empty())
+    return kInvalidContext;
+  *context = &memory;
+  contextIsCurrent = contextsBelow.back();
+  return contextsBelow.pop_back(), kSuccess;
+}
 CUresult cuCtxSynchronize() { return finish(); }
 CUresult cuStreamCreate(void **stream, unsigned) { return *stream = &streams, ++streams, kSuccess; }
-CUresult cuStreamSynchronize(void *) { return finishHere(); }
+CUresult cuStreamSynchronize(void *) { return captured ? kCaptureUnsupported : finishHere(); }
 CUresult cuStreamDestroy_v2(void *) { return --streams, kSuccess; }
 CUresult cuGetErrorName(CUresult error, const char **name) {
-  static const std::map<CUresult, const char *> kNames = {
-      {kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},  {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT"},
-      {kNoBinary, "CUDA_ERROR_NO_BINARY_FOR_GPU"}, {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
-      {kNotFound, "CUDA_ERROR_NOT_FOUND"},         {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"}};
+  static const std::map<CUresult, const char *> kNames = {{kOutOfMemory, "CUDA_ERROR_OUT_OF_MEMORY"},
+                                                          {kInvalidContext, "CUDA_ERROR_INVALID_CONTEXT"},
+                                                          {kNoBinary, "CUDA_ERROR_NO_BINARY_FOR_GPU"},
+                                                          {kInvalidPtx, "CUDA_ERROR_INVALID_PTX"},
+                                                          {kNotFound, "CUDA_ERROR_NOT_FOUND"},
+                                                          {kLaunchFailed, "CUDA_ERROR_LAUNCH_FAILED"},
+                                                          {kCaptureUnsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"},
+                                                          {kCaptureInvalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"}};
   auto found = kNames.find(error);
   return *name = found == kNames.end() ? "CUDA_ERROR" : found->second, kSuccess;
 }
@@ -299,12 +329,27 @@ CUresult cuMemFree_v2(uint64_t address) {
              ? kSuccess
              : kInvalidValue;
 }
+CUresult cuMemHostAlloc(void **address, size_t bytes, unsigned) {
+  if (!contextIsCurrent || bytes == 0)
+    return contextIsCurrent ? kInvalidValue : kInvalidContext;
+  *address = std::malloc(bytes);
+  std::memset(*address, 0xa5, bytes);
+  return ++hostBlocks, kSuccess;
+}
+CUresult cuMemFreeHost(void *address) {
+  std::free(address);
+  return --hostBlocks, kSuccess;
+}
 CUresult cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *) {
   if (CUresult status = finishHere())
     return status;
   if (!allocation(to, bytes))
     return refuse("a copy to memory that is not allocated", kInvalidValue);
-  return std::memcpy(reinterpret_cast<void *>(to), from, bytes), kSuccess;
+  return doOrKeep([=] {
+    if (CUresult status = finish())
+      return status;
+    return std::memcpy(reinterpret_cast<void *>(to), from, bytes), kSuccess;
+  });
 }
 CUresult cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes) {
   CUresult status = cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr);
@@ -317,7 +362,11 @@ CUresult cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *) {
     return status;
   if (!allocation(from, bytes))
     return refuse("a copy from memory that is not allocated", kInvalidValue);
-  return std::memcpy(to, reinterpret_cast<const void *>(from), bytes), kSuccess;
+  return doOrKeep([=] {
+    if (CUresult status = finish())
+      return status;
+    return std::memcpy(to, reinterpret_cast<const void *>(from), bytes), kSuccess;
+  });
 }
 CUresult cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *) {
   if (CUresult status = finishHere())
@@ -367,6 +416,40 @@ CUresult cuFuncSetAttribute(void *, int attribute, int bytes) {
   return attribute == 8 && bytes <= 232448 ? kSuccess : kInvalidValue;
 }
 
+CUresult cuFuncGetAttribute(int *value, int attribute, void *) {
+  return *value = attribute == 3 && fault("spill") ? 24 : 0, kSuccess;
+}
+
+CUresult cuStreamBeginCapture_v2(void *, int mode) {
+  if (captured || mode != 1)
+    return kInvalidValue;
+  return captured = std::make_unique<Work>(), kSuccess;
+}
+CUresult cuStreamEndCapture(void *, void **graph) {
+  if (!captured)
+    return kInvalidValue;
+  std::unique_ptr<Work> work = std::move(captured);
+  if (fault("capture"))
+    return kCaptureInvalidated;
+  return *graph = work.release(), ++graphs, kSuccess;
+}
+CUresult cuGraphDestroy(void *graph) {
+  delete static_cast<Work *>(graph);
+  return --graphs, kSuccess;
+}
+CUresult cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long) {
+  return *executable = new Work(*static_cast<Work *>(graph)), ++graphs, kSuccess;
+}
+CUresult cuGraphExecDestroy(void *executable) { return cuGraphDestroy(executable); }
+CUresult cuGraphLaunch(void *executable, void *) {
+  if (fault("no-graph"))
+    return kLaunchFailed;
+  for (const auto &step : *static_cast<Work *>(executable))
+    if (CUresult status = step())
+      return status;
+  return kSuccess;
+}
+
 CUresult cuTensorMapEncodeTiled(void *map, int dataType, uint32_t rank, void *address, const uint64_t *dim,
                                 const uint64_t *strideBytes, const uint32_t *box, const uint32_t *elementStrides, int interleave,
                                 int swizzle, int l2Promotion, int oobFill) {
@@ -405,7 +488,7 @@ CUresult cuLaunchKernelEx(const LaunchConfig *config, void *function, void **par
   for (unsigned index = 0; index < config->attributeCount; ++index)
     if (CUresult status = setAttribute(*launch, config->attributes[index]))
       return status;
-  return enqueue(*loaded.module, *launch);
+  return doOrKeep([module = loaded.module, launch = *launch] { return enqueue(*module, launch); });
 }
 
 /// What the simulator has found so far, and forgets it.

@@ -36,6 +36,8 @@ Result<generate::SessionHandle> createSession(const quant_module *module, const 
   sessionOptions.max_chunk = options.chunk;
   sessionOptions.device = options.device.c_str();
   sessionOptions.mtp = options.mtp;
+  sessionOptions.eager = options.eager;
+  sessionOptions.overlap = options.overlap;
   sessionOptions.isa = options.isa.empty() ? nullptr : options.isa.c_str();
   return generate::openSession(module, options.weights, sessionOptions);
 }
@@ -60,7 +62,8 @@ void printTimes(const generate::Completion &completion, const quant_session *ses
                completion.prefillSeconds, static_cast<double>(completion.promptTokensRun) / completion.prefillSeconds);
   if (double seconds = completion.secondsPerToken(); seconds > 0)
     std::fprintf(stderr, "; generation: %.2f ms per token, %.2f tokens/s", seconds * 1e3, 1 / seconds);
-  std::fprintf(stderr, " (%s, %d threads)\n", quant_session_isa(session), quant_session_threads(session));
+  std::fprintf(stderr, " (%s, %d threads)\n%s", quant_session_isa(session), quant_session_threads(session),
+               quant_session_notes(session));
   if (completion.guesses > 0)
     std::fprintf(stderr, "MTP: %lld of %lld guesses were right (%.1f %%)\n", static_cast<long long>(completion.rightGuesses),
                  static_cast<long long>(completion.guesses),

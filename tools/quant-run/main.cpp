@@ -90,6 +90,8 @@ static void printJson(const Options &options, const std::vector<int32_t> &prompt
       {"isa", quant_session_isa(session)},
       {"kv_cache",
        {{"bytes_per_token", quant_module_cache_bytes_per_token(module)}, {"layers", quant_module_cache_layers(module)}}}};
+  if (std::string notes = quant_session_notes(session); !notes.empty())
+    json["notes"] = notes;
   if (options.mtp)
     json["mtp"] = {{"guesses", completion.guesses}, {"right", completion.rightGuesses}};
   if (options.prompt)

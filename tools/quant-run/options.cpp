@@ -137,6 +137,9 @@ static void addOptions(CLI::App &app, Options &options) {
                  "a rule of the hardware (slow: for small models)")
       ->check(CLI::IsMember({"host", "cuda", "sim"}))
       ->capture_default_str();
+  app.add_flag("--eager", options.eager, "With --device=cuda: launch kernels one by one, not as a CUDA graph");
+  app.add_flag("--overlap", options.overlap,
+               "With --device=cuda: let kernels start while the one in front still runs (programmatic dependent launch)");
   app.add_option("--isa", options.isa, "Run this code of the module (avx2, ptx), not the best for the device")->type_name("NAME");
   app.add_option("--logits", options.logits,
                  "Write the logits of all prompt positions, F32 [positions, vocab], as tensor 'logits'")

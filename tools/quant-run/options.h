@@ -42,6 +42,8 @@ struct Options {
   std::vector<int32_t> stopTokens; ///< beside the model's own end tokens
   bool ignoreEos = false;          ///< go on behind the model's own end tokens
   bool mtp = false;                ///< guess with the module's MTP layer
+  bool eager = false;              ///< no CUDA graphs
+  bool overlap = false;            ///< programmatic dependent launches
   bool json = false, profile = false, printProgram = false;
 };
 

@@ -27,6 +27,8 @@ struct SessionOptions {
   int64_t cache = 0;    ///< tokens of all sequences together, rounded up to whole pages; 0: one sequence's
   std::string isa;      ///< empty: the first of the module's that the device runs
   bool profile = false; ///< measure every dispatch
+  bool eager = false;   ///< on a GPU: launch kernels one by one always, record no CUDA graphs
+  bool overlap = false; ///< on a GPU: kernels whose recipes allow it start while the one in front still runs
   DispatchTap tap = {}; ///< of the host's sessions; empty: none
 };
 
@@ -71,6 +73,8 @@ public:
   virtual const std::string &isa() const = 0;
   /// By label; empty unless SessionOptions::profile.
   virtual const Profile &profile() const = 0;
+  /// What people should know of how the code was loaded, a line each.
+  virtual std::vector<std::string> notes() const { return {}; }
 };
 
 /// What makes a session of a device; `target` is the module's. Errors: the machine does not run the target, the target has no

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 namespace quant::runtime {
 
@@ -36,8 +37,8 @@ static Result<void> checkIsa(const Target &target, const std::string &isa) {
 Result<std::unique_ptr<GpuDevice>> CudaDevice::create(const Target &target, const SessionOptions &options) {
   QUANT_TRY(checkIsa(target, options.isa));
   QUANT_TRY_ASSIGN(Gpu gpu, Gpu::find());
-  std::unique_ptr<CudaDevice> device(new CudaDevice(gpu));
-  QUANT_TRY(device->open().and_then([&] { return device->loadCode(target, options.isa); }));
+  std::unique_ptr<CudaDevice> device(new CudaDevice(gpu, options.overlap));
+  QUANT_TRY(device->open(target, options.isa));
   return device;
 }
 
@@ -48,20 +49,24 @@ Result<std::unique_ptr<Session>> CudaDevice::createSession(std::shared_ptr<const
 
 /// Memory, code and stream belong to the context, which another thread may not have entered.
 CudaDevice::~CudaDevice() {
-  if (context)
-    driver.contextSetCurrent.status(context);
+  if (context && enter())
+    atEnd.device = this;
 }
 
-Result<void> CudaDevice::enter() { return driver.contextSetCurrent(context); }
+void CudaDevice::leave() {
+  Context left = nullptr;
+  driver.contextPop.status(&left);
+}
 
-Result<void> CudaDevice::open() {
+Result<void> CudaDevice::open(const Target &target, const std::string &isa) {
   QUANT_TRY(driver.primaryContextRetain(&context, gpu.device));
   contextUse = {gpu.device, driver.primaryContextRelease};
+  DeviceUse use(*this);
+  QUANT_TRY(use.result());
   Stream created = nullptr;
-  Result<void> made = enter().and_then([&] { return driver.streamCreate(&created, kNonBlocking); });
-  if (made)
-    stream = {created, driver.streamDestroy};
-  return made;
+  QUANT_TRY(driver.streamCreate(&created, kNonBlocking));
+  stream = {created, driver.streamDestroy};
+  return loadCode(target, isa);
 }
 
 //===----------------------------------------------------------------------===//
@@ -92,8 +97,10 @@ Result<void> CudaDevice::loadCode(const Target &target, const std::string &isa) 
     if (!isa.empty() && object.isa != isa)
       continue;
     Result<void> loaded = loadObject(object);
-    if (loaded)
+    if (loaded) {
+      untaken = errors;
       return {};
+    }
     errors += (errors.empty() ? "" : "; ") + loaded.error().message;
   }
   return fail("the CUDA driver takes none of the module's code: " + errors);
@@ -171,6 +178,17 @@ Result<Region> CudaDevice::allocate(uint64_t bytes, const std::string &name) {
 }
 
 /// Straight from the mapped file.
+Result<std::byte *> CudaDevice::hostMemory(uint64_t bytes, const std::string &name) {
+  if (bytes == 0)
+    return nullptr;
+  void *memory = nullptr;
+  if (Result<void> made = driver.hostAllocate(&memory, bytes, 0); !made)
+    return tl::unexpected(made.error().in(fmt::format("pinned memory for {}", quote(name))));
+  hostAllocations.emplace_back(memory, driver.hostFree);
+  std::memset(memory, 0, bytes);
+  return static_cast<std::byte *>(memory);
+}
+
 Result<Region> CudaDevice::constant(std::span<const std::span<const std::byte>> parts) {
   Region region{constants.address + constantBytes, 0};
   for (std::span<const std::byte> part : parts) {
@@ -200,8 +218,60 @@ Result<void> CudaDevice::synchronize() {
 
 Result<std::unique_ptr<PreparedLaunch>> CudaDevice::prepare(const LaunchPlan &plan) {
   return functionOf(plan.recipe).and_then([&](Function function) {
-    return CudaLaunch::create(driver, function, stream.get(), plan);
+    return CudaLaunch::create(driver, function, stream.get(), plan, overlap);
   });
+}
+
+Result<void> CudaDevice::load(const abi::LaunchRecipe &recipe) {
+  QUANT_TRY_ASSIGN(Function function, functionOf(recipe));
+  if (driver.functionLoad.function)
+    QUANT_TRY(driver.functionLoad(function));
+  return driver.functionGetAttribute(&functions[recipe.kernel].localBytes, kLocalBytes, function);
+}
+
+std::vector<std::string> CudaDevice::notes() const {
+  std::vector<std::string> notes;
+  if (!untaken.empty())
+    notes.push_back(fmt::format("{} runs, since the driver does not take {}", code->section, untaken));
+  std::string spilling;
+  for (const auto &[name, function] : functions)
+    if (function.localBytes > 0)
+      spilling += fmt::format("{}{} ({} bytes)", spilling.empty() ? "" : ", ", name, function.localBytes);
+  if (!spilling.empty())
+    notes.push_back("kernels that keep registers in local memory, which slows them down: " + spilling);
+  return notes;
+}
+
+//===----------------------------------------------------------------------===//
+// Recordings
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+class CudaGraph : public PreparedLaunch {
+public:
+  CudaGraph(const Driver &driver, ExecutableGraph graph, Stream stream)
+      : driver(driver), graph(graph, driver.executableGraphDestroy), stream(stream) {}
+  Result<void> enqueue() override { return driver.graphLaunch(graph.get(), stream); }
+
+private:
+  const Driver &driver;
+  Owned<ExecutableGraph> graph;
+  Stream stream;
+};
+
+} // namespace
+
+/// Other threads of the process may do with the driver what they like.
+Result<void> CudaDevice::beginRecording() { return driver.captureBegin(stream.get(), kCaptureThreadLocal); }
+
+Result<std::unique_ptr<PreparedLaunch>> CudaDevice::endRecording() {
+  Graph captured = nullptr;
+  QUANT_TRY(driver.captureEnd(stream.get(), &captured));
+  Owned<Graph> graph(captured, driver.graphDestroy);
+  ExecutableGraph executable = nullptr;
+  QUANT_TRY(driver.graphInstantiate(&executable, captured, 0));
+  return std::make_unique<CudaGraph>(driver, executable, stream.get());
 }
 
 } // namespace quant::runtime

@@ -8,9 +8,9 @@
 #ifndef QUANT_RUNTIME_DEVICE_CUDA_DEVICE_H
 #define QUANT_RUNTIME_DEVICE_CUDA_DEVICE_H
 
+#include "runtime/device/common/session.h"
 #include "runtime/device/cuda/gpu.h"
 #include "runtime/device/gpu/device.h"
-#include "runtime/device/common/session.h"
 
 #include <map>
 
@@ -31,24 +31,43 @@ public:
   const std::string &isa() const override { return code->isa; }
   int64_t multiprocessors() const override { return gpu.multiprocessors; }
   bool isAsynchronous() const override { return true; }
-  /// Makes the primary context the thread's current one, and leaves it so.
-  Result<void> enter() override;
+  std::vector<std::string> notes() const override;
+  /// Makes the primary context the thread's current one; leave() brings back the one before.
+  Result<void> enter() override { return driver.contextPush(context); }
+  void leave() override;
   Result<void> reserve(const MemoryNeeds &needs) override;
   Result<Region> allocate(uint64_t bytes, const std::string &name) override;
   Result<Region> constant(std::span<const std::span<const std::byte>> parts) override;
+  /// Pinned.
+  Result<std::byte *> hostMemory(uint64_t bytes, const std::string &name) override;
+  Result<void> load(const abi::LaunchRecipe &recipe) override;
   Result<void> write(const Region &to, const std::byte *from) override;
   Result<void> read(std::byte *to, const Region &from) override;
   Result<void> synchronize() override;
   Result<std::unique_ptr<PreparedLaunch>> prepare(const LaunchPlan &plan) override;
+  /// As CUDA graphs, captured from the stream.
+  bool canRecord() const override { return true; }
+  Result<void> beginRecording() override;
+  Result<std::unique_ptr<PreparedLaunch>> endRecording() override;
 
 private:
   struct LoadedFunction {
     cuda::Function function = nullptr;
     int64_t dynamicSharedBytes = 0; ///< that it may be launched with
+    int localBytes = 0;             ///< of a thread: registers that were spilled, mostly
   };
 
-  explicit CudaDevice(const cuda::Gpu &gpu) : gpu(gpu), driver(*gpu.driver) {}
-  Result<void> open();
+  /// Leaves the context when all that is in it has ended.
+  struct AtEnd {
+    CudaDevice *device = nullptr;
+    ~AtEnd() {
+      if (device)
+        device->leave();
+    }
+  };
+
+  CudaDevice(const cuda::Gpu &gpu, bool overlap) : gpu(gpu), driver(*gpu.driver), overlap(overlap) {}
+  Result<void> open(const Target &target, const std::string &isa);
   Result<void> loadCode(const Target &target, const std::string &isa);
   Result<void> loadObject(const CodeObject &object);
   Result<cuda::Address> allocateBytes(uint64_t bytes);
@@ -57,14 +76,18 @@ private:
 
   cuda::Gpu gpu;
   const cuda::Driver &driver;
+  const bool overlap; ///< SessionOptions::overlap
   const CodeObject *code = nullptr;
+  std::string untaken; ///< why the module's better code is not, if it is so
   MemoryNeeds needs;
   cuda::Owned<cuda::Device> contextUse; ///< first: the others end in the context
   cuda::Context context = nullptr;
+  AtEnd atEnd;
   cuda::Owned<cuda::Stream> stream;
   cuda::Owned<cuda::ModuleHandle> module;
   std::map<std::string, LoadedFunction, std::less<>> functions; ///< by name
   std::vector<cuda::Owned<cuda::Address>> allocations;
+  std::vector<cuda::Owned<void *>> hostAllocations;
   Region constants;           ///< what reserve() made
   uint64_t constantBytes = 0; ///< of it in use
   bool constantsUnderWay = false;

@@ -50,10 +50,12 @@ Result<void> Driver::load() {
   if (!library)
     return fail(fmt::format("no CUDA driver ({}); {}", ::dlerror(), kNeeds), ErrorKind::NoDevice);
   QUANT_TRY(lookUpAll(library, init, getErrorName, deviceGetCount, deviceGet, deviceGetName, deviceGetAttribute,
-                      primaryContextRetain, primaryContextRelease, contextSetCurrent, streamCreate, streamSynchronize,
-                      streamDestroy, contextSynchronize, memoryGetInfo, memoryAllocate, memoryFree, copyToDevice,
-                      copyToDeviceAsync, copyToHostAsync, setBytesAsync, moduleLoad, moduleUnload, moduleGetFunction,
-                      functionSetAttribute, tensorMapEncodeTiled, launchKernel));
+                      primaryContextRetain, primaryContextRelease, contextPush, contextPop, streamCreate, streamSynchronize,
+                      streamDestroy, contextSynchronize, memoryGetInfo, memoryAllocate, memoryFree, hostAllocate, hostFree,
+                      copyToDevice, copyToDeviceAsync, copyToHostAsync, setBytesAsync, moduleLoad, moduleUnload,
+                      moduleGetFunction, functionSetAttribute, functionGetAttribute, captureBegin, captureEnd, graphInstantiate,
+                      graphLaunch, graphDestroy, executableGraphDestroy, tensorMapEncodeTiled, launchKernel));
+  (void)lookUp(library, functionLoad);
   int gpus = 0;
   if (Result<void> started = init(0).and_then([&] { return deviceGetCount(&gpus); }); !started)
     return fail("the CUDA driver does not start: " + started.error().message, ErrorKind::NoDevice);

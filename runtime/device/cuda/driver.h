@@ -28,6 +28,8 @@ using Context = struct ContextTag *;
 using Stream = struct StreamTag *;
 using ModuleHandle = struct ModuleTag *;
 using Function = struct FunctionTag *;
+using Graph = struct GraphTag *;                     ///< CUgraph
+using ExecutableGraph = struct ExecutableGraphTag *; ///< CUgraphExec
 
 inline constexpr Status kOutOfMemory = 2;
 
@@ -38,7 +40,8 @@ inline constexpr unsigned kNonBlocking = 1;
 /// CUjit_option.
 inline constexpr int kJitErrorLog = 5, kJitErrorLogBytes = 6;
 /// CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.
-inline constexpr int kMaxDynamicShared = 8;
+inline constexpr int kMaxDynamicShared = 8, kLocalBytes = 3;
+inline constexpr int kCaptureThreadLocal = 1;
 /// CUlaunchAttributeID.
 inline constexpr int kClusterDimension = 4, kProgrammaticStreamSerialization = 6;
 
@@ -92,7 +95,8 @@ struct Driver {
 
   Call<Context *, Device> primaryContextRetain{"cuDevicePrimaryCtxRetain"};
   Call<Device> primaryContextRelease{"cuDevicePrimaryCtxRelease_v2"};
-  Call<Context> contextSetCurrent{"cuCtxSetCurrent"};
+  Call<Context> contextPush{"cuCtxPushCurrent_v2"};
+  Call<Context *> contextPop{"cuCtxPopCurrent_v2"};
   Call<Stream *, unsigned> streamCreate{"cuStreamCreate"};
   Call<Stream> streamSynchronize{"cuStreamSynchronize"};
   Call<Stream> streamDestroy{"cuStreamDestroy_v2"};
@@ -101,6 +105,8 @@ struct Driver {
   Call<size_t *, size_t *> memoryGetInfo{"cuMemGetInfo_v2"};
   Call<Address *, size_t> memoryAllocate{"cuMemAlloc_v2"};
   Call<Address> memoryFree{"cuMemFree_v2"};
+  Call<void **, size_t, unsigned> hostAllocate{"cuMemHostAlloc"};
+  Call<void *> hostFree{"cuMemFreeHost"};
   Call<Address, const void *, size_t> copyToDevice{"cuMemcpyHtoD_v2"};
   Call<Address, const void *, size_t, Stream> copyToDeviceAsync{"cuMemcpyHtoDAsync_v2"};
   Call<void *, Address, size_t, Stream> copyToHostAsync{"cuMemcpyDtoHAsync_v2"};
@@ -111,6 +117,15 @@ struct Driver {
   Call<ModuleHandle> moduleUnload{"cuModuleUnload"};
   Call<Function *, ModuleHandle, const char *> moduleGetFunction{"cuModuleGetFunction"};
   Call<Function, int, int> functionSetAttribute{"cuFuncSetAttribute"};
+  Call<int *, int, Function> functionGetAttribute{"cuFuncGetAttribute"};
+  Call<Function> functionLoad{"cuFuncLoad"}; ///< from CUDA 12.4 on; else null
+
+  Call<Stream, int> captureBegin{"cuStreamBeginCapture_v2"};
+  Call<Stream, Graph *> captureEnd{"cuStreamEndCapture"};
+  Call<ExecutableGraph *, Graph, unsigned long long> graphInstantiate{"cuGraphInstantiateWithFlags"};
+  Call<ExecutableGraph, Stream> graphLaunch{"cuGraphLaunch"};
+  Call<Graph> graphDestroy{"cuGraphDestroy"};
+  Call<ExecutableGraph> executableGraphDestroy{"cuGraphExecDestroy"};
 
   /// Map, data type, rank, address, dims, strides in bytes, box, element strides, interleave, swizzle, L2 promotion, fill.
   Call<TensorMap *, int, uint32_t, void *, const uint64_t *, const uint64_t *, const uint32_t *, const uint32_t *, int, int, int,

@@ -27,10 +27,10 @@ static int swizzleOf(int bytes) { return bytes ? std::countr_zero(static_cast<un
 static int l2PromotionOf(int bytes) { return bytes ? std::countr_zero(static_cast<unsigned>(bytes)) - 5 : 0; }
 
 Result<std::unique_ptr<PreparedLaunch>> CudaLaunch::create(const Driver &driver, Function function, Stream stream,
-                                                           const LaunchPlan &plan) {
+                                                           const LaunchPlan &plan, bool overlap) {
   QUANT_TRY_ASSIGN(int64_t blocks, plan.recipe.blocks(plan.sizes));
   std::unique_ptr<CudaLaunch> launch(new CudaLaunch(driver, function));
-  launch->configure(plan.recipe, blocks, stream);
+  launch->configure(plan.recipe, blocks, stream, overlap);
   if (blocks == 0) // Tensor maps of empty tensors do not exist.
     return launch;
   for (const abi::Parameter &parameter : plan.recipe.parameters)
@@ -40,7 +40,7 @@ Result<std::unique_ptr<PreparedLaunch>> CudaLaunch::create(const Driver &driver,
   return launch;
 }
 
-void CudaLaunch::configure(const abi::LaunchRecipe &recipe, int64_t blocks, Stream stream) {
+void CudaLaunch::configure(const abi::LaunchRecipe &recipe, int64_t blocks, Stream stream, bool overlap) {
   config.grid[0] = static_cast<unsigned>(blocks);
   config.grid[1] = config.grid[2] = 1;
   std::ranges::copy(recipe.block, config.block);
@@ -52,7 +52,7 @@ void CudaLaunch::configure(const abi::LaunchRecipe &recipe, int64_t blocks, Stre
     cluster.id = kClusterDimension;
     std::ranges::copy(recipe.cluster, cluster.value);
   }
-  if (recipe.programmatic) {
+  if (recipe.programmatic && overlap) {
     LaunchAttribute &programmatic = attributes[config.attributeCount++];
     programmatic.id = kProgrammaticStreamSerialization;
     programmatic.value[0] = 1;
@@ -72,11 +72,14 @@ Result<void> CudaLaunch::addTensorMap(const abi::TensorMapParameter &parameter, 
   std::ranges::copy(dims, dim.begin()); // at most 5, as the recipe's reader knows
   std::ranges::copy(strides, stride.begin());
   std::ranges::copy(parameter.box, box.begin());
+  constexpr uint64_t kBaseAlignment = 16; // of every tensor map, by the driver's documentation
+  uint64_t base = operand.region.address + static_cast<uint64_t>(parameter.offsetBytes);
+  if (base % kBaseAlignment != 0)
+    return fail(fmt::format("{} begins at address {:#x}, which is no multiple of {}", where, base, kBaseAlignment));
   TensorMap &map = arguments.emplace_back().map;
   Result<void> encoded = driver.tensorMapEncodeTiled(
-      &map, static_cast<int>(type - kDataTypes), static_cast<uint32_t>(dims.size()),
-      reinterpret_cast<void *>(operand.region.address + static_cast<uint64_t>(parameter.offsetBytes)), dim.data(), stride.data(),
-      box.data(), elementStride.data(),
+      &map, static_cast<int>(type - kDataTypes), static_cast<uint32_t>(dims.size()), reinterpret_cast<void *>(base), dim.data(),
+      stride.data(), box.data(), elementStride.data(),
       /*interleave=*/0, swizzleOf(parameter.swizzleBytes), l2PromotionOf(parameter.l2PromotionBytes), /*fill=*/0);
   return encoded ? encoded : tl::unexpected(encoded.error().in(where));
 }

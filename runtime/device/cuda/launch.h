@@ -17,15 +17,15 @@ namespace quant::runtime::cuda {
 
 /// Tensor maps are encoded once, with the launch.
 ///
-/// A programmatic recipe is launched with programmatic stream serialization: its blocks may start while the kernel in front of it
-/// still runs. Before it waits for that kernel it touches `early` operands alone (abi::LaunchRecipe), and those are weights: no
-/// kernel writes them, and the session has waited for their copies before the first launch. Behind a copy of the inputs the
-/// stream is ordered as ever. Every launch waits for those in front before it ends, so that the outputs' copy behind the last one
-/// finds all of them finished.
+/// With `overlap`, a programmatic recipe is launched with programmatic stream serialization: its blocks may start while the
+/// kernel in front of it still runs. Before it waits for that kernel it touches `early` operands alone (abi::LaunchRecipe), and
+/// those are weights: no kernel writes them, and the session has waited for their copies before the first launch. Behind a copy
+/// of the inputs the stream is ordered as ever. Every launch waits for those in front before it ends, so that the outputs' copy
+/// behind the last one finds all of them finished.
 class CudaLaunch : public PreparedLaunch {
 public:
   static Result<std::unique_ptr<PreparedLaunch>> create(const Driver &driver, Function function, Stream stream,
-                                                        const LaunchPlan &plan);
+                                                        const LaunchPlan &plan, bool overlap);
   Result<void> enqueue() override;
 
 private:
@@ -36,7 +36,7 @@ private:
   };
 
   explicit CudaLaunch(const Driver &driver, Function function) : driver(driver), function(function) {}
-  void configure(const abi::LaunchRecipe &recipe, int64_t blocks, Stream stream);
+  void configure(const abi::LaunchRecipe &recipe, int64_t blocks, Stream stream, bool overlap);
   Result<void> addTensorMap(const abi::TensorMapParameter &parameter, const LaunchPlan &plan);
   Result<void> addArgument(const abi::Parameter &parameter, const LaunchPlan &plan);
   void addScalar(uint64_t bits) { arguments.emplace_back().bits = bits; }

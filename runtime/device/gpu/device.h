@@ -75,9 +75,13 @@ public:
   /// Whether the failure of a launch may be told by later calls.
   virtual bool isAsynchronous() const { return false; }
 
-  /// To be called by each thread before the functions below. They are called in this order: reserve() once, then allocate() and
-  /// constant(), then the others.
+  /// What people should know of how the code was loaded, a line each: "code.sm_90a.cubin is not taken ...".
+  virtual std::vector<std::string> notes() const { return {}; }
+
+  /// To be called by each thread before the functions below, and leave() behind them (DeviceUse). They are called in this order:
+  /// reserve() once, then allocate() and constant(), then the others.
   virtual Result<void> enter() { return {}; }
+  virtual void leave() {}
   /// Room for all that constant() will be given. Errors: the device has less memory than `needs`.
   virtual Result<void> reserve(const MemoryNeeds &needs) = 0;
   /// Zeroed memory.
@@ -85,12 +89,44 @@ public:
   /// Memory that kernels only read: the parts one after another. They stay where they are as long as the device lives.
   virtual Result<Region> constant(std::span<const std::span<const std::byte>> parts) = 0;
 
+  /// Zeroed memory of the host that copies take and fill without a detour; it lives as long as the device.
+  virtual Result<std::byte *> hostMemory(uint64_t bytes, const std::string &name) = 0;
+  /// Makes what launches of this recipe need, so that the first of them takes no longer than others.
+  virtual Result<void> load(const abi::LaunchRecipe &) { return {}; }
+
   virtual Result<void> write(const Region &to, const std::byte *from) = 0;
   /// `to` holds the bytes after synchronize().
   virtual Result<void> read(std::byte *to, const Region &from) = 0;
   /// Errors: those of all launches since the last call.
   virtual Result<void> synchronize() = 0;
   virtual Result<std::unique_ptr<PreparedLaunch>> prepare(const LaunchPlan &plan) = 0;
+
+  /// Whether calls can be recorded. What is written, read and enqueued between the two functions is kept, not done. A recording
+  /// needs the memory that it copies, not the prepared launches. Of a beginning that succeeded the end must be called.
+  virtual bool canRecord() const { return false; }
+  virtual Result<void> beginRecording() { return fail("this device records nothing", ErrorKind::Unsupported); }
+  virtual Result<std::unique_ptr<PreparedLaunch>> endRecording() {
+    return fail("this device records nothing", ErrorKind::Unsupported);
+  }
+};
+
+/// A thread's use of a device, from enter() to leave().
+class DeviceUse {
+public:
+  explicit DeviceUse(GpuDevice &device) : device(device), entered(device.enter()) {}
+  DeviceUse(const DeviceUse &) = delete;
+  DeviceUse &operator=(const DeviceUse &) = delete;
+  ~DeviceUse() {
+    if (entered)
+      device.leave();
+  }
+
+  /// Errors: those of enter().
+  const Result<void> &result() const { return entered; }
+
+private:
+  GpuDevice &device;
+  Result<void> entered;
 };
 
 } // namespace quant::runtime

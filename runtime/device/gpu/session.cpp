@@ -45,7 +45,9 @@ Result<std::unique_ptr<Session>> GpuSession::create(std::unique_ptr<GpuSession> 
 
 Result<void> GpuSession::load(std::shared_ptr<const Checkpoint> loaded) {
   weights = std::move(loaded);
-  QUANT_TRY(device->enter());
+  DeviceUse use(*device);
+  QUANT_TRY(use.result());
+  QUANT_TRY(loadKernels());
   QUANT_TRY(memory->findWeights(*weights));
   QUANT_TRY(checkWeightScales());
   QUANT_TRY(memory->place(*device));
@@ -70,6 +72,15 @@ Result<void> GpuSession::useOperands() {
   return {};
 }
 
+/// All that a call can run.
+Result<void> GpuSession::loadKernels() {
+  for (const Dispatch &dispatch : program().dispatches)
+    for (const KernelVariant &variant : kernelOf(dispatch).variants)
+      if (Result<void> loaded = device->load(variant.recipe); !loaded)
+        return tl::unexpected(inDispatch(loaded.error(), kernelOf(dispatch), dispatch));
+  return {};
+}
+
 Result<void> GpuSession::checkWeightScales() const {
   QUANT_TRY_ASSIGN(std::unique_ptr<ThreadPool> pool, ThreadPool::create(threadCount));
   QUANT_TRY(memory->checkVectors());
@@ -86,9 +97,8 @@ Result<void> GpuSession::allocateExchanges() {
     if (value.kind != ValueKind::Input && value.kind != ValueKind::Output)
       continue;
     auto index = static_cast<int>(i);
-    auto bytes = static_cast<int64_t>(memory->of({{index}}).region.bytes);
-    QUANT_TRY_ASSIGN(Memory host, Memory::allocate(bytes, value.name.c_str()));
-    exchanges.push_back({index, std::move(host)});
+    QUANT_TRY_ASSIGN(std::byte * host, device->hostMemory(memory->of({{index}}).region.bytes, value.name));
+    exchanges.push_back({index, host});
   }
   return {};
 }
@@ -96,7 +106,7 @@ Result<void> GpuSession::allocateExchanges() {
 std::byte *GpuSession::buffer(std::string_view name) const {
   for (const Exchange &exchange : exchanges)
     if (program().values[static_cast<size_t>(exchange.value)].name == name)
-      return exchange.host.data();
+      return exchange.host;
   return nullptr;
 }
 
@@ -106,13 +116,15 @@ Region GpuSession::rowsOf(size_t value, int64_t row, size_t bytes) const {
 }
 
 Result<void> GpuSession::readRows(size_t value, int64_t row, std::span<std::byte> bytes) {
-  QUANT_TRY(device->enter());
+  DeviceUse use(*device);
+  QUANT_TRY(use.result());
   QUANT_TRY(device->read(bytes.data(), rowsOf(value, row, bytes.size())));
   return device->synchronize();
 }
 
 Result<void> GpuSession::writeRows(size_t value, int64_t row, std::span<const std::byte> bytes) {
-  QUANT_TRY(device->enter());
+  DeviceUse use(*device);
+  QUANT_TRY(use.result());
   QUANT_TRY(device->write(rowsOf(value, row, bytes.size()), bytes.data()));
   return device->synchronize();
 }
@@ -125,8 +137,7 @@ Result<void> GpuSession::exchange(ValueKind kind, const Dims &dims) {
       continue;
     QUANT_TRY_ASSIGN(int64_t bytes, byteSize(value, dims));
     Region region = {memory->of({{exchange.value}}).region.address, static_cast<uint64_t>(bytes)};
-    Result<void> copied =
-        kind == ValueKind::Input ? device->write(region, exchange.host.data()) : device->read(exchange.host.data(), region);
+    Result<void> copied = kind == ValueKind::Input ? device->write(region, exchange.host) : device->read(exchange.host, region);
     if (!copied)
       return tl::unexpected(copied.error().in(fmt::format("{} {}", kindName(kind), quote(value.name))));
   }
@@ -206,13 +217,50 @@ Result<void> GpuSession::runDispatches(const Dims &dims) {
   return {};
 }
 
+/// Copies, launches, copies; all of them may still be under way.
+Result<void> GpuSession::runAll(const Dims &dims) {
+  return exchange(ValueKind::Input, dims).and_then([&] { return runDispatches(dims); }).and_then([&] {
+    return afterLaunches(exchange(ValueKind::Output, dims));
+  });
+}
+
+/// Whether there was a call of this size before, which is the first of `recordings` then.
+bool GpuSession::knows(const Dims &dims) {
+  constexpr size_t kMost = 32;
+  auto found = std::ranges::find(recordings, dims, &Recording::dims);
+  bool isKnown = found != recordings.end();
+  if (isKnown)
+    recordings.splice(recordings.begin(), recordings, found);
+  else
+    recordings.push_front({dims, nullptr});
+  if (recordings.size() > kMost)
+    recordings.pop_back();
+  return isKnown;
+}
+
+/// A call of a size that is known.
+Result<void> GpuSession::runRecorded(const Dims &dims) {
+  Recording &recording = recordings.front();
+  if (!recording.call) {
+    QUANT_TRY(device->beginRecording());
+    Result<void> kept = runAll(dims);
+    Result<std::unique_ptr<PreparedLaunch>> ended = device->endRecording();
+    QUANT_TRY(kept);
+    if (!ended)
+      return tl::unexpected(
+          ended.error().in("a call that is recorded (a session that is eager, quant-run --eager, records none)"));
+    recording.call = std::move(*ended);
+  }
+  return afterLaunches(recording.call->enqueue());
+}
+
 Result<void> GpuSession::run(const Dims &dims) {
-  return checkDims(program(), cacheRows(), dims)
-      .and_then([&] { return device->enter(); })
-      .and_then([&] { return exchange(ValueKind::Input, dims); })
-      .and_then([&] { return runDispatches(dims); })
-      .and_then([&] { return afterLaunches(exchange(ValueKind::Output, dims)); })
-      .and_then([&] { return afterLaunches(device->synchronize()); });
+  QUANT_TRY(checkDims(program(), cacheRows(), dims));
+  DeviceUse use(*device);
+  QUANT_TRY(use.result());
+  bool records = device->canRecord() && !options.eager && !options.profile;
+  QUANT_TRY(records && knows(dims) ? runRecorded(dims) : runAll(dims));
+  return afterLaunches(device->synchronize());
 }
 
 } // namespace quant::runtime

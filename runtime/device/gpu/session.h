@@ -14,6 +14,7 @@
 #include "runtime/device/gpu/memory.h"
 
 #include <functional>
+#include <list>
 
 namespace quant::runtime {
 
@@ -43,17 +44,23 @@ public:
   int64_t cacheRows() const override { return size.rows; }
   const std::string &isa() const override { return device->isa(); }
   const Profile &profile() const override { return profileEntries; }
+  std::vector<std::string> notes() const override { return device->notes(); }
 
 private:
   /// An input or output, which is the caller's on the host and the kernels' on the device.
   struct Exchange {
     int value;
-    Memory host;
+    std::byte *host; ///< the device's
   };
   /// A dispatch, and its launch of last time with the dims of then.
   struct Step {
     Dims dims = {};
     std::unique_ptr<PreparedLaunch> launch;
+  };
+  /// Calls of one size: the first is launched kernel by kernel, the second recorded, and the recording is what runs from then on.
+  struct Recording {
+    Dims dims;
+    std::unique_ptr<PreparedLaunch> call; ///< null after the first
   };
 
   GpuSession(std::shared_ptr<const Module> module, const Target &target, const Program &program, SessionOptions options,
@@ -72,6 +79,10 @@ private:
   Result<void> prepare(const Dispatch &dispatch, const Dims &dims, Step &step);
   Result<void> runDispatch(size_t index, const Dims &dims);
   Result<void> runDispatches(const Dims &dims);
+  Result<void> runAll(const Dims &dims);
+  Result<void> loadKernels();
+  bool knows(const Dims &dims);
+  Result<void> runRecorded(const Dims &dims);
   Result<void> afterLaunches(Result<void> done) const;
 
   std::shared_ptr<const Module> module;
@@ -85,7 +96,8 @@ private:
   std::unique_ptr<GpuMemory> memory;
   std::vector<Exchange> exchanges;
   std::unique_ptr<GpuDevice> device;
-  std::vector<Step> steps; ///< of the program's dispatches; they end before the device
+  std::vector<Step> steps;         ///< of the program's dispatches; they end before the device, as recordings do
+  std::list<Recording> recordings; ///< the last used one first
   Profile profileEntries;
 };
 

@@ -26,6 +26,8 @@ class SessionOptions(ctypes.Structure):
         ("device", c_char_p),
         ("cache", c_int64),
         ("mtp", c_int32),
+        ("eager", c_int32),
+        ("overlap", c_int32),
     ]
 
 

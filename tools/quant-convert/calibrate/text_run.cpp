@@ -110,7 +110,7 @@ TextRun::forPieces(const checkpoint::Checkpoint &weights, const runtime::Dispatc
   QUANT_TRY_ASSIGN(auto created, runtime::HostSession::create(module, target(), session));
   // The caller's, which outlives the session.
   QUANT_TRY(created->load({std::shared_ptr<void>(), &weights}));
-  auto inference = runtime::Inference::create(std::move(created), 0);
+  auto inference = runtime::Inference::create(std::move(created), {});
   if (!inference)
     return tl::unexpected(inference.error().in(printable(options.module.native())));
   Pass pass{std::move(*inference), {}};

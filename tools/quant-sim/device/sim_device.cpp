@@ -68,6 +68,11 @@ Result<Region> SimDevice::allocate(uint64_t bytes, const std::string &name) {
   return mapped(memory.emplace_back(std::move(allocated)).data(), bytes);
 }
 
+Result<std::byte *> SimDevice::hostMemory(uint64_t bytes, const std::string &name) {
+  QUANT_TRY_ASSIGN(Memory allocated, Memory::allocate(static_cast<int64_t>(bytes), name.c_str()));
+  return memory.emplace_back(std::move(allocated)).data();
+}
+
 Result<Region> SimDevice::constant(std::span<const std::span<const std::byte>> parts) {
   if (parts.size() == 1) // Kernels cannot write it: it is no operand that they write.
     return mapped(const_cast<std::byte *>(parts[0].data()), parts[0].size());

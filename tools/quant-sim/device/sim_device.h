@@ -35,6 +35,7 @@ public:
   Result<Region> allocate(uint64_t bytes, const std::string &name) override;
   /// One part is not copied.
   Result<Region> constant(std::span<const std::span<const std::byte>> parts) override;
+  Result<std::byte *> hostMemory(uint64_t bytes, const std::string &name) override;
   Result<void> write(const Region &to, const std::byte *from) override;
   Result<void> read(std::byte *to, const Region &from) override;
   Result<void> synchronize() override { return {}; }
@@ -48,7 +49,7 @@ private:
   const CodeObject *code = nullptr;
   sim::Options options;
   std::unique_ptr<sim::Module> ptx;
-  std::deque<Memory> memory;                ///< what allocate() gave, and joined weights
+  std::deque<Memory> memory;                ///< what allocate() and hostMemory() gave, and joined weights
   std::map<uint64_t, std::byte *> places;   ///< of everything that has an address
   uint64_t nextAddress = uint64_t(1) << 40; ///< far from the windows of shared and local memory
 };
