@@ -63,6 +63,20 @@ inline std::vector<machine::Fp8GemmConfig> familyShapes() {
   return shapes;
 }
 
+/// Groups of rows: contiguous and masked, tiles of either order of operands, clusters, an edge in every direction; then a rank's
+/// share of DeepSeek-V3's experts.
+inline std::vector<machine::Fp8GemmConfig> groupedShapes() {
+  using enum machine::Multicast;
+  constexpr auto masked = machine::GroupLayout::masked;
+  return {{.n = 584, .k = 1104, .groups = 5},
+          {.n = 584, .k = 1104, .blockM = 16, .blockN = 64, .swapAB = true, .groups = 5},
+          {.n = 584, .k = 1104, .blockM = 64, .blockN = 64, .groups = 5, .groupLayout = masked},
+          {.n = 584, .k = 1104, .blockM = 128, .blockN = 128, .multicast = b, .groups = 5},
+          {.n = 4096, .k = 7168, .groups = 8},
+          {.n = 7168, .k = 2048, .groups = 8},
+          {.n = 4096, .k = 7168, .blockM = 16, .blockN = 128, .swapAB = true, .groups = 8, .groupLayout = masked}};
+}
+
 } // namespace quant::test
 
 #endif // QUANT_TEST_GPU_FP8GEMMSHAPES_H

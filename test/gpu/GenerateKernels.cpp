@@ -11,6 +11,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/MlaDecode.h"
 #include "lowering/target/sm90/simt/Quantize.h"
 #include "passes/schedule/ChooseVariants.h"
 #include "test/gpu/Fp8GemmShapes.h"
@@ -36,6 +37,14 @@ struct Kernels {
 
   std::string add(const machine::Fp8GemmConfig &config) {
     jobs[config.symbolName()] = [config] { return nvvm::compileFp8Gemm(config); };
+    return config.symbolName();
+  }
+  std::string add(const machine::MlaDecodeConfig &config) {
+    jobs[config.symbolName()] = [config] { return nvvm::compileMlaDecode(config); };
+    return config.symbolName();
+  }
+  std::string add(const machine::MlaCombineConfig &config) {
+    jobs[config.symbolName()] = [config] { return nvvm::compileMlaCombine(config); };
     return config.symbolName();
   }
   std::string add(const nvvm::QuantizeConfig &config) {
@@ -73,9 +82,21 @@ static void addMemoryBound(Kernels &kernels) {
   kernels.add(nvvm::DequantizeConfig{.n = 130, .k = 1100, .output = f32});
 }
 
+/// Attention: a rank's heads and all of them, with parts of the keys and without; timed with 128 sequences of 4096 keys.
+static void addAttention(Kernels &kernels) {
+  constexpr int64_t kTimedPages = 64, kTimedSequences = 128;
+  for (int64_t heads : {16, 128})
+    kernels.add(machine::MlaDecodeConfig{.heads = heads, .pages = 5, .lse = true});
+  kernels.add(machine::MlaDecodeConfig{.heads = 16, .pages = 5, .splits = 3});
+  kernels.add(machine::MlaCombineConfig{.heads = 16, .splits = 3, .lse = true});
+  for (int64_t heads : {16, 64, 128})
+    kernels.memory.push_back(
+        {{"kernel", kernels.add(machine::MlaDecodeConfig{.heads = heads, .pages = kTimedPages})}, {"m", kTimedSequences}});
+}
+
 static Kernels everyKernel() {
   Kernels kernels;
-  for (const auto &shapes : {test::modelShapes(), test::oddShapes(), test::tileShapes()})
+  for (const auto &shapes : {test::modelShapes(), test::oddShapes(), test::tileShapes(), test::groupedShapes()})
     for (const machine::Fp8GemmConfig &config : shapes)
       kernels.add(config);
   for (const machine::Fp8GemmConfig &shape : test::denseShapes())
@@ -83,6 +104,7 @@ static Kernels everyKernel() {
   for (const machine::Fp8GemmConfig &config : test::familyShapes())
     kernels.add(config);
   addMemoryBound(kernels);
+  addAttention(kernels);
   return kernels;
 }
 

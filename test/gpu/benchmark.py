@@ -14,7 +14,7 @@ import torch
 import baselines
 from baselines import Inputs, Launch, Unavailable
 from context import Run, first_line
-from problems import PROGRAMMATIC, Operands, expand_scales, fill_dequantize, fill_quantize, kind_of
+from problems import PROGRAMMATIC, Operands, expand_scales, fill_decode, fill_dequantize, fill_quantize, kind_of, size_decode
 from recipe import Arguments, Kernel
 from timing import Graph, launches_for, measure, peaks, rotation
 
@@ -201,9 +201,12 @@ def time_gemm(run: Run, name: str, m: int, n: int, k: int) -> dict[str, Any]:
 
 
 def time_memory_kernel(run: Run, name: str, m: int) -> dict[str, Any]:
-    """quantize or dequantize, against the bandwidth of a copy."""
+    """What memory bounds, against the bandwidth of a copy; attention with a token of each sequence and all keys there can be."""
     kernel = run.kernel(name)
-    fill = fill_quantize if kind_of(kernel.recipe) == "quantize" else fill_dequantize
+    fill = {"quantize": fill_quantize, "dequantize": fill_dequantize,
+            "mla_decode": functools.partial(fill_decode, full=True)}[kind_of(kernel.recipe)]  # fmt: skip
+    if kind_of(kernel.recipe) == "mla_decode":
+        size_decode(kernel, m, full=True)
     moved = sum(operand.rows * operand.row_bytes for operand in kernel.operands(m))
     launches: list[Launch] = []
     keep = []

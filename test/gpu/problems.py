@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import torch
@@ -203,6 +204,215 @@ def compare_gemm(operands: Operands, expected: Expected) -> str:
     return ""
 
 
+# --- fp8_grouped_gemm ---
+
+
+def group_sizes(kernel: Kernel, m: int) -> list[int]:
+    """Rows of each group: none, few, all that are left; where groups have places of m rows, also all of such a place."""
+    groups, random = kernel.config["groups"], Random(m)
+    if "masked" in kernel.config:
+        return [(0, m, random.randint(0, m))[group % 3] for group in range(groups)]
+    cuts = sorted(random.randint(0, m) for _ in range(groups - 1))
+    return [end - begin for begin, end in zip([0, *cuts], [*cuts, m], strict=True)]
+
+
+def rows_of_groups(kernel: Kernel, m: int) -> Iterator[tuple[int, int, int]]:
+    """Of each group its number, its first row and how many rows it has."""
+    begin = 0
+    for group, count in enumerate(group_sizes(kernel, m)):
+        yield group, (group * m if "masked" in kernel.config else begin), count
+        begin += count
+
+
+def fill_grouped(kernel: Kernel, operands: Operands, m: int, device: str) -> None:
+    """Random inputs; rows of no group and their scales are NaN."""
+    groups, n, k = (kernel.config[name] for name in ("groups", "n", "k"))
+    rows, blocks = operands["a"].operand.rows, -(-k // 128)
+    places, padded = rows // m, -(-m // 4) * 4
+    a = torch.full((rows, k), float("nan"), device=device).to(torch.float8_e4m3fn)
+    scales = torch.full((blocks, rows), float("nan"), device=device)
+    for _, begin, count in rows_of_groups(kernel, m):
+        a[begin : begin + count] = random_e4m3(count, k, device)
+        scales[:, begin : begin + count] = random_scales(blocks, count, device)
+    laid = torch.full((places, blocks, padded), float("nan"), device=device)
+    laid[:, :, :m] = scales.view(blocks, places, m).transpose(0, 1)
+    operands["a"].put(a)
+    operands["b"].put(random_e4m3(groups * n, k, device))
+    operands["scale_a"].put(laid)
+    operands["scale_b"].put(random_scales(groups * -(-n // 128), blocks, device))
+    counts = torch.tensor(group_sizes(kernel, m), dtype=torch.int32, device=device)
+    name = "counts" if "masked" in kernel.config else "ends"
+    operands[name].put(counts if name == "counts" else counts.cumsum(0).to(torch.int32))
+
+
+def check_grouped(kernel: Kernel, operands: Operands, m: int) -> Callable[[], str]:
+    groups, n, k = (kernel.config[name] for name in ("groups", "n", "k"))
+    rows, blocks = operands["a"].operand.rows, -(-k // 128)
+    places = rows // m
+    a = operands["a"].get().view(rows, k)
+    b = operands["b"].get().view(groups, n, k)
+    scale_a = operands["scale_a"].get().view(places, blocks, -1)[:, :, :m].transpose(0, 1).reshape(blocks, rows)
+    scale_b = operands["scale_b"].get().view(groups, -1, blocks)
+    value = torch.full((rows, n), float("nan"), device=a.device)
+    tolerance = torch.zeros_like(value)
+    for group, begin, count in rows_of_groups(kernel, m):
+        at = slice(begin, begin + count)
+        x = a[at].float() * expand_scales(scale_a[:, at].t(), count, k, (1, 128))
+        w = b[group].float() * expand_scales(scale_b[group], n, k, (128, 128))
+        value[at] = x @ w.t()
+        tolerance[at] = 0.01 * ((x * x) @ (w * w).t()).sqrt() + value[at].abs() / 256 + 1e-30
+
+    def compare() -> str:
+        got = operands["d"].get().float().view(rows, n)
+        if (fault := ~((got - value).abs() <= tolerance) & value.isfinite()).any():
+            row, column = (int(i) for i in fault.nonzero()[0])
+            return f"d[{row}, {column}] is {float(got[row, column]):.6g}, should be {float(value[row, column]):.6g}"
+        if (written := got.isfinite() & ~value.isfinite()).any():
+            return f"row {int(written.nonzero()[0][0])} of d is of no group, and was written"
+        return ""
+
+    return compare
+
+
+# --- mla_decode and mla_combine ---
+
+
+@dataclass
+class Sequences:
+    """Which tokens a call of mla_decode has, and which keys."""
+
+    keys: list[int]  #: of each sequence
+    tokens: list[int]  #: its last ones, which attend
+
+    @property
+    def positions(self) -> list[int]:
+        return [keys - tokens + i for keys, tokens in zip(self.keys, self.tokens, strict=True) for i in range(tokens)]
+
+    @property
+    def owners(self) -> list[int]:
+        return [sequence for sequence, tokens in enumerate(self.tokens) for _ in range(tokens)]
+
+
+def sequences_of(kernel: Kernel, m: int, full: bool = False) -> Sequences:
+    """Lengths of all kinds, one sequence without a key; or (full) a token of each sequence, with all keys that there can be."""
+    most, random = kernel.config["pages"] * 64, Random(m)
+    if full:
+        return Sequences([most] * m, [1] * m)
+    keys, tokens = [], []
+    while sum(tokens) < m:
+        tokens.append(min(1 + len(tokens) % 3, m - sum(tokens)))
+        keys.append(random.choice([tokens[-1], 63, 64, 65, most, random.randint(3, most)]))
+    if m > 1:
+        keys[0] = 0
+    return Sequences(keys, tokens)
+
+
+def size_decode(kernel: Kernel, m: int, full: bool = False) -> None:
+    """The sizes beside M that the operands' shapes have."""
+    sequences = sequences_of(kernel, m, full)
+    kernel.sizes = {"sequences": len(sequences.keys), "context": (sum(-(-keys // 64) for keys in sequences.keys) + 1) * 64}
+
+
+def fill_decode(kernel: Kernel, operands: Operands, m: int, device: str, full: bool = False) -> None:
+    """Pages dealt at random; NaN in rows without a key, numbers of no page behind a sequence's last."""
+    sequences, context = sequences_of(kernel, m, full), kernel.sizes["context"]
+    dealt = torch.randperm(context // 64, device=device, dtype=torch.int32)
+    pages = torch.full((len(sequences.keys), kernel.config["pages"]), 2**31 - 1, dtype=torch.int32, device=device)
+    cache = torch.full((context, 576), float("nan"), dtype=torch.bfloat16, device=device)
+    begin = 0
+    for index, keys in enumerate(sequences.keys):
+        count = -(-keys // 64)
+        pages[index, :count] = dealt[begin : begin + count]
+        begin += count
+        cache[rows_of_keys(pages[index], keys)] = torch.randn(keys, 576, device=device).bfloat16()
+    operands["cache"].put(cache)
+    operands["pages"].put(pages)
+    operands["q"].put((1.5 * torch.randn(m * kernel.config["heads"], 576, device=device)).bfloat16())
+    for name, values in (("positions", sequences.positions), ("sequences", sequences.owners)):
+        operands[name].put(torch.tensor(values, dtype=torch.int32, device=device))
+
+
+def rows_of_keys(pages: torch.Tensor, keys: int) -> torch.Tensor:
+    at = torch.arange(keys, device=pages.device)
+    return pages[at // 64].long() * 64 + at % 64
+
+
+def merge_parts(o: torch.Tensor, lse: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """o [splits, tokens, heads, 512] and lse [splits, tokens, heads] to those of all keys."""
+    largest = lse.amax(0).nan_to_num(neginf=0)
+    weights = torch.exp(lse - largest)
+    total = weights.sum(0)
+    merged = (weights[..., None] * o.nan_to_num()).sum(0) / torch.where(total > 0, total, 1)[..., None]
+    return merged, largest + total.log()
+
+
+def check_decode(kernel: Kernel, operands: Operands, m: int) -> Callable[[], str]:
+    sequences, heads = sequences_of(kernel, m), kernel.config["heads"]
+    scale = torch.tensor([kernel.config["softmax_scale_bits"]], dtype=torch.int64).to(torch.int32).view(torch.float32).item()
+    q, cache = operands["q"].get().float().view(m, heads, 576), operands["cache"].get().float()
+    pages = operands["pages"].get()
+    value, tolerance = torch.zeros(m, heads, 512, device=q.device), torch.zeros(m, heads, 512, device=q.device)
+    sums = torch.full((m, heads), float("-inf"), device=q.device)
+    for token, (position, owner) in enumerate(zip(sequences.positions, sequences.owners, strict=True)):
+        if position < 0:
+            continue
+        seen = cache[rows_of_keys(pages[owner], position + 1)]
+        scores = q[token] @ seen.t() * scale
+        weights = scores.softmax(1)
+        value[token] = weights @ seen[:, :512]
+        # Weights are rounded to bf16, then the result is.
+        tolerance[token] = (value[token].abs() + weights @ seen[:, :512].abs()) / 256 + 1e-6
+        sums[token] = scores.logsumexp(1)
+
+    def compare() -> str:
+        if "o_parts" in operands:
+            splits = kernel.config["splits"]
+            got, lse = merge_parts(operands["o_parts"].get().view(splits, m, heads, 512),
+                                   operands["lse_parts"].get().view(splits, m, heads))  # fmt: skip
+        else:
+            got = operands["o"].get().float().view(m, heads, 512)
+            lse = operands["lse"].get().view(m, heads) if "lse" in operands else sums
+        return wrong_attention(got, value, tolerance) or wrong_sums(lse, sums)
+
+    return compare
+
+
+def wrong_attention(got: torch.Tensor, value: torch.Tensor, tolerance: torch.Tensor) -> str:
+    if not (fault := ~((got - value).abs() <= tolerance)).any():
+        return ""
+    at = tuple(int(i) for i in fault.nonzero()[0])
+    return f"o{list(at)} is {float(got[at]):.6g}, should be {float(value[at]):.6g} +- {float(tolerance[at]):.2g}"
+
+
+def wrong_sums(got: torch.Tensor, wanted: torch.Tensor) -> str:
+    if torch.allclose(got, wanted, rtol=0, atol=1e-3):
+        return ""
+    at = tuple(int(i) for i in (~torch.isclose(got, wanted, rtol=0, atol=1e-3)).nonzero()[0])
+    return f"lse{list(at)} is {float(got[at]):.6g}, should be {float(wanted[at]):.6g}"
+
+
+def fill_combine(kernel: Kernel, operands: Operands, m: int, device: str) -> None:
+    """Parts of all weights, some without a key, a token that has none at all."""
+    shape = (kernel.config["splits"], m, kernel.config["heads"])
+    lse = torch.randn(*shape, device=device) * 5
+    lse[torch.rand(*shape, device=device) < 0.2] = float("-inf")
+    lse[:, 0] = float("-inf")
+    operands["lse_parts"].put(lse)
+    operands["o_parts"].put(torch.randn(*shape, 512, device=device) * (lse > float("-inf"))[..., None])
+
+
+def check_combine(kernel: Kernel, operands: Operands, m: int) -> Callable[[], str]:
+    shape = (kernel.config["splits"], m, kernel.config["heads"])
+    value, sums = merge_parts(operands["o_parts"].get().view(*shape, 512), operands["lse_parts"].get().view(*shape))
+
+    def compare() -> str:
+        got = operands["o"].get().float().view(value.shape)
+        lse = operands["lse"].get().view(sums.shape) if "lse" in operands else sums
+        return wrong_attention(got, value, value.abs() / 128 + 1e-5) or wrong_sums(lse, sums)
+
+    return compare
+
+
 # --- quantize ---
 
 
@@ -288,15 +498,21 @@ def check_gemm(kernel: Kernel, operands: Operands, m: int) -> Callable[[], str]:
     return lambda: compare_gemm(operands, expected)
 
 
-FILL = {"fp8_gemm": fill_gemm, "quantize": fill_quantize, "dequantize": fill_dequantize}
-CHECK = {"fp8_gemm": check_gemm, "quantize": check_quantize, "dequantize": check_dequantize}
+FILL = {"fp8_gemm": fill_gemm, "fp8_grouped_gemm": fill_grouped, "mla_decode": fill_decode, "mla_combine": fill_combine,
+        "quantize": fill_quantize, "dequantize": fill_dequantize}  # fmt: skip
+CHECK = {"fp8_gemm": check_gemm, "fp8_grouped_gemm": check_grouped, "mla_decode": check_decode, "mla_combine": check_combine,
+         "quantize": check_quantize, "dequantize": check_dequantize}  # fmt: skip
 
 
 def kind_of(recipe: dict[str, Any]) -> str:
-    """By the operands' names: fp8_gemm has a and b, quantize writes q, dequantize reads it."""
+    """By the operands' names: products have a and b, those of groups their counts; quantize writes q, dequantize reads it."""
     access = {operand["name"]: operand["access"] for operand in recipe["operands"]}
+    if "cache" in access:
+        return "mla_decode"
+    if access.get("o_parts") == "read":
+        return "mla_combine"
     if "a" in access and "b" in access:
-        return "fp8_gemm"
+        return "fp8_grouped_gemm" if "ends" in access or "counts" in access else "fp8_gemm"
     return "dequantize" if access.get("q") == "read" else "quantize"
 
 
@@ -346,9 +562,11 @@ def differing(operands: Operands, first: dict[str, torch.Tensor]) -> str:
 
 def check(kernel: Kernel, m: int, device: str, stream: int = 0) -> str:
     """Runs the kernel on fresh random inputs in every way it may be run; what is wrong with a result, or nothing."""
+    kind = kind_of(kernel.recipe)
+    if kind == "mla_decode":
+        size_decode(kernel, m)
     if kernel.grid(m) == 0:
         return ""
-    kind = kind_of(kernel.recipe)
     with Operands(kernel, m, device) as operands:
         FILL[kind](kernel, operands, m, device)
         compare = CHECK[kind](kernel, operands, m)

@@ -36,7 +36,7 @@ options=(--m=1 --m=100 --m=129 --seconds=100000 --stall-seconds=100000)
 for recipe in "$build"/gpu/sm90_*.json; do
   name=$(basename "$recipe" .json)
   case $name in
-  *_n584_* | *_n136_* | *_n8_k16_* | *_n256_* | *_k2000_* | *quantize*_k100* | *_n130_*) options+=("--kernel=$name") ;;
+  *_n584_* | *_n136_* | *_n8_k16_* | *_n256_* | *_k2000_* | *quantize*_k100* | *_n130_* | *mla_*h16_*) options+=("--kernel=$name") ;;
   esac
 done
 exec "$python" "$here/run.py" "$build/gpu" "${TMPDIR:-/tmp}/gpu-simulated.json" "${options[@]}" "$@"

@@ -52,8 +52,10 @@ def check_all(run: Run, only: list[str], rows: list[int]) -> None:
     known = {(entry["kernel"], entry["M"]) for entry in run.results.list("correctness")}
     for name in only or kernel_names(run.directory):
         recipe = json.loads((run.directory / f"{name}.json").read_text())
-        # dequantize has no M; a large one shows what only many waves do.
-        for m in [1] if kind_of(recipe) == "dequantize" else [*rows, *([4096] if run.device == "cuda" else [])]:
+        # dequantize has no M; a large one shows what only many waves do. Attention's reference goes token by token.
+        kind = kind_of(recipe)
+        large = [4096] if run.device == "cuda" and not kind.startswith("mla_") else []
+        for m in [1] if kind == "dequantize" else [*rows, *large]:
             if (name, m) in known:
                 continue
             ended = any(entry["kernel"] == name and entry.get("ended") for entry in run.results["correctness"])
