@@ -7,8 +7,9 @@
 
 #include "passes/schedule/AttentionCost.h"
 
+#include "passes/schedule/BlockCycles.h"
+
 #include <algorithm>
-#include <iterator>
 
 namespace quant::schedule {
 
@@ -23,27 +24,11 @@ static constexpr int64_t kRows = machine::kSm90a.wgmmaRows, kBlock = MlaDecodeCo
 static constexpr int64_t kStepK = 16, kStepBytes = kStepK * kBf16Bytes;
 static constexpr int64_t kBlockBytes = kBlock * kColumns * kBf16Bytes;
 
-/// As in CostModel.cpp: the latency of a wgmma's wait and of a stage's barriers, bytes a cycle from registers to L2, the share of
-/// the shorter limit that does not hide.
-static constexpr double kWgmmaLatency = 60, kBarrierLatency = 40, kStoreBytesPerCycle = 32, kNotHidden = 0.1;
 /// Instructions of a warp between the two products: per score a scale, a mask, a maximum, a difference, a power and a sum, half a
 /// conversion; the rescaling of 128 values; shuffles and what is left. Counted from the PTX.
 static constexpr double kSoftmaxInstructions = 32 * 6.5 + 128 + 80;
 /// Cycles of a tile beside its stores: coordinates, barriers, the merging of lanes.
 static constexpr double kEpilogueCycles = 500;
-
-namespace {
-/// Cycles of a block of keys at each limit.
-struct BlockCycles {
-  double tensor, shared, l2, chain;
-
-  double largest() const { return std::max({tensor, shared, l2, chain}); }
-  CostLimit limit() const {
-    const double cycles[] = {tensor, shared, l2, chain};
-    return static_cast<CostLimit>(std::max_element(std::begin(cycles), std::end(cycles)) - std::begin(cycles));
-  }
-};
-} // namespace
 
 static BlockCycles cyclesPerBlock(double active, const Gpu &gpu) {
   // bf16 runs at half the rate of e4m3. Both warpgroups multiply queries by keys, each half of the values by the weights.

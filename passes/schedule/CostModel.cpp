@@ -7,6 +7,8 @@
 
 #include "passes/schedule/CostModel.h"
 
+#include "passes/schedule/BlockCycles.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -27,14 +29,8 @@ using machine::Multicast;
 
 /// SASS instructions of a warpgroup per K block beside the promotion's multiply-adds: barriers, scales, descriptors, loop.
 static constexpr double kLoopInstructions = 45;
-/// Cycles from wgmma's last operation to its wait's return, and of the two barriers of a stage.
-static constexpr double kWgmmaLatency = 60, kBarrierLatency = 40;
 /// Cycles of an epilogue beside its stores: the wait for the store before, barriers, the next tile's coordinates.
 static constexpr double kEpilogueCycles = 500;
-/// Bytes a cycle from registers through shared memory to L2.
-static constexpr double kStoreBytesPerCycle = 32;
-/// The share of the shorter of main loop and HBM that does not hide behind the longer.
-static constexpr double kNotHidden = 0.1;
 /// A split tile's last part waits for the others' sums to be visible.
 static constexpr double kReductionSeconds = 1.2e-6;
 /// Clusters start later, and their blocks wait for each other: DeepGEMM makes none where there is but one wave.
@@ -80,17 +76,6 @@ Work::Work(const Fp8GemmPlan &plan, int64_t m, const Gpu &gpu) {
   waves = ceilDiv(units, usable);
   active = static_cast<double>(units) / static_cast<double>(waves);
 }
-
-/// Cycles of one K block of one tile at each limit.
-struct BlockCycles {
-  double tensor, shared, l2, chain;
-
-  double largest() const { return std::max({tensor, shared, l2, chain}); }
-  CostLimit limit() const {
-    const double cycles[] = {tensor, shared, l2, chain};
-    return static_cast<CostLimit>(std::max_element(std::begin(cycles), std::end(cycles)) - std::begin(cycles));
-  }
-};
 
 } // namespace
 

@@ -270,11 +270,11 @@ Result<void> Inference::followDraft(std::span<const SequenceStep> steps, std::sp
     if (waiting > 1 && (waiting > abi::kShortStep || endsPage))
       jobs.push_back({&sequence, {sequence.tokens.end() - (waiting - 1), sequence.tokens.end()}, nullptr});
   }
-  return runDraft(std::move(jobs));
+  return runDraft(jobs);
 }
 
 /// The tokens of a job are those behind the states that wait.
-Result<void> Inference::runDraft(std::vector<DraftJob> jobs) {
+Result<void> Inference::runDraft(std::span<const DraftJob> jobs) {
   int64_t width = draft->stateWidth();
   std::vector<int64_t> counts;
   counts.reserve(jobs.size());
@@ -312,7 +312,7 @@ Result<void> Inference::guess(std::span<const DraftStep> steps) {
     sequence.guessedFrom.reset();
     jobs.push_back({&sequence, std::move(tokens), step.logits});
   }
-  QUANT_TRY(runDraft(std::move(jobs)));
+  QUANT_TRY(runDraft(jobs));
   for (const DraftStep &step : steps)
     step.sequence->guessedFrom = step.token;
   return {};

@@ -129,7 +129,7 @@ private:
   void append(Sequence &sequence, std::span<const int32_t> tokens, std::span<const float> states);
   void keepStates(Sequence &sequence, int64_t removed) const;
   Result<void> followDraft(std::span<const SequenceStep> steps, std::span<const CallPiece> call);
-  Result<void> runDraft(std::vector<DraftJob> jobs);
+  Result<void> runDraft(std::span<const DraftJob> jobs);
 
   PagedProgram main;
   std::optional<PagedProgram> draft;

@@ -337,6 +337,8 @@ CUresult cuMemHostAlloc(void **address, size_t bytes, unsigned) {
   return ++hostBlocks, kSuccess;
 }
 CUresult cuMemFreeHost(void *address) {
+  if (!contextIsCurrent)
+    return kInvalidContext;
   std::free(address);
   return --hostBlocks, kSuccess;
 }
@@ -434,6 +436,8 @@ CUresult cuStreamEndCapture(void *, void **graph) {
   return *graph = work.release(), ++graphs, kSuccess;
 }
 CUresult cuGraphDestroy(void *graph) {
+  if (!contextIsCurrent)
+    return kInvalidContext;
   delete static_cast<Work *>(graph);
   return --graphs, kSuccess;
 }

@@ -43,6 +43,14 @@ Result<std::unique_ptr<Session>> GpuSession::create(std::unique_ptr<GpuSession> 
   return session;
 }
 
+/// Recordings are the device's, and end in its context.
+GpuSession::~GpuSession() {
+  if (!device)
+    return;
+  DeviceUse use(*device);
+  recordings.clear();
+}
+
 Result<void> GpuSession::load(std::shared_ptr<const Checkpoint> loaded) {
   weights = std::move(loaded);
   DeviceUse use(*device);

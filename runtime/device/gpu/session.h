@@ -28,6 +28,8 @@ public:
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<const Module> module, const Target &target,
                                                  const SessionOptions &options, const MakeDevice &makeDevice);
 
+  ~GpuSession() override;
+
   /// Brings the weights to the device.
   Result<void> load(std::shared_ptr<const checkpoint::Checkpoint> weights) override;
   Result<std::unique_ptr<Session>> createDraft() const override;
