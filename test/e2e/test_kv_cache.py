@@ -25,7 +25,7 @@ from compare import clear_prompt, quant_run, relative_error
 from checkpoint import Checkpoint
 from deepseek import Model, softmax
 from kv_cache import FORMATS, encode, stored
-from test_toys import CONFIGS, Context, call, runnable_isas
+from test_toys import CONFIGS, Context, call, cpu_units, runnable_isas
 import toys
 
 ROUNDING = 1e-5
@@ -60,7 +60,7 @@ class KvCache(unittest.TestCase):
     def check_host(self, config: str, kv_cache: str) -> None:
         checkpoint, module = self.folder / config, self.folder / f"{config}.qmod"
         call("quant-convert", "random", "--config", CONFIGS / f"{config}.json", "--output", checkpoint, "--seed", str(Context.seed))
-        call("quant-compile", checkpoint, f"--kv-cache={kv_cache}", "-o", module)
+        call("quant-compile", checkpoint, cpu_units(), f"--kv-cache={kv_cache}", "-o", module)
         exact, model = Model(Checkpoint(checkpoint)), Model(Checkpoint(checkpoint), kv_cache=kv_cache)
         prompts = [clear_prompt(model, self.LENGTH, Context.seed + number) for number in range(self.PROMPTS)]
         wanted = [model.forward(prompt).logits for prompt in prompts]
@@ -104,7 +104,7 @@ class KvCache(unittest.TestCase):
         toys.write(checkpoint, config, Context.seed)
         for kv_cache, want in {"f32": 2304, "bf16": 1152, "fp8": 656, "int8": 642, "int4": 416}.items():
             self.assertEqual(encode(kv_cache, np.zeros((1, 512)), np.zeros((1, 64))).nbytes, want)
-            call("quant-compile", checkpoint, f"--kv-cache={kv_cache}", "-o", module)
+            call("quant-compile", checkpoint, "--host-isa=native", f"--kv-cache={kv_cache}", "-o", module)
             answer = self.run_json(module, "--weights", checkpoint, "--tokens", "1,2,3", "--max-new-tokens", "2")
             self.assertEqual(answer["kv_cache"], {"bytes_per_token": want, "layers": config["num_hidden_layers"]})
 

@@ -34,7 +34,7 @@ class Perplexity(unittest.TestCase):
 
     def compile(self, name: str = "model", checkpoint: Path = TINY, *options: str) -> Path:
         module = self.folder / f"{name}.qmod"
-        call("quant-compile", checkpoint, "-o", module, *options)
+        call("quant-compile", checkpoint, "--host-isa=native", "-o", module, *options)
         return module
 
     def text(self, tokens: Any, **more: Any) -> Path:

@@ -32,13 +32,6 @@ from test_toys import Context, call
 MAX_MODULE_BYTES, MAX_MEMORY_BYTES = 20_000_000, 2 << 30
 PROMPT, TRIES = 12, 20  # on each prompt tried the reference runs once
 LEAST_MODELS = 10
-AVX512 = {f"avx512{part}" for part in ("f", "bw", "dq", "vl", "cd", "vbmi")}
-
-
-def best_isa() -> str:
-    """Of those that quant-compile makes code for, what this CPU has."""
-    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
-    return "avx512" if AVX512 <= set(flags.split()) else "avx2"
 
 
 class PublishedModels(unittest.TestCase):
@@ -100,7 +93,7 @@ class PublishedModels(unittest.TestCase):
         else:
             made.rename(checkpoint)
         (checkpoint / "config.json").write_text(json.dumps(config))
-        call("quant-compile", checkpoint, "--target=host", f"--host-isa={best_isa()}", "-o", folder / "model.qmod")
+        call("quant-compile", checkpoint, "--target=host", "--host-isa=native", "-o", folder / "model.qmod")
         return folder
 
     def check_cut_down(self, model: Published, folder: Path) -> None:
@@ -108,7 +101,7 @@ class PublishedModels(unittest.TestCase):
         prompt = clear_prompt(Model(Checkpoint(checkpoint)), PROMPT, Context.seed, TRIES)
         run, module = Context.binaries / "quant-run", folder / "model.qmod"
         print(f"{model.name}:", end=" ")
-        problems = compare(Settings(checkpoint, module, run, prompt, 0, None, Context.max_error, ("prefill",), best_isa()))
+        problems = compare(Settings(checkpoint, module, run, prompt, 0, None, Context.max_error, ("prefill",)))
         self.assertFalse(problems, "\n".join(problems))
 
 

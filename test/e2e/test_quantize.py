@@ -38,7 +38,7 @@ class Quantize(unittest.TestCase):
     def perplexity(self, checkpoint: Path) -> float:
         module, text = self.folder / f"{checkpoint.name}.qmod", self.folder / "text.json"
         text.write_text(json.dumps(json.loads((TINY / "eval.tokens.json").read_text())["tokens"][:TOKENS]))
-        call("quant-compile", checkpoint, "-o", module)
+        call("quant-compile", checkpoint, "--host-isa=native", "-o", module)
         command = [Context.binaries / "quant-run", module, "--weights", checkpoint, "--perplexity", text, "--context", "256", "--json"]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -93,7 +93,7 @@ class Quantize(unittest.TestCase):
         tokens, module = json.loads((TINY / "eval.tokens.json").read_text())["tokens"], self.folder / "plain.qmod"
         text, report = self.folder / "calibration.json", self.folder / "report.json"
         text.write_text(json.dumps(tokens[30000:40000]))
-        call("quant-compile", TINY, "-o", module)
+        call("quant-compile", TINY, "--host-isa=native", "-o", module)
         plain = self.perplexity(TINY)
         nearest = self.perplexity(self.quantize(TINY, "--scheme=w4a16", "--indivisible=smaller"))
         calibrated = self.perplexity(self.quantize(TINY, "--scheme=w4a16", "--indivisible=smaller", "--method=gptq", "--context=256",

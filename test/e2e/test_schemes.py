@@ -113,7 +113,7 @@ class Schemes(unittest.TestCase):
         checkpoint = self.make("ct-nvfp4")
         name = "model.layers.0.mlp.up_proj.weight_global_scale"
         module = self.folder / "model.qmod"
-        call("quant-compile", checkpoint, "-o", module)
+        call("quant-compile", checkpoint, "--host-isa=native", "-o", module)
         good = Checkpoint(checkpoint).stored(name)[1]
         for values, text in ((np.zeros(1, np.float32), "the global scale is 0"), (np.full(1, np.nan, np.float32), "the global scale is nan"),
                              (-good, "the global scale is -1234.5"), (np.ones(2, np.float32), "a global scale is one F32")):  # fmt: skip

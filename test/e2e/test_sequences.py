@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from test_toys import cpu_units
 from tiny import CHECKPOINT
 
 I32, F32 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_float)
@@ -132,7 +133,7 @@ class Sequences(unittest.TestCase):
         for activations in ("f32", "bf16"):
             with tempfile.TemporaryDirectory() as folder:
                 module = Path(folder) / "tiny.qmod"
-                compile_it = [self.binaries / "quant-compile", CHECKPOINT, "--target=host", f"--activations={activations}", "-o", module]
+                compile_it = [self.binaries / "quant-compile", CHECKPOINT, cpu_units(), f"--activations={activations}", "-o", module]
                 subprocess.run(compile_it, check=True, capture_output=True, timeout=300)
                 for isa in self.isas(module):
                     with self.subTest(activations=activations, isa=isa):

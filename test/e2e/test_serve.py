@@ -277,7 +277,7 @@ class Serve(unittest.TestCase):
 class Guesses(unittest.TestCase):
     def test_answers_stay_the_same(self) -> None:
         """With --mtp, side by side, whether a guess ends the answer, a stop string does, or the room that it was promised."""
-        tiny = Tiny(Serve.tiny.binaries, "--mtp", "--host-isa=avx2")
+        tiny = Tiny(Serve.tiny.binaries, "--mtp")
         bodies = [{"prompt": f"{name} said unto", "temperature": 0, "max_tokens": count, "stop": stop}
                   for name in ("Moses", "Emma", "Ahab") for count, stop in ((1, None), (2, None), (31, None), (60, "the"))]  # fmt: skip
         answers: dict[str, list] = {}

@@ -196,7 +196,7 @@ class Simulated(unittest.TestCase):
         error = relative_error(logits, want[: len(prompt)])
         print(f"attention on tensor cores: relative error {error:.1e}")
         self.assertLess(error, 1e-2)
-        done = call("quant-compile", checkpoint, "--kv-cache=bf16", "--max-tokens", "62", "-o", host)
+        done = call("quant-compile", checkpoint, "--host-isa=native", "--kv-cache=bf16", "--max-tokens", "62", "-o", host)
         self.assertEqual(done.returncode, 0, done.stderr)
         on_host = quant_run(Context.binaries / "quant-run", host, checkpoint, prompt, self.NEW_TOKENS, "--chunk", "62")
         self.assertLess(relative_error(logits, on_host.logits), 1e-2)

@@ -31,7 +31,8 @@ from schemes import quantize
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parents[1] / "models" / "configs"
-ISAS = {"avx2", "avx512"}  # that a module for the host must have code for
+#: Units of --host-isa, the best first, with a flag of /proc/cpuinfo that the units after them do without.
+UNITS = {"amx": "amx_int8", "avx512bf16": "avx512_bf16", "avx512": "avx512vbmi", "avx2": "avx2"}
 PROMPT, NEW_TOKENS = 37, 16
 
 
@@ -53,14 +54,27 @@ def manifest(module: Path) -> dict[str, Any]:
     raise AssertionError(f"{module} has no manifest.json")
 
 
+def cpu_flags() -> set[str]:
+    return set(next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "").split())
+
+
+def cpu_units() -> str:
+    """For --host-isa: code that this CPU cannot run need not be compiled."""
+    flags = cpu_flags()
+    return "--host-isa=" + ",".join(unit for unit, flag in UNITS.items() if flag in flags)
+
+
+def host_objects(module: Path) -> list[dict[str, Any]]:
+    return next(target["objects"] for target in manifest(module)["targets"] if target["name"] == "host")
+
+
 def runnable_isas(module: Path) -> list[str]:
     """The instruction sets that the module has host code for and this CPU can run."""
-    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "").split()
-    objects = next(target["objects"] for target in manifest(module)["targets"] if target["name"] == "host")
-    missing = ISAS - {item["isa"] for item in objects}
-    if missing:
-        raise AssertionError(f"{module} has no code for {', '.join(sorted(missing))}")
-    return [item["isa"] for item in objects if set(item["requires"]) <= set(flags)]
+    flags = cpu_flags()
+    isas = [item["isa"] for item in host_objects(module) if set(item["requires"]) <= flags]
+    if not isas:
+        raise AssertionError(f"this CPU can run none of the code in {module}")
+    return isas
 
 
 def call(tool: str, *arguments: str | Path) -> None:
@@ -97,16 +111,22 @@ class Toys(unittest.TestCase):
     def check(self, checkpoint: Path, prompt: list[int], golden: Golden | None = None, modes: tuple[str, ...] = MODES) -> None:
         """Compiles once, and compares under every ISA that this CPU has."""
         module = self.folder / f"{checkpoint.name}.qmod"
-        call("quant-compile", checkpoint, "--target=host", "-o", module)
-        isas = runnable_isas(module)
-        self.assertTrue(isas, "this CPU can run none of the module's code")
-        for isa in isas:
+        call("quant-compile", checkpoint, cpu_units(), "-o", module)
+        for isa in runnable_isas(module):
             with self.subTest(isa=isa):
                 count = len(golden.tokens) if golden else NEW_TOKENS
                 run = Context.binaries / "quant-run"
                 settings = Settings(checkpoint, module, run, prompt, count, golden, Context.max_error, modes, isa)
                 problems = compare(settings)
                 self.assertFalse(problems, "\n".join(problems))
+
+    def test_units(self) -> None:
+        """A module has code for every kind of CPU, unless --host-isa says for which."""
+        module = self.folder / "units.qmod"
+        native = next(unit for unit in ("amx", "avx512", "avx2") if UNITS[unit] in cpu_flags())
+        for options, wanted in (([], {"amx", "avx512", "avx2"}), (["--host-isa=native"], {native})):
+            call("quant-compile", HERE / "golden" / "v3", *options, "-o", module)
+            self.assertEqual({item["isa"] for item in host_objects(module)}, wanted)
 
     def check_golden(self, name: str) -> None:
         golden = Golden.load(HERE / "golden" / name)
@@ -158,7 +178,7 @@ class QuantizedActivations(unittest.TestCase):
 
     def check(self, model: Model, activations: str, length: int = LENGTH) -> None:
         checkpoint, module, logits = model.checkpoint.folder, self.folder / "model.qmod", self.folder / "logits.safetensors"
-        call("quant-compile", checkpoint, f"--activations={activations}", "-o", module)
+        call("quant-compile", checkpoint, cpu_units(), f"--activations={activations}", "-o", module)
         prompts = [clear_prompt(model, length, Context.seed + number) for number in range(self.PROMPTS)]
         wanted = [model.generate(prompt, 0, None)[0].logits for prompt in prompts]
         for isa in runnable_isas(module):

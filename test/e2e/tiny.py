@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""models/tiny, compiled for this machine, for tests that speak text."""
+"""models/tiny, compiled for this CPU, for tests that speak text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Tiny:
         self.binaries = binaries.resolve()
         self.folder = tempfile.TemporaryDirectory(prefix="quant-tiny-")
         self.module = Path(self.folder.name) / "tiny.qmod"
-        compile_it = [self.binaries / "quant-compile", CHECKPOINT, "--target=host", *options, "-o", self.module]
+        compile_it = [self.binaries / "quant-compile", CHECKPOINT, "--host-isa=native", *options, "-o", self.module]
         subprocess.run(compile_it, check=True, capture_output=True, timeout=300)
 
     def command(self, tool: str, *arguments: object, weights: Path = CHECKPOINT) -> list[str]:

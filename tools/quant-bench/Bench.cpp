@@ -10,7 +10,9 @@
 #include "runtime/support/scheme.h"
 
 #include "dialects/machine/X86.h"
+#include "tools/pipeline/HostUnits.h"
 #include "tools/quant-bench/Machine.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -130,7 +132,7 @@ struct Setting {
 } // namespace
 
 static Result<Setting> makeSetting(const BenchOptions &options) {
-  std::vector<std::string> isas = runnableIsas();
+  std::vector<std::string> isas = runnableUnits(machine::x86UnitNames());
   if (isas.empty())
     return fail("this CPU runs no code of " + machine::x86UnitList());
   Setting setting{nullptr, "", options.rotatedMegabytes << 20};

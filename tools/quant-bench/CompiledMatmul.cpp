@@ -9,6 +9,7 @@
 
 #include "dialects/machine/X86.h"
 #include "runtime/module/module.h"
+#include "tools/pipeline/HostUnits.h"
 #include "tools/pipeline/ModuleStage.h"
 #include "tools/pipeline/Registration.h"
 
@@ -30,14 +31,6 @@ static int64_t bitsOf(StringRef type) {
 
 int64_t WeightSpec::dataBytes() const { return rows * ((columns * bitsOf(storage) + 7) / 8); }
 int64_t WeightSpec::scaleBytes() const { return scale.empty() ? 0 : scales() * bitsOf(scale) / 8; }
-
-std::vector<std::string> quant::bench::runnableIsas() {
-  std::vector<std::string> result;
-  for (const machine::X86Unit &unit : machine::x86Units())
-    if (runtime::CpuFeatures::host().missing(unit.requiredFeatures).empty())
-      result.emplace_back(unit.name);
-  return result;
-}
 
 //===----------------------------------------------------------------------===//
 // IR
@@ -107,7 +100,7 @@ static Result<std::string> buildModule(const WeightSpec &spec, const std::string
 
 Result<CompiledMatmul> CompiledMatmul::compile(const WeightSpec &spec, const std::string &isa, int threads,
                                                std::string *assembly) {
-  if (!llvm::is_contained(runnableIsas(), isa))
+  if (!llvm::is_contained(runnableUnits(machine::x86UnitNames()), isa))
     return fail("this CPU does not run " + isa);
   QUANT_TRY_ASSIGN(std::string file, buildModule(spec, isa, assembly));
   QUANT_TRY_ASSIGN(runtime::Module module, runtime::parseModule(std::as_bytes(std::span(file)), "the matmul's module"));

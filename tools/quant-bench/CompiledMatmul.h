@@ -49,9 +49,6 @@ struct MatmulOperands {
   const float *xScales = nullptr; ///< M, of int8
 };
 
-/// The instruction sets, best first, that this CPU and the compiler have.
-std::vector<std::string> runnableIsas();
-
 class CompiledMatmul {
 public:
   /// `threads` is the size of the largest pool that runs it. `assembly`, if given, receives the kernel as text. Errors: the

@@ -115,7 +115,7 @@ Result<Json> Quality::judge(const Way &way) {
     arguments.insert(arguments.end(), way.quantize.begin(), way.quantize.end());
     QUANT_TRY(call("quant-convert", arguments));
   }
-  std::vector<std::string> compile = {weights.string(), "-o", module.string()};
+  std::vector<std::string> compile = {weights.string(), "--host-isa=native", "-o", module.string()};
   compile.insert(compile.end(), way.compile.begin(), way.compile.end());
   QUANT_TRY(call("quant-compile", compile));
   std::vector<std::string> arguments = {module.string(),  "--weights",

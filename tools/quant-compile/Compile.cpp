@@ -16,6 +16,7 @@
 #include "runtime/checkpoint/column_order.h"
 #include "runtime/checkpoint/finite.h"
 #include "runtime/checkpoint/writer.h"
+#include "tools/pipeline/HostUnits.h"
 #include "tools/pipeline/ModuleStage.h"
 #include "tools/pipeline/Registration.h"
 #include "tools/pipeline/Stages.h"
@@ -220,7 +221,10 @@ private:
     StageOptions stages;
     setStageOptions(target, stages);
     if (!options.stopAfter.empty()) {
-      stages.isa = options.hostIsas.empty() ? std::string(machine::kDefaultX86Unit) : options.hostIsas.front();
+      if (!options.hostIsas.empty()) {
+        QUANT_TRY_ASSIGN(std::vector<std::string> units, hostUnits(stages));
+        stages.isa = units.front();
+      }
       QUANT_TRY(advance(module.get(), *parseStage(options.stopAfter), stages));
       return writeText(print(module.get()), target);
     }
@@ -241,12 +245,30 @@ private:
 
   //===--- Targets ---===//
 
+  /// The units of --host-isa, or all whose code differs; none twice.
+  Result<std::vector<std::string>> hostUnits(const StageOptions &stages) const {
+    bool hasNarrowInputs = stages.activations == Activations::Bf16 || stages.activations == Activations::Int8;
+    std::vector<std::string> differing = machine::x86UnitsFor(hasNarrowInputs), units;
+    for (const std::string &name : options.hostIsas.empty() ? differing : options.hostIsas) {
+      std::string unit = name;
+      if (name == kNativeUnit) {
+        std::vector<std::string> runnable = runnableUnits(differing);
+        if (runnable.empty())
+          return fail("--host-isa=native: this CPU runs no code of " + machine::x86UnitList() + "; name what the module is for");
+        unit = runnable.front();
+      }
+      if (!llvm::is_contained(units, unit))
+        units.push_back(std::move(unit));
+    }
+    return units;
+  }
+
   Result<void> compileDispatched(ModuleOp dispatched, StageOptions &stages) {
     TargetCompilation compilation{
         .stages = stages, .units = {}, .ptxas = options.ptxas, .assembly = nullptr, .observe = dumper(stages)};
-    bool hasNarrowInputs = stages.activations == Activations::Bf16 || stages.activations == Activations::Int8;
-    if (stages.getTarget().units().size() > 1)
-      compilation.units = options.hostIsas.empty() ? machine::x86UnitsFor(hasNarrowInputs) : options.hostIsas;
+    if (stages.getTarget().units().size() > 1) {
+      QUANT_TRY_ASSIGN(compilation.units, hostUnits(stages));
+    }
     auto notes = buildTargetModule(dispatched, compilation, builder);
     if (!notes)
       return failed(notes.error().message);

@@ -15,16 +15,20 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace quant {
+
+/// A name in CompileOptions::hostIsas: of the units whose code differs, the best that this CPU runs.
+inline constexpr std::string_view kNativeUnit = "native";
 
 /// What the command line says.
 struct CompileOptions {
   std::filesystem::path input; // a config.json, or a folder with one and perhaps a checkpoint
   std::filesystem::path output;
   std::vector<std::string> targets = {"host"};
-  /// Empty: all whose code differs.
+  /// Units of machine::x86Units(), or kNativeUnit. Empty: all whose code differs.
   std::vector<std::string> hostIsas;
   std::string activations = "auto";
   std::string kvCache = "f32"; // a deepseek::CacheFormat

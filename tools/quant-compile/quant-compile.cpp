@@ -53,10 +53,13 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
       ->delimiter(',')
       ->check(CLI::IsMember(targetNames))
       ->capture_default_str();
-  app.add_option("--host-isa", options.hostIsas,
-                 "instruction sets of the host code, best first (default: all whose code differs)")
+  std::vector<std::string> units = machine::x86UnitNames();
+  units.emplace_back(kNativeUnit);
+  app.add_option(
+         "--host-isa", options.hostIsas,
+         "instruction sets of the host code, best first (default: all whose code differs); native: the best one of this CPU")
       ->delimiter(',')
-      ->check(CLI::IsMember(machine::x86UnitNames()));
+      ->check(CLI::IsMember(units));
   app.add_option("--activations", options.activations,
                  "inputs of matmuls: fp8 (of FP8 weights: quantized online, per token and 128 columns), bf16 (on the host: "
                  "rounded where the CPU has dot products of bf16), int8 (on the host, of weights of integers: quantized online, "
