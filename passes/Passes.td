@@ -77,7 +77,8 @@ def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::Fun
   let summary = "quantizes the inputs of matmuls online";
   let description = [{
     The input of each matmul whose weight is FP8 is quantized per token and group of K (the weight's block along K, 128). With
-    `storage=i8` that of each matmul whose weight is of integers with one scale a row, with one scale for each token.
+    `storage=i8` that of each matmul whose weight is of integers with one scale a row and no zero point (of the schemes that are
+    compiled: compressed-tensors' W8A8), with one scale for each token.
 
     ```
     quant-opt --qblock-quantize-activations="scale-format=ue8m0" mlp.mlir
@@ -124,7 +125,7 @@ def FuseSwiglu : Pass<"qblock-fuse-swiglu", "::mlir::func::FuncOp"> {
   let summary = "experts' gate|up, SwiGLU and quantization as one op";
   let description = [{
     `swiglu(gate, up)` whose quantized result alone is used becomes `grouped_swiglu`, where gate and up are the halves of a grouped
-    matmul's bf16 result and the tensor cores have such a kernel (`checkFp8Gemm`): the products never go to memory.
+    matmul's bf16 result and the tensor cores have such a kernel (`checkGemm`): the products never go to memory.
 
     ```
     quant-opt --stage-fused=target=sm_90a model.mlir

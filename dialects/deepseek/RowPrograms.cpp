@@ -64,7 +64,14 @@ void RmsNormOp::buildRow(RowBuilder &b) {
   normRow(b, b.rows(getX()), b.rows(getGamma()), getEps().convertToDouble(), b.rows(getResult()), quantizationOf(b, *this));
 }
 
-int64_t SwigluOp::getIndependentColumns() { return 128; }
+int64_t SwigluOp::getIndependentColumns() {
+  constexpr int64_t kGroup = 128;
+  if (!getQuantized())
+    return kGroup;
+  // One scale for a whole row needs the whole row.
+  auto type = cast<qblock::BlockTensorType>(getQuantized().getType());
+  return type.getBlockExtent(type.getRank() - 1) > kGroup ? 0 : kGroup;
+}
 
 void SwigluOp::buildRow(RowBuilder &b) {
   Rows gate = b.rows(getGate()), up = b.rows(getUp());

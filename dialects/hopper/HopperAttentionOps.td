@@ -120,9 +120,9 @@ def Hopper_SoftmaxOp : Hopper_Op<"softmax", [
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$scores, Hopper_RowScalesType:$max, Hopper_RowScalesType:$sum, Hopper_RowKeysType:$keys,
+  let arguments = (ins Hopper_FloatFragmentType:$scores, Hopper_RowScalesType:$max, Hopper_RowScalesType:$sum, Hopper_RowKeysType:$keys,
                        I32:$first, F64Attr:$scale);
-  let results = (outs Hopper_FragmentType:$weights, Hopper_RowScalesType:$new_max, Hopper_RowScalesType:$new_sum,
+  let results = (outs Hopper_FloatFragmentType:$weights, Hopper_RowScalesType:$new_max, Hopper_RowScalesType:$new_sum,
                       Hopper_RowScalesType:$factor);
   let assemblyFormat = [{
     $scores `max` $max `sum` $sum `keys` $keys `first` $first `scale` $scale attr-dict `:` type($scores) `,` type($max)
@@ -157,8 +157,8 @@ def Hopper_ScaleRowsOp : Hopper_Op<"scale_rows", [Pure, AllTypesMatch<["values",
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$values, Hopper_RowScalesType:$rows);
-  let results = (outs Hopper_FragmentType:$result);
+  let arguments = (ins Hopper_FloatFragmentType:$values, Hopper_RowScalesType:$rows);
+  let results = (outs Hopper_FloatFragmentType:$result);
   let assemblyFormat = "$values `by` $rows attr-dict `:` type($values) `,` type($rows)";
 }
 
@@ -175,7 +175,7 @@ def Hopper_StoreRowsOp : Hopper_Op<"store_rows"> {
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$values, Hopper_GlobalType:$pointer, I32:$index, I32:$column,
+  let arguments = (ins Hopper_FloatFragmentType:$values, Hopper_GlobalType:$pointer, I32:$index, I32:$column,
                        ConfinedAttr<I64Attr, [IntPositive]>:$columns, I32:$row, I32:$until);
   let assemblyFormat = [{
     $values `to` $pointer `[` $index `,` $column `]` `of` $columns `row` $row `until` $until attr-dict `:` type($values) `,` type($pointer)
@@ -197,7 +197,7 @@ def Hopper_OperandOfOp : Hopper_Op<"operand_of", [Pure]> {
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$fragment);
+  let arguments = (ins Hopper_FloatFragmentType:$fragment);
   let results = (outs Hopper_OperandType:$result);
   let assemblyFormat = "$fragment attr-dict `:` type($fragment) `->` type($result)";
   let hasVerifier = 1;

@@ -18,9 +18,10 @@ using namespace quant::hopper;
 
 /// What wgmma can read from shared memory.
 static LogicalResult verifyWgmmaTile(WgmmaOp op, TileType tile) {
-  bool isFloat = isa<Float8E4M3FNType, BFloat16Type>(tile.getElementType());
-  if (!isFloat || tile.getSwizzle() != 128 || tile.getCopies() != 1)
-    return op.emitOpError("operand ") << tile << " must be rows of f8E4M3FN or bf16 with a 128-byte swizzle";
+  Type element = tile.getElementType();
+  bool isRead = isa<Float8E4M3FNType, BFloat16Type>(element) || element.isSignlessInteger(8);
+  if (!isRead || tile.getSwizzle() != 128 || tile.getCopies() != 1)
+    return op.emitOpError("operand ") << tile << " must be rows of f8E4M3FN, i8 or bf16 with a 128-byte swizzle";
   return success();
 }
 
@@ -46,16 +47,23 @@ LogicalResult WgmmaOp::verify() {
                               << " rows";
   if (getOver() && getInto())
     return emitOpError("goes on `into` a sum or begins `over` one, not both");
-  if (getOver() && getOver().getType().getColumns() != n)
+  // PTX ISA, "Asynchronous Warpgroup Level Matrix Multiply-Accumulate": what .s8 has for N.
+  if (b.getElementType().isInteger() && n % 16 && n != 8 && n != 24)
+    return emitOpError("of i8 has 8, 24 or a multiple of 16 columns, not ") << n;
+  Type sum = b.getElementType().isInteger() ? Type(IntegerType::get(getContext(), 32)) : Float32Type::get(getContext());
+  if (result.getElementType() != sum)
+    return emitOpError("of ") << b << " sums up " << sum << ", not " << result;
+  auto sums = FragmentType::get(getContext(), rows, n, sum);
+  if (getOver() && getOver().getType() != sums)
     return emitOpError("over ") << getOver().getType() << " cannot take its registers for " << result;
-  auto into = getInto() ? dyn_cast<FragmentType>(getInto().getType()) : FragmentType();
-  if (getInto() && (into ? into.getColumns() : cast<AccumulatorType>(getInto().getType()).getColumns()) != n)
+  if (getInto() && getInto().getType() != sums && getInto().getType() != result)
     return emitOpError("into ") << getInto().getType() << " does not give " << result;
   return success();
 }
 
 LogicalResult WgmmaWaitOp::verify() {
-  if (getAccumulator().getType().getColumns() != getType().getColumns())
+  AccumulatorType sums = getAccumulator().getType();
+  if (FragmentType::get(getContext(), sums.getRows(), sums.getColumns(), sums.getElementType()) != getType())
     return emitOpError("of ") << getAccumulator().getType() << " is not " << getType();
   return success();
 }
@@ -63,6 +71,13 @@ LogicalResult WgmmaWaitOp::verify() {
 LogicalResult LoadIndexOp::verify() {
   if (!getPointer().getType().getElementType().isInteger(32))
     return emitOpError("reads i32, not ") << getPointer().getType().getElementType();
+  return success();
+}
+
+LogicalResult LoadScalesOp::verify() {
+  Type element = getPointer().getType().getElementType();
+  if (!element.isF32() && !element.isBF16() && !element.isF16())
+    return emitOpError("reads f32, bf16 or f16, not ") << element;
   return success();
 }
 

@@ -468,18 +468,24 @@ def Hopper_TmaLoadOp : Hopper_Op<"tma_load", [HasParent<"ProduceOp">, AttrSizedO
 def Hopper_WgmmaOp : Hopper_Op<"wgmma", [AttrSizedOperandSegments]> {
   let summary = "starts A * B^T on the tensor core";
   let description = [{
-    A warpgroup multiplies 64 rows of A by the rows of B, over all their columns, in one group of wgmmas with f32 sums. These start
+    A warpgroup multiplies 64 rows of A by the rows of B, over all their columns, in one group of wgmmas. The sums, f32, of i8 exact i32, start
     at zero, or, with `into`, at a fragment or at the sums of a product that is still in flight. With `over` they take the registers
     of a fragment that has had its last use: without it ptxas may start them in registers of their own before that use, and spill
     where two accumulators do not fit.
 
-    Both tiles are f8E4M3FN or bf16, in panels of 128 bytes. Of bf16, A may be an operand in registers, which stay untouched until
+    Both tiles are f8E4M3FN, i8 or bf16, in panels of 128 bytes. Of bf16, A may be an operand in registers, which stay untouched until
     the wait, and B may be `transposed`: then A's columns are multiplied by its rows, A * B (a tile of tokens as values, which as
     keys was not transposed).
 
     ```mlir
     func.func @multiply(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<96x128xf8E4M3FN, swizzle = 128>) {
       %acc = hopper.wgmma %a, %b : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<96x128xf8E4M3FN, swizzle = 128> -> !hopper.accumulator<64, 96>
+      return
+    }
+    func.func @integers(%a: !hopper.tile<64x128xi8, swizzle = 128>, %b: !hopper.tile<96x128xi8, swizzle = 128>,
+                        %sum: !hopper.fragment<64, 96, i32>) {
+      %acc = hopper.wgmma %a, %b into %sum : !hopper.fragment<64, 96, i32>
+        : !hopper.tile<64x128xi8, swizzle = 128>, !hopper.tile<96x128xi8, swizzle = 128> -> !hopper.accumulator<64, 96, i32>
       return
     }
     func.func @values(%p: !hopper.operand<64, 64>, %v: !hopper.tile<64x256xbf16, swizzle = 128>, %o: !hopper.fragment<64, 256>) {
@@ -555,6 +561,26 @@ def Hopper_LoadColumnScalesOp : Hopper_Op<"load_column_scales"> {
   let assemblyFormat = "$tile attr-dict `:` type($tile) `->` type($result)";
 }
 
+def Hopper_LoadScalesOp : Hopper_Op<"load_scales"> {
+  let summary = "the scales of a fragment's rows or columns, from global memory";
+  let description = [{
+    `pointer[index + i]` of row or column i as f32; for those from element `until` on the last one before it, which nobody uses. An
+    ordinary load, behind `wait_prerequisites` where a kernel before writes them.
+
+    ```mlir
+    func.func @scales(%a: !hopper.global<f32>, %b: !hopper.global<bf16>, %m0: i32, %m: i32, %n0: i32, %n: i32) {
+      %rows = hopper.load_scales %a[%m0] until %m : !hopper.global<f32> -> !hopper.row_scales
+      %columns = hopper.load_scales %b[%n0] until %n : !hopper.global<bf16> -> !hopper.column_scales<128>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_GlobalType:$pointer, I32:$index, I32:$until);
+  let results = (outs AnyTypeOf<[Hopper_RowScalesType, Hopper_ColumnScalesType]>:$result);
+  let assemblyFormat = "$pointer `[` $index `]` `until` $until attr-dict `:` type($pointer) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 def Hopper_LoadBlockScaleOp : Hopper_Op<"load_block_scale"> {
   let summary = "one f32 from global memory, which the kernel does not write";
   let description = [{
@@ -588,10 +614,16 @@ def Hopper_LoadIndexOp : Hopper_Op<"load_index"> {
   let hasVerifier = 1;
 }
 
-def Hopper_PromoteOp : Hopper_Op<"promote", [Pure, AllTypesMatch<["products", "sum", "result"]>]> {
-  let summary = "sum + products * rows * columns: what keeps FP8 sums exact enough";
+/// A fragment of f32 in the shape of the products.
+class Hopper_FloatsLikeProducts<string argument> : TypesMatchWith<
+    argument # " is f32 in the shape of the products", "products", argument,
+    "FragmentType::get($_self.getContext(), ::llvm::cast<FragmentType>($_self).getRows(), ::llvm::cast<FragmentType>($_self).getColumns())">;
+
+def Hopper_PromoteOp : Hopper_Op<"promote", [Pure, Hopper_FloatsLikeProducts<"sum">, Hopper_FloatsLikeProducts<"result">]> {
+  let summary = "sum + products * rows * columns: what keeps FP8 sums exact enough, and scales those of integers";
   let description = [{
-    `rows` are row_scales or one f32 for all; `columns` are column_scales or f32, each for an equal share of the columns.
+    `rows` are row_scales or one f32 for all; `columns` are column_scales or f32, each for an equal share of the columns. Products
+    may be i32.
 
     ```mlir
     func.func @promote(%p: !hopper.fragment<64, 128>, %sum: !hopper.fragment<64, 128>, %sa: !hopper.row_scales, %s0: f32, %s1: f32) {
@@ -600,10 +632,11 @@ def Hopper_PromoteOp : Hopper_Op<"promote", [Pure, AllTypesMatch<["products", "s
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$products, Hopper_FragmentType:$sum, AnyType:$rows, Variadic<AnyType>:$columns);
-  let results = (outs Hopper_FragmentType:$result);
+  let arguments = (ins Hopper_FragmentType:$products, Hopper_FloatFragmentType:$sum, AnyType:$rows, Variadic<AnyType>:$columns);
+  let results = (outs Hopper_FloatFragmentType:$result);
   let assemblyFormat = [{
-    $products `into` $sum `rows` $rows `columns` $columns attr-dict `:` type($products) `,` type($rows) `,` type($columns)
+    $products `into` $sum `rows` $rows `columns` $columns attr-dict
+    `:` type($products) `,` type($rows) `,` type($columns)
   }];
   let hasVerifier = 1;
 }
@@ -629,9 +662,9 @@ def Hopper_CombinePartsOp : Hopper_Op<"combine_parts", [AllTypesMatch<["sum", "t
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$sum, Hopper_GlobalType:$workspace, Hopper_GlobalType:$counters, I32:$fragment, I32:$part,
+  let arguments = (ins Hopper_FloatFragmentType:$sum, Hopper_GlobalType:$workspace, Hopper_GlobalType:$counters, I32:$fragment, I32:$part,
                        I64Attr:$parts, Hopper_TileType:$flag);
-  let results = (outs I1:$last, Hopper_FragmentType:$total);
+  let results = (outs I1:$last, Hopper_FloatFragmentType:$total);
   let assemblyFormat = [{
     $sum `part` $part `of` $parts `fragment` $fragment `in` $workspace `,` $counters `flag` $flag attr-dict
     `:` type($sum) `,` type($workspace) `,` type($counters) `,` type($flag)
@@ -649,8 +682,8 @@ def Hopper_AddBiasOp : Hopper_Op<"add_bias", [AllTypesMatch<["sum", "result"]>]>
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$sum, Hopper_GlobalType:$bias, I32:$first, I64Attr:$size, UnitAttr:$rows);
-  let results = (outs Hopper_FragmentType:$result);
+  let arguments = (ins Hopper_FloatFragmentType:$sum, Hopper_GlobalType:$bias, I32:$first, I64Attr:$size, UnitAttr:$rows);
+  let results = (outs Hopper_FloatFragmentType:$result);
   let assemblyFormat = [{
     $sum `,` $bias `[` $first `]` `of` $size (`rows` $rows^)? attr-dict `:` type($sum) `,` type($bias)
   }];
@@ -670,8 +703,8 @@ def Hopper_SwigluQuantizeOp : Hopper_Op<"swiglu_quantize", [Pure, AllTypesMatch<
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$gate, Hopper_FragmentType:$up, UnitAttr:$power_of_two);
-  let results = (outs Hopper_FragmentType:$values, Hopper_RowScalesType:$scales);
+  let arguments = (ins Hopper_FloatFragmentType:$gate, Hopper_FloatFragmentType:$up, UnitAttr:$power_of_two);
+  let results = (outs Hopper_FloatFragmentType:$values, Hopper_RowScalesType:$scales);
   let assemblyFormat = "$gate `,` $up attr-dict `:` type($gate) `->` type($scales)";
   let hasVerifier = 1;
 }
@@ -711,7 +744,7 @@ def Hopper_StoreTileOp : Hopper_Op<"store_tile"> {
     }
     ```
   }];
-  let arguments = (ins Hopper_FragmentType:$sum, Hopper_TileType:$staging, Hopper_TensorMapType:$map, I32:$row, I32:$column,
+  let arguments = (ins Hopper_FloatFragmentType:$sum, Hopper_TileType:$staging, Hopper_TensorMapType:$map, I32:$row, I32:$column,
                        Optional<I32>:$until, UnitAttr:$transposed, UnitAttr:$add, UnitAttr:$follows);
   let assemblyFormat = [{
     $sum (`transposed` $transposed^)? (`follows` $follows^)? `by` $staging (`add` $add^)? `to` $map `[` $row `,` $column `]`

@@ -165,6 +165,31 @@ int64_t RingType::getOffset(size_t index) const {
   return index < getTiles().size() ? llvm::alignTo(offset, getTiles()[index].getAlignment()) : offset;
 }
 
+/// <64, 128> of f32, <64, 128, i32>.
+template <typename Sums>
+static Type parseSums(AsmParser &parser) {
+  SMLoc at = parser.getCurrentLocation();
+  int64_t rows = 0, columns = 0;
+  Type element = Float32Type::get(parser.getContext());
+  if (parser.parseLess() || parser.parseInteger(rows) || parser.parseComma() || parser.parseInteger(columns) ||
+      (succeeded(parser.parseOptionalComma()) && parser.parseType(element)) || parser.parseGreater())
+    return {};
+  return Sums::getChecked([&] { return parser.emitError(at); }, parser.getContext(), rows, columns, element);
+}
+
+template <typename Sums>
+static void printSums(Sums type, AsmPrinter &printer) {
+  printer << "<" << type.getRows() << ", " << type.getColumns();
+  if (!type.getElementType().isF32())
+    printer << ", " << type.getElementType();
+  printer << ">";
+}
+
+Type AccumulatorType::parse(AsmParser &parser) { return parseSums<AccumulatorType>(parser); }
+void AccumulatorType::print(AsmPrinter &printer) const { printSums(*this, printer); }
+Type FragmentType::parse(AsmParser &parser) { return parseSums<FragmentType>(parser); }
+void FragmentType::print(AsmPrinter &printer) const { printSums(*this, printer); }
+
 static LogicalResult verifyRegisters(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
   if (rows != kSm90a.wgmmaRows)
     return emitError() << "wgmma has " << kSm90a.wgmmaRows << " rows, not " << rows;
@@ -173,12 +198,18 @@ static LogicalResult verifyRegisters(function_ref<InFlightDiagnostic()> emitErro
   return success();
 }
 
-LogicalResult AccumulatorType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
+static LogicalResult verifySums(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns, Type element) {
+  if (!element.isF32() && !element.isSignlessInteger(32))
+    return emitError() << "wgmma sums up f32 or i32, not " << element;
   return verifyRegisters(emitError, rows, columns);
 }
 
-LogicalResult FragmentType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {
-  return verifyRegisters(emitError, rows, columns);
+LogicalResult AccumulatorType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns, Type element) {
+  return verifySums(emitError, rows, columns, element);
+}
+
+LogicalResult FragmentType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns, Type element) {
+  return verifySums(emitError, rows, columns, element);
 }
 
 LogicalResult OperandType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows, int64_t columns) {

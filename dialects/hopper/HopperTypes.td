@@ -141,23 +141,44 @@ class Hopper_RegisterType<string name, string typeMnemonic> : Hopper_Type<name, 
   let genVerifyDecl = 1;
 }
 
-def Hopper_AccumulatorType : Hopper_RegisterType<"Accumulator", "accumulator"> {
-  let summary = "f32 sums of wgmmas in flight: a warpgroup's registers that nothing may touch before wgmma_wait";
+/// What wgmma sums up: f32, where nothing else is written, or i32.
+class Hopper_SumsType<string name, string typeMnemonic> : Hopper_Type<name, typeMnemonic> {
+  let parameters = (ins "int64_t":$rows, "int64_t":$columns, "::mlir::Type":$elementType);
+  let builders = [TypeBuilder<(ins "int64_t":$rows, "int64_t":$columns), [{
+    return $_get($_ctxt, rows, columns, ::mlir::Float32Type::get($_ctxt));
+  }]>];
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
 }
 
-def Hopper_FragmentType : Hopper_RegisterType<"Fragment", "fragment"> {
-  let summary = "a matrix of f32 in a warpgroup's registers, in wgmma's layout";
+def Hopper_AccumulatorType : Hopper_SumsType<"Accumulator", "accumulator"> {
+  let summary = "sums of wgmmas in flight: a warpgroup's registers that nothing may touch before wgmma_wait";
+  let description = [{
+    ```
+    !hopper.accumulator<64, 128>
+    !hopper.accumulator<64, 128, i32>
+    ```
+  }];
+}
+
+def Hopper_FragmentType : Hopper_SumsType<"Fragment", "fragment"> {
+  let summary = "a matrix of f32 or i32 in a warpgroup's registers, in wgmma's layout";
   let description = [{
     Lane l of warp w holds, of rows 16w + l/4 and 8 more, columns 8i + l%4 * 2 and 1 more: `columns / 2` values.
 
     ```
     !hopper.fragment<64, 128>
+    !hopper.fragment<64, 128, i32>
     ```
   }];
   let extraClassDeclaration = [{
     int64_t getValues() const { return getColumns() / 2; }
   }];
 }
+
+def Hopper_FloatFragmentType : ConfinedType<
+    Hopper_FragmentType, [CPred<"::llvm::cast<::quant::hopper::FragmentType>($_self).getElementType().isF32()">], "a fragment of f32",
+    "::quant::hopper::FragmentType">;
 
 def Hopper_OperandType : Hopper_RegisterType<"Operand", "operand"> {
   let summary = "a matrix of bf16 in a warpgroup's registers, which wgmma takes as its A";

@@ -32,6 +32,8 @@ namespace quant {
 struct MatmulTraits {
   /// Whether it multiplies FP8 codes. A target without such units computes on dequantize(quantize(x)), the same numbers.
   bool multipliesFp8 = false;
+  /// Whether its habit is to quantize inputs to INT8 where a scheme asks for that.
+  bool quantizesInt8 = false;
   /// The result's element type, "f32" or "bf16", and the layout of activations' scales, "row_major" or "k_major".
   llvm::StringRef resultType, scaleLayout;
   /// Whether its grouped matmuls read quantized rows by a list; otherwise each row lies where its result goes.

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/deepseek/DeepSeek.h"
-#include "dialects/machine/Fp8GemmPlan.h"
+#include "dialects/machine/GemmPlan.h"
 #include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -83,9 +83,9 @@ private:
       return "gate and up are not all of a result in bf16";
     if (w.getShape()[2] % machine::kSm90a.tmaAlignment)
       return "rows do not begin at multiples of 16 bytes";
-    machine::Fp8GemmConfig config{.n = columns, .k = w.getShape()[2], .groups = w.getShape()[0], .swiglu = true};
+    machine::GemmConfig config{.n = columns, .k = w.getShape()[2], .groups = w.getShape()[0], .swiglu = true};
     config.topK = x.getShape()[1];
-    auto checked = machine::checkFp8Gemm(config);
+    auto checked = machine::checkGemm(config);
     return checked ? std::string() : checked.error().message;
   }
 };

@@ -1,4 +1,4 @@
-//===- ChooseVariants.cpp - the best FP8 matmul kernels for a range of M -----===//
+//===- ChooseVariants.cpp - the best matmul kernels for a range of M ---------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -15,7 +15,7 @@
 
 namespace quant::schedule {
 
-using machine::checkFp8Gemm;
+using machine::checkGemm;
 using machine::Gpu;
 using machine::Multicast;
 
@@ -23,8 +23,8 @@ using machine::Multicast;
 // Candidates
 //===----------------------------------------------------------------------===//
 
-Fp8GemmConfig GemmProblem::config() const {
-  Fp8GemmConfig config;
+GemmConfig GemmProblem::config() const {
+  GemmConfig config;
   config.n = n;
   config.k = k;
   config.outputType = outputType;
@@ -36,24 +36,26 @@ Fp8GemmConfig GemmProblem::config() const {
   config.topK = topK;
   config.swiglu = swiglu;
   config.powerOfTwoScales = powerOfTwoScales;
+  config.element = element;
+  config.bf16Scales = bf16Scales;
   return config;
 }
 
 /// Fewer do not hide the latency of TMA (DeepGEMM, sm90.hpp).
 static constexpr int64_t kMinStages = 3;
 
-static bool hasStages(const Fp8GemmConfig &config, const Gpu &gpu) {
-  Fp8GemmConfig shallow = config;
+static bool hasStages(const GemmConfig &config, const Gpu &gpu) {
+  GemmConfig shallow = config;
   shallow.stages = kMinStages;
-  return checkFp8Gemm(shallow, gpu).has_value();
+  return checkGemm(shallow, gpu).has_value();
 }
 
 /// Tiles of tokens x weight rows, the plain form first and in it the largest first: of equal costs the earlier one wins.
-static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem, const Gpu &gpu) {
-  Fp8GemmConfig base = problem.config();
-  std::vector<Fp8GemmConfig> tiles;
+static std::vector<GemmConfig> tileConfigs(const GemmProblem &problem, const Gpu &gpu) {
+  GemmConfig base = problem.config();
+  std::vector<GemmConfig> tiles;
   auto add = [&](int64_t blockM, int64_t blockN, bool swapAB) {
-    Fp8GemmConfig config = base;
+    GemmConfig config = base;
     config.blockM = blockM;
     config.blockN = blockN;
     config.swapAB = swapAB;
@@ -61,7 +63,7 @@ static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem, const 
       tiles.push_back(config);
   };
   for (int64_t blockM : {128, 64, 256})
-    for (int64_t blockN : {128, 192, 176, 160, 144, 112, 96, 80, 64, 48, 32, 16})
+    for (int64_t blockN : {128, 256, 224, 192, 176, 160, 144, 112, 96, 80, 64, 48, 32, 16})
       add(blockM, blockN, false);
   for (int64_t blockN : {128, 64})
     for (int64_t blockM : {8, 16, 32, 48, 64, 80, 96, 112, 128})
@@ -69,15 +71,15 @@ static std::vector<Fp8GemmConfig> tileConfigs(const GemmProblem &problem, const 
   return tiles;
 }
 
-std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem, const Gpu &gpu) {
-  std::vector<Fp8GemmConfig> candidates;
-  for (const Fp8GemmConfig &tile : tileConfigs(problem, gpu))
+std::vector<GemmConfig> candidateConfigs(const GemmProblem &problem, const Gpu &gpu) {
+  std::vector<GemmConfig> candidates;
+  for (const GemmConfig &tile : tileConfigs(problem, gpu))
     for (Multicast multicast : {Multicast::none, Multicast::a, Multicast::b})
       for (int64_t splitK : {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16}) {
-        Fp8GemmConfig config = tile;
+        GemmConfig config = tile;
         config.multicast = multicast;
         config.splitK = splitK;
-        if ((splitK == 1 || problem.allowSplitK) && checkFp8Gemm(config, gpu))
+        if ((splitK == 1 || problem.allowSplitK) && checkGemm(config, gpu))
           candidates.push_back(config);
       }
   return candidates;
@@ -90,7 +92,7 @@ std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem, const Gp
 std::vector<RankedConfig> rankConfigs(const GemmProblem &problem, int64_t m, const Gpu &gpu, size_t count) {
   std::vector<RankedConfig> ranked;
   auto isFaster = [](const RankedConfig &a, const RankedConfig &b) { return a.cost.seconds < b.cost.seconds; };
-  for (const Fp8GemmConfig &config : candidateConfigs(problem, gpu)) {
+  for (const GemmConfig &config : candidateConfigs(problem, gpu)) {
     RankedConfig candidate{config, predictCost(config, m, gpu)};
     // Behind those of the same cost: among equals, the first stays.
     ranked.insert(std::upper_bound(ranked.begin(), ranked.end(), candidate, isFaster), candidate);
@@ -130,7 +132,7 @@ public:
       octaves.push_back(std::log2(static_cast<double>(next) / static_cast<double>(points[point])));
     }
     std::vector<double> best(points.size(), std::numeric_limits<double>::infinity());
-    for (const Fp8GemmConfig &config : configs) {
+    for (const GemmConfig &config : configs) {
       std::vector<double> &row = losses.emplace_back();
       for (size_t point = 0; point < points.size(); ++point) {
         row.push_back(predictCost(config, points[point], gpu).seconds);
@@ -151,7 +153,7 @@ public:
   std::vector<int64_t> points;
   /// Octaves of M from a point to the next, so that 1 .. 64 counts as much as 128 .. 8192.
   std::vector<double> octaves;
-  std::vector<Fp8GemmConfig> configs;
+  std::vector<GemmConfig> configs;
 
 private:
   std::vector<std::vector<double>> losses;

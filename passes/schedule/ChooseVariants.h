@@ -1,4 +1,4 @@
-//===- ChooseVariants.h - the best FP8 matmul kernels for a range of M -*- C++ -*-===//
+//===- ChooseVariants.h - the best matmul kernels for a range of M -----*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -24,30 +24,32 @@ struct GemmProblem {
   bool accumulate = false;
   /// False keeps K in one piece: then every variant sums in the same order, and D does not depend on which one M selects.
   bool allowSplitK = true;
-  /// As Fp8GemmConfig has them; M is then what loadOfGroups says.
+  /// As GemmConfig has them; M is then what loadOfGroups says.
   int64_t groups = 0;
   machine::GroupLayout groupLayout = machine::GroupLayout::contiguous;
   int64_t groupAlignment = 1;
   int64_t topK = 0;
   bool swiglu = false;
   bool powerOfTwoScales = false;
+  machine::GemmElement element = machine::GemmElement::e4m3;
+  bool bf16Scales = false;
 
   /// What it asks of every config, with the default tile.
-  Fp8GemmConfig config() const;
+  GemmConfig config() const;
 };
 
-/// Every config of the family for this problem that checkFp8Gemm accepts and that has three stages or more; whatever N and K it
+/// Every config of the family for this problem that checkGemm accepts and that has three stages or more; whatever N and K it
 /// accepts at all, there is one.
-std::vector<Fp8GemmConfig> candidateConfigs(const GemmProblem &problem, const machine::Gpu &gpu = machine::defaultGpu());
+std::vector<GemmConfig> candidateConfigs(const GemmProblem &problem, const machine::Gpu &gpu = machine::defaultGpu());
 
 /// The best `count` configs for M = `m`, fastest first; of equally fast ones the simpler. Empty: the problem has no kernel
-/// (N is no multiple of 8, say); checkFp8Gemm says why.
+/// (N is no multiple of 8, say); checkGemm says why.
 std::vector<RankedConfig> rankConfigs(const GemmProblem &problem, int64_t m, const machine::Gpu &gpu, size_t count = 1);
 
 /// The kernel for M in [minM, maxM]. A kernel may serve several ranges: which tile fills the last wave goes up and down with M.
 struct GemmVariant {
   int64_t minM = 0, maxM = 0;
-  Fp8GemmConfig config;
+  GemmConfig config;
   /// How much longer it takes than the best config of the same M (0.03: 3 %): on average over the octaves of its range, at worst,
   /// and where that is.
   double meanLoss = 0, worstLoss = 0;

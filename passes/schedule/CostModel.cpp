@@ -1,4 +1,4 @@
-//===- CostModel.cpp - the time of an FP8 matmul kernel, predicted -----------===//
+//===- CostModel.cpp - the time of a matmul kernel, predicted ----------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -18,9 +18,9 @@
 namespace quant::schedule {
 
 using machine::ceilDiv;
-using machine::Fp8GemmPlan;
+using machine::GemmPlan;
 using machine::Gpu;
-using machine::kBlockK;
+using machine::kBlockBytes;
 using machine::Multicast;
 
 //===----------------------------------------------------------------------===//
@@ -56,7 +56,7 @@ namespace {
 
 /// A plan at one M, spread over the multiprocessors.
 struct Work {
-  Work(const Fp8GemmPlan &plan, int64_t m, const Gpu &gpu);
+  Work(const GemmPlan &plan, int64_t m, const Gpu &gpu);
 
   /// Groups that have rows (1 without groups), the rows of each, and the rows of tiles of each.
   GroupLoad load;
@@ -66,7 +66,7 @@ struct Work {
   double active;
 };
 
-Work::Work(const Fp8GemmPlan &plan, int64_t m, const Gpu &gpu) {
+Work::Work(const GemmPlan &plan, int64_t m, const Gpu &gpu) {
   // A cluster takes all its tiles, even those that lie beyond the edge.
   load = loadOfGroups(plan.config, m);
   tilesM = plan.paddedTilesM(load.rows);
@@ -79,33 +79,37 @@ Work::Work(const Fp8GemmPlan &plan, int64_t m, const Gpu &gpu) {
 
 } // namespace
 
-static BlockCycles cyclesPerBlock(const Fp8GemmPlan &plan, const Work &work, const Gpu &gpu) {
+static BlockCycles cyclesPerBlock(const GemmPlan &plan, const Work &work, const Gpu &gpu) {
   BlockCycles cycles;
   int64_t columns = plan.wgmmaN(), rows = plan.arch.wgmmaRows;
   int64_t weights = plan.config.weights();
-  cycles.tensor = 2 * static_cast<double>(weights * plan.wgmmaM() * columns * kBlockK) / gpu.tensorFlopsPerCycle;
+  // Per byte of K, elements of two bytes run as fast as those of one.
+  cycles.tensor = 2 * static_cast<double>(weights * plan.wgmmaM() * columns * kBlockBytes) / gpu.tensorFlopsPerCycle;
 
   // TMA writes a stage once; each wgmma reads its 64 rows and all columns.
   auto stageBytes = static_cast<double>(plan.loadedBytesPerStage());
-  auto wgmmaBytes = static_cast<double>((rows + columns) * kBlockK);
+  auto wgmmaBytes = static_cast<double>((rows + columns) * kBlockBytes);
   cycles.shared = (stageBytes + static_cast<double>(weights * plan.slices()) * wgmmaBytes) / gpu.sharedBytesPerCycle;
 
-  auto loaded = static_cast<double>((plan.boxRowsA() + weights * plan.boxRowsB()) * kBlockK);
+  auto loaded = static_cast<double>((plan.boxRowsA() + weights * plan.boxRowsB()) * kBlockBytes);
   // What is under way at a time, over how long a byte is under way.
   double inFlight = static_cast<double>(plan.stages) * stageBytes / (gpu.loadLatencySeconds * gpu.clockHz);
   cycles.l2 = loaded / std::min({gpu.loadBytesPerCycle, gpu.l2BytesPerCycle / work.active, inFlight});
 
   // One warpgroup waits, multiplies, promotes (an FMA per accumulator, with swapAB also a scale per column), arrives.
   double accumulators = static_cast<double>(rows * columns) / static_cast<double>(plan.arch.warpgroupThreads());
-  double perColumn = plan.config.swapAB ? 0.375 * static_cast<double>(columns) : 0;
-  double multiply = std::max(2.0 * static_cast<double>(rows * columns * kBlockK) / gpu.tensorFlopsPerCycle,
+  // Without promotion it only multiplies.
+  if (!plan.config.isFp8())
+    accumulators = 0;
+  double perColumn = plan.config.swapAB && plan.config.isFp8() ? 0.375 * static_cast<double>(columns) : 0;
+  double multiply = std::max(2.0 * static_cast<double>(rows * columns * kBlockBytes) / gpu.tensorFlopsPerCycle,
                              wgmmaBytes / gpu.sharedBytesPerCycle);
   double slice = multiply + kWgmmaLatency + accumulators + perColumn + kLoopInstructions;
   cycles.chain = static_cast<double>(plan.productsPerWarpgroup()) * slice + kBarrierLatency;
   return cycles;
 }
 
-GroupLoad loadOfGroups(const Fp8GemmConfig &config, int64_t m) {
+GroupLoad loadOfGroups(const GemmConfig &config, int64_t m) {
   if (!config.groups)
     return {1, m};
   if (!config.topK)
@@ -116,9 +120,9 @@ GroupLoad loadOfGroups(const Fp8GemmConfig &config, int64_t m) {
   return {busy, ceilDiv(m * config.topK, busy)};
 }
 
-static double epilogueCycles(const Fp8GemmPlan &plan) {
+static double epilogueCycles(const GemmPlan &plan) {
   // A part of a split K leaves as f32; accumulation reads what it adds to.
-  const Fp8GemmConfig &config = plan.config;
+  const GemmConfig &config = plan.config;
   int64_t bytes = config.splitK > 1 ? 4 : plan.bytesOfD() * (config.accumulate ? 2 : 1);
   auto steps = static_cast<double>(std::bit_width(static_cast<uint64_t>(std::max<int64_t>(config.groups - 1, 0))));
   return kEpilogueCycles + kBisectionCycles * steps +
@@ -127,27 +131,29 @@ static double epilogueCycles(const Fp8GemmPlan &plan) {
 
 /// Bytes of HBM, of each group: every operand once; the side that is walked inside a group of tile rows again for each group, if
 /// L2 cannot keep it.
-static double hbmBytes(const Fp8GemmPlan &plan, const Work &work, const Gpu &gpu) {
-  const Fp8GemmConfig &config = plan.config;
+static double hbmBytes(const GemmPlan &plan, const Work &work, const Gpu &gpu) {
+  const GemmConfig &config = plan.config;
   int64_t rows = work.load.rows;
-  double bytesA = static_cast<double>(rows) * static_cast<double>(config.k),
-         bytesB = static_cast<double>(plan.rowsB()) * static_cast<double>(config.k);
-  double scales = 4 * static_cast<double>(plan.kBlocks()) * static_cast<double>(rows + plan.scaleRowsB());
+  auto rowBytes = static_cast<double>(config.k * config.elementBytes());
+  double bytesA = static_cast<double>(rows) * rowBytes, bytesB = static_cast<double>(plan.rowsB()) * rowBytes;
+  double scales = config.isFp8() ? static_cast<double>(plan.kBlocks()) * static_cast<double>(rows + plan.scaleRowsB())
+                  : config.element == machine::GemmElement::i8 ? static_cast<double>(rows + plan.rowsB())
+                                                               : 0.0;
   auto bytesD = static_cast<double>(rows * config.n * plan.bytesOfD() * (config.accumulate ? 2 : 1));
   double again =
       bytesB > static_cast<double>(gpu.l2Bytes) / 2 ? static_cast<double>(ceilDiv(work.tilesM, plan.tilesPerGroup) - 1) : 0;
-  return static_cast<double>(work.load.groups) * (bytesA + bytesB * (1 + again) + scales + bytesD);
+  return static_cast<double>(work.load.groups) * (bytesA + bytesB * (1 + again) + sizeof(float) * scales + bytesD);
 }
 
-static double reductionSeconds(const Fp8GemmConfig &config, const Gpu &gpu) {
+static double reductionSeconds(const GemmConfig &config, const Gpu &gpu) {
   if (config.splitK == 1)
     return 0;
   double partial = static_cast<double>(config.blockM * config.blockN) * sizeof(float);
   return kReductionSeconds + static_cast<double>(config.splitK) * partial / (gpu.loadBytesPerCycle * gpu.clockHz);
 }
 
-GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const Gpu &gpu) {
-  Fp8GemmPlan plan(config, gpu);
+GemmCost predictCost(const GemmConfig &config, int64_t m, const Gpu &gpu) {
+  GemmPlan plan(config, gpu);
   Work work(plan, m, gpu);
   BlockCycles cycles = cyclesPerBlock(plan, work, gpu);
   GemmCost cost;
@@ -184,7 +190,7 @@ static std::string number(double value) {
 }
 
 /// Why this order of operands, this split, this cluster.
-static std::string whyThisForm(const Fp8GemmConfig &config, int64_t m, const Gpu &gpu) {
+static std::string whyThisForm(const GemmConfig &config, int64_t m, const Gpu &gpu) {
   std::string why;
   int64_t tiles = ceilDiv(m, config.blockM) * ceilDiv(config.n, config.blockN);
   if (config.groups) {

@@ -1,15 +1,15 @@
-//===- CostModel.h - the time of an FP8 matmul kernel, predicted --*- C++ -*-===//
+//===- CostModel.h - the time of a matmul kernel, predicted -------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// Predicts the time of one Fp8GemmConfig at one M; ChooseVariants.h chooses by it. Arithmetic only, on the numbers of
+// Predicts the time of one GemmConfig at one M; ChooseVariants.h chooses by it. Arithmetic only, on the numbers of
 // dialects/machine: no GPU is asked, and equal arguments give equal answers on every machine. docs/gpu-kernels.md shows the
 // formulas, the choices and how they compare with published times.
 //
-// A tile's K block of 128 takes as long as the slowest of four: the tensor cores, shared memory, the loads from L2, and one
+// A tile's K block of 128 bytes takes as long as the slowest of four: the tensor cores, shared memory, the loads from L2, and one
 // warpgroup's own chain of wgmma, promotion and barriers. K blocks and an epilogue make a tile, tiles go to the multiprocessors
 // in waves, and the whole is not faster than HBM:
 //
@@ -28,7 +28,7 @@
 #ifndef QUANT_PASSES_SCHEDULE_COSTMODEL_H
 #define QUANT_PASSES_SCHEDULE_COSTMODEL_H
 
-#include "dialects/machine/Fp8GemmPlan.h"
+#include "dialects/machine/GemmPlan.h"
 
 #include <cstdint>
 #include <string>
@@ -36,7 +36,7 @@
 
 namespace quant::schedule {
 
-using machine::Fp8GemmConfig;
+using machine::GemmConfig;
 
 /// What bounds a kernel's time.
 enum class CostLimit { tensor, shared, l2, chain, hbm, launch };
@@ -64,19 +64,19 @@ struct GemmCost {
   double hbmBytes = 0, flops = 0;
 };
 
-/// The groups of a config that have rows, and the rows of each, at an M. Tokens (Fp8GemmConfig::topK) are taken to choose their
+/// The groups of a config that have rows, and the rows of each, at an M. Tokens (GemmConfig::topK) are taken to choose their
 /// groups at random, alike and independently: of G groups G (1 - (1 - k / G)^M) have rows. Otherwise M is the rows of each group.
 struct GroupLoad {
   int64_t groups = 1, rows = 0;
 };
-GroupLoad loadOfGroups(const Fp8GemmConfig &config, int64_t m);
+GroupLoad loadOfGroups(const GemmConfig &config, int64_t m);
 
-/// The time of `config`, which checkFp8Gemm accepts, for M = `m` >= 1; of groups as loadOfGroups has it. Grows with M and with K.
-GemmCost predictCost(const Fp8GemmConfig &config, int64_t m, const machine::Gpu &gpu);
+/// The time of `config`, which checkGemm accepts, for M = `m` >= 1; of groups as loadOfGroups has it. Grows with M and with K.
+GemmCost predictCost(const GemmConfig &config, int64_t m, const machine::Gpu &gpu);
 
 /// A config and what it costs at the M that is at hand.
 struct RankedConfig {
-  Fp8GemmConfig config;
+  GemmConfig config;
   GemmCost cost;
 };
 

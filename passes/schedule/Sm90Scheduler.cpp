@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/deepseek/DeepSeek.h"
-#include "dialects/hopper/Fp8GemmSchedule.h"
+#include "dialects/hopper/GemmSchedule.h"
 #include "dialects/hopper/MlaDecodeSchedule.h"
 #include "dialects/machine/Gpu.h"
 #include "passes/schedule/AttentionCost.h"
@@ -30,40 +30,69 @@ bool isFp8Block(qblock::BlockTensorType type, ArrayRef<int64_t> block) {
   return type && isa<Float8E4M3FNType>(type.getStorageType()) && type.getScaleType().isF32() && type.getBlock() == block;
 }
 
-/// What a matmul, grouped or not, asks of the FP8 kernel. K in one piece: then what a token's row is does not depend on how many
+bool isInt8Rows(qblock::BlockTensorType type) {
+  if (!type || !type.getStorageType().isSignlessInteger(8) || type.hasZeroPoint() || type.getZeroConstant())
+    return false;
+  int64_t rank = type.getRank();
+  return type.getBlockExtent(rank - 2) == 1 && type.getBlockExtent(rank - 1) >= type.getDimSize(rank - 1);
+}
+
+/// What a matmul, grouped or not, asks of the kernel. K in one piece: then what a token's row is does not depend on how many
 /// come with it.
 schedule::GemmProblem problemOf(Operation *matmul) {
-  machine::Fp8GemmConfig asked = hopper::getFp8GemmConfig(matmul);
+  machine::GemmConfig asked = hopper::getGemmConfig(matmul);
   return {.n = asked.n,
           .k = asked.k,
+          .outputType = asked.outputType,
           .allowSplitK = false,
           .groups = asked.groups,
           .topK = asked.topK,
           .swiglu = asked.swiglu,
-          .powerOfTwoScales = asked.powerOfTwoScales};
+          .powerOfTwoScales = asked.powerOfTwoScales,
+          .element = asked.element,
+          .bf16Scales = asked.bf16Scales};
 }
 
-/// Why the tensor cores' FP8 kernel does not compute this matmul or grouped matmul; empty if it does.
+/// Why FP8 codes are not what the kernel reads; empty if they are.
+std::string refuseFp8(qblock::BlockTensorType x, qblock::BlockTensorType w, Type result) {
+  bool isGrouped = w && w.getRank() == 3;
+  if (!isFp8Block(w, isGrouped ? ArrayRef<int64_t>{1, 128, 128} : ArrayRef<int64_t>{128, 128}))
+    return "the weight is not f8E4M3FN in 128x128 blocks with f32 scales";
+  if (!isFp8Block(x, isGrouped ? ArrayRef<int64_t>{1, 1, 128} : ArrayRef<int64_t>{1, 128}) || !x.getKMajorScales())
+    return "the activations are not f8E4M3FN in groups of 128 with k_major f32 scales";
+  if (auto rows = dyn_cast<ShapedType>(result); rows && !rows.getElementType().isBF16())
+    return "the result is not bf16";
+  return {};
+}
+
+/// The same of INT8.
+std::string refuseInt8(qblock::BlockTensorType x, qblock::BlockTensorType w) {
+  if (!isInt8Rows(w))
+    return "the weight is not i8 with a scale for each row";
+  if (!w.getScaleType().isF32() && !w.getScaleType().isBF16())
+    return "the weight's scales are neither f32 nor bf16";
+  if (!isInt8Rows(x) || !x.getScaleType().isF32() || x.getKMajorScales())
+    return "the activations are not i8 with an f32 scale for each row";
+  return {};
+}
+
+/// Why the tensor cores' kernels do not compute this matmul or grouped matmul; empty if they do.
 std::string refuseGemm(Operation *matmul) {
   auto x = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(0).getType()),
        w = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(1).getType());
   auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul);
-  bool isGrouped = grouped || isa<qblock::GroupedSwigluOp>(matmul);
-  if (!isFp8Block(w, isGrouped ? ArrayRef<int64_t>{1, 128, 128} : ArrayRef<int64_t>{128, 128}))
-    return "the weight is not f8E4M3FN in 128x128 blocks with f32 scales";
+  std::string why = isInt8Rows(w) ? refuseInt8(x, w) : refuseFp8(x, w, matmul->getResult(0).getType());
+  if (!why.empty())
+    return why;
   if (grouped && grouped.getRows())
     return "x is read row by row by a list: TMA reads neighbouring rows (qblock-gather-rows puts them there)";
-  if (!isFp8Block(x, isGrouped ? ArrayRef<int64_t>{1, 1, 128} : ArrayRef<int64_t>{1, 128}) || !x.getKMajorScales())
-    return "the activations are not f8E4M3FN in groups of 128 with k_major f32 scales";
-  if (auto result = dyn_cast<ShapedType>(matmul->getResult(0).getType()); result && !result.getElementType().isBF16())
-    return "the result is not bf16";
   schedule::GemmProblem problem = problemOf(matmul);
-  if (problem.k % machine::kSm90a.tmaAlignment)
+  if (int64_t bytes = problem.k * problem.config().elementBytes(); bytes % machine::kSm90a.tmaAlignment)
     return llvm::formatv(
         "rows of {0} bytes: TMA reads rows that begin at multiples of {1} bytes, and a program's activations have "
         "no pitch",
-        problem.k, machine::kSm90a.tmaAlignment);
-  auto checked = machine::checkFp8Gemm(problem.config());
+        bytes, machine::kSm90a.tmaAlignment);
+  auto checked = machine::checkGemm(problem.config());
   return checked ? std::string() : checked.error().message;
 }
 
@@ -139,7 +168,7 @@ private:
       limits.enough = 0.002;
     std::vector<schedule::GemmVariant> variants = schedule::chooseVariants(problem, gpu, limits);
     if (variants.empty())
-      return matmul->emitError("no tile of the FP8 matmul fits ") << problem.n << " x " << problem.k;
+      return matmul->emitError("no tile of the matmul fits ") << problem.n << " x " << problem.k;
     return llvm::map_to_vector(variants, [&](const schedule::GemmVariant &variant) {
       return attributeOf(matmul, problem, variant, variants.size() == 1);
     });
@@ -154,7 +183,7 @@ private:
     auto range = isOnly ? DenseI64ArrayAttr() : builder.getDenseI64ArrayAttr({variant.minM, variant.maxM});
     std::string why = llvm::formatv("at M = {0}: {1}", m, schedule::explainConfig(choice, m, gpu));
     return program::ScheduleAttr::get(matmul->getContext(), builder.getStringAttr("tensor"), range,
-                                      hopper::getFp8GemmParameters(builder, variant.config), builder.getStringAttr(why),
+                                      hopper::getGemmParameters(builder, variant.config), builder.getStringAttr(why),
                                       builder.getStringAttr(secondBest(problem, choice, m)));
   }
 

@@ -115,9 +115,12 @@ class Simulated(unittest.TestCase):
         checkpoint = self.folder / "checkpoint"
         if scale_format:
             config["quantization_config"] = {**config["quantization_config"], "scale_fmt": scale_format}  # type: ignore[dict-item]
-        model = Model(toys.write(checkpoint, config, Context.seed), activations="fp8", results="bf16")
+        self.check_model(Model(toys.write(checkpoint, config, Context.seed), activations="fp8", results="bf16"), scale_format or "f32")
+
+    def check_model(self, model: Model, words: str, prompts: int = PROMPTS) -> None:
+        checkpoint = model.checkpoint.folder
         module, errors = self.compile(checkpoint), []
-        for number in range(self.PROMPTS):
+        for number in range(prompts):
             prompt = clear_prompt(model, self.LENGTH, Context.seed + number)
             # Token by token, in chunks of which the last is smaller, and in one call: the cache is read from earlier calls.
             chunk = ["1", "2", str(self.LENGTH)][number % 3]
@@ -129,7 +132,7 @@ class Simulated(unittest.TestCase):
                 row = want[len(prompt) - 1 + step]
                 gap, bound = float(row.max() - row[token]), self.FORMATS * float(np.linalg.norm(row))
                 self.assertLess(gap, bound, f"token {step} after {prompt}")
-        print(f"{config['model_type']} {scale_format or 'f32'} scales: relative errors {', '.join(f'{e:.1e}' for e in errors)}")
+        print(f"{model.config['model_type']} {words} scales: relative errors {', '.join(f'{e:.1e}' for e in errors)}")
         self.assertLess(max(errors), self.FORMATS)
         self.assertGreaterEqual(sum(error < self.ROUNDING for error in errors), self.MUST_AGREE)
 
@@ -149,6 +152,33 @@ class Simulated(unittest.TestCase):
 
     def test_v2(self) -> None:
         self.check(toys.v2())
+
+    def check_int8(self, config: dict[str, object]) -> None:
+        """W8A8: what the scheme says of inputs is the target's habit."""
+        plain, checkpoint = self.folder / "plain", self.folder / "w8a8"
+        toys.write(plain, config, Context.seed)
+        self.assertGreater(quantize(plain, checkpoint, "ct-w8a8"), 0)
+        self.check_model(Model(Checkpoint(checkpoint), activations="int8", results="bf16"), "INT8", prompts=3)
+
+    def test_int8(self) -> None:
+        """Dense and grouped matmuls on tensor cores, and the host with the same inputs, whose results are f32, not bf16."""
+        self.check_int8(toys.v3() | MERGED)
+        self.assertEqual(self.units_of_experts(), {"tensor"})
+        checkpoint, host = self.folder / "w8a8", self.folder / "host.qmod"
+        done = call("quant-compile", checkpoint, "--activations=int8", "-o", host)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        prompt = clear_prompt(Model(Checkpoint(checkpoint), activations="int8"), self.LENGTH, Context.seed)
+        on_host = quant_run(Context.binaries / "quant-run", host, checkpoint, prompt, self.NEW_TOKENS)
+        logits, _ = self.run_sim(self.folder / "w8a8.qmod", checkpoint, prompt)
+        error = relative_error(logits, on_host.logits)
+        print(f"INT8 against the host: relative error {error:.1e}")
+        self.assertLess(error, 2e-1)
+
+    def test_int8_in_odd_sizes(self) -> None:
+        """Rows that TMA cannot read are multiplied by plain threads, from the same codes, and say so."""
+        self.check_int8(toys.v3() | {"moe_intermediate_size": 24})
+        self.assertEqual(self.units_of_experts(), {"tensor", "simt"})
+        self.assertTrue(any("rows of 24 bytes" in why for why in self.reasons.values()), self.reasons)
 
     def test_many_tokens_take_other_kernels(self) -> None:
         checkpoint, tokens = self.folder / "checkpoint", 70

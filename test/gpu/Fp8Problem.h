@@ -14,7 +14,7 @@
 
 namespace quant::test {
 
-/// One block-scaled FP8 matmul with inputs on the CPU, in the layouts of lowering/target/sm90/Fp8Gemm.h. A and B are normally
+/// One block-scaled FP8 matmul with inputs on the CPU, in the layouts of lowering/target/sm90/Gemm.h. A and B are normally
 /// distributed e4m3 (the tensor core's speed depends on the data: never time on zeros), scales vary by a factor of 4 from block
 /// to block, so that a wrong one shows. Padding of scale_a is NaN: a kernel must not let it through.
 class Fp8Problem {

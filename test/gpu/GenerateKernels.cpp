@@ -10,11 +10,11 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/Gemm.h"
 #include "lowering/target/sm90/MlaDecode.h"
 #include "lowering/target/sm90/simt/Quantize.h"
 #include "passes/schedule/ChooseVariants.h"
-#include "test/gpu/Fp8GemmShapes.h"
+#include "test/gpu/GemmShapes.h"
 #include "tools/common/parallel.h"
 
 #include <filesystem>
@@ -35,8 +35,8 @@ struct Kernels {
   std::map<std::string, Compile> jobs;
   Json problems = Json::array(), memory = Json::array();
 
-  std::string add(const machine::Fp8GemmConfig &config) {
-    jobs[config.symbolName()] = [config] { return nvvm::compileFp8Gemm(config); };
+  std::string add(const machine::GemmConfig &config) {
+    jobs[config.symbolName()] = [config] { return nvvm::compileGemm(config); };
     return config.symbolName();
   }
   std::string add(const machine::MlaDecodeConfig &config) {
@@ -60,7 +60,7 @@ struct Kernels {
 } // namespace
 
 /// The kernels that a model would have for this product, by M; they are timed.
-static void addTimed(Kernels &kernels, const machine::Fp8GemmConfig &shape) {
+static void addTimed(Kernels &kernels, const machine::GemmConfig &shape) {
   Json variants = Json::array();
   for (const schedule::GemmVariant &variant :
        schedule::chooseVariants({.n = shape.n, .k = shape.k}, machine::findGpu("h200").value()))
@@ -97,11 +97,11 @@ static void addAttention(Kernels &kernels) {
 static Kernels everyKernel() {
   Kernels kernels;
   for (const auto &shapes : {test::modelShapes(), test::oddShapes(), test::tileShapes(), test::groupedShapes()})
-    for (const machine::Fp8GemmConfig &config : shapes)
+    for (const machine::GemmConfig &config : shapes)
       kernels.add(config);
-  for (const machine::Fp8GemmConfig &shape : test::denseShapes())
+  for (const machine::GemmConfig &shape : test::denseShapes())
     addTimed(kernels, shape);
-  for (const machine::Fp8GemmConfig &config : test::familyShapes())
+  for (const machine::GemmConfig &config : test::familyShapes())
     kernels.add(config);
   addMemoryBound(kernels);
   addAttention(kernels);

@@ -255,7 +255,7 @@ class Violations(unittest.TestCase):
         self.quoted("passes/fuse", "mlir/Dialect/LLVMIR/NVVMDialect.h", "mlir/Dialect/LLVMIR/LLVMDialect.h",
                     "mlir/Conversion/Passes.h", "runtime/abi/kernel_abi.h", "lowering/target/x86/Passes.h", "models/config.h",
                     "tools/pipeline/Stages.h")  # fmt: skip
-        self.quoted("passes/schedule", "lowering/target/sm90/Fp8Gemm.h")
+        self.quoted("passes/schedule", "lowering/target/sm90/Gemm.h")
 
     def test_lowering(self) -> None:
         for folder in ("lowering/target/x86", "lowering/target/sm90", "lowering/module"):

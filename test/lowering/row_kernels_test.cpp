@@ -357,6 +357,41 @@ TEST_P(RowKernels, QuantizedResults) {
       {Memory::of(x)}, results, check, false);
 }
 
+/// INT8 with a scale a row, which needs all of the row: alone on both targets, on GPUs also behind rms_norm and swiglu.
+TEST_P(RowKernels, QuantizedToInt8) {
+  int64_t n = GetParam();
+  std::string type = tensor(n), list = tensor(n, "f32", ""), codes = tensor(n, "i8"), scales = "tensor<?x1xf32>";
+  std::string block = "!qblock.tensor<?x" + std::to_string(n) + "xi8, block<1x?>, f32>";
+  std::string store = "  %c, %s = qblock.storage %q : " + block + " -> (" + codes + ", " + scales + ")\n  return ";
+  auto check = [n](const Floats &x, const std::vector<uint8_t> &got, const Floats &gotScales) {
+    for (int64_t row = 0; row < kTokens; ++row) {
+      float amax = 1e-4F;
+      for (int64_t i = row * n; i < (row + 1) * n; ++i)
+        amax = std::max(amax, std::abs(x[i]));
+      float scale = amax / 127.0F;
+      ASSERT_EQ(gotScales[row], scale) << "row " << row;
+      for (int64_t i = row * n; i < (row + 1) * n; ++i)
+        ASSERT_EQ(static_cast<int8_t>(got[i]), std::nearbyint(x[i] / scale)) << "row " << row << ", column " << i - row * n;
+    }
+  };
+  Floats x = normal(kTokens * n), gamma = normal(n);
+  std::vector<Memory> quantized = {Memory::room<uint8_t>(kTokens * n), Memory::room<float>(kTokens)}, results = quantized;
+  results.insert(results.begin(), Memory::room<float>(kTokens * n));
+  std::string outputs = codes + ", " + scales, all = type + ", " + outputs;
+  run("(%x: " + type + ") -> (" + outputs + ")",
+      "  %q = qblock.quantize %x : " + type + " -> " + block + "\n" + store + "%c, %s : " + outputs + "\n", {Memory::of(x)},
+      quantized, [&](const std::vector<Memory> &out) { check(x, out[0].as<uint8_t>(), out[1].as<float>()); });
+  auto checkAll = [&](const std::vector<Memory> &out) { check(out[0].as<float>(), out[1].as<uint8_t>(), out[2].as<float>()); };
+  run("(%x: " + type + ", %g: " + list + ") -> (" + all + ")",
+      "  %y, %q = deepseek.rms_norm %x, %g {eps = 1.0e-6} : (" + type + ", " + list + ") -> (" + type + ", " + block + ")\n" +
+          store + "%y, %c, %s : " + all + "\n",
+      {Memory::of(x), Memory::of(gamma)}, results, checkAll, false);
+  run("(%x: " + type + ") -> (" + all + ")",
+      "  %y, %q = deepseek.swiglu %x, %x : (" + type + ", " + type + ") -> (" + type + ", " + block + ")\n" + store +
+          "%y, %c, %s : " + all + "\n",
+      {Memory::of(x)}, results, checkAll, false);
+}
+
 //===----------------------------------------------------------------------===//
 // Attention
 //===----------------------------------------------------------------------===//

@@ -183,7 +183,7 @@ class Model:
     activations: "none"; "fp8": per-token-group E4M3 on the input of every FP8 linear; or "int8": per token on that of every INT8
         linear. kv_b_proj is excluded under "absorb".
     ue8m0: power-of-two activation scales; None reads quantization_config.scale_fmt.
-    results: "exact", or "bf16": those of FP8 linears are rounded, as the GPU's matmul does.
+    results: "exact", or "bf16": those of linears with quantized inputs are rounded, as the GPU's matmul does.
     kv_cache: what latents and rope keys are rounded to when they are written to the cache, this call's own, too (kv_cache.py).
     """
 
@@ -221,10 +221,11 @@ class Model:
         is_fp8 = self.activations == "fp8" and self.checkpoint.is_fp8(name + ".weight")
         if is_fp8:
             x = quantize_dequantize(x, self.checkpoint.block(name)[1], self.ue8m0)
-        if self.activations == "int8" and self.checkpoint.is_int8(name + ".weight"):
+        is_int8 = self.activations == "int8" and self.checkpoint.is_int8(name + ".weight")
+        if is_int8:
             x = quantize_dequantize_int8(x)
         y = x @ self.weight(name + ".weight").T
-        if is_fp8 and self.results == "bf16":
+        if (is_fp8 or is_int8) and self.results == "bf16":
             y = round_to_bf16(y)
         return y + self.weight(name + ".bias") if name + ".bias" in self.checkpoint else y
 

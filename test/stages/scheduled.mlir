@@ -20,7 +20,7 @@
 
 // What cannot be done is refused, with the place.
 // RUN: sed 's/swap_ab/swap/' %t.gpu.mlir | not quant-opt --stage=tiled --stage-options=target=sm_90a 2>&1 | FileCheck %s --check-prefix=PARAMETER
-// PARAMETER: error: cannot be built as its schedule says: the FP8 matmul's schedule has no parameter 'swap = unit': block_m, block_n, stages, split_k (i64), swap_ab (unit), multicast ("a" or "b")
+// PARAMETER: error: cannot be built as its schedule says: the matmul's schedule has no parameter 'swap = unit': block_m, block_n, stages, split_k (i64), swap_ab (unit), multicast ("a" or "b")
 // RUN: sed 's/block_n = 128/block_n = 96/' %t.gpu.mlir | not quant-opt --stage=tiled --stage-options=target=sm_90a 2>&1 | FileCheck %s --check-prefix=TILE
 // TILE: error: cannot be built as its schedule says: {{.*}}with swapAB blockN must be 64 or 128
 // RUN: sed 's/swap_ab/swap_ab, split_k = 2 : i64/' %t.gpu.mlir | not quant-opt --stage=tiled --stage-options=target=sm_90a 2>&1 | FileCheck %s --check-prefix=SPLIT

@@ -43,25 +43,30 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
   forward.addPass(createDecomposeExperts());
   // Before quantization, so that joined matmuls quantize their input once.
   forward.addPass(createMergeProjections());
-  if (options.quantizesActivations()) {
-    MatmulTraits matmuls = options.getTarget().matmuls();
-    QuantizeActivationsOptions quantize;
+  MatmulTraits matmuls = options.getTarget().matmuls();
+  QuantizeActivationsOptions quantize;
+  quantize.resultType = matmuls.resultType.str();
+  if (options.quantizesToFp8()) {
     quantize.scaleFormat = options.scaleFormat;
-    quantize.resultType = matmuls.resultType.str();
     quantize.scaleLayout = matmuls.scaleLayout.str();
     forward.addPass(createQuantizeActivations(quantize));
-    forward.addPass(matmuls.multipliesFp8 ? createFuseQuantize() : createDequantizeActivations());
+    if (!matmuls.multipliesFp8)
+      forward.addPass(createDequantizeActivations());
+  }
+  if (options.quantizesToInt8()) {
+    quantize.scaleFormat = "f32";
+    quantize.scaleLayout = "row_major";
+    quantize.storage = "i8";
+    forward.addPass(createQuantizeActivations(quantize));
+  }
+  if (matmuls.multipliesFp8) {
+    forward.addPass(createFuseQuantize());
     // Behind the fusions: a token's row is quantized once, and its codes are copied to each of its experts.
     if (!matmuls.gathersRows)
       forward.addPass(createGatherRows());
     // Now x of the experts' gate|up stands where the kernel reads it.
     if (matmuls.quantizesSwiglu)
       forward.addPass(createFuseSwiglu());
-  }
-  if (options.activations == Activations::Int8) {
-    QuantizeActivationsOptions quantize;
-    quantize.storage = "i8";
-    forward.addPass(createQuantizeActivations(quantize));
   }
   // Drops the dequantizes, casts and slices that nothing uses any more.
   forward.addPass(createCanonicalizerPass());

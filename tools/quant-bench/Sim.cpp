@@ -7,7 +7,7 @@
 
 #include "tools/quant-bench/Sim.h"
 
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/Gemm.h"
 #include "tools/quant-sim/api/simulator.h"
 
 #include <CLI/CLI.hpp>
@@ -85,7 +85,7 @@ Result<Json> SimKernel::measure(const SimOptions &options, int64_t tiles, bool c
 }
 
 Result<SimKernel> compileKernel(int64_t k) {
-  QUANT_TRY_ASSIGN(auto compiled, nvvm::compileFp8Gemm({.n = kTile, .k = k, .blockM = kTile, .blockN = kTile}));
+  QUANT_TRY_ASSIGN(auto compiled, nvvm::compileGemm({.n = kTile, .k = k, .blockM = kTile, .blockN = kTile}));
   QUANT_TRY_ASSIGN(auto module, sim::Module::load(compiled.artifact.ptx));
   QUANT_TRY_ASSIGN(auto recipe, sim::Recipe::parse(compiled.recipe.toJson().dump(), ""));
   return SimKernel{std::move(module), std::make_unique<sim::Recipe>(std::move(recipe))};

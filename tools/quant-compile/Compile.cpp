@@ -215,8 +215,6 @@ private:
   }
 
   Result<void> compileFor(const std::string &target) {
-    if (options.activations == "int8" && target != "host")
-      return fail(fmt::format("--activations=int8 is for the host; for {} say fp8, bf16 or auto", target));
     QUANT_TRY_ASSIGN(auto module, build());
     StageOptions stages;
     setStageOptions(target, stages);

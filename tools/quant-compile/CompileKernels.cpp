@@ -83,6 +83,8 @@ static Json requestJson(const KernelOptions &options) {
                   {"bias", options.bias},
                   {"accumulate", options.accumulate},
                   {"batch_invariant", options.batchInvariant}};
+  if (options.kernel.starts_with("int8_"))
+    request["weight_scales"] = options.weightScales;
   if (options.swiglu)
     request.update({{"out", "f8E4M3FN"}, {"swiglu", true}, {"scale_format", options.scaleFormat}});
   if (options.isGrouped())

@@ -107,8 +107,8 @@ Result<std::string> explainGemm(const KernelOptions &options) {
   std::string groups = options.isGrouped() ? fmt::format("{} groups with M rows each, ", options.groups) : "";
   return fmt::format("{} {}N = {}, K = {} on {}: the fastest kernel by M, predicted (us, and us at each limit "
                      "alone)\n\n{}\n{} kernel(s) for all of these M, and what they lose against the fastest\n\n{}",
-                     options.isGrouped() ? "fp8_grouped_gemm" : "fp8_gemm", groups, options.n, options.k, gpu.name,
-                     bestTable(options, m, gpu), plan.kernels.size(), rangeTable(options, plan, m, gpu));
+                     options.kernel, groups, options.n, options.k, gpu.name, bestTable(options, m, gpu), plan.kernels.size(),
+                     rangeTable(options, plan, m, gpu));
 }
 
 static Json costJson(const schedule::GemmCost &cost) {
@@ -240,6 +240,7 @@ Result<std::string> explainDenseShapes(const KernelOptions &options) {
   std::string text;
   for (auto [n, k] : kDense) {
     KernelOptions shape = options;
+    shape.kernel = "fp8_gemm";
     shape.n = n;
     shape.k = k;
     QUANT_TRY_ASSIGN(auto explained, explainGemm(shape));

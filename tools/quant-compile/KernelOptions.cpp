@@ -7,7 +7,7 @@
 
 #include "tools/quant-compile/KernelOptions.h"
 
-#include "dialects/machine/Gpu.h"
+#include "dialects/machine/GemmPlan.h"
 #include "tools/quant-compile/KernelPlan.h"
 
 #include <fmt/core.h>
@@ -18,23 +18,28 @@
 
 namespace quant {
 
-/// Flags of both matmuls, behind those of their own.
-static std::vector<KernelFlag> withTileFlags(std::vector<KernelFlag> flags) {
+/// Flags of all matmuls, behind those of their own.
+static std::vector<KernelFlag> withTileFlags(machine::GemmElement element, std::vector<KernelFlag> flags) {
   flags.insert(flags.end(),
                {{"--gpu", "h100, h200, h800", "the GPU whose figures choose the tiles; the code runs on each of them"},
                 {"--out", "bf16, f32", "type of d"},
                 {"--accumulate", "", "adds to what d holds"},
-                {"--swiglu", "",
-                 "d = quantize(silu(a gate) * (a up)) of b's n rows of gate and n of up, with scale_d as quantize gives it"},
-                {"--scale-format", "f32, ue8m0", "scales of a quantized d"},
                 {"--max-kernels", "1-16", "how many different kernels at most"}});
+  if (element == machine::GemmElement::i8)
+    flags.push_back({"--weight-scales", "f32, bf16", "type of scale_b"});
+  if (element == machine::GemmElement::e4m3)
+    flags.insert(flags.end(),
+                 {{"--swiglu", "",
+                   "d = quantize(silu(a gate) * (a up)) of b's n rows of gate and n of up, with scale_d as quantize gives it"},
+                  {"--scale-format", "f32, ue8m0", "scales of a quantized d"}});
   return flags;
 }
 
-static KernelKind gemmKind() {
+static KernelKind gemmKind(const char *name, const char *summary, machine::GemmElement element) {
   KernelKind kind = {
-      "fp8_gemm", "d[m, n] = sum over k of a[m, k] b[n, k], e4m3 with scales per 1x128 of a and 128x128 of b",
-      withTileFlags({{"--n", "multiple of 8", "columns of d, rows of the weight b", true},
+      name, summary,
+      withTileFlags(element,
+                    {{"--n", "multiple of 8", "columns of d, rows of the weight b", true},
                      {"--k", "any", "columns of a and b", true},
                      {"--m", "dynamic, 64, 1-256",
                       "rows: any (a few kernels, chosen by M at run time), one, or a range; every kernel is right for any M"},
@@ -47,10 +52,11 @@ static KernelKind gemmKind() {
   return kind;
 }
 
-static KernelKind groupedGemmKind() {
+static KernelKind groupedGemmKind(const char *name, machine::GemmElement element) {
   KernelKind kind = {
-      "fp8_grouped_gemm", "the same for groups of rows, each with its own b[g]; how many rows a group has is read on the GPU",
+      name, "the same for groups of rows, each with its own b[g]; how many rows a group has is read on the GPU",
       withTileFlags(
+          element,
           {{"--n", "multiple of 8", "columns of d, rows of each weight", true},
            {"--k", "any", "columns of a and b", true},
            {"--groups", "1-1024", "groups, weights", true},
@@ -66,9 +72,14 @@ static KernelKind groupedGemmKind() {
 }
 
 const std::vector<KernelKind> &kernelKinds() {
+  using enum machine::GemmElement;
   static const std::vector<KernelKind> kinds = {
-      gemmKind(),
-      groupedGemmKind(),
+      gemmKind("fp8_gemm", "d[m, n] = sum over k of a[m, k] b[n, k], e4m3 with scales per 1x128 of a and 128x128 of b", e4m3),
+      groupedGemmKind("fp8_grouped_gemm", e4m3),
+      gemmKind("int8_gemm", "d[m, n] = scale_a[m] scale_b[n] sum over k of a[m, k] b[n, k], int8, the sums exact", i8),
+      groupedGemmKind("int8_grouped_gemm", i8),
+      gemmKind("bf16_gemm", "d[m, n] = sum over k of a[m, k] b[n, k], bf16", bf16),
+      groupedGemmKind("bf16_grouped_gemm", bf16),
       {"mla_decode",
        "o[tokens, heads, 512] = attention of q[tokens, heads, 576] over a paged cache of bf16 rows of 512 latents and 64 rope "
        "numbers",
@@ -172,6 +183,10 @@ void addKernelOptions(CLI::App &app, KernelOptions &options) {
       ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str()
       ->group(kGroup);
+  app.add_option("--weight-scales", options.weightScales, "type of an INT8 weight's scales")
+      ->check(CLI::IsMember({"f32", "bf16"}))
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_flag("--bias", options.bias, "add a bias")->group(kGroup);
   app.add_flag("--accumulate", options.accumulate, "add to what the result holds")->group(kGroup);
   app.add_flag("--swiglu", options.swiglu, "multiply by gate and up, and give silu(gate) * up, quantized")->group(kGroup);
@@ -220,7 +235,7 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
       return fail(fmt::format("{}: {} needs it ({})", flag.name, kind.name, flag.meaning));
   if (app.count("--explain") && !kind.hasChoice)
     return fail("--explain: there is nothing to choose for " + std::string(kind.name) +
-                ", only fp8_gemm, fp8_grouped_gemm and mla_decode have variants");
+                ", only the matmuls and mla_decode have variants");
   if (kind.hasChoice && app.count("--scale-format") && !app.count("--swiglu"))
     return fail("--scale-format: is of a quantized d; say --swiglu, or leave it out");
   for (const char *flag : {"input", "--host-isa", "--activations", "--max-tokens", "--max-context", "--stop-after",
@@ -239,7 +254,7 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
 /// Values that have a grammar of their own.
 static Result<void> checkKernelValues(const KernelOptions &options) {
   QUANT_TRY(parseM(options.m));
-  machine::Fp8GemmConfig scratch;
+  machine::GemmConfig scratch;
   return options.tile.empty() ? Result<void>() : parseTile(options.tile, scratch);
 }
 
@@ -255,7 +270,7 @@ Result<void> checkKernelUsage(const CLI::App &app, const KernelOptions &options)
     if (app.count(flag))
       return fail(flag + ": needs --kernel (--list-kernels says which there are)");
   if (options.explain)
-    return fail("--explain: needs --kernel=fp8_gemm, fp8_grouped_gemm or mla_decode, or --list-kernels");
+    return fail("--explain: needs --kernel=fp8_gemm, another matmul or mla_decode, or --list-kernels");
   if (!app.count("input"))
     return fail("input: name a checkpoint's folder or a config.json (or a --kernel)");
   if (!app.count("--output"))

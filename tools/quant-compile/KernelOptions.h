@@ -27,7 +27,7 @@ struct KernelOptions {
   /// Empty: no kernel is asked for.
   std::string kernel;
   int64_t n = 0, k = 0;
-  /// Of fp8_grouped_gemm: groups, "contiguous" or "masked", and where contiguous groups begin.
+  /// Of grouped matmuls: groups, "contiguous" or "masked", and where contiguous groups begin.
   int64_t groups = 0;
   std::string layout = "contiguous";
   int64_t align = 1;
@@ -36,6 +36,8 @@ struct KernelOptions {
   std::string gpu = "h200";
   /// bf16 or f32.
   std::string in = "bf16", out = "bf16";
+  /// f32 or bf16, of int8_gemm and int8_grouped_gemm.
+  std::string weightScales = "f32";
   /// Of mla_decode and mla_combine: heads, columns of the table of pages, parts of the keys, what scores are multiplied by,
   /// whether the logarithms of their sums are given, too.
   int64_t heads = 0, pages = 0, splits = 1;
@@ -52,7 +54,7 @@ struct KernelOptions {
   std::filesystem::path output;
   std::string ptxas;
 
-  bool isGrouped() const { return kernel == "fp8_grouped_gemm"; }
+  bool isGrouped() const { return kernel.ends_with("_grouped_gemm"); }
   /// What kernels.json's ranges are of.
   const char *sizeOfRanges() const { return isGrouped() ? "rows_per_group" : "m"; }
 };
@@ -70,7 +72,7 @@ struct KernelKind {
   bool hasChoice = false;
 };
 
-/// fp8_gemm, fp8_grouped_gemm, mla_decode, mla_combine, quantize, dequantize.
+/// fp8_gemm, fp8_grouped_gemm, the same of int8 and bf16, mla_decode, mla_combine, quantize, dequantize.
 const std::vector<KernelKind> &kernelKinds();
 /// Null if there is none of that name.
 const KernelKind *findKernelKind(const std::string &name);

@@ -44,7 +44,7 @@ Result<RequestedM> parseM(const std::string &text) {
   return RequestedM{*first, *last, false};
 }
 
-static Result<void> parseTileWord(const std::string &word, machine::Fp8GemmConfig &config) {
+static Result<void> parseTileWord(const std::string &word, machine::GemmConfig &config) {
   size_t equals = word.find('=');
   std::string key = word.substr(0, equals), value = equals == std::string::npos ? "" : word.substr(equals + 1);
   auto number = parseNumber(value);
@@ -61,7 +61,7 @@ static Result<void> parseTileWord(const std::string &word, machine::Fp8GemmConfi
   return {};
 }
 
-Result<void> parseTile(const std::string &text, machine::Fp8GemmConfig &config) {
+Result<void> parseTile(const std::string &text, machine::GemmConfig &config) {
   std::istringstream words(text);
   std::string word;
   std::getline(words, word, ',');
@@ -78,7 +78,7 @@ Result<void> parseTile(const std::string &text, machine::Fp8GemmConfig &config) 
   return {};
 }
 
-std::string tileText(const machine::Fp8GemmConfig &config) {
+std::string tileText(const machine::GemmConfig &config) {
   std::string text = fmt::format("{}x{}", config.blockM, config.blockN);
   if (config.swapAB)
     text += ",swap";
@@ -92,8 +92,14 @@ std::string tileText(const machine::Fp8GemmConfig &config) {
 }
 
 //===----------------------------------------------------------------------===//
-// fp8_gemm and fp8_grouped_gemm
+// Matmuls
 //===----------------------------------------------------------------------===//
+
+static machine::GemmElement elementOf(const std::string &kernel) {
+  if (kernel.starts_with("int8_"))
+    return machine::GemmElement::i8;
+  return kernel.starts_with("bf16_") ? machine::GemmElement::bf16 : machine::GemmElement::e4m3;
+}
 
 schedule::GemmProblem gemmProblem(const KernelOptions &options) {
   schedule::GemmProblem problem{.n = options.n,
@@ -103,7 +109,9 @@ schedule::GemmProblem gemmProblem(const KernelOptions &options) {
                                 .accumulate = options.accumulate,
                                 .allowSplitK = !options.batchInvariant,
                                 .swiglu = options.swiglu,
-                                .powerOfTwoScales = options.swiglu && options.scaleFormat == "ue8m0"};
+                                .powerOfTwoScales = options.swiglu && options.scaleFormat == "ue8m0",
+                                .element = elementOf(options.kernel),
+                                .bf16Scales = options.weightScales == "bf16"};
   if (!options.isGrouped())
     return problem;
   problem.groups = options.groups;
@@ -112,19 +120,18 @@ schedule::GemmProblem gemmProblem(const KernelOptions &options) {
   return problem;
 }
 
-static size_t kernelIndex(KernelPlan &plan, const machine::Fp8GemmConfig &config) {
+static size_t kernelIndex(KernelPlan &plan, const machine::GemmConfig &config) {
   std::string name = config.symbolName();
   auto found =
       std::find_if(plan.kernels.begin(), plan.kernels.end(), [&](const PlannedKernel &kernel) { return kernel.name == name; });
   size_t index = static_cast<size_t>(found - plan.kernels.begin());
   if (found == plan.kernels.end())
     plan.kernels.push_back(
-        {name, [config](const nvvm::AssemblerOptions &assembler) { return nvvm::compileFp8Gemm(config, assembler); }});
+        {name, [config](const nvvm::AssemblerOptions &assembler) { return nvvm::compileGemm(config, assembler); }});
   return index;
 }
 
-static void addRange(KernelPlan &plan, int64_t minM, int64_t maxM, const machine::Fp8GemmConfig &config,
-                     const machine::Gpu &gpu) {
+static void addRange(KernelPlan &plan, int64_t minM, int64_t maxM, const machine::GemmConfig &config, const machine::Gpu &gpu) {
   PlannedRange range{.minM = minM, .maxM = maxM, .kernel = kernelIndex(plan, config)};
   range.choice = {config, schedule::predictCost(config, maxM, gpu)};
   range.reason = schedule::explainConfig(*range.choice, maxM, gpu);
@@ -139,9 +146,9 @@ static Result<KernelPlan> planGemm(const KernelOptions &options) {
   schedule::GemmProblem problem = gemmProblem(options);
   KernelPlan plan;
   if (!options.tile.empty()) {
-    machine::Fp8GemmConfig config = problem.config();
+    machine::GemmConfig config = problem.config();
     QUANT_TRY(parseTile(options.tile, config));
-    if (auto legal = machine::checkFp8Gemm(config); !legal)
+    if (auto legal = machine::checkGemm(config); !legal)
       return tl::unexpected(legal.error().in("--tile=" + options.tile));
     addRange(plan, m.min, m.max, config, *gpu);
   } else {
@@ -151,7 +158,7 @@ static Result<KernelPlan> planGemm(const KernelOptions &options) {
   }
   if (plan.ranges.empty()) {
     // No tile at all: then the default one says what is wrong with the problem.
-    auto why = machine::checkFp8Gemm(problem.config());
+    auto why = machine::checkGemm(problem.config());
     return fail(fmt::format("--n={} --k={}: {}", options.n, options.k,
                             why ? std::string("no tile of the family fits") : why.error().message));
   }

@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_COMPILE_KERNELPLAN_H
 #define QUANT_TOOLS_QUANT_COMPILE_KERNELPLAN_H
 
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/Gemm.h"
 #include "passes/schedule/ChooseVariants.h"
 #include "tools/quant-compile/KernelOptions.h"
 
@@ -23,7 +23,7 @@ struct PlannedKernel {
   std::function<Result<nvvm::CompiledKernel>(const nvvm::AssemblerOptions &)> compile;
 };
 
-/// The kernel for a range of M, of fp8_grouped_gemm for a range of rows of a group.
+/// The kernel for a range of M, of a grouped matmul for a range of rows of a group.
 struct PlannedRange {
   /// Both 0 where a kernel has no M.
   int64_t minM = 0, maxM = 0;
@@ -49,11 +49,11 @@ struct RequestedM {
 Result<RequestedM> parseM(const std::string &text);
 
 /// "128x192,swap,stages=4,multicast=a,split-k=2" onto a config. Errors name the word that is wrong.
-Result<void> parseTile(const std::string &text, machine::Fp8GemmConfig &config);
+Result<void> parseTile(const std::string &text, machine::GemmConfig &config);
 /// The inverse, without what is default.
-std::string tileText(const machine::Fp8GemmConfig &config);
+std::string tileText(const machine::GemmConfig &config);
 
-/// What --n, --k, --out, ... ask of fp8_gemm or fp8_grouped_gemm.
+/// What --n, --k, --out, ... ask of a matmul.
 schedule::GemmProblem gemmProblem(const KernelOptions &options);
 
 /// What --heads, --pages, ... ask of mla_decode.

@@ -60,10 +60,11 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
          "instruction sets of the host code, best first (default: all whose code differs); native: the best one of this CPU")
       ->delimiter(',')
       ->check(CLI::IsMember(units));
-  app.add_option("--activations", options.activations,
-                 "inputs of matmuls: fp8 (of FP8 weights: quantized online, per token and 128 columns), bf16 (on the host: "
-                 "rounded where the CPU has dot products of bf16), int8 (on the host, of weights of integers: quantized online, "
-                 "per token), f32 (as they are), auto (fp8 on sm_90a, f32 on the host)")
+  app.add_option(
+         "--activations", options.activations,
+         "inputs of matmuls: fp8 (of FP8 weights: quantized online, per token and 128 columns), bf16 (on the host: "
+         "rounded where the CPU has dot products of bf16), int8 (of INT8 weights with a scale a row: quantized "
+         "online, per token), f32 (as they are), auto (on sm_90a fp8 and int8, as the weight's scheme has it; f32 on the host)")
       ->check(CLI::IsMember({"auto", "fp8", "bf16", "int8", "f32"}))
       ->capture_default_str();
   app.add_option("--kv-cache", options.kvCache,

@@ -147,11 +147,12 @@ public:
   //===--- Matrix instructions (HopperBuilderNvvm.cpp) --------------------===//
 
   void wgmmaFence();
-  /// acc (+)= A[64, k] x B[n, k]^T with f32 accumulators, k being 32 bytes; a null `acc` starts from zero. A transposed B is in
-  /// shared memory as [k, n]. Returns the accumulators in flight.
+  /// acc (+)= A[64, k] x B[n, k]^T of f8E4M3FN, i8 or bf16, k being 32 bytes, with f32 accumulators, of i8 i32; a null `acc`
+  /// starts from zero. A transposed B is in shared memory as [k, n]. Returns the accumulators in flight.
   struct WgmmaForm {
     int64_t n;
-    bool isBf16 = false, transposedB = false;
+    mlir::Type element;
+    bool transposedB = false;
   };
   Value wgmma(const WgmmaForm &form, Value descriptorA, Value descriptorB, Value acc, Value over = {});
   /// The same with A in registers: four pairs of bf16.
@@ -159,8 +160,8 @@ public:
   /// A fragment's values as accumulators that a wgmma may go on with.
   Value accumulatorsOf(Value fragment);
   void wgmmaCommit();
-  /// Waits until at most `pending` groups are left and returns the n/2 finished accumulators of this thread.
-  llvm::SmallVector<Value> wgmmaWait(Value acc, int64_t n, int64_t pending = 0);
+  /// Waits until at most `pending` groups are left and returns the finished accumulators of this thread.
+  llvm::SmallVector<Value> wgmmaWait(Value acc, int64_t pending = 0);
   /// Stores two or four 8x8 matrices of 16-bit elements; lane l gives the address of row l%8 of matrix l/8. `transposed` swaps
   /// their rows and columns.
   void storeMatrices(Value shared, mlir::ArrayRef<Value> fragments, bool transposed);

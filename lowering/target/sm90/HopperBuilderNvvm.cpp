@@ -157,33 +157,39 @@ void HopperBuilder::fenceSharedForAsync() {
 // Matrix instructions
 //===----------------------------------------------------------------------===//
 
-/// One f32 per accumulator register: a 64 x n tile over 128 threads.
-static LLVM::LLVMStructType accumulatorType(MLIRContext *context, int64_t n) {
-  return LLVM::LLVMStructType::getLiteral(context, SmallVector<Type>(n / 2, Float32Type::get(context)));
+/// One f32 or i32 per accumulator register: a 64 x n tile over 128 threads.
+static LLVM::LLVMStructType accumulatorType(Type element, int64_t n) {
+  return LLVM::LLVMStructType::getLiteral(element.getContext(), SmallVector<Type>(n / 2, element));
+}
+static LLVM::LLVMStructType accumulatorType(const HopperBuilder::WgmmaForm &form) {
+  MLIRContext *context = form.element.getContext();
+  Type sum = form.element.isInteger() ? Type(IntegerType::get(context, 32)) : Float32Type::get(context);
+  return accumulatorType(sum, form.n);
 }
 
 void HopperBuilder::wgmmaFence() { NVVM::WgmmaFenceAlignedOp::create(*this); }
 
 Value HopperBuilder::accumulatorsOf(Value fragment) {
   int64_t count = laneCount(fragment.getType());
-  Value acc = LLVM::UndefOp::create(*this, accumulatorType(getContext(), 2 * count));
+  Value acc = LLVM::UndefOp::create(*this, accumulatorType(cast<VectorType>(fragment.getType()).getElementType(), 2 * count));
   for (int64_t i = 0; i < count; ++i)
     acc = LLVM::InsertValueOp::create(*this, acc, extract(fragment, i), i);
   return acc;
 }
 
 Value HopperBuilder::wgmma(const WgmmaForm &form, Value descriptorA, Value descriptorB, Value acc, Value over) {
-  auto type = accumulatorType(getContext(), form.n);
+  auto type = accumulatorType(form);
   // Starting from zero is the instruction's scale-d flag on undefined registers; real zeros would cost a move each and spill.
   auto scaleOut = acc ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero;
   if (!acc)
     acc = over ? accumulatorsOf(over) : LLVM::UndefOp::create(*this, type).getResult();
-  auto element = form.isBf16 ? NVVM::WGMMATypes::bf16 : NVVM::WGMMATypes::e4m3;
-  auto shape = NVVM::MMAShapeAttr::get(getContext(), 64, form.n, form.isBf16 ? 16 : 32);
+  bool isBf16 = form.element.isBF16(), isInteger = form.element.isInteger();
+  auto element = isBf16 ? NVVM::WGMMATypes::bf16 : isInteger ? NVVM::WGMMATypes::s8 : NVVM::WGMMATypes::e4m3;
+  auto shape = NVVM::MMAShapeAttr::get(getContext(), 64, form.n, isBf16 ? 16 : 32);
   return NVVM::WgmmaMmaAsyncOp::create(*this, TypeRange(type), acc, descriptorA, descriptorB, shape, element, element,
-                                       NVVM::WGMMATypes::f32, scaleOut, NVVM::WGMMAScaleIn::one, NVVM::WGMMAScaleIn::one,
-                                       NVVM::MMALayout::row, form.transposedB ? NVVM::MMALayout::row : NVVM::MMALayout::col,
-                                       NVVM::MMAIntOverflowAttr())
+                                       isInteger ? NVVM::WGMMATypes::s32 : NVVM::WGMMATypes::f32, scaleOut,
+                                       NVVM::WGMMAScaleIn::one, NVVM::WGMMAScaleIn::one, NVVM::MMALayout::row,
+                                       form.transposedB ? NVVM::MMALayout::row : NVVM::MMALayout::col, NVVM::MMAIntOverflowAttr())
       .getResult();
 }
 
@@ -196,10 +202,10 @@ static std::string placeholders(int64_t first, int64_t count) {
 }
 
 /// Registers that inline assembly reads and writes: the constraints of the results, and those that tie operands to them.
-static std::pair<std::string, std::string> tiedRegisters(int64_t count) {
+static std::pair<std::string, std::string> tiedRegisters(LLVM::LLVMStructType type) {
   std::string results, ties;
-  for (int64_t i = 0; i < count; ++i) {
-    results += i ? ",=f" : "=f";
+  for (auto [i, element] : llvm::enumerate(type.getBody())) {
+    results += fmt::format("{}={}", i ? "," : "", element.isF32() ? "f" : "r");
     ties += fmt::format(",{}", i);
   }
   return {results, ties};
@@ -208,11 +214,11 @@ static std::pair<std::string, std::string> tiedRegisters(int64_t count) {
 Value HopperBuilder::wgmmaFromRegisters(const WgmmaForm &form, ArrayRef<Value> a, Value descriptorB, Value acc) {
   // nvvm.wgmma.mma_async takes descriptors alone.
   int64_t count = form.n / 2, next = 2 * count;
-  auto type = accumulatorType(getContext(), form.n);
+  auto type = accumulatorType(form);
   bool fromZero = !acc;
   if (fromZero)
     acc = LLVM::UndefOp::create(*this, type);
-  auto [results, ties] = tiedRegisters(count);
+  auto [results, ties] = tiedRegisters(type);
   SmallVector<Value> operands;
   for (int64_t i = 0; i < count; ++i)
     operands.push_back(LLVM::ExtractValueOp::create(*this, acc, i));
@@ -227,19 +233,19 @@ Value HopperBuilder::wgmmaFromRegisters(const WgmmaForm &form, ArrayRef<Value> a
 
 void HopperBuilder::wgmmaCommit() { NVVM::WgmmaGroupSyncAlignedOp::create(*this); }
 
-SmallVector<Value> HopperBuilder::wgmmaWait(Value acc, int64_t n, int64_t pending) {
+SmallVector<Value> HopperBuilder::wgmmaWait(Value acc, int64_t pending) {
   // nvvm.wgmma.wait.group has no data dependence on the accumulators, so LLVM may read them before it. Tying every register
   // through the wait makes that impossible and costs nothing.
-  SmallVector<Value> inFlight;
-  for (int64_t i = 0; i < n / 2; ++i)
-    inFlight.push_back(LLVM::ExtractValueOp::create(*this, acc, i));
-  auto [results, ties] = tiedRegisters(n / 2);
-  Value done = inlineAsm(accumulatorType(getContext(), n), fmt::format("wgmma.wait_group.sync.aligned {};", pending),
-                         results + ties, inFlight);
-  SmallVector<Value> finished;
-  for (int64_t i = 0; i < n / 2; ++i)
-    finished.push_back(LLVM::ExtractValueOp::create(*this, done, i));
-  return finished;
+  auto type = cast<LLVM::LLVMStructType>(acc.getType());
+  auto registersOf = [&](Value sums) {
+    SmallVector<Value> registers;
+    for (size_t i = 0; i < type.getBody().size(); ++i)
+      registers.push_back(LLVM::ExtractValueOp::create(*this, sums, static_cast<int64_t>(i)));
+    return registers;
+  };
+  auto [results, ties] = tiedRegisters(type);
+  return registersOf(
+      inlineAsm(type, fmt::format("wgmma.wait_group.sync.aligned {};", pending), results + ties, registersOf(acc)));
 }
 
 void HopperBuilder::storeMatrices(Value shared, ArrayRef<Value> fragments, bool transposed) {

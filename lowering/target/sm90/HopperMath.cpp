@@ -58,7 +58,7 @@ static Value sumsBefore(WgmmaOp op, WgmmaOp::Adaptor adaptor, HopperBuilder &b) 
 static Value lowerWgmma(HopperLowering &, WgmmaOp op, WgmmaOp::Adaptor adaptor, HopperBuilder &b) {
   TileType tileB = op.getB().getType();
   auto tileA = dyn_cast<TileType>(op.getA().getType());
-  HopperBuilder::WgmmaForm form = {op.getType().getColumns(), tileB.getElementType().isBF16(), op.getTransposed()};
+  HopperBuilder::WgmmaForm form = {op.getType().getColumns(), tileB.getElementType(), op.getTransposed()};
   int64_t steps = (op.getTransposed() ? tileB.getRows() : tileB.getColumns()) * tileB.getElementBytes() / kInstructionKBytes;
   Value addressA = tileA ? inUnits(adaptor.getA(), b) : Value(), addressB = inUnits(adaptor.getB(), b);
   Value acc = sumsBefore(op, adaptor, b);
@@ -81,11 +81,14 @@ static Value lowerWgmma(HopperLowering &, WgmmaOp op, WgmmaOp::Adaptor adaptor, 
 static Value lowerWgmmaWait(HopperLowering &, WgmmaWaitOp op, WgmmaWaitOp::Adaptor adaptor, HopperBuilder &b) {
   // Accumulators in flight over a loop's back edge make ptxas serialise the wgmmas (C7514): all are waited for before. The other
   // math warpgroup keeps the tensor core busy meanwhile.
-  return b.pack(b.wgmmaWait(adaptor.getAccumulator(), op.getType().getColumns(), static_cast<int64_t>(op.getPending())));
+  return b.pack(b.wgmmaWait(adaptor.getAccumulator(), static_cast<int64_t>(op.getPending())));
 }
 
 static Value lowerZero(HopperLowering &, ZeroOp op, ZeroOp::Adaptor, HopperBuilder &b) {
-  return b.zeroVector(op.getType().getValues());
+  FragmentType type = op.getType();
+  if (type.getElementType().isF32())
+    return b.zeroVector(type.getValues());
+  return b.integer(VectorType::get(type.getValues(), type.getElementType()), 0);
 }
 
 static Value lowerLoadRowScales(HopperLowering &lowering, LoadRowScalesOp op, LoadRowScalesOp::Adaptor adaptor,
@@ -102,6 +105,25 @@ static Value lowerLoadColumnScales(HopperLowering &lowering, LoadColumnScalesOp 
   for (int64_t column = 0; column < op.getType().getColumns(); column += 8) {
     Value pair = b.load(VectorType::get(2, b.getF32Type()), b.offset(first, column * kF32Bytes), 2 * kF32Bytes);
     scales.append({b.extract(pair, 0), b.extract(pair, 1)});
+  }
+  return b.pack(scales);
+}
+
+/// Element `index` of a list of scales, or the last one in front of `until`, as f32.
+static Value loadScale(LoadScalesOp op, LoadScalesOp::Adaptor adaptor, HopperBuilder &b, Value index) {
+  Type element = op.getPointer().getType().getElementType();
+  return b.loadNumber(element, b.at(adaptor.getPointer(), element, b.minUnsigned(index, b.add(adaptor.getUntil(), -1))));
+}
+
+static Value lowerLoadScales(HopperLowering &lowering, LoadScalesOp op, LoadScalesOp::Adaptor adaptor, HopperBuilder &b) {
+  const KernelContext &kernel = lowering.contextOf(op);
+  SmallVector<Value> scales;
+  auto columns = dyn_cast<ColumnScalesType>(op.getType());
+  Value first = b.add(adaptor.getIndex(), columns ? kernel.fragmentColumn(b) : kernel.fragmentRow(b));
+  for (int64_t i = 0; i < (columns ? columns.getColumns() : 16); i += 8) {
+    scales.push_back(loadScale(op, adaptor, b, b.add(first, i)));
+    if (columns)
+      scales.push_back(loadScale(op, adaptor, b, b.add(first, i + 1)));
   }
   return b.pack(scales);
 }
@@ -149,13 +171,13 @@ static Value lowerPromote(HopperLowering &, PromoteOp op, PromoteOp::Adaptor ada
     scaleByColumn(op, adaptor, b, perValue);
   else
     scaleByShare(op, adaptor, b, perValue);
-  return b.fma(b.pack(perValue), adaptor.getProducts(), adaptor.getSum());
+  return b.fma(b.pack(perValue), b.convert(b.f32(), adaptor.getProducts()), adaptor.getSum());
 }
 
 void populateMathPatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
   patterns.add<LowerBy<lowerWgmma>, LowerBy<lowerWgmmaWait>, LowerBy<lowerZero>, LowerBy<lowerLoadRowScales>,
-               LowerBy<lowerLoadColumnScales>, LowerBy<lowerLoadBlockScale>, LowerBy<lowerLoadIndex>, LowerBy<lowerPromote>>(
-      lowering);
+               LowerBy<lowerLoadColumnScales>, LowerBy<lowerLoadScales>, LowerBy<lowerLoadBlockScale>, LowerBy<lowerLoadIndex>,
+               LowerBy<lowerPromote>>(lowering);
 }
 
 } // namespace quant::nvvm

@@ -47,13 +47,13 @@ HopperTypeConverter::HopperTypeConverter(MLIRContext *context) {
   addConversion([=](RingType) -> Type { return IntegerType::get(context, 32); });
   addConversion([=](SlotType) -> Type { return VectorType::get(2, IntegerType::get(context, 32)); });
   addConversion([=](AccumulatorType type) -> Type {
-    SmallVector<Type> registers(type.getColumns() / 2, Float32Type::get(context));
+    SmallVector<Type> registers(type.getColumns() / 2, type.getElementType());
     return LLVM::LLVMStructType::getLiteral(context, registers);
   });
   addConversion([=](OperandType type) -> Type { return VectorType::get(type.getRegisters(), IntegerType::get(context, 32)); });
   addConversion([=](RowKeysType) -> Type { return VectorType::get(2, IntegerType::get(context, 32)); });
   addConversion([=](NamedBarrierType) -> Type { return IntegerType::get(context, 32); });
-  addConversion([=](FragmentType type) -> Type { return floats(type.getValues()); });
+  addConversion([=](FragmentType type) -> Type { return VectorType::get(type.getValues(), type.getElementType()); });
   addConversion([=](RowScalesType) -> Type { return floats(2); });
   addConversion([=](ColumnScalesType type) -> Type { return floats(type.getColumns() / 4); });
 }
@@ -78,7 +78,7 @@ static DictionaryAttr argumentAttributes(Builder &builder, BlockArgument argumen
   // What other blocks write while the kernel runs, or a kernel before until this one has waited for it, may change behind this
   // block's back: with noalias LLVM would read it through the cache that is not coherent.
   bool isShared = llvm::any_of(argument.getUsers(), [](Operation *user) {
-    return isa<CombinePartsOp, ScanGroupsOp, ForQueriesOp, LoadRowKeysOp, LoadIndexOp>(user);
+    return isa<CombinePartsOp, ScanGroupsOp, ForQueriesOp, LoadRowKeysOp, LoadIndexOp, LoadScalesOp>(user);
   });
   if (isa<GlobalType>(type) && !isShared)
     return builder.getDictionaryAttr(builder.getNamedAttr("llvm.noalias", builder.getUnitAttr()));

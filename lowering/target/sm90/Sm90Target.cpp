@@ -28,6 +28,7 @@ public:
   // Tensor cores round their f32 sums to bf16 once, at the end, and read scales group by group. TMA reads neighbouring rows.
   MatmulTraits matmuls() const override {
     return {.multipliesFp8 = true,
+            .quantizesInt8 = true,
             .resultType = "bf16",
             .scaleLayout = "k_major",
             .gathersRows = false,

@@ -6,13 +6,13 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/deepseek/DeepSeek.h"
-#include "dialects/hopper/Fp8GemmSchedule.h"
+#include "dialects/hopper/GemmSchedule.h"
 #include "dialects/hopper/Hopper.h"
 #include "dialects/hopper/MlaDecodeSchedule.h"
 #include "dialects/program/LaunchAttr.h"
 #include "dialects/program/Program.h"
 #include "dialects/qblock/QBlock.h"
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/Gemm.h"
 #include "lowering/target/sm90/MlaDecode.h"
 #include "lowering/target/sm90/NvvmSupport.h"
 #include "lowering/target/sm90/Passes.h"
@@ -43,15 +43,21 @@ static Result<int> operandIndex(func::FuncOp kernel, Value value) {
   return fail("an operand is computed in the kernel itself");
 }
 
-/// Appends the operands that hold the codes and the scales of a block-scaled value, part by part.
-static Result<void> addParts(func::FuncOp kernel, Value value, std::vector<int> &codes, std::vector<int> &scales) {
+/// Says which operands hold a matrix, part by part: its elements, and, behind them in the recipe, its scales where it has some.
+/// Moves `next` behind them.
+static Result<void> bindMatrix(std::vector<abi::Operand> &operands, size_t &next, func::FuncOp kernel, Value value) {
+  bool isScaled = isa<qblock::BlockTensorType>(value.getType());
+  size_t data = next, scales = next + 1;
+  next += isScaled ? 2 : 1;
   for (const qblock::WeightPart &part : qblock::describeWeight(value).parts) {
+    QUANT_TRY_ASSIGN(int index, operandIndex(kernel, part.data));
+    operands[data].from.push_back(index);
+    if (!isScaled)
+      continue;
     if (!part.scale)
       return fail("an operand of the matmul is not made of codes and scales");
-    QUANT_TRY_ASSIGN(int data, operandIndex(kernel, part.data));
     QUANT_TRY_ASSIGN(int scale, operandIndex(kernel, part.scale));
-    codes.push_back(data);
-    scales.push_back(scale);
+    operands[scales].from.push_back(scale);
   }
   return {};
 }
@@ -64,22 +70,25 @@ static Value offsetsOf(Operation *matmul) {
   return swiglu ? swiglu.getOffsets() : Value();
 }
 
-/// Says which operands of the dispatch those of the recipe are: a, scale_a, b, scale_b, the results, and of groups offsets
-/// (Fp8Gemm.h).
+/// Says which operands of the dispatch those of the recipe are: a, b, each with its scales, the results, and of groups offsets
+/// (Gemm.h).
 static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel, Operation *matmul) {
-  constexpr size_t kInputs = 4;
-  Value offsets = offsetsOf(matmul);
+  Value offsets = offsetsOf(matmul), x = matmul->getOperand(0), w = matmul->getOperand(1);
   auto &operands = recipe.operands;
-  size_t results = kernel.getNumResults();
-  if (operands.size() != kInputs + results + (offsets ? 1 : 0))
+  size_t results = kernel.getNumResults(), inputs = 0;
+  for (Value matrix : {x, w})
+    inputs += isa<qblock::BlockTensorType>(matrix.getType()) ? 2 : 1;
+  if (operands.size() != inputs + results + (offsets ? 1 : 0))
     return fail("the schedule asks for operands that the program does not have (split_k needs a workspace)");
-  QUANT_TRY(addParts(kernel, matmul->getOperand(0), operands[0].from, operands[1].from));
-  QUANT_TRY(addParts(kernel, matmul->getOperand(1), operands[2].from, operands[3].from));
-  int next = static_cast<int>(kernel.getNumArguments());
+  size_t next = 0;
+  QUANT_TRY(bindMatrix(operands, next, kernel, x));
+  size_t weight = next;
+  QUANT_TRY(bindMatrix(operands, next, kernel, w));
   for (size_t result = 0; result < results; ++result)
-    operands[kInputs + result].from = {next++};
+    operands[inputs + result].from = {static_cast<int>(kernel.getNumArguments() + result)};
   if (offsets) {
-    operands[2].stacked = operands[3].stacked = true;
+    for (size_t index = weight; index < inputs; ++index)
+      operands[index].stacked = true;
     QUANT_TRY_ASSIGN(int index, operandIndex(kernel, offsets));
     operands.back().from = {index};
   }
@@ -178,7 +187,7 @@ private:
     // A kernel may serve several ranges.
     std::map<std::string, nvvm::LaunchRecipe> recipes;
     for (program::ScheduleAttr schedule : schedules) {
-      QUANT_TRY_ASSIGN(auto config, hopper::readFp8GemmParameters(hopper::getFp8GemmConfig(matmul), schedule.getParameters()));
+      QUANT_TRY_ASSIGN(auto config, hopper::readGemmParameters(hopper::getGemmConfig(matmul), schedule.getParameters()));
       std::string name = config.symbolName();
       if (!recipes.contains(name)) {
         QUANT_TRY_ASSIGN(recipes[name], build(kernels, config, kernel, matmul));
@@ -191,10 +200,10 @@ private:
     return built;
   }
 
-  Result<nvvm::LaunchRecipe> build(mlir::gpu::GPUModuleOp kernels, const machine::Fp8GemmConfig &config, func::FuncOp kernel,
+  Result<nvvm::LaunchRecipe> build(mlir::gpu::GPUModuleOp kernels, const machine::GemmConfig &config, func::FuncOp kernel,
                                    Operation *matmul) {
     QUANT_TRY_ASSIGN(nvvm::LaunchRecipe recipe,
-                     nvvm::buildFp8Gemm(kernels, config, machine, freeName(kernels, config.symbolName(), kernel)));
+                     nvvm::buildGemm(kernels, config, machine, freeName(kernels, config.symbolName(), kernel)));
     if (auto bound = bindOperands(recipe, kernel, matmul); !bound) {
       kernels.lookupSymbol(recipe.kernel)->erase();
       return tl::unexpected(bound.error());

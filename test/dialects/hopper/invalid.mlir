@@ -56,6 +56,11 @@ func.func private @fragment_rows(!hopper.fragment<128, 64>)
 
 // -----
 
+// expected-error @+1 {{wgmma sums up f32 or i32, not 'i8'}}
+func.func private @fragment_element(!hopper.fragment<64, 64, i8>)
+
+// -----
+
 // expected-error @+1 {{wgmma has a multiple of 8 columns up to 256, not 264}}
 func.func private @fragment_columns(!hopper.accumulator<64, 264>)
 
@@ -324,7 +329,7 @@ func.func @piece(%t: !hopper.tile<2x64x128xf8E4M3FN, swizzle = 128>, %i: i32) {
 // -----
 
 func.func @operand(%a: !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, %b: !hopper.tile<64x64xbf16, swizzle = 64>) {
-  // expected-error @+1 {{operand '!hopper.tile<64x64xbf16, swizzle = 64>' must be rows of f8E4M3FN or bf16 with a 128-byte swizzle}}
+  // expected-error @+1 {{operand '!hopper.tile<64x64xbf16, swizzle = 64>' must be rows of f8E4M3FN, i8 or bf16 with a 128-byte swizzle}}
   %0 = hopper.wgmma %a, %b : !hopper.tile<64x128xf8E4M3FN, swizzle = 128>, !hopper.tile<64x64xbf16, swizzle = 64> -> !hopper.accumulator<64, 64>
   return
 }
@@ -552,6 +557,46 @@ func.func @both(%ring: !hopper.ring<4, <64x128xf8E4M3FN, swizzle = 128>>, %slot:
 func.func @wait(%a: !hopper.accumulator<64, 64>) {
   // expected-error @+1 {{of '!hopper.accumulator<64, 64>' is not '!hopper.fragment<64, 96>'}}
   %0 = hopper.wgmma_wait %a : !hopper.accumulator<64, 64> -> !hopper.fragment<64, 96>
+  return
+}
+
+// -----
+
+func.func @sums_of_integers(%a: !hopper.tile<64x128xi8, swizzle = 128>, %b: !hopper.tile<64x128xi8, swizzle = 128>) {
+  // expected-error @+1 {{sums up 'i32', not '!hopper.accumulator<64, 64>'}}
+  %0 = hopper.wgmma %a, %b : !hopper.tile<64x128xi8, swizzle = 128>, !hopper.tile<64x128xi8, swizzle = 128> -> !hopper.accumulator<64, 64>
+  return
+}
+
+// -----
+
+func.func @columns_of_integers(%a: !hopper.tile<64x128xi8, swizzle = 128>, %b: !hopper.tile<40x128xi8, swizzle = 128>) {
+  // expected-error @+1 {{of i8 has 8, 24 or a multiple of 16 columns, not 40}}
+  %0 = hopper.wgmma %a, %b : !hopper.tile<64x128xi8, swizzle = 128>, !hopper.tile<40x128xi8, swizzle = 128> -> !hopper.accumulator<64, 40, i32>
+  return
+}
+
+// -----
+
+func.func @into_floats(%a: !hopper.tile<64x128xi8, swizzle = 128>, %f: !hopper.fragment<64, 64>) {
+  // expected-error @+1 {{into '!hopper.fragment<64, 64>' does not give '!hopper.accumulator<64, 64, i32>'}}
+  %0 = hopper.wgmma %a, %a into %f : !hopper.fragment<64, 64> : !hopper.tile<64x128xi8, swizzle = 128>, !hopper.tile<64x128xi8, swizzle = 128> -> !hopper.accumulator<64, 64, i32>
+  return
+}
+
+// -----
+
+func.func @store_integers(%s: !hopper.fragment<64, 128, i32>, %t: !hopper.tile<64x128xbf16, swizzle = 128>, %d: !hopper.tensor_map<64x64xbf16, swizzle = 128>, %i: i32) {
+  // expected-error @+1 {{must be a fragment of f32}}
+  hopper.store_tile %s by %t to %d[%i, %i] : !hopper.fragment<64, 128, i32>, !hopper.tile<64x128xbf16, swizzle = 128>, !hopper.tensor_map<64x64xbf16, swizzle = 128>
+  return
+}
+
+// -----
+
+func.func @scales_of_integers(%p: !hopper.global<i32>, %i: i32) {
+  // expected-error @+1 {{reads f32, bf16 or f16, not 'i32'}}
+  %0 = hopper.load_scales %p[%i] until %i : !hopper.global<i32> -> !hopper.row_scales
   return
 }
 

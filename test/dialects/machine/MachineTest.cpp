@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "dialects/machine/Fp8GemmPlan.h"
+#include "dialects/machine/GemmPlan.h"
 #include "dialects/machine/X86.h"
 
 #include <gtest/gtest.h>
@@ -67,12 +67,12 @@ TEST(X86, SizesFitTheKernels) {
 }
 
 //===----------------------------------------------------------------------===//
-// Fp8GemmPlan
+// GemmPlan
 //===----------------------------------------------------------------------===//
 
-TEST(Fp8GemmPlan, CutsTheTileIntoSlices) {
-  Fp8GemmPlan plain(Fp8GemmConfig{.n = 7168, .k = 2048}), tall(Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 256});
-  Fp8GemmPlan swapped(Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 16, .blockN = 64, .swapAB = true});
+TEST(GemmPlan, CutsTheTileIntoSlices) {
+  GemmPlan plain(GemmConfig{.n = 7168, .k = 2048}), tall(GemmConfig{.n = 7168, .k = 2048, .blockM = 256});
+  GemmPlan swapped(GemmConfig{.n = 7168, .k = 2048, .blockM = 16, .blockN = 64, .swapAB = true});
   EXPECT_EQ(plain.slices(), 2);
   EXPECT_EQ(plain.warpgroups, 2);
   EXPECT_EQ(plain.slicesPerWarpgroup(), 1);
@@ -81,23 +81,23 @@ TEST(Fp8GemmPlan, CutsTheTileIntoSlices) {
   EXPECT_EQ(swapped.wgmmaN(), 16);
 }
 
-TEST(Fp8GemmPlan, FillsSharedMemoryWithStages) {
-  Fp8GemmConfig config{.n = 7168, .k = 2048};
-  Fp8GemmPlan plan(config);
+TEST(GemmPlan, FillsSharedMemoryWithStages) {
+  GemmConfig config{.n = 7168, .k = 2048};
+  GemmPlan plan(config);
   EXPECT_LE(plan.sharedBytes, kSm90a.sharedBytesPerBlock);
   config.stages = plan.stages + 1;
-  EXPECT_GT(Fp8GemmPlan(config).sharedBytes, kSm90a.sharedBytesPerBlock);
-  EXPECT_FALSE(checkFp8Gemm(config));
+  EXPECT_GT(GemmPlan(config).sharedBytes, kSm90a.sharedBytesPerBlock);
+  EXPECT_FALSE(checkGemm(config));
 }
 
-TEST(Fp8GemmPlan, WalksTilesByTheGpusMultiprocessors) {
-  Fp8GemmConfig config{.n = 7168, .k = 2048};
+TEST(GemmPlan, WalksTilesByTheGpusMultiprocessors) {
+  GemmConfig config{.n = 7168, .k = 2048};
   Gpu few = gpu("h100");
   few.sms = 64;
   // A wave of 132: 8 x 17 tiles of 128 x 128 read 25 sides, 16 x 9 as many; of 64: 8 x 8 read 16, 16 x 4 read 20.
-  EXPECT_EQ(Fp8GemmPlan(config, gpu("h100")).tilesPerGroup, 16);
-  EXPECT_EQ(Fp8GemmPlan(config, few).tilesPerGroup, 8);
-  EXPECT_EQ(Fp8GemmPlan(config, few).stages, Fp8GemmPlan(config).stages);
+  EXPECT_EQ(GemmPlan(config, gpu("h100")).tilesPerGroup, 16);
+  EXPECT_EQ(GemmPlan(config, few).tilesPerGroup, 8);
+  EXPECT_EQ(GemmPlan(config, few).stages, GemmPlan(config).stages);
 }
 
 } // namespace

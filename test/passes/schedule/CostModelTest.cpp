@@ -28,8 +28,8 @@ constexpr int64_t kSomeM[] = {1, 7, 8, 16, 17, 64, 100, 128, 129, 300, 512, 1000
 
 Gpu gpu(const char *name) { return *findGpu(name); }
 
-Fp8GemmConfig plain(Shape shape, int64_t blockM = 128, int64_t blockN = 128) {
-  Fp8GemmConfig config;
+GemmConfig plain(Shape shape, int64_t blockM = 128, int64_t blockN = 128) {
+  GemmConfig config;
   config.n = shape.n;
   config.k = shape.k;
   config.blockM = blockM;
@@ -37,11 +37,9 @@ Fp8GemmConfig plain(Shape shape, int64_t blockM = 128, int64_t blockN = 128) {
   return config;
 }
 
-double microseconds(const Fp8GemmConfig &config, int64_t m, const Gpu &model) {
-  return 1e6 * predictCost(config, m, model).seconds;
-}
+double microseconds(const GemmConfig &config, int64_t m, const Gpu &model) { return 1e6 * predictCost(config, m, model).seconds; }
 
-Fp8GemmConfig best(Shape shape, int64_t m, const Gpu &model) {
+GemmConfig best(Shape shape, int64_t m, const Gpu &model) {
   return rankConfigs({.n = shape.n, .k = shape.k}, m, model).front().config;
 }
 
@@ -63,7 +61,7 @@ TEST(CostModel, AgreesWithPublishedTimes) {
     for (int64_t blockM : {64, 128})
       for (int64_t blockN = 16; blockN <= 160; blockN += 16)
         for (Multicast multicast : {Multicast::none, Multicast::a, Multicast::b}) {
-          Fp8GemmConfig config = plain(shape, blockM, blockN);
+          GemmConfig config = plain(shape, blockM, blockN);
           config.multicast = multicast;
           seconds = std::min(seconds, predictCost(config, m, gpu("h800")).seconds);
         }
@@ -94,7 +92,7 @@ TEST(CostModel, AgreesWithPublishedTimesOfGroups) {
 }
 
 TEST(CostModel, TokensSpreadOverGroups) {
-  Fp8GemmConfig config = plain({4096, 7168}, 16, 128);
+  GemmConfig config = plain({4096, 7168}, 16, 128);
   config.swapAB = true;
   config.groups = 256;
   config.topK = 8;
@@ -139,10 +137,10 @@ TEST(CostModel, PartsMakeUpTheWhole) {
 }
 
 TEST(CostModel, GrowsWithKAndM) {
-  for (const Fp8GemmConfig &config : candidateConfigs({.n = 4096, .k = 1024})) {
+  for (const GemmConfig &config : candidateConfigs({.n = 4096, .k = 1024})) {
     double last = 0;
     for (int64_t k : {1024, 1025, 1152, 2048, 4096, 7168, 16384}) {
-      Fp8GemmConfig longer = config;
+      GemmConfig longer = config;
       longer.k = k;
       double now = microseconds(longer, 128, gpu("h200"));
       EXPECT_GE(now, last) << longer.symbolName();
@@ -172,7 +170,7 @@ TEST(CostModel, ABetterGpuIsNotSlower) {
 }
 
 TEST(CostModel, FewStagesCostTime) {
-  Fp8GemmConfig one = plain({4096, 7168});
+  GemmConfig one = plain({4096, 7168});
   one.stages = 1;
   EXPECT_GT(microseconds(one, 4096, gpu("h200")), 1.1 * microseconds(plain({4096, 7168}), 4096, gpu("h200")));
 }
@@ -184,7 +182,7 @@ TEST(CostModel, FewStagesCostTime) {
 TEST(CostModel, SmallMPrefersTheWeightOnWgmmasRows) {
   for (Shape shape : kDense)
     for (int64_t m : {1, 8, 16}) {
-      Fp8GemmConfig swapped = plain(shape, 16, 64);
+      GemmConfig swapped = plain(shape, 16, 64);
       swapped.swapAB = true;
       EXPECT_LT(microseconds(swapped, m, gpu("h200")), microseconds(plain(shape, 64, 64), m, gpu("h200")));
       // Wide weights have tiles enough, and HBM for a limit.
@@ -194,7 +192,7 @@ TEST(CostModel, SmallMPrefersTheWeightOnWgmmasRows) {
 }
 
 TEST(CostModel, SplitsKWhereTilesLeaveTheGpuIdle) {
-  Fp8GemmConfig split = plain({576, 7168}, 64, 64);
+  GemmConfig split = plain({576, 7168}, 64, 64);
   split.splitK = 7;
   EXPECT_LT(microseconds(split, 64, gpu("h200")), microseconds(plain({576, 7168}, 64, 64), 64, gpu("h200")));
   EXPECT_GT(best({576, 7168}, 64, gpu("h200")).splitK, 1);
@@ -211,7 +209,7 @@ TEST(CostModel, IsNeverWorseThanThe128Tile) {
       for (int64_t m : kSomeM) {
         RankedConfig choice = rankConfigs({.n = shape.n, .k = shape.k}, m, model).front();
         EXPECT_LE(choice.cost.seconds, predictCost(plain(shape), m, model).seconds);
-        EXPECT_TRUE(checkFp8Gemm(choice.config)) << choice.config.symbolName();
+        EXPECT_TRUE(checkGemm(choice.config)) << choice.config.symbolName();
         std::string why = explainConfig(choice, m, model);
         EXPECT_NE(why.find("% of the time"), std::string::npos) << why;
         EXPECT_EQ(why.find('\n'), std::string::npos);
@@ -258,7 +256,7 @@ TEST(ChooseVariants, CoversTheRangeOnce) {
     for (size_t i = 0; i < variants.size(); ++i) {
       EXPECT_LE(variants[i].minM, variants[i].worstM);
       EXPECT_LE(variants[i].worstM, variants[i].maxM);
-      EXPECT_TRUE(checkFp8Gemm(variants[i].config));
+      EXPECT_TRUE(checkGemm(variants[i].config));
       if (i) {
         EXPECT_EQ(variants[i].minM, variants[i - 1].maxM + 1);
         EXPECT_NE(variants[i].config.symbolName(), variants[i - 1].config.symbolName());

@@ -118,6 +118,22 @@ class Writes(KernelTest):
         index = self.compile(*grouped, "--align=128", "--m=100", "--tile=128x128")
         self.assertEqual(index["variants"][0]["launch"], "sm90_fp8_grouped_gemm_1d2d_g8_align128_n136_k256_bm128_bn128.json")
 
+    def test_other_elements(self) -> None:
+        index = self.compile("--kernel=int8_gemm", "--n=136", "--k=256", "--m=100", "--weight-scales=bf16", "--out=f32")
+        self.assertEqual(index["request"]["weight_scales"], "bf16")
+        recipe = json.loads((self.out / index["variants"][0]["launch"]).read_text())
+        operands = [(operand["name"], operand["dtype"], operand["shape"]) for operand in recipe["operands"]]
+        self.assertEqual(operands, [("a", "i8", ["M", 256]), ("scale_a", "f32", ["M"]), ("b", "i8", [136, 256]),
+                                    ("scale_b", "bf16", [136]), ("d", "f32", ["M", 136])])  # fmt: skip
+        index = self.compile("--kernel=bf16_grouped_gemm", "--groups=3", "--n=136", "--k=100", "--m=1-64", "--max-kernels=1")
+        recipe = json.loads((self.out / index["variants"][0]["launch"]).read_text())
+        self.assertEqual([(operand["name"], operand["dtype"]) for operand in recipe["operands"]],
+                         [("a", "bf16"), ("b", "bf16"), ("d", "bf16"), ("ends", "i32")])  # fmt: skip
+        shutil.rmtree(self.out)
+        self.refused(2, "--weight-scales: fp8_gemm has no such option", *GEMM, "--weight-scales=bf16", "-o", self.out)
+        self.refused(2, "--swiglu: bf16_gemm has no such option", "--kernel=bf16_gemm", "--n=128", "--k=128", "--swiglu", "-o", self.out)
+        self.refused(1, "INT8 takes no split K", "--kernel=int8_gemm", "--n=128", "--k=512", "--tile=64x64,split-k=2", "-o", self.out)
+
     def test_swiglu(self) -> None:
         fused = ("--kernel=fp8_grouped_gemm", "--groups=4", "--n=256", "--k=256", "--swiglu", "--m=100")
         index = self.compile(*fused, "--scale-format=ue8m0")
@@ -173,7 +189,8 @@ class Explains(KernelTest):
     def test_list(self) -> None:
         text = self.good("--list-kernels")
         kinds = json.loads(self.good("--list-kernels", "--json"))
-        self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "fp8_grouped_gemm", "mla_decode", "mla_combine", "quantize", "dequantize"])
+        self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "fp8_grouped_gemm", "int8_gemm",
+                         "int8_grouped_gemm", "bf16_gemm", "bf16_grouped_gemm", "mla_decode", "mla_combine", "quantize", "dequantize"])
         for kind in kinds:
             self.assertIn(kind["summary"], text)
             for flag in kind["flags"]:

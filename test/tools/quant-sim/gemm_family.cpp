@@ -18,7 +18,7 @@
 
 namespace quant::test {
 
-std::optional<LoadedKernel> loadKernel(const machine::Fp8GemmConfig &config) { return loadKernel(nvvm::compileFp8Gemm(config)); }
+std::optional<LoadedKernel> loadKernel(const machine::GemmConfig &config) { return loadKernel(nvvm::compileGemm(config)); }
 
 std::optional<LoadedKernel> loadKernel(Result<nvvm::CompiledKernel> kernel) {
   EXPECT_TRUE(kernel) << kernel.error().message;
@@ -61,7 +61,7 @@ static std::vector<uint8_t> spread(const std::vector<uint8_t> &dense, int64_t k,
   return rows;
 }
 
-GemmFamilyCase::GemmFamilyCase(const machine::Fp8GemmConfig &config, int64_t m)
+GemmFamilyCase::GemmFamilyCase(const machine::GemmConfig &config, int64_t m)
     : config(config), m(m), pitch((config.k + 15) / 16 * 16), problem(m, config.n, config.k, static_cast<uint64_t>(m) + 1),
       pitchedA(spread(problem.a, config.k, pitch)), pitchedB(spread(problem.b, config.k, pitch)) {
   std::mt19937_64 random(5);
@@ -224,7 +224,7 @@ std::string GemmFamilyCase::checkResult() const {
 
 static int64_t roundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
-GroupedGemmCase::GroupedGemmCase(const machine::Fp8GemmConfig &config, std::vector<int64_t> rowsOfGroups, int64_t capacity)
+GroupedGemmCase::GroupedGemmCase(const machine::GemmConfig &config, std::vector<int64_t> rowsOfGroups, int64_t capacity)
     : config(config), rowsOfGroups(std::move(rowsOfGroups)), pitch(roundUp(config.k, 16)),
       kBlocks((config.k + kBlock - 1) / kBlock), scaleRowsB((config.n + kBlock - 1) / kBlock) {
   int64_t end = 0, most = 0;

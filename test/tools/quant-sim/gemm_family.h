@@ -8,7 +8,7 @@
 #ifndef QUANT_TEST_TOOLS_QUANT_SIM_GEMM_FAMILY_H
 #define QUANT_TEST_TOOLS_QUANT_SIM_GEMM_FAMILY_H
 
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/Gemm.h"
 #include "test/gpu/Fp8Problem.h"
 #include "tools/quant-sim/api/simulator.h"
 
@@ -28,7 +28,7 @@ struct LoadedKernel {
 /// Loads what was compiled; ptxas must have no complaint. Nothing after a failure of the test, for ASSERT_TRUE.
 std::optional<LoadedKernel> loadKernel(Result<nvvm::CompiledKernel> kernel);
 /// Compiles it before.
-std::optional<LoadedKernel> loadKernel(const machine::Fp8GemmConfig &config);
+std::optional<LoadedKernel> loadKernel(const machine::GemmConfig &config);
 
 /// Runs a kernel on buffers that are the recipe's operands, with every check; an error or the findings.
 std::string runStrictly(const sim::Module &module, const nvvm::LaunchRecipe &recipe, const sim::Dims &dims,
@@ -61,7 +61,7 @@ double valueOfD(const std::vector<std::byte> &d, int64_t index, machine::OutputT
 /// must not use is poisoned: the bytes between two rows are NaN codes, D and the workspace NaN.
 class GemmFamilyCase {
 public:
-  GemmFamilyCase(const machine::Fp8GemmConfig &config, int64_t m);
+  GemmFamilyCase(const machine::GemmConfig &config, int64_t m);
 
   /// Runs the kernel. An error, the findings, or what is wrong with the result; empty if all is well.
   std::string run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads);
@@ -73,7 +73,7 @@ private:
   std::string checkResult() const;
   std::string checkElement(int64_t row, int64_t column) const;
 
-  machine::Fp8GemmConfig config;
+  machine::GemmConfig config;
   int64_t m, pitch;
   Fp8Problem problem;
   std::vector<uint8_t> pitchedA, pitchedB;
@@ -88,7 +88,7 @@ private:
 class GroupedGemmCase {
 public:
   /// `capacity`: rows of A, of masked groups each one's place; 0: as many as the groups need.
-  GroupedGemmCase(const machine::Fp8GemmConfig &config, std::vector<int64_t> rowsOfGroups, int64_t capacity = 0);
+  GroupedGemmCase(const machine::GemmConfig &config, std::vector<int64_t> rowsOfGroups, int64_t capacity = 0);
 
   /// As GemmFamilyCase::run.
   std::string run(const sim::Module &module, const nvvm::LaunchRecipe &recipe, int64_t sms, int threads);
@@ -116,7 +116,7 @@ private:
   ScaledRow rowOfA(size_t group, int64_t row) const;
   ScaledRow rowOfB(size_t group, int64_t column) const;
 
-  machine::Fp8GemmConfig config;
+  machine::GemmConfig config;
   std::vector<int64_t> rowsOfGroups;
   int64_t m, rows, scaleRows, pitch, kBlocks, scaleRowsB;
   std::vector<uint8_t> a, b;

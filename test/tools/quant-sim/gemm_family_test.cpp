@@ -14,7 +14,7 @@
 namespace quant::test {
 namespace {
 
-using machine::Fp8GemmConfig;
+using machine::GemmConfig;
 using machine::Multicast;
 using machine::OutputType;
 
@@ -22,7 +22,7 @@ constexpr int64_t kSms = 4;
 
 /// A kernel of the family with the M to run it at.
 struct Case {
-  Fp8GemmConfig config;
+  GemmConfig config;
   std::vector<int64_t> m;
 };
 
@@ -32,7 +32,7 @@ class GemmFamily : public testing::TestWithParam<Case> {};
 
 /// ptxas has no complaint, the simulator none either, and the numbers are right.
 TEST_P(GemmFamily, Runs) {
-  const Fp8GemmConfig &config = GetParam().config;
+  const GemmConfig &config = GetParam().config;
   std::optional<LoadedKernel> kernel = loadKernel(config);
   ASSERT_TRUE(kernel);
   for (int64_t m : GetParam().m)
@@ -40,14 +40,14 @@ TEST_P(GemmFamily, Runs) {
 }
 
 /// A config by what differs from the default.
-Fp8GemmConfig gemm(int64_t n, int64_t k, int64_t blockM, int64_t blockN, void (*adjust)(Fp8GemmConfig &) = nullptr) {
-  Fp8GemmConfig config = {n, k, blockM, blockN};
+GemmConfig gemm(int64_t n, int64_t k, int64_t blockM, int64_t blockN, void (*adjust)(GemmConfig &) = nullptr) {
+  GemmConfig config = {n, k, blockM, blockN};
   if (adjust)
     adjust(config);
   return config;
 }
 
-void swapped(Fp8GemmConfig &c) { c.swapAB = true; }
+void swapped(GemmConfig &c) { c.swapAB = true; }
 
 /// The seven dense shapes of DeepSeek-V3 with all of K and a piece of N, each at every M with the tiles that M calls for.
 std::vector<Case> denseShapes() {
@@ -89,12 +89,12 @@ std::vector<Case> anyK() {
 
 /// Options, alone and together.
 std::vector<Case> options() {
-  auto f32 = [](Fp8GemmConfig &c) { c.outputType = OutputType::f32; };
-  auto bias = [](Fp8GemmConfig &c) { c.bias = true; };
-  auto everything = [](Fp8GemmConfig &c) { c.bias = c.accumulate = true, c.outputType = OutputType::f32; };
-  auto everythingSwapped = [](Fp8GemmConfig &c) { c.swapAB = c.bias = c.accumulate = true, c.outputType = OutputType::f32; };
-  auto accumulate = [](Fp8GemmConfig &c) { c.accumulate = true; };
-  auto biasSwapped = [](Fp8GemmConfig &c) { c.swapAB = c.bias = true; };
+  auto f32 = [](GemmConfig &c) { c.outputType = OutputType::f32; };
+  auto bias = [](GemmConfig &c) { c.bias = true; };
+  auto everything = [](GemmConfig &c) { c.bias = c.accumulate = true, c.outputType = OutputType::f32; };
+  auto everythingSwapped = [](GemmConfig &c) { c.swapAB = c.bias = c.accumulate = true, c.outputType = OutputType::f32; };
+  auto accumulate = [](GemmConfig &c) { c.accumulate = true; };
+  auto biasSwapped = [](GemmConfig &c) { c.swapAB = c.bias = true; };
   return {{gemm(264, 640, 128, 128, f32), {100, 129}},   {gemm(216, 640, 64, 48, f32), {100}},
           {gemm(264, 640, 256, 112, f32), {300}},        {gemm(264, 640, 128, 128, bias), {100}},
           {gemm(264, 640, 128, 96, bias), {100}},        {gemm(264, 640, 128, 128, accumulate), {100}},
@@ -103,19 +103,19 @@ std::vector<Case> options() {
 }
 
 std::vector<Case> splitK() {
-  auto parts = [](Fp8GemmConfig config, int64_t count) {
+  auto parts = [](GemmConfig config, int64_t count) {
     config.splitK = count;
     return config;
   };
-  auto everything = [](Fp8GemmConfig &c) { c.bias = c.accumulate = true, c.outputType = OutputType::f32; };
+  auto everything = [](GemmConfig &c) { c.bias = c.accumulate = true, c.outputType = OutputType::f32; };
   return {{parts(gemm(200, 1664, 128, 128), 3), {100, 129}},   {parts(gemm(576, 7168, 64, 64), 8), {64}},
           {parts(gemm(200, 1000, 256, 128), 2), {300}},        {parts(gemm(200, 1000, 16, 64, swapped), 8), {7, 20}},
           {parts(gemm(200, 1000, 64, 128, swapped), 4), {64}}, {parts(gemm(200, 1000, 64, 128, everything), 4), {64}}};
 }
 
 std::vector<Case> multicast() {
-  auto a = [](Fp8GemmConfig &c) { c.multicast = Multicast::a; };
-  auto b = [](Fp8GemmConfig &c) { c.multicast = Multicast::b; };
+  auto a = [](GemmConfig &c) { c.multicast = Multicast::a; };
+  auto b = [](GemmConfig &c) { c.multicast = Multicast::b; };
   std::vector<Case> cases;
   for (auto adjust : {+a, +b}) {
     // M and N with an odd number of tiles: one block of the last pairs has nothing to do.
@@ -151,10 +151,10 @@ INSTANTIATE_TEST_SUITE_P(Multicast, GemmFamily, testing::ValuesIn(multicast()), 
 
 /// The parts are added in their order, whoever comes last: the same bits with blocks in any order.
 TEST(GemmSplitK, SameBitsInAnyOrder) {
-  Fp8GemmConfig config = gemm(200, 1664, 64, 64);
+  GemmConfig config = gemm(200, 1664, 64, 64);
   config.splitK = 5;
   config.outputType = OutputType::f32;
-  auto kernel = nvvm::compileFp8Gemm(config);
+  auto kernel = nvvm::compileGemm(config);
   ASSERT_TRUE(kernel) << kernel.error().message;
   auto module = sim::Module::load(kernel->artifact.ptx);
   ASSERT_TRUE(module) << module.error().message;
@@ -169,8 +169,8 @@ TEST(GemmSplitK, SameBitsInAnyOrder) {
 
 /// What is wrong in the PTX is told by the op that it comes from.
 TEST(GemmLocations, AFindingNamesTheLineInTheHopperDialect) {
-  Fp8GemmConfig config = gemm(64, 256, 64, 64);
-  auto kernel = nvvm::compileFp8Gemm(config);
+  GemmConfig config = gemm(64, 256, 64, 64);
+  auto kernel = nvvm::compileGemm(config);
   ASSERT_TRUE(kernel) << kernel.error().message;
   std::string ptx = kernel->artifact.ptx, fence = "fence.proxy.async.shared::cta;";
   ASSERT_NE(ptx.find(fence), std::string::npos);

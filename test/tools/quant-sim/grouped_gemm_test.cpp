@@ -12,13 +12,13 @@
 namespace quant::test {
 namespace {
 
-using machine::Fp8GemmConfig;
+using machine::GemmConfig;
 using machine::GroupLayout;
 using machine::Multicast;
 
 /// A kernel with the groups to run it on.
 struct Case {
-  Fp8GemmConfig config;
+  GemmConfig config;
   std::vector<std::vector<int64_t>> rows;
   int64_t capacity = 0;
 };
@@ -28,7 +28,7 @@ void PrintTo(const Case &c, std::ostream *out) { *out << c.config.symbolName(); 
 class GroupedGemm : public testing::TestWithParam<Case> {};
 
 TEST_P(GroupedGemm, Runs) {
-  const Fp8GemmConfig &config = GetParam().config;
+  const GemmConfig &config = GetParam().config;
   std::optional<LoadedKernel> kernel = loadKernel(config);
   ASSERT_TRUE(kernel);
   for (const std::vector<int64_t> &rows : GetParam().rows)
@@ -37,19 +37,18 @@ TEST_P(GroupedGemm, Runs) {
         << testing::PrintToString(rows);
 }
 
-Fp8GemmConfig grouped(int64_t groups, int64_t n, int64_t k, int64_t blockM, int64_t blockN,
-                      void (*adjust)(Fp8GemmConfig &) = nullptr) {
-  Fp8GemmConfig config = {n, k, blockM, blockN};
+GemmConfig grouped(int64_t groups, int64_t n, int64_t k, int64_t blockM, int64_t blockN, void (*adjust)(GemmConfig &) = nullptr) {
+  GemmConfig config = {n, k, blockM, blockN};
   config.groups = groups;
   if (adjust)
     adjust(config);
   return config;
 }
 
-void masked(Fp8GemmConfig &c) { c.groupLayout = GroupLayout::masked; }
-void swapped(Fp8GemmConfig &c) { c.swapAB = true; }
-void maskedSwapped(Fp8GemmConfig &c) { masked(c), swapped(c); }
-void aligned(Fp8GemmConfig &c) { c.groupAlignment = 128; }
+void masked(GemmConfig &c) { c.groupLayout = GroupLayout::masked; }
+void swapped(GemmConfig &c) { c.swapAB = true; }
+void maskedSwapped(GemmConfig &c) { masked(c), swapped(c); }
+void aligned(GemmConfig &c) { c.groupAlignment = 128; }
 
 /// Counts around the edges of pieces, tiles and K blocks; the first, the last and all groups without rows.
 std::vector<std::vector<int64_t>> edges(int64_t most) {
@@ -83,13 +82,13 @@ std::vector<Case> numbers() {
 
 /// Tokens of a mixture of experts: eight rows each, sorted.
 std::vector<Case> tokens() {
-  return {{grouped(16, 136, 256, 16, 128, [](Fp8GemmConfig &c) { c.swapAB = true, c.topK = 8; }), {every(16, 1)}, 48}};
+  return {{grouped(16, 136, 256, 16, 128, [](GemmConfig &c) { c.swapAB = true, c.topK = 8; }), {every(16, 1)}, 48}};
 }
 
 /// Tiles of every kind, and D as f32 or added to.
 std::vector<Case> tiles() {
-  auto f32 = [](Fp8GemmConfig &c) { c.outputType = machine::OutputType::f32; };
-  auto odd = [](Fp8GemmConfig &c) { c.swapAB = true, c.outputType = machine::OutputType::f32; };
+  auto f32 = [](GemmConfig &c) { c.outputType = machine::OutputType::f32; };
+  auto odd = [](GemmConfig &c) { c.swapAB = true, c.outputType = machine::OutputType::f32; };
   std::vector<std::vector<int64_t>> some = {{70, 0, 300}};
   return {{grouped(3, 136, 272, 64, 128), some},
           {grouped(3, 264, 272, 128, 160), some},
@@ -102,10 +101,10 @@ std::vector<Case> tiles() {
 }
 
 std::vector<Case> multicast() {
-  auto a = [](Fp8GemmConfig &c) { c.multicast = Multicast::a; };
-  auto b = [](Fp8GemmConfig &c) { c.multicast = Multicast::b; };
-  auto aSwapped = [](Fp8GemmConfig &c) { c.multicast = Multicast::a, c.swapAB = true; };
-  auto bMasked = [](Fp8GemmConfig &c) { c.multicast = Multicast::b, c.groupLayout = GroupLayout::masked; };
+  auto a = [](GemmConfig &c) { c.multicast = Multicast::a; };
+  auto b = [](GemmConfig &c) { c.multicast = Multicast::b; };
+  auto aSwapped = [](GemmConfig &c) { c.multicast = Multicast::a, c.swapAB = true; };
+  auto bMasked = [](GemmConfig &c) { c.multicast = Multicast::b, c.groupLayout = GroupLayout::masked; };
   // N and rows with an odd number of tiles: a block without one loads its neighbour's coordinates.
   std::vector<std::vector<int64_t>> some = {{70, 0, 300}};
   return {{grouped(3, 264, 640, 128, 128, a), some},
@@ -129,10 +128,10 @@ INSTANTIATE_TEST_SUITE_P(Multicast, GroupedGemm, testing::ValuesIn(multicast()),
 class GroupedSwiglu : public testing::TestWithParam<Case> {};
 
 TEST_P(GroupedSwiglu, IsTheProductThenTheFunction) {
-  Fp8GemmConfig fused = GetParam().config, product = fused;
+  GemmConfig fused = GetParam().config, product = fused;
   product.n = 2 * fused.n;
   product.swiglu = product.powerOfTwoScales = false;
-  auto kernel = nvvm::compileFp8Gemm(fused), unfused = nvvm::compileFp8Gemm(product);
+  auto kernel = nvvm::compileGemm(fused), unfused = nvvm::compileGemm(product);
   ASSERT_TRUE(kernel) << kernel.error().message;
   ASSERT_TRUE(unfused) << unfused.error().message;
   EXPECT_EQ(kernel->artifact.findings(), std::vector<std::string>()) << kernel->artifact.ptxasLog;
@@ -148,13 +147,13 @@ TEST_P(GroupedSwiglu, IsTheProductThenTheFunction) {
 }
 
 std::vector<Case> swiglu() {
-  auto fused = [](Fp8GemmConfig &c) { c.swiglu = true; };
-  auto everything = [](Fp8GemmConfig &c) {
+  auto fused = [](GemmConfig &c) { c.swiglu = true; };
+  auto everything = [](GemmConfig &c) {
     masked(c);
     c.swiglu = c.powerOfTwoScales = true;
     c.multicast = Multicast::a;
   };
-  auto shared = [](Fp8GemmConfig &c) { c.swiglu = true, c.multicast = Multicast::b; };
+  auto shared = [](GemmConfig &c) { c.swiglu = true, c.multicast = Multicast::b; };
   return {{grouped(0, 256, 640, 128, 128, fused), {{100}}},
           {grouped(0, 128, 272, 64, 128, shared), {{150}}},
           {grouped(3, 128, 272, 64, 128, shared), {{65, 0, 17}}},
@@ -166,8 +165,8 @@ INSTANTIATE_TEST_SUITE_P(Swiglu, GroupedSwiglu, testing::ValuesIn(swiglu()), cas
 
 /// Counts that are wrong reach nobody else's rows.
 TEST(GroupedGemmCounts, BeyondThePlaceOfAGroup) {
-  Fp8GemmConfig config = grouped(3, 72, 144, 16, 64, maskedSwapped);
-  auto kernel = nvvm::compileFp8Gemm(config);
+  GemmConfig config = grouped(3, 72, 144, 16, 64, maskedSwapped);
+  auto kernel = nvvm::compileGemm(config);
   ASSERT_TRUE(kernel) << kernel.error().message;
   auto module = sim::Module::load(kernel->artifact.ptx);
   ASSERT_TRUE(module) << module.error().message;
@@ -178,8 +177,8 @@ TEST(GroupedGemmCounts, BeyondThePlaceOfAGroup) {
 
 /// Behind a kernel that writes the counts and may still run.
 TEST(GroupedGemmCounts, AreReadAfterTheWait) {
-  Fp8GemmConfig config = grouped(3, 72, 144, 16, 64, maskedSwapped);
-  auto kernel = nvvm::compileFp8Gemm(config);
+  GemmConfig config = grouped(3, 72, 144, 16, 64, maskedSwapped);
+  auto kernel = nvvm::compileGemm(config);
   ASSERT_TRUE(kernel) << kernel.error().message;
   std::string ptx = kernel->artifact.ptx, wait = "griddepcontrol.wait;";
   ASSERT_NE(ptx.find(wait), std::string::npos);
@@ -192,8 +191,8 @@ TEST(GroupedGemmCounts, AreReadAfterTheWait) {
 
 /// A loading lane that reads another number of tiles than the math warps, as a table would give it that changes in between.
 TEST(GroupedGemmCounts, RolesThatDisagreeWaitForEver) {
-  Fp8GemmConfig config = grouped(3, 72, 144, 16, 64, maskedSwapped);
-  auto kernel = nvvm::compileFp8Gemm(config);
+  GemmConfig config = grouped(3, 72, 144, 16, 64, maskedSwapped);
+  auto kernel = nvvm::compileGemm(config);
   ASSERT_TRUE(kernel) << kernel.error().message;
   std::string ptx = kernel->artifact.ptx, wait = "griddepcontrol.wait;", load = "ld.shared.b32";
   // The third wait, behind those of the scan and of math, is the loading lane's, and its first load from shared memory the

@@ -13,8 +13,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "tools/quant-sim/api/simulator.h"
 #include "test/gpu/Fp8Problem.h"
+#include "tools/quant-sim/api/simulator.h"
 
 #include <CLI/CLI.hpp>
 
@@ -46,9 +46,9 @@ public:
 };
 
 /// D[M, N] = A[M, K] * B[N, K]^T, block-scaled (test/gpu/Fp8Problem.h); operands a, scale_a, b, scale_b, d.
-class Fp8Gemm : public Reference {
+class Gemm : public Reference {
 public:
-  Fp8Gemm(int64_t m, int64_t n, int64_t k) : problem(m, n, k, static_cast<uint64_t>(m) + 1), d(m * n, 0xffff) {}
+  Gemm(int64_t m, int64_t n, int64_t k) : problem(m, n, k, static_cast<uint64_t>(m) + 1), d(m * n, 0xffff) {}
   std::span<std::byte> operand(const std::string &name) override {
     return name == "a"         ? bytesOf(problem.a)
            : name == "b"       ? bytesOf(problem.b)
@@ -83,7 +83,7 @@ Result<std::unique_ptr<Reference>> makeReference(const Flags &flags, const std::
   auto a = shapeOf(operands, "a"), b = shapeOf(operands, "b");
   if (a.size() != 2 || b.size() != 2 || a[1] != b[1])
     return fail("the recipe has no operands a [M, K] and b [N, K]");
-  return std::make_unique<Fp8Gemm>(a[0], b[0], a[1]);
+  return std::make_unique<Gemm>(a[0], b[0], a[1]);
 }
 
 Result<bool> run(const Flags &flags) {

@@ -108,7 +108,10 @@ private:
   Value scaleOf(const XRow &row, Value group) {
     if (!x.quantized)
       return {};
-    return b.loadNumber(x.quantized->scales.element, b.scaleAddress(*x.quantized, row.index, group, x.count));
+    // INT8 has one for the whole row.
+    bool isOne = x.quantized->blockColumns >= x.quantized->codes.columns;
+    Value address = b.scaleAddress(*x.quantized, row.index, isOne ? b.int32(0) : group, x.count);
+    return b.loadNumber(x.quantized->scales.element, address);
   }
 
   /// Products of codes are summed before they are scaled, as on the tensor cores.

@@ -11,7 +11,7 @@
 
 #include "lowering/target/sm90/simt/Quantize.h"
 
-#include "dialects/machine/Fp8GemmPlan.h"
+#include "dialects/machine/GemmPlan.h"
 #include "dialects/qblock/QBlock.h"
 #include "dialects/qblock/RowPrograms.h"
 #include "lowering/target/sm90/simt/RowMapping.h"
@@ -23,7 +23,7 @@ using namespace mlir;
 namespace quant::nvvm {
 
 /// Columns of a group, rows and columns of a weight's block.
-static constexpr int64_t kBlock = machine::kBlockK;
+static constexpr int64_t kBlock = machine::kScaleBlock;
 static constexpr int64_t kMultiple = abi::kKMajorRowMultiple;
 
 static const char *nameOf(FloatKind kind) { return kind == FloatKind::bf16 ? "bf16" : "f32"; }

@@ -10,7 +10,7 @@
 //   quantize    q[m, k] = e4m3(x[m, k] / s),  s = max(amax_floor, largest |x[m, j]| of k's group of 128) / 448
 //   dequantize  x[n, k] = q[n, k] * scale[n / 128, k / 128]
 //
-// quantize's q and scale are a and scale_a of the FP8 matmul (Fp8Gemm.h). Rounding is to nearest even and saturates; a NaN
+// quantize's q and scale are a and scale_a of the FP8 matmul (Gemm.h). Rounding is to nearest even and saturates; a NaN
 // becomes a NaN code and does not touch its group's scale. Both are DeepSeek's act_quant and weight_dequant.
 //
 //===----------------------------------------------------------------------===//

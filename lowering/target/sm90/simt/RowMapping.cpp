@@ -119,7 +119,14 @@ void BlockRows::inParallel(function_ref<void()> body) {
   isParallel = outer;
 }
 
-void BlockRows::forGroups(int64_t count, int64_t, Body<const Group &> body) {
+void BlockRows::forGroups(int64_t count, int64_t size, Body<const Group &> body) {
+  // A group of more than a warp's columns is the whole row (checkQuantized).
+  if (size > kWarpColumns) {
+    isWhole = true;
+    body({num(gpu.int32(0)), num(gpu.int32(0)), count});
+    isWhole = false;
+    return;
+  }
   inParallel([&] {
     gpu.forGroups(count, {}, [&](Value group, Value column, ValueRange) {
       body({num(group), num(column), count});
@@ -225,6 +232,8 @@ Num BlockRows::max(int64_t count, const Num &least, Fold fold) {
 }
 
 Num BlockRows::max(const Group &group, const Num &least, Fold fold) {
+  if (isWhole)
+    return max(group.columns, least, fold);
   Column column = columnOf(group);
   Value start = gpu.spread(least.value, rowsAtOnce() * laneColumns), values = fold(column, num(start)).value;
   auto largestOf = [&](int64_t index) {
@@ -321,11 +330,22 @@ SimtGrid rowGrid(rows::RowOpInterface op, const SizeExpr &rows) {
   return {BlockRows::threadsFor(columns), count};
 }
 
+/// Of INT8: one f32 scale for each row, one after the other.
+static bool isOneScaleARow(qblock::BlockTensorType type) {
+  int64_t last = type.getRank() - 1;
+  return type.getBlockExtent(last) >= type.getDimSize(last) && type.getScaleType().isF32() && !type.getKMajorScales();
+}
+
 Result<void> checkQuantized(qblock::BlockTensorType type) {
   bool perRow = llvm::all_of(type.getBlock().drop_back(), [](int64_t extent) { return extent == 1; });
+  if (perRow && type.getStorageType().isSignlessInteger(8) && isOneScaleARow(type))
+    return {};
   if (!perRow || type.getBlock().back() != kWarpColumns || !isa<Float8E4M3FNType>(type.getStorageType()) ||
       !isa<Float32Type, Float8E8M0FNUType>(type.getScaleType()))
-    return fail("activations are quantized to f8E4M3FN in groups of 128 with f32 or f8E8M0FNU scales, not to " + textOf(type));
+    return fail(
+        "activations are quantized to f8E4M3FN in groups of 128 with f32 or f8E8M0FNU scales, or to i8 with an f32 scale a "
+        "row, not to " +
+        textOf(type));
   return {};
 }
 

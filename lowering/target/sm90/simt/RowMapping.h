@@ -39,7 +39,9 @@ public:
 
   using RowBuilder::forEach, RowBuilder::scratch;
   void forColumns(int64_t count, Body<Column> body) override;
-  void forColumns(const Group &group, Body<Column> body) override { body(columnOf(group)); }
+  void forColumns(const Group &group, Body<Column> body) override {
+    isWhole ? forColumns(group.columns, body) : body(columnOf(group));
+  }
   Num sum(int64_t count, Fold fold) override;
   Num max(int64_t count, const Num &least, Fold fold) override;
   Num max(const Group &group, const Num &least, Fold fold) override;
@@ -67,7 +69,7 @@ protected:
   /// Does something for one of the rows at once, if that is there.
   virtual void ifThere(int64_t index, llvm::function_ref<void()> body) { body(); }
   /// Whether this is the lane of a group that stores what belongs to all.
-  virtual Value isFirstOfGroup() { return gpu.equal(gpu.lane, 0); }
+  virtual Value isFirstOfGroup() { return gpu.equal(isWhole ? gpu.thread : gpu.lane, 0); }
 
   void settle() override;
 
@@ -76,6 +78,8 @@ private:
   bool isStored = false, isUsed = false;
   /// Whether what is emitted is in the body of a parallel loop, where threads go their own ways.
   bool isParallel = false;
+  /// Whether what is emitted is of a group that is the whole row, of all threads.
+  bool isWhole = false;
 
   using Combine = llvm::function_ref<llvm::SmallVector<Value>(mlir::ValueRange, mlir::ValueRange)>;
   /// The values of all threads combined, in all of them.

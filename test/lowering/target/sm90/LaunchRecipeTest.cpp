@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/Gemm.h"
 #include "lowering/target/sm90/simt/Quantize.h"
 
 #include <gtest/gtest.h>
@@ -26,10 +26,10 @@ TEST(SizeExpr, EvaluatesAndPrints) {
   EXPECT_EQ(SizeExpr(128).toJson().dump(), "128");
 }
 
-class Fp8GemmRecipe : public testing::Test {
+class GemmRecipe : public testing::Test {
 protected:
-  Fp8GemmRecipe() {
-    auto kernel = compileFp8Gemm({576, 2000});
+  GemmRecipe() {
+    auto kernel = compileGemm({576, 2000});
     EXPECT_TRUE(kernel) << kernel.error().message;
     if (kernel)
       recipe = kernel->recipe;
@@ -37,7 +37,7 @@ protected:
   LaunchRecipe recipe;
 };
 
-TEST_F(Fp8GemmRecipe, GridFollowsM) {
+TEST_F(GemmRecipe, GridFollowsM) {
   auto blocks = [&](int64_t m) { return recipe.grid.evaluate({{Dim::M, m}, {Dim::Sms, 132}}); };
   EXPECT_EQ(blocks(0), 0);
   EXPECT_EQ(blocks(1), 5);
@@ -46,7 +46,7 @@ TEST_F(Fp8GemmRecipe, GridFollowsM) {
   EXPECT_EQ(blocks(100000), 132);
 }
 
-TEST_F(Fp8GemmRecipe, Json) {
+TEST_F(GemmRecipe, Json) {
   EXPECT_EQ(recipe.toJson().dump(),
             R"({"format":1,"kernel":"sm90_fp8_gemm_1d2d_n576_k2000_bm128_bn128","arch":"sm_90a",)"
             R"("config":{"block_m":128,"block_n":128,"k":2000,"n":576,"stages":5},)"
@@ -68,7 +68,7 @@ TEST_F(Fp8GemmRecipe, Json) {
             R"({"kind":"pointer","operand":3},{"kind":"i32","value":"M"}],"programmatic":true})");
 }
 
-TEST_F(Fp8GemmRecipe, TensorMapsAreLegal) {
+TEST_F(GemmRecipe, TensorMapsAreLegal) {
   // What cuTensorMapEncodeTiled demands: 16-byte strides, boxes of at most 256, an inner box of at most the swizzle's bytes.
   for (int64_t m : {1, 3, 128, 4097})
     for (const Parameter &parameter : recipe.parameters)
@@ -86,8 +86,8 @@ TEST_F(Fp8GemmRecipe, TensorMapsAreLegal) {
 }
 
 /// The recipe alone, without compiling the kernel's PTX twice: its JSON.
-nlohmann::ordered_json recipeOf(const Fp8GemmConfig &config) {
-  auto kernel = compileFp8Gemm(config);
+nlohmann::ordered_json recipeOf(const GemmConfig &config) {
+  auto kernel = compileGemm(config);
   EXPECT_TRUE(kernel) << kernel.error().message;
   return kernel ? kernel->recipe.toJson() : nlohmann::ordered_json();
 }
@@ -102,24 +102,24 @@ void expectRoundTrip(const Result<CompiledKernel> &kernel) {
 }
 
 TEST(LaunchRecipe, RoundTripOfEveryForm) {
-  Fp8GemmConfig ragged{136, 1001, 64, 64}, swapped{256, 512, 16, 128}, split{200, 1024, 64, 64}, pair{320, 512, 128, 64};
+  GemmConfig ragged{136, 1001, 64, 64}, swapped{256, 512, 16, 128}, split{200, 1024, 64, 64}, pair{320, 512, 128, 64};
   swapped.swapAB = true;
   split.splitK = 4;
   split.bias = split.accumulate = true;
   split.outputType = OutputType::f32;
   pair.multicast = Multicast::b;
-  Fp8GemmConfig groups{136, 256, 64, 64}, masked{136, 256, 16, 64};
+  GemmConfig groups{136, 256, 64, 64}, masked{136, 256, 16, 64};
   groups.groups = masked.groups = 5;
   groups.topK = 2;
   masked.swapAB = true;
   masked.groupLayout = GroupLayout::masked;
-  for (const Fp8GemmConfig &config : {ragged, swapped, split, pair, groups, masked})
-    expectRoundTrip(compileFp8Gemm(config));
+  for (const GemmConfig &config : {ragged, swapped, split, pair, groups, masked})
+    expectRoundTrip(compileGemm(config));
   expectRoundTrip(compileQuantize({.k = 1001}));
   expectRoundTrip(compileDequantize({.n = 200, .k = 300}));
 }
 
-TEST(Fp8GemmRecipeOptions, RowsOfAnyKHaveAPitch) {
+TEST(GemmRecipeOptions, RowsOfAnyKHaveAPitch) {
   auto json = recipeOf({136, 1001, 64, 64});
   EXPECT_EQ(json["operands"][0].dump(),
             R"({"name":"a","dtype":"f8E4M3FN","access":"read","shape":["M",1001],"pitch_bytes":1008})");
@@ -128,8 +128,8 @@ TEST(Fp8GemmRecipeOptions, RowsOfAnyKHaveAPitch) {
   EXPECT_EQ(json["parameters"][0]["stride_bytes"].dump(), "[1008]");
 }
 
-TEST(Fp8GemmRecipeOptions, SplitKNeedsMemory) {
-  Fp8GemmConfig config = {200, 1024, 64, 64};
+TEST(GemmRecipeOptions, SplitKNeedsMemory) {
+  GemmConfig config = {200, 1024, 64, 64};
   config.splitK = 4;
   config.bias = config.accumulate = true;
   auto json = recipeOf(config);
@@ -143,8 +143,8 @@ TEST(Fp8GemmRecipeOptions, SplitKNeedsMemory) {
   EXPECT_EQ(json["grid"].dump(), R"(["min","sms",["*",["ceildiv","M",64],16]])");
 }
 
-TEST(Fp8GemmRecipeOptions, ClustersComeInPairs) {
-  Fp8GemmConfig config = {320, 512, 128, 64};
+TEST(GemmRecipeOptions, ClustersComeInPairs) {
+  GemmConfig config = {320, 512, 128, 64};
   config.multicast = Multicast::a;
   auto json = recipeOf(config);
   EXPECT_EQ(json["cluster"].dump(), "[2,1,1]");
@@ -152,8 +152,8 @@ TEST(Fp8GemmRecipeOptions, ClustersComeInPairs) {
   EXPECT_EQ(json["parameters"][0]["box"].dump(), "[128,64]") << "each block brings half of A's rows";
 }
 
-TEST(Fp8GemmRecipeOptions, GroupsEndInTheirMaps) {
-  Fp8GemmConfig config = {320, 512, 128, 64};
+TEST(GemmRecipeOptions, GroupsEndInTheirMaps) {
+  GemmConfig config = {320, 512, 128, 64};
   config.groups = 8;
   config.topK = 2;
   auto json = recipeOf(config);
@@ -171,8 +171,8 @@ TEST(Fp8GemmRecipeOptions, GroupsEndInTheirMaps) {
   EXPECT_EQ(json["parameters"][6]["value"].dump(), R"(["*",2,"M"])");
 }
 
-TEST(Fp8GemmRecipeOptions, MaskedGroupsHavePlaces) {
-  Fp8GemmConfig config = {320, 512, 16, 64};
+TEST(GemmRecipeOptions, MaskedGroupsHavePlaces) {
+  GemmConfig config = {320, 512, 16, 64};
   config.swapAB = true;
   config.groups = 8;
   config.groupLayout = GroupLayout::masked;
@@ -185,7 +185,7 @@ TEST(Fp8GemmRecipeOptions, MaskedGroupsHavePlaces) {
   EXPECT_EQ(json["parameters"][6]["value"], "M");
 }
 
-TEST(Fp8GemmRecipeOptions, QuantizedResultsHaveScales) {
+TEST(GemmRecipeOptions, QuantizedResultsHaveScales) {
   auto json = recipeOf({.n = 256, .k = 512, .swiglu = true});
   EXPECT_EQ(json["operands"][2]["shape"].dump(), "[512,512]") << "gate and up";
   EXPECT_EQ(json["operands"][4].dump(), R"({"name":"d","dtype":"f8E4M3FN","access":"write","shape":["M",256]})");
@@ -195,25 +195,25 @@ TEST(Fp8GemmRecipeOptions, QuantizedResultsHaveScales) {
   EXPECT_EQ(json["parameters"][5]["operand"], 5);
 }
 
-TEST(Fp8GemmGroups, AreRefusedWithTheReason) {
-  auto why = [](void (*adjust)(Fp8GemmConfig &)) {
-    Fp8GemmConfig config = {320, 512, 128, 64};
+TEST(GemmGroups, AreRefusedWithTheReason) {
+  auto why = [](void (*adjust)(GemmConfig &)) {
+    GemmConfig config = {320, 512, 128, 64};
     config.groups = 8;
     adjust(config);
-    auto checked = checkFp8Gemm(config);
+    auto checked = checkGemm(config);
     return checked ? std::string() : checked.error().message;
   };
-  EXPECT_EQ(why([](Fp8GemmConfig &) {}), "");
-  EXPECT_NE(why([](Fp8GemmConfig &c) { c.splitK = 2; }).find("neither a bias nor a split K"), std::string::npos);
-  EXPECT_NE(why([](Fp8GemmConfig &c) { c.swiglu = true; }).find("N must be a multiple of 128"), std::string::npos);
-  EXPECT_NE(why([](Fp8GemmConfig &c) { c.n = 256, c.blockN = 128, c.swiglu = c.swapAB = true; }).find("without swapAB"),
+  EXPECT_EQ(why([](GemmConfig &) {}), "");
+  EXPECT_NE(why([](GemmConfig &c) { c.splitK = 2; }).find("neither a bias nor a split K"), std::string::npos);
+  EXPECT_NE(why([](GemmConfig &c) { c.swiglu = true; }).find("N must be a multiple of 128"), std::string::npos);
+  EXPECT_NE(why([](GemmConfig &c) { c.n = 256, c.blockN = 128, c.swiglu = c.swapAB = true; }).find("without swapAB"),
             std::string::npos);
-  EXPECT_NE(why([](Fp8GemmConfig &c) { c.n = 256, c.blockN = 128, c.swiglu = c.accumulate = true; }).find("nor an output type"),
+  EXPECT_NE(why([](GemmConfig &c) { c.n = 256, c.blockN = 128, c.swiglu = c.accumulate = true; }).find("nor an output type"),
             std::string::npos);
-  EXPECT_NE(why([](Fp8GemmConfig &c) { c.powerOfTwoScales = true; }).find("only a quantized D has scales"), std::string::npos);
-  EXPECT_NE(why([](Fp8GemmConfig &c) { c.groups = 5000; }).find("1 to 1024 groups, not 5000"), std::string::npos);
-  EXPECT_NE(why([](Fp8GemmConfig &c) { c.groupAlignment = 0; }).find("multiples of 1 to 65536"), std::string::npos);
-  EXPECT_NE(why([](Fp8GemmConfig &c) { c.groupLayout = GroupLayout::masked, c.topK = 8; }).find("neither an alignment nor"),
+  EXPECT_NE(why([](GemmConfig &c) { c.powerOfTwoScales = true; }).find("only a quantized D has scales"), std::string::npos);
+  EXPECT_NE(why([](GemmConfig &c) { c.groups = 5000; }).find("1 to 1024 groups, not 5000"), std::string::npos);
+  EXPECT_NE(why([](GemmConfig &c) { c.groupAlignment = 0; }).find("multiples of 1 to 65536"), std::string::npos);
+  EXPECT_NE(why([](GemmConfig &c) { c.groupLayout = GroupLayout::masked, c.topK = 8; }).find("neither an alignment nor"),
             std::string::npos);
 }
 

@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/Gemm.h"
 
 #include <gtest/gtest.h>
 
@@ -27,6 +27,8 @@ namespace {
 
 /// nvcc's count for DeepGEMM's sm90_fp8_gemm_1d2d with 128 x 128 tiles, and what we allow ourselves.
 constexpr double kInstructionsOfDeepGemm = 106, kMaxInstructions = 115;
+/// Of INT8 and bf16, whose sums stay in wgmma's registers.
+constexpr double kMaxWithoutPromotion = 48;
 
 /// nvdisasm of PATH, CUDA_HOME or beside ptxas; empty if there is none.
 std::string findDisassembler() {
@@ -63,6 +65,8 @@ std::string disassemble(const std::string &tool, const std::vector<char> &cubin)
 
 /// Instructions per K block of 64 rows (four wgmmas) of the shortest loop that multiplies; 0 if there is none.
 double instructionsPerBlock(const std::string &sass) {
+  // Of FP8, INT8 and bf16.
+  static const std::regex wgmma(R"([QIH]GMMA)");
   static const std::regex label(R"(^\s*(\.L_x_\d+):.*)"), instruction(R"(^\s*/\*[0-9a-f]+\*/\s+(\S.*;).*)"),
       backEdge(R"(^@!?U?P\d+ BRA `\((\.L_x_\d+)\).*)");
   std::map<std::string, size_t> labels;
@@ -80,7 +84,7 @@ double instructionsPerBlock(const std::string &sass) {
         continue;
       size_t begin = labels[match[1]], wgmmas = 0;
       for (size_t i = begin; i < instructions.size(); ++i)
-        wgmmas += instructions[i].find("QGMMA") != std::string::npos;
+        wgmmas += std::regex_search(instructions[i], wgmma);
       double count = wgmmas ? double(instructions.size() - begin) / (double(wgmmas) / 4) : 0;
       if (wgmmas && (best == 0 || count < best))
         best = count;
@@ -89,11 +93,11 @@ double instructionsPerBlock(const std::string &sass) {
   return best;
 }
 
-class MainLoop : public testing::TestWithParam<Fp8GemmConfig> {};
+class MainLoop : public testing::TestWithParam<GemmConfig> {};
 
 TEST_P(MainLoop, IsShort) {
   std::string tool = findDisassembler();
-  auto kernel = compileFp8Gemm(GetParam());
+  auto kernel = compileGemm(GetParam());
   ASSERT_TRUE(kernel) << kernel.error().message;
   EXPECT_EQ(kernel->artifact.findings(), std::vector<std::string>()) << kernel->artifact.ptxasLog;
   if (tool.empty() || kernel->artifact.cubin.empty()) {
@@ -105,31 +109,37 @@ TEST_P(MainLoop, IsShort) {
               " bytes of shared memory\n",
               GetParam().symbolName().c_str(), count, kInstructionsOfDeepGemm, kernel->artifact.usage.at(0).registers,
               kernel->recipe.dynamicSharedBytes);
-  EXPECT_GT(count, 64 + 4) << "fewer than the products need: the loop was not found";
-  EXPECT_LE(count, kMaxInstructions);
+  bool promotes = GetParam().isFp8();
+  EXPECT_GT(count, promotes ? 64 + 4 : 4) << "fewer than the products need: the loop was not found";
+  EXPECT_LE(count, promotes ? kMaxInstructions : kMaxWithoutPromotion);
 }
 
 using enum Multicast;
+using enum GemmElement;
 
-INSTANTIATE_TEST_SUITE_P(Model, MainLoop,
-                         testing::Values(Fp8GemmConfig{.n = 4096, .k = 7168}, Fp8GemmConfig{.n = 7168, .k = 16384},
-                                         Fp8GemmConfig{.n = 7168, .k = 2048}, Fp8GemmConfig{.n = 24576, .k = 1536},
-                                         // (K = 512 has no loop: its four blocks stand before the epilogue.)
-                                         Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 64},
-                                         Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 256},
-                                         Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = a},
-                                         Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = b},
-                                         // Loops that are not unrolled.
-                                         Fp8GemmConfig{.n = 7168, .k = 640}, Fp8GemmConfig{.n = 7168, .k = 640, .multicast = b},
-                                         Fp8GemmConfig{.n = 7168, .k = 2048, .splitK = 2},
-                                         Fp8GemmConfig{.n = 7168, .k = 2048, .multicast = a, .splitK = 2},
-                                         Fp8GemmConfig{.n = 4096, .k = 7168, .groups = 32},
-                                         Fp8GemmConfig{.n = 7168, .k = 2048, .blockM = 256, .groups = 32},
-                                         Fp8GemmConfig{.n = 4096, .k = 7168, .groups = 8, .groupLayout = GroupLayout::masked},
-                                         Fp8GemmConfig{.n = 2048, .k = 7168, .groups = 32, .swiglu = true}),
-                         [](const auto &info) {
-                           std::string name = info.param.symbolName();
-                           return name.substr(name.find("1d2d_") + 5);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Model, MainLoop,
+    testing::Values(GemmConfig{.n = 4096, .k = 7168}, GemmConfig{.n = 7168, .k = 16384}, GemmConfig{.n = 7168, .k = 2048},
+                    GemmConfig{.n = 24576, .k = 1536},
+                    // (K = 512 has no loop: its four blocks stand before the epilogue.)
+                    GemmConfig{.n = 7168, .k = 2048, .blockM = 64}, GemmConfig{.n = 7168, .k = 2048, .blockM = 256},
+                    GemmConfig{.n = 7168, .k = 2048, .multicast = a}, GemmConfig{.n = 7168, .k = 2048, .multicast = b},
+                    // Loops that are not unrolled.
+                    GemmConfig{.n = 7168, .k = 640}, GemmConfig{.n = 7168, .k = 640, .multicast = b},
+                    GemmConfig{.n = 7168, .k = 2048, .splitK = 2}, GemmConfig{.n = 7168, .k = 2048, .multicast = a, .splitK = 2},
+                    GemmConfig{.n = 4096, .k = 7168, .groups = 32}, GemmConfig{.n = 7168, .k = 2048, .blockM = 256, .groups = 32},
+                    GemmConfig{.n = 4096, .k = 7168, .groups = 8, .groupLayout = GroupLayout::masked},
+                    GemmConfig{.n = 2048, .k = 7168, .groups = 32, .swiglu = true},
+                    GemmConfig{.n = 4096, .k = 7168, .element = i8},
+                    GemmConfig{.n = 4096, .k = 7168, .blockN = 256, .element = i8},
+                    GemmConfig{.n = 4096, .k = 7168, .blockM = 256, .element = i8},
+                    GemmConfig{.n = 4096, .k = 7168, .blockM = 16, .swapAB = true, .element = i8},
+                    GemmConfig{.n = 4096, .k = 7168, .multicast = a, .element = i8},
+                    GemmConfig{.n = 4096, .k = 7168, .groups = 32, .element = i8},
+                    GemmConfig{.n = 4096, .k = 7168, .element = bf16},
+                    GemmConfig{.n = 4096, .k = 7168, .blockN = 256, .element = bf16},
+                    GemmConfig{.n = 4096, .k = 7168, .blockM = 256, .element = bf16},
+                    GemmConfig{.n = 4096, .k = 7168, .splitK = 2, .element = bf16}),
+    [](const auto &info) { return info.param.symbolName().substr(5); });
 
 } // namespace

@@ -6,7 +6,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "dialects/hopper/Hopper.h"
-#include "lowering/target/sm90/Fp8Gemm.h"
+#include "lowering/target/sm90/Gemm.h"
 #include "passes/schedule/ChooseVariants.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
@@ -34,16 +34,16 @@ protected:
   }
 
   /// Builds the kernel and holds it and its recipe against the plan.
-  void check(const Fp8GemmConfig &config) {
+  void check(const GemmConfig &config) {
     SCOPED_TRACE(config.symbolName());
     OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
     OpBuilder builder(module->getBodyRegion());
     auto gpuModule = gpu::GPUModuleOp::create(builder, module->getLoc(), "kernels");
-    auto recipe = nvvm::buildFp8Gemm(gpuModule, config, defaultGpu());
+    auto recipe = nvvm::buildGemm(gpuModule, config, defaultGpu());
     ASSERT_TRUE(recipe) << recipe.error().message;
     auto kernel = *gpuModule.getOps<hopper::KernelOp>().begin();
     auto ring = *kernel.getBody().getOps<hopper::RingOp>().begin();
-    Fp8GemmPlan plan(config);
+    GemmPlan plan(config);
     EXPECT_EQ(kernel.getSharedBytes(), plan.sharedBytes);
     EXPECT_EQ(recipe->dynamicSharedBytes, plan.sharedBytes);
     EXPECT_EQ(static_cast<int64_t>(ring.getType().getStages()), plan.stages);
@@ -57,12 +57,12 @@ protected:
 };
 
 TEST_P(Plan, IsTheKernelsAndTheRecipes) {
-  std::vector<Fp8GemmConfig> configs = schedule::candidateConfigs(GetParam());
+  std::vector<GemmConfig> configs = schedule::candidateConfigs(GetParam());
   ASSERT_FALSE(configs.empty());
-  for (Fp8GemmConfig config : configs) {
+  for (GemmConfig config : configs) {
     check(config);
     if (!config.bias && config.splitK == 1) {
-      Fp8GemmConfig grouped = config;
+      GemmConfig grouped = config;
       grouped.groups = 100;
       check(grouped);
       grouped.groupLayout = GroupLayout::masked;
@@ -79,6 +79,27 @@ TEST_F(Plan, OfTwoWeights) {
     for (int64_t blockM : {64, 128})
       for (Multicast multicast : {Multicast::none, Multicast::a, Multicast::b})
         check({.n = 2048, .k = 7168, .blockM = blockM, .multicast = multicast, .groups = groups, .swiglu = true});
+}
+
+TEST_F(Plan, OfOtherElements) {
+  for (GemmElement element : {GemmElement::i8, GemmElement::bf16})
+    for (const GemmConfig &config : schedule::candidateConfigs({.n = 584, .k = 1100, .element = element}))
+      if (config.splitK == 1)
+        check(config);
+}
+
+/// What INT8 and bf16 do not have, each refused in words.
+TEST(Elements, Limits) {
+  auto why = [](GemmConfig config) { return checkGemm(config) ? std::string() : checkGemm(config).error().message; };
+  using enum GemmElement;
+  EXPECT_NE(why({.n = 8, .k = 256, .splitK = 2, .element = i8}).find("INT8 takes no split K"), std::string::npos);
+  EXPECT_EQ(why({.n = 8, .k = 256, .splitK = 2, .element = bf16}), "");
+  EXPECT_NE(why({.n = 8, .k = 131072, .element = i8}).find("at most 131071"), std::string::npos);
+  EXPECT_NE(why({.n = 128, .k = 256, .swiglu = true, .element = bf16}).find("swiglu is of f8E4M3FN"), std::string::npos);
+  EXPECT_NE(why({.n = 8, .k = 256, .element = bf16, .bf16Scales = true}).find("only scales of an INT8 weight"),
+            std::string::npos);
+  EXPECT_NE(why({.n = 8, .k = 256, .blockN = 256}).find("16 to 192"), std::string::npos);
+  EXPECT_EQ(why({.n = 8, .k = 256, .blockN = 256, .element = i8}), "");
 }
 
 constexpr auto f32 = OutputType::f32;

@@ -260,3 +260,42 @@ hopper.kernel @hidden(%d: !hopper.tensor_map<64x128xf8E4M3FN, swizzle = 128>, %s
     }
   }
 }
+
+// INT8: exact sums over all of K go on in the accumulators, and meet the scales of rows and columns behind the loop.
+!codes = !hopper.tile<64x128xi8, swizzle = 128>
+!integers = !hopper.fragment<64, 64, i32>
+
+// CHECK-LABEL: llvm.func @int8(
+// What a kernel before may write is not read through the cache that is not coherent.
+// CHECK-SAME: %{{[^:]*}}: !llvm.ptr<1>, %{{[^:]*}}: !llvm.ptr<1>, %{{[^:]*}}: i32)
+hopper.kernel @int8(%map: !hopper.tensor_map<64x128xi8, swizzle = 128>, %scale_a: !hopper.global<f32>, %scale_b: !hopper.global<bf16>,
+                    %m: i32) cluster 1 {
+  %ring = hopper.ring arrivals 4 : !hopper.ring<4, <64x128xi8, swizzle = 128>, <64x128xi8, swizzle = 128>>
+  hopper.warp_roles {
+    role(1 warpgroups) (%w: i32) {
+      hopper.wait_prerequisites
+      %first = hopper.first_slot
+      %end = hopper.for_tiles %m x 64 tile [64, 64] group 16 carry(%first : !hopper.slot) -> !hopper.slot {
+      ^bb0(%m0: i32, %n0: i32, %tile: i32, %part: i32, %slot: !hopper.slot):
+        // CHECK-COUNT-2: llvm.load %{{.*}} : !llvm.ptr<1> -> f32
+        // CHECK-COUNT-16: llvm.load %{{.*}} : !llvm.ptr<1> -> bf16
+        %rows = hopper.load_scales %scale_a[%m0] until %m : !hopper.global<f32> -> !hopper.row_scales
+        %columns = hopper.load_scales %scale_b[%n0] until %m : !hopper.global<bf16> -> !hopper.column_scales<64>
+        %zero = hopper.zero : !integers
+        // CHECK-COUNT-4: nvvm.wgmma.mma_async {{.*}}D[<s32>, <one>], A[<s8>
+        %next, %sum = hopper.consume %ring[%slot] : !hopper.ring<4, <64x128xi8, swizzle = 128>, <64x128xi8, swizzle = 128>> -> !integers {
+        ^bb0(%a: !codes, %b: !codes):
+          %acc = hopper.wgmma %a, %b into %zero : !integers : !codes, !codes -> !hopper.accumulator<64, 64, i32>
+          %done = hopper.wgmma_wait %acc : !hopper.accumulator<64, 64, i32> -> !integers
+          hopper.yield %done : !integers
+        }
+        %nothing = hopper.zero : !hopper.fragment<64, 64>
+        // CHECK: arith.sitofp %{{.*}} : vector<32xi32> to vector<32xf32>
+        %d = hopper.promote %sum into %nothing rows %rows columns %columns : !integers, !hopper.row_scales, !hopper.column_scales<64>
+        hopper.yield %next : !hopper.slot
+      }
+    }
+    role(1 warpgroups) (%w: i32) {
+    }
+  }
+}

@@ -1,12 +1,12 @@
-//===- Fp8GemmTest.cpp - every FP8 matmul of the models, down to a cubin -----===//
+//===- GemmTest.cpp - every FP8 matmul of the models, down to a cubin -----===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/Fp8Gemm.h"
-#include "test/gpu/Fp8GemmShapes.h"
+#include "lowering/target/sm90/Gemm.h"
+#include "test/gpu/GemmShapes.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -21,7 +21,7 @@ using namespace quant::machine;
 using namespace quant::nvvm;
 
 namespace quant::machine {
-static void PrintTo(const Fp8GemmConfig &config, std::ostream *out) { *out << config.symbolName(); }
+static void PrintTo(const GemmConfig &config, std::ostream *out) { *out << config.symbolName(); }
 } // namespace quant::machine
 
 namespace {
@@ -30,7 +30,7 @@ namespace {
 // Every shape
 //===----------------------------------------------------------------------===//
 
-class Fp8GemmShape : public testing::TestWithParam<Fp8GemmConfig> {};
+class GemmShape : public testing::TestWithParam<GemmConfig> {};
 
 size_t count(const std::string &text, const std::string &what) {
   size_t found = 0;
@@ -39,7 +39,7 @@ size_t count(const std::string &text, const std::string &what) {
   return found;
 }
 
-void expectHopperInstructions(const std::string &ptx, const Fp8GemmConfig &config) {
+void expectHopperInstructions(const std::string &ptx, const GemmConfig &config) {
   EXPECT_NE(ptx.find(".target sm_90a"), std::string::npos);
   EXPECT_NE(ptx.find(".version 8.0"), std::string::npos) << "older drivers reject newer PTX";
   EXPECT_NE(ptx.find(".entry " + config.symbolName() + "("), std::string::npos);
@@ -73,9 +73,9 @@ void expectMainLoopOrder(const std::string &ptx) {
   }
 }
 
-TEST_P(Fp8GemmShape, AssemblesWithoutSpills) {
-  const Fp8GemmConfig &config = GetParam();
-  Result<CompiledKernel> kernel = compileFp8Gemm(config);
+TEST_P(GemmShape, AssemblesWithoutSpills) {
+  const GemmConfig &config = GetParam();
+  Result<CompiledKernel> kernel = compileGemm(config);
   ASSERT_TRUE(kernel) << kernel.error().message;
   const GpuArtifact &artifact = kernel->artifact;
   expectHopperInstructions(artifact.ptx, config);
@@ -96,23 +96,23 @@ TEST_P(Fp8GemmShape, AssemblesWithoutSpills) {
               (long long)kernel->recipe.dynamicSharedBytes, (long long)kernel->recipe.config.at("stages"), artifact.cubin.size());
 }
 
-std::string shapeName(const testing::TestParamInfo<Fp8GemmConfig> &info) {
-  const Fp8GemmConfig &c = info.param;
+std::string shapeName(const testing::TestParamInfo<GemmConfig> &info) {
+  const GemmConfig &c = info.param;
   return "n" + std::to_string(c.n) + "_k" + std::to_string(c.k) + "_bm" + std::to_string(c.blockM) + "_bn" +
          std::to_string(c.blockN);
 }
 
-INSTANTIATE_TEST_SUITE_P(Model, Fp8GemmShape, testing::ValuesIn(test::modelShapes()), shapeName);
-INSTANTIATE_TEST_SUITE_P(Odd, Fp8GemmShape, testing::ValuesIn(test::oddShapes()), shapeName);
-INSTANTIATE_TEST_SUITE_P(Tiles, Fp8GemmShape, testing::ValuesIn(test::tileShapes()), shapeName);
+INSTANTIATE_TEST_SUITE_P(Model, GemmShape, testing::ValuesIn(test::modelShapes()), shapeName);
+INSTANTIATE_TEST_SUITE_P(Odd, GemmShape, testing::ValuesIn(test::oddShapes()), shapeName);
+INSTANTIATE_TEST_SUITE_P(Tiles, GemmShape, testing::ValuesIn(test::tileShapes()), shapeName);
 
 //===----------------------------------------------------------------------===//
 // The builder
 //===----------------------------------------------------------------------===//
 
-class Fp8GemmBuilder : public testing::Test {
+class GemmBuilder : public testing::Test {
 protected:
-  Fp8GemmBuilder() {
+  GemmBuilder() {
     mlir::DialectRegistry registry;
     registerNvvmLowering(registry);
     context.appendDialectRegistry(registry);
@@ -122,8 +122,8 @@ protected:
     kernels = mlir::gpu::GPUModuleOp::create(builder, module->getLoc(), "kernels");
   }
 
-  std::string errorOf(const Fp8GemmConfig &config) {
-    auto result = buildFp8Gemm(kernels, config, defaultGpu());
+  std::string errorOf(const GemmConfig &config) {
+    auto result = buildGemm(kernels, config, defaultGpu());
     return result ? "no error" : result.error().message;
   }
 
@@ -132,9 +132,9 @@ protected:
   mlir::gpu::GPUModuleOp kernels;
 };
 
-TEST_F(Fp8GemmBuilder, TwoKernelsShareAModule) {
-  ASSERT_TRUE(buildFp8Gemm(kernels, {256, 256}, defaultGpu()));
-  ASSERT_TRUE(buildFp8Gemm(kernels, {512, 256}, defaultGpu(), "another"));
+TEST_F(GemmBuilder, TwoKernelsShareAModule) {
+  ASSERT_TRUE(buildGemm(kernels, {256, 256}, defaultGpu()));
+  ASSERT_TRUE(buildGemm(kernels, {512, 256}, defaultGpu(), "another"));
   EXPECT_TRUE(mlir::succeeded(mlir::verify(*module)));
   auto ptx = compileToPtx(kernels);
   ASSERT_TRUE(ptx) << ptx.error().message;
@@ -143,7 +143,7 @@ TEST_F(Fp8GemmBuilder, TwoKernelsShareAModule) {
   EXPECT_TRUE(kernels.lookupSymbol("another")) << "compiling leaves the module as it was";
 }
 
-TEST_F(Fp8GemmBuilder, RefusesWhatTmaCannotAddress) {
+TEST_F(GemmBuilder, RefusesWhatTmaCannotAddress) {
   EXPECT_EQ(errorOf({12, 128}),
             "sm90_fp8_gemm_1d2d_n12_k128_bm128_bn128: N must be a positive multiple of 8, since TMA needs rows "
             "of bf16 D that are multiples of 16 bytes");
@@ -153,7 +153,7 @@ TEST_F(Fp8GemmBuilder, RefusesWhatTmaCannotAddress) {
   EXPECT_NE(errorOf({int64_t(1) << 32, 128}).find("at most"), std::string::npos);
 }
 
-TEST_F(Fp8GemmBuilder, RefusesTilesAndStagesItCannotBuild) {
+TEST_F(GemmBuilder, RefusesTilesAndStagesItCannotBuild) {
   EXPECT_NE(errorOf({128, 128, 96, 128}).find("blockM must be 64, 128 or 256"), std::string::npos);
   EXPECT_NE(errorOf({128, 128, 128, 256}).find("blockN must be a multiple of 16 from 16 to 192"), std::string::npos);
   EXPECT_NE(errorOf({128, 128, 256, 144}).find("with blockM = 256 blockN must be at most 128"), std::string::npos);
@@ -164,8 +164,8 @@ TEST_F(Fp8GemmBuilder, RefusesTilesAndStagesItCannotBuild) {
   EXPECT_NE(errorOf({128, 128}).find("already has a symbol"), std::string::npos);
 }
 
-TEST_F(Fp8GemmBuilder, RefusesOptionsThatDoNotGoTogether) {
-  Fp8GemmConfig config = {256, 512};
+TEST_F(GemmBuilder, RefusesOptionsThatDoNotGoTogether) {
+  GemmConfig config = {256, 512};
   config.splitK = 5;
   EXPECT_NE(errorOf(config).find("splitK must be from 1 to the 4 blocks of K"), std::string::npos);
   config.splitK = 4;
@@ -180,8 +180,8 @@ TEST_F(Fp8GemmBuilder, RefusesOptionsThatDoNotGoTogether) {
   EXPECT_NE(errorOf(config).find("with swapAB blockN must be 64 or 128"), std::string::npos);
 }
 
-TEST_F(Fp8GemmBuilder, NamesSayAll) {
-  Fp8GemmConfig config = {256, 512, 16, 64, 3};
+TEST_F(GemmBuilder, NamesSayAll) {
+  GemmConfig config = {256, 512, 16, 64, 3};
   config.swapAB = config.bias = config.accumulate = true;
   config.splitK = 2;
   config.outputType = OutputType::f32;

@@ -1,11 +1,11 @@
-//===- Fp8GemmRecipe.cpp - how the FP8 matmul is launched --------------------===//
+//===- GemmRecipe.cpp - how the matmul is launched -------------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/Fp8GemmRecipe.h"
+#include "lowering/target/sm90/GemmRecipe.h"
 #include "lowering/target/sm90/RecipeBuilder.h"
 
 #include <algorithm>
@@ -21,20 +21,28 @@ static constexpr int64_t kMaxTiles = int64_t(1) << 30;
 static SizeExpr times(int64_t count, SizeExpr size) { return count == 1 ? size : SizeExpr(count) * std::move(size); }
 
 /// Rows of A and D of all groups together.
-static SizeExpr allRows(const Fp8GemmPlan &plan) { return times(plan.rowsPerM(), Dim::M); }
+static SizeExpr allRows(const GemmPlan &plan) { return times(plan.rowsPerM(), Dim::M); }
 
 namespace {
 /// The operands of a plan and the parameters that stand for them.
-class Fp8GemmOperands {
+class GemmOperands {
 public:
-  explicit Fp8GemmOperands(const Fp8GemmPlan &plan)
+  explicit GemmOperands(const GemmPlan &plan)
       : plan(plan), config(plan.config), m(Dim::M), rows(allRows(plan)), pitch(plan.pitch()), kBlocks(plan.kBlocks()) {}
 
-  /// Operands in the order of Fp8Gemm.h, parameters in that of emitFp8Gemm.
+  /// Operands in the order of Gemm.h, parameters in that of emitGemm.
   void addTo(RecipeBuilder &to) const {
-    int a = to.add(operandA()), scaleA = to.add(operandScaleA()), b = to.add(operandB());
-    int scaleB = to.add(operandScaleB()), d = to.add(operandD());
-    to.recipe.parameters = {mapA(a), mapScaleA(scaleA), mapB(b), mapD(d), PointerParameter{scaleB}};
+    bool isScaled = config.element != GemmElement::bf16;
+    int a = to.add(operandA()), scaleA = isScaled ? to.add(operandScaleA()) : 0, b = to.add(operandB());
+    int scaleB = isScaled ? to.add(operandScaleB()) : 0, d = to.add(operandD());
+    if (config.isFp8())
+      to.recipe.parameters = {mapA(a), mapScaleA(scaleA), mapB(b), mapD(d), PointerParameter{scaleB}};
+    else
+      to.recipe.parameters = {mapA(a), mapB(b), mapD(d)};
+    if (config.element == GemmElement::i8) {
+      to.recipe.parameters.emplace_back(PointerParameter{scaleA});
+      to.recipe.parameters.emplace_back(PointerParameter{scaleB});
+    }
     if (config.bias) {
       Operand bias = {"bias", "f32", false, {config.n}};
       bias.early = true;
@@ -51,6 +59,11 @@ public:
 
 private:
   bool isF32() const { return config.outputType == OutputType::f32; }
+  /// Of A's and B's elements, as operands and as tensor maps have them.
+  const char *elementName() const { return config.isFp8() ? "f8E4M3FN" : config.element == GemmElement::i8 ? "i8" : "bf16"; }
+  const char *mapElement() const { return config.element == GemmElement::bf16 ? "BFLOAT16" : "UINT8"; }
+  /// What the recipe says of a pitch: nothing of rows that are dense.
+  int64_t pitchOfOperands() const { return pitch == config.k * config.elementBytes() ? 0 : pitch; }
   const char *typeOfD() const { return config.swiglu ? "UINT8" : isF32() ? "FLOAT32" : "BFLOAT16"; }
 
   /// Of A and D; masked groups have places of M rows.
@@ -72,20 +85,27 @@ private:
   }
 
   Operand operandA() const {
-    Operand operand = {"a", "f8E4M3FN", false, shapeOfRows(config.k)};
-    operand.pitchBytes = pitch == config.k ? 0 : pitch;
+    Operand operand = {"a", elementName(), false, shapeOfRows(config.k)};
+    operand.pitchBytes = pitchOfOperands();
     return operand;
   }
-  Operand operandScaleA() const { return {"scale_a", "f32", false, perGroup({kBlocks, paddedScaleRows()}, config.isMasked())}; }
+  Operand operandScaleA() const {
+    if (!config.isFp8())
+      return {"scale_a", "f32", false, perGroup({scaleRows()}, config.isMasked())};
+    return {"scale_a", "f32", false, perGroup({kBlocks, paddedScaleRows()}, config.isMasked())};
+  }
   // Weights stay as they are while kernels run.
   Operand operandB() const {
-    Operand operand = {"b", "f8E4M3FN", false, perGroup({plan.rowsB(), config.k}, config.groups)};
-    operand.pitchBytes = pitch == config.k ? 0 : pitch;
+    Operand operand = {"b", elementName(), false, perGroup({plan.rowsB(), config.k}, config.groups)};
+    operand.pitchBytes = pitchOfOperands();
     operand.early = true;
     return operand;
   }
   Operand operandScaleB() const {
-    Operand operand = {"scale_b", "f32", false, perGroup({plan.scaleRowsB(), kBlocks}, config.groups)};
+    std::vector<SizeExpr> ofWeight = {plan.rowsB()};
+    if (config.isFp8())
+      ofWeight = {plan.scaleRowsB(), kBlocks};
+    Operand operand = {"scale_b", config.bf16Scales ? "bf16" : "f32", false, perGroup(ofWeight, config.groups)};
     operand.early = true;
     return operand;
   }
@@ -96,14 +116,14 @@ private:
   }
 
   Operand operandScaleD() const {
-    return {"scale_d", "f32", true, perGroup({config.n / kBlockK, paddedScaleRows()}, config.isMasked())};
+    return {"scale_d", "f32", true, perGroup({config.n / kScaleBlock, paddedScaleRows()}, config.isMasked())};
   }
 
   TensorMapParameter mapA(int operand) const {
-    std::vector<int64_t> box = {kBlockK, plan.boxRowsA()};
+    std::vector<int64_t> box = {plan.blockK(), plan.boxRowsA()};
     if (config.groups)
-      return raggedMap(operand, "UINT8", config.k, rows, pitch, box, 128);
-    return {operand, "UINT8", {config.k, m}, {pitch}, box, 128, 256};
+      return raggedMap(operand, mapElement(), config.k, rows, pitch, box, 128);
+    return {operand, mapElement(), {config.k, m}, {pitch}, box, 128, 256};
   }
   TensorMapParameter mapScaleA(int operand) const {
     // The rows that there are: the padding is never read, whatever it holds.
@@ -114,7 +134,7 @@ private:
     return map;
   }
   TensorMapParameter mapB(int operand) const {
-    TensorMapParameter map{operand, "UINT8", {config.k, plan.rowsB()}, {pitch}, {kBlockK, plan.boxRowsB()}, 128, 256};
+    TensorMapParameter map{operand, mapElement(), {config.k, plan.rowsB()}, {pitch}, {plan.blockK(), plan.boxRowsB()}, 128, 256};
     if (config.groups)
       addGroups(map, plan.rowsB() * pitch);
     return map;
@@ -153,16 +173,16 @@ private:
     to.addPointer(counters);
   }
 
-  const Fp8GemmPlan &plan;
-  const Fp8GemmConfig &config;
+  const GemmPlan &plan;
+  const GemmConfig &config;
   SizeExpr m, rows;
   int64_t pitch, kBlocks;
 };
 } // namespace
 
 /// What the kernel was built from; options that are off are left out.
-static std::map<std::string, int64_t> describe(const Fp8GemmPlan &plan) {
-  const Fp8GemmConfig &config = plan.config;
+static std::map<std::string, int64_t> describe(const GemmPlan &plan) {
+  const GemmConfig &config = plan.config;
   std::map<std::string, int64_t> json = {
       {"n", config.n}, {"k", config.k}, {"block_m", config.blockM}, {"block_n", config.blockN}, {"stages", plan.stages}};
   auto addIf = [&](bool on, const char *key, int64_t value) {
@@ -182,12 +202,15 @@ static std::map<std::string, int64_t> describe(const Fp8GemmPlan &plan) {
   addIf(config.bias, "bias", 1);
   addIf(config.accumulate, "accumulate", 1);
   addIf(config.outputType == OutputType::f32, "f32", 1);
+  addIf(config.element == GemmElement::i8, "int8", 1);
+  addIf(config.element == GemmElement::bf16, "bf16", 1);
+  addIf(config.bf16Scales, "bf16_scales", 1);
   return json;
 }
 
 /// Tiles of clusters along M, or as many as there can be.
-static SizeExpr cellsM(const Fp8GemmPlan &plan) {
-  const Fp8GemmConfig &config = plan.config;
+static SizeExpr cellsM(const GemmPlan &plan) {
+  const GemmConfig &config = plan.config;
   if (config.isMasked())
     return times(config.groups, SizeExpr::ceilDiv(Dim::M, plan.rowsAtATime()));
   SizeExpr cells = SizeExpr::ceilDiv(allRows(plan), plan.rowsAtATime());
@@ -196,21 +219,21 @@ static SizeExpr cellsM(const Fp8GemmPlan &plan) {
 }
 
 /// The largest M that counts of tiles and rows in 32 bits allow.
-static int64_t largestM(const Fp8GemmPlan &plan) {
-  const Fp8GemmConfig &config = plan.config;
+static int64_t largestM(const GemmPlan &plan) {
+  const GemmConfig &config = plan.config;
   int64_t tilesM = kMaxTiles / (plan.paddedTilesN() * config.splitK * plan.slices()) - config.groups;
   int64_t spare = plan.rowsAtATime() + (config.groups ? config.groupAlignment : 0);
   int64_t rows = (int64_t(1) << 31) - spare;
   // The index of D's last scale.
   if (config.swiglu)
-    rows = rows / (config.n / kBlockK) - abi::kKMajorRowMultiple;
+    rows = rows / (config.n / kScaleBlock) - abi::kKMajorRowMultiple;
   return std::max<int64_t>(0, std::min(tilesM * config.blockM, rows)) / plan.rowsPerM();
 }
 
-LaunchRecipe fp8GemmRecipe(const Fp8GemmPlan &plan, const std::string &symbolName) {
+LaunchRecipe gemmRecipe(const GemmPlan &plan, const std::string &symbolName) {
   RecipeBuilder to;
   LaunchRecipe &recipe = to.recipe;
-  Fp8GemmOperands(plan).addTo(to);
+  GemmOperands(plan).addTo(to);
   recipe.kernel = symbolName;
   recipe.arch = machine::kSm90a.name;
   recipe.programmatic = true;

@@ -1,4 +1,4 @@
-//===- Fp8GemmPlan.h - the FP8 matmul's configurations, worked out -*- C++ -*-===//
+//===- GemmPlan.h - the matmul's configurations, worked out ----*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -12,6 +12,12 @@
 //   D[m, n] = bf16( sum over b of  scaleA[b, m] * scaleB[g, n / 128, b] * sum over k in block b of A[m, k] * B[g, n, k] )
 //   for the rows m of each group g. How many those are, only the device knows.
 //
+// That is of e4m3 (GemmElement). INT8 has one scale for each row of A and of B, and exact i32 sums over all of K; bf16 has none
+// and f32 sums over all of K:
+//
+//   D[m, n] = bf16( scaleA[m] * scaleB[n] * sum over k of A[m, k] * B[n, k] )
+//   D[m, n] = bf16( sum over k of A[m, k] * B[n, k] )
+//
 // A config is a choice; a plan is what follows from it on a GPU. Whoever needs a number of the kernel - the cost model that
 // chooses a config, the emitter, the launch recipe - takes it from the plan.
 //
@@ -21,8 +27,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_DIALECTS_MACHINE_FP8GEMMPLAN_H
-#define QUANT_DIALECTS_MACHINE_FP8GEMMPLAN_H
+#ifndef QUANT_DIALECTS_MACHINE_GEMMPLAN_H
+#define QUANT_DIALECTS_MACHINE_GEMMPLAN_H
 
 #include "dialects/machine/Gpu.h"
 
@@ -32,8 +38,10 @@
 
 namespace quant::machine {
 
-/// K of one block: one scale of A per row, and one 128-byte swizzle row of e4m3. Also the rows of a weight's block.
-inline constexpr int64_t kBlockK = 128;
+/// e4m3: columns of A that share a scale, rows and columns of B.
+inline constexpr int64_t kScaleBlock = 128;
+/// Bytes of K of one K block: a 128-byte swizzle row.
+inline constexpr int64_t kBlockBytes = 128;
 
 /// `a / b` rounded up, and `a` rounded up to a multiple of `b`, for a >= 0 and b > 0.
 constexpr int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -49,7 +57,10 @@ enum class Multicast {
   b,
 };
 
-/// The type of D. Sums are f32 in either case.
+/// The type of A's and B's elements.
+enum class GemmElement { e4m3, i8, bf16 };
+
+/// The type of D. Sums are f32 or i32 in either case.
 enum class OutputType { bf16, f32 };
 
 /// Where the rows of A and D lie that belong to a group.
@@ -64,17 +75,17 @@ enum class GroupLayout {
 };
 
 /// One kernel. N and K are fixed, M is a kernel argument (any M >= 0 up to the recipe's limit; M = 0 launches nothing).
-/// checkFp8Gemm says which combinations there are.
-struct Fp8GemmConfig {
+/// checkGemm says which combinations there are.
+struct GemmConfig {
   /// A multiple of 8: a row of D must be a multiple of 16 bytes for TMA.
   int64_t n = 0;
-  /// Any K > 0. Rows of A and B lie roundUp(K, 16) bytes apart, as TMA wants them; the recipe's operands say so. What lies
-  /// between is never read: TMA fills the last block with zeros.
+  /// Any K > 0. Rows of A and B lie as many bytes apart as they have, rounded up to 16, as TMA wants them; the recipe's operands
+  /// say so. What lies between is never read: TMA fills the last block with zeros.
   int64_t k = 0;
   /// Rows of D (tokens) in a tile, with swapAB or without: 64, 128 or 256; with swapAB 8 or a multiple of 16 up to 128.
   int64_t blockM = 128;
-  /// Columns of D (rows of the weight) in a tile: a multiple of 16 from 16 to 192, at most 128 with blockM = 256
-  /// (registers); with swapAB 64 or 128.
+  /// Columns of D (rows of the weight) in a tile: a multiple of 16 from 16 to 192, of i8 and bf16, which need no second set of
+  /// sums, to 256; at most 128 with blockM = 256 (registers); with swapAB 64 or 128.
   int64_t blockN = 128;
   /// K blocks in flight; 0: as many as shared memory holds.
   int64_t stages = 0;
@@ -83,7 +94,7 @@ struct Fp8GemmConfig {
   /// Anything but `none` makes clusters of two blocks.
   Multicast multicast = Multicast::none;
   /// Parts that K is cut into, each computed by a block of its own, where tiles alone would leave multiprocessors idle; at most
-  /// ceil(K / 128). The sum of the parts has a fixed order: results are the same in every run.
+  /// as many as there are K blocks, and one of i8. The sum of the parts has a fixed order: results are the same in every run.
   int64_t splitK = 1;
   /// D = ... + bias[n], f32 [N], added before the rounding.
   bool bias = false;
@@ -104,22 +115,29 @@ struct Fp8GemmConfig {
   /// Of the contiguous layout: M counts tokens, each with so many rows in as many groups; 0: M counts rows.
   int64_t topK = 0;
 
+  GemmElement element = GemmElement::e4m3;
+  /// B's scales are bf16 instead of f32; of i8 alone.
+  bool bf16Scales = false;
+
+  bool isFp8() const { return element == GemmElement::e4m3; }
+  int64_t elementBytes() const { return element == GemmElement::bf16 ? 2 : 1; }
   /// Weights that each row is multiplied by: gate and up, or one.
   int64_t weights() const { return swiglu ? 2 : 1; }
   bool isMasked() const { return groups > 0 && groupLayout == GroupLayout::masked; }
   /// sm90_fp8_gemm_1d2d_n7168_k2048_bm128_bn128, then what differs from the default: _st4, _swap, _mca, _sk8, _bias, _acc, _f32;
   /// sm90_fp8_grouped_gemm_1d2d_g8_n... of groups, with _masked, _align128 or _top8 behind their number; _swiglu, _ue8m0.
+  /// sm90_int8_gemm_n..., sm90_bf16_gemm_n... of the other elements; _bf16scales.
   std::string symbolName() const;
 
-  bool operator==(const Fp8GemmConfig &) const = default;
+  bool operator==(const GemmConfig &) const = default;
 };
 
 /// What follows from a config: who computes what, how many stages fit, how operands lie in shared memory.
-struct Fp8GemmPlan {
+struct GemmPlan {
   /// Sizes follow from the GPU's architecture, the order of tiles from its number of multiprocessors.
-  explicit Fp8GemmPlan(const Fp8GemmConfig &config, const Gpu &gpu = defaultGpu());
+  explicit GemmPlan(const GemmConfig &config, const Gpu &gpu = defaultGpu());
 
-  Fp8GemmConfig config;
+  GemmConfig config;
   GpuArch arch;
   /// Math warpgroups.
   int64_t warpgroups;
@@ -154,10 +172,12 @@ struct Fp8GemmPlan {
   int64_t columnsOfScale() const;
 
   //===--- K ---===//
-  int64_t kBlocks() const { return ceilDiv(config.k, kBlockK); }
+  /// Elements of K of a K block, and how many of these there are.
+  int64_t blockK() const { return kBlockBytes / config.elementBytes(); }
+  int64_t kBlocks() const { return ceilDiv(config.k, blockK()); }
   /// Rows of B, and of B's scales.
   int64_t rowsB() const { return config.weights() * config.n; }
-  int64_t scaleRowsB() const { return ceilDiv(rowsB(), kBlockK); }
+  int64_t scaleRowsB() const { return ceilDiv(rowsB(), kScaleBlock); }
   /// K blocks that the main loop writes out in one iteration; they divide its length: a remainder loop would make ptxas spill.
   int64_t unroll() const;
   /// K blocks of the weight that are loaded while the kernels before this one still run: as many as there are stages, and as
@@ -172,10 +192,12 @@ struct Fp8GemmPlan {
   /// Bytes of shared memory of the table of groups.
   int64_t groupTableBytes() const { return config.groups ? (config.groups + 1) * kGroupEntryBytes : 0; }
   /// Bytes from row to row of A and B in global memory.
-  int64_t pitch() const { return alignTo(config.k, arch.tmaAlignment); }
+  int64_t pitch() const { return alignTo(config.k * config.elementBytes(), arch.tmaAlignment); }
   /// Rows of an operand in the TMA box of one block.
   int64_t boxRowsA() const { return config.blockM / clusterN(); }
   int64_t boxRowsB() const { return config.blockN / clusterM(); }
+  /// Bytes of A's scales that a stage has: of e4m3 one for each row and K block.
+  int64_t scaleBytesPerStage() const { return config.isFp8() ? config.blockM * static_cast<int64_t>(sizeof(float)) : 0; }
   /// Bytes that TMA writes for a stage: A, B and A's scales. In shared memory a stage takes more, for alignment and barriers.
   int64_t loadedBytesPerStage() const;
   int64_t bytesOfD() const { return config.swiglu ? 1 : config.outputType == OutputType::f32 ? 4 : 2; }
@@ -187,8 +209,8 @@ struct Fp8GemmPlan {
 };
 
 /// Nothing, or why there is no such kernel.
-Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu = defaultGpu());
+Result<void> checkGemm(const GemmConfig &config, const Gpu &gpu = defaultGpu());
 
 } // namespace quant::machine
 
-#endif // QUANT_DIALECTS_MACHINE_FP8GEMMPLAN_H
+#endif // QUANT_DIALECTS_MACHINE_GEMMPLAN_H

@@ -1,11 +1,11 @@
-//===- Fp8GemmSchedule.cpp - the FP8 matmul's schedule ----------------------===//
+//===- GemmSchedule.cpp - the matmul's schedule ------------------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "dialects/hopper/Fp8GemmSchedule.h"
+#include "dialects/hopper/GemmSchedule.h"
 
 #include "dialects/qblock/QBlock.h"
 
@@ -13,16 +13,25 @@
 
 using namespace mlir;
 using namespace quant;
-using machine::Fp8GemmConfig;
+using machine::GemmConfig;
 using machine::Multicast;
 
-Fp8GemmConfig hopper::getFp8GemmConfig(Operation *matmul) {
+GemmConfig hopper::getGemmConfig(Operation *matmul) {
   ArrayRef<int64_t> shape = qblock::getMatrixShape(matmul->getOperand(1).getType());
-  Fp8GemmConfig config{.n = shape[shape.size() - 2], .k = shape.back()};
+  GemmConfig config{.n = shape[shape.size() - 2], .k = shape.back()};
   if (shape.size() == 3) {
     config.groups = shape[0];
     config.topK = qblock::getMatrixShape(matmul->getResult(0).getType())[1];
   }
+  auto x = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(0).getType());
+  if (!x)
+    config.element = machine::GemmElement::bf16;
+  else if (x.getStorageType().isInteger())
+    config.element = machine::GemmElement::i8;
+  if (auto w = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(1).getType()); w && x && x.getStorageType().isInteger())
+    config.bf16Scales = w.getScaleType().isBF16();
+  if (auto result = dyn_cast<ShapedType>(matmul->getResult(0).getType()); result && result.getElementType().isF32())
+    config.outputType = machine::OutputType::f32;
   if (auto swiglu = dyn_cast<qblock::GroupedSwigluOp>(matmul)) {
     config.n /= 2;
     config.swiglu = true;
@@ -31,7 +40,7 @@ Fp8GemmConfig hopper::getFp8GemmConfig(Operation *matmul) {
   return config;
 }
 
-DictionaryAttr hopper::getFp8GemmParameters(Builder &builder, const Fp8GemmConfig &config) {
+DictionaryAttr hopper::getGemmParameters(Builder &builder, const GemmConfig &config) {
   SmallVector<NamedAttribute> parameters;
   auto add = [&](StringRef name, Attribute value) { parameters.push_back(builder.getNamedAttr(name, value)); };
   add("block_m", builder.getI64IntegerAttr(config.blockM));
@@ -48,7 +57,7 @@ DictionaryAttr hopper::getFp8GemmParameters(Builder &builder, const Fp8GemmConfi
 }
 
 /// Sets what `parameter` says; false where there is no such parameter, or it has another type.
-static bool setParameter(Fp8GemmConfig &config, NamedAttribute parameter) {
+static bool setParameter(GemmConfig &config, NamedAttribute parameter) {
   StringRef name = parameter.getName().getValue();
   if (name == "swap_ab")
     return config.swapAB = isa<UnitAttr>(parameter.getValue());
@@ -67,15 +76,15 @@ static bool setParameter(Fp8GemmConfig &config, NamedAttribute parameter) {
   return field && number;
 }
 
-Result<Fp8GemmConfig> hopper::readFp8GemmParameters(Fp8GemmConfig base, DictionaryAttr parameters) {
+Result<GemmConfig> hopper::readGemmParameters(GemmConfig base, DictionaryAttr parameters) {
   for (NamedAttribute parameter : parameters)
     if (!setParameter(base, parameter)) {
       std::string text;
       llvm::raw_string_ostream(text) << parameter.getName().getValue() << " = " << parameter.getValue();
-      return fail("the FP8 matmul's schedule has no parameter '" + text +
+      return fail("the matmul's schedule has no parameter '" + text +
                   "': block_m, block_n, stages, split_k (i64), swap_ab (unit), multicast (\"a\" or \"b\")");
     }
-  if (auto checked = machine::checkFp8Gemm(base); !checked)
+  if (auto checked = machine::checkGemm(base); !checked)
     return tl::unexpected(checked.error());
   return base;
 }

@@ -1,11 +1,11 @@
-//===- Fp8GemmKernel.cpp - the FP8 matmul as a schedule of tiles -------------===//
+//===- GemmKernel.cpp - the matmul as a schedule of tiles ----------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "lowering/target/sm90/Fp8GemmKernel.h"
+#include "lowering/target/sm90/GemmKernel.h"
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
@@ -23,13 +23,18 @@ namespace {
 /// Emits one kernel. A tile of D is slices of 64 rows of wgmma: 64 rows of D, or with swapAB 64 of its columns.
 class Emitter {
 public:
-  Emitter(HopperBuilder &builder, const Fp8GemmPlan &plan) : b(builder), plan(plan), config(plan.config) {}
+  Emitter(HopperBuilder &builder, const GemmPlan &plan) : b(builder), plan(plan), config(plan.config) {}
 
   KernelOp emit(StringRef name);
 
 private:
   // Types.
   Type f8() { return Float8E4M3FNType::get(b.getContext()); }
+  Type elementType() {
+    if (config.element == GemmElement::i8)
+      return b.getI8Type();
+    return config.isFp8() ? f8() : b.getBF16Type();
+  }
   Type typeD() {
     if (config.swiglu)
       return f8();
@@ -43,6 +48,9 @@ private:
   }
   bool isGrouped() const { return config.groups > 0; }
   FragmentType fragmentType() { return FragmentType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN()); }
+  /// What wgmma sums up.
+  Type sumElement() { return config.element == GemmElement::i8 ? Type(b.getI32Type()) : b.getF32Type(); }
+  FragmentType sumType() { return FragmentType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN(), sumElement()); }
   RingType ringType();
 
   // Roles.
@@ -99,20 +107,30 @@ private:
   ScaleRows scaleRowsOf(const Tile &tile, int64_t weight);
   SmallVector<Value> blockScales(const ScaleRows &rows, Value blockK);
   SmallVector<Value> multiplyTile(Value warpgroup, const Tile &tile, Value slot);
+  SmallVector<Value> promoteBlocks(Value warpgroup, const Tile &tile, Value slot);
+  SmallVector<Value> accumulateBlocks(Value warpgroup, const Tile &tile, Value slot);
   /// B's scales in a K block, of each weight.
   using ScalesB = ArrayRef<SmallVector<Value>>;
   SmallVector<Value> multiplyBlock(Value warpgroup, ScalesB scalesB, Value slot, ValueRange sums);
-  Value multiplySlice(Block &stage, Value slice, int64_t weight, Value over);
+  SmallVector<Value> accumulateBlock(Value warpgroup, Value slot, ValueRange sums);
+  Value startSlice(Block &stage, Value slice, int64_t weight, Value into, Value over);
+  Value finish(Value accumulator, int64_t pending = 0) { return WgmmaWaitOp::create(b, sumType(), accumulator, pending); }
   Value promote(Value products, Value sum, Value scalesA, ArrayRef<Value> scalesB);
+  /// Of rows and columns that have one scale each.
+  struct LineScales {
+    /// Of A's rows, and B's, one for each slice on wgmma's M.
+    SmallVector<Value> a, b;
+  };
+  LineScales loadLineScales(Value warpgroup, const Tile &tile);
   void storeSlice(Value warpgroup, int64_t index, const Tile &tile, ValueRange sums);
   void storeHidden(Value slice, const Tile &tile, Value gate, Value up);
   void storeSum(Value slice, const Tile &tile, Value sum, bool follows);
   Value sliceOf(Value warpgroup, int64_t index) { return b.add(warpgroup, index * plan.warpgroups); }
 
   HopperBuilder &b;
-  const Fp8GemmPlan &plan;
-  const Fp8GemmConfig &config;
-  Value mapA, mapScaleA, mapB, mapD, scaleB, bias, workspace, counters, scaleD, counts, m;
+  const GemmPlan &plan;
+  const GemmConfig &config;
+  Value mapA, mapScaleA, mapB, mapD, scaleA, scaleB, bias, workspace, counters, scaleD, counts, m;
   Value staging, flags, groups, ring;
 };
 } // namespace
@@ -132,16 +150,20 @@ void Emitter::addArguments(Block &body) {
   auto add = [&](Type type) -> Value { return body.addArgument(type, b.getLoc()); };
   auto global = [&](Type element) { return GlobalType::get(b.getContext(), element); };
   // A matrix of scales for each group where its rows have a place of their own, a weight for each.
-  SmallVector<int64_t> boxScales = {1, config.blockM}, boxB = {plan.boxRowsB(), kBlockK};
+  SmallVector<int64_t> boxScales = {1, config.blockM}, boxB = {plan.boxRowsB(), plan.blockK()};
   if (config.isMasked())
     boxScales.insert(boxScales.begin(), 1);
   if (isGrouped())
     boxB.insert(boxB.begin(), 1);
-  mapA = add(mapType({plan.boxRowsA(), kBlockK}, f8(), 128, /*ragged=*/isGrouped()));
-  mapScaleA = add(mapType(boxScales, b.getF32Type()));
-  mapB = add(mapType(boxB, f8(), 128));
+  mapA = add(mapType({plan.boxRowsA(), plan.blockK()}, elementType(), 128, /*ragged=*/isGrouped()));
+  if (config.isFp8())
+    mapScaleA = add(mapType(boxScales, b.getF32Type()));
+  mapB = add(mapType(boxB, elementType(), 128));
   mapD = add(mapType({plan.storeRows(), plan.storeColumns()}, typeD(), plan.storeSwizzle(), /*ragged=*/isGrouped()));
-  scaleB = add(global(b.getF32Type()));
+  if (config.element == GemmElement::i8)
+    scaleA = add(global(b.getF32Type()));
+  if (config.element != GemmElement::bf16)
+    scaleB = add(global(config.bf16Scales ? Type(b.getBF16Type()) : b.getF32Type()));
   if (config.bias)
     bias = add(global(b.getF32Type()));
   if (config.splitK > 1) {
@@ -157,11 +179,12 @@ void Emitter::addArguments(Block &body) {
 
 RingType Emitter::ringType() {
   // The operand on wgmma's M comes in slices of 64 rows.
-  auto slices = tileType({plan.slices(), plan.arch.wgmmaRows, kBlockK}, f8(), 128);
-  auto whole = tileType({plan.wgmmaN(), kBlockK}, f8(), 128);
+  auto slices = tileType({plan.slices(), plan.arch.wgmmaRows, plan.blockK()}, elementType(), 128);
+  auto whole = tileType({plan.wgmmaN(), plan.blockK()}, elementType(), 128);
   SmallVector<TileType> tiles = {config.swapAB ? whole : slices};
   tiles.append(config.weights(), config.swapAB ? slices : whole);
-  tiles.push_back(tileType({1, config.blockM}, b.getF32Type()));
+  if (config.isFp8())
+    tiles.push_back(tileType({1, config.blockM}, b.getF32Type()));
   return RingType::get(b.getContext(), plan.stages, plan.cluster(), tiles);
 }
 
@@ -280,10 +303,11 @@ Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
       ProduceOp::create(b, slot.getType(), ring, slot, /*begin=*/what == Load::weight, /*finish=*/what == Load::activations);
   ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
   b.inBlock(produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
-    Value k0 = b.mul(blockK, kBlockK);
+    Value k0 = b.mul(blockK, plan.blockK());
     if (what != Load::weight) {
       TmaLoadOp::create(b, mapA, {tile.loadM, k0}, tile.until, stage.getArgument(0), sharedRows(Multicast::a, m));
-      loadScales(tile, blockK, stage.getArguments().back());
+      if (config.isFp8())
+        loadScales(tile, blockK, stage.getArguments().back());
     }
     for (int64_t weight = 0; weight < config.weights() && what != Load::activations; ++weight)
       loadWeight(tile, weight, k0, stage.getArgument(1 + weight));
@@ -325,8 +349,9 @@ void Emitter::emitMath(Value warpgroup) {
 Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile, int64_t weight) {
   ScaleRows rows;
   // Of several weights each begins a block.
-  Value row = b.add(b.shiftRight(tile.loadN, 7), weight * config.n / kBlockK), intoBlock = b.bitAnd(tile.loadN, kBlockK - 1);
-  int64_t share = plan.columnsOfScale(), last = (kBlockK - share + config.blockN - 1) / kBlockK;
+  Value row = b.add(b.shiftRight(tile.loadN, 7), weight * config.n / kScaleBlock),
+        intoBlock = b.bitAnd(tile.loadN, kScaleBlock - 1);
+  int64_t share = plan.columnsOfScale(), last = (kScaleBlock - share + config.blockN - 1) / kScaleBlock;
   Value ofGroup = isGrouped() ? b.mul(tile.group, plan.scaleRowsB()) : Value();
   auto startOf = [&](Value row) { return b.mul(ofGroup ? b.add(row, ofGroup) : row, plan.kBlocks()); };
   rows.starts.push_back(startOf(row));
@@ -337,10 +362,10 @@ Emitter::ScaleRows Emitter::scaleRowsOf(const Tile &tile, int64_t weight) {
     SmallVector<ScaleRows::Candidate> &candidates = rows.candidates.emplace_back();
     for (int64_t next = 0; next <= last; ++next) {
       // Reached where column + intoBlock >= border.
-      int64_t border = next * kBlockK;
+      int64_t border = next * kScaleBlock;
       if (column >= border)
         candidates.assign({{static_cast<size_t>(next), Value()}});
-      else if (column + kBlockK - share >= border)
+      else if (column + kScaleBlock - share >= border)
         candidates.push_back({static_cast<size_t>(next), b.below(b.int32(border - 1 - column), intoBlock)});
     }
   }
@@ -363,6 +388,10 @@ SmallVector<Value> Emitter::blockScales(const ScaleRows &rows, Value blockK) {
 
 /// The next slot and the tile's sums, of each slice one for each weight.
 SmallVector<Value> Emitter::multiplyTile(Value warpgroup, const Tile &tile, Value slot) {
+  return config.isFp8() ? promoteBlocks(warpgroup, tile, slot) : accumulateBlocks(warpgroup, tile, slot);
+}
+
+SmallVector<Value> Emitter::promoteBlocks(Value warpgroup, const Tile &tile, Value slot) {
   SmallVector<ScaleRows> rows;
   for (int64_t weight = 0; weight < config.weights(); ++weight)
     rows.push_back(scaleRowsOf(tile, weight));
@@ -384,15 +413,14 @@ Value Emitter::promote(Value products, Value sum, Value scalesA, ArrayRef<Value>
   return PromoteOp::create(b, fragmentType(), products, sum, scalesA, scalesB);
 }
 
-/// The products of a slice with a weight, in the registers of `over` if that is one.
-Value Emitter::multiplySlice(Block &stage, Value slice, int64_t weight, Value over) {
+/// The products of a slice with a weight, added to `into` or in the registers of `over` if there is one.
+Value Emitter::startSlice(Block &stage, Value slice, int64_t weight, Value into, Value over) {
   Value ofA = stage.getArgument(0), ofB = stage.getArgument(1 + weight);
   Value tileM = config.swapAB ? ofB : ofA, tileN = config.swapAB ? ofA : ofB;
-  auto sliceType = tileType(cast<TileType>(tileM.getType()).getShape().drop_front(), f8(), 128);
-  auto accumulatorType = AccumulatorType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN());
+  auto sliceType = tileType(cast<TileType>(tileM.getType()).getShape().drop_front(), elementType(), 128);
+  auto accumulatorType = AccumulatorType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN(), sumElement());
   Value mine = TileAtOp::create(b, sliceType, tileM, slice);
-  return WgmmaWaitOp::create(b, fragmentType(),
-                             WgmmaOp::create(b, accumulatorType, mine, tileN, /*transposed=*/false, /*into=*/Value(), over));
+  return WgmmaOp::create(b, accumulatorType, mine, tileN, /*transposed=*/false, into, over);
 }
 
 SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ScalesB scalesB, Value slot, ValueRange sums) {
@@ -417,7 +445,7 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ScalesB scalesB, Valu
         scales = LoadColumnScalesOp::create(b, scalesType, stage.getArguments().back());
       else if (weight == 0)
         scales = LoadRowScalesOp::create(b, scalesType, stage.getArguments().back(), b.mul(slice, plan.arch.wgmmaRows));
-      products = multiplySlice(stage, slice, weight, /*over=*/products);
+      products = finish(startSlice(stage, slice, weight, /*into=*/Value(), /*over=*/products));
       bool isLast = index + 1 == plan.productsPerWarpgroup();
       yields.push_back(isLast ? products : promote(products, sums[index], scales, scalesB[weight]));
     }
@@ -427,6 +455,67 @@ SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ScalesB scalesB, Valu
   SmallVector<Value> next(consume.getResults().drop_back());
   next.back() = promote(next.back(), sums.back(), consume.getResults().back(), scalesB.back());
   return next;
+}
+
+//===----------------------------------------------------------------------===//
+// Math without promotion: sums over all of K stay in wgmma's registers
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> Emitter::accumulateBlocks(Value warpgroup, const Tile &tile, Value slot) {
+  LineScales scales;
+  // On their way while the tile is multiplied, where there are registers for them.
+  constexpr int64_t kColumnsWithScales = 128;
+  bool isInt8 = config.element == GemmElement::i8, isEarly = plan.wgmmaN() <= kColumnsWithScales;
+  if (isInt8 && isEarly)
+    scales = loadLineScales(warpgroup, tile);
+  SmallVector<Value> init = {slot};
+  for (int64_t index = 0; index < plan.slicesPerWarpgroup(); ++index)
+    init.push_back(ZeroOp::create(b, sumType()));
+  SmallVector<Value> end =
+      forEachBlock(firstBlock(tile.part), endBlock(tile.part), init, plan.unroll(),
+                   [&](Value, ValueRange carried) { return accumulateBlock(warpgroup, carried[0], carried.drop_front()); });
+  if (isInt8 && !isEarly)
+    scales = loadLineScales(warpgroup, tile);
+  for (int64_t index = 0; index < plan.slicesPerWarpgroup() && isInt8; ++index) {
+    Value zero = ZeroOp::create(b, fragmentType()), ofA = scales.a[config.swapAB ? 0 : index];
+    end[1 + index] = promote(end[1 + index], zero, ofA, scales.b[config.swapAB ? index : 0]);
+  }
+  return end;
+}
+
+/// All slices are in flight together.
+SmallVector<Value> Emitter::accumulateBlock(Value warpgroup, Value slot, ValueRange sums) {
+  SmallVector<Type> types = {slot.getType()};
+  llvm::append_range(types, sums.getTypes());
+  auto consume = ConsumeOp::create(b, types, ring, slot);
+  ArrayRef<TileType> tiles = cast<RingType>(ring.getType()).getTiles();
+  b.inBlock(consume.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
+    SmallVector<Value> started, yields;
+    for (auto [index, sum] : llvm::enumerate(sums))
+      started.push_back(
+          startSlice(stage, sliceOf(warpgroup, static_cast<int64_t>(index)), /*weight=*/0, /*into=*/sum, /*over=*/Value()));
+    for (Value accumulator : started)
+      yields.push_back(finish(accumulator, /*pending=*/static_cast<int64_t>(started.size() - yields.size()) - 1));
+    YieldOp::create(b, yields);
+  });
+  return consume.getResults();
+}
+
+Emitter::LineScales Emitter::loadLineScales(Value warpgroup, const Tile &tile) {
+  LineScales scales;
+  Value endA = isGrouped() ? tile.until : m, beforeB = isGrouped() ? b.mul(tile.group, config.n) : b.int32(0);
+  auto load = [&](bool isOnM, Value pointer, Value first, Value end) {
+    Type type = isOnM ? Type(RowScalesType::get(b.getContext())) : ColumnScalesType::get(b.getContext(), plan.wgmmaN());
+    SmallVector<Value> loaded;
+    for (int64_t index = 0; index < (isOnM ? plan.slicesPerWarpgroup() : 1); ++index) {
+      Value from = isOnM ? b.add(first, b.mul(sliceOf(warpgroup, index), plan.arch.wgmmaRows)) : first;
+      loaded.push_back(LoadScalesOp::create(b, type, pointer, from, end));
+    }
+    return loaded;
+  };
+  scales.a = load(!config.swapAB, scaleA, tile.m0, endA);
+  scales.b = load(config.swapAB, scaleB, b.add(beforeB, tile.n0), b.add(beforeB, config.n));
+  return scales;
 }
 
 //===----------------------------------------------------------------------===//
@@ -466,7 +555,7 @@ void Emitter::storeHidden(Value slice, const Tile &tile, Value gate, Value up) {
   // Group by group of columns, all rows side by side; of masked groups each has its own.
   Value row = b.add(tile.m0, b.mul(slice, plan.arch.wgmmaRows)), group = b.shiftRight(tile.n0, 7), place = row;
   if (config.isMasked()) {
-    group = b.add(group, b.mul(tile.group, config.n / kBlockK));
+    group = b.add(group, b.mul(tile.group, config.n / kScaleBlock));
     place = b.sub(row, b.mul(tile.group, m));
   }
   constexpr int64_t kRows = 4;
@@ -475,8 +564,6 @@ void Emitter::storeHidden(Value slice, const Tile &tile, Value gate, Value up) {
                            isGrouped() ? tile.until : m);
 }
 
-KernelOp emitFp8Gemm(HopperBuilder &builder, const Fp8GemmPlan &plan, StringRef name) {
-  return Emitter(builder, plan).emit(name);
-}
+KernelOp emitGemm(HopperBuilder &builder, const GemmPlan &plan, StringRef name) { return Emitter(builder, plan).emit(name); }
 
 } // namespace quant::nvvm

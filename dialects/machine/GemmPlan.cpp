@@ -1,19 +1,24 @@
-//===- Fp8GemmPlan.cpp - the FP8 matmul's configurations, worked out ---------===//
+//===- GemmPlan.cpp - the matmul's configurations, worked out -------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 
-#include "dialects/machine/Fp8GemmPlan.h"
+#include "dialects/machine/GemmPlan.h"
 
 #include <algorithm>
 #include <numeric>
 
 namespace quant::machine {
 
-std::string Fp8GemmConfig::symbolName() const {
-  std::string name = groups ? "sm90_fp8_grouped_gemm_1d2d_g" + std::to_string(groups) : "sm90_fp8_gemm_1d2d";
+std::string GemmConfig::symbolName() const {
+  std::string name = isFp8() ? "sm90_fp8" : element == GemmElement::i8 ? "sm90_int8" : "sm90_bf16";
+  name += groups ? "_grouped_gemm" : "_gemm";
+  if (isFp8())
+    name += "_1d2d";
+  if (groups)
+    name += "_g" + std::to_string(groups);
   if (isMasked())
     name += "_masked";
   if (groupAlignment != 1)
@@ -35,6 +40,8 @@ std::string Fp8GemmConfig::symbolName() const {
     name += "_acc";
   if (swiglu)
     name += powerOfTwoScales ? "_swiglu_ue8m0" : "_swiglu";
+  if (bf16Scales)
+    name += "_bf16scales";
   return outputType == OutputType::f32 ? name + "_f32" : name;
 }
 
@@ -44,24 +51,24 @@ std::string Fp8GemmConfig::symbolName() const {
 
 /// Bytes of shared memory beside the stages, in the order in which the kernel allocates: D's staging, one flag for each
 /// warpgroup, the table of groups.
-static int64_t fixedSharedBytes(const Fp8GemmPlan &plan) {
+static int64_t fixedSharedBytes(const GemmPlan &plan) {
   constexpr int64_t kFlagBytes = 4;
-  const Fp8GemmConfig &config = plan.config;
+  const GemmConfig &config = plan.config;
   int64_t bytes = alignTo(config.blockM * config.blockN * plan.bytesOfD(), plan.arch.tmaTileAlignment);
   if (config.splitK > 1)
     bytes += plan.warpgroups * kFlagBytes;
   bytes += plan.groupTableBytes();
-  return alignTo(bytes, swizzleAlignment(kBlockK));
+  return alignTo(bytes, swizzleAlignment(kBlockBytes));
 }
 
 /// Bytes of shared memory of a stage: swizzled A and B, A's scales, a full and an empty barrier.
-static int64_t sharedBytesPerStage(const Fp8GemmPlan &plan) {
-  const Fp8GemmConfig &config = plan.config;
-  int64_t scaleBytes = alignTo(config.blockM * static_cast<int64_t>(sizeof(float)), plan.arch.tmaTileAlignment);
-  return (config.blockM + config.weights() * config.blockN) * kBlockK + scaleBytes + 2 * plan.arch.mbarrierBytes;
+static int64_t sharedBytesPerStage(const GemmPlan &plan) {
+  const GemmConfig &config = plan.config;
+  int64_t scaleBytes = alignTo(plan.scaleBytesPerStage(), plan.arch.tmaTileAlignment);
+  return (config.blockM + config.weights() * config.blockN) * kBlockBytes + scaleBytes + 2 * plan.arch.mbarrierBytes;
 }
 
-static int64_t bestTilesPerGroup(const Fp8GemmPlan &plan, int64_t sms) {
+static int64_t bestTilesPerGroup(const GemmPlan &plan, int64_t sms) {
   int64_t rows = plan.clusterM() * plan.config.blockM, columns = plan.clusterN() * plan.config.blockN;
   int64_t clusters = sms / plan.cluster();
   auto readBy = [&](int64_t group) { return group * rows + ceilDiv(clusters, group) * columns; };
@@ -69,7 +76,7 @@ static int64_t bestTilesPerGroup(const Fp8GemmPlan &plan, int64_t sms) {
   return readBy(8) < readBy(16) ? 8 : 16;
 }
 
-Fp8GemmPlan::Fp8GemmPlan(const Fp8GemmConfig &config, const Gpu &gpu) : config(config), arch(gpu.arch) {
+GemmPlan::GemmPlan(const GemmConfig &config, const Gpu &gpu) : config(config), arch(gpu.arch) {
   constexpr int64_t kMaxWarpgroups = 2;
   warpgroups = std::min(slices(), kMaxWarpgroups);
   int64_t fixed = fixedSharedBytes(*this), perStage = sharedBytesPerStage(*this);
@@ -78,15 +85,15 @@ Fp8GemmPlan::Fp8GemmPlan(const Fp8GemmConfig &config, const Gpu &gpu) : config(c
   tilesPerGroup = bestTilesPerGroup(*this, gpu.sms);
 }
 
-int64_t Fp8GemmPlan::columnsOfScale() const {
-  return kBlockK % config.blockN == 0 ? config.blockN : std::gcd(config.blockN, kBlockK);
+int64_t GemmPlan::columnsOfScale() const {
+  return kScaleBlock % config.blockN == 0 ? config.blockN : std::gcd(config.blockN, kScaleBlock);
 }
 
-int64_t Fp8GemmPlan::unroll() const {
+int64_t GemmPlan::unroll() const {
   // Registers decide: sums and accumulators are 2 x 64 for a tile of 128 x 128, with swapAB also the columns' scales. Parts of K
   // have no fixed length.
-  if (productsPerWarpgroup() > 1 || wgmmaN() > (config.swapAB ? 96 : 128) || columnsOfScale() != config.blockN ||
-      config.splitK > 1)
+  bool isTight = productsPerWarpgroup() > 1 || wgmmaN() > (config.swapAB ? 96 : 128) || columnsOfScale() != config.blockN;
+  if ((config.isFp8() && isTight) || config.splitK > 1)
     return 1;
   for (int64_t factor : {4, 3, 2})
     if (kBlocks() % factor == 0)
@@ -94,13 +101,13 @@ int64_t Fp8GemmPlan::unroll() const {
   return 1;
 }
 
-int64_t Fp8GemmPlan::earlyBlocks() const { return std::min(stages, kBlocks() / config.splitK); }
+int64_t GemmPlan::earlyBlocks() const { return std::min(stages, kBlocks() / config.splitK); }
 
-int64_t Fp8GemmPlan::loadedBytesPerStage() const {
-  return (config.blockM + config.weights() * config.blockN) * kBlockK + config.blockM * static_cast<int64_t>(sizeof(float));
+int64_t GemmPlan::loadedBytesPerStage() const {
+  return (config.blockM + config.weights() * config.blockN) * kBlockBytes + scaleBytesPerStage();
 }
 
-int64_t Fp8GemmPlan::storeSwizzle() const {
+int64_t GemmPlan::storeSwizzle() const {
   int64_t rowBytes = stagingColumns() * bytesOfD();
   return rowBytes % 128 == 0 ? 128 : rowBytes % 64 == 0 ? 64 : 32;
 }
@@ -110,7 +117,7 @@ int64_t Fp8GemmPlan::storeSwizzle() const {
 //===----------------------------------------------------------------------===//
 
 /// Why there is no such tile, or null.
-static const char *refuseTile(const Fp8GemmConfig &config) {
+static const char *refuseTile(const GemmConfig &config) {
   if (config.swapAB) {
     if (config.blockN != 64 && config.blockN != 128)
       return "with swapAB blockN must be 64 or 128";
@@ -122,15 +129,15 @@ static const char *refuseTile(const Fp8GemmConfig &config) {
   }
   if (config.blockM != 64 && config.blockM != 128 && config.blockM != 256)
     return "blockM must be 64, 128 or 256 (8 to 128 with swapAB)";
-  if (config.blockN < 16 || config.blockN > 192 || config.blockN % 16)
-    return "blockN must be a multiple of 16 from 16 to 192";
+  if (config.blockN < 16 || config.blockN > (config.isFp8() ? 192 : 256) || config.blockN % 16)
+    return config.isFp8() ? "blockN must be a multiple of 16 from 16 to 192" : "blockN must be a multiple of 16 from 16 to 256";
   if (config.blockM == 256 && config.blockN > 128)
     return "with blockM = 256 blockN must be at most 128: two slices' sums and one's products live in 232 registers";
   return nullptr;
 }
 
 /// Why there are no such groups, or nothing.
-static std::string refuseGroups(const Fp8GemmConfig &config, const Fp8GemmPlan &plan) {
+static std::string refuseGroups(const GemmConfig &config, const GemmPlan &plan) {
   constexpr int64_t kMaxAlignment = 1 << 16, kMaxTopK = 256, kMaxScales = int64_t(1) << 31;
   if (config.groups < 0 || config.groups > kMaxGroups)
     return "there are 1 to " + std::to_string(kMaxGroups) + " groups, not " + std::to_string(config.groups);
@@ -141,14 +148,16 @@ static std::string refuseGroups(const Fp8GemmConfig &config, const Fp8GemmPlan &
            std::to_string(kMaxTopK);
   if (config.isMasked() && (config.groupAlignment != 1 || config.topK))
     return "masked groups, each in a place of its own, take neither an alignment nor a top-k";
-  if (config.groups * plan.scaleRowsB() * plan.kBlocks() >= kMaxScales)
+  if (config.groups * (config.isFp8() ? plan.scaleRowsB() * plan.kBlocks() : plan.rowsB()) >= kMaxScales)
     return "the scales of all groups' weights are more than the kernel counts, 2^31";
   return {};
 }
 
 /// Why D cannot be quantized, or null.
-static const char *refuseSwiglu(const Fp8GemmConfig &config) {
-  if (config.n % kBlockK || config.blockN != kBlockK)
+static const char *refuseSwiglu(const GemmConfig &config) {
+  if (!config.isFp8())
+    return "swiglu is of f8E4M3FN";
+  if (config.n % kScaleBlock || config.blockN != kScaleBlock)
     return "with swiglu N must be a multiple of 128 and blockN 128: a row's scale is that of 128 columns";
   if (config.swapAB || (config.blockM != 64 && config.blockM != 128))
     return "with swiglu blockM must be 64 or 128, without swapAB: sums of gate and up live in 232 registers";
@@ -157,7 +166,19 @@ static const char *refuseSwiglu(const Fp8GemmConfig &config) {
   return nullptr;
 }
 
-Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu) {
+/// Why the elements do not go with the rest, or null.
+static const char *refuseElement(const GemmConfig &config) {
+  if (config.bf16Scales && config.element != GemmElement::i8)
+    return "only scales of an INT8 weight can be bf16";
+  if (config.element == GemmElement::i8 && config.splitK != 1)
+    return "INT8 takes no split K: parts are added as f32, and its sums are exact integers";
+  // |sum| <= K 2^14 in an i32.
+  if (config.element == GemmElement::i8 && config.k > (int64_t(1) << 17) - 1)
+    return "K of INT8 must be at most 131071, so that sums fit 32 bits";
+  return nullptr;
+}
+
+Result<void> checkGemm(const GemmConfig &config, const Gpu &gpu) {
   auto refuse = [&](const std::string &why) { return fail(config.symbolName() + ": " + why); };
   if (config.n <= 0 || config.n % 8)
     return refuse("N must be a positive multiple of 8, since TMA needs rows of bf16 D that are multiples of 16 bytes");
@@ -165,11 +186,13 @@ Result<void> checkFp8Gemm(const Fp8GemmConfig &config, const Gpu &gpu) {
     return refuse("K must be positive");
   if (const char *why = refuseTile(config))
     return refuse(why);
+  if (const char *why = refuseElement(config))
+    return refuse(why);
   // Columns, K and the index of a scale of B are i32 in the kernel.
   constexpr int64_t kMaxDim = int64_t(1) << 24;
   if (config.n > kMaxDim || config.k > kMaxDim)
     return refuse("N and K must be at most " + std::to_string(kMaxDim));
-  Fp8GemmPlan plan(config, gpu);
+  GemmPlan plan(config, gpu);
   if (config.splitK < 1 || config.splitK > plan.kBlocks())
     return refuse("splitK must be from 1 to the " + std::to_string(plan.kBlocks()) + " blocks of K");
   if (const char *why = config.swiglu ? refuseSwiglu(config) : nullptr)

@@ -1,14 +1,14 @@
-//===- Fp8Gemm.h - the block-scaled FP8 matmul on H100/H200 --------*- C++ -*-===//
+//===- Gemm.h - the matmul on H100/H200 -----------------------------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// What it computes and which forms it has: dialects/machine/Fp8GemmPlan.h. Products of one K block are summed by the tensor core,
-// blocks in f32 registers ("promotion"). The one lane of the loading warpgroup that is elected issues all TMA loads. The kernel
-// is built in the hopper dialect (docs/hopper.md); the structure is that of DeepGEMM's sm90 1d2d kernel (DeepSeek-AI,
-// github.com/deepseek-ai/DeepGEMM).
+// What it computes and which forms it has: dialects/machine/GemmPlan.h. Of FP8, products of one K block are summed by the tensor
+// core, blocks in f32 registers ("promotion"); of INT8 and bf16 the tensor core sums all of K. The one lane of the loading
+// warpgroup that is elected issues all TMA loads. The kernel is built in the hopper dialect (docs/hopper.md); the structure is
+// that of DeepGEMM's sm90 1d2d kernel (DeepSeek-AI, github.com/deepseek-ai/DeepGEMM).
 //
 // Operands, in the recipe's order:
 //   a          f8E4M3FN [M, K]  rows roundUp(K, 16) bytes apart: TMA wants rows that begin at multiples of 16 bytes
@@ -20,10 +20,13 @@
 //   workspace  f32      with splitK: scratch, of the size that the recipe says
 //   counters   i32      with splitK: zeros before the first launch; the kernel leaves zeros
 //
+// Of INT8 (GemmConfig::element) a and b are i8, scale_a is f32 [rows] (masked [G, M]), scale_b f32 or bf16 [N] ([G, N]); of bf16
+// a and b are bf16, rows roundUp(2 K, 16) bytes apart, and there are no scales.
+//
 // With swiglu b has 2 N rows, those of the gate first, d is f8E4M3FN [M, N], and there is
 //   scale_d    f32      [N/128, Mpad]  in the layout of scale_a: what the next matmul reads; before the counts of groups
 //
-// Of G groups of rows (Fp8GemmConfig::groups, GroupLayout), `rows` in all, the places of masked ones having M rows each:
+// Of G groups of rows (GemmConfig::groups, GroupLayout), `rows` in all, the places of masked ones having M rows each:
 //   a          f8E4M3FN [rows, K], masked [G, M, K]
 //   scale_a    f32      [ceil(K/128), rows padded], masked [G, ceil(K/128), Mpad]
 //   b          f8E4M3FN [G, N, K]
@@ -46,10 +49,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef QUANT_LOWERING_TARGET_SM90_FP8GEMM_H
-#define QUANT_LOWERING_TARGET_SM90_FP8GEMM_H
+#ifndef QUANT_LOWERING_TARGET_SM90_GEMM_H
+#define QUANT_LOWERING_TARGET_SM90_GEMM_H
 
-#include "dialects/machine/Fp8GemmPlan.h"
+#include "dialects/machine/GemmPlan.h"
 #include "lowering/target/sm90/CompileAlone.h"
 
 #include <string>
@@ -57,14 +60,14 @@
 namespace quant::nvvm {
 
 /// Adds the kernel `symbolName` (default: the config's) to the module and says how to launch it. The module may hold other
-/// kernels. Errors: a config outside the limits of checkFp8Gemm, a symbol that is taken.
-Result<LaunchRecipe> buildFp8Gemm(mlir::gpu::GPUModuleOp gpuModule, const machine::Fp8GemmConfig &config, const machine::Gpu &gpu,
-                                  std::string symbolName = {});
+/// kernels. Errors: a config outside the limits of checkGemm, a symbol that is taken.
+Result<LaunchRecipe> buildGemm(mlir::gpu::GPUModuleOp gpuModule, const machine::GemmConfig &config, const machine::Gpu &gpu,
+                               std::string symbolName = {});
 
-/// buildFp8Gemm, compileToPtx and assemble in one.
-Result<CompiledKernel> compileFp8Gemm(const machine::Fp8GemmConfig &config, const AssemblerOptions &options = {},
-                                      const machine::Gpu &gpu = machine::defaultGpu());
+/// buildGemm, compileToPtx and assemble in one.
+Result<CompiledKernel> compileGemm(const machine::GemmConfig &config, const AssemblerOptions &options = {},
+                                   const machine::Gpu &gpu = machine::defaultGpu());
 
 } // namespace quant::nvvm
 
-#endif // QUANT_LOWERING_TARGET_SM90_FP8GEMM_H
+#endif // QUANT_LOWERING_TARGET_SM90_GEMM_H
