@@ -94,6 +94,19 @@ def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::Fun
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::arith::ArithDialect"];
 }
 
+def RoundActivations : Pass<"qblock-round-activations", "::mlir::func::FuncOp"> {
+  let summary = "rounds the inputs of matmuls by bf16 weights to bf16";
+  let description = [{
+    For tensor cores that multiply bf16 by bf16 (`checkGemm`); where they cannot, for rows that do not begin at multiples of 16 bytes
+    say, x stays f32. Sums and results stay f32.
+
+    ```
+    quant-opt --qblock-round-activations mlp.mlir
+    ```
+  }];
+  let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::arith::ArithDialect"];
+}
+
 def FuseQuantize : Pass<"qblock-fuse-quantize", "::mlir::func::FuncOp"> {
   let summary = "lets rms_norm and swiglu quantize their own result";
   let description = [{

@@ -30,7 +30,8 @@ Operation *quant::getComputedOp(Operation *kernel) {
   Operation *found = nullptr, *other = nullptr;
   kernel->walk([&](Operation *op) {
     bool isBody = op != kernel && op->getNumRegions() == 0 && !op->hasTrait<OpTrait::IsTerminator>();
-    if (getKernelOp(op))
+    // Behind another op a rounding belongs to that one's result.
+    if (getKernelOp(op) && !(found && isa<arith::TruncFOp>(op)))
       found = op;
     else if (isBody && !isa<ViewOpInterface>(op))
       other = op;
@@ -40,8 +41,9 @@ Operation *quant::getComputedOp(Operation *kernel) {
 
 namespace {
 
-/// The addition of two tensors of rows.
-struct AddKernel : KernelOpInterface::ExternalModel<AddKernel, arith::AddFOp> {
+/// The addition of two tensors of rows, the rounding of one.
+template <typename Op>
+struct ElementwiseKernel : KernelOpInterface::ExternalModel<ElementwiseKernel<Op>, Op> {
   AffineExpr getGrid(Operation *op, AffineExpr rows, int64_t) const {
     auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
     return type && type.getRank() >= 2 ? rows : AffineExpr();
@@ -60,7 +62,8 @@ void attachViews(MLIRContext *context) {
 
 void quant::registerKernelInterfaces(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, arith::ArithDialect *) {
-    arith::AddFOp::attachInterface<AddKernel>(*context);
+    arith::AddFOp::attachInterface<ElementwiseKernel<arith::AddFOp>>(*context);
+    arith::TruncFOp::attachInterface<ElementwiseKernel<arith::TruncFOp>>(*context);
     attachViews<arith::ExtFOp, arith::ConstantOp>(context);
   });
   registry.addExtension(

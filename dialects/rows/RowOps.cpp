@@ -24,14 +24,25 @@ struct AddRows : RowOpInterface::ExternalModel<AddRows, arith::AddFOp> {
   }
 };
 
+struct RoundRows : RowOpInterface::ExternalModel<RoundRows, arith::TruncFOp> {
+  int64_t getIndependentColumns(Operation *) const { return 128; }
+  void buildRow(Operation *op, RowBuilder &b) const {
+    Rows from = b.rows(op->getOperand(0)), to = b.rows(op->getResult(0));
+    b.forColumns(to.columns, [&](Column column) { b.store(to, column, b.load(from, column)); });
+  }
+};
+
 } // namespace
 
 void quant::rows::registerArithRows(DialectRegistry &registry) {
-  registry.addExtension(+[](MLIRContext *context, arith::ArithDialect *) { arith::AddFOp::attachInterface<AddRows>(*context); });
+  registry.addExtension(+[](MLIRContext *context, arith::ArithDialect *) {
+    arith::AddFOp::attachInterface<AddRows>(*context);
+    arith::TruncFOp::attachInterface<RoundRows>(*context);
+  });
 }
 
 RowOpInterface quant::rows::rowOpOf(Operation *op) {
-  if (isa<arith::AddFOp>(op)) {
+  if (isa<arith::AddFOp, arith::TruncFOp>(op)) {
     auto type = dyn_cast<RankedTensorType>(op->getResult(0).getType());
     if (!type || type.getRank() < 2)
       return {};

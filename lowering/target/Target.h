@@ -34,6 +34,8 @@ struct MatmulTraits {
   bool multipliesFp8 = false;
   /// Whether its habit is to quantize inputs to INT8 where a scheme asks for that.
   bool quantizesInt8 = false;
+  /// Whether it multiplies bf16 by bf16, both as they lie in memory.
+  bool multipliesBf16 = false;
   /// The result's element type, "f32" or "bf16", and the layout of activations' scales, "row_major" or "k_major".
   llvm::StringRef resultType, scaleLayout;
   /// Whether its grouped matmuls read quantized rows by a list; otherwise each row lies where its result goes.

@@ -76,12 +76,28 @@ std::string refuseInt8(qblock::BlockTensorType x, qblock::BlockTensorType w) {
   return {};
 }
 
+/// The same of a weight in bf16.
+std::string refuseBf16(Type x) {
+  auto rows = dyn_cast<ShapedType>(x);
+  if (!rows || !rows.getElementType().isBF16())
+    return "x is not bf16 as the weight is (qblock-round-activations rounds it where the kernel reads its rows)";
+  return {};
+}
+
+bool isBf16(Type weight) {
+  auto type = dyn_cast<RankedTensorType>(weight);
+  return type && type.getElementType().isBF16();
+}
+
 /// Why the tensor cores' kernels do not compute this matmul or grouped matmul; empty if they do.
 std::string refuseGemm(Operation *matmul) {
   auto x = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(0).getType()),
        w = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(1).getType());
   auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul);
-  std::string why = isInt8Rows(w) ? refuseInt8(x, w) : refuseFp8(x, w, matmul->getResult(0).getType());
+  Type xType = matmul->getOperand(0).getType(), wType = matmul->getOperand(1).getType();
+  std::string why = isBf16(wType)   ? refuseBf16(xType)
+                    : isInt8Rows(w) ? refuseInt8(x, w)
+                                    : refuseFp8(x, w, matmul->getResult(0).getType());
   if (!why.empty())
     return why;
   if (grouped && grouped.getRows())

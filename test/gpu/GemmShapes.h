@@ -77,6 +77,31 @@ inline std::vector<machine::GemmConfig> groupedShapes() {
           {.n = 4096, .k = 7168, .blockM = 16, .blockN = 128, .swapAB = true, .groups = 8, .groupLayout = masked}};
 }
 
+/// INT8 and bf16: both orders of operands, the widest tile, groups, an edge in every direction.
+inline std::vector<machine::GemmConfig> elementShapes() {
+  using enum machine::GemmElement;
+  std::vector<machine::GemmConfig> shapes;
+  for (machine::GemmElement element : {i8, bf16}) {
+    shapes.push_back({.n = 584, .k = 1100, .element = element});
+    shapes.push_back({.n = 584, .k = 1100, .blockN = 256, .element = element});
+    shapes.push_back({.n = 584, .k = 1100, .blockM = 256, .outputType = machine::OutputType::f32, .element = element});
+    shapes.push_back({.n = 584, .k = 1100, .blockM = 16, .blockN = 64, .swapAB = true, .bias = true, .element = element});
+    shapes.push_back({.n = 584, .k = 1100, .multicast = machine::Multicast::a, .element = element});
+    shapes.push_back({.n = 584, .k = 1104, .groups = 5, .element = element});
+    shapes.push_back({.n = 584,
+                      .k = 1104,
+                      .blockM = 16,
+                      .blockN = 64,
+                      .swapAB = true,
+                      .groups = 5,
+                      .groupLayout = machine::GroupLayout::masked,
+                      .element = element});
+    shapes.push_back({.n = 7168, .k = 2048, .element = element});
+  }
+  shapes.push_back({.n = 584, .k = 1100, .element = i8, .bf16Scales = true});
+  return shapes;
+}
+
 } // namespace quant::test
 
 #endif // QUANT_TEST_GPU_GEMMSHAPES_H

@@ -96,7 +96,8 @@ static void addAttention(Kernels &kernels) {
 
 static Kernels everyKernel() {
   Kernels kernels;
-  for (const auto &shapes : {test::modelShapes(), test::oddShapes(), test::tileShapes(), test::groupedShapes()})
+  for (const auto &shapes :
+       {test::modelShapes(), test::oddShapes(), test::tileShapes(), test::groupedShapes(), test::elementShapes()})
     for (const machine::GemmConfig &config : shapes)
       kernels.add(config);
   for (const machine::GemmConfig &shape : test::denseShapes())

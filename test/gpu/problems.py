@@ -26,7 +26,7 @@ REPEATS = 3
 PROGRAMMATIC = "launched programmatically"
 #: Poison: 0xff is NaN in every float type here, and so is 0x7f in e4m3 (in f32 0x7f7f7f7f is large).
 OUTPUT_POISON, PADDING_POISON = 0xFF, 0x7F
-DTYPE = {"f8E4M3FN": torch.float8_e4m3fn, "bf16": torch.bfloat16, "f32": torch.float32, "i32": torch.int32}
+DTYPE = {"f8E4M3FN": torch.float8_e4m3fn, "bf16": torch.bfloat16, "f32": torch.float32, "i32": torch.int32, "i8": torch.int8}
 E4M3_MAX = 448.0
 
 
@@ -34,6 +34,13 @@ def random_e4m3(rows: int, columns: int, device: str) -> torch.Tensor:
     """Normal values that fill e4m3's range: the tensor cores' speed depends on the data."""
     values = torch.randn(rows, columns, device=device) * 100
     return values.clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn)
+
+
+def random_elements(kernel: Kernel, rows: int, columns: int, device: str) -> torch.Tensor:
+    """What a matmul's operand may hold: all of INT8's range, normal values of the others."""
+    if "int8" in kernel.config:
+        return torch.randint(-128, 128, (rows, columns), dtype=torch.int8, device=device)
+    return torch.randn(rows, columns, device=device).bfloat16() if "bf16" in kernel.config else random_e4m3(rows, columns, device)
 
 
 def random_scales(rows: int, columns: int, device: str) -> torch.Tensor:
@@ -147,19 +154,52 @@ def expand_scales(scales: torch.Tensor, rows: int, columns: int, block: tuple[in
     return scales.repeat_interleave(block[0], 0)[:rows].repeat_interleave(block[1], 1)[:, :columns]
 
 
-# --- fp8_gemm ---
+# --- Matmuls: fp8_gemm, int8_gemm, bf16_gemm ---
+
+
+def is_fp8(kernel: Kernel) -> bool:
+    return "int8" not in kernel.config and "bf16" not in kernel.config
+
+
+@dataclass
+class Matrix:
+    """Elements, and what they are scaled by: each by its block's (FP8), a row by its own (INT8), or nothing (bf16)."""
+
+    elements: torch.Tensor
+    scales: torch.Tensor | None = None
+    block: tuple[int, int] = (1, 1)
+
+    def values(self) -> torch.Tensor:
+        elements = self.elements.float()
+        return elements if self.scales is None else elements * expand_scales(self.scales, *elements.shape, self.block)
+
+
+def multiply(kernel: Kernel, a: Matrix, b: Matrix) -> tuple[torch.Tensor, torch.Tensor]:
+    """a times b transposed, and by how much a kernel's sums may be off."""
+    if a.scales is not None and b.scales is not None and "int8" in kernel.config:
+        # Exact; then three roundings to f32.
+        value = (a.elements.double() @ b.elements.double().t()) * a.scales.double()[:, None] * b.scales.double()
+        return value, value.abs() * 2.0**-22
+    x, w = a.values(), b.values()
+    # 1 % of the random walk's length: about 20 times what the tensor core loses with its 14-bit alignment of products, and a
+    # quarter of what one wrong scale among 144 blocks does.
+    return x @ w.t(), 0.01 * ((x * x) @ (w * w).t()).sqrt()
 
 
 def fill_gemm(kernel: Kernel, operands: Operands, m: int, device: str) -> None:
     """Random inputs. The padding of scale_a is NaN: a kernel must not let it through."""
     n, k = kernel.config["n"], kernel.config["k"]
-    operands["a"].put(random_e4m3(m, k, device))
-    operands["b"].put(random_e4m3(n, k, device))
+    operands["a"].put(random_elements(kernel, m, k, device))
+    operands["b"].put(random_elements(kernel, n, k, device))
     blocks = -(-k // 128)
-    scales = torch.full((blocks, -(-m // 4) * 4), float("nan"), device=device)
-    scales[:, :m] = random_scales(blocks, m, device)
-    operands["scale_a"].put(scales)
-    operands["scale_b"].put(random_scales(-(-n // 128), blocks, device))
+    if is_fp8(kernel):
+        scales = torch.full((blocks, -(-m // 4) * 4), float("nan"), device=device)
+        scales[:, :m] = random_scales(blocks, m, device)
+        operands["scale_a"].put(scales)
+        operands["scale_b"].put(random_scales(-(-n // 128), blocks, device))
+    elif "scale_a" in operands:
+        operands["scale_a"].put(random_scales(1, m, device))
+        operands["scale_b"].put(random_scales(1, n, device).to(DTYPE[operands["scale_b"].operand.dtype]))
     if "bias" in operands:
         operands["bias"].put(torch.randn(n, device=device) * k**0.5 / 8)
     if operands["d"].operand.access == "readwrite":
@@ -176,12 +216,13 @@ class Expected:
 
 def expect_gemm(kernel: Kernel, operands: Operands, m: int) -> Expected:
     n, k = kernel.config["n"], kernel.config["k"]
-    a = operands["a"].get().float() * expand_scales(operands["scale_a"].get()[:, :m].t(), m, k, (1, 128))
-    b = operands["b"].get().float() * expand_scales(operands["scale_b"].get(), n, k, (128, 128))
-    value = a @ b.t()
-    # 1 % of the random walk's length: about 20 times what the tensor core loses with its 14-bit alignment of products, and a
-    # quarter of what one wrong scale among 144 blocks does.
-    tolerance = 0.01 * ((a * a) @ (b * b).t()).sqrt()
+    a, b = Matrix(operands["a"].get().view(m, k)), Matrix(operands["b"].get().view(n, k))
+    if is_fp8(kernel):
+        a = Matrix(a.elements, operands["scale_a"].get()[:, :m].t(), (1, 128))
+        b = Matrix(b.elements, operands["scale_b"].get(), (128, 128))
+    elif "scale_a" in operands:
+        a, b = Matrix(a.elements, operands["scale_a"].get().view(m)), Matrix(b.elements, operands["scale_b"].get().view(n))
+    value, tolerance = multiply(kernel, a, b)
     if "bias" in operands:
         value += operands["bias"].get()
     if operands["d"].operand.access == "readwrite":
@@ -204,7 +245,7 @@ def compare_gemm(operands: Operands, expected: Expected) -> str:
     return ""
 
 
-# --- fp8_grouped_gemm ---
+# --- fp8_grouped_gemm, int8_grouped_gemm, bf16_grouped_gemm ---
 
 
 def group_sizes(kernel: Kernel, m: int) -> list[int]:
@@ -229,17 +270,22 @@ def fill_grouped(kernel: Kernel, operands: Operands, m: int, device: str) -> Non
     groups, n, k = (kernel.config[name] for name in ("groups", "n", "k"))
     rows, blocks = operands["a"].operand.rows, -(-k // 128)
     places, padded = rows // m, -(-m // 4) * 4
-    a = torch.full((rows, k), float("nan"), device=device).to(torch.float8_e4m3fn)
+    blocks = blocks if is_fp8(kernel) else 1
+    a = torch.full((rows, k), 127.0 if "int8" in kernel.config else float("nan"), device=device).to(DTYPE[operands["a"].operand.dtype])
     scales = torch.full((blocks, rows), float("nan"), device=device)
     for _, begin, count in rows_of_groups(kernel, m):
-        a[begin : begin + count] = random_e4m3(count, k, device)
+        a[begin : begin + count] = random_elements(kernel, count, k, device)
         scales[:, begin : begin + count] = random_scales(blocks, count, device)
-    laid = torch.full((places, blocks, padded), float("nan"), device=device)
-    laid[:, :, :m] = scales.view(blocks, places, m).transpose(0, 1)
     operands["a"].put(a)
-    operands["b"].put(random_e4m3(groups * n, k, device))
-    operands["scale_a"].put(laid)
-    operands["scale_b"].put(random_scales(groups * -(-n // 128), blocks, device))
+    operands["b"].put(random_elements(kernel, groups * n, k, device))
+    if is_fp8(kernel):
+        laid = torch.full((places, blocks, padded), float("nan"), device=device)
+        laid[:, :, :m] = scales.view(blocks, places, m).transpose(0, 1)
+        operands["scale_a"].put(laid)
+        operands["scale_b"].put(random_scales(groups * -(-n // 128), blocks, device))
+    elif "scale_a" in operands:
+        operands["scale_a"].put(scales)
+        operands["scale_b"].put(random_scales(1, groups * n, device).to(DTYPE[operands["scale_b"].operand.dtype]))
     counts = torch.tensor(group_sizes(kernel, m), dtype=torch.int32, device=device)
     name = "counts" if "masked" in kernel.config else "ends"
     operands[name].put(counts if name == "counts" else counts.cumsum(0).to(torch.int32))
@@ -251,16 +297,23 @@ def check_grouped(kernel: Kernel, operands: Operands, m: int) -> Callable[[], st
     places = rows // m
     a = operands["a"].get().view(rows, k)
     b = operands["b"].get().view(groups, n, k)
-    scale_a = operands["scale_a"].get().view(places, blocks, -1)[:, :, :m].transpose(0, 1).reshape(blocks, rows)
-    scale_b = operands["scale_b"].get().view(groups, -1, blocks)
     value = torch.full((rows, n), float("nan"), device=a.device)
     tolerance = torch.zeros_like(value)
+
+    def matrices(group: int, at: slice) -> tuple[Matrix, Matrix]:
+        if "scale_a" not in operands:
+            return Matrix(a[at]), Matrix(b[group])
+        scale_a, scale_b = operands["scale_a"].get(), operands["scale_b"].get().view(groups, -1)
+        if not is_fp8(kernel):
+            return Matrix(a[at], scale_a.view(rows)[at]), Matrix(b[group], scale_b[group])
+        by_block = scale_a.view(places, blocks, -1)[:, :, :m].transpose(0, 1).reshape(blocks, rows)
+        return Matrix(a[at], by_block[:, at].t(), (1, 128)), Matrix(b[group], scale_b[group].view(-1, blocks), (128, 128))
+
     for group, begin, count in rows_of_groups(kernel, m):
         at = slice(begin, begin + count)
-        x = a[at].float() * expand_scales(scale_a[:, at].t(), count, k, (1, 128))
-        w = b[group].float() * expand_scales(scale_b[group], n, k, (128, 128))
-        value[at] = x @ w.t()
-        tolerance[at] = 0.01 * ((x * x) @ (w * w).t()).sqrt() + value[at].abs() / 256 + 1e-30
+        products, off = multiply(kernel, *matrices(group, at))
+        value[at] = products.float()
+        tolerance[at] = off.float() + value[at].abs() / 256 + 1e-30
 
     def compare() -> str:
         got = operands["d"].get().float().view(rows, n)

@@ -16,7 +16,7 @@ from typing import Any
 from driver import Driver, DriverError
 
 Dims = dict[str, int]
-ELEMENT_BYTES = {"f8E4M3FN": 1, "bf16": 2, "f16": 2, "f32": 4, "i32": 4}
+ELEMENT_BYTES = {"f8E4M3FN": 1, "i8": 1, "bf16": 2, "f16": 2, "f32": 4, "i32": 4}
 #: CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion.
 DATA_TYPE = {"UINT8": 0, "UINT16": 1, "UINT32": 2, "INT32": 3, "FLOAT16": 6, "FLOAT32": 7, "BFLOAT16": 9}
 SWIZZLE = {"none": 0, "32B": 1, "64B": 2, "128B": 3}

@@ -30,7 +30,7 @@ from recipe import Kernel, evaluate  # noqa: E402
 from simulated import copy_kernel  # noqa: E402
 from test_supervisor import Supervisor  # noqa: E402, F401 - it runs with these
 
-NUMPY = {"f8E4M3FN": np.uint8, "bf16": np.uint16, "f32": np.float32, "i32": np.int32}
+NUMPY = {"f8E4M3FN": np.uint8, "i8": np.int8, "bf16": np.uint16, "f32": np.float32, "i32": np.int32}
 
 
 def decode_e4m3() -> np.ndarray:
@@ -177,6 +177,31 @@ class Launches(unittest.TestCase):
             with self.subTest(kernel=kernel.name, m=m):
                 memory = self.gemm(kernel, m)
                 self.assertLessEqual(self.wrong(memory), 1)
+                self.assertTrue(memory.guards_intact())
+                self.assertEqual(Context.driver.findings(), "")
+
+    def test_int8_and_bf16(self) -> None:
+        """Scales of rows and columns, or none, and elements of two bytes, also behind a kernel that writes them late."""
+        random, m, n, k = np.random.default_rng(3), 20, 136, 272
+        for element in ("int8", "bf16"):
+            (kernel,) = self.compile(f"--kernel={element}_gemm", f"--n={n}", f"--k={k}", "--tile=16x64,swap")
+            for late in (False, True):
+                memory = Memory(kernel, m)
+                self.addCleanup(memory.close)
+                if element == "int8":
+                    x, w = random.integers(-128, 128, (m, k), np.int8), random.integers(-128, 128, (n, k), np.int8)
+                    by_row, by_column = (np.exp2(random.uniform(-1, 1, count)).astype(np.float32) for count in (m, n))
+                    inputs = {"a": x, "b": w, "scale_a": by_row, "scale_b": by_column}
+                    self.expected = (x.astype(np.int64) @ w.T.astype(np.int64)) * np.outer(by_row.astype(np.float64), by_column)
+                else:
+                    x, w = to_bf16(random.normal(size=(m, k))), to_bf16(random.normal(size=(n, k)))
+                    inputs = {"a": x, "b": w}
+                    self.expected = from_bf16(x).astype(np.float64) @ from_bf16(w).T
+                self.slack = 1e-6 * np.abs(self.expected) + (0 if element == "int8" else 1e-3)
+                for name, values in inputs.items():
+                    memory.put(name, values)
+                memory.launch_late() if late else memory.launch()
+                self.assertLessEqual(self.wrong(memory), 1, element)
                 self.assertTrue(memory.guards_intact())
                 self.assertEqual(Context.driver.findings(), "")
 

@@ -59,6 +59,8 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
     quantize.storage = "i8";
     forward.addPass(createQuantizeActivations(quantize));
   }
+  if (options.activations == Activations::Bf16 && matmuls.multipliesBf16)
+    forward.addPass(createRoundActivations());
   if (matmuls.multipliesFp8) {
     forward.addPass(createFuseQuantize());
     // Behind the fusions: a token's row is quantized once, and its codes are copied to each of its experts.

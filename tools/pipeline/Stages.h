@@ -30,8 +30,8 @@ inline constexpr std::array<llvm::StringLiteral, 7> kStageNames = {"model", "fus
 std::optional<Stage> parseStage(llvm::StringRef name);
 llvm::StringRef stageName(Stage stage);
 
-/// The inputs of matmuls: FP8 quantized online (of FP8 weights), int8 (of weights of integers), bf16, f32 (on sm_90a the same:
-/// there they are bf16 in memory), or the target's habit: fp8 and int8 on sm_90a, f32 on the host.
+/// The inputs of matmuls: FP8 quantized online (of FP8 weights), int8 (of weights of integers), bf16 (on sm_90a of
+/// weights in bf16, the others' stay f32), f32, or the target's habit: fp8 and int8 on sm_90a, f32 on the host.
 enum class Activations { Auto, Fp8, Int8, Bf16, F32 };
 
 /// What the pipelines can be told; the same options for quant-opt and quant-compile.

@@ -63,7 +63,8 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   app.add_option(
          "--activations", options.activations,
          "inputs of matmuls: fp8 (of FP8 weights: quantized online, per token and 128 columns), bf16 (on the host: "
-         "rounded where the CPU has dot products of bf16), int8 (of INT8 weights with a scale a row: quantized "
+         "rounded where the CPU has dot products of bf16; on sm_90a of bf16 weights, which tensor cores then multiply), int8 (of "
+         "INT8 weights with a scale a row: quantized "
          "online, per token), f32 (as they are), auto (on sm_90a fp8 and int8, as the weight's scheme has it; f32 on the host)")
       ->check(CLI::IsMember({"auto", "fp8", "bf16", "int8", "f32"}))
       ->capture_default_str();

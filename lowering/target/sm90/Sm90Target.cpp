@@ -29,6 +29,7 @@ public:
   MatmulTraits matmuls() const override {
     return {.multipliesFp8 = true,
             .quantizesInt8 = true,
+            .multipliesBf16 = true,
             .resultType = "bf16",
             .scaleLayout = "k_major",
             .gathersRows = false,
