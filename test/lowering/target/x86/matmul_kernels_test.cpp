@@ -13,6 +13,7 @@
 #include "dialects/machine/X86.h"
 #include "runtime/support/narrow.h"
 #include "test/lowering/test_seed.h"
+#include "tools/pipeline/HostUnits.h"
 #include "tools/quant-bench/CompiledMatmul.h"
 
 #include <gtest/gtest.h>
@@ -134,10 +135,7 @@ protected:
   void check(const Problem &problem) {
     Reference reference(problem, *std::ranges::max_element(kTokens));
     // Units whose code is that of another are tested with the inputs that make it differ (matmul_widths_test.cpp).
-    std::vector<std::string> different = machine::x86UnitsFor(/*hasNarrowInputs=*/false);
-    for (const std::string &isa : runnableIsas()) {
-      if (std::ranges::find(different, isa) == different.end())
-        continue;
+    for (const std::string &isa : runnableUnits(machine::x86UnitsFor(/*hasNarrowInputs=*/false))) {
       Result<CompiledMatmul> compiled = CompiledMatmul::compile(problem.spec, isa, kThreads);
       ASSERT_TRUE(compiled) << compiled.error().message;
       for (int64_t tokens : kTokens)
