@@ -46,6 +46,8 @@ struct X86Unit {
   /// Few tokens: dot products (weight rows x tokens) that are summed at a time in vectors of 16 f32, and the tokens up to which
   /// that is done. Powers of two.
   int64_t dotSums, dotTokens;
+  /// More tokens are multiplied dotTokens at a time up to so many pieces, which decode the weight again each time.
+  int64_t dotPieces;
   /// Many tokens: a register tile of the panel product, in tokens (a multiple of 3: the last tiles are a third as high) and in
   /// vectors of 16 weight rows.
   int64_t tileTokens, tileVectors;

@@ -75,7 +75,7 @@ class Mtp(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
-        cls.module = cls.compile("mtp.qmod", "--mtp")
+        cls.module = cls.compile("mtp.qmod", "--mtp", "--kv-cache=f32")
         golden = SafetensorsFile(CHECKPOINT / "golden.safetensors")
         cls.tokens = golden.raw("tokens").astype(np.int32)
         cls.wanted = golden.values("mtp_logits")  # row i: for token i + 2
@@ -139,7 +139,7 @@ class Mtp(unittest.TestCase):
         """Whatever the KV cache and the inputs of matmuls, up to the end of the context; prompts of one token, too."""
         seed = random.randrange(1 << 30)
         draw = random.Random(seed)
-        for name, options in (("short", ["--kv-cache=int8", "--max-context=150"]), ("bf16", ["--activations=bf16"])):
+        for name, options in (("short", ["--kv-cache=int8", "--max-context=150"]), ("bf16", ["--activations=bf16", "--kv-cache=bf16"])):
             module = self.compile(f"{name}.qmod", "--mtp", *options)
             for length, count in ((1, 40), (draw.randint(60, 66), 70), (100, 51)):
                 start = draw.randrange(len(self.text) - length)

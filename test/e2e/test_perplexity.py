@@ -64,7 +64,7 @@ class Perplexity(unittest.TestCase):
         tokens = json.loads((TINY / "eval.tokens.json").read_text())["tokens"][:64]
         self.assertEqual([BOS, *tokens[:63]], golden.raw("tokens").tolist())
         loss = -log_softmax(golden.raw("logits"))[np.arange(64), tokens].mean()
-        got = self.measure(self.compile(), self.text(tokens, bytes=200), "--context", "65")
+        got = self.measure(self.compile("exact", TINY, "--kv-cache=f32"), self.text(tokens, bytes=200), "--context", "65")
         self.assertAlmostEqual(got["loss"], loss, delta=1e-5)
         self.assertAlmostEqual(got["perplexity"], np.exp(loss), delta=1e-3)
         self.assertAlmostEqual(got["bits_per_byte"], loss * 64 / np.log(2) / 200, delta=1e-5)

@@ -93,7 +93,7 @@ class PublishedModels(unittest.TestCase):
         else:
             made.rename(checkpoint)
         (checkpoint / "config.json").write_text(json.dumps(config))
-        call("quant-compile", checkpoint, "--target=host", "--host-isa=native", "-o", folder / "model.qmod")
+        call("quant-compile", checkpoint, "--target=host", "--host-isa=native", "--kv-cache=f32", "-o", folder / "model.qmod")
         return folder
 
     def check_cut_down(self, model: Published, folder: Path) -> None:

@@ -88,7 +88,7 @@ class Simulated(unittest.TestCase):
         checkpoint = self.folder / "checkpoint"
         model = Model(toys.write(checkpoint, config, Context.seed))
         prompt = clear_prompt(model, self.LENGTH, Context.seed)
-        logits, tokens = self.run_sim(self.compile(checkpoint, "--activations=f32"), checkpoint, prompt, "--chunk", "2")
+        logits, tokens = self.run_sim(self.compile(checkpoint, "--activations=f32", "--kv-cache=f32"), checkpoint, prompt, "--chunk", "2")
         error = relative_error(logits, model.forward(prompt).logits)
         print(f"{config['model_type']} without quantized activations: relative error {error:.1e}")
         self.assertLess(error, self.ROUNDING)
@@ -101,7 +101,7 @@ class Simulated(unittest.TestCase):
         self.assertGreater(quantize(plain, checkpoint, name), 0)
         model = Model(Checkpoint(checkpoint))
         prompt = clear_prompt(model, self.LENGTH, Context.seed)
-        logits, _ = self.run_sim(self.compile(checkpoint, "--activations=f32"), checkpoint, prompt)
+        logits, _ = self.run_sim(self.compile(checkpoint, "--activations=f32", "--kv-cache=f32"), checkpoint, prompt)
         error = relative_error(logits, model.forward(prompt).logits)
         print(f"{name}: relative error {error:.1e}")
         self.assertLess(error, self.ROUNDING)
@@ -119,7 +119,7 @@ class Simulated(unittest.TestCase):
 
     def check_model(self, model: Model, words: str, prompts: int = PROMPTS) -> None:
         checkpoint = model.checkpoint.folder
-        module, errors = self.compile(checkpoint), []
+        module, errors = self.compile(checkpoint, "--kv-cache=f32"), []
         for number in range(prompts):
             prompt = clear_prompt(model, self.LENGTH, Context.seed + number)
             # Token by token, in chunks of which the last is smaller, and in one call: the cache is read from earlier calls.
@@ -184,7 +184,7 @@ class Simulated(unittest.TestCase):
         checkpoint, tokens = self.folder / "checkpoint", 70
         wide = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 1}
         model = Model(toys.write(checkpoint, toys.v3() | wide, Context.seed), activations="fp8", results="bf16")
-        module = self.compile(checkpoint, max_tokens=256)
+        module = self.compile(checkpoint, "--kv-cache=f32", max_tokens=256)
         kernels = json.loads(read_sections(module)["manifest.json"])["targets"][0]["kernels"]
         splits = [kernel["variants"][0]["m"][1] for kernel in kernels if "variants" in kernel]
         self.assertTrue(any(split < tokens for split in splits), f"variants end at {splits}")
@@ -254,7 +254,7 @@ class Simulated(unittest.TestCase):
         checkpoint = self.folder / "checkpoint"
         published = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "num_hidden_layers": 1}
         toys.write(checkpoint, toys.v3() | published, Context.seed)
-        self.compile(checkpoint)
+        self.compile(checkpoint, "--kv-cache=f32")
         self.assertIn("no tensor cores: the KV cache is not bf16", self.reasons[self.kernel("mla_core")])
         toys.write(checkpoint, toys.v3() | published | {"kv_lora_rank": 256}, Context.seed)
         self.compile(checkpoint, "--kv-cache=bf16")

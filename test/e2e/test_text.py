@@ -43,7 +43,7 @@ class Text(unittest.TestCase):
         self.assertNotIn("text", ids)
         printed = self.run_tool("--prompt", PROMPT, "--max-new-tokens", 12)
         self.assertEqual(printed.stdout, text["text"] + "\n")
-        self.assertRegex(printed.stderr, r"tokens/s.*\nKV cache: 576 bytes a token.*\nmemory: [0-9.]+ MB at most")
+        self.assertRegex(printed.stderr, r"tokens/s.*\nKV cache: 288 bytes a token.*\nmemory: [0-9.]+ MB at most")
 
     def test_prompt_from_stdin_and_file(self) -> None:
         expected = self.run_tool("--prompt", PROMPT).stdout

@@ -111,7 +111,7 @@ class Toys(unittest.TestCase):
     def check(self, checkpoint: Path, prompt: list[int], golden: Golden | None = None, modes: tuple[str, ...] = MODES) -> None:
         """Compiles once, and compares under every ISA that this CPU has."""
         module = self.folder / f"{checkpoint.name}.qmod"
-        call("quant-compile", checkpoint, cpu_units(), "-o", module)
+        call("quant-compile", checkpoint, cpu_units(), "--kv-cache=f32", "-o", module)
         for isa in runnable_isas(module):
             with self.subTest(isa=isa):
                 count = len(golden.tokens) if golden else NEW_TOKENS
@@ -178,7 +178,7 @@ class QuantizedActivations(unittest.TestCase):
 
     def check(self, model: Model, activations: str, length: int = LENGTH) -> None:
         checkpoint, module, logits = model.checkpoint.folder, self.folder / "model.qmod", self.folder / "logits.safetensors"
-        call("quant-compile", checkpoint, cpu_units(), f"--activations={activations}", "-o", module)
+        call("quant-compile", checkpoint, cpu_units(), "--kv-cache=f32", f"--activations={activations}", "-o", module)
         prompts = [clear_prompt(model, length, Context.seed + number) for number in range(self.PROMPTS)]
         wanted = [model.generate(prompt, 0, None)[0].logits for prompt in prompts]
         for isa in runnable_isas(module):

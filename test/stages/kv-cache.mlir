@@ -1,6 +1,6 @@
 // --kv-cache says how rows of the latent cache are stored, at every stage.
 // REQUIRES: quant-compile
-// RUN: quant-compile %source/models/configs/toy_v3.json --stop-after=model -o - | FileCheck %s --check-prefix=F32
+// RUN: quant-compile %source/models/configs/toy_v3.json --stop-after=dispatched -o - | FileCheck %s --check-prefix=BF16
 // RUN: quant-compile %source/models/configs/toy_v3.json --kv-cache=f32 --stop-after=model -o - | FileCheck %s --check-prefix=F32
 // RUN: quant-compile %source/models/configs/toy_v3.json --kv-cache=bf16 --stop-after=dispatched -o - | FileCheck %s --check-prefix=BF16
 // RUN: quant-compile %source/models/configs/671B.json --kv-cache=fp8 --stop-after=model -o - | FileCheck %s --check-prefix=FP8

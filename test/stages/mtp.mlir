@@ -43,4 +43,4 @@
 // PROGRAM: output "logits" : outputsx1536xf32
 // PROGRAM: program @host.draft { // at most 8 tokens a call
 // PROGRAM: input "states" : tokensx256xf32
-// PROGRAM: cache "kv.5" : contextx144xf32
+// PROGRAM: cache "kv.5" : contextx144xbf16

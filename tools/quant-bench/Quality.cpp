@@ -27,27 +27,29 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A way to quantize: options of quant-convert quantize (none: the model as it is) and of quant-compile, and what figures.json
-/// calls it.
+/// A way to quantize: options of quant-convert quantize (none: the model as it is), the format of the KV cache, and what
+/// figures.json calls it.
 struct Way {
   const char *name;
-  std::vector<std::string> quantize, compile;
+  std::vector<std::string> quantize;
+  const char *kvCache;
   const char *figure;
 };
 
 const std::vector<Way> &ways() {
   static const std::vector<Way> list = {
-      {"bf16", {}, {}, "eval.txt"},
-      {"fp8", {"--scheme=fp8-block", "--format=deepseek"}, {}, "FP8 128x128"},
-      {"int8", {"--scheme=w8a8"}, {}, "INT8 per channel"},
-      {"w4-g128", {"--scheme=w4a16", "--group-size=128", "--indivisible=smaller"}, {}, "INT4 group 128"},
-      {"w4-g32", {"--scheme=w4a16", "--group-size=32"}, {}, "INT4 group 32"},
-      {"w4-g32-zero", {"--scheme=w4a16", "--group-size=32", "--zero-points"}, {}, ""},
-      {"w4-g128-mse", {"--scheme=w4a16", "--group-size=128", "--indivisible=smaller", "--method=mse"}, {}, ""},
-      {"mxfp4", {"--scheme=mxfp4"}, {}, ""},
-      {"nvfp4", {"--scheme=nvfp4"}, {}, ""},
-      {"kv-int8", {}, {"--kv-cache=int8"}, "KV INT8 per token, rotary key kept"},
-      {"kv-int4", {}, {"--kv-cache=int4"}, "KV INT4 group 32, rotary key kept"},
+      {"bf16", {}, "f32", "eval.txt"},
+      {"fp8", {"--scheme=fp8-block", "--format=deepseek"}, "f32", "FP8 128x128"},
+      {"int8", {"--scheme=w8a8"}, "f32", "INT8 per channel"},
+      {"w4-g128", {"--scheme=w4a16", "--group-size=128", "--indivisible=smaller"}, "f32", "INT4 group 128"},
+      {"w4-g32", {"--scheme=w4a16", "--group-size=32"}, "f32", "INT4 group 32"},
+      {"w4-g32-zero", {"--scheme=w4a16", "--group-size=32", "--zero-points"}, "f32", ""},
+      {"w4-g128-mse", {"--scheme=w4a16", "--group-size=128", "--indivisible=smaller", "--method=mse"}, "f32", ""},
+      {"mxfp4", {"--scheme=mxfp4"}, "f32", ""},
+      {"nvfp4", {"--scheme=nvfp4"}, "f32", ""},
+      {"kv-bf16", {}, "bf16", ""},
+      {"kv-int8", {}, "int8", "KV INT8 per token, rotary key kept"},
+      {"kv-int4", {}, "int4", "KV INT4 group 32, rotary key kept"},
   };
   return list;
 }
@@ -115,8 +117,8 @@ Result<Json> Quality::judge(const Way &way) {
     arguments.insert(arguments.end(), way.quantize.begin(), way.quantize.end());
     QUANT_TRY(call("quant-convert", arguments));
   }
-  std::vector<std::string> compile = {weights.string(), "--host-isa=native", "-o", module.string()};
-  compile.insert(compile.end(), way.compile.begin(), way.compile.end());
+  std::vector<std::string> compile = {weights.string(), "--host-isa=native", std::string("--kv-cache=") + way.kvCache, "-o",
+                                      module.string()};
   QUANT_TRY(call("quant-compile", compile));
   std::vector<std::string> arguments = {module.string(),  "--weights",
                                         weights.string(), "--perplexity",

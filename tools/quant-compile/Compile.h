@@ -31,7 +31,7 @@ struct CompileOptions {
   /// Units of machine::x86Units(), or kNativeUnit. Empty: all whose code differs.
   std::vector<std::string> hostIsas;
   std::string activations = "auto";
-  std::string kvCache = "f32"; // a deepseek::CacheFormat
+  std::string kvCache = "bf16"; // a deepseek::CacheFormat
   bool mtp = false;            // the draft, too
   std::string stopAfter;       // empty: go on to the module
   std::filesystem::path dumpDirectory;

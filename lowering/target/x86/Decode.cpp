@@ -165,15 +165,51 @@ SmallVector<Value> quant::host::decode64Pairs(HostBuilder &b, Type storage, Valu
 // In another order
 //===----------------------------------------------------------------------===//
 
+/// Codes that decode32() takes.
+static constexpr int64_t kWordCodes = 32;
+
+/// 32 FP8 codes are 16 words of two: the lower codes, then the upper ones, each as the upper byte of a word that a shift and a
+/// mask make an f16. That of E4M3 has a bias of 15 where the code has one of 7: it is the number times 2^-8, subnormal or not.
+static SmallVector<Value> decode32(HostBuilder &b, Type storage, Value codes) {
+  Value words = vector::BitCastOp::create(b, b.vec(kLanes, b.getI16Type()), codes);
+  SmallVector<Value> result;
+  for (Value upper : {b.shiftLeft(words, 8), words}) {
+    Value half = isa<Float8E5M2Type>(storage) ? b.bitAnd(upper, 0xFF00)
+                                              : b.bitAnd(arith::ShRSIOp::create(b, upper, b.integer(words.getType(), 1)), 0xBF80);
+    result.push_back(b.convert(b.f32(), b.bitcast(b.getF16Type(), half)));
+  }
+  return result;
+}
+
+bool quant::host::hasDeferredNans(HostBuilder &b, Type storage) {
+  return isa<Float8E4M3FNType>(storage) && !hasDecode64(b, storage);
+}
+
+Value quant::host::noCodes(HostBuilder &b) { return b.integer(b.vec(kWordCodes, b.i8()), 0); }
+
+/// Twice a code as a byte is largest, 0xFE, for 0x7F and 0xFF.
+static Value largestOf(HostBuilder &b, Value largest, Value codes) {
+  return arith::MaxUIOp::create(b, largest, b.add(codes, codes));
+}
+
+Value quant::host::hasNans(HostBuilder &b, Value largest) {
+  Value equal = b.equal(largest, 0xFE);
+  return b.compare(arith::CmpIPredicate::ne, b.extract(vector::BitCastOp::create(b, b.vec(1, b.i32()), equal), 0), 0);
+}
+
 /// Codes of four bits in a dword.
 static constexpr int64_t kNibbles = 8;
 
 int64_t quant::host::shuffledColumns(HostBuilder &b, Type storage) {
-  return isNibbles(storage) ? kNibbles * kLanes : hasDecode64(b, storage) ? 64 : 0;
+  if (isNibbles(storage))
+    return kNibbles * kLanes;
+  return hasDecode64(b, storage) ? 64 : isa<Float8E4M3FNType, Float8E5M2Type>(storage) ? kWordCodes : 0;
 }
 
-int64_t quant::host::shuffledColumn(Type storage, int64_t vector, int64_t lane) {
-  return isNibbles(storage) ? kNibbles * lane + vector : columnOf64(vector, lane);
+int64_t quant::host::shuffledColumn(HostBuilder &b, Type storage, int64_t vector, int64_t lane) {
+  if (isNibbles(storage))
+    return kNibbles * lane + vector;
+  return hasDecode64(b, storage) ? columnOf64(vector, lane) : 2 * lane + vector;
 }
 
 /// What a code of four bits means.
@@ -214,16 +250,22 @@ static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value a
   return result;
 }
 
-SmallVector<Value> quant::host::decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero) {
+SmallVector<Value> quant::host::decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero, Value &largest) {
   if (isNibbles(storage))
     return decode128Nibbles(b, storage, address, zero);
-  return decode64ByTable(b, storage, b.load(b.vec(64, b.i8()), address));
+  Value codes = b.load(b.vec(shuffledColumns(b, storage), b.i8()), address);
+  if (hasDecode64(b, storage))
+    return decode64ByTable(b, storage, codes);
+  if (hasDeferredNans(b, storage))
+    largest = largestOf(b, largest, codes);
+  return decode32(b, storage, codes);
 }
 
 Value quant::host::shuffle(HostBuilder &b, Type storage, Value values) {
   int64_t count = cast<VectorType>(values.getType()).getNumElements();
   SmallVector<int64_t> mask(count);
   for (int64_t index = 0; index < count; ++index)
-    mask[index] = shuffledColumn(storage, index / kLanes, index % kLanes);
-  return vector::ShuffleOp::create(b, values, values, mask);
+    mask[index] = shuffledColumn(b, storage, index / kLanes, index % kLanes);
+  Value shuffled = vector::ShuffleOp::create(b, values, values, mask);
+  return hasDeferredNans(b, storage) ? b.mul(shuffled, b.splatF32(count, 256)) : shuffled;
 }

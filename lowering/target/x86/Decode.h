@@ -36,15 +36,22 @@ llvm::SmallVector<Value> decode64(HostBuilder &b, Type storage, Value address);
 /// i + 16.
 llvm::SmallVector<Value> decode64Pairs(HostBuilder &b, Type storage, Value address);
 
-/// Elements that are decoded at once, faster in another order than in their own: 64 of FP8 where there is hasDecode64(), 128 of
-/// four bits; 0: there is no such way.
+/// Elements that are decoded at once, faster in another order than in their own: 64 of FP8 where there is hasDecode64(),
+/// otherwise 32, 128 of four bits; 0: there is no such way.
 int64_t shuffledColumns(HostBuilder &b, Type storage);
 /// The element that lane `lane` of vector `vector` holds in that order.
-int64_t shuffledColumn(Type storage, int64_t vector, int64_t lane);
-/// shuffledColumns() consecutive elements as vectors of 16 in that order; `zero` is taken off integers of four bits.
-llvm::SmallVector<Value> decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero);
-/// As many f32 in that order: those that meet them.
+int64_t shuffledColumn(HostBuilder &b, Type storage, int64_t vector, int64_t lane);
+/// shuffledColumns() consecutive elements as vectors of 16 in that order; `zero` is taken off integers of four bits. Where there
+/// is hasDeferredNans(), numbers times 2^-8 that are never NaN, and `largest` takes note of the codes.
+llvm::SmallVector<Value> decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero, Value &largest);
+/// As many f32 in that order: those that meet them, times 2^8 where there is hasDeferredNans().
 Value shuffle(HostBuilder &b, Type storage, Value values);
+
+/// Whether decodeShuffled() leaves it to its caller to look for NaN: two instructions for 32 codes instead of twelve.
+bool hasDeferredNans(HostBuilder &b, Type storage);
+/// What `largest` is before the first codes, and whether one of all that it saw is NaN.
+Value noCodes(HostBuilder &b);
+Value hasNans(HostBuilder &b, Value largest);
 
 } // namespace quant::host
 

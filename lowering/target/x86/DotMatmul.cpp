@@ -13,6 +13,8 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/STLExtras.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace quant::host;
 
@@ -58,16 +60,31 @@ void DotMatmul::emit(int64_t tokens) {
   }
   Value inputs = shuffled || tokens > 1 || range.hasInt8Inputs ? copyInputs(sources) : sources.front();
   Value stride = b.div(b.add(b.sub(range.end, range.begin), count - 1), count);
+  Value last = b.sub(range.end, 1);
   b.loop(range.begin, b.add(range.begin, stride), 1, [&](Value first) {
     Rows rows = rowsFrom(first, stride, count);
-    SmallVector<Value> acc(count * tokens, b.splatF32(kLanes, 0.0f));
-    acc = b.loop(b.size(0), dotWhole, form.dotSpan, acc,
-                 [&](Value column, ValueRange carried) { return dotSpan(rows, inputs, tokens, column, form.dotSpan, carried); });
-    if (form.dotRest)
-      acc = dotSpan(rows, inputs, tokens, dotWhole, form.dotRest, acc);
+    SmallVector<Value> acc = allSpans(rows, inputs, tokens);
     for (int64_t r = 0; r < count; ++r)
       for (int64_t t = 0; t < tokens; ++t)
         b.store(resultOf(acc[r * tokens + t], rows.scales[r], tokenIndices[t]), outputAddress(tokenIndices[t], rows.indices[r]));
+    if (largest)
+      b.ifThen(hasNans(b, largest), [&] {
+        b.loop(b.size(0), b.size(count), 1,
+               [&](Value r) { storeNans(b.min(b.add(first, b.mul(stride, r)), last), tokenIndices); });
+      });
+  });
+}
+
+/// Where one of the row's codes is NaN, its results are, whatever they were.
+void DotMatmul::storeNans(Value row, ArrayRef<Value> tokens) {
+  Value data = rowData(row);
+  Value found = b.loop(b.size(0), weight.columns, 1, b.size(0), [&](Value column, ValueRange carried) -> SmallVector<Value> {
+    Value isNan = b.equal(b.bitAnd(b.load(b.i8(), b.at(data, column, 1)), 0x7F), 0x7F);
+    return {b.select(isNan, b.size(1), carried.front())};
+  })[0];
+  b.ifThen(b.equal(found, 1), [&] {
+    for (Value token : tokens)
+      b.store(b.number(std::numeric_limits<double>::quiet_NaN()), outputAddress(token, row));
   });
 }
 
@@ -112,6 +129,29 @@ void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
 // Products
 //===----------------------------------------------------------------------===//
 
+/// The sums of each row and token, lane by lane, over all columns.
+SmallVector<Value> DotMatmul::allSpans(const Rows &rows, Value inputs, int64_t tokens) {
+  SmallVector<Value> acc(rows.data.size() * tokens, b.splatF32(kLanes, 0.0f));
+  bool noticesNans = hasDeferredNans(b, form.storage);
+  auto addSpan = [&](Value column, int64_t columns, ValueRange carried) {
+    largest = noticesNans ? carried.back() : Value();
+    SmallVector<Value> sums = dotSpan(rows, inputs, tokens, column, columns, carried.take_front(acc.size()));
+    if (noticesNans)
+      sums.push_back(largest);
+    return sums;
+  };
+  SmallVector<Value> carried = acc;
+  if (noticesNans)
+    carried.push_back(noCodes(b));
+  carried = b.loop(b.size(0), dotWhole, form.dotSpan, carried,
+                   [&](Value column, ValueRange carried) { return addSpan(column, form.dotSpan, carried); });
+  if (form.dotRest)
+    carried = addSpan(dotWhole, form.dotRest, carried);
+  if (noticesNans)
+    largest = carried.pop_back_val();
+  return carried;
+}
+
 /// Whether several blocks meet in so many columns, and each lane of the shuffled order stays within one.
 bool DotMatmul::hasLaneScales(int64_t columns) {
   return columns == form.dotSpan && form.dotSpan != form.span && shuffled == form.dotSpan;
@@ -129,12 +169,17 @@ Value DotMatmul::loadLanes(Type type, Value base, Value rowScale, Value column) 
   Value each = isDecodable(type) ? decode(b, type, pointer, count) : rows::decodeE8M0(b, b.load(b.vec(count, b.i8()), pointer));
   SmallVector<int64_t> mask(kLanes);
   for (int64_t lane = 0; lane < kLanes; ++lane)
-    mask[lane] = shuffledColumn(form.storage, 0, lane) / form.blockColumns;
+    mask[lane] = shuffledColumn(b, form.storage, 0, lane) / form.blockColumns;
   return vector::ShuffleOp::create(b, each, each, mask);
 }
 
-/// One token: the products of what is scaled alike are summed and then scaled ("promotion"). More: the weights are scaled, once
-/// for all tokens.
+/// Whether the products of what is scaled alike are summed and then scaled ("promotion"). Otherwise the weights are, once for all
+/// tokens: that takes no more registers.
+bool DotMatmul::scalesSums(int64_t columns, size_t tokens) const {
+  constexpr int64_t kColumnsPerToken = 32;
+  return tokens == 1 || (!b.target.hasByteTables && columns >= kColumnsPerToken * static_cast<int64_t>(tokens));
+}
+
 SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
                                       ValueRange acc) {
   SmallVector<Value> result, inputs;
@@ -164,10 +209,15 @@ SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool
   Value scale = hasIntegerSums() ? Value()
                 : laneScales     ? loadLanes(form.scaleType, weight.scale, place.rowScale, place.column)
                                  : loadScale(place.rowScale, place.column);
-  if (acc.size() > 1 || !scale)
+  if (!scale || !scalesSums(columns, acc.size()))
     return spanProducts(place.source, columns, scale, zero, inputs, acc);
-  SmallVector<Value> products = spanProducts(place.source, columns, {}, zero, inputs, {b.splatF32(kLanes, 0.0f)});
-  return {b.fma(products[0], laneScales ? scale : b.splat(scale, kLanes), acc[0])};
+  Value scales = laneScales ? scale : b.splat(scale, kLanes);
+  SmallVector<Value> none(acc.size(), b.splatF32(kLanes, 0.0f));
+  SmallVector<Value> products = spanProducts(place.source, columns, {}, zero, inputs, none);
+  return llvm::map_to_vector(llvm::zip_equal(products, acc), [&](auto pair) {
+    auto [product, sum] = pair;
+    return b.fma(product, scales, sum);
+  });
 }
 
 /// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane.
@@ -179,6 +229,6 @@ SmallVector<Value> DotMatmul::spanProducts(Value source, int64_t columns, Value 
         for (auto [input, sum] : llvm::zip_equal(inputs, acc))
           sum = b.fma(widen(value), widen(b.load(b.vecF32(lanes), b.at(input, offset, 4))), sum);
       },
-      shuffled > 0);
+      &largest);
   return acc;
 }

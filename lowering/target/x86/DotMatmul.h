@@ -26,9 +26,12 @@ public:
 private:
   struct Rows;
   Value resultOf(Value lanes, Value rowScale, Value token);
+  llvm::SmallVector<Value> allSpans(const Rows &rows, Value inputs, int64_t tokens);
+  void storeNans(Value row, llvm::ArrayRef<Value> tokens);
   Value copyInputs(llvm::ArrayRef<Value> rows);
   void copySpan(Value source, Value target, int64_t columns);
   bool hasLaneScales(int64_t columns);
+  bool scalesSums(int64_t columns, size_t tokens) const;
   int64_t pieceOf(int64_t columns);
   Value loadLanes(mlir::Type type, Value base, Value rowScale, Value column);
   Rows rowsFrom(Value first, Value stride, int64_t count);
@@ -45,6 +48,8 @@ private:
 
   /// Codes that are decoded at once in another order; 0: none.
   int64_t shuffled;
+  /// What decodeShuffled() notes of the codes of the rows at hand, where there is hasDeferredNans().
+  Value largest;
   /// Columns of whole dot spans.
   Value dotWhole;
 };

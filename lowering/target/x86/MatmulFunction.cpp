@@ -117,9 +117,11 @@ void quant::host::callMatmul(KernelContext &context, const Weight &weight, const
   HostBuilder &b = context.b;
   WeightForm form(weight);
   range.oneScaleRow = range.oneScaleRow && form.scaleType;
-  // Where several sequences may share the call, the order of a row's sums does not depend on the number of rows.
+  // Where several sequences may share the call, the order of a row's sums does not depend on the number of rows. Decoding a
+  // weight a few times in registers takes less time than a panel of it.
   Value dots = b.size(sizes.dotTokens), isShared = isSharedCall(context);
-  range.pieceTokens = b.select(isShared, b.min(range.tokens, dots), range.tokens);
+  Value isFew = b.compare(arith::CmpIPredicate::sle, range.tokens, sizes.dotTokens * b.target.dotPieces);
+  range.pieceTokens = b.select(b.bitOr(isShared, isFew), b.min(range.tokens, dots), range.tokens);
   std::string name = "multiply_rows_" + form.name() + (range.hasInt8Inputs ? "_x8" : "") + (range.oneScaleRow ? "_aligned" : "") +
                      suffixOf(sizes, b.target);
   auto module = b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
