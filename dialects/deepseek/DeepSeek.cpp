@@ -257,6 +257,11 @@ LogicalResult ExpertsOp::verify() {
       failed(expectShape(*this, "x", getX().getType(), {kAny, gate[2]})) ||
       failed(expectShape(*this, "weights", getWeights().getType(), cast<ShapedType>(getIds().getType()).getShape())))
     return failure();
+  for (auto [name, order, columns] : {std::tuple<StringRef, Value, int64_t>("gate_order", getGateOrder(), gate[2]),
+                                      {"up_order", getUpOrder(), gate[2]},
+                                      {"down_order", getDownOrder(), gate[1]}})
+    if (order && order.getType() != RankedTensorType::get({gate[0], 1, columns}, IntegerType::get(getContext(), 32)))
+      return emitOpError() << name << " must be i32 of " << gate[0] << "x1x" << columns << ", not " << order.getType();
   return expectShape(*this, "the result", getType(), {kAny, gate[2]});
 }
 

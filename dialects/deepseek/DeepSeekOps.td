@@ -386,12 +386,14 @@ def DeepSeek_MoeGateOp : DeepSeek_RowOp<"moe_gate"> {
   let assemblyFormat = "$logits (`,` $bias^)? attr-dict `:` functional-type(operands, results)";
 }
 
-def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [Pure, DeclareOpInterfaceMethods<WeightsOpInterface>]> {
+def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [
+    Pure, AttrSizedOperandSegments, DeclareOpInterfaceMethods<WeightsOpInterface>]> {
   let summary = "the routed experts: dispatch, feed-forward, combine";
   let description = [{
     `y[t] = sum_j weights[t, j] * down[e] swiglu(gate[e] x[t], up[e] x[t])` with `e = ids[t, j]`. The weights of all experts
     are one value with a leading expert dimension. `deepseek-decompose-experts` rewrites it to `moe_dispatch`, two or three
-    `qblock.grouped_matmul`s, `swiglu` and `moe_combine`.
+    `qblock.grouped_matmul`s, `swiglu` and `moe_combine`. Where a weight's columns stand in another order, `gate_order` and so on
+    say which for each expert: it multiplies `qblock.gather_columns` of its inputs.
 
     ```mlir
     %y = deepseek.experts %x, %ids, %weights, %gate, %up, %down : (tensor<?x7168xf32>, tensor<?x8xi32>, tensor<?x8xf32>,
@@ -399,9 +401,13 @@ def DeepSeek_ExpertsOp : DeepSeek_Op<"experts", [Pure, DeclareOpInterfaceMethods
     ```
   }];
   let arguments = (ins DeepSeek_Rows:$x, DeepSeek_Pairs:$ids, DeepSeek_Rows:$weights, QBlock_AnyMatrix:$gate,
-                       QBlock_AnyMatrix:$up, QBlock_AnyMatrix:$down);
+                       QBlock_AnyMatrix:$up, QBlock_AnyMatrix:$down, Optional<AnyRankedTensor>:$gate_order,
+                       Optional<AnyRankedTensor>:$up_order, Optional<AnyRankedTensor>:$down_order);
   let results = (outs DeepSeek_Rows:$result);
-  let assemblyFormat = "$x `,` $ids `,` $weights `,` $gate `,` $up `,` $down attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $x `,` $ids `,` $weights `,` $gate `,` $up `,` $down (`gate_order` $gate_order^)? (`up_order` $up_order^)?
+    (`down_order` $down_order^)? attr-dict `:` functional-type(operands, results)
+  }];
 }
 
 def DeepSeek_MoeDispatchOp

@@ -59,10 +59,25 @@ static LogicalResult verifyRepack(Operation *op, std::optional<StringRef> repack
   return success();
 }
 
+/// `group_size` is for a column_order alone, and columns that are sorted are of rows.
+static LogicalResult verifyOrder(Operation *op, std::optional<StringRef> repack, std::optional<StringRef> order,
+                                 std::optional<int64_t> groupSize, ArrayRef<int64_t> shape) {
+  bool isOrder = repack && *repack == StringRef(quant::name(Repack::ColumnOrder));
+  if (isOrder != groupSize.has_value() || (groupSize && *groupSize < 1))
+    return op->emitOpError("a column_order has a group_size above 0, nothing else has one");
+  if (order && (isOrder || order->empty() || shape.empty() || shape.size() > 2))
+    return op->emitOpError("order is the name of the tensor by whose groups columns of rows are sorted, not of ")
+           << op->getResult(0).getType();
+  return success();
+}
+
 LogicalResult WeightOp::verify() {
   if (getName().empty())
     return emitOpError("needs the tensor's name in the checkpoint");
-  return verifyRepack(*this, getRepack(), cast<RankedTensorType>(getType()).getShape());
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(getType()).getShape();
+  if (failed(verifyOrder(*this, getRepack(), getOrder(), getGroupSize(), shape)))
+    return failure();
+  return verifyRepack(*this, getRepack(), shape);
 }
 
 LogicalResult WeightGroupOp::verify() {
@@ -70,7 +85,12 @@ LogicalResult WeightGroupOp::verify() {
     return emitOpError("name must hold '{}' once, where the index goes: \"") << getName() << "\"";
   if (cast<RankedTensorType>(getType()).getRank() < 2)
     return emitOpError("result needs a leading dimension that counts the tensors, not ") << getType();
-  return verifyRepack(*this, getRepack(), cast<RankedTensorType>(getType()).getShape().drop_front());
+  if (getOrder() && getOrder()->count("{}") != 1)
+    return emitOpError("order must hold '{}' once, as the name does: \"") << *getOrder() << "\"";
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(getType()).getShape().drop_front();
+  if (failed(verifyOrder(*this, getRepack(), getOrder(), getGroupSize(), shape)))
+    return failure();
+  return verifyRepack(*this, getRepack(), shape);
 }
 
 LogicalResult DispatchOp::verifySymbolUses(SymbolTableCollection &symbols) {

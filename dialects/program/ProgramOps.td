@@ -98,12 +98,19 @@ def Program_WeightOp : Program_Op<"weight", [Pure]> {
     first is absent (tied embeddings). `repack` says how a tensor that lies otherwise in the file is turned when it is loaded
     (runtime/abi/repack.h): codes of GPTQ and AWQ, zero points that are packed down the rows.
 
+    `order` names a tensor that says the group of each column (GPTQ's g_idx): the columns are sorted by it, those of a group in the
+    order of the file, so that groups are blocks. What they were sorted to, `repack = "column_order"` reads from that tensor: column
+    i of the weight was column order[i] of the file. Its groups are of `group_size` columns, of which the last may have fewer.
+
     ```mlir
     %g = program.weight "model.norm.weight" : tensor<7168xbf16>
     %q = program.weight "model.layers.0.mlp.up_proj.qweight" {repack = "gptq_codes"} : tensor<18432x7168xui4>
+    %s = program.weight "up.qweight" {order = "up.g_idx", repack = "gptq_codes"} : tensor<18432x7168xui4>
+    %o = program.weight "up.g_idx" {repack = "column_order", group_size = 128 : i64} : tensor<1x7168xi32>
     ```
   }];
-  let arguments = (ins StrAttr:$name, OptionalAttr<StrArrayAttr>:$aliases, OptionalAttr<StrAttr>:$repack);
+  let arguments = (ins StrAttr:$name, OptionalAttr<StrArrayAttr>:$aliases, OptionalAttr<StrAttr>:$repack,
+                       OptionalAttr<StrAttr>:$order, OptionalAttr<I64Attr>:$group_size);
   let results = (outs AnyStaticShapeTensor:$result);
   let assemblyFormat = "$name attr-dict `:` type($result)";
   let hasVerifier = 1;
@@ -113,13 +120,14 @@ def Program_WeightGroupOp : Program_Op<"weight_group", [Pure]> {
   let summary = "the same tensor of all experts, as one value";
   let description = [{
     `{}` in the name counts from 0 to the leading dimension - 1. In memory it is a table of pointers, one for each tensor.
-    `repack` as of `program.weight`, of each.
+    `repack`, `order` and `group_size` as of `program.weight`, of each.
 
     ```mlir
     %g = program.weight_group "model.layers.3.mlp.experts.{}.up_proj.weight" : tensor<256x2048x7168xf8E4M3FN>
     ```
   }];
-  let arguments = (ins StrAttr:$name, OptionalAttr<StrAttr>:$repack);
+  let arguments = (ins StrAttr:$name, OptionalAttr<StrAttr>:$repack, OptionalAttr<StrAttr>:$order,
+                       OptionalAttr<I64Attr>:$group_size);
   let results = (outs AnyStaticShapeTensor:$result);
   let assemblyFormat = "$name attr-dict `:` type($result)";
   let hasVerifier = 1;

@@ -54,18 +54,23 @@ ArrayRef<int64_t> quant::qblock::getMatrixShape(Type type) {
 
 static bool compatible(int64_t a, int64_t b) { return a == b || ShapedType::isDynamic(a) || ShapedType::isDynamic(b); }
 
-/// Codes, scales and zero points must have the types that the block-scaled type says.
-static LogicalResult verifyParts(Operation *op, BlockTensorType type, Type data, Type scale, Type zero) {
+/// Codes, scales and what else there is must have the types that the block-scaled type says.
+static LogicalResult verifyParts(Operation *op, BlockTensorType type, Type data, Type scale, TypeRange more) {
   if (failed(verifyCompatibleShape(data, type.getDataTensorType())) ||
       cast<RankedTensorType>(data).getElementType() != type.getStorageType())
     return op->emitOpError("codes must be ") << type.getDataTensorType() << ", not " << data;
   if (failed(verifyCompatibleShape(scale, type.getScaleTensorType())) ||
       cast<RankedTensorType>(scale).getElementType() != type.getScaleType())
     return op->emitOpError("scales must be ") << type.getScaleTensorType() << " (shape / block, rounded up), not " << scale;
-  if (static_cast<bool>(zero) != type.hasZeroPoint())
-    return op->emitOpError(zero ? "got zero points, but the type has none" : "the type has zero points, but none are given");
-  if (zero && zero != type.getZeroTensorType())
-    return op->emitOpError("zero points must be ") << type.getZeroTensorType() << ", not " << zero;
+  StringRef name = type.hasGlobalScale() ? "a global scale" : "zero points";
+  bool hasMore = type.hasZeroPoint() || type.hasGlobalScale();
+  if (more.empty() && hasMore)
+    return op->emitOpError("the type has ") << name << ", but none are given";
+  if (more.size() > (hasMore ? 1 : 0))
+    return op->emitOpError("got zero points, but the type has none");
+  Type expected = type.hasGlobalScale() ? type.getGlobalTensorType() : type.getZeroTensorType();
+  if (hasMore && more.front() != expected)
+    return op->emitOpError() << name << " must be " << expected << ", not " << more.front();
   return success();
 }
 
@@ -85,20 +90,19 @@ static LogicalResult verifySameShape(Operation *op, Type a, Type b) {
 //===----------------------------------------------------------------------===//
 
 LogicalResult AssembleOp::verify() {
-  return verifyParts(*this, getType(), getData().getType(), getScale().getType(), getZero() ? getZero().getType() : Type());
+  return verifyParts(*this, getType(), getData().getType(), getScale().getType(), getMore().getTypes());
 }
 
 OpFoldResult AssembleOp::fold(FoldAdaptor) {
   auto storage = getData().getDefiningOp<StorageOp>();
   if (storage && storage.getSource().getType() == getType() && getData() == storage.getData() &&
-      getScale() == storage.getScale() && getZero() == storage.getZero())
+      getScale() == storage.getScale() && llvm::equal(getMore(), storage.getMore()))
     return storage.getSource();
   return {};
 }
 
 LogicalResult StorageOp::verify() {
-  return verifyParts(*this, getSource().getType(), getData().getType(), getScale().getType(),
-                     getZero() ? getZero().getType() : Type());
+  return verifyParts(*this, getSource().getType(), getData().getType(), getScale().getType(), getMore().getTypes());
 }
 
 LogicalResult StorageOp::fold(FoldAdaptor, SmallVectorImpl<OpFoldResult> &results) {
@@ -116,6 +120,8 @@ LogicalResult QuantizeOp::verify() {
     return emitOpError("amax_floor must be finite and not negative");
   if (getType().hasZeroPoint() || getType().getZeroConstant())
     return emitOpError("quantization is symmetric: the result cannot have zero points");
+  if (getType().hasGlobalScale())
+    return emitOpError("quantization is by block: the result cannot have a global scale");
   return verifySameShape(*this, getSource().getType(), getType());
 }
 
@@ -138,13 +144,45 @@ BlockTensorType GatherRowsOp::getGatheredType(BlockTensorType source, Type rows)
 
 LogicalResult GatherRowsOp::verify() {
   BlockTensorType source = getSource().getType();
-  if (source.getRank() != 2 || source.getBlock()[0] != 1 || source.hasZeroPoint() || source.getZeroConstant())
+  if (source.getRank() != 2 || source.getBlock()[0] != 1 || source.hasZeroPoint() || source.getZeroConstant() ||
+      source.hasGlobalScale())
     return emitOpError("takes rows with scales of their own, not ") << source;
   auto rows = cast<RankedTensorType>(getRows().getType());
   if (!rows.getElementType().isInteger(32) || rows.getRank() != 2 || rows.isDynamicDim(1))
     return emitOpError("rows must be i32 of tokens x top_k, not ") << rows;
   if (BlockTensorType gathered = getGatheredType(source, rows); getType() != gathered)
     return emitOpError("the result must be ") << gathered << ", not " << getType();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// gather_columns
+//===----------------------------------------------------------------------===//
+
+LogicalResult GatherColumnsOp::verify() {
+  auto x = cast<RankedTensorType>(getX().getType()), order = cast<RankedTensorType>(getOrder().getType()), result = getType();
+  if (!isa<FloatType>(x.getElementType()) || x.getElementType() != result.getElementType() || x.getRank() < 2)
+    return emitOpError("copies rows of floating point, not ") << x << " to " << result;
+  bool isGrouped = !getSlots().empty();
+  auto isList = [&](ArrayRef<int64_t> shape) { return shape.size() == 2 && shape[0] == 1; };
+  if (!order.getElementType().isInteger(32) || !order.hasStaticShape() ||
+      (isGrouped ? order.getRank() != 3 || !isList(order.getShape().drop_front()) : !isList(order.getShape())))
+    return emitOpError("the order must be i32, ") << (isGrouped ? "experts x 1 x columns" : "1 x columns") << ", not " << order;
+  if (order.getShape().back() > x.getShape().back())
+    return emitOpError("the order is of ") << order.getShape().back() << " columns, x has " << printed(x.getShape().back());
+  if (!isGrouped)
+    return x == result ? success() : emitOpError("the result must be ") << x << ", not " << result;
+  if (getSlots().size() != 2)
+    return emitOpError("slots are ids and rows");
+  Type ids = getSlots()[0].getType(), rows = getSlots()[1].getType();
+  auto list = cast<RankedTensorType>(rows);
+  if (ids != rows || !list.getElementType().isInteger(32) || list.getRank() != 2 || list.isDynamicDim(1))
+    return emitOpError("ids and rows must be i32 of tokens x top_k, not ") << ids << " and " << rows;
+  int64_t columns = x.getShape().back();
+  if (result.getShape() != ArrayRef<int64_t>{list.getDimSize(0), list.getDimSize(1), columns})
+    return emitOpError("the result must be tokens x top_k x ") << printed(columns) << ", not " << result;
+  if (x.getRank() != 2 && x != result)
+    return emitOpError("x must have a row for each token or slot, not ") << x;
   return success();
 }
 
@@ -268,8 +306,9 @@ static LogicalResult verifyContraction(Operation *op, Type x, Type w) {
   auto xBlock = dyn_cast<BlockTensorType>(x), wBlock = dyn_cast<BlockTensorType>(w);
   if (xBlock && wBlock) {
     int64_t xk = xBlock.getBlockExtent(xShape.size() - 1), wk = wBlock.getBlockExtent(wShape.size() - 1);
-    if (xk != wk)
-      return op->emitOpError("blocks along K differ: x has ") << printed(xk) << ", w has " << printed(wk);
+    if (xk != wk && xk != xShape.back())
+      return op->emitOpError("blocks along K differ: x has ")
+             << printed(xk) << ", w has " << printed(wk) << " (x may have one block a row)";
   }
   if (xBlock && !wBlock)
     return op->emitOpError("a block-scaled x needs a block-scaled w");

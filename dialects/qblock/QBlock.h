@@ -43,10 +43,10 @@ bool isKMajor(mlir::Type scales);
 /// The shape of a matrix operand in either form, floating point or block-scaled.
 llvm::ArrayRef<int64_t> getMatrixShape(mlir::Type type);
 
-/// Rows [firstRow, firstRow + rows) of a weight: one tensor of codes or values. Scales and zero points are null where there are
-/// none.
+/// Rows [firstRow, firstRow + rows) of a weight: one tensor of codes or values. Scales, zero points and the global scale are null
+/// where there are none.
 struct WeightPart {
-  mlir::Value data, scale, zero;
+  mlir::Value data, scale, zero, global;
   int64_t firstRow = 0, rows = 0;
 };
 
@@ -58,6 +58,7 @@ struct Weight {
   int64_t groups = 0;                      ///< 0: not grouped
   int64_t rows = 0, columns = 0;
   int64_t blockRows = 1, blockColumns = 1; ///< extents of a scale block
+  bool hasGlobalScale = false;             ///< scales are divided by one of the whole part
   int64_t scaleColumns() const { return (columns + blockColumns - 1) / blockColumns; }
 };
 

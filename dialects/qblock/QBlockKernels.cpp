@@ -23,11 +23,12 @@ static void addParts(Value source, Weight &weight) {
     return;
   }
   ArrayRef<int64_t> shape = getMatrixShape(source.getType());
-  WeightPart part{source, {}, {}, weight.rows, shape[shape.size() - 2]};
+  WeightPart part{source, {}, {}, {}, weight.rows, shape[shape.size() - 2]};
   if (auto assemble = source.getDefiningOp<AssembleOp>()) {
     part.data = assemble.getData();
     part.scale = assemble.getScale();
     part.zero = assemble.getZero();
+    part.global = assemble.getGlobal();
   }
   weight.rows += part.rows;
   weight.parts.push_back(part);
@@ -44,6 +45,7 @@ Weight quant::qblock::describeWeight(Value value) {
     weight.scaleType = type.getScaleType();
     weight.zeroType = type.getZeroType();
     weight.zeroConstant = type.getZeroConstant();
+    weight.hasGlobalScale = type.hasGlobalScale();
     weight.blockRows = type.getBlockExtent(shape.size() - 2);
     weight.blockColumns = type.getBlockExtent(shape.size() - 1);
   } else {

@@ -39,24 +39,40 @@ def QBlock_LayoutAttr : EnumAttr<QBlock_Dialect, QBlock_ScaleLayout, "layout"> {
 class QBlock_Op<string mnemonic, list<Trait> traits = []> : Op<QBlock_Dialect, mnemonic, traits>;
 
 def QBlock_AssembleOp : QBlock_Op<"assemble", [Pure, ViewOpInterface]> {
-  let summary = "makes a block-scaled tensor of its codes, scales and zero points";
+  let summary = "makes a block-scaled tensor of its codes, scales, zero points and global scale";
   let description = [{
-    The way in from a checkpoint: `weight` and `weight_scale_inv` become one value.
+    The way in from a checkpoint: `weight` and `weight_scale_inv` become one value. Behind codes and scales stand zero points and
+    the global scale, where the type has them.
 
     ```mlir
     %w = qblock.assemble %data, %scale : (tensor<576x7168xf8E4M3FN>, tensor<5x56xf32>)
       -> !qblock.tensor<576x7168xf8E4M3FN, block<128x128>, f32>
+    %v = qblock.assemble %codes, %scales, %global : (tensor<576x7168xf4E2M1FN>, tensor<576x448xf8E4M3FN>, tensor<1x1xf32>)
+      -> !qblock.tensor<576x7168xf4E2M1FN, block<1x16>, f8E4M3FN, global f32>
     ```
   }];
-  let arguments = (ins AnyRankedTensor:$data, AnyRankedTensor:$scale, Optional<AnyRankedTensor>:$zero);
+  let arguments = (ins AnyRankedTensor:$data, AnyRankedTensor:$scale, Variadic<AnyRankedTensor>:$more);
   let results = (outs QBlock_TensorType:$result);
-  let assemblyFormat = "$data `,` $scale (`,` $zero^)? attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = "$data `,` $scale (`,` $more^)? attr-dict `:` functional-type(operands, results)";
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$data, "::mlir::Value":$scale,
+                                 CArg<"::mlir::Value", "{}">:$zero, CArg<"::mlir::Value", "{}">:$global), [{
+    $_state.addOperands({data, scale});
+    for (::mlir::Value part : {zero, global})
+      if (part)
+        $_state.addOperands(part);
+    $_state.addTypes(result);
+  }]>];
   let hasVerifier = 1;
   let hasFolder = 1;
+  let extraClassDeclaration = [{
+    /// Null where there are none.
+    ::mlir::Value getZero() { return getType().hasZeroPoint() ? getMore().front() : ::mlir::Value(); }
+    ::mlir::Value getGlobal() { return getType().hasGlobalScale() ? getMore().back() : ::mlir::Value(); }
+  }];
 }
 
 def QBlock_StorageOp : QBlock_Op<"storage", [Pure, ViewOpInterface]> {
-  let summary = "the codes, scales and zero points of a block-scaled tensor";
+  let summary = "the codes, scales, zero points and global scale of a block-scaled tensor";
   let description = [{
     The inverse of `qblock.assemble`.
 
@@ -66,17 +82,23 @@ def QBlock_StorageOp : QBlock_Op<"storage", [Pure, ViewOpInterface]> {
     ```
   }];
   let arguments = (ins QBlock_TensorType:$source);
-  let results = (outs AnyRankedTensor:$data, AnyRankedTensor:$scale, Optional<AnyRankedTensor>:$zero);
+  let results = (outs AnyRankedTensor:$data, AnyRankedTensor:$scale, Variadic<AnyRankedTensor>:$more);
   let assemblyFormat = "$source attr-dict `:` qualified(type($source)) `->` `(` type(results) `)`";
   let builders = [OpBuilder<(ins "::mlir::Value":$source), [{
     auto type = ::llvm::cast<BlockTensorType>(source.getType());
     $_state.addOperands(source);
     $_state.addTypes({type.getDataTensorType(), type.getScaleTensorType()});
-    if (type.hasZeroPoint())
-      $_state.addTypes(type.getZeroTensorType());
+    for (::mlir::RankedTensorType part : {type.getZeroTensorType(), type.getGlobalTensorType()})
+      if (part)
+        $_state.addTypes(part);
   }]>];
   let hasVerifier = 1;
   let hasFolder = 1;
+  let extraClassDeclaration = [{
+    /// Null where there are none.
+    ::mlir::Value getZero() { return getSource().getType().hasZeroPoint() ? getMore().front() : ::mlir::Value(); }
+    ::mlir::Value getGlobal() { return getSource().getType().hasGlobalScale() ? getMore().back() : ::mlir::Value(); }
+  }];
 }
 
 def QBlock_QuantizeOp : QBlock_Op<"quantize", [
@@ -103,7 +125,7 @@ def QBlock_DequantizeOp : QBlock_Op<"dequantize", [
     DeclareOpInterfaceMethods<Rows_RowOpInterface, ["getIndependentColumns"]>]> {
   let summary = "the floating-point values of a block-scaled tensor";
   let description = [{
-    `value = scale * (code - zero)` in f32, then rounded to the result's element type. E4M3's NaN codes (0x7F, 0xFF) give NaN.
+    `value = scale * (code - zero)` in f32, or `(scale / global) * code`, then rounded to the result's element type. E4M3's NaN codes (0x7F, 0xFF) give NaN.
 
     ```mlir
     %f = qblock.dequantize %w : !qblock.tensor<576x7168xf8E4M3FN, block<128x128>, f32> -> tensor<576x7168xf32>
@@ -139,6 +161,32 @@ def QBlock_GatherRowsOp : QBlock_Op<"gather_rows", [
     /// The result's type: rows of the source in the shape of the list.
     static BlockTensorType getGatheredType(BlockTensorType source, ::mlir::Type rows);
   }];
+}
+
+def QBlock_GatherColumnsOp : QBlock_Op<"gather_columns", [
+    Pure, KernelOpInterface, DeclareOpInterfaceMethods<Rows_RowOpInterface>]> {
+  let summary = "rows with their columns in the order of a list";
+  let description = [{
+    `y[t, c] = x[t, order[c]]`; columns beyond the list stay where they are. What a matmul reads whose weight was quantized in
+    another order of its columns, and is stored here by groups (`program.weight` with an `order`).
+
+    With `of`, for grouped matmuls: row `r` belongs to expert `e = ids[rows[r]]` (both flattened), the dispatched slots of
+    `deepseek.moe_dispatch`, and
+
+        y[r, c] = x[row(r), order[e, c]]
+
+    with `row(r) = r`, or `row(r) = rows[r] / top_k` where `x` has a row for each token.
+
+    ```mlir
+    %y = qblock.gather_columns %x by %order : (tensor<?x7168xf32>, tensor<1x7168xi32>) -> tensor<?x7168xf32>
+    %z = qblock.gather_columns %x by %orders of(%ids, %rows) : (tensor<?x7168xf32>, tensor<256x1x7168xi32>, tensor<?x8xi32>,
+      tensor<?x8xi32>) -> tensor<?x8x7168xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$x, AnyRankedTensor:$order, Variadic<AnyRankedTensor>:$slots);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$x `by` $order (`of` `(` $slots^ `)`)? attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
 }
 
 def QBlock_ConcatOp : QBlock_Op<"concat", [Pure, ViewOpInterface]> {

@@ -51,11 +51,20 @@ RankedTensorType BlockTensorType::getZeroTensorType() const {
   return hasZeroPoint() ? RankedTensorType::get(getScaleShape(), getZeroType()) : RankedTensorType();
 }
 
+RankedTensorType BlockTensorType::getGlobalTensorType() const {
+  if (!hasGlobalScale())
+    return {};
+  SmallVector<int64_t> shape(getShape());
+  for (int64_t &size : MutableArrayRef(shape).take_back(2))
+    size = 1;
+  return RankedTensorType::get(shape, getGlobalType());
+}
+
 BlockTensorType BlockTensorType::cloneWithShape(ArrayRef<int64_t> shape) const { return cloneWith(shape, getBlock()); }
 
 BlockTensorType BlockTensorType::cloneWith(ArrayRef<int64_t> shape, ArrayRef<int64_t> block) const {
-  return BlockTensorType::get(shape, getStorageType(), block, getScaleType(), getZeroType(), getKMajorScales(),
-                              getZeroConstant());
+  return BlockTensorType::get(shape, getStorageType(), block, getScaleType(), getZeroType(), getKMajorScales(), getZeroConstant(),
+                              getGlobalType());
 }
 
 /// f8E4M3FN, f8E5M2, f4E2M1FN, and integers of 8 and 4 bits, without a sign or unsigned.
@@ -66,13 +75,14 @@ static bool isStorage(Type type) {
 }
 
 LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape, Type storage,
-                                      ArrayRef<int64_t> block, Type scale, Type zero, bool kMajorScales, int64_t zeroConstant) {
+                                      ArrayRef<int64_t> block, Type scale, Type zero, bool kMajorScales, int64_t zeroConstant,
+                                      Type global) {
   if (shape.empty())
     return emitError() << "a block-scaled tensor needs at least one dimension";
   if (!isStorage(storage))
     return emitError() << "storage must be f8E4M3FN, f8E5M2, f4E2M1FN, i8, i4, ui8 or ui4, not " << storage;
-  if (!isa<Float32Type, Float16Type, BFloat16Type, Float8E8M0FNUType>(scale))
-    return emitError() << "scale must be f32, f16, bf16 or f8E8M0FNU, not " << scale;
+  if (!isa<Float32Type, Float16Type, BFloat16Type, Float8E8M0FNUType, Float8E4M3FNType>(scale))
+    return emitError() << "scale must be f32, f16, bf16, f8E8M0FNU or f8E4M3FN, not " << scale;
   if (block.size() != shape.size())
     return emitError() << "block has " << block.size() << " extents, the shape has " << shape.size() << " dimensions";
   for (int64_t extent : block)
@@ -84,15 +94,19 @@ LogicalResult BlockTensorType::verify(function_ref<InFlightDiagnostic()> emitErr
     return emitError() << "zero point must be i8 or ui8, not " << zero;
   if (zeroConstant && (!isa<IntegerType>(storage) || zeroConstant < 0 || zeroConstant >> storage.getIntOrFloatBitWidth() > 0))
     return emitError() << "zero point " << zeroConstant << " is no code of " << storage;
+  if (global && !global.isF32())
+    return emitError() << "global scale must be f32, not " << global;
+  if (global && (zero || zeroConstant))
+    return emitError() << "a tensor with a global scale has no zero points";
   bool perRow = shape.size() >= 2 && llvm::all_of(block.drop_back(), [](int64_t extent) { return extent == 1; });
-  if (kMajorScales && (zero || zeroConstant || !perRow || !scale.isF32()))
+  if (kMajorScales && (zero || zeroConstant || global || !perRow || !scale.isF32()))
     return emitError() << "k_major scales must be f32, one for each group of a row";
   return success();
 }
 
 Type BlockTensorType::parse(AsmParser &parser) {
   SmallVector<int64_t> shape, block;
-  Type storage, scale, zero;
+  Type storage, scale, zero, global;
   llvm::SMLoc loc = parser.getCurrentLocation();
   if (parser.parseLess() || parser.parseDimensionList(shape) || parser.parseType(storage) || parser.parseComma() ||
       parser.parseKeyword("block") || parser.parseLess() ||
@@ -101,18 +115,23 @@ Type BlockTensorType::parse(AsmParser &parser) {
     return {};
   bool kMajorScales = false;
   int64_t zeroConstant = 0;
-  if (succeeded(parser.parseOptionalComma())) {
+  auto parsePart = [&]() -> ParseResult {
     kMajorScales = succeeded(parser.parseOptionalKeyword(stringifyScaleLayout(ScaleLayout::KMajor)));
-    if (!kMajorScales && parser.parseKeyword("zero"))
-      return {};
-    if (!kMajorScales && !parser.parseOptionalInteger(zeroConstant).has_value() && parser.parseType(zero))
-      return {};
-  }
+    if (kMajorScales)
+      return success();
+    if (succeeded(parser.parseOptionalKeyword("global")))
+      return parser.parseType(global);
+    if (parser.parseKeyword("zero"))
+      return failure();
+    return parser.parseOptionalInteger(zeroConstant).has_value() ? ParseResult(success()) : parser.parseType(zero);
+  };
+  if (succeeded(parser.parseOptionalComma()) && parsePart())
+    return {};
   if (parser.parseGreater())
     return {};
   auto emitError = [&] { return parser.emitError(loc); };
   return BlockTensorType::getChecked(emitError, parser.getContext(), shape, storage, block, scale, zero, kMajorScales,
-                                     zeroConstant);
+                                     zeroConstant, global);
 }
 
 void BlockTensorType::print(AsmPrinter &printer) const {
@@ -121,6 +140,8 @@ void BlockTensorType::print(AsmPrinter &printer) const {
   printer << "x" << getStorageType() << ", block<";
   printer.printDimensionList(getBlock());
   printer << ">, " << getScaleType();
+  if (hasGlobalScale())
+    printer << ", global " << getGlobalType();
   if (hasZeroPoint())
     printer << ", zero " << getZeroType();
   if (getZeroConstant())

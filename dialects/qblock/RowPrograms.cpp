@@ -76,6 +76,25 @@ void GatherRowsOp::buildRow(RowBuilder &b) {
   });
 }
 
+void GatherColumnsOp::buildRow(RowBuilder &b) {
+  Rows x = b.rows(getX()), order = b.rows(getOrder()), target = b.rows(getResult());
+  if (getSlots().empty()) {
+    order = order.asList();
+  } else {
+    Rows ids = b.rows(getSlots()[0]), rows = b.rows(getSlots()[1]);
+    Num slot = b.at(rows.asList(), b.row());
+    order = order.ofRow(b.at(ids.asList(), slot));
+    if (cast<RankedTensorType>(getX().getType()).getRank() == 2)
+      x = x.ofRow(slot / rows.columns);
+  }
+  b.forEach(order.columns, [&](Num column) { b.put(target, column, b.at(x, b.at(order, column))); });
+  int64_t rest = x.columns - order.columns;
+  if (rest == 0)
+    return;
+  Rows from = x.slice(order.columns, rest), to = target.slice(order.columns, rest);
+  b.forColumns(rest, [&](Column column) { b.store(to, column, b.load(from, column)); });
+}
+
 void DequantizeOp::buildRow(RowBuilder &b) { dequantizeRow(b, b.quantized(getSource()), b.rows(getResult())); }
 
 int64_t QuantizeOp::getIndependentColumns() { return getType().getBlockExtent(getType().getRank() - 1); }

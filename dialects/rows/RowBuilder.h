@@ -96,6 +96,7 @@ struct Rows {
   int64_t perToken = 1;   ///< rows for each unit of the dynamic leading dimension
   bool isList = false;    ///< a single row, whichever row is at hand
   bool isScratch = false; ///< what RowBuilder::scratch gave
+  bool isTable = false;   ///< rows stand each in a tensor of its own (a weight_group), and `base` is a table of their addresses
   Num row = {};           ///< the row that is meant; by itself the one at hand
 
   /// The same with another row in mind.

@@ -69,7 +69,10 @@ Result<rows::Rows> KernelOperands::rows(Value tensor) const {
   auto type = cast<ShapedType>(tensor.getType());
   if (!isa<FloatType, IntegerType>(type.getElementType()) || llvm::any_of(type.getShape().drop_front(), ShapedType::isDynamic))
     return fail("an operand has a type that kernels do not take: " + textOf(type));
-  return rows::wholeRows(type, base);
+  rows::Rows result = rows::wholeRows(type, base);
+  // A static tensor of rank 3 is a group of weights; row programs take those of one row each.
+  result.isTable = type.hasStaticShape() && type.getRank() == 3;
+  return result;
 }
 
 rows::Rows KernelOperands::resultRows(unsigned index) const {
@@ -107,7 +110,7 @@ Result<void> KernelOperands::check(Value value) const {
 Result<qblock::Weight> KernelOperands::weight(Value value) const {
   qblock::Weight weight = qblock::describeWeight(value);
   for (qblock::WeightPart &part : weight.parts)
-    for (Value *tensor : {&part.data, &part.scale, &part.zero})
+    for (Value *tensor : {&part.data, &part.scale, &part.zero, &part.global})
       if (*tensor) {
         QUANT_TRY_ASSIGN(*tensor, address(*tensor));
       }

@@ -33,6 +33,8 @@ Value PointerBuilder::at(Value pointer, Type element, int64_t index) {
 }
 
 Value PointerBuilder::rowAddress(const rows::Rows &rows, Value row) {
+  if (rows.isTable)
+    return at(load(rows.base.getType(), at(rows.base, getI64Type(), row)), rows.element, rows.offset);
   Value first = at(rows.base, rows.element, rows.offset);
   return rows.isList ? first : at(first, rows.element, mul(convert(getI64Type(), row), rows.stride));
 }

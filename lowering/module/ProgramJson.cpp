@@ -64,28 +64,38 @@ static void addLayout(Json &json, Type type) {
     json["layout"] = qblock::stringifyScaleLayout(qblock::ScaleLayout::KMajor);
 }
 
-static void addRepack(Json &json, std::optional<StringRef> repack) {
-  if (repack)
+/// How a weight or group of weights is turned when it is loaded.
+template <typename Op>
+static void addTurning(Json &json, Op weight) {
+  if (std::optional<StringRef> repack = weight.getRepack())
     json["repack"] = repack->str();
+  if (std::optional<StringRef> order = weight.getOrder())
+    json["order"] = order->str();
+  if (std::optional<int64_t> groupSize = weight.getGroupSize())
+    json["group_size"] = *groupSize;
 }
 
-/// Whether a kernel takes this argument as the scales of a block-scaled tensor.
-static bool isScale(BlockArgument argument) {
-  return llvm::any_of(argument.getUses(), [](OpOperand &use) {
-    auto assemble = dyn_cast<qblock::AssembleOp>(use.getOwner());
-    return assemble && &assemble.getScaleMutable() == &use;
-  });
+/// What a kernel takes this argument as: the scales of a block-scaled tensor, its global scale, or something else (null).
+static const char *roleOf(BlockArgument argument) {
+  for (OpOperand &use : argument.getUses())
+    if (auto assemble = dyn_cast<qblock::AssembleOp>(use.getOwner())) {
+      if (&assemble.getScaleMutable() == &use)
+        return "scale";
+      if (assemble.getGlobal() == use.get())
+        return "global_scale";
+    }
+  return nullptr;
 }
 
-/// Whether a dispatch hands this weight to its kernel as scales. The loader checks such a weight's numbers.
-static bool isScale(Value weight) {
-  return llvm::any_of(weight.getUses(), [](OpOperand &use) {
-    auto dispatch = dyn_cast<program::DispatchOp>(use.getOwner());
-    if (!dispatch)
-      return false;
-    auto kernel = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(dispatch, dispatch.getKernelAttr());
-    return isScale(kernel.getArgument(use.getOperandNumber()));
-  });
+/// The same of a dispatch's kernel. The loader checks such a weight's numbers.
+static const char *roleOf(Value weight) {
+  for (OpOperand &use : weight.getUses())
+    if (auto dispatch = dyn_cast<program::DispatchOp>(use.getOwner())) {
+      auto kernel = SymbolTable::lookupNearestSymbolFrom<func::FuncOp>(dispatch, dispatch.getKernelAttr());
+      if (const char *role = roleOf(kernel.getArgument(use.getOperandNumber())))
+        return role;
+    }
+  return nullptr;
 }
 
 namespace {
@@ -132,8 +142,8 @@ private:
   }
 
   void recordWeight(Value value, Json json) {
-    if (isScale(value))
-      json["role"] = "scale";
+    if (const char *role = roleOf(value))
+      json["role"] = role;
     record(value, std::move(json));
   }
 
@@ -152,14 +162,14 @@ private:
       if (ArrayAttr aliases = weight.getAliasesAttr())
         for (Attribute alias : aliases)
           json["aliases"].push_back(cast<StringAttr>(alias).getValue());
-      addRepack(json, weight.getRepack());
+      addTurning(json, weight);
       recordWeight(weight, std::move(json));
     } else if (auto group = dyn_cast<program::WeightGroupOp>(op)) {
       auto type = cast<RankedTensorType>(group.getType());
       auto single = RankedTensorType::get(type.getShape().drop_front(), type.getElementType());
       Json json = valueJson(group.getName(), "weight_group", single, "");
       json["count"] = type.getDimSize(0);
-      addRepack(json, group.getRepack());
+      addTurning(json, group);
       recordWeight(group, std::move(json));
     } else if (auto cache = dyn_cast<program::CacheOp>(op)) {
       record(cache, valueJson(cache.getName(), "cache", cast<ShapedType>(cache.getType()), "context"));

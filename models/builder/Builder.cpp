@@ -5,21 +5,17 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "models/builder/Builder.h"
+#include "models/builder/WeightBuilder.h"
 
 #include "dialects/deepseek/LatentCache.h"
 #include "dialects/program/Program.h"
 #include "models/rope.h"
 #include "models/tensors.h"
 #include "runtime/abi/kernel_abi.h"
-#include "runtime/abi/repack.h"
-#include "runtime/support/block_scale.h"
-#include "runtime/support/text.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 #include <fmt/core.h>
 
@@ -43,30 +39,30 @@ models::TensorTypes models::tensorTypes(const checkpoint::Checkpoint &checkpoint
 
 namespace {
 
-class ModelBuilder {
+class ModelBuilder : WeightBuilder {
 public:
-  ModelBuilder(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors, deepseek::CacheFormat cacheFormat)
-      : builder(UnknownLoc::get(&context), &context), config(config), tensors(tensors), cacheFormat(cacheFormat) {}
+  ModelBuilder(MLIRContext &context, const ModelConfig &config, const TensorTypes &tensors, const BuildOptions &options)
+      : WeightBuilder(context, config, tensors, options) {}
 
-  Result<OwningOpRef<ModuleOp>> build(bool withDraft) {
+  Result<OwningOpRef<ModuleOp>> build() {
     OwningOpRef<ModuleOp> module = ModuleOp::create(builder.getLoc());
     builder.setInsertionPointToEnd(module->getBody());
-    buildProgram(withDraft ? kForwardOfDraft : kForward);
-    if (withDraft) {
+    buildProgram(options.withDraft ? kForwardOfDraft : kForward);
+    if (options.withDraft) {
       builder.setInsertionPointToEnd(module->getBody());
       buildProgram(kDraft);
     }
     if (!error.empty())
       return fail(error);
+    if (apart && options.notes)
+      options.notes->push_back(
+          fmt::format("{} projection(s), as {}, have columns in another order than those that read the same: "
+                      "they are multiplied apart",
+                      apart, firstApart));
     return module;
   }
 
 private:
-  ImplicitLocOpBuilder builder;
-  const ModelConfig &config;
-  const TensorTypes &tensors;
-  const deepseek::CacheFormat cacheFormat;
-  std::string error; // the first one
   Value idsValue, positions, sequences, pages, rope;
   int64_t firstPosition = 0; // of the keys of the layer that is built
 
@@ -128,232 +124,10 @@ private:
 
   //===--- Small helpers ---===//
 
-  /// What is built next belongs to this part of the model; kernels and profiles show the name.
-  void at(const std::string &name) { builder.setLoc(NameLoc::get(builder.getStringAttr(name))); }
-
-  RankedTensorType rows(int64_t columns) { return RankedTensorType::get({ShapedType::kDynamic, columns}, builder.getF32Type()); }
-  void complain(const std::string &message) {
-    if (error.empty())
-      error = message;
-  }
-
-  Type elementType(DType dtype) {
-    switch (dtype) {
-    case DType::F32:
-      return builder.getF32Type();
-    case DType::F16:
-      return builder.getF16Type();
-    case DType::BF16:
-      return builder.getBF16Type();
-    case DType::F8E4M3FN:
-      return builder.getType<Float8E4M3FNType>();
-    case DType::F8E5M2:
-      return builder.getType<Float8E5M2Type>();
-    case DType::F8E8M0FNU:
-      return builder.getType<Float8E8M0FNUType>();
-    case DType::F4E2M1FN:
-      return builder.getType<Float4E2M1FNType>();
-    case DType::I8:
-      return builder.getI8Type();
-    case DType::U8:
-      return builder.getIntegerType(8, /*isSigned=*/false);
-    case DType::U4:
-      return builder.getIntegerType(4, /*isSigned=*/false);
-    default:
-      return {};
-    }
-  }
-
-  /// The type of the tensor `name`, which must have this shape. `readAs`, if there is one, is what its elements are.
-  RankedTensorType typeOf(const std::string &name, ArrayRef<int64_t> shape, std::optional<DType> readAs = {}) {
-    auto found = tensors.find(name);
-    if (found == tensors.end()) {
-      complain("tensor '" + name + "' is missing: the configuration says that the model has it");
-      return RankedTensorType::get(shape, builder.getF32Type());
-    }
-    Type element = elementType(readAs.value_or(found->second.dtype));
-    if (ArrayRef(found->second.shape) != shape)
-      complain(fmt::format("tensor '{}' has shape {}, the configuration says {}", name, shapeList(found->second.shape),
-                           shapeList(shape)));
-    if (!element)
-      complain(
-          fmt::format("tensor '{}' is of type {}, which the compiler does not read", name, safetensorsName(found->second.dtype)));
-    return RankedTensorType::get(shape, element ? element : builder.getF32Type());
-  }
-
-  Value plain(const std::string &name, RankedTensorType type) {
-    return program::WeightOp::create(builder, type, name, ArrayAttr(), StringAttr());
-  }
-  Value vector(const std::string &name, int64_t size) { return plain(name, typeOf(name, {size})); }
-
-  //===--- Weights ---===//
-
-  /// One tensor of a linear layer's weight, and what kernels see of it.
-  struct Part {
-    std::string name;
-    RankedTensorType type;
-    Repack repack = Repack::None;
-  };
-
-  /// How a linear layer is stored.
-  struct Stored {
-    Scheme scheme;
-    std::string data, scale, zero; ///< names of the tensors; no scale: the weight is not quantized
-    bool isPacked = false;         ///< codes of fewer bits, or unsigned ones, in words of 32 bits or two in a byte
-    int64_t zeroConstant = 0;      ///< what packed codes of signed numbers are more than these
-  };
-
-  std::optional<DType> dtypeOf(const std::string &name) const {
-    auto found = tensors.find(name);
-    return found == tensors.end() ? std::nullopt : std::optional(found->second.dtype);
-  }
-
-  /// How the linear layer `module` is stored.
-  Stored stored(const std::string &module) {
-    const Scheme *scheme = config.quantization.schemeOf(module);
-    Stored result{scheme ? *scheme : config.quantization.mainScheme(), module + ".weight", "", ""};
-    const TensorSuffixes &suffixes = result.scheme.suffixes;
-    if (!dtypeOf(result.data) && scheme)
-      result.data = module + std::string(suffixes.data);
-    auto dtype = dtypeOf(result.data);
-    bool isPairs = dtype == DType::U8 && scheme && scheme->packing == Packing::Nibbles;
-    if (!dtype || (!holdsCodes(*dtype) && !isPairs))
-      return result;
-    if (!config.isQuantized())
-      complain(
-          fmt::format("tensor '{}' is {}, but the configuration has no quantization_config, which says what its scales mean; "
-                      "write it there",
-                      result.data, safetensorsName(*dtype)));
-    result.scale = findScaleName([&](const std::string &name) { return dtypeOf(name); }, result.data);
-    if (result.scale.empty())
-      result.scale = scaleNameOf(result.scheme, result.data);
-    result.isPacked = *dtype == DType::I32 || isPairs;
-    if (!suffixes.zeroPoint.empty())
-      result.zero = module + std::string(suffixes.zeroPoint);
-    else if (*dtype == DType::I32)
-      result.zeroConstant = int64_t(1) << (bitWidth(result.scheme.element) - 1);
-    return result;
-  }
-
-  /// The tensor `name`, which becomes `dtype` [rows, columns] when it is loaded.
-  Part turned(const std::string &name, Repack repack, DType dtype, int64_t rows, int64_t columns) {
-    Result<StoredShape> stored = storedShape(repack, dtype, rows, columns);
-    if (!stored)
-      complain(fmt::format("tensor '{}': {}", name, stored.error().message));
-    else if (typeOf(name, stored->shape, dtype); dtypeOf(name).value_or(stored->dtype) != stored->dtype)
-      complain(fmt::format("tensor '{}' is of type {}, not {}", name, safetensorsName(*dtypeOf(name)),
-                           safetensorsName(stored->dtype)));
-    return {name, RankedTensorType::get({rows, columns}, elementType(dtype)), repack};
-  }
-
-  /// Codes that lie two in a byte.
-  Part pairsOf(const Stored &tensor, int64_t out, int64_t in) {
-    typeOf(tensor.data, storedCodes(tensor.scheme, out, in).shape, DType::F32);
-    if (in % 2 != 0)
-      complain(fmt::format("tensor '{}': rows of {} codes do not fill bytes, which is not compiled", tensor.data, in));
-    return {tensor.data, RankedTensorType::get({out, in}, elementType(tensor.scheme.element))};
-  }
-
-  /// A layer's codes, out x in, which may be packed in words.
-  Part codesOf(const Stored &tensor, int64_t out, int64_t in) {
-    if (!tensor.isPacked)
-      return {tensor.data, typeOf(tensor.data, {out, in})};
-    if (tensor.scheme.packing == Packing::Nibbles)
-      return pairsOf(tensor, out, in);
-    int64_t bits = bitWidth(tensor.scheme.element);
-    DType dtype = bits == 4 ? DType::U4 : DType::U8;
-    if (tensor.scheme.packing == Packing::WordsDown)
-      return turned(tensor.data, Repack::GptqCodes, dtype, out, in);
-    if (tensor.scheme.packing == Packing::WordsAcross)
-      return turned(tensor.data, Repack::AwqCodes, dtype, out, in);
-    typeOf(tensor.data, storedCodes(tensor.scheme, out, in).shape, dtype);
-    if (in * bits % 32 != 0)
-      complain(fmt::format("tensor '{}': rows of {} codes do not fill words of 32 bits, which is not compiled", tensor.data, in));
-    return {tensor.data, RankedTensorType::get({out, in}, elementType(dtype))};
-  }
-
-  /// A layer's scales. Those that are stored as U8 are powers of two (MX formats).
-  Part scalesOf(const Stored &tensor, int64_t out, int64_t in) {
-    auto shape = scaleShape(tensor.scheme.block, out, in);
-    if (tensor.scheme.hasGlobalScale())
-      return turned(tensor.scale, Repack::Nvfp4Scales, DType::F32, shape[0], shape[1]);
-    auto stored = dtypeOf(tensor.scale);
-    DType dtype = stored.value_or(DType::F32) == DType::U8 ? DType::F8E8M0FNU : stored.value_or(DType::F32);
-    if (!holdsScales(dtype)) {
-      complain(
-          fmt::format("tensor '{}' is of type {}, scales are F32, BF16, F16 or F8_E8M0", tensor.scale, safetensorsName(dtype)));
-      dtype = DType::F32;
-    }
-    if (tensor.scheme.packing == Packing::WordsDown || tensor.scheme.packing == Packing::WordsAcross)
-      return turned(tensor.scale, Repack::Transposed, dtype, shape[0], shape[1]);
-    // One scale of a whole weight is stored as [1].
-    bool isOne = shape == std::vector<int64_t>{1, 1} && stored && tensors.at(tensor.scale).shape == std::vector<int64_t>{1};
-    return {tensor.scale, isOne ? RankedTensorType::get(shape, elementType(dtype)) : typeOf(tensor.scale, shape, dtype)};
-  }
-
-  /// The zero points of a layer that has any.
-  Part zerosOf(const Stored &tensor, int64_t out, int64_t in) {
-    auto repack = [&] {
-      switch (tensor.scheme.zeroPoints) {
-      case ZeroPoints::PackedDown:
-        return bitWidth(tensor.scheme.element) == 4 ? Repack::WordsDown4 : Repack::WordsDown8;
-      case ZeroPoints::LessOne:
-        return Repack::GptqZerosLessOne;
-      case ZeroPoints::AsCodes:
-        return tensor.scheme.packing == Packing::WordsAcross ? Repack::AwqZeros : Repack::GptqZeros;
-      case ZeroPoints::None:
-        break;
-      }
-      return Repack::None;
-    };
-    auto shape = scaleShape(tensor.scheme.block, out, in);
-    return turned(tensor.zero, repack(), DType::U8, shape[0], shape[1]);
-  }
-
-  /// The layer's weight, from what `load` makes of its parts. `experts` is 0 for a single one.
-  Value assemble(const Stored &tensor, int64_t out, int64_t in, int64_t experts, function_ref<Value(const Part &)> load) {
-    Value data = load(codesOf(tensor, out, in));
-    if (tensor.scale.empty())
-      return data;
-    Value scale = load(scalesOf(tensor, out, in)), zero = tensor.zero.empty() ? Value() : load(zerosOf(tensor, out, in));
-    auto elementOf = [](Value value) { return value ? cast<RankedTensorType>(value.getType()).getElementType() : Type(); };
-    SmallVector<int64_t> block;
-    for (int64_t side : tensor.scheme.block)
-      block.push_back(side ? side : ShapedType::kDynamic);
-    if (experts)
-      block.insert(block.begin(), 1);
-    ArrayRef<int64_t> shape = cast<RankedTensorType>(data.getType()).getShape();
-    auto type = qblock::BlockTensorType::get(shape, elementOf(data), block, elementOf(scale), elementOf(zero),
-                                             /*kMajorScales=*/false, tensor.zeroConstant);
-    Value assembled = qblock::AssembleOp::create(builder, type, data, scale, zero);
-    return qblock::DequantizeOp::create(builder, RankedTensorType::get(shape, builder.getF32Type()), assembled);
-  }
-
-  StringAttr repackAttr(const Part &part) {
-    return part.repack == Repack::None ? StringAttr() : builder.getStringAttr(quant::name(part.repack));
-  }
-
-  /// The weight of a linear layer, out x in.
-  Value weight(const std::string &module, int64_t out, int64_t in) {
-    return assemble(stored(module), out, in, 0, [&](const Part &part) -> Value {
-      return program::WeightOp::create(builder, part.type, part.name, ArrayAttr(), repackAttr(part));
-    });
-  }
-
-  /// The same weight of all experts, experts x out x in; they are stored as the first one is.
-  Value expertWeights(const std::string &experts, const std::string &projection, int64_t out, int64_t in) {
-    std::string first = experts + "0.";
-    return assemble(stored(first + projection), out, in, config.nRoutedExperts, [&](const Part &part) -> Value {
-      SmallVector<int64_t> shape{config.nRoutedExperts};
-      llvm::append_range(shape, part.type.getShape());
-      return program::WeightGroupOp::create(builder, RankedTensorType::get(shape, part.type.getElementType()),
-                                            experts + "{}." + part.name.substr(first.size()), repackAttr(part));
-    });
-  }
-
   Value linear(const std::string &module, Value x, int64_t out, int64_t in) {
     at(module);
-    return qblock::MatmulOp::create(builder, rows(out), x, weight(module, out, in));
+    auto [input, order] = inputOf(module, x, in);
+    return qblock::MatmulOp::create(builder, rows(out), input, weight(module, out, in, order));
   }
 
   Value norm(const std::string &module, Value x, int64_t size, double eps) {
@@ -449,14 +223,17 @@ private:
     }
     Value kvA = linear(prefix + "kv_a_proj_with_mqa", x, latent + ropeDim, config.dim);
     at(prefix + "attention");
-    Value gamma = vector(prefix + "kv_a_layernorm.weight", latent);
-    Value kvB = weight(prefix + "kv_b_proj", heads * (nope + v), latent);
-    MemRefType cacheType = deepseek::cacheType(builder.getContext(), cacheFormat, latent, ropeDim);
-    auto format = cacheType.getElementType().isInteger() ? builder.getAttr<deepseek::CacheFormatAttr>(cacheFormat)
+    // The latents may stand in any order: in that of kv_b's columns.
+    auto [latents, order] = inputOf(prefix + "kv_b_proj", kvA, latent);
+    std::string gammaName = prefix + "kv_a_layernorm.weight";
+    Value gamma = weightOp({gammaName, typeOf(gammaName, {latent}), Repack::None, order});
+    Value kvB = weight(prefix + "kv_b_proj", heads * (nope + v), latent, order);
+    MemRefType cacheType = deepseek::cacheType(builder.getContext(), options.cache, latent, ropeDim);
+    auto format = cacheType.getElementType().isInteger() ? builder.getAttr<deepseek::CacheFormatAttr>(options.cache)
                                                          : deepseek::CacheFormatAttr();
     Value cache = program::CacheOp::create(builder, cacheType, fmt::format("kv.{}", layer));
     Value attended = deepseek::MlaAttentionOp::create(
-        builder, rows(heads * v), q, kvA, gamma, kvB, rope, cache, positions, sequences, pages, heads, nope, ropeDim, v,
+        builder, rows(heads * v), q, latents, gamma, kvB, rope, cache, positions, sequences, pages, heads, nope, ropeDim, v,
         llvm::APFloat(kLatentNormEps), llvm::APFloat(softmaxScale(config)), config.ropeInterleave, format, firstPosition);
     return linear(prefix + "o_proj", attended, config.dim, heads * v);
   }
@@ -482,11 +259,12 @@ private:
         sums ? deepseek::GroupScore::Top2Sum : deepseek::GroupScore::Max, config.normTopkProb, llvm::APFloat(config.routeScale));
     at(prefix + "experts");
     std::string experts = prefix + "experts.";
-    Value gateWeights = expertWeights(experts, "gate_proj", inner, config.dim),
-          upWeights = expertWeights(experts, "up_proj", inner, config.dim),
-          downWeights = expertWeights(experts, "down_proj", config.dim, inner);
-    Value routed = deepseek::ExpertsOp::create(builder, rows(config.dim), x, gate.getIds(), gate.getWeights(), gateWeights,
-                                               upWeights, downWeights);
+    Ordered gateWeights = expertWeights(experts, "gate_proj", inner, config.dim),
+            upWeights = expertWeights(experts, "up_proj", inner, config.dim, &gateWeights),
+            downWeights = expertWeights(experts, "down_proj", config.dim, inner);
+    Value routed =
+        deepseek::ExpertsOp::create(builder, rows(config.dim), x, gate.getIds(), gate.getWeights(), gateWeights.weight,
+                                    upWeights.weight, downWeights.weight, gateWeights.order, upWeights.order, downWeights.order);
     if (config.nSharedExperts == 0)
       return routed;
     Value shared = emitMlp(prefix + "shared_experts.", x, config.nSharedExperts * inner);
@@ -500,5 +278,5 @@ Result<OwningOpRef<ModuleOp>> models::buildModel(MLIRContext &context, const Mod
                                                  const BuildOptions &options) {
   context.loadDialect<arith::ArithDialect, func::FuncDialect, qblock::QBlockDialect, deepseek::DeepSeekDialect,
                       program::ProgramDialect>();
-  return ModelBuilder(context, config, tensors, options.cache).build(options.withDraft);
+  return ModelBuilder(context, config, tensors, options).build();
 }

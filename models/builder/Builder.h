@@ -34,9 +34,15 @@ TensorTypes tensorTypes(const ModelConfig &config);
 /// The tensors that a checkpoint really has, in whatever types it was saved.
 TensorTypes tensorTypes(const checkpoint::Checkpoint &checkpoint);
 
+/// Of the linear layers whose columns stand in another order than their groups (runtime/checkpoint/column_order.h), a number that
+/// is the same where the order is.
+using ColumnOrders = std::unordered_map<std::string, size_t>;
+
 struct BuildOptions {
   deepseek::CacheFormat cache = deepseek::CacheFormat::F32; ///< how latent caches are stored
   bool withDraft = false;                                   ///< the first MTP layer, too; the configuration must have one
+  ColumnOrders columnOrders = {};
+  std::vector<std::string> *notes = nullptr; ///< gets what is to be said of the model
 };
 
 /// The model as a function of a call's tokens, each with its position in its sequence and the number of this sequence in the

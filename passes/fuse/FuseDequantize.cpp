@@ -120,9 +120,11 @@ private:
     });
   }
 
-  /// Applies `transform` to codes, scales and zero points alike.
+  /// Applies `transform` to codes, scales and zero points alike. A global scale is of a tensor as it is.
   Value rebuild(Location loc, Value source, BlockTensorType result, function_ref<Value(Value, RankedTensorType)> transform) {
     auto type = cast<BlockTensorType>(source.getType());
+    if (type.hasGlobalScale())
+      return {};
     auto storage = StorageOp::create(builder, loc, source);
     Value zero = type.hasZeroPoint() ? transform(storage.getZero(), result.getZeroTensorType()) : Value();
     return AssembleOp::create(builder, loc, result, transform(storage.getData(), result.getDataTensorType()),

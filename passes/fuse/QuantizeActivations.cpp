@@ -74,15 +74,23 @@ private:
     result.replaceAllUsesExcept(extended, extended);
   }
 
+  /// Whether a weight of integers is symmetric, with scales for all of its K or for groups of a single row.
+  static bool hasIntegerRows(BlockTensorType w) {
+    int64_t last = w.getRank() - 1;
+    bool spansColumns = w.getBlockExtent(last) >= w.getDimSize(last);
+    bool isOfRows = llvm::all_of(w.getBlock().drop_back(), [](int64_t extent) { return extent == 1; });
+    return (spansColumns || isOfRows) && !w.hasZeroPoint();
+  }
+
   bool quantizeInput(Operation *op, OpOperand &x, Type weight) {
     auto w = dyn_cast<BlockTensorType>(weight);
     auto type = dyn_cast<RankedTensorType>(x.get().getType());
     bool isInt8 = storage == "i8";
     if (!w || !type || isInt8 != isa<IntegerType>(w.getStorageType()))
       return false;
-    // `?`, one scale a row, stays so. Integers are summed as such over all of K.
-    int64_t group = w.getBlock().back(), rank = w.getRank();
-    if (isInt8 && (w.getBlockExtent(rank - 1) < w.getDimSize(rank - 1) || w.hasZeroPoint()))
+    // `?`, one scale a row, stays so. Integers are summed as such over all of K, or over the groups of a weight's row.
+    int64_t group = w.getBlock().back();
+    if (isInt8 && !hasIntegerRows(w))
       return false;
     if (isInt8)
       group = ShapedType::kDynamic;

@@ -152,7 +152,7 @@ private:
     if (!type)
       return collapse(value);
     ArrayRef<int64_t> block = type.getBlock();
-    if (type.hasZeroPoint() || type.getZeroConstant() ||
+    if (type.hasZeroPoint() || type.getZeroConstant() || type.hasGlobalScale() ||
         llvm::any_of(block.drop_back(), [](int64_t extent) { return extent != 1; }))
       return op->emitError("cannot be tiled: x must have scales for each row, not ") << type;
     auto storage = qblock::StorageOp::create(rewriter, loc, value);

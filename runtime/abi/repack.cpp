@@ -7,12 +7,12 @@
 
 #include "runtime/abi/repack.h"
 
-#include "runtime/support/narrow.h"
-
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
+#include <vector>
 
 namespace quant {
 
@@ -20,7 +20,7 @@ using Bytes = std::span<const std::byte>;
 
 static constexpr std::array<std::string_view, 10> kNames = {"none",       "words_down_4", "words_down_8",        "transposed",
                                                             "gptq_codes", "gptq_zeros",   "gptq_zeros_less_one", "awq_codes",
-                                                            "awq_zeros",  "nvfp4_scales"};
+                                                            "awq_zeros",  "column_order"};
 
 std::string_view name(Repack value) { return kNames[static_cast<size_t>(value)]; }
 
@@ -35,9 +35,9 @@ Result<StoredShape> storedShape(Repack repack, DType dtype, int64_t rows, int64_
   auto words = [](std::vector<int64_t> shape) { return StoredShape{DType::I32, std::move(shape)}; };
   bool isCodes = repack == Repack::GptqCodes || repack == Repack::AwqCodes, isTransposed = repack == Repack::Transposed;
   bool fits = isTransposed ? dtype == DType::F16 || dtype == DType::BF16 : dtype == (isCodes ? DType::U4 : DType::U8);
-  if (repack == Repack::Nvfp4Scales && dtype == DType::F32)
-    return StoredShape{DType::F8E4M3FN, {rows, columns}};
-  if (!fits || repack == Repack::None || repack == Repack::Nvfp4Scales)
+  if (repack == Repack::ColumnOrder && dtype == DType::I32 && rows == 1)
+    return StoredShape{DType::I32, {columns}};
+  if (!fits || repack == Repack::None || repack == Repack::ColumnOrder)
     return fail(fmt::format("{} gives no {}", name(repack), mlirName(dtype)));
   int64_t packed = repack == Repack::GptqCodes ? columns : rows;
   bool isWordsDown = repack == Repack::WordsDown4 || repack == Repack::WordsDown8;
@@ -48,12 +48,6 @@ Result<StoredShape> storedShape(Repack repack, DType dtype, int64_t rows, int64_
   if (isTransposed)
     return StoredShape{dtype, {columns, rows}};
   return repack == Repack::GptqCodes ? words({columns / 8, rows}) : words({columns, rows / 8});
-}
-
-std::string secondTensor(Repack repack, std::string_view name) {
-  constexpr std::string_view kScale = "weight_scale";
-  bool hasSecond = repack == Repack::Nvfp4Scales && name.ends_with(kScale);
-  return hasSecond ? std::string(name.substr(0, name.size() - kScale.size())) + "weight_global_scale" : "";
 }
 
 template <typename T>
@@ -113,13 +107,57 @@ static void turnAwqCodes(int64_t rows, int64_t columns, Bytes stored, std::span<
     }
 }
 
-/// As compressed-tensors computes them: a code, divided in f32.
-static void divideScales(int64_t count, Bytes stored, std::span<std::byte> out, float global) {
-  for (int64_t i = 0; i < count; ++i)
-    storeAt<float>(out, i, static_cast<float>(decodeFloat(loadAt<uint8_t>(stored, i), kE4M3FN)) / global);
+/// A stable counting sort.
+static void sortByGroups(int64_t columns, Bytes stored, std::span<std::byte> out) {
+  std::vector<int64_t> next;
+  for (int64_t column = 0; column < columns; ++column) {
+    auto group = static_cast<size_t>(loadAt<int32_t>(stored, column));
+    if (next.size() < group + 2)
+      next.resize(group + 2);
+    ++next[group + 1];
+  }
+  std::partial_sum(next.begin(), next.end(), next.begin());
+  for (int64_t column = 0; column < columns; ++column)
+    storeAt<int32_t>(out, next[static_cast<size_t>(loadAt<int32_t>(stored, column))]++, static_cast<int32_t>(column));
 }
 
-void repackTensor(Repack repack, int64_t rows, int64_t columns, Bytes stored, std::span<std::byte> out, float second) {
+template <typename T>
+static void orderElements(std::span<const int32_t> order, int64_t rows, Bytes stored, std::span<std::byte> out) {
+  auto columns = static_cast<int64_t>(order.size());
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column)
+      storeAt<T>(out, row * columns + column, loadAt<T>(stored, row * columns + order[static_cast<size_t>(column)]));
+}
+
+static void orderNibbles(std::span<const int32_t> order, int64_t rows, Bytes stored, std::span<std::byte> out) {
+  auto bytes = static_cast<int64_t>(order.size()) / 2;
+  std::vector<uint8_t> codes(order.size());
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t byte = 0; byte < bytes; ++byte) {
+      auto pair = loadAt<uint8_t>(stored, row * bytes + byte);
+      codes[static_cast<size_t>(2 * byte)] = pair & 15;
+      codes[static_cast<size_t>(2 * byte + 1)] = pair >> 4;
+    }
+    auto codeAt = [&](int64_t column) { return codes[static_cast<size_t>(order[static_cast<size_t>(column)])]; };
+    for (int64_t byte = 0; byte < bytes; ++byte)
+      storeAt<uint8_t>(out, row * bytes + byte, static_cast<uint8_t>(codeAt(2 * byte) | codeAt(2 * byte + 1) << 4));
+  }
+}
+
+void orderColumns(std::span<const int32_t> order, int64_t rows, int bits, Bytes stored, std::span<std::byte> out) {
+  switch (bits) {
+  case 4:
+    return orderNibbles(order, rows, stored, out);
+  case 8:
+    return orderElements<uint8_t>(order, rows, stored, out);
+  case 16:
+    return orderElements<uint16_t>(order, rows, stored, out);
+  default:
+    return orderElements<uint32_t>(order, rows, stored, out);
+  }
+}
+
+void repackTensor(Repack repack, int64_t rows, int64_t columns, Bytes stored, std::span<std::byte> out) {
   switch (repack) {
   case Repack::None:
     return;
@@ -139,8 +177,8 @@ void repackTensor(Repack repack, int64_t rows, int64_t columns, Bytes stored, st
     return turnAwqCodes(rows, columns, stored, out);
   case Repack::AwqZeros:
     return unpackZeros(rows, columns, stored, out, /*awq=*/true, 0);
-  case Repack::Nvfp4Scales:
-    return divideScales(rows * columns, stored, out, second);
+  case Repack::ColumnOrder:
+    return sortByGroups(columns, stored, out);
   }
 }
 

@@ -5,9 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Kernels read the codes of a weight row by row, and one zero point in a byte beside each scale. GPTQ and AWQ store weights
-// transposed and compressed-tensors packs zero points down the rows: such tensors are turned once, into memory of their own, when
-// a session takes the weights. All others are read where the file is mapped.
+// Kernels read the codes of a weight row by row, group by group, and one zero point in a byte beside each scale. GPTQ and AWQ
+// store weights transposed, compressed-tensors packs zero points down the rows, and both may quantize columns in another order
+// than they stand in: such tensors are turned once, into memory of their own, when a session takes the weights. All others are
+// read where the file is mapped.
 //
 //===----------------------------------------------------------------------===//
 
@@ -31,7 +32,7 @@ enum class Repack : uint8_t {
   GptqZerosLessOne, ///< the same of zero points that are stored less one, modulo 16 (GPTQ v1)
   AwqCodes,         ///< U4 [rows, columns] from I32 [columns, rows / 8], the eight in the order 0 2 4 6 1 3 5 7
   AwqZeros,         ///< U8 [rows, columns] from the same
-  Nvfp4Scales       ///< F32 [rows, columns] from F8_E4M3 of that shape, divided by the weight's global scale
+  ColumnOrder       ///< I32 [1, columns] from I32 [columns], the group of each column: the columns, sorted by their groups
 };
 /// "gptq_codes", as in programs.
 std::string_view name(Repack value);
@@ -41,15 +42,15 @@ Result<Repack> parseRepack(std::string_view text);
 /// or another dtype than the repack gives.
 Result<StoredShape> storedShape(Repack repack, DType dtype, int64_t rows, int64_t columns);
 
-/// The tensor that the repack of one of that name reads besides: "X.weight_global_scale", F32 of one element, for the scales
-/// "X.weight_scale" of NVFP4; "" where there is none.
-std::string secondTensor(Repack repack, std::string_view name);
-
 /// Turns `stored`, a tensor of storedShape(), into `out`, [rows, columns] of what the repack gives. Both are dense, at any
-/// alignment. `second` is the value of secondTensor().
-/// @pre storedShape() is no error, and the spans have the bytes of the two
-void repackTensor(Repack repack, int64_t rows, int64_t columns, std::span<const std::byte> stored, std::span<std::byte> out,
-                  float second = 1);
+/// alignment.
+/// @pre storedShape() is no error, the spans have the bytes of the two, and groups are not negative
+void repackTensor(Repack repack, int64_t rows, int64_t columns, std::span<const std::byte> stored, std::span<std::byte> out);
+
+/// Numbers below `order.size()`, each once: column i of `out` becomes column order[i] of `stored`. Both are dense rows of
+/// elements of 4 (two in a byte, the first in its lower half), 8, 16 or 32 bits.
+void orderColumns(std::span<const int32_t> order, int64_t rows, int bits, std::span<const std::byte> stored,
+                  std::span<std::byte> out);
 
 } // namespace quant
 

@@ -79,8 +79,12 @@ static void printValue(std::ostream &os, const Value &value) {
     os << " k_major";
   if (value.isScale)
     os << " scales";
+  if (value.isGlobalScale)
+    os << " global scale";
   if (value.repack != Repack::None)
     os << ' ' << name(value.repack);
+  if (!value.order.empty())
+    os << " by \"" << value.order << '"';
   if (value.kind == ValueKind::Workspace)
     os << " at " << value.offset;
   for (const std::string &alias : value.aliases)

@@ -67,9 +67,15 @@ struct Value {
   Layout layout = Layout::RowMajor; ///< of a Workspace value
   std::vector<std::string> aliases; ///< further checkpoint names of a weight or group, tried in order after `name`
   Repack repack = Repack::None;     ///< how a weight or group is turned when it is loaded
+  std::string order;                ///< the tensor by whose groups its columns are sorted then; "" if by none
+  int64_t groupSize = 0;            ///< columns of the groups that a ColumnOrder reads
   int64_t count = 0;                ///< tensors in a WeightGroup
   bool isScale = false;             ///< a weight or group that holds block scales: finite, not negative
+  bool isGlobalScale = false;       ///< one that scales are divided by: finite, positive
   int64_t offset = 0;               ///< of a Workspace value, in bytes from the arena's start
+
+  /// Whether it is not read as the file has it.
+  bool isTurned() const { return repack != Repack::None || !order.empty(); }
 };
 
 /// byteSize of the shape, with the room that the layout wants.

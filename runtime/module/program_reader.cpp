@@ -68,7 +68,6 @@ static ValueKind parseKind(ObjectReader &reader) {
   return ValueKind::Workspace;
 }
 
-/// Whether a weight says that it holds block scales.
 Layout parseLayout(ObjectReader &reader) {
   if (!reader.has("layout"))
     return Layout::RowMajor;
@@ -78,13 +77,15 @@ Layout parseLayout(ObjectReader &reader) {
   return Layout::KMajor;
 }
 
-static bool parseRole(ObjectReader &reader) {
+/// Whether a weight says that it holds block scales, or the one that these are divided by.
+static void parseRole(ObjectReader &reader, Value &value) {
   if (!reader.has("role"))
-    return false;
+    return;
   std::string role = reader.text("role");
-  if (role != "scale")
+  value.isScale = role == "scale";
+  value.isGlobalScale = role == "global_scale";
+  if (!value.isScale && !value.isGlobalScale)
     reader.report("unknown role " + quote(role));
-  return true;
 }
 
 /// How a weight [rows, columns] is turned when it is loaded.
@@ -120,8 +121,12 @@ static Value parseValue(const json &json, const std::string &where, std::optiona
   if (group || value.kind == ValueKind::Weight) {
     if (reader.has("aliases"))
       value.aliases = reader.texts("aliases");
-    value.isScale = parseRole(reader);
+    parseRole(reader, value);
     value.repack = parseRepackOf(reader, value);
+    if (reader.has("order"))
+      value.order = reader.text("order");
+    if (value.repack == Repack::ColumnOrder)
+      value.groupSize = reader.integer("group_size", 1, kMaxGroup);
   }
   if (group)
     value.count = reader.integer("count", 1, kMaxGroup);

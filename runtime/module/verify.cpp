@@ -29,15 +29,27 @@ static bool dimsWithin(const Shape &shape, std::initializer_list<abi::Dim> allow
 
 static bool isWeight(ValueKind kind) { return kind == ValueKind::Weight || kind == ValueKind::WeightGroup; }
 
+/// Rows of whole bytes of elements that are moved by themselves.
+static bool canOrderColumns(const Value &value) {
+  int bits = bitWidth(value.dtype);
+  bool isMatrix = value.shape.size() == 1 || value.shape.size() == 2;
+  return isMatrix && (bits == 4 ? value.shape.back().size % 2 == 0 : bits == 8 || bits == 16 || bits == 32);
+}
+
 static Result<void> verifyWeight(const Value &value) {
-  if (value.isScale && !holdsScales(value.dtype))
-    return fail("scales are f32, f16, bf16 or f8E8M0FNU, found " + std::string(mlirName(value.dtype)));
+  if (value.isScale && !holdsScales(value.dtype, /*hasGlobalScale=*/true))
+    return fail("scales are f32, f16, bf16, f8E8M0FNU or f8E4M3FN, found " + std::string(mlirName(value.dtype)));
+  if (value.isGlobalScale && (value.dtype != DType::F32 || value.shape != Shape{{1, {}}, {1, {}}}))
+    return fail("a global scale is 1x1xf32, found " + typeText(value.shape, value.dtype));
   if (!dimsWithin(value.shape, {}))
     return fail("a weight's shape cannot depend on run-time sizes, found " + typeText(value.shape, value.dtype));
   auto badName = [&](const std::string &name) {
     bool one = name.find("{}") != name.npos && name.find("{}") == name.rfind("{}");
     return name.empty() || (value.kind == ValueKind::WeightGroup && !one);
   };
+  if (!value.order.empty() && (badName(value.order) || !canOrderColumns(value)))
+    return fail(fmt::format("order {} is of a weight whose columns cannot be sorted, or a weight_group's without one '{{}}'",
+                            quote(value.order)));
   for (const std::string &alias : value.aliases)
     if (badName(alias))
       return fail("alias " + quote(alias) + " is empty, or a weight_group's without one '{}'");

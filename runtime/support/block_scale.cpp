@@ -14,8 +14,9 @@
 
 namespace quant {
 
-bool holdsScales(DType dtype) {
-  return dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16 || dtype == DType::F8E8M0FNU;
+bool holdsScales(DType dtype, bool hasGlobalScale) {
+  return dtype == DType::F32 || dtype == DType::F16 || dtype == DType::BF16 || dtype == DType::F8E8M0FNU ||
+         (hasGlobalScale && dtype == DType::F8E4M3FN);
 }
 
 template <typename Bits>
@@ -33,6 +34,8 @@ float scaleAt(DType dtype, std::span<const std::byte> data, size_t index) {
     return fromF16(bitsAt<uint16_t>(data, index));
   case DType::BF16:
     return fromBf16(bitsAt<uint16_t>(data, index));
+  case DType::F8E4M3FN:
+    return static_cast<float>(decodeFloat(bitsAt<uint8_t>(data, index), kE4M3FN));
   default:
     return e8m0Values()[bitsAt<uint8_t>(data, index)];
   }
@@ -64,6 +67,8 @@ std::optional<size_t> firstBrokenScale(DType dtype, std::span<const std::byte> d
     return firstBroken<uint16_t>(data, 0x7c00);
   case DType::BF16:
     return firstBroken<uint16_t>(data, 0x7f80);
+  case DType::F8E4M3FN:
+    return firstBroken<uint8_t>(data, 0x7f);
   default: { // NaN alone
     const void *found = data.empty() ? nullptr : std::memchr(data.data(), 0xff, data.size());
     return found ? std::optional(static_cast<size_t>(static_cast<const std::byte *>(found) - data.data())) : std::nullopt;

@@ -21,13 +21,13 @@ namespace quant {
 /// What scales must be, for the end of a message. -0 is not negative.
 inline constexpr std::string_view kScaleRule = "scales are finite and not negative; is the file damaged?";
 
-/// Whether block scales can be stored in that type: F32, F16, BF16, F8_E8M0.
-bool holdsScales(DType dtype);
+/// Whether block scales can be stored in that type: F32, F16, BF16, F8_E8M0, and F8_E4M3 where a global scale divides them.
+bool holdsScales(DType dtype, bool hasGlobalScale = false);
 
-/// The value of an element, at any alignment. @pre holdsScales(dtype)
+/// The value of an element, at any alignment. @pre holdsScales(dtype, true)
 float scaleAt(DType dtype, std::span<const std::byte> data, size_t index);
 
-/// The first element that breaks the rule, at memory speed. @pre holdsScales(dtype)
+/// The first element that breaks the rule, at memory speed. @pre holdsScales(dtype, true)
 std::optional<size_t> firstBrokenScale(DType dtype, std::span<const std::byte> data);
 
 } // namespace quant

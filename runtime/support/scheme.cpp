@@ -27,7 +27,7 @@ constexpr TensorSuffixes kPackedZero = {".weight_packed", ".weight_scale", ".wei
 constexpr TensorSuffixes kNvfp4 = {".weight_packed", ".weight_scale", "", ".weight_global_scale", ".input_global_scale"};
 constexpr TensorSuffixes kGptq = {".qweight", ".scales", ".qzeros", "", ""};
 
-constexpr bool kCompiled = true, kKnown = false;
+constexpr bool kCompiled = true; // false: only quant-convert reads it
 constexpr auto kE4M3 = DType::F8E4M3FN, kE5M2 = DType::F8E5M2, kE2M1 = DType::F4E2M1FN, kE8M0 = DType::F8E8M0FNU;
 constexpr auto kF32 = DType::F32, kBF16 = DType::BF16, kF16 = DType::F16, kI8 = DType::I8, kI4 = DType::I4, kU4 = DType::U4;
 constexpr auto kElements = Packing::Elements, kNibbles = Packing::Nibbles, kWords = Packing::WordsInRow;
@@ -45,9 +45,9 @@ constexpr Scheme kSchemes[] = {
     {"deepseek-fp8-e5m2", "fp8", "FP8 of two fraction bits in blocks of 128x128",
      kCompiled, kE5M2, kElements, kBlock128, kF32, kSymmetric, PerGroup, kE4M3, kDeepSeek},
     {"deepseek-v4-fp8", "fp8", "FP8 in blocks of 128x128 (of 32x32 in V4.1), E8M0 scales",
-     kKnown, kE4M3, kElements, kBlock128, kE8M0, kSymmetric, PerGroup, kE4M3, kDeepSeekV4},
+     kCompiled, kE4M3, kElements, kBlock128, kE8M0, kSymmetric, PerGroup, kE4M3, kDeepSeekV4},
     {"deepseek-v4-mxfp4", "fp8", "FP4 in groups of 32, E8M0 scales: routed experts",
-     kKnown, kE2M1, kNibbles, kGroup32, kE8M0, kSymmetric, PerGroup, kE4M3, kDeepSeekV4},
+     kCompiled, kE2M1, kNibbles, kGroup32, kE8M0, kSymmetric, PerGroup, kE4M3, kDeepSeekV4},
 
     {"ct-fp8-block", "compressed-tensors", "FP8 in blocks of 128x128",
      kCompiled, kE4M3, kElements, kBlock128, kF32, kSymmetric, PerGroup, kE4M3, kPlain},

@@ -59,25 +59,51 @@ class Schemes(unittest.TestCase):
         self.change(checkpoint, {name: ("I32", words[:, :-1].copy())})
         self.assertIn(f"tensor '{name}' has shape", self.compile_error(checkpoint))
 
-    def test_columns_in_another_order_are_refused(self) -> None:
+    def run_error(self, module: Path, checkpoint: Path) -> str:
+        done = subprocess.run([Context.binaries / "quant-run", module, "--weights", checkpoint, "--tokens", "1"], capture_output=True,
+                              text=True, timeout=600)  # fmt: skip
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        return done.stderr
+
+    def test_groups_of_columns_that_are_none(self) -> None:
         for scheme, name in (("ct-w4a16-group32", "weight_g_idx"), ("gptq", "g_idx")):
-            checkpoint = self.make(scheme)
+            checkpoint, module = self.make(scheme), self.folder / "model.qmod"
             name = "model.layers.0.mlp.up_proj." + name
             columns = 320
             groups = np.arange(columns) // 32
             self.change(checkpoint, {name: ("I32", groups)})
-            call("quant-compile", checkpoint, "-o", self.folder / "model.qmod")
+            call("quant-compile", checkpoint, "--host-isa=avx2", "-o", module)
             self.change(checkpoint, {name: ("I32", groups // 2)})
             self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors names 5 groups, the scales are of 10", self.compile_error(checkpoint))
-            for wrong, column in ((groups[::-1], 0), (np.where(groups == 3, 4, groups), 96), (np.where(np.arange(columns) == 40, -1, groups), 40)):
+            for wrong, text in ((np.where(groups == 3, 4, groups), "group 3 has 0 columns, not 32"),
+                                (np.where(np.arange(columns) == 40, -1, groups), "column 40 is of group -1, there are 10"),
+                                (np.where(np.arange(columns) == 50, 10, groups), "column 50 is of group 10, there are 10"),
+                                (np.where(np.arange(columns) == 64, 1, groups), "group 1 has 33 columns, not 32")):  # fmt: skip
                 self.change(checkpoint, {name: ("I32", wrong)})
                 error = self.compile_error(checkpoint)
                 self.assertIn(f"tensor '{name}'", error)
-                self.assertIn(f": column {column} is of group {wrong[column]}: columns in another order", error)
+                self.assertIn(text, error)
             self.change(checkpoint, {name: ("I64", groups)})
             self.assertIn(f"tensor '{name}'", self.compile_error(checkpoint))
+            self.change(checkpoint, {name: ("I32", groups[:-1])})
+            self.assertIn(f"tensor '{name}'", self.compile_error(checkpoint))
+            # A module for columns in order, and one for another order.
+            self.change(checkpoint, {name: ("I32", groups[::-1])})
+            self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors: column 0 is of group 9: the module was compiled for columns in "
+                          "the order of their groups", self.run_error(module, checkpoint))  # fmt: skip
+            call("quant-compile", checkpoint, "--host-isa=avx2", "-o", module)
+            self.change(checkpoint, {name: ("I32", np.where(groups == 3, 4, groups))})
+            self.assertIn("group 3 has 0 columns, not 32", self.run_error(module, checkpoint))
             for folder in (self.folder / "plain", checkpoint):
                 shutil.rmtree(folder)
+
+    def test_projections_that_must_have_one_order(self) -> None:
+        checkpoint, module = self.make("gptq-act-order"), self.folder / "model.qmod"
+        call("quant-compile", checkpoint, "--host-isa=avx2", "-o", module)
+        name = "model.layers.0.mlp.up_proj.g_idx"
+        self.change(checkpoint, {name: ("I32", np.arange(320)[::-1] // 32)})
+        error = self.run_error(module, checkpoint)
+        self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors is not equal to 'model.layers.0.mlp.gate_proj.g_idx'", error)
 
     def test_zero_points_of_another_shape(self) -> None:
         for scheme, name in (("ct-w4a16-asymmetric", "weight_zero_point"), ("gptq", "qzeros"), ("awq", "qzeros"), ("awq", "scales")):
@@ -116,13 +142,11 @@ class Schemes(unittest.TestCase):
         call("quant-compile", checkpoint, "--host-isa=native", "-o", module)
         good = Checkpoint(checkpoint).stored(name)[1]
         for values, text in ((np.zeros(1, np.float32), "the global scale is 0"), (np.full(1, np.nan, np.float32), "the global scale is nan"),
-                             (-good, "the global scale is -1234.5"), (np.ones(2, np.float32), "a global scale is one F32")):  # fmt: skip
+                             (-good, "the global scale is -1234.5"), (np.ones(2, np.float32), "the module expects 1x1xf32")):  # fmt: skip
             self.change(checkpoint, {name: ("F32", values)})
-            done = subprocess.run([Context.binaries / "quant-run", module, "--weights", checkpoint, "--tokens", "1"], capture_output=True,
-                                  text=True, timeout=600)  # fmt: skip
-            self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-            self.assertIn(f"tensor '{name}'", done.stderr)
-            self.assertIn(text, done.stderr)
+            error = self.run_error(module, checkpoint)
+            self.assertIn(f"tensor '{name}'", error)
+            self.assertIn(text, error)
 
 
 def add_scheme(name: str) -> None:

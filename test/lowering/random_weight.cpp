@@ -27,7 +27,7 @@ namespace {
 
 /// The tensors of one matrix.
 struct Matrix {
-  Memory data, scale, zero;
+  Memory data, scale, zero, global;
 };
 
 class Maker {
@@ -48,14 +48,15 @@ public:
       values.insert(values.end(), codes.begin(), codes.end());
       return matrix;
     }
-    std::vector<float> scales = randomNormal(scaleRows() * scaleColumns(), random);
+    std::vector<float> scales = scheme.hasGlobalScale ? makeDivided(matrix) : randomNormal(scaleRows() * scaleColumns(), random);
     std::vector<uint8_t> zeros = scheme.zero.empty() ? std::vector<uint8_t>(scales.size()) : randomBytes(scales.size());
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t column = 0; column < columns; ++column) {
         auto block = static_cast<size_t>(row / blockRows * scaleColumns() + column / blockColumns);
         values.push_back((codes[static_cast<size_t>(row * columns + column)] - zeros[block]) * scales[block]);
       }
-    matrix.scale = Memory::of(scales);
+    if (!scheme.hasGlobalScale)
+      matrix.scale = Memory::of(scales);
     matrix.zero = Memory::of(zeros);
     return matrix;
   }
@@ -69,6 +70,20 @@ private:
     std::vector<uint8_t> bytes(count);
     std::generate(bytes.begin(), bytes.end(), [&] { return static_cast<uint8_t>(random()); });
     return bytes;
+  }
+
+  /// Scales in f8E4M3FN that a global one divides, and what that gives in f32.
+  std::vector<float> makeDivided(Matrix &matrix) {
+    constexpr float kGlobal = 1234.5F;
+    std::vector<uint8_t> codes = randomBytes(static_cast<size_t>(scaleRows() * scaleColumns()));
+    std::vector<float> scales;
+    for (uint8_t &code : codes) {
+      code = std::min<uint8_t>(code & 0x7f, 0x7e);
+      scales.push_back(static_cast<float>(decodeFloat(code, kE4M3FN)) / kGlobal);
+    }
+    matrix.scale = Memory::of(codes);
+    matrix.global = Memory::of(std::vector<float>{kGlobal});
+    return scales;
   }
 
   Memory makeCodes(std::vector<double> &values) {
@@ -112,12 +127,13 @@ RandomWeight quant::test::randomWeight(const WeightScheme &scheme, int64_t group
                                        std::mt19937_64 &random) {
   Maker maker(scheme, rows, columns, random);
   RandomWeight weight;
-  std::vector<Memory> data, scale, zero;
+  std::vector<Memory> data, scale, zero, global;
   for (int64_t group = 0; group < std::max<int64_t>(groups, 1); ++group) {
     Matrix matrix = maker.make(weight.values);
     data.push_back(std::move(matrix.data));
     scale.push_back(std::move(matrix.scale));
     zero.push_back(std::move(matrix.zero));
+    global.push_back(std::move(matrix.global));
   }
   auto tensor = [&](int64_t rows, int64_t columns, const std::string &element) {
     return fmt::format("tensor<{}{}x{}x{}>", groups ? fmt::format("{}x", groups) : "", rows, columns, element);
@@ -133,10 +149,11 @@ RandomWeight quant::test::randomWeight(const WeightScheme &scheme, int64_t group
     return weight;
   }
   auto extent = [](int64_t block) { return block ? std::to_string(block) : "?"; };
-  weight.type =
-      fmt::format("!qblock.{}, block<{}{}x{}>, f32{}>", dataType.substr(0, dataType.size() - 1), groups ? "1x" : "",
-                  extent(scheme.blockRows), extent(scheme.blockColumns), scheme.zero.empty() ? "" : ", zero " + scheme.zero);
-  std::string scaleType = tensor(maker.scaleRows(), maker.scaleColumns(), "f32"), names = "%c, %s",
+  std::string scaleElement = scheme.hasGlobalScale ? "f8E4M3FN" : "f32", more = scheme.hasGlobalScale ? ", global f32" : "";
+  weight.type = fmt::format("!qblock.{}, block<{}{}x{}>, {}{}>", dataType.substr(0, dataType.size() - 1), groups ? "1x" : "",
+                            extent(scheme.blockRows), extent(scheme.blockColumns), scaleElement,
+                            scheme.zero.empty() ? more : ", zero " + scheme.zero);
+  std::string scaleType = tensor(maker.scaleRows(), maker.scaleColumns(), scaleElement), names = "%c, %s",
               types = fmt::format("{}, {}", dataType, scaleType);
   add("%c", dataType, data);
   add("%s", scaleType, scale);
@@ -145,6 +162,12 @@ RandomWeight quant::test::randomWeight(const WeightScheme &scheme, int64_t group
     add("%z", zeroType, zero);
     names += ", %z";
     types += ", " + zeroType;
+  }
+  if (scheme.hasGlobalScale) {
+    std::string globalType = tensor(1, 1, "f32");
+    add("%g", globalType, global);
+    names += ", %g";
+    types += ", " + globalType;
   }
   weight.assemble = fmt::format("  %w = qblock.assemble {} : ({}) -> {}\n", names, types, weight.type);
   return weight;

@@ -291,6 +291,55 @@ TEST_P(RowKernels, Dequantize) {
       [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 1e-7); });
 }
 
+/// Columns in another order; those behind the list stay.
+TEST_P(RowKernels, GatherColumns) {
+  int64_t n = GetParam(), ordered = std::max<int64_t>(1, n - n / 3);
+  Floats x = normal(kTokens * n);
+  std::vector<int32_t> order(static_cast<size_t>(ordered));
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), random);
+  Doubles want(x.begin(), x.end());
+  for (int64_t token = 0; token < kTokens; ++token)
+    for (int64_t column = 0; column < ordered; ++column)
+      want[token * n + column] = x[token * n + order[column]];
+  std::string type = tensor(n), list = "tensor<1x" + std::to_string(ordered) + "xi32>";
+  run("(%x: " + type + ", %o: " + list + ") -> " + type,
+      "  %y = qblock.gather_columns %x by %o : (" + type + ", " + list + ") -> " + type + "\n  return %y : " + type + "\n",
+      {Memory::of(x), Memory::of(order)}, {Memory::room<float>(kTokens * n)},
+      [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); });
+}
+
+/// The same for the slots of experts, each with an order of its own, from tokens or from slots.
+TEST_P(RowKernels, GatherColumnsOfExperts) {
+  int64_t n = GetParam(), slots = 3, experts = 4;
+  std::vector<Memory> table;
+  std::vector<std::vector<int32_t>> orders(static_cast<size_t>(experts), std::vector<int32_t>(static_cast<size_t>(n)));
+  for (auto &order : orders) {
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random);
+    table.push_back(Memory::of(order));
+  }
+  std::vector<int32_t> ids(static_cast<size_t>(kTokens * slots)), pairs(ids.size());
+  for (int32_t &id : ids)
+    id = static_cast<int32_t>(random() % experts);
+  std::iota(pairs.begin(), pairs.end(), 0);
+  std::shuffle(pairs.begin(), pairs.end(), random);
+  std::string list = "tensor<?x3xi32>", type = tensor(n, "f32", "?x3x"), ordersType = "tensor<4x1x" + std::to_string(n) + "xi32>";
+  for (bool isOfSlots : {false, true}) {
+    Floats x = normal(kTokens * (isOfSlots ? slots : 1) * n);
+    Doubles want;
+    for (int64_t row = 0; row < kTokens * slots; ++row)
+      for (int64_t column = 0; column < n; ++column)
+        want.push_back(x[(isOfSlots ? row : pairs[row] / slots) * n + orders[ids[pairs[row]]][column]]);
+    std::string source = isOfSlots ? type : tensor(n);
+    run("(%x: " + source + ", %o: " + ordersType + ", %i: " + list + ", %r: " + list + ") -> " + type,
+        "  %y = qblock.gather_columns %x by %o of(%i, %r) : (" + source + ", " + ordersType + ", " + list + ", " + list +
+            ") -> " + type + "\n  return %y : " + type + "\n",
+        {Memory::of(x), Memory::table(table), Memory::of(ids), Memory::of(pairs)}, {Memory::room<float>(kTokens * slots * n)},
+        [&](const std::vector<Memory> &out) { near(out[0].as<float>(), want, 0); });
+  }
+}
+
 /// Codes and scales of each token's row, bit for bit, in the places of its experts; on GPUs alone.
 TEST_P(RowKernels, GatherRows) {
   int64_t n = GetParam(), groups = (n + 127) / 128, slots = 3;

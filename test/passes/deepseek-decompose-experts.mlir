@@ -42,3 +42,28 @@ func.func @forms(%x: tensor<?x300xf32>, %ids: tensor<?x2xi32>, %weights: tensor<
   %z = deepseek.experts %x, %ids, %weights, %gf, %gf, %df : (tensor<?x300xf32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<8x5x300xbf16>, tensor<8x5x300xbf16>, tensor<8x300x5xbf16>) -> tensor<?x300xf32>
   return %y, %z : tensor<?x300xf32>, tensor<?x300xf32>
 }
+
+// Columns in another order: of each slot's row in that of its expert. gate and up with one order stay one matmul.
+// CHECK-LABEL: @ordered
+// CHECK-SAME: %[[X:.*]]: tensor<?x300xf32>, %[[IDS:.*]]: tensor<?x2xi32>, %{{.*}}, %{{.*}}: !qblock.tensor<{{.*}}>, %{{.*}}: !qblock.tensor<{{.*}}>, %{{.*}}, %[[A:.*]]: tensor<8x1x300xi32>, %[[B:.*]]: tensor<8x1x300xi32>, %[[C:.*]]: tensor<8x1x256xi32>
+func.func @ordered(%x: tensor<?x300xf32>, %ids: tensor<?x2xi32>, %weights: tensor<?x2xf32>, %g: !gate, %u: !gate, %d: !down, %a: tensor<8x1x300xi32>,
+                   %b: tensor<8x1x300xi32>, %c: tensor<8x1x256xi32>) -> (tensor<?x300xf32>, tensor<?x300xf32>) {
+  // CHECK: %[[O:.*]], %[[R:.*]] = deepseek.moe_dispatch
+  // CHECK: %[[Y:.*]] = qblock.gather_columns %[[X]] by %[[A]] of(%[[IDS]], %[[R]])
+  // CHECK: %[[W:.*]] = qblock.concat
+  // CHECK: qblock.grouped_matmul %[[Y]], %[[W]], %[[O]] : {{.*}} -> tensor<?x2x512xf32>
+  // CHECK: %[[H:.*]] = deepseek.swiglu
+  // CHECK: %[[Z:.*]] = qblock.gather_columns %[[H]] by %[[C]] of(%[[IDS]], %[[R]])
+  // CHECK: qblock.grouped_matmul %[[Z]]
+  %y = deepseek.experts %x, %ids, %weights, %g, %u, %d gate_order %a up_order %a down_order %c
+    : (tensor<?x300xf32>, tensor<?x2xi32>, tensor<?x2xf32>, !gate, !gate, !down, tensor<8x1x300xi32>, tensor<8x1x300xi32>, tensor<8x1x256xi32>) -> tensor<?x300xf32>
+  // CHECK: qblock.gather_columns %[[X]] by %[[A]]
+  // CHECK: qblock.grouped_matmul {{.*}} -> tensor<?x2x256xf32>
+  // CHECK: qblock.gather_columns %[[X]] by %[[B]]
+  // CHECK: qblock.grouped_matmul {{.*}} -> tensor<?x2x256xf32>
+  // CHECK: %[[H:.*]] = deepseek.swiglu
+  // CHECK: qblock.grouped_matmul %[[H]]
+  %z = deepseek.experts %x, %ids, %weights, %g, %u, %d gate_order %a up_order %b
+    : (tensor<?x300xf32>, tensor<?x2xi32>, tensor<?x2xf32>, !gate, !gate, !down, tensor<8x1x300xi32>, tensor<8x1x300xi32>) -> tensor<?x300xf32>
+  return %y, %z : tensor<?x300xf32>, tensor<?x300xf32>
+}

@@ -2,6 +2,7 @@
 // RUN: quant-opt %s --qblock-quantize-activations=scale-format=ue8m0 | FileCheck %s --check-prefixes=CHECK,UE8M0
 // RUN: quant-opt %s --qblock-quantize-activations=result-type=bf16 | FileCheck %s --check-prefix=BF16
 // RUN: quant-opt %s --qblock-quantize-activations=scale-layout=k_major | FileCheck %s --check-prefix=KMAJOR
+// RUN: quant-opt %s --qblock-quantize-activations=storage=i8 | FileCheck %s --check-prefix=INT8
 
 !w = !qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>
 
@@ -74,4 +75,20 @@ func.func @untouched(%x: tensor<?x300xf32>, %b: tensor<256x300xbf16>, %i: !qbloc
   %1 = qblock.matmul %x, %i : (tensor<?x300xf32>, !qblock.tensor<256x300xi8, block<1x?>, f32>) -> tensor<?x256xf32>
   %2 = qblock.matmul %q, %w : (!qblock.tensor<?x300xf8E4M3FN, block<1x128>, f32>, !w) -> tensor<?x256xf32>
   return %0, %1, %2 : tensor<?x256xf32>, tensor<?x256xf32>, tensor<?x256xf32>
+}
+
+// Integers: a scale a token, whatever groups of a weight's row share one; blocks of several rows and zero points are left alone.
+// INT8-LABEL: @integers
+// INT8: %[[Q:.*]] = qblock.quantize %{{.*}} -> !qblock.tensor<?x256xi8, block<1x?>, f32>
+// INT8-NEXT: qblock.matmul %[[Q]]
+// INT8-NEXT: qblock.matmul %[[Q]]
+// INT8-NOT: qblock.quantize
+func.func @integers(%x: tensor<?x256xf32>, %w: !qblock.tensor<64x256xi8, block<1x?>, f32>, %v: !qblock.tensor<64x256xui4, block<1x64>, bf16, zero 8>,
+                    %b: !qblock.tensor<64x256xi8, block<64x64>, f32>, %z: !qblock.tensor<64x256xui4, block<1x64>, bf16, zero ui8>)
+    -> (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>) {
+  %0 = qblock.matmul %x, %w : (tensor<?x256xf32>, !qblock.tensor<64x256xi8, block<1x?>, f32>) -> tensor<?x64xf32>
+  %1 = qblock.matmul %x, %v : (tensor<?x256xf32>, !qblock.tensor<64x256xui4, block<1x64>, bf16, zero 8>) -> tensor<?x64xf32>
+  %2 = qblock.matmul %x, %b : (tensor<?x256xf32>, !qblock.tensor<64x256xi8, block<64x64>, f32>) -> tensor<?x64xf32>
+  %3 = qblock.matmul %x, %z : (tensor<?x256xf32>, !qblock.tensor<64x256xui4, block<1x64>, bf16, zero ui8>) -> tensor<?x64xf32>
+  return %0, %1, %2, %3 : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>
 }

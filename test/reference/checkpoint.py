@@ -93,8 +93,12 @@ class Checkpoint:
     def is_fp8(self, name: str) -> bool:
         return self._file_of[name].dtype(name) == "F8_E4M3"
 
-    def is_int8(self, name: str) -> bool:
-        return name in self._file_of and self._file_of[name].dtype(name) == "I8"
+    def is_integer(self, name: str) -> bool:
+        """Whether a weight's codes are integers, symmetric, a scale for each row or its groups."""
+        if name + "_packed" in self._file_of:
+            return self._group(name)["weights"]["type"] == "int" and self._group(name)["weights"].get("symmetric", True)
+        is_mxfp4 = name.removesuffix("weight") + "scale" in self._file_of
+        return name in self._file_of and self._file_of[name].dtype(name) == "I8" and not is_mxfp4
 
     def tensor(self, name: str) -> np.ndarray:
         """float64 values; a quantized weight is its codes times its scales, and an error when these are missing."""
@@ -106,6 +110,10 @@ class Checkpoint:
         if name not in self._file_of:
             raise KeyError(f"{self.folder}: no tensor {name}")
         values = self._values(name)
+        if self._file_of[name].dtype(name) == "I8" and module + ".scale" in self._file_of:  # DeepSeek-V4's experts: MXFP4
+            codes = values.view(np.uint8)
+            values = E2M1[np.stack([codes & 15, codes >> 4], axis=2).reshape(codes.shape[0], -1)]
+            return dequantize_blocks(values, self._values(module + ".scale"), (1, 32))
         is_coded = self._file_of[name].dtype(name) in ("F8_E4M3", "F8_E5M2", "I8")
         return self._scaled(name, values) if is_coded else values
 
@@ -136,7 +144,11 @@ class Checkpoint:
         if weights.get("symmetric", True):
             return codes
         zeros = unpack_words(self._values(name + "_zero_point").T, bits).T[: codes.shape[0]]
-        return codes - np.repeat(zeros, weights.get("group_size") or columns, axis=1)[:, :columns]
+        return codes - zeros[:, self._groups(name + "_g_idx", weights.get("group_size") or columns, columns)]
+
+    def _groups(self, name: str, size: int, columns: int) -> np.ndarray:
+        """The group of each column."""
+        return self._values(name).astype(np.int64) if name in self._file_of else np.arange(columns) // size
 
     def _transposed(self, module: str) -> np.ndarray:
         """GPTQ's and AWQ's weights, [N, K]."""
@@ -148,11 +160,12 @@ class Checkpoint:
             codes = nibbles(words.T, order)
         zero = nibbles(zeros, order).T + self.zero_offset & 15
         group = self.groups[0]["whole"].get("group_size", 128)
-        spread = lambda values: np.repeat(values, codes.shape[1] if group < 0 else group, axis=1)[:, : codes.shape[1]]  # noqa: E731
-        return (codes - spread(zero)) * spread(scales.T)
+        groups = self._groups(module + ".g_idx", codes.shape[1] if group < 0 else group, codes.shape[1])
+        return (codes - zero[:, groups]) * scales.T[:, groups]
 
     def _scaled(self, name: str, codes: np.ndarray) -> np.ndarray:
-        scale_name = next((name + end for end in ("_scale_inv", "_scale") if name + end in self._file_of), None)
+        names = (name + "_scale_inv", name + "_scale", name.removesuffix("weight") + "scale")
+        scale_name = next((scale for scale in names if scale in self._file_of), None)
         if scale_name is None:
             raise KeyError(f"{self.folder}: {name} is quantized and {name}_scale_inv is missing")
         scales = self._values(scale_name)
@@ -160,6 +173,8 @@ class Checkpoint:
             scales = power_of_two(scales)
         if name + "_global_scale" in self._file_of:
             scales = scales / self._values(name + "_global_scale")
+        if name + "_g_idx" in self._file_of:
+            return codes * scales[:, self._groups(name + "_g_idx", 0, 0)]
         rows, columns = self.block(name)
         return dequantize_blocks(codes, scales.reshape(scales.shape[0], -1), (rows or codes.shape[0], columns or codes.shape[1]))
 

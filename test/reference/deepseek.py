@@ -221,7 +221,7 @@ class Model:
         is_fp8 = self.activations == "fp8" and self.checkpoint.is_fp8(name + ".weight")
         if is_fp8:
             x = quantize_dequantize(x, self.checkpoint.block(name)[1], self.ue8m0)
-        is_int8 = self.activations == "int8" and self.checkpoint.is_int8(name + ".weight")
+        is_int8 = self.activations == "int8" and self.checkpoint.is_integer(name + ".weight")
         if is_int8:
             x = quantize_dequantize_int8(x)
         y = x @ self.weight(name + ".weight").T

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,14 @@ def pack_words(codes: np.ndarray, bits: int) -> np.ndarray:
     return np.bitwise_or.reduce(words, axis=2).view(np.int32)
 
 
+def column_order(module: str, columns: int, kind: str) -> np.ndarray:
+    """The columns in the order in which they are quantized: "" as they stand, "own" each layer's own, "inputs" the same for layers that
+    read the same, as GPTQ gives it."""
+    if kind == "inputs":
+        module = module.replace("up_proj", "gate_proj").replace("kv_a_proj_with_mqa", "q_a_proj")
+    return np.random.default_rng(zlib.crc32(module.encode())).permutation(columns) if kind else np.arange(columns)
+
+
 @dataclass
 class Scheme:
     """How a linear weight is stored. A block of 0 rows or columns spans the weight."""
@@ -62,17 +71,20 @@ class Scheme:
     data_name: str = "weight"
     symmetric: bool = True
     global_scale: float = 0  # NVFP4's, by which its E4M3 scales are divided; 0: none
+    order: str = ""  # of columns, see column_order
 
     def tensors(self, module: str, weight: np.ndarray) -> Tensors:
         block = (self.block[0] or weight.shape[0], self.block[1] or weight.shape[1])
         if not self.symmetric:
             return self.asymmetric(module, weight, block)
+        order = column_order(module, weight.shape[1], self.order)
+        weight, places = weight[:, order], np.argsort(order)
         scales = np.maximum(block_amax(weight, block), 1e-12) / self.largest
         if self.global_scale:
             stored = encode_e4m3(np.minimum(scales * self.global_scale, E4M3_MAX))
             scales = np.maximum(E4M3[stored], 2.0**-9) / self.global_scale
             stored = encode_e4m3(scales * self.global_scale)
-        elif self.scale_dtype == "U8":
+        elif self.scale_dtype in ("U8", "F8_E8M0"):
             scales = ceil_to_power_of_two(scales)
             stored = (np.log2(scales) + 127).astype(np.uint8)
         elif self.scale_dtype == "BF16":
@@ -81,7 +93,7 @@ class Scheme:
         else:
             stored = scales.astype(np.float32)
             scales = stored.astype(np.float64)
-        codes = self.encode(weight / spread(scales, block, weight.shape))
+        codes = self.encode((weight / spread(scales, block, weight.shape))[:, places])
         if self.block == (0, 0):
             stored = stored.reshape(1)
         result = {f"{module}.{self.data_name}": codes, f"{module}.{self.scale_name}": (self.scale_dtype, stored)}
@@ -92,8 +104,9 @@ class Scheme:
             result[f"{module}.input_global_scale"] = ("F32", np.ones(1, np.float32))
         elif self.data_name == "weight_packed" and self.scale_dtype != "U8":
             result[f"{module}.weight_shape"] = ("I64", np.array(weight.shape))
+        if self.order:
+            result[f"{module}.weight_g_idx"] = ("I32", places // block[1])
         return result
-
 
     def asymmetric(self, module: str, weight: np.ndarray, block: tuple[int, int]) -> Tensors:
         """compressed-tensors: signed codes of `bits` and signed zero points, these packed down the rows."""
@@ -139,21 +152,24 @@ class Transposed:
 
     quantization: dict[str, Any]
     group: int
+    order: str = ""
 
     def tensors(self, module: str, weight: np.ndarray) -> Tensors:
         group = self.group if self.group > 0 else weight.shape[1]
+        order = column_order(module, weight.shape[1], self.order)
+        places = np.argsort(order)
         # GPTQ v1 cannot write a zero point of 0.
-        codes, zeros, scales = affine(weight, group, 0, 15, lambda values: values.astype(np.float16).astype(np.float64))
+        codes, zeros, scales = affine(weight[:, order], group, 0, 15, lambda values: values.astype(np.float16).astype(np.float64))
         method, less = self.quantization["quant_method"], int(self.quantization.get("checkpoint_format") == "gptq")
-        zeros = np.maximum(zeros, less)
-        order = [0, 4, 1, 5, 2, 6, 3, 7] if method == "awq" else range(8)
+        zeros, codes = np.maximum(zeros, less), codes[:, places]
+        nibbles = [0, 4, 1, 5, 2, 6, 3, 7] if method == "awq" else range(8)
         result: Tensors = {
-            f"{module}.qweight": ("I32", words_of(codes.T, order) if method == "awq" else words_of(codes, order).T),
-            f"{module}.qzeros": ("I32", words_of(zeros.T - less, order)),
+            f"{module}.qweight": ("I32", words_of(codes.T, nibbles) if method == "awq" else words_of(codes, nibbles).T),
+            f"{module}.qzeros": ("I32", words_of(zeros.T - less, nibbles)),
             f"{module}.scales": ("F16", scales.T.astype(np.float16)),
         }
         if method == "gptq":
-            result[f"{module}.g_idx"] = ("I32", np.arange(weight.shape[1]) // group)
+            result[f"{module}.g_idx"] = ("I32", places // group)
         return result
 
 
@@ -170,6 +186,10 @@ class Mixed:
 
 def fp8(values: np.ndarray) -> tuple[str, np.ndarray]:
     return "F8_E4M3", encode_e4m3(np.clip(values, -E4M3_MAX, E4M3_MAX))
+
+
+def fp4_as_i8(values: np.ndarray) -> tuple[str, np.ndarray]:
+    return "I8", fp4(values)[1].view(np.int8)
 
 
 def int8(values: np.ndarray) -> tuple[str, np.ndarray]:
@@ -257,6 +277,10 @@ SCHEMES: dict[str, Scheme | Transposed | Mixed] = {
                         (1, 128), 7.5, packed(4), "BF16", data_name="weight_packed"),
     "gptq": Transposed({"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, "sym": False, "lm_head": False,
                         "checkpoint_format": "gptq"}, 32),
+    "gptq-act-order": Transposed({"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": True, "sym": False,
+                                  "checkpoint_format": "gptq"}, 32, order="inputs"),
+    "ct-w4a16-act-order": Scheme(group("pack-quantized", weights(4, "int", "group", group_size=128, actorder="group"), None, HEAD),
+                                 (1, 128), 7.5, packed(4), "BF16", data_name="weight_packed", order="own"),
     "gptq-v2-channel": Transposed({"quant_method": "gptq", "bits": 4, "group_size": -1, "desc_act": False, "sym": False,
                                    "checkpoint_format": "gptq_v2"}, -1),
     "awq": Transposed({"quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True, "version": "gemm",
@@ -279,6 +303,15 @@ def mixed() -> Mixed:
 
 
 SCHEMES["ct-mixed"] = mixed()
+
+V4 = {"quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0", "activation_scheme": "dynamic", "weight_block_size": [32, 32]}
+SCHEMES["deepseek-v4"] = Mixed(
+    V4,
+    {
+        ".experts.": Scheme(V4, (1, 32), 6.0, fp4_as_i8, "F8_E8M0", "scale"),
+        "": Scheme(V4, (32, 32), E4M3_MAX, fp8, "F8_E8M0", "scale"),
+    },
+)
 
 #: modules that every scheme leaves wide
 WIDE = ("embed_tokens", "lm_head", "mlp.gate", "norm", "eh_proj", "head")

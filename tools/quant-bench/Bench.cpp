@@ -49,7 +49,8 @@ static Result<WeightSpec> parseWeight(const std::string &shape, const BenchOptio
   if (scheme->zeroPoints != ZeroPoints::None)
     spec.zero = "ui8";
   spec.zeroConstant = isPacked && spec.zero.empty() ? 1 << (bitWidth(scheme->element) - 1) : 0;
-  spec.scale = mlirName(scheme->hasGlobalScale() ? DType::F32 : scheme->scale);
+  spec.scale = mlirName(scheme->scale);
+  spec.hasGlobalScale = scheme->hasGlobalScale();
   spec.blockRows = scheme->block[0] ? scheme->block[0] : spec.rows;
   spec.blockColumns = options.group ? options.group : scheme->block[1] ? scheme->block[1] : spec.columns;
   return spec;
@@ -76,7 +77,8 @@ public:
   /// One call on the next copy of the weights.
   void run(ThreadPool &pool, int64_t tokens) {
     const float *perRow = xScales.empty() ? nullptr : xScales.data();
-    matmul.run(pool, {x.data(), nextWeights(), scales.data(), zeros.data(), out.data(), perRow}, tokens);
+    const float *global = spec.hasGlobalScale ? &globalScale : nullptr;
+    matmul.run(pool, {x.data(), nextWeights(), scales.data(), zeros.data(), out.data(), perRow, global}, tokens);
   }
   void runPlain(ThreadPool &pool, int64_t tokens) {
     matmul.run(pool, {x.data(), nextWeights(), nullptr, nullptr, out.data()}, tokens);
@@ -93,10 +95,13 @@ private:
   /// As codes in int8 the bytes of x are as good as others.
   std::vector<float> x, xScales, out;
   std::vector<std::byte> scales, zeros;
+  float globalScale = 1;
 
-  /// 2^-7 in the scales' type.
+  /// 2^-7 in the scales' type; 1 under a global scale.
   void fillScales() {
     uint32_t bits = spec.scale == "f32" ? 0x3c000000 : spec.scale == "f16" ? 0x2000 : spec.scale == "bf16" ? 0x3c00 : 120;
+    if (spec.hasGlobalScale)
+      bits = 0x38;
     auto size = static_cast<size_t>(spec.scales() ? spec.scaleBytes() / spec.scales() : 0);
     scales.resize(static_cast<size_t>(spec.scaleBytes()));
     for (size_t offset = 0; offset < scales.size(); offset += size)
@@ -187,8 +192,10 @@ Result<Json> quant::bench::runGemv(const BenchOptions &options) {
 static Result<void> gemmShape(const std::string &shape, const Setting &setting, const BenchOptions &options, Json &rows) {
   QUANT_TRY_ASSIGN(WeightSpec spec, parseWeight(shape, options));
   spec.inputs = options.inputs;
-  if (spec.inputs == Inputs::Int8 && (spec.blockColumns < spec.columns || spec.storage != "i8"))
-    return fail("int8 inputs meet weights of int8 with one scale a row, as --scheme ct-w8a8 has");
+  bool isInteger = spec.storage == "i8" || spec.storage == "ui4" || spec.storage == "ui8";
+  if (spec.inputs == Inputs::Int8 && (spec.blockRows != 1 || !isInteger || !spec.zero.empty()))
+    return fail("int8 inputs meet symmetric weights of int8 or int4 with scales of single rows, as --scheme ct-w8a8 and ct-w4a8 "
+                "have");
   ThreadPool &pool = *setting.pool;
   int64_t largest = *std::max_element(options.tokens.begin(), options.tokens.end());
   QUANT_TRY_ASSIGN(auto ours, Contender::create(spec, setting.isa, pool.size(), largest, setting.rotatedBytes));

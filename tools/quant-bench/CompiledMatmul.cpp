@@ -41,25 +41,30 @@ static std::string modelText(const WeightSpec &spec) {
   std::string text, data = llvm::formatv("tensor<{0}x{1}x{2}>", spec.rows, spec.columns, spec.storage);
   std::string x = llvm::formatv("tensor<?x{0}xf32>", spec.columns), y = llvm::formatv("tensor<?x{0}xf32>", spec.rows);
   llvm::raw_string_ostream out(text);
-  out << "func.func @forward(%x: " << x
-      << " {program.dim = #program.dim<tokens>}) -> (" << y << " {program.dim = #program.dim<tokens>}) "
+  out << "func.func @forward(%x: " << x << " {program.dim = #program.dim<tokens>}) -> (" << y
+      << " {program.dim = #program.dim<tokens>}) "
       << "attributes {program.max_context = 1 : i64} {\n  %data = program.weight \"data\" : " << data << "\n";
   std::string weight = data, name = "%data";
   if (!spec.scale.empty()) {
     std::string scale = llvm::formatv("tensor<{0}x{1}x{2}>", spec.scaleRows(), spec.scaleColumns(), spec.scale);
     std::string zero = llvm::formatv("tensor<{0}x{1}x{2}>", spec.scaleRows(), spec.scaleColumns(), spec.zero);
     bool hasZeros = !spec.zero.empty();
-    std::string zeroText = hasZeros            ? ", zero " + spec.zero
-                           : spec.zeroConstant ? ", zero " + std::to_string(spec.zeroConstant)
-                                               : "";
+    std::string zeroText = hasZeros              ? ", zero " + spec.zero
+                           : spec.zeroConstant   ? ", zero " + std::to_string(spec.zeroConstant)
+                           : spec.hasGlobalScale ? ", global f32"
+                                                 : "";
     weight = llvm::formatv("!qblock.tensor<{0}x{1}x{2}, block<{3}x{4}>, {5}{6}>", spec.rows, spec.columns, spec.storage,
                            spec.blockRows, spec.blockColumns, spec.scale, zeroText);
     name = "%weight";
     out << "  %scale = program.weight \"scale\" : " << scale << "\n";
     if (hasZeros)
       out << "  %zero = program.weight \"zero\" : " << zero << "\n";
-    out << "  %weight = qblock.assemble %data, %scale" << (hasZeros ? ", %zero : (" : " : (") << data << ", " << scale
-        << (hasZeros ? ", " + zero : "") << ") -> " << weight << "\n";
+    if (spec.hasGlobalScale)
+      out << "  %global = program.weight \"global\" : tensor<1x1xf32>\n";
+    StringRef more = hasZeros ? ", %zero" : spec.hasGlobalScale ? ", %global" : "";
+    std::string moreType = hasZeros ? ", " + zero : spec.hasGlobalScale ? ", tensor<1x1xf32>" : "";
+    out << "  %weight = qblock.assemble %data, %scale" << more << " : (" << data << ", " << scale << moreType << ") -> " << weight
+        << "\n";
   }
   std::string input = "%x";
   if (spec.inputs == Inputs::Int8) {
@@ -135,6 +140,8 @@ void CompiledMatmul::run(runtime::ThreadPool &pool, const MatmulOperands &operan
     table.push_back(operands.scale);
   if (operands.zero)
     table.push_back(operands.zero);
+  if (operands.global)
+    table.push_back(operands.global);
   table.push_back(operands.out);
   int64_t dims[abi::kNumDims] = {rows, 1, rows, 1};
   pool.run(blocks, [&](int worker, int64_t begin, int64_t end) {

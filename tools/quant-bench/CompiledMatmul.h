@@ -31,7 +31,8 @@ struct WeightSpec {
   std::string scale = "f32"; ///< empty: W is plain floating point, without blocks
   std::string zero;          ///< i8 or ui8: a zero point for each block
   int64_t blockRows = 128, blockColumns = 128;
-  int64_t zeroConstant = 0; ///< the zero point of all blocks, of unsigned storage
+  int64_t zeroConstant = 0;    ///< the zero point of all blocks, of unsigned storage
+  bool hasGlobalScale = false; ///< scales are divided by an f32
   Inputs inputs = Inputs::F32;
 
   int64_t scaleRows() const { return (rows + blockRows - 1) / blockRows; }
@@ -41,12 +42,13 @@ struct WeightSpec {
   int64_t scaleBytes() const;
 };
 
-/// Addresses of one call; `zero` and `scale` are null where the spec has none.
+/// Addresses of one call; those of what the spec has not are null.
 struct MatmulOperands {
   const float *x; ///< M x K; as many codes in int8 where inputs are those
   const std::byte *data, *scale, *zero;
   float *out;                     ///< M x N
   const float *xScales = nullptr; ///< M, of int8
+  const float *global = nullptr;
 };
 
 class CompiledMatmul {

@@ -16,6 +16,7 @@
 #include "runtime/checkpoint/column_order.h"
 #include "runtime/checkpoint/finite.h"
 #include "runtime/checkpoint/writer.h"
+#include "runtime/support/tensor_names.h"
 #include "tools/pipeline/HostUnits.h"
 #include "tools/pipeline/ModuleStage.h"
 #include "tools/pipeline/Registration.h"
@@ -75,6 +76,7 @@ private:
   std::string diagnostics;
   models::ModelConfig config;
   models::TensorTypes tensors;
+  models::ColumnOrders columnOrders;
   CompileReport report;
   ModuleBuilder builder;
   Result<void> dumped;
@@ -147,8 +149,25 @@ private:
       return tl::unexpected(alike.error().in(options.input.string()));
     for (const auto &tensor : checkpoint.tensors()) {
       QUANT_TRY(checkpoint::checkFinite(tensor));
-      QUANT_TRY(checkpoint::checkColumnOrder(checkpoint, tensor.info->name));
+      QUANT_TRY(readColumnOrder(checkpoint, tensor.info->name));
     }
+    return {};
+  }
+
+  /// Whether the columns of `codes` stand in another order than their groups, and in which.
+  Result<void> readColumnOrder(const checkpoint::Checkpoint &checkpoint, const std::string &codes) {
+    const auto *groups = checkpoint::findColumnGroups(checkpoint, codes);
+    if (!groups)
+      return {};
+    QUANT_TRY_ASSIGN(bool isInOrder, checkpoint::isInColumnOrder(checkpoint, *groups, codes));
+    if (isInOrder)
+      return {};
+    std::string module(moduleOf(codes));
+    const Scheme *scheme = config.quantization.schemeOf(module);
+    auto columns = static_cast<int64_t>(groups->data.size() / sizeof(int32_t));
+    QUANT_TRY(checkpoint::checkColumnGroups(*groups, columns, scheme ? scheme->block[1] : 0));
+    std::string_view bytes(reinterpret_cast<const char *>(groups->data.data()), groups->data.size());
+    columnOrders[module] = std::max<size_t>(1, std::hash<std::string_view>{}(bytes));
     return {};
   }
 
@@ -178,8 +197,16 @@ private:
     if (options.mtp && config.nMtpLayers == 0)
       return fail(fmt::format("{}: --mtp compiles the model's MTP layer, and it has none (num_nextn_predict_layers is 0)",
                               options.input.string()));
+    std::vector<std::string> notes;
     auto module = models::buildModel(context, config, tensors,
-                                     {.cache = *deepseek::symbolizeCacheFormat(options.kvCache), .withDraft = options.mtp});
+                                     {.cache = *deepseek::symbolizeCacheFormat(options.kvCache),
+                                      .withDraft = options.mtp,
+                                      .columnOrders = columnOrders,
+                                      .notes = &notes});
+    // The same for each target.
+    for (const std::string &note : notes)
+      if (!llvm::is_contained(report.notes, note))
+        report.notes.push_back(note);
     if (!module)
       return tl::unexpected(module.error().in(options.input.string()));
     return module;

@@ -170,6 +170,8 @@ Value DotMatmul::loadLanes(Type type, Value base, Value rowScale, Value column) 
   SmallVector<int64_t> mask(kLanes);
   for (int64_t lane = 0; lane < kLanes; ++lane)
     mask[lane] = shuffledColumn(b, form.storage, 0, lane) / form.blockColumns;
+  if (globalScale)
+    each = b.div(each, b.splat(globalScale, count));
   return vector::ShuffleOp::create(b, each, each, mask);
 }
 

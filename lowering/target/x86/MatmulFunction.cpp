@@ -26,7 +26,7 @@ using namespace quant::host;
 
 /// The members of a range in the order of the function's arguments, addresses first.
 static SmallVector<Value *> addressesOf(RowRange &range) {
-  return {&range.weight.data,  &range.weight.scale, &range.weight.zero, &range.input.x,
+  return {&range.weight.data,  &range.weight.scale, &range.weight.zero, &range.weight.global, &range.input.x,
           &range.input.gather, &range.input.scales, &range.output.data, &range.scratch};
 }
 static SmallVector<Value *> sizesOf(RowRange &range) {

@@ -35,13 +35,18 @@ LogicalResult checkWeight(Operation *op, const Result<Weight> &weight) {
 
 /// One part of a weight, picked at run time.
 struct PickedPart {
-  Value data, scale, zero, firstRow, rows;
+  Value data, scale, zero, global, firstRow, rows;
 };
 
 /// `part` is one of the weight's, or one that was picked.
 template <typename Part>
 WeightData dataOf(HostBuilder &b, const Weight &weight, const Part &part) {
-  return {part.data, part.scale, part.zero, b.size(weight.columns), b.size(weight.scaleType ? weight.scaleColumns() : 0)};
+  return {part.data,
+          part.scale,
+          part.zero,
+          part.global,
+          b.size(weight.columns),
+          b.size(weight.scaleType ? weight.scaleColumns() : 0)};
 }
 
 /// Bytes from row to row.
@@ -50,13 +55,14 @@ Value strideOf(HostBuilder &b, const Rows &rows) { return b.size(rows.stride * b
 PickedPart pickPart(HostBuilder &b, const Weight &weight, Value index) {
   PickedPart picked;
   for (auto [number, part] : llvm::enumerate(weight.parts)) {
-    PickedPart other{part.data, part.scale, part.zero, b.size(part.firstRow), b.size(part.rows)};
+    PickedPart other{part.data, part.scale, part.zero, part.global, b.size(part.firstRow), b.size(part.rows)};
     if (number == 0) {
       picked = other;
       continue;
     }
     Value isThis = b.compare(arith::CmpIPredicate::eq, index, number);
-    for (auto member : {&PickedPart::data, &PickedPart::scale, &PickedPart::zero, &PickedPart::firstRow, &PickedPart::rows})
+    for (auto member : {&PickedPart::data, &PickedPart::scale, &PickedPart::zero, &PickedPart::global, &PickedPart::firstRow,
+                        &PickedPart::rows})
       if (picked.*member)
         picked.*member = b.select(isThis, other.*member, picked.*member);
   }
@@ -168,7 +174,7 @@ LogicalResult quant::host::emitMatmul(KernelContext &context, DestinationStyleOp
     input.scales = b.rowAddress(*inputs->scales, tiles->x.offsets[0]);
   auto multiply = [&] {
     forParts(b, *weight, firstRow, b.add(last->w.offsets[0], last->w.sizes[0]), [&](PickedPart part, Value begin, Value end) {
-      for (Value *table : {&part.data, &part.scale, &part.zero})
+      for (Value *table : {&part.data, &part.scale, &part.zero, &part.global})
         if (tiles->group && *table)
           *table = b.load(b.ptr(), b.at(*table, tiles->group, 8));
       RangeOutput output{b.at(b.rowAddress(out, tiles->out.offsets[0]), part.firstRow, 4), strideOf(b, out)};

@@ -27,9 +27,17 @@ static constexpr int64_t kSumColumns = 128, kIntegerSumColumns = 512;
 /// How far ahead of its use a weight is fetched.
 static constexpr int64_t kPrefetchBytes = 512;
 
+/// Whether blocks are of whole steps of so many columns. A span that is no block is all of a row, and its last step may be short.
+static bool hasWholeSteps(const WeightForm &form, int64_t step) { return form.span % step == 0 || form.blockColumns == 0; }
+
+/// Whether products with codes of x are summed as integers: over all of K, or over spans of whole steps.
+static bool sumsIntegers(const WeightForm &form, bool hasInt8Inputs) {
+  return hasInt8Inputs && (form.hasIntegerSums() || (form.hasIntegerSpans() && hasWholeSteps(form, kStepBytes)));
+}
+
 PackedMatmul::Panel::Panel(const MatmulSchedule &sizes, const WeightForm &form, const machine::X86Unit &unit,
                            bool hasInt8Inputs) {
-  bool isInt8 = hasInt8Inputs && form.hasIntegerSums();
+  bool isInt8 = sumsIntegers(form, hasInt8Inputs);
   bytes = isInt8 ? 1 : 2;
   step = kStepBytes / bytes;
   chunk = llvm::alignTo(std::max<int64_t>(1, sizes.packedColumns / form.span) * form.span, step);
@@ -37,9 +45,9 @@ PackedMatmul::Panel::Panel(const MatmulSchedule &sizes, const WeightForm &form, 
   vectors = unit.hasTiles ? 2 : sizes.tileVectors;
   // Codes are exact in one part.
   parts = hasInt8Inputs ? 1 : sizes.inputParts;
-  sumColumns = isInt8 && unit.hasTiles               ? kIntegerSumColumns
-               : form.scaleType && form.blockColumns ? std::min(form.span, kSumColumns)
-                                                     : kSumColumns;
+  sumColumns = form.scaleType && form.blockColumns ? std::min(form.span, kSumColumns)
+               : isInt8 && unit.hasTiles           ? kIntegerSumColumns
+                                                   : kSumColumns;
   inputStride = sumColumns * bytes + kCacheLine;
   decodedStride = stepsOf(form.span) * kStepBytes + kCacheLine;
   rows = llvm::alignTo(std::max(sizes.rows, sizes.callRows), tileRows());
@@ -52,9 +60,6 @@ PackedMatmul::Panel::Panel(const MatmulSchedule &sizes, const WeightForm &form, 
   products = allocate(tokens * tileRows() * 4);
   tileConfig = allocate(kCacheLine);
 }
-
-/// Whether blocks are of whole steps of so many columns. A span that is no block is all of a row, and its last step may be short.
-static bool hasWholeSteps(const WeightForm &form, int64_t step) { return form.span % step == 0 || form.blockColumns == 0; }
 
 /// f32 and f16 are not exact in bf16; the infinities of E5M2 times several parts of x, of both signs, would be NaN.
 static bool takesPairs(const MatmulSchedule &sizes, const WeightForm &form) {
@@ -70,20 +75,20 @@ int64_t PackedMatmul::scratchBytes(const MatmulSchedule &sizes, const WeightForm
 }
 
 bool PackedMatmul::takes(const MatmulSchedule &sizes, const WeightForm &form, bool hasInt8Inputs, const machine::X86Unit &unit) {
-  return hasInt8Inputs && form.hasIntegerSums() ? unit.hasPackedDots : takesPairs(sizes, form);
+  return sumsIntegers(form, hasInt8Inputs) ? unit.hasPackedDots : takesPairs(sizes, form);
 }
 
 PackedMatmul::Scaling PackedMatmul::chooseScaling() const {
   if (!form.scaleType)
     return Scaling::None;
   if (isInt8)
-    return Scaling::Results;
+    return form.hasIntegerSums() ? Scaling::Results : Scaling::Sums;
   return isa<Float8E8M0FNUType>(form.scaleType) ? Scaling::Weights : Scaling::Sums;
 }
 
 PackedMatmul::PackedMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
-    : RangeMatmul(b, form, sizes, range), isInt8(hasIntegerSums()), panel(sizes, form, b.target, range.hasInt8Inputs),
-      scaling(chooseScaling()) {
+    : RangeMatmul(b, form, sizes, range), isInt8(sumsIntegers(form, range.hasInt8Inputs)),
+      panel(sizes, form, b.target, range.hasInt8Inputs), scaling(chooseScaling()) {
   weightPanel = b.at(range.scratch, panel.weights, 1);
   panelScales = b.at(range.scratch, panel.scales, 1);
   panelCodeSums = b.at(range.scratch, panel.codeSums, 1);
@@ -139,9 +144,9 @@ void PackedMatmul::decodeGroup(Value row, Value firstColumn, Value column, int64
 
 /// 128 times the sum of a span's codes, for each of 16 rows.
 void PackedMatmul::sumCodes(Value target, Value panel, int64_t steps) {
-  Value none = b.integer(sumType(), 0), offset = b.integer(sumType(), 0x80808080);
+  Value none = b.integer(productType(), 0), offset = b.integer(productType(), 0x80808080);
   SmallVector<Value> sum = b.loop(b.size(0), b.size(steps * kLanes), 1, {none}, [&](Value dword, ValueRange carried) {
-    return SmallVector<Value>{dotBytes(b, carried[0], offset, b.load(sumType(), b.at(panel, dword, kStepBytes)))};
+    return SmallVector<Value>{dotBytes(b, carried[0], offset, b.load(productType(), b.at(panel, dword, kStepBytes)))};
   });
   b.store(sum[0], target);
 }
@@ -301,7 +306,7 @@ void PackedMatmul::multiplyTiles(const RegisterTile &tile) {
 
 void PackedMatmul::multiplyVectors(const RegisterTile &tile) {
   Type words = b.vec(kLanes, b.i32());
-  SmallVector<Value> acc(tile.tokens * panel.vectors, isInt8 ? b.integer(sumType(), 0) : b.splatF32(kLanes, 0.0f));
+  SmallVector<Value> acc(tile.tokens * panel.vectors, isInt8 ? b.integer(productType(), 0) : b.splatF32(kLanes, 0.0f));
   Value weights = weightsOf(tile);
   acc = b.loop(b.size(0), b.mul(tile.steps, kLanes), 1, acc, [&](Value dword, ValueRange carried) {
     SmallVector<Value> rows, result(carried);
@@ -326,19 +331,20 @@ void PackedMatmul::addProducts(const RegisterTile &tile) {
   Value span = b.mul(b.div(tile.column, form.span), panel.rows);
   auto ofTile = [&](Value base, int64_t v) { return b.at(b.at(b.at(base, span, 4), tile.row, 4), v * kLanes, 4); };
   SmallVector<Value> scales, codeSums;
-  for (int64_t v = 0; v < panel.vectors; ++v)
+  for (int64_t v = 0; v < panel.vectors; ++v) {
     if (scaling == Scaling::Sums)
       scales.push_back(b.load(b.vecF32(), ofTile(panelScales, v)));
-    else if (isInt8 && !usesTiles())
-      codeSums.push_back(b.load(sumType(), ofTile(panelCodeSums, v)));
+    if (isInt8 && !usesTiles())
+      codeSums.push_back(b.load(productType(), ofTile(panelCodeSums, v)));
+  }
   Value sums = b.at(tokenSums, tile.row, 4);
   b.loop(b.size(0), b.size(tile.tokens), 1, [&](Value t) {
     for (int64_t v = 0; v < panel.vectors; ++v) {
-      Value products = b.load(sumType(), b.at(b.at(tileProducts, t, panel.tileRows() * 4), v * kLanes, 4));
+      Value products = b.load(productType(), b.at(b.at(tileProducts, t, panel.tileRows() * 4), v * kLanes, 4));
       Value address = b.at(b.at(sums, t, panel.rows * 4), v * kLanes, 4), sum = b.load(sumType(), address);
       if (!codeSums.empty())
         products = b.sub(products, codeSums[v]);
-      b.store(scales.empty() ? b.add(sum, products) : b.fma(products, scales[v], sum), address);
+      b.store(scales.empty() ? b.add(sum, products) : b.fma(b.convert(b.f32(), products), scales[v], sum), address);
     }
   });
 }

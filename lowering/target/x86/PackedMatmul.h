@@ -100,7 +100,9 @@ private:
   void addProducts(const RegisterTile &tile);
   void addToResults(Value firstToken, int64_t tokens, const Chunk &chunk);
 
-  Type sumType() { return b.vec(kLanes, isInt8 ? b.i32() : b.f32()); }
+  /// Of products, and of the sums that they are added to: f32 where products are scaled before.
+  Type productType() { return b.vec(kLanes, isInt8 ? b.i32() : b.f32()); }
+  Type sumType() { return scaling == Scaling::Sums ? b.vecF32() : productType(); }
   bool usesTiles() const { return b.target.hasTiles; }
   bool isInt8;
   Panel panel;

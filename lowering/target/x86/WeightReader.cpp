@@ -38,16 +38,20 @@ static int64_t dotSpanOf(Type storage, int64_t blockColumns, int64_t span) {
 
 WeightForm::WeightForm(const Weight &weight)
     : storage(weight.storage), scaleType(weight.scaleType), zeroType(weight.zeroType), zeroConstant(weight.zeroConstant),
-      blockRows(weight.scaleType ? weight.blockRows : 1),
+      hasGlobalScale(weight.hasGlobalScale), blockRows(weight.scaleType ? weight.blockRows : 1),
       blockColumns(weight.scaleType && weight.blockColumns < weight.columns ? weight.blockColumns : 0), span(spanColumns(weight)),
       rest(weight.columns % span), dotSpan(dotSpanOf(storage, blockColumns, span)), dotRest(weight.columns % dotSpan) {}
 
-bool WeightForm::hasIntegerSums() const {
+/// Whether codes, less the zero point that all have, are integers of 8 bits.
+static bool isInt8(const WeightForm &form) {
   constexpr int64_t kMiddle = 128;
-  auto type = dyn_cast<IntegerType>(storage);
-  bool isInt8 = type && (type.getWidth() == 4 || !type.isUnsigned() || zeroConstant == kMiddle);
-  return isInt8 && scaleType && !blockColumns && !zeroType;
+  auto type = dyn_cast<IntegerType>(form.storage);
+  return type && (type.getWidth() == 4 || !type.isUnsigned() || form.zeroConstant == kMiddle) && form.scaleType && !form.zeroType;
 }
+
+bool WeightForm::hasIntegerSums() const { return isInt8(*this) && !blockColumns; }
+
+bool WeightForm::hasIntegerSpans() const { return isInt8(*this) && blockColumns; }
 
 std::string WeightForm::name() const {
   std::string name;
@@ -56,6 +60,8 @@ std::string WeightForm::name() const {
   for (Type type : {scaleType, zeroType})
     if (type)
       out << "_" << type;
+  if (hasGlobalScale)
+    out << "_global";
   if (zeroConstant)
     out << "_z" << zeroConstant;
   if (scaleType)
@@ -72,6 +78,8 @@ std::string WeightForm::name() const {
 WeightReader::WeightReader(HostBuilder &b, const WeightForm &form, const WeightData &weight) : b(b), form(form), weight(weight) {
   whole = b.sub(weight.columns, b.size(form.rest));
   rowBytes = storageOffset(weight.columns);
+  if (form.hasGlobalScale)
+    globalScale = b.load(b.f32(), weight.global);
 }
 
 Value WeightReader::storageOffset(Value elements) {
@@ -90,7 +98,8 @@ Value WeightReader::scaleIndex(Value rowScale, Value column) {
 Value WeightReader::loadScale(Value rowScale, Value column) {
   if (!form.scaleType)
     return {};
-  return b.loadNumber(form.scaleType, b.at(weight.scale, scaleIndex(rowScale, column), bytesOf(form.scaleType)));
+  Value scale = b.loadNumber(form.scaleType, b.at(weight.scale, scaleIndex(rowScale, column), bytesOf(form.scaleType)));
+  return globalScale ? b.div(scale, globalScale) : scale;
 }
 
 Value WeightReader::loadZero(Value rowScale, Value column) {

@@ -24,6 +24,8 @@ struct WeightForm {
   Type storage, scaleType, zeroType;
   /// The zero point of all blocks, where there is no tensor of them.
   int64_t zeroConstant;
+  /// Whether scales are divided by one of the whole weight.
+  bool hasGlobalScale;
   /// Extents of a scale's block; 0 columns: all of a row.
   int64_t blockRows, blockColumns;
   /// Columns that share a scale and are handled as one straight piece of code, and those that are left behind whole spans.
@@ -34,6 +36,8 @@ struct WeightForm {
   /// Whether all codes, less the zero point that all have, are integers of 8 bits, and a row has one scale: products with
   /// integers can be summed as such and be scaled at the end.
   bool hasIntegerSums() const;
+  /// The same of blocks along a row: products of a span are summed as integers, and then scaled.
+  bool hasIntegerSpans() const;
   /// "f8E4M3FN_f32_128x128", with "_rest64" where there is a rest.
   std::string name() const;
 };
@@ -41,7 +45,7 @@ struct WeightForm {
 /// One tensor of a weight at run time.
 struct WeightData {
   /// Addresses of the first row; those that the form does not have are not looked at.
-  Value data, scale, zero;
+  Value data, scale, zero, global;
   /// Elements of a row, and scales of a row of blocks.
   Value columns, scaleColumns;
 };
@@ -76,6 +80,8 @@ protected:
   WeightData weight;
   /// Columns of whole spans, and bytes of a row.
   Value whole, rowBytes;
+  /// What scales are divided by; null where by nothing.
+  Value globalScale;
 
   Value scaleIndex(Value rowScale, Value column);
 };

@@ -23,9 +23,14 @@ using checkpoint::Checkpoint;
 
 static constexpr size_t kNone = SIZE_MAX;
 
-/// The first element that is no scale. Other dtypes were refused with the module.
+/// Powers of two may be stored as U8. Other dtypes were refused with the module.
+static DType scaleType(const Checkpoint::Tensor &tensor) {
+  return tensor.info->dtype == DType::U8 ? DType::F8E8M0FNU : tensor.info->dtype;
+}
+
+/// The first element that is no scale.
 static std::optional<size_t> firstBroken(const Checkpoint::Tensor &tensor) {
-  return holdsScales(tensor.info->dtype) ? firstBrokenScale(tensor.info->dtype, tensor.data) : std::nullopt;
+  return firstBrokenScale(scaleType(tensor), tensor.data);
 }
 
 /// Where the element stands in a row-major tensor.
@@ -43,7 +48,7 @@ static Error brokenScale(const Checkpoint::Tensor &tensor) {
   std::optional<size_t> index = firstBroken(tensor);
   if (!index)
     return {file + ": was written to while its scales were checked"};
-  float value = scaleAt(tensor.info->dtype, tensor.data, *index);
+  float value = scaleAt(scaleType(tensor), tensor.data, *index);
   return {fmt::format("tensor {} in {}: the scale of block {} is {}, {}", quote(tensor.info->name), file,
                       shapeList(positionOf(*index, tensor.info->shape)), std::isnan(value) ? "NaN" : fmt::format("{:.9g}", value),
                       kScaleRule)};

@@ -51,8 +51,6 @@ private:
       if (hole != std::string::npos)
         name.replace(hole, 2, std::to_string(i));
       modules.emplace(moduleOf(name));
-      if (std::string second = secondTensor(value.repack, name); !second.empty())
-        tensors.insert(std::move(second));
       tensors.insert(std::move(name));
     }
   }

@@ -8,6 +8,7 @@
 #include "runtime/device/common/weights.h"
 
 #include "runtime/checkpoint/column_order.h"
+#include "runtime/checkpoint/mapped_pages.h"
 #include "runtime/support/block_scale.h"
 #include "runtime/support/scheme.h"
 #include "runtime/support/text.h"
@@ -55,21 +56,13 @@ static StoredShape storedAs(const Value &value) {
   return *storedShape(value.repack, value.dtype, value.shape[0].size, value.shape[1].size);
 }
 
-/// The number by which a repack needs more than the tensor: a global scale, by which is divided.
-static Result<float> secondValue(Repack repack, const Checkpoint::Tensor &tensor, const Checkpoint &checkpoint) {
-  std::string name = secondTensor(repack, tensor.info->name);
-  if (name.empty())
-    return 1.0f;
-  const Checkpoint::Tensor *second = checkpoint.find(name);
-  if (!second)
-    return tl::unexpected(missingError({name}, checkpoint));
-  std::string where = fmt::format("tensor {} in {}", quote(name), second->file->path().string());
-  if (second->info->dtype != DType::F32 || second->data.size() != sizeof(float))
-    return fail(fmt::format("{} is {}, a global scale is one F32", where, typeText(*second->info)));
-  float value = scaleAt(DType::F32, second->data, 0);
-  if (!(std::isfinite(value) && value > 0))
-    return fail(fmt::format("{}: the global scale is {}, scales are divided by it", where, value));
-  return value;
+/// Of a value that is one: by it is divided.
+static Result<void> checkGlobalScale(const Value &value, const Checkpoint::Tensor &tensor) {
+  float scale = value.isGlobalScale ? scaleAt(DType::F32, tensor.data, 0) : 1.0F;
+  if (std::isfinite(scale) && scale > 0)
+    return {};
+  return fail(fmt::format("tensor {} in {}: the global scale is {}, scales are divided by it", quote(tensor.info->name),
+                          tensor.file->path().string(), scale));
 }
 
 /// Whether a tensor holds the value's elements. Those that safetensors has no type for lie in others: integers of 4 bits,
@@ -88,15 +81,46 @@ static bool isStoredAs(const checkpoint::TensorInfo &info, const Value &value) {
     shape.erase(shape.begin()); // one scale of a whole weight
   if (info.dtype == DType::U8 && dtype == DType::F8E8M0FNU)
     dtype = DType::U8;
-  if (info.dtype == DType::U8 && dtype == DType::F4E2M1FN && !shape.empty()) {
+  if ((info.dtype == DType::U8 || info.dtype == DType::I8) && dtype == DType::F4E2M1FN && !shape.empty()) {
     shape.back().size /= 2;
-    dtype = DType::U8;
+    dtype = info.dtype;
   }
   return dtype == info.dtype && std::ranges::equal(info.shape, shape, {}, {}, &Extent::size);
 }
 
-static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::string> &names, const Value &value,
-                                                     const Checkpoint &checkpoint, RepackedTensors &repacked) {
+/// The tensor `name`, whose groups sort the columns of `tensor`: those of the tensor itself, or equal to them.
+static Result<const Checkpoint::Tensor *> findOrder(const Value &value, const Checkpoint::Tensor &tensor, const std::string &name,
+                                                    const Checkpoint &checkpoint) {
+  const Checkpoint::Tensor *groups = checkpoint.find(name);
+  if (!groups)
+    return tl::unexpected(missingError({name}, checkpoint));
+  const Checkpoint::Tensor *own = checkpoint::findColumnGroups(checkpoint, tensor.info->name);
+  if (own && !std::ranges::equal(own->data, groups->data))
+    return fail(fmt::format("tensor {} in {} is not equal to {}, as in the checkpoint that the module was compiled for; compile "
+                            "this one",
+                            quote(own->info->name), own->file->path().string(), quote(name)));
+  QUANT_TRY(checkpoint::sortColumns(*groups, value.shape.back().size));
+  return groups;
+}
+
+static Result<void> checkColumns(const Value &value, const Checkpoint::Tensor &tensor, const Checkpoint &checkpoint) {
+  if (value.repack == Repack::ColumnOrder)
+    return checkpoint::checkColumnGroups(tensor, value.shape.back().size, value.groupSize);
+  return value.order.empty() ? checkpoint::checkColumnOrder(checkpoint, tensor.info->name, value.shape.back().size)
+                             : Result<void>();
+}
+
+/// `expert` is the number of a tensor in a group.
+static Result<const Checkpoint::Tensor *> findTensor(const Value &value, int64_t expert, const Checkpoint &checkpoint,
+                                                     RepackedTensors &repacked) {
+  auto nameOf = [&](std::string name) {
+    if (value.kind == ValueKind::WeightGroup)
+      name.replace(name.find("{}"), 2, std::to_string(expert));
+    return name;
+  };
+  std::vector<std::string> names = {nameOf(value.name)};
+  for (const std::string &alias : value.aliases)
+    names.push_back(nameOf(alias));
   const Checkpoint::Tensor *tensor = nullptr;
   for (size_t i = 0; i < names.size() && !tensor; ++i)
     tensor = checkpoint.find(names[i]);
@@ -106,37 +130,59 @@ static Result<const Checkpoint::Tensor *> findTensor(const std::vector<std::stri
   if (!isStoredAs(info, value))
     return fail(fmt::format("tensor {} in {} is {}, the module expects {}; was it compiled for another checkpoint?",
                             quote(info.name), tensor->file->path().string(), typeText(info), typeText(value.shape, value.dtype)));
-  QUANT_TRY(checkpoint::checkColumnOrder(checkpoint, info.name));
-  if (value.repack == Repack::None)
+  QUANT_TRY(checkGlobalScale(value, *tensor));
+  QUANT_TRY(checkColumns(value, *tensor, checkpoint));
+  if (!value.isTurned())
     return tensor;
-  QUANT_TRY_ASSIGN(float second, secondValue(value.repack, *tensor, checkpoint));
-  return repacked.add(*tensor, value, second);
+  const Checkpoint::Tensor *groups = nullptr;
+  if (!value.order.empty()) {
+    QUANT_TRY_ASSIGN(groups, findOrder(value, *tensor, nameOf(value.order), checkpoint));
+  }
+  return repacked.add(*tensor, value, groups);
 }
 
-Result<const Checkpoint::Tensor *> RepackedTensors::add(const Checkpoint::Tensor &stored, const Value &value, float second) {
-  int64_t rows = value.shape[0].size, columns = value.shape[1].size;
+Result<const Checkpoint::Tensor *> RepackedTensors::add(const Checkpoint::Tensor &stored, const Value &value,
+                                                        const Checkpoint::Tensor *groups) {
   Entry &entry = entries.emplace_back();
   entry.info = *stored.info;
   entry.info.dtype = value.dtype;
-  entry.info.shape = {rows, columns};
-  QUANT_TRY_ASSIGN(entry.memory, Memory::allocate(*byteSize(value.shape, value.dtype, {}), entry.info.name.c_str()));
-  repackTensor(value.repack, rows, columns, stored.data, {entry.memory.data(), entry.memory.size()}, second);
-  entry.tensor = {&entry.info, stored.file, {entry.memory.data(), entry.memory.size()}};
+  entry.info.shape.clear();
+  for (const Extent &extent : value.shape)
+    entry.info.shape.push_back(extent.size);
+  int64_t bytes = *byteSize(value.shape, value.dtype, {});
+  QUANT_TRY_ASSIGN(entry.memory, Memory::allocate(bytes, entry.info.name.c_str()));
+  entry.tensor = {&entry.info, stored.file, {entry.memory.data(), static_cast<size_t>(bytes)}};
+  entry.stored = &stored;
+  entry.groups = groups;
+  entry.repack = value.repack;
   return &entry.tensor;
+}
+
+void RepackedTensors::Entry::turn() {
+  int64_t columns = info.shape.back(), rows = info.shape.size() == 1 ? 1 : info.shape[0];
+  std::span<std::byte> out{memory.data(), tensor.data.size()};
+  std::vector<std::byte> between(groups && repack != Repack::None ? out.size() : 0);
+  if (repack != Repack::None)
+    repackTensor(repack, rows, columns, stored->data, groups ? std::span(between) : out);
+  if (groups)
+    orderColumns(*checkpoint::sortColumns(*groups, columns), rows, bitWidth(info.dtype),
+                 repack == Repack::None ? stored->data : std::span<const std::byte>(between), out);
+  checkpoint::doneReading(stored->data);
+}
+
+void RepackedTensors::turn(ThreadPool &pool) {
+  pool.run(static_cast<int64_t>(entries.size() - turned), [&](int /*worker*/, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      entries[turned + static_cast<size_t>(i)].turn();
+  });
+  turned = entries.size();
 }
 
 Result<std::vector<const Checkpoint::Tensor *>> findWeights(const Value &value, const Checkpoint &checkpoint,
                                                             RepackedTensors &repacked) {
-  std::vector<std::string> patterns = {value.name};
-  patterns.insert(patterns.end(), value.aliases.begin(), value.aliases.end());
-  bool group = value.kind == ValueKind::WeightGroup;
   std::vector<const Checkpoint::Tensor *> result;
-  for (int64_t i = 0; i < (group ? value.count : 1); ++i) {
-    std::vector<std::string> names = patterns;
-    if (group)
-      for (std::string &name : names)
-        name.replace(name.find("{}"), 2, std::to_string(i));
-    QUANT_TRY_ASSIGN(const auto *tensor, findTensor(names, value, checkpoint, repacked));
+  for (int64_t i = 0; i < (value.kind == ValueKind::WeightGroup ? value.count : 1); ++i) {
+    QUANT_TRY_ASSIGN(const auto *tensor, findTensor(value, i, checkpoint, repacked));
     result.push_back(tensor);
   }
   return result;

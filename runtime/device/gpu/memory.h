@@ -46,6 +46,8 @@ public:
 
   /// Finds the weights of the program; they must outlive this. Errors: weights that are not the program's.
   Result<void> findWeights(const checkpoint::Checkpoint &checkpoint);
+  /// Turns those that do not lie in the checkpoint as kernels read them, before anything looks at them.
+  void turnWeights(ThreadPool &pool) { repacked.turn(pool); }
   /// The tensors of block scales, to be checked.
   std::vector<const checkpoint::Checkpoint::Tensor *> scales() const;
   /// checkpoint::checkFinite of every weight.

@@ -91,6 +91,7 @@ Result<void> GpuSession::loadKernels() {
 
 Result<void> GpuSession::checkWeightScales() const {
   QUANT_TRY_ASSIGN(std::unique_ptr<ThreadPool> pool, ThreadPool::create(threadCount));
+  memory->turnWeights(*pool);
   QUANT_TRY(memory->checkVectors());
   return checkScales(memory->scales(), *pool);
 }

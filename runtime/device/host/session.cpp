@@ -74,8 +74,8 @@ Result<void *> HostSession::resolveWeight(const Value &value) {
     scales.insert(scales.end(), tensors.begin(), tensors.end());
   std::vector<const std::byte *> table;
   table.reserve(tensors.size());
-  for (const Checkpoint::Tensor *tensor : tensors)
-    QUANT_TRY(checkpoint::checkFinite(*tensor));
+  std::ranges::copy_if(tensors, std::back_inserter(vectors),
+                       [](const Checkpoint::Tensor *tensor) { return checkpoint::isVector(*tensor->info); });
   for (const Checkpoint::Tensor *tensor : tensors)
     table.push_back(tensor->data.data());
   // Kernels take void *const * for all operands; that weights are only read was verified with the module.
@@ -103,6 +103,9 @@ Result<void> HostSession::resolveValues() {
       return tl::unexpected(address.error().in(fmt::format("value {}", i)));
     addresses.push_back(*address);
   }
+  repacked.turn(*pool);
+  for (const Checkpoint::Tensor *tensor : vectors)
+    QUANT_TRY(checkpoint::checkFinite(*tensor));
   return checkScales(scales, *pool);
 }
 

@@ -69,11 +69,12 @@ private:
   Memory workspace;
   Memory scratch; ///< one part per worker
   int64_t scratchStride = 0;
-  RepackedTensors repacked;                                   ///< weights that are not read where the file is mapped
-  std::deque<Memory> buffers;                                 ///< inputs, outputs and caches
-  std::deque<std::vector<const std::byte *>> weightTables;    ///< what weight_group operands point to
-  std::vector<void *> addresses;                              ///< of the program's values
-  std::vector<const checkpoint::Checkpoint::Tensor *> scales; ///< the tensors of block scales, to be checked
+  RepackedTensors repacked;                                ///< weights that are not read where the file is mapped
+  std::deque<Memory> buffers;                              ///< inputs, outputs and caches
+  std::deque<std::vector<const std::byte *>> weightTables; ///< what weight_group operands point to
+  std::vector<void *> addresses;                           ///< of the program's values
+  /// Tensors that are checked: block scales, and vectors, which must be finite.
+  std::vector<const checkpoint::Checkpoint::Tensor *> scales, vectors;
   std::vector<Step> steps;
   Profile profileEntries;
   std::shared_ptr<ThreadPool> pool; ///< also the draft's; last: its threads end before the memory they use

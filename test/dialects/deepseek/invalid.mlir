@@ -418,3 +418,11 @@ func.func @rows_of_other_bytes(%l: tensor<?x64xf32>, %q: tensor<?x48xf32>, %r: t
     : (tensor<?x64xf32>, tensor<?x48xf32>, tensor<?x8xf32>, memref<?x52xi8>, tensor<?x4xi32>) -> tensor<?x64xf32>
   return
 }
+
+// -----
+
+func.func @experts_order(%x: tensor<?x4xf32>, %ids: tensor<?x2xi32>, %w: tensor<?x2xf32>, %g: tensor<8x6x4xf32>, %d: tensor<8x4x6xf32>, %o: tensor<8x1x4xi32>) {
+  // expected-error @+1 {{down_order must be i32 of 8x1x6, not 'tensor<8x1x4xi32>'}}
+  %0 = deepseek.experts %x, %ids, %w, %g, %g, %d down_order %o : (tensor<?x4xf32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<8x6x4xf32>, tensor<8x6x4xf32>, tensor<8x4x6xf32>, tensor<8x1x4xi32>) -> tensor<?x4xf32>
+  return
+}

@@ -173,6 +173,30 @@ func.func @repack_of_partial_words() {
 
 // -----
 
+func.func @order_without_groups() {
+  // expected-error @+1 {{a column_order has a group_size above 0, nothing else has one}}
+  %0 = program.weight "a.g_idx" {repack = "column_order"} : tensor<1x16xi32>
+  return
+}
+
+// -----
+
+func.func @order_of_an_order() {
+  // expected-error @+1 {{order is the name of the tensor by whose groups columns of rows are sorted, not of}}
+  %0 = program.weight "a.g_idx" {repack = "column_order", group_size = 8 : i64, order = "a.g_idx"} : tensor<1x16xi32>
+  return
+}
+
+// -----
+
+func.func @order_of_one_expert() {
+  // expected-error @+1 {{order must hold '{}' once, as the name does: "a.0.g_idx"}}
+  %0 = program.weight_group "a.{}.qweight" {repack = "gptq_codes", order = "a.0.g_idx"} : tensor<4x8x16xui4>
+  return
+}
+
+// -----
+
 func.func @repack_of_a_vector() {
   // expected-error @+1 {{repack gives rows and columns of a tensor}}
   %0 = program.weight "a.scales" {repack = "transposed"} : tensor<16xf16>

@@ -21,6 +21,10 @@ module attributes {program.stage = "dispatched"} {
     %q = program.weight "up_proj.qweight" {repack = "gptq_codes"} : tensor<32x64xui4>
     // CHECK: program.weight_group "experts.{}.scales" {repack = "transposed"} : tensor<16x32x2xf16>
     %t = program.weight_group "experts.{}.scales" {repack = "transposed"} : tensor<16x32x2xf16>
+    // CHECK: program.weight "up.weight_packed" {order = "up.weight_g_idx"} : tensor<32x64xui4>
+    %s = program.weight "up.weight_packed" {order = "up.weight_g_idx"} : tensor<32x64xui4>
+    // CHECK: program.weight_group "experts.{}.g_idx" {group_size = 32 : i64, repack = "column_order"} : tensor<16x1x64xi32>
+    %o = program.weight_group "experts.{}.g_idx" {group_size = 32 : i64, repack = "column_order"} : tensor<16x1x64xi32>
     // CHECK: program.cache "kv.0" : memref<?x40xf32>
     %kv = program.cache "kv.0" : memref<?x40xf32>
     // CHECK: program.dispatch @rms_norm_64(%{{.*}}, %{{.*}}) "layer 0 input_layernorm" {placement = array<i64: 0>} : (tensor<?x64xf32>, tensor<64xbf16>) -> tensor<?x64xf32>

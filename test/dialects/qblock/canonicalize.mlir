@@ -2,6 +2,7 @@
 
 !w = !qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>
 !wz = !qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>
+!wg = !qblock.tensor<64x256xf4E2M1FN, block<1x16>, f8E4M3FN, global f32>
 
 // CHECK-LABEL: @assemble_of_storage
 // CHECK-SAME: %[[W:.*]]: !qblock.tensor
@@ -19,6 +20,24 @@ func.func @storage_of_assemble(%d: tensor<64x256xi4>, %s: tensor<64x2xf16>, %z: 
   %w = qblock.assemble %d, %s, %z : (tensor<64x256xi4>, tensor<64x2xf16>, tensor<64x2xi8>) -> !wz
   %0, %1, %2 = qblock.storage %w : !wz -> (tensor<64x256xi4>, tensor<64x2xf16>, tensor<64x2xi8>)
   return %0, %1, %2 : tensor<64x256xi4>, tensor<64x2xf16>, tensor<64x2xi8>
+}
+
+// CHECK-LABEL: @assemble_of_storage_with_a_global_scale
+// CHECK-SAME: %[[W:.*]]: !qblock.tensor
+// CHECK-NEXT: return %[[W]]
+func.func @assemble_of_storage_with_a_global_scale(%w: !wg) -> !wg {
+  %d, %s, %g = qblock.storage %w : !wg -> (tensor<64x256xf4E2M1FN>, tensor<64x16xf8E4M3FN>, tensor<1x1xf32>)
+  %r = qblock.assemble %d, %s, %g : (tensor<64x256xf4E2M1FN>, tensor<64x16xf8E4M3FN>, tensor<1x1xf32>) -> !wg
+  return %r : !wg
+}
+
+// Another global scale is another value.
+// CHECK-LABEL: @assemble_with_another_global_scale
+// CHECK: qblock.assemble
+func.func @assemble_with_another_global_scale(%w: !wg, %g: tensor<1x1xf32>) -> !wg {
+  %d, %s, %old = qblock.storage %w : !wg -> (tensor<64x256xf4E2M1FN>, tensor<64x16xf8E4M3FN>, tensor<1x1xf32>)
+  %r = qblock.assemble %d, %s, %g : (tensor<64x256xf4E2M1FN>, tensor<64x16xf8E4M3FN>, tensor<1x1xf32>) -> !wg
+  return %r : !wg
 }
 
 // Codes of one tensor with the scales of another are a new value.

@@ -23,7 +23,7 @@ func.func private @nested(!qblock.tensor<4x!qblock.tensor<4xi8, block<1>, f32>, 
 
 // -----
 
-// expected-error @+1 {{scale must be f32, f16, bf16 or f8E8M0FNU, not 'f64'}}
+// expected-error @+1 {{scale must be f32, f16, bf16, f8E8M0FNU or f8E4M3FN, not 'f64'}}
 func.func private @scale(!qblock.tensor<4x4xi8, block<1x4>, f64>)
 
 // -----
@@ -98,7 +98,41 @@ func.func private @zero_type(!qblock.tensor<4x4xi4, block<1x4>, f32, zero i4>)
 
 // -----
 
+// expected-error @+1 {{global scale must be f32, not 'bf16'}}
+func.func private @global_type(!qblock.tensor<4x32xf4E2M1FN, block<1x16>, f8E4M3FN, global bf16>)
+
+// -----
+
+// expected-error @+1 {{scale must be f32, f16, bf16, f8E8M0FNU or f8E4M3FN, not 'f8E5M2'}}
+func.func private @scale_type(!qblock.tensor<4x32xf4E2M1FN, block<1x16>, f8E5M2, global f32>)
+
+// -----
+
 //===--- assemble, storage ---===//
+
+func.func @assemble_no_global(%d: tensor<4x32xf4E2M1FN>, %s: tensor<4x2xf8E4M3FN>) {
+  // expected-error @+1 {{the type has a global scale, but none are given}}
+  %w = qblock.assemble %d, %s : (tensor<4x32xf4E2M1FN>, tensor<4x2xf8E4M3FN>) -> !qblock.tensor<4x32xf4E2M1FN, block<1x16>, f8E4M3FN, global f32>
+  return
+}
+
+// -----
+
+func.func @assemble_global(%d: tensor<4x32xf4E2M1FN>, %s: tensor<4x2xf8E4M3FN>, %g: tensor<1xf32>) {
+  // expected-error @+1 {{a global scale must be 'tensor<1x1xf32>', not 'tensor<1xf32>'}}
+  %w = qblock.assemble %d, %s, %g : (tensor<4x32xf4E2M1FN>, tensor<4x2xf8E4M3FN>, tensor<1xf32>) -> !qblock.tensor<4x32xf4E2M1FN, block<1x16>, f8E4M3FN, global f32>
+  return
+}
+
+// -----
+
+func.func @quantize_under_a_global_scale(%x: tensor<4x32xf32>) {
+  // expected-error @+1 {{quantization is by block: the result cannot have a global scale}}
+  %q = qblock.quantize %x : tensor<4x32xf32> -> !qblock.tensor<4x32xf8E4M3FN, block<1x16>, f8E4M3FN, global f32>
+  return
+}
+
+// -----
 
 func.func @assemble_codes(%d: tensor<4x5xi8>, %s: tensor<4x1xf32>) {
   // expected-error @+1 {{codes must be 'tensor<4x4xi8>', not 'tensor<4x5xi8>'}}
@@ -365,17 +399,17 @@ func.func @matmul_k(%x: tensor<?x4xf32>, %w: tensor<4x5xf32>) {
 
 // -----
 
-func.func @matmul_blocks(%x: !qblock.tensor<?x300xi8, block<1x?>, f32>, %w: !qblock.tensor<4x300xi8, block<1x128>, f32>) {
-  // expected-error @+1 {{blocks along K differ: x has 300, w has 128}}
-  %0 = qblock.matmul %x, %w : (!qblock.tensor<?x300xi8, block<1x?>, f32>, !qblock.tensor<4x300xi8, block<1x128>, f32>) -> tensor<?x4xf32>
+func.func @matmul_blocks(%x: !qblock.tensor<?x300xi8, block<1x64>, f32>, %w: !qblock.tensor<4x300xi8, block<1x128>, f32>) {
+  // expected-error @+1 {{blocks along K differ: x has 64, w has 128 (x may have one block a row)}}
+  %0 = qblock.matmul %x, %w : (!qblock.tensor<?x300xi8, block<1x64>, f32>, !qblock.tensor<4x300xi8, block<1x128>, f32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
-func.func @matmul_dynamic_blocks(%x: !qblock.tensor<?x?xi8, block<1x?>, f32>, %w: !qblock.tensor<4x300xi8, block<1x128>, f32>) {
-  // expected-error @+1 {{blocks along K differ: x has ?, w has 128}}
-  %0 = qblock.matmul %x, %w : (!qblock.tensor<?x?xi8, block<1x?>, f32>, !qblock.tensor<4x300xi8, block<1x128>, f32>) -> tensor<?x4xf32>
+func.func @matmul_dynamic_blocks(%x: !qblock.tensor<?x300xi8, block<1x128>, f32>, %w: !qblock.tensor<4x?xi8, block<1x?>, f32>) {
+  // expected-error @+1 {{blocks along K differ: x has 128, w has ?}}
+  %0 = qblock.matmul %x, %w : (!qblock.tensor<?x300xi8, block<1x128>, f32>, !qblock.tensor<4x?xi8, block<1x?>, f32>) -> tensor<?x4xf32>
   return
 }
 
@@ -520,6 +554,32 @@ func.func @grouped_acc_slots(%x: tensor<3x4xf32>, %w: tensor<8x4x4xf32>, %o: ten
 func.func @grouped_acc_top_k(%x: tensor<?x4xf32>, %w: tensor<8x4x4xf32>, %o: tensor<9xi32>, %acc: tensor<?x4xf32>) {
   // expected-error @+1 {{attribute 'top_k' failed to satisfy constraint}}
   %0 = qblock.grouped_matmul_acc %x, %w, %o into %acc {top_k = 0 : i64} : (tensor<?x4xf32>, tensor<8x4x4xf32>, tensor<9xi32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+//===--- gather_columns ---===//
+
+func.func @gather_columns_order(%x: tensor<?x64xf32>, %o: tensor<64xi32>) {
+  // expected-error @+1 {{the order must be i32, 1 x columns, not 'tensor<64xi32>'}}
+  %0 = qblock.gather_columns %x by %o : (tensor<?x64xf32>, tensor<64xi32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @gather_columns_beyond(%x: tensor<?x64xf32>, %o: tensor<1x65xi32>) {
+  // expected-error @+1 {{the order is of 65 columns, x has 64}}
+  %0 = qblock.gather_columns %x by %o : (tensor<?x64xf32>, tensor<1x65xi32>) -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+func.func @gather_columns_result(%x: tensor<?x64xf32>, %o: tensor<4x1x64xi32>, %r: tensor<?x8xi32>) {
+  // expected-error @+1 {{the result must be tokens x top_k x 64, not 'tensor<?x4x64xf32>'}}
+  %0 = qblock.gather_columns %x by %o of(%r, %r) : (tensor<?x64xf32>, tensor<4x1x64xi32>, tensor<?x8xi32>, tensor<?x8xi32>) -> tensor<?x4x64xf32>
   return
 }
 

@@ -73,6 +73,24 @@ func.func @assemble_and_storage(%data: tensor<576x300xf8E4M3FN>, %scale: tensor<
   return %d, %s : tensor<576x300xf8E4M3FN>, tensor<5x3xf32>
 }
 
+// CHECK-LABEL: @global_scale
+func.func @global_scale(%data: tensor<64x256xf4E2M1FN>, %scale: tensor<64x16xf8E4M3FN>, %global: tensor<1x1xf32>) {
+  // CHECK: qblock.assemble %{{.*}}, %{{.*}}, %{{.*}} : (tensor<64x256xf4E2M1FN>, tensor<64x16xf8E4M3FN>, tensor<1x1xf32>) -> !qblock.tensor<64x256xf4E2M1FN, block<1x16>, f8E4M3FN, global f32>
+  %w = qblock.assemble %data, %scale, %global : (tensor<64x256xf4E2M1FN>, tensor<64x16xf8E4M3FN>, tensor<1x1xf32>) -> !qblock.tensor<64x256xf4E2M1FN, block<1x16>, f8E4M3FN, global f32>
+  // CHECK: qblock.storage %{{.*}} : !qblock.tensor<64x256xf4E2M1FN, block<1x16>, f8E4M3FN, global f32> -> (tensor<64x256xf4E2M1FN>, tensor<64x16xf8E4M3FN>, tensor<1x1xf32>)
+  %d, %s, %g = qblock.storage %w : !qblock.tensor<64x256xf4E2M1FN, block<1x16>, f8E4M3FN, global f32> -> (tensor<64x256xf4E2M1FN>, tensor<64x16xf8E4M3FN>, tensor<1x1xf32>)
+  return
+}
+
+// CHECK-LABEL: @gather_columns
+func.func @gather_columns(%x: tensor<?x576xf32>, %o: tensor<1x512xi32>, %orders: tensor<4x1x576xi32>, %r: tensor<?x8xi32>) {
+  // CHECK: qblock.gather_columns %{{.*}} by %{{.*}} : (tensor<?x576xf32>, tensor<1x512xi32>) -> tensor<?x576xf32>
+  %0 = qblock.gather_columns %x by %o : (tensor<?x576xf32>, tensor<1x512xi32>) -> tensor<?x576xf32>
+  // CHECK: qblock.gather_columns %{{.*}} by %{{.*}} of(%{{.*}}, %{{.*}}) : (tensor<?x576xf32>, tensor<4x1x576xi32>, tensor<?x8xi32>, tensor<?x8xi32>) -> tensor<?x8x576xf32>
+  %1 = qblock.gather_columns %x by %orders of(%r, %r) : (tensor<?x576xf32>, tensor<4x1x576xi32>, tensor<?x8xi32>, tensor<?x8xi32>) -> tensor<?x8x576xf32>
+  return
+}
+
 // CHECK-LABEL: @with_zero_points
 func.func @with_zero_points(%data: tensor<64x256xi4>, %scale: tensor<64x2xf16>, %zero: tensor<64x2xi8>) {
   // CHECK: qblock.assemble %{{.*}}, %{{.*}}, %{{.*}} : (tensor<64x256xi4>, tensor<64x2xf16>, tensor<64x2xi8>) -> !qblock.tensor<64x256xi4, block<1x128>, f16, zero i8>

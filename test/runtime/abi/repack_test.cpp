@@ -75,16 +75,26 @@ TEST(Repack, TransposedScales) {
   EXPECT_EQ(turn<uint16_t>(Repack::Transposed, DType::F16, 45, 70, stored), expected);
 }
 
-TEST(Repack, Nvfp4ScalesAreDivided) {
-  // 1, 448, the least subnormal, 1.125.
-  auto scales = turn<float>(Repack::Nvfp4Scales, DType::F32, 2, 2, Bytes{0x38, 0x7e, 0x01, 0x39});
-  EXPECT_EQ(scales, (std::vector<float>{1.0f, 448.0f, 0x1p-9f, 1.125f}));
-  Bytes stored = {0x38};
-  float out = 0;
-  repackTensor(Repack::Nvfp4Scales, 1, 1, std::as_bytes(std::span(stored)), std::as_writable_bytes(std::span(&out, 1)), 1234.5f);
-  EXPECT_EQ(out, 1.0f / 1234.5f);
-  EXPECT_EQ(secondTensor(Repack::Nvfp4Scales, "a.up_proj.weight_scale"), "a.up_proj.weight_global_scale");
-  EXPECT_EQ(secondTensor(Repack::AwqCodes, "a.up_proj.qweight"), "");
+TEST(Repack, ColumnsSortedByTheirGroups) {
+  std::vector<int32_t> groups = {2, 0, 1, 0, 2, 1, 0}, order(groups.size());
+  EXPECT_EQ(storedShape(Repack::ColumnOrder, DType::I32, 1, 7)->shape, (std::vector<int64_t>{7}));
+  repackTensor(Repack::ColumnOrder, 1, 7, std::as_bytes(std::span(groups)), std::as_writable_bytes(std::span(order)));
+  EXPECT_EQ(order, (std::vector<int32_t>{1, 3, 6, 2, 5, 0, 4})) << "those of a group as they stood";
+}
+
+template <typename T>
+static std::vector<T> orderOf(std::vector<int32_t> order, int64_t rows, int bits, const std::vector<T> &stored) {
+  std::vector<T> out(stored.size());
+  orderColumns(order, rows, bits, std::as_bytes(std::span(stored)), std::as_writable_bytes(std::span(out)));
+  return out;
+}
+
+TEST(Repack, ColumnsInAnotherOrder) {
+  std::vector<int32_t> order = {3, 0, 2, 1};
+  EXPECT_EQ(orderOf<uint8_t>(order, 2, 4, {0x21, 0x43, 0xba, 0xdc}), (Bytes{0x14, 0x23, 0xad, 0xbc})) << "two codes in a byte";
+  EXPECT_EQ(orderOf<uint8_t>(order, 2, 8, {1, 2, 3, 4, 5, 6, 7, 8}), (Bytes{4, 1, 3, 2, 8, 5, 7, 6}));
+  EXPECT_EQ(orderOf<uint16_t>(order, 1, 16, {1, 2, 3, 4}), (std::vector<uint16_t>{4, 1, 3, 2}));
+  EXPECT_EQ(orderOf<uint32_t>(order, 1, 32, {1, 2, 3, 4}), (Words{4, 1, 3, 2}));
 }
 
 TEST(Repack, WhatDoesNotFit) {
@@ -97,9 +107,10 @@ TEST(Repack, WhatDoesNotFit) {
   EXPECT_EQ(error(Repack::GptqZeros, DType::U8, 12, 3), "gptq_zeros of 12 rows and 3 columns: they do not fill words of eight");
   EXPECT_EQ(error(Repack::GptqCodes, DType::U8, 8, 8), "gptq_codes gives no ui8");
   EXPECT_EQ(error(Repack::Transposed, DType::F32, 8, 8), "transposed gives no f32");
-  EXPECT_EQ(error(Repack::Nvfp4Scales, DType::U8, 8, 8), "nvfp4_scales gives no ui8");
+  EXPECT_EQ(error(Repack::ColumnOrder, DType::U8, 1, 8), "column_order gives no ui8");
+  EXPECT_EQ(error(Repack::ColumnOrder, DType::I32, 2, 8), "column_order gives no i32");
   EXPECT_EQ(error(Repack::GptqZeros, DType::U8, 16, 3), "");
-  for (int value = 1; value <= static_cast<int>(Repack::Nvfp4Scales); ++value)
+  for (int value = 1; value <= static_cast<int>(Repack::ColumnOrder); ++value)
     EXPECT_EQ(parseRepack(name(static_cast<Repack>(value))), static_cast<Repack>(value));
   EXPECT_FALSE(parseRepack("none"));
   EXPECT_FALSE(parseRepack("marlin"));

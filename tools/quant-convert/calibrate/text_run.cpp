@@ -76,7 +76,7 @@ int64_t TextRun::sessionBytes() const {
   int64_t bytes = program.workspaceBytes;
   for (const runtime::Value &value : program.values) {
     bool isWeight = value.kind == runtime::ValueKind::Weight || value.kind == runtime::ValueKind::WeightGroup;
-    bool isTurned = isWeight && value.repack != Repack::None;
+    bool isTurned = isWeight && value.isTurned();
     if (isTurned || (!isWeight && value.kind != runtime::ValueKind::Workspace))
       bytes += runtime::byteSize(value, dims).value_or(0) * std::max<int64_t>(1, value.count);
   }

@@ -71,7 +71,7 @@ Layout<void> LinearWeight::checkScaleLayout() {
                               stored.packing == Packing::Elements ? typeOf(codes) : std::string(stored.name)));
   const auto &info = *parts.scale->info;
   DType dtype = scaleType(info.dtype);
-  if (!holdsScales(dtype) && !(stored.hasGlobalScale() && dtype == DType::F8E4M3FN))
+  if (!holdsScales(dtype, stored.hasGlobalScale()))
     return broken(codes, "scale_dtype",
                   fmt::format("has a scale of type {}; F32, BF16, F16{} or ue8m0 is needed", safetensorsName(info.dtype),
                               stored.hasGlobalScale() ? ", F8_E4M3" : ""));
@@ -231,27 +231,16 @@ Layout<LinearWeight> LinearWeight::create(const Scheme &scheme, const LinearTens
 // Values
 //===----------------------------------------------------------------------===//
 
-/// The first E4M3 code that is NaN or below zero.
-static std::optional<size_t> firstBrokenE4M3(std::span<const std::byte> codes) {
-  auto isBroken = [](std::byte code) {
-    return (code & std::byte{0x7F}) == std::byte{0x7F} || std::to_integer<uint8_t>(code) > 0x80;
-  };
-  auto found = std::ranges::find_if(codes, isBroken);
-  return found == codes.end() ? std::nullopt : std::optional(static_cast<size_t>(found - codes.begin()));
-}
-
 Layout<void> LinearWeight::checkScales() const {
   const Tensor &scale = *parts.scale;
   DType dtype = scaleType(scale.info->dtype);
-  bool isE4M3 = dtype == DType::F8E4M3FN;
-  auto at = isE4M3 ? firstBrokenE4M3(scale.data) : firstBrokenScale(dtype, scale.data);
+  std::optional<size_t> at = firstBrokenScale(dtype, scale.data);
   if (!at)
     return {};
-  double value = isE4M3 ? decodeFloat(std::to_integer<uint8_t>(scale.data[*at]), kE4M3FN)
-                        : static_cast<double>(quant::scaleAt(dtype, scale.data, *at));
   auto columns = static_cast<size_t>(scale.info->shape.empty() ? 1 : scale.info->shape.back());
   return broken(scale, "broken_scale",
-                fmt::format("block [{}, {}] has scale {:g}, {}", *at / columns, *at % columns, value, kScaleRule));
+                fmt::format("block [{}, {}] has scale {:g}, {}", *at / columns, *at % columns,
+                            quant::scaleAt(dtype, scale.data, *at), kScaleRule));
 }
 
 Layout<void> LinearWeight::checkIndices() const {

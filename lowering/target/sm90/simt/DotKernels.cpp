@@ -146,7 +146,7 @@ Result<void> emitMatmul(SimtContext &context, DestinationStyleOpInterface op) {
   auto multiply = [&] {
     b.loop(b.add(firstRow, b.warp), b.add(firstRow, tiles.w.sizes[0]), b.warps(), [&](Value row) {
       auto [part, rowInPart] = weight.partOf(b, row);
-      for (Value *table : {&part.data, &part.scale, &part.zero})
+      for (Value *table : {&part.data, &part.scale, &part.zero, &part.global})
         if (tiles.group && *table)
           *table = b.load(b.ptr(1), b.at(*table, b.getI64Type(), tiles.group));
       DotEmitter(b, x, weight).emit(part, rowInPart, count, rowOf, [&](Value m, Value sum) {

@@ -43,6 +43,8 @@ std::pair<WeightPart, Value> SimtWeight::partOf(SimtBuilder &b, Value row) const
       picked.scale = b.select(isHere, part.scale, picked.scale);
     if (part.zero)
       picked.zero = b.select(isHere, part.zero, picked.zero);
+    if (part.global)
+      picked.global = b.select(isHere, part.global, picked.global);
     first = b.select(isHere, b.int32(part.firstRow), first);
   }
   return {picked, b.sub(row, first)};
@@ -95,7 +97,8 @@ Value SimtWeight::scaleIndex(SimtBuilder &b, Value row, Value column) const {
 Value SimtWeight::scaleAt(SimtBuilder &b, const WeightPart &part, Value row, Value column) const {
   if (!part.scale)
     return {};
-  return b.loadNumber(scaleType, b.at(part.scale, scaleType, scaleIndex(b, row, column)));
+  Value scale = b.loadNumber(scaleType, b.at(part.scale, scaleType, scaleIndex(b, row, column)));
+  return part.global ? b.div(scale, b.loadNumber(b.f32(), part.global)) : scale;
 }
 
 } // namespace quant::nvvm
