@@ -72,7 +72,7 @@ class Schemes(unittest.TestCase):
             columns = 320
             groups = np.arange(columns) // 32
             self.change(checkpoint, {name: ("I32", groups)})
-            call("quant-compile", checkpoint, "--host-isa=avx2", "-o", module)
+            call("quant-compile", checkpoint, "--host-isa=native", "-o", module)
             self.change(checkpoint, {name: ("I32", groups // 2)})
             self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors names 5 groups, the scales are of 10", self.compile_error(checkpoint))
             for wrong, text in ((np.where(groups == 3, 4, groups), "group 3 has 0 columns, not 32"),
@@ -91,7 +91,7 @@ class Schemes(unittest.TestCase):
             self.change(checkpoint, {name: ("I32", groups[::-1])})
             self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors: column 0 is of group 9: the module was compiled for columns in "
                           "the order of their groups", self.run_error(module, checkpoint))  # fmt: skip
-            call("quant-compile", checkpoint, "--host-isa=avx2", "-o", module)
+            call("quant-compile", checkpoint, "--host-isa=native", "-o", module)
             self.change(checkpoint, {name: ("I32", np.where(groups == 3, 4, groups))})
             self.assertIn("group 3 has 0 columns, not 32", self.run_error(module, checkpoint))
             for folder in (self.folder / "plain", checkpoint):
@@ -99,11 +99,31 @@ class Schemes(unittest.TestCase):
 
     def test_projections_that_must_have_one_order(self) -> None:
         checkpoint, module = self.make("gptq-act-order"), self.folder / "model.qmod"
-        call("quant-compile", checkpoint, "--host-isa=avx2", "-o", module)
+        call("quant-compile", checkpoint, "--host-isa=native", "-o", module)
         name = "model.layers.0.mlp.up_proj.g_idx"
         self.change(checkpoint, {name: ("I32", np.arange(320)[::-1] // 32)})
         error = self.run_error(module, checkpoint)
         self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors is not equal to 'model.layers.0.mlp.gate_proj.g_idx'", error)
+
+    def test_a_weight_shape_that_lies(self) -> None:
+        checkpoint = self.make("ct-w4a16-group32")
+        name = "model.layers.0.mlp.up_proj.weight_shape"
+        rows, columns = Checkpoint(checkpoint).stored(name)[1]
+        for values in ((rows, 2 * columns), (rows - 1, columns), (-rows, columns), (rows, 0)):
+            self.change(checkpoint, {name: ("I64", np.array(values))})
+            self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors says {values[0]}x{values[1]}, and "
+                          f"'model.layers.0.mlp.up_proj.weight_packed' is {rows}x{columns // 8}", self.compile_error(checkpoint))  # fmt: skip
+        self.change(checkpoint, {name: ("I32", np.array((rows, columns)))})
+        self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors is not two I64", self.compile_error(checkpoint))
+
+    def test_config_groups_that_are_mixed_up(self) -> None:
+        checkpoint = self.make("ct-mixed")
+        path = checkpoint / "config.json"
+        config = json.loads(path.read_text())
+        groups = config["quantization_config"]["config_groups"]
+        groups["group_0"]["targets"], groups["group_1"]["targets"] = groups["group_1"]["targets"], groups["group_0"]["targets"]
+        path.write_text(json.dumps(config))
+        self.assertIn("in the scheme that config.json gives it (ct-w8a8)", self.compile_error(checkpoint))
 
     def test_zero_points_of_another_shape(self) -> None:
         for scheme, name in (("ct-w4a16-asymmetric", "weight_zero_point"), ("gptq", "qzeros"), ("awq", "qzeros"), ("awq", "scales")):
@@ -147,6 +167,14 @@ class Schemes(unittest.TestCase):
             error = self.run_error(module, checkpoint)
             self.assertIn(f"tensor '{name}'", error)
             self.assertIn(text, error)
+        self.change(checkpoint, {name: ("F32", good)})
+        name = name.replace("global_scale", "scale")
+        for code, text in ((0x7F, "NaN"), (0xB8, "-1")):
+            scales = Checkpoint(checkpoint).stored(name)[1].copy()
+            scales[1, 2] = code
+            self.change(checkpoint, {name: ("F8_E4M3", scales)})
+            self.assertIn(f"tensor '{name}' in {checkpoint}/model.safetensors: the scale of block [1, 2] is {text}",
+                          self.run_error(module, checkpoint))  # fmt: skip
 
 
 def add_scheme(name: str) -> None:

@@ -176,9 +176,14 @@ class QuantizedActivations(unittest.TestCase):
         call("quant-convert", "random", "--config", config, *options, "--output", checkpoint, "--seed", str(Context.seed))
         return checkpoint
 
-    def check(self, model: Model, activations: str, length: int = LENGTH) -> None:
-        checkpoint, module, logits = model.checkpoint.folder, self.folder / "model.qmod", self.folder / "logits.safetensors"
-        call("quant-compile", checkpoint, cpu_units(), "--kv-cache=f32", f"--activations={activations}", "-o", module)
+    def check(self, model: Model, activations: str, lengths: tuple[int, ...] = (LENGTH,)) -> None:
+        module = self.folder / "model.qmod"
+        call("quant-compile", model.checkpoint.folder, cpu_units(), "--kv-cache=f32", f"--activations={activations}", "-o", module)
+        for length in lengths:
+            self.check_prompts(model, activations, module, length)
+
+    def check_prompts(self, model: Model, activations: str, module: Path, length: int) -> None:
+        checkpoint, logits = model.checkpoint.folder, self.folder / "logits.safetensors"
         prompts = [clear_prompt(model, length, Context.seed + number) for number in range(self.PROMPTS)]
         wanted = [model.generate(prompt, 0, None)[0].logits for prompt in prompts]
         for isa in runnable_isas(module):
@@ -214,11 +219,13 @@ class QuantizedActivations(unittest.TestCase):
         self.check_fp8("toy_v2", "none")
 
     def test_int8(self) -> None:
-        """W8A8: few rows of x and many, which other kernels multiply."""
-        coded = self.folder / "w8a8"
-        self.assertGreater(quantize(self.random("toy_v3", "--dtype", "bf16"), coded, "ct-w8a8"), 0)
-        for length in (self.LENGTH, 9):
-            self.check(Model(Checkpoint(coded), activations="int8"), "int8", length)
+        """W8A8, and W4A8 in groups: few rows of x and many, which other kernels multiply."""
+        plain = self.random("toy_v3", "--dtype", "bf16")
+        for scheme in ("ct-w8a8", random.Random(Context.seed).choice(["ct-w4a8", "ct-w4a8-bytes"])):
+            with self.subTest(scheme):
+                coded = self.folder / scheme
+                self.assertGreater(quantize(plain, coded, scheme), 0)
+                self.check(Model(Checkpoint(coded), activations="int8"), "int8", (self.LENGTH, 9))
 
 
 def main() -> None:

@@ -17,6 +17,7 @@
 #include "runtime/checkpoint/finite.h"
 #include "runtime/checkpoint/writer.h"
 #include "runtime/support/tensor_names.h"
+#include "runtime/support/text.h"
 #include "tools/pipeline/HostUnits.h"
 #include "tools/pipeline/ModuleStage.h"
 #include "tools/pipeline/Registration.h"
@@ -150,8 +151,29 @@ private:
     for (const auto &tensor : checkpoint.tensors()) {
       QUANT_TRY(checkpoint::checkFinite(tensor));
       QUANT_TRY(readColumnOrder(checkpoint, tensor.info->name));
+      QUANT_TRY(checkWeightShape(checkpoint, tensor));
     }
     return {};
+  }
+
+  /// What a weight_shape says must be what the words beside it hold.
+  Result<void> checkWeightShape(const checkpoint::Checkpoint &checkpoint, const checkpoint::Checkpoint::Tensor &tensor) const {
+    std::array<int64_t, 2> said{};
+    const std::string &name = tensor.info->name;
+    std::string module(moduleOf(name));
+    const auto *codes = name.ends_with(".weight_shape") ? checkpoint.find(module + ".weight_packed") : nullptr;
+    const Scheme *scheme = codes ? config.quantization.schemeOf(module) : nullptr;
+    if (!scheme)
+      return {};
+    std::string where = fmt::format("tensor {} in {}", quote(name), printable(tensor.file->path().native()));
+    if (tensor.info->dtype != DType::I64 || tensor.data.size() != sizeof(said))
+      return fail(where + " is not two I64, the rows and columns of the weight");
+    std::memcpy(said.data(), tensor.data.data(), sizeof(said));
+    bool isSize = std::ranges::all_of(said, [](int64_t size) { return size > 0 && size <= INT32_MAX; });
+    if (isSize && storedCodes(*scheme, said[0], said[1]).shape == codes->info->shape)
+      return {};
+    return fail(fmt::format("{} says {}, and {} is {}, which is another size in the scheme that config.json gives it ({})", where,
+                            shapeText(said), quote(codes->info->name), shapeText(codes->info->shape), scheme->name));
   }
 
   /// Whether the columns of `codes` stand in another order than their groups, and in which.

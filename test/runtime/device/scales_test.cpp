@@ -80,6 +80,18 @@ TEST(Scales, UE8M0) {
   EXPECT_EQ(check(DType::F8E8M0FNU, {0, 127, 0xff, 0xff}), std::string("[1, 0] is NaN") + kRest);
 }
 
+TEST(Scales, UE8M0AsBytes) {
+  EXPECT_EQ(check(DType::U8, {0, 127, 0x80, 0xfe}), "");
+  EXPECT_EQ(check(DType::U8, {0, 0xff, 127, 127}), std::string("[0, 1] is NaN") + kRest);
+}
+
+TEST(Scales, E4M3) {
+  EXPECT_EQ(check(DType::F8E4M3FN, {0, 0x80, 1, 0x7e}), ""); // 0, -0, denormal, largest
+  EXPECT_EQ(check(DType::F8E4M3FN, {0x38, 0x38, 0x7f, 0x38}), std::string("[1, 0] is NaN") + kRest);
+  EXPECT_EQ(check(DType::F8E4M3FN, {0x38, 0xff, 0x38, 0x38}), std::string("[0, 1] is NaN") + kRest);
+  EXPECT_EQ(check(DType::F8E4M3FN, {0x38, 0x38, 0x38, 0xb8}), std::string("[1, 1] is -1") + kRest);
+}
+
 TEST(Scales, NoTensors) {
   std::unique_ptr<ThreadPool> pool = ThreadPool::create(2).value();
   EXPECT_TRUE(checkScales({}, *pool));
