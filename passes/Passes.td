@@ -78,7 +78,8 @@ def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::Fun
   let description = [{
     The input of each matmul whose weight is FP8 is quantized per token and group of K (the weight's block along K, 128). With
     `storage=i8` that of each matmul whose weight is of integers with one scale a row and no zero point (of the schemes that are
-    compiled: compressed-tensors' W8A8), with one scale for each token.
+    compiled: compressed-tensors' W8A8), with one scale for each token. `groups` takes weights, too, whose scales are of groups of
+    a single row (W4A8).
 
     ```
     quant-opt --qblock-quantize-activations="scale-format=ue8m0" mlp.mlir
@@ -90,7 +91,9 @@ def QuantizeActivations : Pass<"qblock-quantize-activations", "::mlir::func::Fun
                         "what the matmuls give: f32, or bf16">,
                  Option<"scaleLayout", "scale-layout", "std::string", /*default=*/"\"row_major\"",
                         "how the scales lie: row_major, or k_major as the tensor cores' kernels read them">,
-                 Option<"storage", "storage", "std::string", /*default=*/"\"f8E4M3FN\"", "of what: f8E4M3FN or i8">];
+                 Option<"storage", "storage", "std::string", /*default=*/"\"f8E4M3FN\"", "of what: f8E4M3FN or i8">,
+                 Option<"groups", "groups", "bool", /*default=*/"false",
+                        "with storage=i8: of weights whose scales are of groups of a row, too">];
   let dependentDialects = ["::quant::qblock::QBlockDialect", "::mlir::arith::ArithDialect"];
 }
 

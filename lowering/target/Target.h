@@ -36,6 +36,8 @@ struct MatmulTraits {
   bool quantizesInt8 = false;
   /// Whether it multiplies bf16 by bf16, both as they lie in memory.
   bool multipliesBf16 = false;
+  /// Whether it multiplies INT8 inputs by weights whose scales are of groups of a row, too.
+  bool multipliesInt8Groups = false;
   /// The result's element type, "f32" or "bf16", and the layout of activations' scales, "row_major" or "k_major".
   llvm::StringRef resultType, scaleLayout;
   /// Whether its grouped matmuls read quantized rows by a list; otherwise each row lies where its result goes.

@@ -74,12 +74,12 @@ private:
     result.replaceAllUsesExcept(extended, extended);
   }
 
-  /// Whether a weight of integers is symmetric, with scales for all of its K or for groups of a single row.
-  static bool hasIntegerRows(BlockTensorType w) {
+  /// Whether a weight of integers is symmetric, with scales for all of its K or, where asked, for groups of a single row.
+  bool hasIntegerRows(BlockTensorType w) {
     int64_t last = w.getRank() - 1;
     bool spansColumns = w.getBlockExtent(last) >= w.getDimSize(last);
     bool isOfRows = llvm::all_of(w.getBlock().drop_back(), [](int64_t extent) { return extent == 1; });
-    return (spansColumns || isOfRows) && !w.hasZeroPoint();
+    return (spansColumns || (groups && isOfRows)) && !w.hasZeroPoint();
   }
 
   bool quantizeInput(Operation *op, OpOperand &x, Type weight) {

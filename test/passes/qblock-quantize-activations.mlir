@@ -2,7 +2,7 @@
 // RUN: quant-opt %s --qblock-quantize-activations=scale-format=ue8m0 | FileCheck %s --check-prefixes=CHECK,UE8M0
 // RUN: quant-opt %s --qblock-quantize-activations=result-type=bf16 | FileCheck %s --check-prefix=BF16
 // RUN: quant-opt %s --qblock-quantize-activations=scale-layout=k_major | FileCheck %s --check-prefix=KMAJOR
-// RUN: quant-opt %s --qblock-quantize-activations=storage=i8 | FileCheck %s --check-prefix=INT8
+// RUN: quant-opt %s --qblock-quantize-activations="storage=i8 groups=true" | FileCheck %s --check-prefix=INT8
 
 !w = !qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>
 

@@ -57,6 +57,7 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
     quantize.scaleFormat = "f32";
     quantize.scaleLayout = "row_major";
     quantize.storage = "i8";
+    quantize.groups = matmuls.multipliesInt8Groups;
     forward.addPass(createQuantizeActivations(quantize));
   }
   if (options.activations == Activations::Bf16 && matmuls.multipliesBf16)

@@ -25,7 +25,9 @@ public:
   StringRef name() const override { return "host"; }
   StringRef summary() const override { return "x86-64"; }
   // It computes in f32, with activations as they are.
-  MatmulTraits matmuls() const override { return {.multipliesFp8 = false, .resultType = "f32", .scaleLayout = "row_major"}; }
+  MatmulTraits matmuls() const override {
+    return {.multipliesFp8 = false, .multipliesInt8Groups = true, .resultType = "f32", .scaleLayout = "row_major"};
+  }
   std::vector<std::string> units() const override { return machine::x86UnitNames(); }
 
   void registerDialects(DialectRegistry &registry) const override { host::registerHostKernels(registry); }
