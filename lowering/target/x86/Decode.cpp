@@ -220,7 +220,7 @@ static float numberOfNibble(Type storage, int64_t code) {
 }
 
 /// 64 bytes are 16 dwords of eight codes. Code j of each, times 4 bits down, is an index of a permute that looks its number up:
-/// the permute takes the lower four bits of an index alone. Without AVX-512 it is masked and converted.
+/// the permute takes the lower four bits of an index alone. Without AVX-512 integers become the lowest bits of an f32.
 static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value address, int64_t zero) {
   VectorType words = b.vec(kLanes, b.i32());
   Value packed = b.load(words, address);
@@ -240,12 +240,13 @@ static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value a
       result.push_back(rows::decodeE2M1(b, arith::AndIOp::create(b, shifted, b.integer(words, 15))));
       continue;
     }
-    // A two's complement code is 8 less than its sign bit turned around.
-    Value code = b.bitAnd(shifted, 15);
-    if (!storage.isUnsignedInteger())
-      code = b.bitXor(code, b.integer(words, 8));
-    Value number = b.convert(b.f32(), code);
-    result.push_back(b.sub(number, b.splatF32(kLanes, static_cast<double>(zero + (storage.isUnsignedInteger() ? 0 : 8)))));
+    // The bits of 2^23 with a code in the lowest ones are 2^23 + code. A two's complement code is 8 less than its sign bit turned
+    // around.
+    constexpr int64_t kTwo23 = 0x4B000000;
+    bool isUnsigned = storage.isUnsignedInteger();
+    Value bits = b.bitXor(b.bitAnd(shifted, 15), b.integer(words, kTwo23 + (isUnsigned ? 0 : 8)));
+    double offset = 0x1p23 + static_cast<double>(zero + (isUnsigned ? 0 : 8));
+    result.push_back(b.sub(b.bitcast(b.f32(), bits), b.splatF32(kLanes, offset)));
   }
   return result;
 }
