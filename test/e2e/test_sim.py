@@ -115,12 +115,12 @@ class Simulated(unittest.TestCase):
         checkpoint = self.folder / "checkpoint"
         if scale_format:
             config["quantization_config"] = {**config["quantization_config"], "scale_fmt": scale_format}  # type: ignore[dict-item]
-        self.check_model(Model(toys.write(checkpoint, config, Context.seed), activations="fp8", results="bf16"), scale_format or "f32")
+        self.check_model(Model(toys.write(checkpoint, config, Context.seed), activations="fp8", rounding="sm_90a"), scale_format or "f32")
 
-    def check_model(self, model: Model, words: str, prompts: int = PROMPTS) -> None:
+    def check_model(self, model: Model, words: str) -> None:
         checkpoint = model.checkpoint.folder
         module, errors = self.compile(checkpoint, "--kv-cache=f32"), []
-        for number in range(prompts):
+        for number in range(self.PROMPTS):
             prompt = clear_prompt(model, self.LENGTH, Context.seed + number)
             # Token by token, in chunks of which the last is smaller, and in one call: the cache is read from earlier calls.
             chunk = ["1", "2", str(self.LENGTH)][number % 3]
@@ -142,8 +142,9 @@ class Simulated(unittest.TestCase):
 
     def test_v3(self) -> None:
         self.check(toys.v3())
-        # Rows of 24 bytes go to plain threads.
+        # Rows of 24 bytes go to plain threads, x of the gate and of the head is rounded to bf16.
         self.assertEqual(self.units_of_experts(), {"tensor", "simt"})
+        self.assertEqual({unit for kernel, unit in self.units.items() if kernel.startswith("matmul_bf16")}, {"tensor"})
 
     def test_v3_with_merged_projections_and_power_of_two_scales(self) -> None:
         self.check(toys.v3() | MERGED, "ue8m0")
@@ -158,7 +159,7 @@ class Simulated(unittest.TestCase):
         plain, checkpoint = self.folder / "plain", self.folder / "w8a8"
         toys.write(plain, config, Context.seed)
         self.assertGreater(quantize(plain, checkpoint, "ct-w8a8"), 0)
-        self.check_model(Model(Checkpoint(checkpoint), activations="int8", results="bf16"), "INT8", prompts=3)
+        self.check_model(Model(Checkpoint(checkpoint), activations="int8", rounding="sm_90a"), "INT8")
 
     def test_int8(self) -> None:
         """Dense and grouped matmuls on tensor cores, and the host with the same inputs, whose results are f32, not bf16."""
@@ -183,7 +184,7 @@ class Simulated(unittest.TestCase):
     def test_many_tokens_take_other_kernels(self) -> None:
         checkpoint, tokens = self.folder / "checkpoint", 70
         wide = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 1}
-        model = Model(toys.write(checkpoint, toys.v3() | wide, Context.seed), activations="fp8", results="bf16")
+        model = Model(toys.write(checkpoint, toys.v3() | wide, Context.seed), activations="fp8", rounding="sm_90a")
         module = self.compile(checkpoint, "--kv-cache=f32", max_tokens=256)
         kernels = json.loads(read_sections(module)["manifest.json"])["targets"][0]["kernels"]
         splits = [kernel["variants"][0]["m"][1] for kernel in kernels if "variants" in kernel]
@@ -218,16 +219,9 @@ class Simulated(unittest.TestCase):
         done = call("quant-convert", "random", "--config", self.folder / "config.json", "--dtype", "bf16", "--output", checkpoint,
                     "--seed", str(Context.seed))  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)
-        model = Model(Checkpoint(checkpoint))
-        module = self.compile(checkpoint, "--activations=bf16")
+        self.check_model(Model(Checkpoint(checkpoint), rounding="sm_90a"), "no")
         dense = {kernel: unit for kernel, unit in self.units.items() if kernel.startswith("matmul_bf16")}
         self.assertEqual(set(dense.values()), {"tensor"}, dense)
-        prompt = clear_prompt(model, self.LENGTH, Context.seed)
-        logits, _ = self.run_sim(module, checkpoint, prompt)
-        error = relative_error(logits, model.forward(prompt).logits)
-        print(f"bf16: relative error {error:.1e}")
-        self.assertLess(error, 2e-2)
-        self.assertGreater(error, self.ROUNDING)
 
     def test_attention_on_tensor_cores(self) -> None:
         """DeepSeek's latents and a rank's 16 heads, so that the kernel of mla_decode runs: several tokens of a sequence in a tile, a

@@ -100,6 +100,9 @@ class Checkpoint:
         is_mxfp4 = name.removesuffix("weight") + "scale" in self._file_of
         return name in self._file_of and self._file_of[name].dtype(name) == "I8" and not is_mxfp4
 
+    def is_bf16(self, name: str) -> bool:
+        return name in self._file_of and self._file_of[name].dtype(name) == "BF16"
+
     def tensor(self, name: str) -> np.ndarray:
         """float64 values; a quantized weight is its codes times its scales, and an error when these are missing."""
         module = name.removesuffix(".weight")

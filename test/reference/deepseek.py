@@ -183,7 +183,8 @@ class Model:
     activations: "none"; "fp8": per-token-group E4M3 on the input of every FP8 linear; or "int8": per token on that of every INT8
         linear. kv_b_proj is excluded under "absorb".
     ue8m0: power-of-two activation scales; None reads quantization_config.scale_fmt.
-    results: "exact", or "bf16": those of linears with quantized inputs are rounded, as the GPU's matmul does.
+    rounding: "exact", or "sm_90a": to bf16 what the GPU's tensor cores write and read so: results of linears with quantized inputs,
+        and inputs of linears by bf16 weights whose sizes TMA takes, the gate's and the head's, too, but not the routed experts'.
     kv_cache: what latents and rope keys are rounded to when they are written to the cache, this call's own, too (kv_cache.py).
     """
 
@@ -193,11 +194,11 @@ class Model:
         mla: str = "absorb",
         activations: str = "none",
         ue8m0: bool | None = None,
-        results: str = "exact",
+        rounding: str = "exact",
         kv_cache: str = "f32",
     ) -> None:
         config = self.config = checkpoint.config
-        self.checkpoint, self.mla, self.activations, self.results = checkpoint, mla, activations, results
+        self.checkpoint, self.mla, self.activations, self.rounding = checkpoint, mla, activations, rounding
         self.kv_cache = kv_cache
         quantization = config.get("quantization_config") or {}
         self.ue8m0 = quantization.get("scale_fmt") == "ue8m0" if ue8m0 is None else ue8m0
@@ -224,10 +225,17 @@ class Model:
         is_int8 = self.activations == "int8" and self.checkpoint.is_integer(name + ".weight")
         if is_int8:
             x = quantize_dequantize_int8(x)
-        y = x @ self.weight(name + ".weight").T
-        if (is_fp8 or is_int8) and self.results == "bf16":
+        weight = self.weight(name + ".weight")
+        if self.rounding == "sm_90a" and self.is_rounded(name, weight.shape):
+            x = round_to_bf16(x)
+        y = x @ weight.T
+        if (is_fp8 or is_int8) and self.rounding == "sm_90a":
             y = round_to_bf16(y)
         return y + self.weight(name + ".bias") if name + ".bias" in self.checkpoint else y
+
+    def is_rounded(self, name: str, shape: tuple[int, ...]) -> bool:
+        """Whether the tensor cores of sm_90a multiply `name`.weight by x in bf16."""
+        return self.checkpoint.is_bf16(name + ".weight") and ".experts." not in name and all(size % 8 == 0 for size in shape)
 
     def new_cache(self) -> Cache:
         return Cache([np.zeros((0, self.rank))] * self.layers, [np.zeros((0, self.rope))] * self.layers)
@@ -284,7 +292,7 @@ class Model:
         """Routed experts, each weighed after its down_proj, plus the shared ones. x [T, D] -> ([T, D], gate margin [T])."""
         bias_name = prefix + "gate.e_score_correction_bias"
         bias = self.weight(bias_name) if bias_name in self.checkpoint else None
-        experts, weights, margin = self.gate(x @ self.weight(prefix + "gate.weight").T, bias)
+        experts, weights, margin = self.gate(self.linear(prefix + "gate", x), bias)
         result = np.zeros_like(x)
         for expert in np.unique(experts):
             tokens, slots = np.nonzero(experts == expert)
@@ -309,7 +317,7 @@ class Model:
             hidden.append(x)
         cache.length += len(x)
         head = "model.embed_tokens" if self.config.get("tie_word_embeddings") else "lm_head"
-        return Output(rms_norm(x, self.weight("model.norm.weight"), self.epsilon) @ self.weight(head + ".weight").T, margin, hidden)
+        return Output(self.linear(head, rms_norm(x, self.weight("model.norm.weight"), self.epsilon)), margin, hidden)
 
     def generate(self, prompt: list[int], count: int, chunk: int | None = None) -> tuple[Output, list[int]]:
         """Prefill, `chunk` tokens at a time, and `count` greedy tokens by incremental decode. Returns (all outputs, tokens)."""

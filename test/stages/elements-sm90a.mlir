@@ -2,16 +2,21 @@
 // RUN: quant-opt %s --stage=fused --stage-options=target=sm_90a | FileCheck %s --check-prefix=INT8
 // RUN: quant-opt %s --stage=scheduled --stage-options=target=sm_90a | FileCheck %s --check-prefix=UNITS
 // RUN: quant-opt %s --stage=fused --stage-options="target=sm_90a activations=bf16" | FileCheck %s --check-prefix=BF16
-// RUN: quant-opt %s --stage=tiled --stage-options="target=sm_90a activations=bf16" | FileCheck %s --check-prefix=TILED
+// RUN: quant-opt %s --stage=tiled --stage-options=target=sm_90a | FileCheck %s --check-prefix=TILED
 // RUN: quant-opt %s --stage=tiled --stage-options=target=sm_90a | FileCheck %s --check-prefix=TILED8
+// RUN: quant-opt %s --stage=scheduled --stage-options="target=sm_90a activations=f32" | FileCheck %s --check-prefix=F32
 
-// The norm quantizes its row; the head's x stays f32.
+// The norm quantizes its row; the head's x is rounded.
 // INT8: deepseek.rms_norm {{.*}} -> (tensor<?x256xf32>, !qblock.tensor<?x256xi8, block<1x?>, f32>)
 // INT8: qblock.matmul {{.*}} -> tensor<?x64xbf16>
-// INT8: qblock.matmul {{.*}} (tensor<?x64xf32>, tensor<32x64xbf16>) -> tensor<?x32xf32>
+// INT8: %[[X:.*]] = arith.truncf {{.*}} to tensor<?x64xbf16>
+// INT8: qblock.matmul %[[X]], {{.*}} (tensor<?x64xbf16>, tensor<32x64xbf16>) -> tensor<?x32xf32>
 
 // UNITS: @matmul_i8_64x256({{.*}}#program.schedule<tensor, {
-// UNITS: @matmul_bf16_32x64({{.*}}#program.schedule<simt, {{.*}}why = "no tensor cores: x is not bf16 as the weight is
+// UNITS: @matmul_bf16_32x64({{.*}}#program.schedule<tensor, {
+
+// F32: @matmul_i8_64x256({{.*}}#program.schedule<simt, {{.*}}why = "no tensor cores: 
+// F32: @matmul_bf16_32x64({{.*}}#program.schedule<simt, {{.*}}why = "no tensor cores: x is not bf16 as the weight is
 
 // BF16-NOT: qblock.quantize
 // BF16: %[[X:.*]] = arith.truncf {{.*}} to tensor<?x64xbf16>

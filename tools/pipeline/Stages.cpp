@@ -60,7 +60,7 @@ static void buildFused(OpPassManager &pm, const StageOptions &options) {
     quantize.groups = matmuls.multipliesInt8Groups;
     forward.addPass(createQuantizeActivations(quantize));
   }
-  if (options.activations == Activations::Bf16 && matmuls.multipliesBf16)
+  if (options.roundsToBf16())
     forward.addPass(createRoundActivations());
   if (matmuls.multipliesFp8) {
     forward.addPass(createFuseQuantize());

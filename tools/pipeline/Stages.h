@@ -31,7 +31,8 @@ std::optional<Stage> parseStage(llvm::StringRef name);
 llvm::StringRef stageName(Stage stage);
 
 /// The inputs of matmuls: FP8 quantized online (of FP8 weights), int8 (of weights of integers), bf16 (on sm_90a of
-/// weights in bf16, the others' stay f32), f32, or the target's habit: fp8 and int8 on sm_90a, f32 on the host.
+/// weights in bf16, which fp8 and int8 round there, too; the others' stay f32), f32, or the target's habit: on sm_90a fp8,
+/// int8 or bf16, as the weight is, f32 on the host.
 enum class Activations { Auto, Fp8, Int8, Bf16, F32 };
 
 /// What the pipelines can be told; the same options for quant-opt and quant-compile.
@@ -47,11 +48,10 @@ struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
                              llvm::cl::init(4)};
   Option<Activations> activations{
       *this, "activations", llvm::cl::desc("inputs of matmuls"), llvm::cl::init(Activations::Auto),
-      llvm::cl::values(
-          clEnumValN(Activations::Auto, "auto", "on sm_90a fp8 and int8, as the weight's scheme has it; f32 on the host"),
-          clEnumValN(Activations::Fp8, "fp8", "quantized online"),
-          clEnumValN(Activations::Int8, "int8", "of INT8 weights with a scale a row: quantized online, per token"),
-          clEnumValN(Activations::Bf16, "bf16", "bf16"), clEnumValN(Activations::F32, "f32", "as they are"))};
+      llvm::cl::values(clEnumValN(Activations::Auto, "auto", "on sm_90a fp8, int8 or bf16, as the weight is; f32 on the host"),
+                       clEnumValN(Activations::Fp8, "fp8", "quantized online"),
+                       clEnumValN(Activations::Int8, "int8", "of INT8 weights with a scale a row: quantized online, per token"),
+                       clEnumValN(Activations::Bf16, "bf16", "bf16"), clEnumValN(Activations::F32, "f32", "as they are"))};
   Option<std::string> scaleFormat{*this, "scale-format", llvm::cl::desc("activation scales: f32 or ue8m0"),
                                   llvm::cl::init("f32")};
   Option<int64_t> maxTokens{*this, "max-tokens", llvm::cl::desc("tokens of one call at most; longer prompts go in chunks"),
@@ -62,6 +62,8 @@ struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
   bool quantizesToFp8() const {
     return activations == Activations::Fp8 || (activations == Activations::Auto && getTarget().matmuls().multipliesFp8);
   }
+  /// Of matmuls by weights in bf16, for tensor cores that multiply those.
+  bool roundsToBf16() const { return activations != Activations::F32 && getTarget().matmuls().multipliesBf16; }
   bool quantizesToInt8() const {
     return activations == Activations::Int8 || (activations == Activations::Auto && getTarget().matmuls().quantizesInt8);
   }

@@ -63,9 +63,10 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
   app.add_option(
          "--activations", options.activations,
          "inputs of matmuls: fp8 (of FP8 weights: quantized online, per token and 128 columns), bf16 (on the host: "
-         "rounded where the CPU has dot products of bf16; on sm_90a of bf16 weights, which tensor cores then multiply), int8 (of "
-         "INT8 weights with a scale a row, on the host also of INT4 and in groups: quantized "
-         "online, per token), f32 (as they are), auto (on sm_90a fp8 and int8, as the weight's scheme has it; f32 on the host)")
+         "rounded where the CPU has dot products of bf16; on sm_90a of bf16 weights, which tensor cores then multiply; "
+         "there fp8 and int8 round those, too), int8 (of INT8 weights with a scale a row, on the host also of INT4 and in "
+         "groups: quantized online, per token), f32 (as they are), auto (on sm_90a fp8, int8 or bf16, as the weight is; "
+         "f32 on the host)")
       ->check(CLI::IsMember({"auto", "fp8", "bf16", "int8", "f32"}))
       ->capture_default_str();
   app.add_option("--kv-cache", options.kvCache,
