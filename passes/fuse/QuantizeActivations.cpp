@@ -74,12 +74,15 @@ private:
     result.replaceAllUsesExcept(extended, extended);
   }
 
-  /// Whether a weight of integers is symmetric, with scales for all of its K or, where asked, for groups of a single row.
+  /// Whether a weight of integers is one whose scheme has INT8 inputs: symmetric, a scale a row. Where groups are asked for, any
+  /// without a tensor of zero points that has scales for all of its K or for groups of a single row.
   bool hasIntegerRows(BlockTensorType w) {
     int64_t last = w.getRank() - 1;
     bool spansColumns = w.getBlockExtent(last) >= w.getDimSize(last);
     bool isOfRows = llvm::all_of(w.getBlock().drop_back(), [](int64_t extent) { return extent == 1; });
-    return (spansColumns || (groups && isOfRows)) && !w.hasZeroPoint();
+    if (w.hasZeroPoint())
+      return false;
+    return groups ? spansColumns || isOfRows : spansColumns && isOfRows && w.getZeroConstant() == 0;
   }
 
   bool quantizeInput(Operation *op, OpOperand &x, Type weight) {

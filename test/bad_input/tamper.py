@@ -85,7 +85,7 @@ def clean_up() -> None:
 
 
 def compile_model(checkpoint: Path, module: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return call("quant-compile", checkpoint, "--host-isa", "avx2", "-o", module, **options)
+    return call("quant-compile", checkpoint, "--host-isa", "avx2", "--kv-cache", "f32", "-o", module, **options)
 
 
 def run_model(

@@ -133,7 +133,7 @@ class Cuda(unittest.TestCase):
         self.check_same(toys.v3() | wide, "--max-tokens", "256", length=70, chunks=(0,))
 
     def test_the_host_says_the_same(self) -> None:
-        module = self.compile(toys.v3(), "--activations=f32", target="host,sm_90a")
+        module = self.compile(toys.v3(), "--activations=f32", "--kv-cache=f32", target="host,sm_90a")
         prompt = clear_prompt(Model(Checkpoint(self.checkpoint)), 4, Context.seed)
         got, got_tokens = self.results(module, "cuda", prompt)
         want, want_tokens = self.results(module, "host", prompt)

@@ -29,6 +29,8 @@ class Context:
 
 
 class FullSize(unittest.TestCase):
+    summaries: dict[str, dict[str, Any]] = {}  # of models/configs, by name
+
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory(prefix="full-size-")
         self.addCleanup(folder.cleanup)
@@ -45,8 +47,13 @@ class FullSize(unittest.TestCase):
         self.assertEqual(summary["bytes"], module.stat().st_size)
         return summary
 
+    def summary(self, name: str) -> dict[str, Any]:
+        if name not in self.summaries:
+            self.summaries[name] = self.compile(CONFIGS / name)
+        return self.summaries[name]
+
     def check(self, name: str) -> None:
-        summary = self.compile(CONFIGS / name)
+        summary = self.summary(name)
         print(f"{name}: {summary['kernels']} kernels, {summary['dispatches']} dispatches, {summary['bytes'] / 1e6:.1f} MB, "
               f"{summary['peak_memory_bytes'] / 1e6:.0f} MB of memory, {summary['seconds']:.1f} s")
         self.assertLess(summary["bytes"], MAX_MODULE_BYTES)
@@ -67,7 +74,7 @@ class FullSize(unittest.TestCase):
     def test_layers_share_kernels(self) -> None:
         """Half the layers: half the dispatches, the same kernels."""
         config = json.loads((CONFIGS / "671B.json").read_text())
-        whole = self.compile(CONFIGS / "671B.json")
+        whole = self.summary("671B.json")
         config["num_hidden_layers"] = 31
         path = self.folder / "config.json"
         path.write_text(json.dumps(config))

@@ -57,7 +57,7 @@ class Schemes(unittest.TestCase):
         name = "model.layers.0.mlp.up_proj.weight_packed"
         words = SafetensorsFile(checkpoint / "model.safetensors").raw(name)
         self.change(checkpoint, {name: ("I32", words[:, :-1].copy())})
-        self.assertIn(f"tensor '{name}' has shape", self.compile_error(checkpoint))
+        self.assertIn(f"weight_shape' in {checkpoint}/model.safetensors says 448x320, and '{name}' is 448x39", self.compile_error(checkpoint))
 
     def run_error(self, module: Path, checkpoint: Path) -> str:
         done = subprocess.run([Context.binaries / "quant-run", module, "--weights", checkpoint, "--tokens", "1"], capture_output=True,

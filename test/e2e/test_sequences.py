@@ -39,14 +39,14 @@ class Step(ctypes.Structure):
 class Session:
     """A session of the C API. A sequence is a ctypes.c_void_p."""
 
-    def __init__(self, library: ctypes.CDLL, module: Path, **options: object) -> None:
+    def __init__(self, library: ctypes.CDLL, module: Path, weights: Path = CHECKPOINT, **options: object) -> None:
         self.api = library
         handle, self.handle = ctypes.c_void_p(), ctypes.c_void_p()
         self.check(self.api.quant_module_open(os.fsencode(module), ctypes.byref(handle)))
         self.api.quant_module_vocab.restype = ctypes.c_int64
         self.vocab = self.api.quant_module_vocab(handle)
         given = Options(threads=2, **options)
-        self.check(self.api.quant_session_create(handle, os.fsencode(CHECKPOINT), ctypes.byref(given), ctypes.byref(self.handle)))
+        self.check(self.api.quant_session_create(handle, os.fsencode(weights), ctypes.byref(given), ctypes.byref(self.handle)))
         self.api.quant_module_free(handle)
 
     def check(self, status: int) -> None:
@@ -91,21 +91,21 @@ class Sequences(unittest.TestCase):
     binaries: Path
     library: ctypes.CDLL
 
-    def isas(self, module: Path) -> list[str]:
+    def isas(self, module: Path, weights: Path) -> list[str]:
         """The code in the module that this CPU runs."""
         names = []
         for isa in ("amx", "avx512bf16", "avx512", "avx2"):
             try:
-                with Session(self.library, module, isa=isa.encode()):
+                with Session(self.library, module, weights, isa=isa.encode()):
                     names.append(isa)
             except RuntimeError:
                 continue
         return names
 
-    def compare(self, module: Path, isa: str) -> None:
+    def compare(self, module: Path, weights: Path, isa: str) -> None:
         seed = random.randrange(1 << 30)
         draw, numbers = random.Random(seed), np.random.default_rng(seed)
-        with Session(self.library, module, isa=isa.encode(), cache=8192) as session:
+        with Session(self.library, module, weights, isa=isa.encode(), cache=8192) as session:
             # Prompts of one call and of several, then steps of 1 to 4 tokens, as answers and speculation have them.
             works = []
             for length in (1, 3, 7, 40, 130, 300):
@@ -130,14 +130,18 @@ class Sequences(unittest.TestCase):
                 np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32), f"{isa}, seed {seed}, sequence {i}, step {step}")
 
     def test_neighbours_change_no_bit(self) -> None:
-        for activations in ("f32", "bf16"):
+        fp8, int4 = ["--scheme=fp8-block", "--format=deepseek"], ["--scheme=w4a16", "--group-size=32"]
+        for scheme, activations in ((None, "f32"), (None, "bf16"), (fp8, "f32"), (int4, "f32")):
             with tempfile.TemporaryDirectory() as folder:
-                module = Path(folder) / "tiny.qmod"
-                compile_it = [self.binaries / "quant-compile", CHECKPOINT, cpu_units(), f"--activations={activations}", "-o", module]
+                module, weights = Path(folder) / "tiny.qmod", Path(folder) / "weights" if scheme else CHECKPOINT
+                if scheme:
+                    quantize_it = [self.binaries / "quant-convert", "quantize", CHECKPOINT, *scheme, "-o", weights]
+                    subprocess.run(quantize_it, check=True, capture_output=True, timeout=300)
+                compile_it = [self.binaries / "quant-compile", weights, cpu_units(), f"--activations={activations}", "-o", module]
                 subprocess.run(compile_it, check=True, capture_output=True, timeout=300)
-                for isa in self.isas(module):
-                    with self.subTest(activations=activations, isa=isa):
-                        self.compare(module, isa)
+                for isa in self.isas(module, weights):
+                    with self.subTest(scheme=scheme, activations=activations, isa=isa):
+                        self.compare(module, weights, isa)
 
     def test_saved_sequence_goes_on(self) -> None:
         """In another session, in other pages, whatever the format of the cache."""

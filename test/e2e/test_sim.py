@@ -166,7 +166,7 @@ class Simulated(unittest.TestCase):
         self.check_int8(toys.v3() | MERGED)
         self.assertEqual(self.units_of_experts(), {"tensor"})
         checkpoint, host = self.folder / "w8a8", self.folder / "host.qmod"
-        done = call("quant-compile", checkpoint, "--activations=int8", "-o", host)
+        done = call("quant-compile", checkpoint, "--host-isa=native", "--activations=int8", "--kv-cache=f32", "-o", host)
         self.assertEqual(done.returncode, 0, done.stderr)
         prompt = clear_prompt(Model(Checkpoint(checkpoint), activations="int8"), self.LENGTH, Context.seed)
         on_host = quant_run(Context.binaries / "quant-run", host, checkpoint, prompt, self.NEW_TOKENS)
@@ -277,7 +277,8 @@ class Simulated(unittest.TestCase):
         options = ("--weights", str(CHECKPOINT), "--mtp", "--ignore-eos", "--max-new-tokens=7", "--json", "--tokens",
                    ",".join(map(str, tokens[start : start + 8])))  # fmt: skip
         module = self.folder / "tiny.qmod"
-        compiled = call("quant-compile", CHECKPOINT, "--target=host,sm_90a", "--host-isa=avx2", "--activations=f32", "--mtp", "-o", module)
+        compiled = call("quant-compile", CHECKPOINT, "--target=host,sm_90a", "--host-isa=avx2", "--activations=f32", "--kv-cache=f32",
+                        "--mtp", "-o", module)
         self.assertEqual(compiled.returncode, 0, compiled.stderr)
         results = []
         for device in ("host", "sim"):

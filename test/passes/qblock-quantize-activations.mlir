@@ -3,6 +3,7 @@
 // RUN: quant-opt %s --qblock-quantize-activations=result-type=bf16 | FileCheck %s --check-prefix=BF16
 // RUN: quant-opt %s --qblock-quantize-activations=scale-layout=k_major | FileCheck %s --check-prefix=KMAJOR
 // RUN: quant-opt %s --qblock-quantize-activations="storage=i8 groups=true" | FileCheck %s --check-prefix=INT8
+// RUN: quant-opt %s --qblock-quantize-activations="storage=i8" | FileCheck %s --check-prefix=ROWS
 
 !w = !qblock.tensor<256x300xf8E4M3FN, block<128x128>, f32>
 
@@ -91,4 +92,19 @@ func.func @integers(%x: tensor<?x256xf32>, %w: !qblock.tensor<64x256xi8, block<1
   %2 = qblock.matmul %x, %b : (tensor<?x256xf32>, !qblock.tensor<64x256xi8, block<64x64>, f32>) -> tensor<?x64xf32>
   %3 = qblock.matmul %x, %z : (tensor<?x256xf32>, !qblock.tensor<64x256xui4, block<1x64>, bf16, zero ui8>) -> tensor<?x64xf32>
   return %0, %1, %2, %3 : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>
+}
+
+// Without groups INT8 inputs are for symmetric weights with a scale a row (W8A8) alone: codes around a zero point (W8A16, W4A16), and
+// scales of several rows, leave x as it is.
+// INT8-LABEL: @int8_rows
+// ROWS-LABEL: @int8_rows
+// ROWS-COUNT-1: qblock.quantize
+// ROWS-NOT: qblock.quantize
+// ROWS: return
+func.func @int8_rows(%x: tensor<?x128xf32>, %y: tensor<?x128xf32>, %a: !qblock.tensor<256x128xi8, block<1x128>, f32>, %b: !qblock.tensor<256x128xui8, block<1x128>, f32, zero 128>, %c: !qblock.tensor<256x128xui4, block<1x128>, f32, zero 8>, %d: !qblock.tensor<256x128xi8, block<128x128>, f32>) -> (tensor<?x256xf32>, tensor<?x256xf32>, tensor<?x256xf32>, tensor<?x256xf32>) {
+  %0 = qblock.matmul %x, %a : (tensor<?x128xf32>, !qblock.tensor<256x128xi8, block<1x128>, f32>) -> tensor<?x256xf32>
+  %1 = qblock.matmul %y, %b : (tensor<?x128xf32>, !qblock.tensor<256x128xui8, block<1x128>, f32, zero 128>) -> tensor<?x256xf32>
+  %2 = qblock.matmul %y, %c : (tensor<?x128xf32>, !qblock.tensor<256x128xui4, block<1x128>, f32, zero 8>) -> tensor<?x256xf32>
+  %3 = qblock.matmul %y, %d : (tensor<?x128xf32>, !qblock.tensor<256x128xi8, block<128x128>, f32>) -> tensor<?x256xf32>
+  return %0, %1, %2, %3 : tensor<?x256xf32>, tensor<?x256xf32>, tensor<?x256xf32>, tensor<?x256xf32>
 }

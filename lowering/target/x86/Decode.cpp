@@ -181,19 +181,19 @@ static SmallVector<Value> decode32(HostBuilder &b, Type storage, Value codes) {
   return result;
 }
 
-bool quant::host::hasDeferredNans(HostBuilder &b, Type storage) {
-  return isa<Float8E4M3FNType>(storage) && !hasDecode64(b, storage);
+bool quant::host::hasDeferredNans(const HostBuilder &b, Type storage) {
+  return isa<Float8E4M3FNType>(storage) && !b.target.hasByteTables;
 }
 
-Value quant::host::noCodes(HostBuilder &b) { return b.integer(b.vec(kWordCodes, b.i8()), 0); }
+Value quant::host::initialLargestCode(HostBuilder &b) { return b.integer(b.vec(kWordCodes, b.i8()), 0); }
 
 /// Twice a code as a byte is largest, 0xFE, for 0x7F and 0xFF.
-static Value largestOf(HostBuilder &b, Value largest, Value codes) {
-  return arith::MaxUIOp::create(b, largest, b.add(codes, codes));
+static Value largestOf(HostBuilder &b, Value largestCode, Value codes) {
+  return arith::MaxUIOp::create(b, largestCode, b.add(codes, codes));
 }
 
-Value quant::host::hasNans(HostBuilder &b, Value largest) {
-  Value equal = b.equal(largest, 0xFE);
+Value quant::host::hasNans(HostBuilder &b, Value largestCode) {
+  Value equal = b.equal(largestCode, 0xFE);
   return b.compare(arith::CmpIPredicate::ne, b.extract(vector::BitCastOp::create(b, b.vec(1, b.i32()), equal), 0), 0);
 }
 
@@ -219,6 +219,24 @@ static float numberOfNibble(Type storage, int64_t code) {
   return static_cast<float>(!storage.isUnsignedInteger() && code > 7 ? code - 16 : code);
 }
 
+/// 16 E2M1 codes, the lowest bits of dwords: a permute of AVX2 looks up the magnitude by the lower three bits of an index, the
+/// fourth is the sign.
+static Value lookUpE2M1(HostBuilder &b, Value codes) {
+  constexpr int64_t kHalf = kLanes / 2;
+  SmallVector<float> numbers;
+  for (int64_t code = 0; code < kHalf; ++code)
+    numbers.push_back(numberOfNibble(b.getType<Float4E2M1FNType>(), code));
+  Value table = arith::ConstantOp::create(b, DenseElementsAttr::get(b.vecF32(kHalf), ArrayRef(numbers)));
+  SmallVector<Value> halves;
+  for (int64_t first : {int64_t(0), kHalf}) {
+    Value indices = b.extract(codes, first, kHalf);
+    auto name = b.getStringAttr("llvm.x86.avx2.permps");
+    halves.push_back(LLVM::CallIntrinsicOp::create(b, b.vecF32(kHalf), name, ValueRange{table, indices}).getResult(0));
+  }
+  Value sign = b.bitAnd(b.shiftLeft(codes, 28), 0x80000000);
+  return b.bitcast(b.f32(), b.bitOr(b.bitcast(b.i32(), b.pack(halves)), sign));
+}
+
 /// 64 bytes are 16 dwords of eight codes. Code j of each, times 4 bits down, is an index of a permute that looks its number up:
 /// the permute takes the lower four bits of an index alone. Without AVX-512 integers become the lowest bits of an f32.
 static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value address, int64_t zero) {
@@ -237,7 +255,7 @@ static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value a
       continue;
     }
     if (isa<Float4E2M1FNType>(storage)) {
-      result.push_back(rows::decodeE2M1(b, arith::AndIOp::create(b, shifted, b.integer(words, 15))));
+      result.push_back(lookUpE2M1(b, shifted));
       continue;
     }
     // The bits of 2^23 with a code in the lowest ones are 2^23 + code. A two's complement code is 8 less than its sign bit turned
@@ -251,14 +269,14 @@ static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value a
   return result;
 }
 
-SmallVector<Value> quant::host::decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero, Value &largest) {
+SmallVector<Value> quant::host::decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero, Value *largestCode) {
   if (isNibbles(storage))
     return decode128Nibbles(b, storage, address, zero);
   Value codes = b.load(b.vec(shuffledColumns(b, storage), b.i8()), address);
   if (hasDecode64(b, storage))
     return decode64ByTable(b, storage, codes);
   if (hasDeferredNans(b, storage))
-    largest = largestOf(b, largest, codes);
+    *largestCode = largestOf(b, *largestCode, codes);
   return decode32(b, storage, codes);
 }
 
@@ -267,6 +285,5 @@ Value quant::host::shuffle(HostBuilder &b, Type storage, Value values) {
   SmallVector<int64_t> mask(count);
   for (int64_t index = 0; index < count; ++index)
     mask[index] = shuffledColumn(b, storage, index / kLanes, index % kLanes);
-  Value shuffled = vector::ShuffleOp::create(b, values, values, mask);
-  return hasDeferredNans(b, storage) ? b.mul(shuffled, b.splatF32(count, 256)) : shuffled;
+  return vector::ShuffleOp::create(b, values, values, mask);
 }

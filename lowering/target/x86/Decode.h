@@ -42,16 +42,17 @@ int64_t shuffledColumns(HostBuilder &b, Type storage);
 /// The element that lane `lane` of vector `vector` holds in that order.
 int64_t shuffledColumn(HostBuilder &b, Type storage, int64_t vector, int64_t lane);
 /// shuffledColumns() consecutive elements as vectors of 16 in that order; `zero` is taken off integers of four bits. Where there
-/// is hasDeferredNans(), numbers times 2^-8 that are never NaN, and `largest` takes note of the codes.
-llvm::SmallVector<Value> decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero, Value &largest);
-/// As many f32 in that order: those that meet them, times 2^8 where there is hasDeferredNans().
+/// is hasDeferredNans(), numbers times kDeferredFactor that are never NaN, and `largestCode` takes note of the codes.
+llvm::SmallVector<Value> decodeShuffled(HostBuilder &b, Type storage, Value address, int64_t zero, Value *largestCode);
+/// As many f32 in that order: those that meet them.
 Value shuffle(HostBuilder &b, Type storage, Value values);
 
 /// Whether decodeShuffled() leaves it to its caller to look for NaN: two instructions for 32 codes instead of twelve.
-bool hasDeferredNans(HostBuilder &b, Type storage);
-/// What `largest` is before the first codes, and whether one of all that it saw is NaN.
-Value noCodes(HostBuilder &b);
-Value hasNans(HostBuilder &b, Value largest);
+bool hasDeferredNans(const HostBuilder &b, Type storage);
+inline constexpr double kDeferredFactor = 0x1p-8;
+/// What `largestCode` is before the first codes, and whether one of all that it saw is NaN.
+Value initialLargestCode(HostBuilder &b);
+Value hasNans(HostBuilder &b, Value largestCode);
 
 } // namespace quant::host
 

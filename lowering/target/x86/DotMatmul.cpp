@@ -67,8 +67,8 @@ void DotMatmul::emit(int64_t tokens) {
     for (int64_t r = 0; r < count; ++r)
       for (int64_t t = 0; t < tokens; ++t)
         b.store(resultOf(acc[r * tokens + t], rows.scales[r], tokenIndices[t]), outputAddress(tokenIndices[t], rows.indices[r]));
-    if (largest)
-      b.ifThen(hasNans(b, largest), [&] {
+    if (largestCode)
+      b.ifThen(hasNans(b, largestCode), [&] {
         b.loop(b.size(0), b.size(count), 1,
                [&](Value r) { storeNans(b.min(b.add(first, b.mul(stride, r)), last), tokenIndices); });
       });
@@ -134,21 +134,21 @@ SmallVector<Value> DotMatmul::allSpans(const Rows &rows, Value inputs, int64_t t
   SmallVector<Value> acc(rows.data.size() * tokens, b.splatF32(kLanes, 0.0f));
   bool noticesNans = hasDeferredNans(b, form.storage);
   auto addSpan = [&](Value column, int64_t columns, ValueRange carried) {
-    largest = noticesNans ? carried.back() : Value();
+    largestCode = noticesNans ? carried.back() : Value();
     SmallVector<Value> sums = dotSpan(rows, inputs, tokens, column, columns, carried.take_front(acc.size()));
     if (noticesNans)
-      sums.push_back(largest);
+      sums.push_back(largestCode);
     return sums;
   };
   SmallVector<Value> carried = acc;
   if (noticesNans)
-    carried.push_back(noCodes(b));
+    carried.push_back(initialLargestCode(b));
   carried = b.loop(b.size(0), dotWhole, form.dotSpan, carried,
                    [&](Value column, ValueRange carried) { return addSpan(column, form.dotSpan, carried); });
   if (form.dotRest)
     carried = addSpan(dotWhole, form.dotRest, carried);
   if (noticesNans)
-    largest = carried.pop_back_val();
+    largestCode = carried.pop_back_val();
   return carried;
 }
 
@@ -175,13 +175,6 @@ Value DotMatmul::loadLanes(Type type, Value base, Value rowScale, Value column) 
   return vector::ShuffleOp::create(b, each, each, mask);
 }
 
-/// Whether the products of what is scaled alike are summed and then scaled ("promotion"). Otherwise the weights are, once for all
-/// tokens: that takes no more registers.
-bool DotMatmul::scalesSums(int64_t columns, size_t tokens) const {
-  constexpr int64_t kColumnsPerToken = 32;
-  return tokens == 1 || (!b.target.hasByteTables && columns >= kColumnsPerToken * static_cast<int64_t>(tokens));
-}
-
 SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
                                       ValueRange acc) {
   SmallVector<Value> result, inputs;
@@ -203,7 +196,8 @@ SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tok
   return result;
 }
 
-/// Some columns of one row.
+/// Some columns of one row: the products of what is scaled alike are summed and then scaled ("promotion"), in the same order for
+/// any number of tokens.
 SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool laneScales, ArrayRef<Value> inputs,
                                        SmallVector<Value> acc) {
   Value zero = laneScales && form.zeroType ? loadLanes(form.zeroType, weight.zero, place.rowScale, place.column)
@@ -211,26 +205,30 @@ SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool
   Value scale = hasIntegerSums() ? Value()
                 : laneScales     ? loadLanes(form.scaleType, weight.scale, place.rowScale, place.column)
                                  : loadScale(place.rowScale, place.column);
-  if (!scale || !scalesSums(columns, acc.size()))
-    return spanProducts(place.source, columns, scale, zero, inputs, acc);
+  if (!scale)
+    return spanProducts(place.source, columns, zero, inputs, acc);
   Value scales = laneScales ? scale : b.splat(scale, kLanes);
   SmallVector<Value> none(acc.size(), b.splatF32(kLanes, 0.0f));
-  SmallVector<Value> products = spanProducts(place.source, columns, {}, zero, inputs, none);
-  return llvm::map_to_vector(llvm::zip_equal(products, acc), [&](auto pair) {
-    auto [product, sum] = pair;
-    return b.fma(product, scales, sum);
-  });
+  SmallVector<Value> products = spanProducts(place.source, columns, zero, inputs, none);
+  for (auto [product, sum] : llvm::zip_equal(products, acc))
+    sum = b.fma(product, scales, sum);
+  return acc;
 }
 
 /// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane.
-SmallVector<Value> DotMatmul::spanProducts(Value source, int64_t columns, Value scale, Value zero, ArrayRef<Value> inputs,
+SmallVector<Value> DotMatmul::spanProducts(Value source, int64_t columns, Value zero, ArrayRef<Value> inputs,
                                            SmallVector<Value> acc) {
+  bool isDeferred = hasDeferredNans(b, form.storage);
+  SmallVector<Value> products = isDeferred ? SmallVector<Value>(acc.size(), b.splatF32(kLanes, 0.0f)) : acc;
   forPieces(
-      source, columns, scale, zero,
+      source, columns, /*scale=*/{}, zero,
       [&](int64_t offset, int64_t lanes, Value value) {
-        for (auto [input, sum] : llvm::zip_equal(inputs, acc))
+        for (auto [input, sum] : llvm::zip_equal(inputs, products))
           sum = b.fma(widen(value), widen(b.load(b.vecF32(lanes), b.at(input, offset, 4))), sum);
       },
-      &largest);
-  return acc;
+      shuffled > 0, isDeferred ? &largestCode : nullptr);
+  if (isDeferred)
+    for (auto [product, sum] : llvm::zip_equal(products, acc))
+      product = b.fma(product, b.splatF32(kLanes, 1 / kDeferredFactor), sum);
+  return products;
 }

@@ -31,7 +31,6 @@ private:
   Value copyInputs(llvm::ArrayRef<Value> rows);
   void copySpan(Value source, Value target, int64_t columns);
   bool hasLaneScales(int64_t columns);
-  bool scalesSums(int64_t columns, size_t tokens) const;
   int64_t pieceOf(int64_t columns);
   Value loadLanes(mlir::Type type, Value base, Value rowScale, Value column);
   Rows rowsFrom(Value first, Value stride, int64_t count);
@@ -43,13 +42,13 @@ private:
   };
   llvm::SmallVector<Value> dotPiece(const Place &place, int64_t columns, bool laneScales, llvm::ArrayRef<Value> inputs,
                                     llvm::SmallVector<Value> acc);
-  llvm::SmallVector<Value> spanProducts(Value source, int64_t columns, Value scale, Value zero, llvm::ArrayRef<Value> inputs,
+  llvm::SmallVector<Value> spanProducts(Value source, int64_t columns, Value zero, llvm::ArrayRef<Value> inputs,
                                         llvm::SmallVector<Value> acc);
 
   /// Codes that are decoded at once in another order; 0: none.
   int64_t shuffled;
-  /// What decodeShuffled() notes of the codes of the rows at hand, where there is hasDeferredNans().
-  Value largest;
+  /// What decodeShuffled() has noted of the codes of the rows at hand so far, where there is hasDeferredNans().
+  Value largestCode;
   /// Columns of whole dot spans.
   Value dotWhole;
 };

@@ -19,7 +19,7 @@ namespace quant::host {
 /// form does not have.
 ///
 /// The function picks one of three forms of code by the rows of x: one (DotMatmul, bound by memory), 2, 4, ... up to
-/// dotTokens (DotMatmul with several results for each weight row), more (PanelMatmul).
+/// dotTokens (DotMatmul with several results for each weight row), more (dotPieces times that, then PanelMatmul or PackedMatmul).
 /// In calls that several sequences may share, more rows than dotTokens are computed as several times dotTokens: a row's sums are
 /// those that it would have alone.
 void callMatmul(KernelContext &context, const Weight &weight, const MatmulSchedule &sizes, RowRange range);

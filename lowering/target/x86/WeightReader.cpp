@@ -111,7 +111,8 @@ Value WeightReader::loadZero(Value rowScale, Value column) {
   return b.convert(b.f32(), form.zeroType.isUnsignedInteger() ? b.zeroExtend(b.i32(), code) : code);
 }
 
-void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, Value *largest) {
+void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled,
+                             Value *largestCode) {
   int64_t offset = 0;
   auto address = [&] { return b.at(source, storageBytes(form.storage, offset), 1); };
   auto piece = [&](int64_t first, int64_t lanes, Value value, Value zero) {
@@ -121,16 +122,17 @@ void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value z
       value = b.mul(value, isa<VectorType>(scale.getType()) ? scale : b.splat(scale, lanes));
     body(first, lanes, value);
   };
-  int64_t together = largest ? shuffledColumns(b, form.storage) : 0;
+  int64_t together = shuffled ? shuffledColumns(b, form.storage) : 0;
   for (; together && offset + together <= columns; offset += together)
-    for (auto [part, value] : llvm::enumerate(decodeShuffled(b, form.storage, address(), form.zeroConstant, *largest)))
+    for (auto [part, value] : llvm::enumerate(decodeShuffled(b, form.storage, address(), form.zeroConstant, largestCode)))
       piece(offset + kLanes * part, kLanes, value, form.zeroConstant ? Value() : zero);
-  for (; !largest && hasDecode64(b, form.storage) && offset + 64 <= columns; offset += 64)
+  for (; !shuffled && hasDecode64(b, form.storage) && offset + 64 <= columns; offset += 64)
     for (auto [quarter, value] : llvm::enumerate(decode64(b, form.storage, address())))
       piece(offset + kLanes * quarter, kLanes, value, zero);
   while (offset < columns) {
     int64_t lanes = std::min(kLanes, columns - offset);
-    piece(offset, lanes, decode(b, form.storage, address(), lanes), zero);
+    Value value = decode(b, form.storage, address(), lanes);
+    piece(offset, lanes, largestCode ? b.mul(value, b.splatF32(lanes, kDeferredFactor)) : value, zero);
     offset += lanes;
   }
 }

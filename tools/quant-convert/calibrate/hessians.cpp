@@ -7,6 +7,7 @@
 
 #include "tools/quant-convert/calibrate/hessians.h"
 
+#include "runtime/support/narrow.h"
 #include "tools/common/parallel.h"
 #include "tools/common/units.h"
 
@@ -114,9 +115,11 @@ void HessianCollector::findCache(size_t dispatch, const LayerColumns &columns) {
   auto layer = columns.find(name);
   for (size_t i = 0; i < step.operands.size() && layer != columns.end(); ++i) {
     const Value &value = operand(dispatch, i);
-    if (value.kind != ValueKind::Cache || value.dtype != DType::F32 || value.shape.back().size < layer->second)
+    bool isRead = value.dtype == DType::F32 || value.dtype == DType::BF16;
+    if (value.kind != ValueKind::Cache || !isRead || value.shape.back().size < layer->second)
       continue;
     Tap tap;
+    tap.dtype = value.dtype;
     tap.columns = layer->second;
     tap.stride = value.shape.back().size;
     tap.input = i;
@@ -204,13 +207,15 @@ struct HessianCollector::Pass {
 /// What the cache holds of the call's tokens.
 Rows HessianCollector::Pass::cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) const {
   auto numbers = [&](size_t behind) { return static_cast<const int32_t *>(operands[tap.input + behind]); };
-  const auto *cache = static_cast<const float *>(operands[tap.input]);
+  const void *cache = operands[tap.input];
   Rows rows(tokens, tap.columns);
   for (int64_t t = 0; t < tokens; ++t) {
     int64_t position = numbers(kPositionsBehindCache)[t], sequence = numbers(kSequencesBehindCache)[t];
     int64_t page = numbers(kPagesBehindCache)[sequence * tap.pagesOfSequence + position / abi::kPageRows];
     int64_t row = page * abi::kPageRows + position % abi::kPageRows;
-    rows.row(t) = Eigen::Map<const Eigen::RowVectorXf>(cache + row * tap.stride, tap.columns).cast<double>();
+    for (int64_t c = 0, first = row * tap.stride; c < tap.columns; ++c)
+      rows(t, c) = tap.dtype == DType::F32 ? static_cast<const float *>(cache)[first + c]
+                                           : fromBf16(static_cast<const uint16_t *>(cache)[first + c]);
   }
   return rows;
 }

@@ -89,6 +89,7 @@ private:
   struct Tap {
     int64_t columns = 0, stride = 0;
     size_t input = 0;                 ///< among the operands
+    DType dtype = DType::F32;         ///< of a cache: f32 or bf16
     int64_t pagesOfSequence = 0;      ///< of a cache, columns of the table of pages; 0: the input is no cache
     size_t offsets = 0, gathered = 0; ///< operands of a grouped matmul; 0: there is none
     int64_t topK = 1;

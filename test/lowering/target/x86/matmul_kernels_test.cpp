@@ -29,7 +29,7 @@ using namespace quant::bench;
 
 namespace {
 
-constexpr int64_t kTokens[] = {0, 1, 2, 3, 5, 8, 33};
+constexpr int64_t kTokens[] = {0, 1, 2, 3, 5, 16, 17, 33};
 constexpr int kThreads = 2;
 
 /// Element `index` of an array of `type`.
