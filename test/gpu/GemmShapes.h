@@ -1,4 +1,4 @@
-//===- GemmShapes.h - the FP8 matmuls that are tested and timed -*- C++ -*-===//
+//===- GemmShapes.h - the GEMMs that are tested and timed ------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

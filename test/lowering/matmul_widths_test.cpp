@@ -279,4 +279,26 @@ INSTANTIATE_TEST_SUITE_P(Widths, MatmulWidths,
                          testing::Values(1, 4, 37, 64, 128, 132, 145, 200, 256, 384, 512, 640, 1024, 1100, 2200),
                          testing::PrintToStringParamName());
 
+/// K of DeepSeek-V3's dense down_proj and the largest products: sums in f32 would no longer be whole numbers.
+TEST(LongIntegerSums, AreExact) {
+  std::mt19937_64 random{testSeed()};
+  constexpr int64_t kRows = 5, kColumns = 18432;
+  Problem problem{{"i8", 1, 0}, Form::Plain, Inputs::Int8, kRows, kColumns};
+  RandomWeight weight = randomWeight(problem.scheme, 0, kRows, kColumns, random);
+  weight.tensors = {Memory::of(std::vector<int8_t>(kRows * kColumns, 127)), Memory::of(std::vector<float>(kRows, 1))};
+  std::vector<int8_t> codes(kColumns);
+  std::ranges::generate(codes, [&] { return static_cast<int8_t>(126 + random() % 2); });
+  float want = static_cast<float>(127 * std::accumulate(codes.begin(), codes.end(), 0));
+  for (const std::string &unit : units()) {
+    if (unit == "sm_90a") // its plain threads scale partial sums
+      continue;
+    Result<Kernel> kernel = compileKernel(kernelText(problem, weight), unit, /*roundsInputs=*/false);
+    ASSERT_TRUE(kernel) << kernel.error().message;
+    std::vector<Memory> operands = {Memory::of(codes), Memory::of(std::vector<float>{1}), weight.tensors[0], weight.tensors[1],
+                                    Memory::room<float>(kRows)};
+    ASSERT_TRUE((*kernel)({.tokens = 1, .outputs = 1}, operands));
+    EXPECT_EQ(operands.back().as<float>(), std::vector<float>(kRows, want)) << unit;
+  }
+}
+
 } // namespace

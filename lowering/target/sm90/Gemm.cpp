@@ -1,4 +1,4 @@
-//===- Gemm.cpp - the block-scaled FP8 matmul on H100/H200 ----------------===//
+//===- Gemm.cpp - FP8, INT8 and bf16 GEMMs on H100/H200 --------------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

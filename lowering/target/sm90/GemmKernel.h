@@ -1,4 +1,4 @@
-//===- GemmKernel.h - the FP8 matmul as a schedule of tiles -----*- C++ -*-===//
+//===- GemmKernel.h - a GEMM as a schedule of tiles -------------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

@@ -1,4 +1,4 @@
-//===- GemmRecipe.h - how the FP8 matmul is launched ------------*- C++ -*-===//
+//===- GemmRecipe.h - how a GEMM is launched --------------------*- C++ -*-===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

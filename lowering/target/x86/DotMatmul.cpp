@@ -88,7 +88,7 @@ void DotMatmul::storeNans(Value row, ArrayRef<Value> tokens) {
   });
 }
 
-/// Whole numbers in f32 lanes are exact up to 2^24, which no codes reach before K = 16,640.
+/// Integer sums are exact up to kExactColumns.
 Value DotMatmul::resultOf(Value lanes, Value rowScale, Value token) {
   Value inputScale = range.hasInt8Inputs ? this->inputScale(token) : Value();
   if (!hasIntegerSums())

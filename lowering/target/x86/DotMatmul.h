@@ -20,6 +20,9 @@ public:
   /// All results of the range, for `tokens` rows of x at most.
   void emit(int64_t tokens);
 
+  /// Columns up to which sums of products of integers are exact: each of the 16 lanes is an f32, a product at most 127 * 128.
+  static constexpr int64_t kExactColumns = (1 << 24) / (127 * 128) * 16;
+
   /// Bytes of scratch that emit() may need, for weights of so many columns.
   static int64_t scratchBytes(const MatmulSchedule &sizes, int64_t columns);
 

@@ -57,7 +57,13 @@ static RowRange pieceOf(HostBuilder &b, RowRange range, Value first) {
 }
 
 static void emitPiece(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range) {
-  auto upTo = [&](int64_t tokens) { return b.compare(arith::CmpIPredicate::sle, range.tokens, tokens); };
+  bool sumsIntegers = range.hasInt8Inputs && form.hasIntegerSums();
+  auto upTo = [&](int64_t tokens) {
+    Value isUpTo = b.compare(arith::CmpIPredicate::sle, range.tokens, tokens);
+    if (!sumsIntegers)
+      return isUpTo;
+    return b.bitAnd(isUpTo, b.compare(arith::CmpIPredicate::sle, range.weight.columns, DotMatmul::kExactColumns));
+  };
   std::function<void(int64_t)> choose = [&](int64_t tokens) {
     if (tokens > sizes.dotTokens) {
       bool isPacked = PackedMatmul::takes(sizes, form, range.hasInt8Inputs, b.target);

@@ -1,4 +1,4 @@
-//===- GemmTest.cpp - every FP8 matmul of the models, down to a cubin -----===//
+//===- GemmTest.cpp - every GEMM of the models, down to a cubin ----------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception

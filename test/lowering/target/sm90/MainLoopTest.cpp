@@ -1,4 +1,4 @@
-//===- MainLoopTest.cpp - what ptxas made of the FP8 matmul's main loop ------===//
+//===- MainLoopTest.cpp - what ptxas made of the GEMMs' main loops ------------===//
 //
 // Part of the block-scaled FP8 compiler, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
