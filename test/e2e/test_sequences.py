@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from test_toys import cpu_units
+from test_toys import cpu_units, runnable_isas
 from tiny import CHECKPOINT
 
 I32, F32 = ctypes.POINTER(ctypes.c_int32), ctypes.POINTER(ctypes.c_float)
@@ -91,17 +91,6 @@ class Sequences(unittest.TestCase):
     binaries: Path
     library: ctypes.CDLL
 
-    def isas(self, module: Path, weights: Path) -> list[str]:
-        """The code in the module that this CPU runs."""
-        names = []
-        for isa in ("amx", "avx512bf16", "avx512", "avx2"):
-            try:
-                with Session(self.library, module, weights, isa=isa.encode()):
-                    names.append(isa)
-            except RuntimeError:
-                continue
-        return names
-
     def compare(self, module: Path, weights: Path, isa: str) -> None:
         seed = random.randrange(1 << 30)
         draw, numbers = random.Random(seed), np.random.default_rng(seed)
@@ -139,7 +128,7 @@ class Sequences(unittest.TestCase):
                     subprocess.run(quantize_it, check=True, capture_output=True, timeout=300)
                 compile_it = [self.binaries / "quant-compile", weights, cpu_units(), f"--activations={activations}", "-o", module]
                 subprocess.run(compile_it, check=True, capture_output=True, timeout=300)
-                for isa in self.isas(module, weights):
+                for isa in runnable_isas(module):
                     with self.subTest(scheme=scheme, activations=activations, isa=isa):
                         self.compare(module, weights, isa)
 

@@ -139,7 +139,7 @@ static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value co
 /// 1) or upper half.
 static int64_t columnOf64(int64_t vector, int64_t lane) { return lane / 4 * 16 + vector / 2 * 8 + lane % 4 * 2 + vector % 2; }
 
-bool quant::host::hasDecode64(HostBuilder &b, Type storage) {
+bool quant::host::hasDecode64(const HostBuilder &b, Type storage) {
   return b.target.hasByteTables && isa<Float8E4M3FNType, Float8E5M2Type>(storage);
 }
 
@@ -182,7 +182,7 @@ static SmallVector<Value> decode32(HostBuilder &b, Type storage, Value codes) {
 }
 
 bool quant::host::hasDeferredNans(const HostBuilder &b, Type storage) {
-  return isa<Float8E4M3FNType>(storage) && !b.target.hasByteTables;
+  return isa<Float8E4M3FNType>(storage) && !hasDecode64(b, storage);
 }
 
 Value quant::host::initialLargestCode(HostBuilder &b) { return b.integer(b.vec(kWordCodes, b.i8()), 0); }

@@ -29,7 +29,7 @@ Value decode(HostBuilder &b, Type storage, Value address, int64_t lanes);
 Value loadCodes(HostBuilder &b, Type storage, Value address, int64_t lanes);
 
 /// Whether there is a fast way for 64 elements at a time.
-bool hasDecode64(HostBuilder &b, Type storage);
+bool hasDecode64(const HostBuilder &b, Type storage);
 /// 64 consecutive elements as four vectors of 16.
 llvm::SmallVector<Value> decode64(HostBuilder &b, Type storage, Value address);
 /// 64 consecutive elements as bf16: two vectors of 16 dwords, each of 32 elements, dword i of which holds elements i (below) and

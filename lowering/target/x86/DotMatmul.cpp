@@ -35,12 +35,16 @@ struct DotMatmul::Rows {
   SmallVector<Value> indices, data, scales;
 };
 
-/// `count` rows, `stride` apart; where the range ends before, its last one stands in.
+/// The row so many strides behind `first`; where the range ends before, its last one stands in.
+Value DotMatmul::rowAt(Value first, Value stride, Value strides) {
+  return b.min(b.add(first, b.mul(stride, strides)), b.sub(range.end, 1));
+}
+
+/// `count` rows, `stride` apart.
 DotMatmul::Rows DotMatmul::rowsFrom(Value first, Value stride, int64_t count) {
   Rows rows;
-  Value last = b.sub(range.end, b.size(1));
   for (int64_t r = 0; r < count; ++r) {
-    rows.indices.push_back(b.min(b.add(first, b.mul(stride, r)), last));
+    rows.indices.push_back(rowAt(first, stride, b.size(r)));
     rows.data.push_back(rowData(rows.indices[r]));
     rows.scales.push_back(r > 0 && range.oneScaleRow ? rows.scales[0] : rowScale(rows.indices[r]));
   }
@@ -60,7 +64,6 @@ void DotMatmul::emit(int64_t tokens) {
   }
   Value inputs = shuffled || tokens > 1 || range.hasInt8Inputs ? copyInputs(sources) : sources.front();
   Value stride = b.div(b.add(b.sub(range.end, range.begin), count - 1), count);
-  Value last = b.sub(range.end, 1);
   b.loop(range.begin, b.add(range.begin, stride), 1, [&](Value first) {
     Rows rows = rowsFrom(first, stride, count);
     SmallVector<Value> acc = allSpans(rows, inputs, tokens);
@@ -68,10 +71,8 @@ void DotMatmul::emit(int64_t tokens) {
       for (int64_t t = 0; t < tokens; ++t)
         b.store(resultOf(acc[r * tokens + t], rows.scales[r], tokenIndices[t]), outputAddress(tokenIndices[t], rows.indices[r]));
     if (largestCode)
-      b.ifThen(hasNans(b, largestCode), [&] {
-        b.loop(b.size(0), b.size(count), 1,
-               [&](Value r) { storeNans(b.min(b.add(first, b.mul(stride, r)), last), tokenIndices); });
-      });
+      b.ifThen(hasNans(b, largestCode),
+               [&] { b.loop(b.size(0), b.size(count), 1, [&](Value r) { storeNans(rowAt(first, stride, r), tokenIndices); }); });
   });
 }
 
@@ -205,30 +206,29 @@ SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool
   Value scale = hasIntegerSums() ? Value()
                 : laneScales     ? loadLanes(form.scaleType, weight.scale, place.rowScale, place.column)
                                  : loadScale(place.rowScale, place.column);
-  if (!scale)
+  Value factor = hasDeferredNans(b, form.storage) ? b.splatF32(kLanes, 1 / kDeferredFactor) : Value();
+  if (!scale && !factor)
     return spanProducts(place.source, columns, zero, inputs, acc);
-  Value scales = laneScales ? scale : b.splat(scale, kLanes);
+  Value scales = !scale || laneScales ? scale : b.splat(scale, kLanes);
   SmallVector<Value> none(acc.size(), b.splatF32(kLanes, 0.0f));
   SmallVector<Value> products = spanProducts(place.source, columns, zero, inputs, none);
-  for (auto [product, sum] : llvm::zip_equal(products, acc))
-    sum = b.fma(product, scales, sum);
+  for (auto [product, sum] : llvm::zip_equal(products, acc)) {
+    Value whole = scales && factor ? b.mul(product, factor) : product;
+    sum = b.fma(whole, scales ? scales : factor, sum);
+  }
   return acc;
 }
 
-/// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane.
+/// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane; times kDeferredFactor where there is
+/// hasDeferredNans().
 SmallVector<Value> DotMatmul::spanProducts(Value source, int64_t columns, Value zero, ArrayRef<Value> inputs,
                                            SmallVector<Value> acc) {
-  bool isDeferred = hasDeferredNans(b, form.storage);
-  SmallVector<Value> products = isDeferred ? SmallVector<Value>(acc.size(), b.splatF32(kLanes, 0.0f)) : acc;
   forPieces(
       source, columns, /*scale=*/{}, zero,
       [&](int64_t offset, int64_t lanes, Value value) {
-        for (auto [input, sum] : llvm::zip_equal(inputs, products))
+        for (auto [input, sum] : llvm::zip_equal(inputs, acc))
           sum = b.fma(widen(value), widen(b.load(b.vecF32(lanes), b.at(input, offset, 4))), sum);
       },
-      shuffled > 0, isDeferred ? &largestCode : nullptr);
-  if (isDeferred)
-    for (auto [product, sum] : llvm::zip_equal(products, acc))
-      product = b.fma(product, b.splatF32(kLanes, 1 / kDeferredFactor), sum);
-  return products;
+      shuffled > 0, hasDeferredNans(b, form.storage) ? &largestCode : nullptr);
+  return acc;
 }

@@ -36,6 +36,7 @@ private:
   bool hasLaneScales(int64_t columns);
   int64_t pieceOf(int64_t columns);
   Value loadLanes(mlir::Type type, Value base, Value rowScale, Value column);
+  Value rowAt(Value first, Value stride, Value strides);
   Rows rowsFrom(Value first, Value stride, int64_t count);
   llvm::SmallVector<Value> dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
                                    mlir::ValueRange acc);

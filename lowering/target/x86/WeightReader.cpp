@@ -119,7 +119,7 @@ void WeightReader::forPieces(Value source, int64_t columns, Value scale, Value z
     if (zero)
       value = b.sub(value, isa<VectorType>(zero.getType()) ? zero : b.splat(zero, lanes));
     if (scale)
-      value = b.mul(value, isa<VectorType>(scale.getType()) ? scale : b.splat(scale, lanes));
+      value = b.mul(value, b.splat(scale, lanes));
     body(first, lanes, value);
   };
   int64_t together = shuffled ? shuffledColumns(b, form.storage) : 0;

@@ -70,7 +70,7 @@ protected:
   Value loadZero(Value rowScale, Value column);
   using Piece = llvm::function_ref<void(int64_t offset, int64_t lanes, Value value)>;
   /// Decodes `columns` codes at `source` in pieces of 16 lanes at most, less `zero` and times `scale` where there are such;
-  /// both may be vectors with one for each lane. `shuffled`: each shuffledColumns() whole columns are decodeShuffled(). With
+  /// `zero` may be a vector with one for each lane. `shuffled`: each shuffledColumns() whole columns are decodeShuffled(). With
   /// `largestCode`, where there is hasDeferredNans(), all values are times kDeferredFactor.
   void forPieces(Value source, int64_t columns, Value scale, Value zero, Piece body, bool shuffled = false,
                  Value *largestCode = nullptr);
