@@ -12,6 +12,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/APFloat.h"
+#include "llvm/ADT/bit.h"
 
 using namespace mlir;
 using namespace quant;
@@ -168,15 +169,42 @@ SmallVector<Value> quant::host::decode64Pairs(HostBuilder &b, Type storage, Valu
 /// Codes that decode32() takes.
 static constexpr int64_t kWordCodes = 32;
 
+/// x and y unpacked: of each 128-bit part the elements of the lower or of the upper half, in turn.
+static Value unpack(HostBuilder &b, Value x, Value y, bool upper) {
+  auto type = cast<VectorType>(x.getType());
+  int64_t count = type.getNumElements(), inPart = 128 / type.getElementTypeBitWidth();
+  SmallVector<int64_t> mask;
+  for (int64_t part = 0; part < count; part += inPart)
+    for (int64_t i = 0; i < inPart / 2; ++i) {
+      int64_t element = part + (upper ? inPart / 2 : 0) + i;
+      llvm::append_values(mask, element, count + element);
+    }
+  return vector::ShuffleOp::create(b, x, y, mask);
+}
+
+/// Words as the upper halves of f32.
+static Value unpackUpperHalves(HostBuilder &b, Value words, bool upper) {
+  Value pairs = unpack(b, b.integer(words.getType(), 0), words, upper);
+  return vector::BitCastOp::create(b, b.vecF32(cast<VectorType>(pairs.getType()).getNumElements() / 2), pairs);
+}
+
+/// The word of 16 that lane `lane` of both halves, unpacked one after the other, holds.
+static int64_t wordOfUnpacked(int64_t lane) { return lane / 8 * 4 + lane % 8 / 4 * 8 + lane % 4; }
+
 /// 32 FP8 codes are 16 words of two: the lower codes, then the upper ones, each as the upper byte of a word that a shift and a
-/// mask make an f16. That of E4M3 has a bias of 15 where the code has one of 7: it is the number times 2^-8, subnormal or not.
+/// mask make the upper half of an f32 (E4M3) or an f16 (E5M2). The f32 has a bias of 127 where E4M3 has one of 7: it is the
+/// number times 2^-120, subnormal or not. Zen 1 converts f16 in the port that multiply-adds read their third operand through.
 static SmallVector<Value> decode32(HostBuilder &b, Type storage, Value codes) {
   Value words = vector::BitCastOp::create(b, b.vec(kLanes, b.getI16Type()), codes);
   SmallVector<Value> result;
   for (Value upper : {b.shiftLeft(words, 8), words}) {
-    Value half = isa<Float8E5M2Type>(storage) ? b.bitAnd(upper, 0xFF00)
-                                              : b.bitAnd(arith::ShRSIOp::create(b, upper, b.integer(words.getType(), 1)), 0xBF80);
-    result.push_back(b.convert(b.f32(), b.bitcast(b.getF16Type(), half)));
+    if (isa<Float8E5M2Type>(storage)) {
+      result.push_back(b.convert(b.f32(), b.bitcast(b.getF16Type(), b.bitAnd(upper, 0xFF00))));
+      continue;
+    }
+    Value shifted = arith::ShRSIOp::create(b, upper, b.integer(words.getType(), 4));
+    Value half = b.bitAnd(shifted, 0x87F0);
+    result.push_back(b.pack({unpackUpperHalves(b, half, false), unpackUpperHalves(b, half, true)}));
   }
   return result;
 }
@@ -209,7 +237,9 @@ int64_t quant::host::shuffledColumns(HostBuilder &b, Type storage) {
 int64_t quant::host::shuffledColumn(HostBuilder &b, Type storage, int64_t vector, int64_t lane) {
   if (isNibbles(storage))
     return kNibbles * lane + vector;
-  return hasDecode64(b, storage) ? columnOf64(vector, lane) : 2 * lane + vector;
+  if (hasDecode64(b, storage))
+    return columnOf64(vector, lane);
+  return 2 * (isa<Float8E5M2Type>(storage) ? lane : wordOfUnpacked(lane)) + vector;
 }
 
 /// What a code of four bits means.
@@ -219,52 +249,62 @@ static float numberOfNibble(Type storage, int64_t code) {
   return static_cast<float>(!storage.isUnsignedInteger() && code > 7 ? code - 16 : code);
 }
 
-/// 16 E2M1 codes, the lowest bits of dwords: a permute of AVX2 looks up the magnitude by the lower three bits of an index, the
-/// fourth is the sign.
-static Value lookUpE2M1(HostBuilder &b, Value codes) {
-  constexpr int64_t kHalf = kLanes / 2;
-  SmallVector<float> numbers;
-  for (int64_t code = 0; code < kHalf; ++code)
-    numbers.push_back(numberOfNibble(b.getType<Float4E2M1FNType>(), code));
-  Value table = arith::ConstantOp::create(b, DenseElementsAttr::get(b.vecF32(kHalf), ArrayRef(numbers)));
-  SmallVector<Value> halves;
-  for (int64_t first : {int64_t(0), kHalf}) {
-    Value indices = b.extract(codes, first, kHalf);
-    auto name = b.getStringAttr("llvm.x86.avx2.permps");
-    halves.push_back(LLVM::CallIntrinsicOp::create(b, b.vecF32(kHalf), name, ValueRange{table, indices}).getResult(0));
-  }
-  Value sign = b.bitAnd(b.shiftLeft(codes, 28), 0x80000000);
-  return b.bitcast(b.f32(), b.bitOr(b.bitcast(b.i32(), b.pack(halves)), sign));
+/// Byte `part` (0 low, 1 high) of the bf16 of the 16 numbers, which are exact in it.
+static Value bf16Bytes(HostBuilder &b, ArrayRef<float> numbers, int part) {
+  SmallVector<int8_t> bytes;
+  for (float number : numbers)
+    bytes.push_back(static_cast<int8_t>(llvm::bit_cast<uint32_t>(number) >> (16 + 8 * part)));
+  bytes.append(bytes.begin(), bytes.end()); // a permute looks up inside 128-bit parts
+  return arith::ConstantOp::create(b, DenseElementsAttr::get(b.vec(32, b.i8()), ArrayRef(bytes)));
 }
 
-/// 64 bytes are 16 dwords of eight codes. Code j of each, times 4 bits down, is an index of a permute that looks its number up:
-/// the permute takes the lower four bits of an index alone. Without AVX-512 integers become the lowest bits of an f32.
+/// 64 indices below 16 in a table that bf16Bytes() made.
+static Value lookUpBytes(HostBuilder &b, Value table, Value indices) {
+  SmallVector<Value> halves;
+  for (int64_t first : {0, 32})
+    halves.push_back(LLVM::CallIntrinsicOp::create(b, b.vec(32, b.i8()), b.getStringAttr("llvm.x86.avx2.pshuf.b"),
+                                                   ValueRange{table, b.extract(indices, first, 32)})
+                         .getResult(0));
+  return b.pack(halves);
+}
+
+/// 64 bytes of codes by permutes of bytes: both nibbles of a byte look up the two bytes of their bf16, the upper half of an f32.
+/// Unpacking works inside 128-bit parts, whose 4 x 4 bytes are transposed before, so that code j of dword i comes out in lane i
+/// of vector j. Shifts of dwords, one for each j, take twice the time on Zen 1.
+static SmallVector<Value> lookUp128Nibbles(HostBuilder &b, ArrayRef<float> numbers, Value packed) {
+  SmallVector<int64_t> transposed;
+  for (int64_t i = 0; i < 64; ++i)
+    transposed.push_back(i / 16 * 16 + i % 4 * 4 + i % 16 / 4);
+  Value bytes = vector::ShuffleOp::create(b, packed, packed, transposed);
+  Value low = bf16Bytes(b, numbers, 0), high = bf16Bytes(b, numbers, 1);
+  SmallVector<Value> result(kNibbles);
+  for (int64_t nibble : {0, 1}) {
+    Value indices = nibble ? b.shiftRight(bytes, 4) : b.bitAnd(bytes, 15);
+    Value lowBytes = lookUpBytes(b, low, indices), highBytes = lookUpBytes(b, high, indices);
+    for (int64_t word : {0, 1}) {
+      Value words = vector::BitCastOp::create(b, b.vec(32, b.getI16Type()), unpack(b, lowBytes, highBytes, word));
+      for (int64_t dword : {0, 1})
+        result[4 * word + 2 * dword + nibble] = unpackUpperHalves(b, words, dword);
+    }
+  }
+  return result;
+}
+
+/// 64 bytes are 16 dwords of eight codes. Code j of each is in vector j. With AVX-512 each, 4 times j bits down, is an index of a
+/// permute that looks its number up: the permute takes the lower four bits of an index alone.
 static SmallVector<Value> decode128Nibbles(HostBuilder &b, Type storage, Value address, int64_t zero) {
-  VectorType words = b.vec(kLanes, b.i32());
-  Value packed = b.load(words, address);
   SmallVector<float> numbers;
   for (int64_t code = 0; code < 16; ++code)
     numbers.push_back(numberOfNibble(storage, code) - static_cast<float>(zero));
+  if (!b.target.hasByteTables)
+    return lookUp128Nibbles(b, numbers, b.load(b.vec(4 * kLanes, b.i8()), address));
+  Value packed = b.load(b.vec(kLanes, b.i32()), address);
   Value table = arith::ConstantOp::create(b, DenseElementsAttr::get(b.vecF32(), ArrayRef(numbers)));
   SmallVector<Value> result;
   for (int64_t j = 0; j < kNibbles; ++j) {
-    Value shifted = j ? b.shiftRight(packed, 4 * j) : packed;
-    if (b.target.hasByteTables) {
-      auto name = b.getStringAttr("llvm.x86.avx512.permvar.sf.512");
-      result.push_back(LLVM::CallIntrinsicOp::create(b, b.vecF32(), name, ValueRange{table, shifted}).getResult(0));
-      continue;
-    }
-    if (isa<Float4E2M1FNType>(storage)) {
-      result.push_back(lookUpE2M1(b, shifted));
-      continue;
-    }
-    // The bits of 2^23 with a code in the lowest ones are 2^23 + code. A two's complement code is 8 less than its sign bit turned
-    // around.
-    constexpr int64_t kTwo23 = 0x4B000000;
-    bool isUnsigned = storage.isUnsignedInteger();
-    Value bits = b.bitXor(b.bitAnd(shifted, 15), b.integer(words, kTwo23 + (isUnsigned ? 0 : 8)));
-    double offset = 0x1p23 + static_cast<double>(zero + (isUnsigned ? 0 : 8));
-    result.push_back(b.sub(b.bitcast(b.f32(), bits), b.splatF32(kLanes, offset)));
+    auto name = b.getStringAttr("llvm.x86.avx512.permvar.sf.512");
+    Value indices = j ? b.shiftRight(packed, 4 * j) : packed;
+    result.push_back(LLVM::CallIntrinsicOp::create(b, b.vecF32(), name, ValueRange{table, indices}).getResult(0));
   }
   return result;
 }

@@ -49,7 +49,9 @@ Value shuffle(HostBuilder &b, Type storage, Value values);
 
 /// Whether decodeShuffled() leaves it to its caller to look for NaN: two instructions for 32 codes instead of twelve.
 bool hasDeferredNans(const HostBuilder &b, Type storage);
-inline constexpr double kDeferredFactor = 0x1p-8;
+inline constexpr double kDeferredFactor = 0x1p-120;
+/// What those who meet such numbers are multiplied by, so that products are as far from the least f32 as from the largest one.
+inline constexpr double kInputFactor = 0x1p60;
 /// What `largestCode` is before the first codes, and whether one of all that it saw is NaN.
 Value initialLargestCode(HostBuilder &b);
 Value hasNans(HostBuilder &b, Value largestCode);

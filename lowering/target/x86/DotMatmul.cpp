@@ -20,7 +20,7 @@ using namespace quant::host;
 
 /// How far ahead of its use a weight is fetched to the first-level cache and to the second.
 static constexpr int64_t kNearBytes = 512, kFarBytes = 2048;
-/// Weight rows at a time for one row of x.
+/// Weight rows at a time for one row of x, where there are the registers for it.
 static constexpr int64_t kStreams = 4;
 
 DotMatmul::DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
@@ -51,11 +51,16 @@ DotMatmul::Rows DotMatmul::rowsFrom(Value first, Value stride, int64_t count) {
   return rows;
 }
 
+/// 16 registers have room for the sums and the decoding of one row; bf16 is one instruction away from f32.
+int64_t DotMatmul::streams() const {
+  return b.target.registerBits >= 512 || form.storage.getIntOrFloatBitWidth() >= 16 ? kStreams : 1;
+}
+
 /// Some rows x `tokens` at a time. The weight rows of a group lie far apart, so that each is part of a long stream through the
 /// file: processors fetch a few long streams faster than one, or many short ones. Where the rows or the tokens do not fill a
 /// group, the last one stands in and is stored twice.
 void DotMatmul::emit(int64_t tokens) {
-  int64_t count = tokens == 1 ? kStreams : std::max<int64_t>(1, sizes.dotSums / tokens);
+  int64_t count = tokens == 1 ? streams() : std::max<int64_t>(1, sizes.dotSums / tokens);
   Value lastToken = b.sub(range.tokens, b.size(1));
   SmallVector<Value> tokenIndices, sources;
   for (int64_t t = 0; t < tokens; ++t) {
@@ -113,14 +118,22 @@ Value DotMatmul::copyInputs(ArrayRef<Value> rows) {
   return range.scratch;
 }
 
+/// Inputs as they meet decoded codes; one is a scalar.
+Value DotMatmul::loadScaledInput(Value address, int64_t lanes) {
+  Value values = loadInput(address, lanes);
+  if (!hasDeferredNans(b, form.storage))
+    return values;
+  return b.mul(values, lanes == 1 ? b.number(kInputFactor) : b.splatF32(lanes, kInputFactor));
+}
+
 void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
   for (int64_t begin = 0, piece = pieceOf(columns); begin < columns; begin += piece) {
     int64_t offset = begin, end = std::min(begin + piece, columns);
     for (; shuffled && offset + shuffled <= end; offset += shuffled)
-      b.store(shuffle(b, form.storage, loadInput(b.at(source, offset, inputBytes()), shuffled)), b.at(target, offset, 4));
+      b.store(shuffle(b, form.storage, loadScaledInput(b.at(source, offset, inputBytes()), shuffled)), b.at(target, offset, 4));
     for (int64_t lanes; offset < end; offset += lanes) {
       lanes = std::min(kLanes, end - offset);
-      Value values = loadInput(b.at(source, offset, inputBytes()), lanes);
+      Value values = loadScaledInput(b.at(source, offset, inputBytes()), lanes);
       b.store(values, b.at(target, offset, 4));
     }
   }
@@ -206,7 +219,7 @@ SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool
   Value scale = hasIntegerSums() ? Value()
                 : laneScales     ? loadLanes(form.scaleType, weight.scale, place.rowScale, place.column)
                                  : loadScale(place.rowScale, place.column);
-  Value factor = hasDeferredNans(b, form.storage) ? b.splatF32(kLanes, 1 / kDeferredFactor) : Value();
+  Value factor = hasDeferredNans(b, form.storage) ? b.splatF32(kLanes, 1 / (kDeferredFactor * kInputFactor)) : Value();
   if (!scale && !factor)
     return spanProducts(place.source, columns, zero, inputs, acc);
   Value scales = !scale || laneScales ? scale : b.splat(scale, kLanes);
@@ -219,8 +232,8 @@ SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool
   return acc;
 }
 
-/// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane; times kDeferredFactor where there is
-/// hasDeferredNans().
+/// Adds the products of one row's span with each of `inputs` to `acc`, lane by lane; times kDeferredFactor and kInputFactor
+/// where there is hasDeferredNans().
 SmallVector<Value> DotMatmul::spanProducts(Value source, int64_t columns, Value zero, ArrayRef<Value> inputs,
                                            SmallVector<Value> acc) {
   forPieces(

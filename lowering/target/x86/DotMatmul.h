@@ -28,10 +28,12 @@ public:
 
 private:
   struct Rows;
+  int64_t streams() const;
   Value resultOf(Value lanes, Value rowScale, Value token);
   llvm::SmallVector<Value> allSpans(const Rows &rows, Value inputs, int64_t tokens);
   void storeNans(Value row, llvm::ArrayRef<Value> tokens);
   Value copyInputs(llvm::ArrayRef<Value> rows);
+  Value loadScaledInput(Value address, int64_t lanes);
   void copySpan(Value source, Value target, int64_t columns);
   bool hasLaneScales(int64_t columns);
   int64_t pieceOf(int64_t columns);

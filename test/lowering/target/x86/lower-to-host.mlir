@@ -19,14 +19,16 @@ func.func private @add(%x: tensor<?x40xf32> {program.dim = #program.dim<tokens>}
 }
 
 // A kernel calls the product of its block's rows, which it shares with all kernels whose weights are stored alike. FP8 is decoded by
-// byte tables where the CPU has them, by way of f16 elsewhere.
+// byte tables where the CPU has them, elsewhere a code becomes the upper half of an f32.
 // CHECK-LABEL: func.func @matmul_f8(
 // CHECK: call @multiply_rows_f8E4M3FN_f32_128x128_aligned
 // CHECK: func.func private @multiply_rows_f8E4M3FN_f32_128x128_aligned(
 // AVX512: arith.constant dense<{{.*}}> : vector<64xi8>
 // AVX512: llvm.call_intrinsic "llvm.x86.avx512.vpermi2var.qi.512"
 // AVX2-NOT: vpermi2var
-// AVX2: arith.extf %{{.*}} : vector<16xf16> to vector<16xf32>
+// AVX2: arith.shrsi %{{.*}}, %{{.*}} : vector<16xi16>
+// AVX2: vector.shuffle %{{.*}}, %{{.*}} {{.*}} : vector<16xi16>, vector<16xi16>
+// AVX2: vector.bitcast %{{.*}} : vector<16xi16> to vector<8xf32>
 // CHECK: math.fma %{{.*}}, %{{.*}}, %{{.*}} : vector<16xf32>
 // CHECK: vector.reduction <add>
 func.func private @matmul_f8(%x: tensor<?x256xf32> {program.dim = #program.dim<tokens>}, %d: tensor<300x256xf8E4M3FN>, %s: tensor<3x2xf32>)

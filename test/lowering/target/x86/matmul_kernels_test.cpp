@@ -261,6 +261,16 @@ TEST_F(Matmul, Widths) {
   }
 }
 
+/// Codes and x may carry powers of two on their way (kDeferredFactor, kInputFactor): nothing of them is lost far from 1.
+TEST_F(Matmul, InputsFarFromOne) {
+  for (int exponent : {-60, 60}) {
+    Problem problem(make(130, 300, "f8E4M3FN", "f32", 128, 128), random);
+    for (float &value : problem.x)
+      value = std::ldexp(value, exponent);
+    check(problem);
+  }
+}
+
 /// A NaN code makes NaN of its own row's results, and of no other.
 TEST_F(Matmul, NanCodes) {
   for (int64_t columns : {64, 300})
