@@ -132,6 +132,7 @@ struct Setting {
   std::unique_ptr<ThreadPool> pool;
   std::string isa;
   int64_t rotatedBytes;
+  BestRead read;
 };
 
 } // namespace
@@ -140,7 +141,7 @@ static Result<Setting> makeSetting(const BenchOptions &options) {
   std::vector<std::string> isas = runnableUnits(machine::x86UnitNames());
   if (isas.empty())
     return fail("this CPU runs no code of " + machine::x86UnitList());
-  Setting setting{nullptr, "", options.rotatedMegabytes << 20};
+  Setting setting{nullptr, "", options.rotatedMegabytes << 20, {}};
   setting.isa = options.isa.empty() ? isas.front() : options.isa;
   QUANT_TRY_ASSIGN(setting.pool, ThreadPool::create(options.threads > 0 ? options.threads : runtime::availableCpus()));
   return setting;
@@ -157,7 +158,7 @@ static Result<Json> gemvShape(const std::string &shape, const Setting &setting, 
   QUANT_TRY_ASSIGN(auto ours, Contender::create(spec, setting.isa, pool.size(), 1, setting.rotatedBytes));
   QUANT_TRY_ASSIGN(auto bf16, Contender::create(plain, setting.isa, pool.size(), 1, setting.rotatedBytes));
   QUANT_TRY_ASSIGN(auto other, Contender::create(fp8, setting.isa, pool.size(), 1, setting.rotatedBytes));
-  auto times = interleave({[&] { readAll(pool, setting.isa, ours->nextWeights(), spec.dataBytes()); },
+  auto times = interleave({[&] { readAll(pool, setting.isa, setting.read.way, ours->nextWeights(), spec.dataBytes()); },
                            [&] { ours->run(pool, 1); }, [&] { bf16->runPlain(pool, 1); }, [&] { other->run(pool, 1); }},
                           options.seconds);
   double bytes = ours->bytes(), plainBytes = bf16->bytes();
@@ -166,6 +167,7 @@ static Result<Json> gemvShape(const std::string &shape, const Setting &setting, 
               {"isa", setting.isa},
               {"threads", pool.size()},
               {"bytes", bytes},
+              {"read", setting.read.way.text()},
               {"read_gb_per_s", bytes / median(times[0]) / 1e9},
               {"gb_per_s", bytes / median(times[1]) / 1e9},
               {"ms", median(times[1]) * 1e3},
@@ -181,6 +183,7 @@ static Result<Json> gemvShape(const std::string &shape, const Setting &setting, 
 
 Result<Json> quant::bench::runGemv(const BenchOptions &options) {
   QUANT_TRY_ASSIGN(Setting setting, makeSetting(options));
+  QUANT_TRY_ASSIGN(setting.read, findBestRead(*setting.pool, setting.isa));
   Json result = Json::array();
   for (const std::string &shape : options.shapes) {
     QUANT_TRY_ASSIGN(Json row, gemvShape(shape, setting, options));
@@ -201,10 +204,10 @@ static Result<void> gemmShape(const std::string &shape, const Setting &setting, 
   QUANT_TRY_ASSIGN(auto ours, Contender::create(spec, setting.isa, pool.size(), largest, setting.rotatedBytes));
   for (int64_t tokens : options.tokens) {
     double peakFlops = 0, flops = 2.0 * static_cast<double>(tokens * spec.rows * spec.columns);
-    auto times =
-        interleave({[&] { peakFlops = multiplyAddAll(pool, setting.isa, options.inputs); },
-                    [&] { readAll(pool, setting.isa, ours->nextWeights(), spec.dataBytes()); }, [&] { ours->run(pool, tokens); }},
-                   options.seconds);
+    auto times = interleave({[&] { peakFlops = multiplyAddAll(pool, setting.isa, options.inputs); },
+                             [&] { readAll(pool, setting.isa, setting.read.way, ours->nextWeights(), spec.dataBytes()); },
+                             [&] { ours->run(pool, tokens); }},
+                            options.seconds);
     // No call can be faster than its reading or its arithmetic.
     std::vector<double> bound;
     for (size_t round = 0; round < times[0].size(); ++round)
@@ -227,6 +230,7 @@ static Result<void> gemmShape(const std::string &shape, const Setting &setting, 
 
 Result<Json> quant::bench::runGemm(const BenchOptions &options) {
   QUANT_TRY_ASSIGN(Setting setting, makeSetting(options));
+  QUANT_TRY_ASSIGN(setting.read, findBestRead(*setting.pool, setting.isa));
   Json rows = Json::array();
   for (const std::string &shape : options.shapes)
     QUANT_TRY(gemmShape(shape, setting, options, rows));

@@ -8,10 +8,15 @@
 #include "tools/quant-bench/Machine.h"
 
 #include "dialects/machine/X86.h"
+#include "runtime/device/common/memory.h"
+
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <immintrin.h>
+#include <sys/mman.h>
 
 using namespace quant;
 using namespace quant::bench;
@@ -35,40 +40,108 @@ static bool isWide(const std::string &isa) { return machine::findX86Unit(isa)->r
 // Reading
 //===----------------------------------------------------------------------===//
 
-/// Several long streams at a time: processors fetch them faster than one. Of 1, 2, 4, 8 and 16, four were fastest, with or
-/// without prefetch (docs/performance.md).
-static constexpr int64_t kStreams = 4;
+/// Reads of one block. Several long streams at a time are fetched faster than one by some processors, and slower by others.
+using Read = void (*)(const std::byte *data, int64_t bytes);
 
+template <int streams, bool prefetch>
 [[gnu::target("avx512f")]] static void read512(const std::byte *data, int64_t bytes) {
-  __m512i acc[2 * kStreams] = {};
-  int64_t stride = bytes / kStreams / 128 * 128;
+  __m512i acc[2 * streams] = {};
+  int64_t stride = bytes / streams / 128 * 128;
   for (int64_t offset = 0; offset < stride; offset += 128)
-    for (int64_t i = 0; i < 2 * kStreams; ++i) {
+    for (int64_t i = 0; i < 2 * streams; ++i) {
       const std::byte *line = data + i / 2 * stride + offset + i % 2 * 64;
-      _mm_prefetch(reinterpret_cast<const char *>(line + kPrefetchBytes), _MM_HINT_T0);
+      if constexpr (prefetch)
+        _mm_prefetch(reinterpret_cast<const char *>(line + kPrefetchBytes), _MM_HINT_T0);
       acc[i] = _mm512_or_si512(acc[i], _mm512_loadu_si512(line));
     }
   keep(acc);
 }
 
+template <int streams, bool prefetch>
 [[gnu::target("avx2")]] static void read256(const std::byte *data, int64_t bytes) {
-  __m256i acc[2 * kStreams] = {};
-  int64_t stride = bytes / kStreams / 64 * 64;
+  __m256i acc[2 * streams] = {};
+  int64_t stride = bytes / streams / 64 * 64;
   for (int64_t offset = 0; offset < stride; offset += 64)
-    for (int64_t i = 0; i < 2 * kStreams; ++i) {
+    for (int64_t i = 0; i < 2 * streams; ++i) {
       const std::byte *line = data + i / 2 * stride + offset;
-      _mm_prefetch(reinterpret_cast<const char *>(line + kPrefetchBytes), _MM_HINT_T0);
+      if constexpr (prefetch)
+        _mm_prefetch(reinterpret_cast<const char *>(line + kPrefetchBytes), _MM_HINT_T0);
       acc[i] = _mm256_or_si256(acc[i], _mm256_loadu_si256(reinterpret_cast<const __m256i *>(line + i % 2 * 32)));
     }
   keep(acc);
 }
 
-void quant::bench::readAll(ThreadPool &pool, const std::string &isa, const std::byte *data, int64_t bytes) {
-  auto *read = isWide(isa) ? read512 : read256;
+template <int streams>
+static Read chooseRead(bool isWide, bool prefetch) {
+  if (isWide)
+    return prefetch ? read512<streams, true> : read512<streams, false>;
+  return prefetch ? read256<streams, true> : read256<streams, false>;
+}
+
+static Read chooseRead(bool isWide, const ReadWay &way) {
+  switch (way.streams) {
+  case 1:
+    return chooseRead<1>(isWide, way.prefetch);
+  case 2:
+    return chooseRead<2>(isWide, way.prefetch);
+  case 4:
+    return chooseRead<4>(isWide, way.prefetch);
+  default:
+    return chooseRead<8>(isWide, way.prefetch);
+  }
+}
+
+std::string ReadWay::text() const {
+  return fmt::format("{} stream{} {} prefetch, {} pages", streams, streams == 1 ? "" : "s", prefetch ? "with" : "without",
+                     hugePages ? "huge" : "4 KB");
+}
+
+void quant::bench::readAll(ThreadPool &pool, const std::string &isa, const ReadWay &way, const std::byte *data, int64_t bytes) {
+  Read read = chooseRead(isWide(isa), way);
   pool.run((bytes + kReadBlock - 1) / kReadBlock, [&](int, int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block)
       read(data + block * kReadBlock, std::min(kReadBlock, bytes - block * kReadBlock));
   });
+}
+
+/// Memory that has its pages: huge ones if the kernel gives them, or none of them.
+static Result<runtime::Memory> touchedMemory(int64_t bytes, bool huge) {
+  QUANT_TRY_ASSIGN(runtime::Memory memory, runtime::Memory::allocate(bytes, "measured read"));
+  if (::madvise(memory.data(), memory.size(), huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) != 0 && huge)
+    return runtime::Memory();
+  std::memset(memory.data(), 1, memory.size());
+  return memory;
+}
+
+Result<BestRead> quant::bench::findBestRead(ThreadPool &pool, const std::string &isa) {
+  constexpr int64_t bytes = int64_t{256} << 20; // well over a last-level cache
+  std::vector<ReadWay> ways;
+  std::vector<std::function<void()>> contenders;
+  std::vector<runtime::Memory> memories;
+  for (bool huge : {false, true}) {
+    QUANT_TRY_ASSIGN(runtime::Memory memory, touchedMemory(bytes, huge));
+    const std::byte *data = memory.data();
+    memories.push_back(std::move(memory));
+    if (!data)
+      continue;
+    for (int streams : {1, 2, 4, 8})
+      for (bool prefetch : {true, false}) {
+        ways.push_back({streams, prefetch, huge});
+        contenders.emplace_back([&pool, &isa, way = ways.back(), data] { readAll(pool, isa, way, data, bytes); });
+      }
+  }
+  auto times = interleave(contenders, 0);
+  BestRead best;
+  for (size_t i = 0; i < ways.size(); ++i) {
+    double rate = static_cast<double>(bytes) / median(times[i]);
+    if (ways[i].hugePages) {
+      best.hugeBytesPerSecond = std::max(best.hugeBytesPerSecond, rate);
+    } else if (rate > best.bytesPerSecond) {
+      best.way = ways[i];
+      best.bytesPerSecond = rate;
+    }
+  }
+  return best;
 }
 
 //===----------------------------------------------------------------------===//

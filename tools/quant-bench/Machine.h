@@ -9,18 +9,39 @@
 #define QUANT_TOOLS_QUANT_BENCH_MACHINE_H
 
 #include "runtime/device/common/thread_pool.h"
-
+#include "runtime/support/result.h"
 #include "tools/quant-bench/CompiledMatmul.h"
+
 #include <cstddef>
 #include <functional>
-
 #include <string>
 #include <vector>
 
 namespace quant::bench {
 
+/// A way to read memory: so many streams at a time in a block of a thread, with software prefetch or without, from such pages.
+struct ReadWay {
+  int streams = 4;
+  bool prefetch = true;
+  bool hugePages = false; ///< what was measured; who reads brings the memory
+
+  /// "4 streams with prefetch, pages of 4 KB"
+  std::string text() const;
+};
+
 /// Reads every byte once with the widest loads of `isa`, by all threads of the pool: the bound of a matrix-vector product.
-void readAll(runtime::ThreadPool &pool, const std::string &isa, const std::byte *data, int64_t bytes);
+void readAll(runtime::ThreadPool &pool, const std::string &isa, const ReadWay &way, const std::byte *data, int64_t bytes);
+
+/// The fastest way to read memory here, and what it does.
+struct BestRead {
+  ReadWay way;                   ///< in pages of 4 KB
+  double bytesPerSecond = 0;     ///< of that way
+  double hugeBytesPerSecond = 0; ///< of the fastest way in huge pages; 0: the kernel gives none
+};
+
+/// Tries 1, 2, 4 and 8 streams, with prefetch and without, in pages of 4 KB and in huge ones, all in turn; the medians of a few
+/// rounds decide. Errors: no memory.
+Result<BestRead> findBestRead(runtime::ThreadPool &pool, const std::string &isa);
 
 /// Multiplies and adds in registers on all threads, by what `isa` has for such inputs: AMX, dot products, or f32 FMAs. Returns
 /// how many operations of a product (2 a multiply-add) that would have been: of f32 that is split in parts, a part of them.

@@ -9,6 +9,7 @@
 
 #include "runtime/checkpoint/checkpoint.h"
 #include "runtime/checkpoint/json_file.h"
+#include "tools/common/scratch_dir.h"
 #include "tools/quant-bench/ConvertDisk.h"
 #include "tools/text/tokenized_text.h"
 
@@ -18,7 +19,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <unistd.h>
 
 namespace quant::bench {
 
@@ -54,25 +54,11 @@ const std::vector<Way> &ways() {
   return list;
 }
 
-/// A folder that is gone with this object.
-struct Scratch {
-  explicit Scratch(const fs::path &parent)
-      : path((parent.empty() ? fs::temp_directory_path() : parent) / fmt::format("quant-bench-quality-{}", ::getpid())) {
-    fs::create_directories(path);
-  }
-  Scratch(const Scratch &) = delete;
-  ~Scratch() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-
-  fs::path path;
-};
-
 class Quality {
 public:
   explicit Quality(const QualityOptions &options)
-      : options(options), scratch(options.scratch), binaries(fs::read_symlink("/proc/self/exe").parent_path()) {}
+      : options(options), scratch("quant-bench-quality", options.scratch),
+        binaries(fs::read_symlink("/proc/self/exe").parent_path()) {}
 
   Result<Json> run();
 
@@ -82,7 +68,7 @@ private:
   Result<Json> judge(const Way &way);
 
   const QualityOptions &options;
-  Scratch scratch;
+  ScratchDir scratch;
   fs::path binaries, text, plain;
 };
 
@@ -104,15 +90,15 @@ Result<void> Quality::prepareText() {
   if (read.tokens.size() < static_cast<size_t>(options.tokens))
     return fail(fmt::format("{}: has fewer tokens than the {} of --tokens", text.string(), options.tokens));
   read.tokens.resize(static_cast<size_t>(options.tokens));
-  text = scratch.path / "text.json";
+  text = scratch.path() / "text.json";
   std::ofstream(text) << nlohmann::json(read.tokens).dump();
   return {};
 }
 
 Result<Json> Quality::judge(const Way &way) {
-  fs::path weights = options.model, module = scratch.path / (std::string(way.name) + ".qmod");
+  fs::path weights = options.model, module = scratch.path() / (std::string(way.name) + ".qmod");
   if (!way.quantize.empty()) {
-    weights = scratch.path / way.name;
+    weights = scratch.path() / way.name;
     std::vector<std::string> arguments = {"quantize", options.model.string(), "-o", weights.string()};
     arguments.insert(arguments.end(), way.quantize.begin(), way.quantize.end());
     QUANT_TRY(call("quant-convert", arguments));

@@ -9,6 +9,7 @@
 #include "tools/quant-bench/Batch.h"
 #include "tools/quant-bench/Bench.h"
 #include "tools/quant-bench/Convert.h"
+#include "tools/quant-bench/Model.h"
 #include "tools/quant-bench/Quality.h"
 #include "tools/quant-bench/Sim.h"
 
@@ -33,6 +34,8 @@ Examples:
   quant-bench asm --shapes 7168x7168                what the compiler made of it
   quant-bench convert --dir /data --python PYTHON   quant-convert's casts against a plain copy and torch
   quant-bench batch model.qmod --weights DIR        a compiled model, tokens per second with 1 to 16 sequences at once
+  quant-bench model models/configs/16B.json --layers 4 --dtype fp8 --svg roofline.svg
+                                                    a whole model with random weights, by kernel, beside its bound
   quant-bench quality                               models/tiny in every scheme: perplexity of held-out text
   quant-bench sim                                   the simulator: seconds per tile at K = 7168
 
@@ -42,6 +45,7 @@ all contenders in turn, so read the ratios: they hold on a busy machine too, abs
 Exit codes: 0 done, 1 cannot be measured, 2 wrong usage.)";
 
 static void printGemv(const Json &rows) {
+  std::printf("read: %s\n", rows.front()["read"].get<std::string>().c_str());
   std::printf("%-12s %-7s %7s | %9s | %9s %9s %6s %6s | %10s %9s | %s\n", "N x K", "isa", "threads", "read GB/s", "GB/s", "ms",
               "/ read", "best", "bf16 GB/s", "ms", "faster than bf16, fp8 by");
   for (const Json &row : rows)
@@ -121,6 +125,8 @@ int main(int argc, char **argv) {
   CLI::App *convert = addConvertCommand(app, convertOptions);
   BatchOptions batchOptions;
   CLI::App *batch = addBatchCommand(app, batchOptions);
+  ModelOptions modelOptions;
+  CLI::App *model = addModelCommand(app, modelOptions);
   QualityOptions qualityOptions;
   CLI::App *quality = addQualityCommand(app, qualityOptions);
   SimOptions simOptions;
@@ -140,6 +146,8 @@ int main(int argc, char **argv) {
     return report(runConvert(convertOptions), convertOptions.json, printConvert);
   if (batch->parsed())
     return report(runBatch(batchOptions), batchOptions.json, printBatch);
+  if (model->parsed())
+    return report(runModel(modelOptions), modelOptions.json, printModel);
   if (quality->parsed())
     return report(runQuality(qualityOptions), qualityOptions.json, printQuality);
   if (sim->parsed())
