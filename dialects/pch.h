@@ -1,4 +1,4 @@
-// The MLIR headers that nearly every file of the compiler needs, compiled once.
+// The headers that nearly every file of the compiler needs, compiled once.
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -21,3 +21,5 @@
 #include "mlir/Pass/Pass.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "llvm/ADT/TypeSwitch.h"
+
+#include <nlohmann/json.hpp>

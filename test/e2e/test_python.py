@@ -187,6 +187,7 @@ try:
 except KeyboardInterrupt:
     print(model.position > 0 and model.generate("Hello", max_tokens=5) == expected)
 """)  # fmt: skip
+        self.addCleanup(process.kill)
         self.assertEqual(process.stdout.readline(), "ready\n")
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.communicate(timeout=60), ("True\n", ""))
@@ -230,6 +231,90 @@ class Logits(PythonTest):
         np.testing.assert_array_equal(self.model.forward([6])[0], first[2])
         self.assertEqual((self.model.position, self.model.context), (3, 1024))
         self.assertEqual(self.model.forward([6], outputs=0).shape, (0, self.model.vocab))
+
+
+class Sequences(PythonTest):
+    def setUp(self) -> None:
+        self.model = qc.Model(Context.module(), CHECKPOINT, context=256, cache=400)
+        self.addCleanup(self.model.close)
+
+    def test_bits_do_not_depend_on_neighbours(self) -> None:
+        prompts = [list(self.model.tokenizer.encode(text)) for text in (PROMPT, "Psalm 23", "It was")]
+        alone = []
+        for prompt in prompts:
+            self.model.reset()
+            self.model.prefill(prompt)
+            alone.append(np.concatenate([self.model.forward([7]), self.model.forward([8, 9, 10])]))
+        together = [self.model.sequence() for _ in prompts]
+        for sequence, prompt in zip(together, prompts):
+            sequence.prefill(prompt)
+        first = self.model.forward_steps((sequence, [7]) for sequence in together)
+        rest = self.model.forward_steps([(sequence, np.array([8, 9, 10])) for sequence in together])
+        for expected, one, three in zip(alone, first, rest):
+            self.assertEqual((one.shape, three.shape, three.dtype), ((1, self.model.vocab), (3, self.model.vocab), np.float32))
+            np.testing.assert_array_equal(np.concatenate([one, three]).view(np.int32), expected.view(np.int32))
+        self.assertEqual([sequence.position for sequence in together], [len(prompt) + 4 for prompt in prompts])
+        last = self.model.forward_steps([(together[0], [1, 2])], outputs=1)
+        self.assertEqual(last[0].shape, (1, self.model.vocab))
+
+    def test_fork_reset_and_close(self) -> None:
+        self.assertEqual(self.model.cache, (448, 448))  # 400 in whole pages of 64
+        with self.model.sequence() as sequence:
+            sequence.prefill(range(100))
+            self.assertEqual(self.model.cache, (448, 320))
+            fork = sequence.fork()
+            self.assertEqual((fork.position, self.model.cache[1]), (100, 320))  # the same pages
+            expected = sequence.forward([5])
+            np.testing.assert_array_equal(fork.forward([5]), expected)
+            fork.forward([6])
+            sequence.reset(100)
+            np.testing.assert_array_equal(sequence.forward([5]), expected)
+            self.assertEqual((sequence.position, fork.position, self.model.position), (101, 102, 0))
+        fork.close()
+        self.assertEqual(self.model.cache, (448, 448))
+        with self.fails("INVALID_ARGUMENT", "the sequence is closed"):
+            sequence.forward([1])
+
+    def test_the_start_of_another_one_is_used_again(self) -> None:
+        first, second = self.model.sequence(), self.model.sequence()
+        tokens = list(range(150))
+        expected = first.forward(tokens, outputs=1)
+        self.assertEqual(second.reuse(tokens), 128)
+        np.testing.assert_allclose(second.forward(tokens[128:], outputs=1), expected, atol=1e-3)  # other calls, other sums
+        with self.fails("INVALID_ARGUMENT", "has 150 tokens already"):
+            second.reuse(tokens)
+
+    def test_files(self) -> None:
+        path = Context.scratch / "sequence.safetensors"
+        sequence = self.model.sequence()
+        sequence.prefill(range(70))
+        sequence.save(path)
+        restored = self.model.restore(path)
+        self.assertEqual(restored.position, 70)
+        np.testing.assert_array_equal(restored.forward([3, 4]), sequence.forward([3, 4]))
+        with self.fails("INVALID_ARGUMENT", "/nonexistent"):
+            sequence.save("/nonexistent/sequence")
+        path.write_bytes(path.read_bytes()[:100])
+        with self.fails("INVALID_ARGUMENT", re.escape(str(path))):
+            self.model.restore(path)
+
+    def test_refusals(self) -> None:
+        sequence, other = self.model.sequence(), qc.Model(Context.module(), CHECKPOINT)
+        with self.fails("INVALID_ARGUMENT", "of another session"):
+            other.forward_steps([(sequence, [1])])
+        with self.fails("INVALID_TOKEN", "id 1536"):
+            self.model.forward_steps([(sequence, [1]), (self.model.sequence(), [1536])])
+        self.assertEqual(sequence.position, 0)
+        with self.fails("CONTEXT_FULL", ""):
+            sequence.prefill([1] * 449)
+        with self.assertRaises(TypeError):
+            sequence.forward([1.5])
+        with self.fails("INVALID_ARGUMENT", "cache is -1"):
+            qc.Model(Context.module(), CHECKPOINT, cache=-1)
+        self.model.close()
+        for call in (lambda: sequence.position, lambda: sequence.forward([1]), sequence.fork, self.model.sequence, lambda: self.model.cache):
+            with self.fails("INVALID_ARGUMENT", "is closed"):
+                call()
 
 
 class Texts(PythonTest):

@@ -61,6 +61,7 @@ RULES = (
          ("mlir", "llvm", "dialects/deepseek", "dialects/kernel", "dialects/qblock", "dialects/rows", "dialects/pch.h", "runtime/abi"), BACKEND),
     Rule(("dialects/hopper",), ("mlir", "llvm", "dialects/hopper", "dialects/machine", "dialects/qblock", "dialects/pch.h"), BACKEND),
     Rule(("dialects/x86",), ("mlir", "llvm", "dialects/x86", "dialects/kernel", "dialects/machine", "dialects/pch.h", *BASE), BACKEND),
+    Rule(("dialects/pch.h",), ("mlir", "llvm", "nlohmann"), BACKEND),
     Rule(("dialects",), ("mlir", "llvm", "dialects"), BACKEND),
     Rule(("models/builder",), ("mlir", "llvm", "dialects", "models", "runtime/checkpoint", "runtime/abi", *BASE), BACKEND),
     Rule(("models",), ("models", "runtime/checkpoint", "runtime/abi", "nlohmann", *BASE), ("models/builder",)),

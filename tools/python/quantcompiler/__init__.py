@@ -19,9 +19,10 @@ from __future__ import annotations
 from ._errors import Code, Error, ToolError
 from ._library import library as _library
 from ._model import Answer, Logprob, Model, Options
+from ._sequence import Sequence
 from ._tokenizer import Tokenizer
 from ._tools import compile, convert
 
 __version__: str = _library.quant_version().decode()
 
-__all__ = ["Answer", "Code", "Error", "Logprob", "Model", "Options", "Tokenizer", "ToolError", "compile", "convert", "__version__"]
+__all__ = ["Answer", "Code", "Error", "Logprob", "Model", "Options", "Sequence", "Tokenizer", "ToolError", "compile", "convert", "__version__"]

@@ -75,6 +75,16 @@ class AnswerState(ctypes.Structure):
     ]
 
 
+class SequenceStep(ctypes.Structure):
+    _fields_ = [
+        ("sequence", c_void_p),
+        ("tokens", POINTER(c_int32)),
+        ("count", c_int64),
+        ("outputs", c_int64),
+        ("logits", c_void_p),
+    ]
+
+
 _IDS, _TEXT, _COUNT = POINTER(c_int32), POINTER(c_void_p), POINTER(c_int64)
 
 #: Result and arguments of each function. A result of c_int32 is a status where `call` calls it.
@@ -93,6 +103,17 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "quant_session_threads": (c_int32, [c_void_p]),
     "quant_session_isa": (c_char_p, [c_void_p]),
     "quant_session_profile": (c_char_p, [c_void_p]),
+    "quant_session_cache_pages": (c_int64, [c_void_p]),
+    "quant_session_free_pages": (c_int64, [c_void_p]),
+    "quant_sequence_create": (c_int32, [c_void_p, POINTER(c_void_p)]),
+    "quant_sequence_fork": (c_int32, [c_void_p, POINTER(c_void_p)]),
+    "quant_sequence_free": (None, [c_void_p]),
+    "quant_sequence_position": (c_int64, [c_void_p]),
+    "quant_sequence_reset": (c_int32, [c_void_p, c_int64]),
+    "quant_sequence_reuse": (c_int32, [c_void_p, POINTER(c_int32), c_int64, POINTER(c_int64)]),
+    "quant_sequence_save": (c_int32, [c_void_p, c_char_p]),
+    "quant_sequence_restore": (c_int32, [c_void_p, c_char_p, POINTER(c_void_p)]),
+    "quant_forward_steps": (c_int32, [c_void_p, POINTER(SequenceStep), c_int64]),
     "quant_tokenizer_open": (c_int32, [c_char_p, POINTER(c_void_p)]),
     "quant_tokenizer_free": (None, [c_void_p]),
     "quant_tokenizer_encode": (c_int32, [c_void_p, c_char_p, c_int64, c_int32, POINTER(_IDS), _COUNT]),

@@ -8,10 +8,11 @@ import ctypes
 import json
 import os
 import threading
+import typing
 import weakref
 from ctypes import POINTER, c_char_p, c_int32, c_int64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, Optional, Sequence, TypedDict, Union, overload
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Literal, Mapping, Optional, TypedDict, Union, overload
 
 from ._errors import Code, Error
 from ._library import (
@@ -30,6 +31,7 @@ from ._library import (
     path_bytes,
     text_of,
 )
+from ._sequence import Sequence, forward_steps
 from ._tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _INT32, _INT64, _UINT64 = 2**31 - 1, 2**63 - 1, 2**64 - 1
+_PAGE = 64  # QUANT_PAGE_TOKENS
 _FINISH = {1: "stop", 2: "length"}
 
 
@@ -55,7 +58,7 @@ class Options(TypedDict, total=False):
     min_p: float  #: [0, 1]: tokens at least this fraction as probable as the likeliest one; default 0
     repetition_penalty: float  #: above 0: logits of tokens that came before are divided by it, negative ones multiplied; default 1
     seed: int  #: of the random numbers, 0 to 2**64 - 1; default 0
-    stop: Union[str, Sequence[str]]  #: texts before which the answer ends
+    stop: Union[str, typing.Sequence[str]]  #: texts before which the answer ends
     stop_tokens: Iterable[int]  #: ids that end it, beside the model's own end tokens
     ignore_eos: bool  #: go on behind the model's own end tokens
     logprobs: int  #: log-probabilities of each token and of as many of the likeliest, see Answer.logprobs; default: none
@@ -88,7 +91,7 @@ class Answer(Iterator[str]):
         self._model = model
         self._handle = Handle(library.quant_answer_begin, library.quant_answer_free, "answer", model._generator.pointer, prompt,
                               len(prompt), ctypes.byref(options))  # fmt: skip
-        model._answers.add(self)
+        model._parts.add(self)
 
     def __next__(self) -> str:
         """The next piece. Raises Error where the model fails, with the runtime's message."""
@@ -180,7 +183,8 @@ def _numpy() -> Any:
 
 
 class Model:
-    """A compiled model (``*.qmod``) with a checkpoint's weights and one sequence of tokens, its context.
+    """A compiled model (``*.qmod``) with a checkpoint's weights and a sequence of tokens, its context. There can be further sequences,
+    see `sequence`.
 
     Any thread may use a model, its answers and its tokenizer; calls on one model wait for one another, and different models
     compute at the same time. The GIL is released while the model computes. After a fork, only the parent may use it.
@@ -201,6 +205,7 @@ class Model:
         isa: Optional[str] = None,
         profile: bool = False,
         mtp: bool = False,
+        cache: int = 0,
     ) -> None:
         """Opens a module and binds it to a checkpoint.
 
@@ -216,12 +221,14 @@ class Model:
             profile: measure every step, see `profile`.
             mtp: speculative decoding with the module's MTP layer, of a module that was compiled with it
                 (``compile(..., mtp=True)``). The likeliest tokens stay the same, samples keep their distribution.
+            cache: tokens of all sequences together that the KV cache holds, at least `context`, rounded up to pages of 64; 0: `context`.
+                The host takes memory as they come.
 
         Raises:
             Error: INVALID_MODULE, INVALID_WEIGHTS, INVALID_ARGUMENT, UNSUPPORTED, NO_DEVICE, OUT_OF_MEMORY, DEVICE_ERROR.
         """
         self._lock = threading.RLock()
-        self._answers: weakref.WeakSet[Answer] = weakref.WeakSet()
+        self._parts: weakref.WeakSet[Union[Answer, Sequence]] = weakref.WeakSet()  # what is closed with the model
         self._module = Handle(library.quant_module_open, library.quant_module_free, "model", path_bytes(module))
         self._config: dict[str, Any] = json.loads(text_of(library.quant_module_config(self._module.pointer)))
         self._vocab: int = library.quant_module_vocab(self._module.pointer)
@@ -233,6 +240,7 @@ class Model:
             isa=None if isa is None else c_text(isa, "isa"),
             device=c_text(device, "device"),
             mtp=int(bool(mtp)),
+            cache=-(-integer(cache, "cache", 0, _INT32) // _PAGE) * _PAGE,
         )
         folder = path_bytes(weights)
         self._tokenizer: Union[Tokenizer, Error]
@@ -281,7 +289,7 @@ class Model:
     @overload
     def chat(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: typing.Sequence[Mapping[str, Any]],
         *,
         stream: Literal[False] = False,
         template: Optional[Mapping[str, Any]] = None,
@@ -290,7 +298,7 @@ class Model:
     @overload
     def chat(
         self,
-        messages: Sequence[Mapping[str, Any]],
+        messages: typing.Sequence[Mapping[str, Any]],
         *,
         stream: Literal[True],
         template: Optional[Mapping[str, Any]] = None,
@@ -362,6 +370,14 @@ class Model:
             Error: INVALID_TOKEN, CONTEXT_FULL (nothing has changed then), INVALID_ARGUMENT; what the device says.
             TypeError, ValueError: tokens that are no ints, an `out` of another type or shape.
         """
+        given, rows, logits = self._outputs(tokens, outputs, out)
+        self._forward(given, rows, logits.ctypes.data)
+        return logits
+
+    def _outputs(
+        self, tokens: Iterable[int], outputs: Optional[int], out: Optional[NDArray[numpy.float32]]
+    ) -> tuple[Any, int, NDArray[numpy.float32]]:
+        """Tokens for the library, how many rows of logits they give, and the array for those; arguments and errors of forward."""
         numpy = _numpy()
         given = ids(tokens)
         rows = len(given) if outputs is None else integer(outputs, "outputs", 0, len(given))
@@ -372,8 +388,7 @@ class Model:
             raise TypeError(f"out is {getattr(out, 'dtype', type(out).__name__)}, not an array of float32")
         elif out.shape != shape or not out.flags.c_contiguous or not out.flags.writeable:
             raise ValueError(f"out is {list(out.shape)}, not a contiguous, writeable array of {list(shape)}")
-        self._forward(given, rows, out.ctypes.data)
-        return out
+        return given, rows, out
 
     def prefill(self, tokens: Iterable[int]) -> None:
         """Appends tokens to the context and computes no logits. Errors are those of forward; needs no NumPy."""
@@ -391,6 +406,54 @@ class Model:
         """
         with self._lock:
             call(library.quant_generator_reset, self._generator.pointer, integer(position, "position", 0, _INT64))
+
+    # ===--- Several sequences ---===
+
+    def sequence(self) -> Sequence:
+        """A sequence without tokens, beside the model's own context."""
+        with self._lock:
+            return Sequence(self, Handle(library.quant_sequence_create, library.quant_sequence_free, "sequence", self._session()))
+
+    def restore(self, path: Union[str, os.PathLike[str]]) -> Sequence:
+        """The sequence that Sequence.save wrote; nothing is computed again.
+
+        Raises:
+            Error: INVALID_ARGUMENT: a damaged file, or one of another module or checkpoint; CONTEXT_FULL: it does not fit.
+        """
+        with self._lock:
+            return Sequence(self, Handle(library.quant_sequence_restore, library.quant_sequence_free, "sequence", self._session(),
+                                         path_bytes(path)))  # fmt: skip
+
+    def forward_steps(
+        self, steps: Iterable[tuple[Sequence, Iterable[int]]], *, outputs: Optional[int] = None
+    ) -> list[NDArray[numpy.float32]]:
+        """Sequence.forward for several sequences at once: steps of up to 4 tokens share calls, in which each weight is read once for
+        all of them. Needs NumPy.
+
+        Args:
+            steps: sequences of this model, each once, with at least one token id each.
+            outputs: logits of the last so many tokens of each sequence; default: of all.
+
+        Returns:
+            float32 [outputs, vocab] for each sequence.
+
+        Raises:
+            Error: as forward, also CONTEXT_FULL where the cache has no room; no sequence has changed then.
+        """
+        numbers = [(sequence, *self._outputs(tokens, outputs, None)) for sequence, tokens in steps]
+        self._forward_steps(numbers)
+        return [logits for *_, logits in numbers]
+
+    def _forward_steps(self, steps: list[tuple[Sequence, Any, int, Any]]) -> None:
+        with self._lock:
+            forward_steps(self._session(), steps)
+
+    @property
+    def cache(self) -> tuple[int, int]:
+        """Tokens that the KV cache holds of all sequences together, and those of them that no sequence has, in whole pages."""
+        with self._lock:
+            session = self._session()
+            return library.quant_session_cache_pages(session) * _PAGE, library.quant_session_free_pages(session) * _PAGE
 
     # ===--- What it is ---===
 
@@ -458,11 +521,11 @@ class Model:
             return text_of(library.quant_session_profile(self._session()))
 
     def close(self) -> None:
-        """Frees the session with its answers, the mapped weights and the tokenizer; arrays of logits stay. Waits for a call at work.
-        Closing twice does nothing."""
+        """Frees the session with its answers and sequences, the mapped weights and the tokenizer; arrays of logits stay. Waits for a call at
+        work. Closing twice does nothing."""
         with self._lock:
-            for answer in list(self._answers):
-                answer._handle.close()
+            for part in list(self._parts):
+                part._handle.close()
             self._generator.close()
             self._module.close()
             if isinstance(self._tokenizer, Tokenizer):
