@@ -22,29 +22,26 @@ using namespace quant::host;
 static constexpr int64_t kNearBytes = 512, kFarBytes = 2048;
 /// Weight rows at a time for one row of x, where there are the registers for it.
 static constexpr int64_t kStreams = 4;
+/// Numbers of x in a chunk of several tokens: half a first-level cache of 32 KB, beside the weights that pass through.
+static constexpr int64_t kChunkInputs = 4096;
+/// Bytes of the sums of a weight row with a row of x, one for each lane.
+static constexpr int64_t kSumBytes = kLanes * 4;
 
 DotMatmul::DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
     : RangeMatmul(b, form, sizes, range), shuffled(shuffledColumns(b, form.storage)) {
   dotWhole = b.sub(weight.columns, b.size(form.dotRest));
 }
 
-int64_t DotMatmul::scratchBytes(const MatmulSchedule &sizes, int64_t columns) { return sizes.dotTokens * columns * 4; }
-
 /// Weight rows whose products are computed together.
 struct DotMatmul::Rows {
   SmallVector<Value> indices, data, scales;
 };
 
-/// The row so many strides behind `first`; where the range ends before, its last one stands in.
-Value DotMatmul::rowAt(Value first, Value stride, Value strides) {
-  return b.min(b.add(first, b.mul(stride, strides)), b.sub(range.end, 1));
-}
-
-/// `count` rows, `stride` apart.
+/// `count` rows, `stride` apart; where the range ends before, its last one stands in.
 DotMatmul::Rows DotMatmul::rowsFrom(Value first, Value stride, int64_t count) {
   Rows rows;
   for (int64_t r = 0; r < count; ++r) {
-    rows.indices.push_back(rowAt(first, stride, b.size(r)));
+    rows.indices.push_back(b.min(b.add(first, b.mul(stride, r)), b.sub(range.end, 1)));
     rows.data.push_back(rowData(rows.indices[r]));
     rows.scales.push_back(r > 0 && range.oneScaleRow ? rows.scales[0] : rowScale(rows.indices[r]));
   }
@@ -56,9 +53,15 @@ int64_t DotMatmul::streams() const {
   return b.target.registerBits >= 512 || form.storage.getIntOrFloatBitWidth() >= 16 ? kStreams : 1;
 }
 
-/// Some rows x `tokens` at a time. The weight rows of a group lie far apart, so that each is part of a long stream through the
-/// file: processors fetch a few long streams faster than one, or many short ones. Where the rows or the tokens do not fill a
-/// group, the last one stands in and is stored twice.
+int64_t DotMatmul::scratchBytes(const MatmulSchedule &sizes, int64_t columns) {
+  int64_t rows = std::max(sizes.rows, sizes.callRows) + std::max(kStreams, sizes.dotSums);
+  return sizes.dotTokens * (rows * kSumBytes + columns * 4);
+}
+
+/// Groups of weight rows, whose sums with all tokens are held in registers while they meet a chunk of K. Of several tokens a
+/// chunk is small enough to stay in the first-level cache for all rows; sums wait in scratch for the next one. The rows of a
+/// group lie far apart, so that each is part of a long stream through the file: processors fetch a few long streams faster than
+/// one, or many short ones. Where the rows or the tokens do not fill a group, the last one stands in and is stored twice.
 void DotMatmul::emit(int64_t tokens) {
   int64_t count = tokens == 1 ? streams() : std::max<int64_t>(1, sizes.dotSums / tokens);
   Value lastToken = b.sub(range.tokens, b.size(1));
@@ -67,18 +70,52 @@ void DotMatmul::emit(int64_t tokens) {
     tokenIndices.push_back(tokens == 1 ? b.size(0) : b.min(b.size(t), lastToken));
     sources.push_back(inputRow(tokenIndices.back()));
   }
-  Value inputs = shuffled || tokens > 1 || range.hasInt8Inputs ? copyInputs(sources) : sources.front();
   Value stride = b.div(b.add(b.sub(range.end, range.begin), count - 1), count);
-  b.loop(range.begin, b.add(range.begin, stride), 1, [&](Value first) {
-    Rows rows = rowsFrom(first, stride, count);
-    SmallVector<Value> acc = allSpans(rows, inputs, tokens);
-    for (int64_t r = 0; r < count; ++r)
-      for (int64_t t = 0; t < tokens; ++t)
-        b.store(resultOf(acc[r * tokens + t], rows.scales[r], tokenIndices[t]), outputAddress(tokenIndices[t], rows.indices[r]));
-    if (largestCode)
-      b.ifThen(hasNans(b, largestCode),
-               [&] { b.loop(b.size(0), b.size(count), 1, [&](Value r) { storeNans(rowAt(first, stride, r), tokenIndices); }); });
+  Value inputs = sources.front(), sums = range.scratch;
+  if (shuffled || tokens > 1 || range.hasInt8Inputs)
+    inputs = copyInputs(sources, b.at(sums, b.mul(stride, count * tokens), kSumBytes));
+  b.loop(b.size(0), b.mul(stride, count * tokens), 1,
+         [&](Value sum) { b.store(b.splatF32(kLanes, 0.0f), b.at(sums, sum, kSumBytes)); });
+  if (hasDeferredNans(b, form.storage))
+    largestCode = initialLargestCode(b);
+  auto forGroups = [&](function_ref<SmallVector<Value>(const Rows &rows, SmallVector<Value> sums)> add) {
+    loopOverCodes(b.size(0), stride, b.size(1), [&](Value group) {
+      SmallVector<Value> before;
+      auto addressOf = [&](int64_t sum) { return b.at(b.at(sums, group, count * tokens * kSumBytes), sum * kSumBytes, 1); };
+      for (int64_t sum = 0; sum < count * tokens; ++sum)
+        before.push_back(b.load(b.vecF32(), addressOf(sum)));
+      for (auto [sum, value] : llvm::enumerate(add(rowsFrom(b.add(range.begin, group), stride, count), before)))
+        b.store(value, addressOf(sum));
+    });
+  };
+  Value chunk = tokens == 1 ? b.max(dotWhole, b.size(1))
+                            : b.size(std::max<int64_t>(1, kChunkInputs / tokens / form.dotSpan) * form.dotSpan);
+  loopOverCodes(b.size(0), dotWhole, chunk, [&](Value column) {
+    Value end = b.min(b.add(column, chunk), dotWhole);
+    forGroups([&](const Rows &rows, SmallVector<Value> sums) { return addSpans(rows, inputs, tokens, column, end, sums); });
   });
+  forGroups([&](const Rows &rows, SmallVector<Value> sums) -> SmallVector<Value> {
+    if (form.dotRest)
+      sums = dotSpan(rows, inputs, tokens, dotWhole, form.dotRest, sums);
+    for (auto [r, row] : llvm::enumerate(rows.indices))
+      for (int64_t t = 0; t < tokens; ++t)
+        b.store(resultOf(sums[r * tokens + t], rows.scales[r], tokenIndices[t]), outputAddress(tokenIndices[t], row));
+    return {};
+  });
+  if (largestCode)
+    b.ifThen(hasNans(b, largestCode),
+             [&] { b.loop(range.begin, range.end, 1, [&](Value row) { storeNans(row, tokenIndices); }); });
+}
+
+/// A loop that carries largestCode, where there is one.
+void DotMatmul::loopOverCodes(Value begin, Value end, Value step, function_ref<void(Value index)> body) {
+  if (!largestCode)
+    return b.loop(begin, end, step, body);
+  largestCode = b.loop(begin, end, step, {largestCode}, [&](Value index, ValueRange carried) {
+    largestCode = carried.front();
+    body(index);
+    return SmallVector<Value>{largestCode};
+  })[0];
 }
 
 /// Where one of the row's codes is NaN, its results are, whatever they were.
@@ -107,15 +144,15 @@ Value DotMatmul::resultOf(Value lanes, Value rowScale, Value token) {
 // Rows of x
 //===----------------------------------------------------------------------===//
 
-/// Copies rows of x to scratch, once here instead of in every weight row: a span of one row behind that of the other, so that one
+/// Copies rows of x to `copy`, once here instead of in every weight row: a span of one row behind that of the other, so that one
 /// address serves all, and each span in the order in which weights are decoded.
-Value DotMatmul::copyInputs(ArrayRef<Value> rows) {
+Value DotMatmul::copyInputs(ArrayRef<Value> rows, Value copy) {
   forSpans(dotWhole, form.dotSpan, form.dotRest, [&](Value column, int64_t columns) {
-    Value target = b.at(range.scratch, column, 4 * static_cast<int64_t>(rows.size()));
+    Value target = b.at(copy, column, 4 * static_cast<int64_t>(rows.size()));
     for (auto [index, row] : llvm::enumerate(rows))
       copySpan(b.at(row, column, inputBytes()), b.at(target, index * columns, 4), columns);
   });
-  return range.scratch;
+  return copy;
 }
 
 /// Inputs as they meet decoded codes; one is a scalar.
@@ -143,27 +180,22 @@ void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
 // Products
 //===----------------------------------------------------------------------===//
 
-/// The sums of each row and token, lane by lane, over all columns.
-SmallVector<Value> DotMatmul::allSpans(const Rows &rows, Value inputs, int64_t tokens) {
-  SmallVector<Value> acc(rows.data.size() * tokens, b.splatF32(kLanes, 0.0f));
-  bool noticesNans = hasDeferredNans(b, form.storage);
-  auto addSpan = [&](Value column, int64_t columns, ValueRange carried) {
-    largestCode = noticesNans ? carried.back() : Value();
-    SmallVector<Value> sums = dotSpan(rows, inputs, tokens, column, columns, carried.take_front(acc.size()));
-    if (noticesNans)
-      sums.push_back(largestCode);
-    return sums;
-  };
-  SmallVector<Value> carried = acc;
-  if (noticesNans)
-    carried.push_back(initialLargestCode(b));
-  carried = b.loop(b.size(0), dotWhole, form.dotSpan, carried,
-                   [&](Value column, ValueRange carried) { return addSpan(column, form.dotSpan, carried); });
-  if (form.dotRest)
-    carried = addSpan(dotWhole, form.dotRest, carried);
-  if (noticesNans)
-    largestCode = carried.pop_back_val();
-  return carried;
+/// Adds the products of columns [begin, end), which are whole dot spans, to the sums of each row and token, lane by lane.
+SmallVector<Value> DotMatmul::addSpans(const Rows &rows, Value inputs, int64_t tokens, Value begin, Value end,
+                                       SmallVector<Value> sums) {
+  if (largestCode)
+    sums.push_back(largestCode);
+  sums = b.loop(begin, end, form.dotSpan, sums, [&](Value column, ValueRange carried) {
+    if (largestCode)
+      largestCode = carried.back();
+    SmallVector<Value> next = dotSpan(rows, inputs, tokens, column, form.dotSpan, carried.take_front(rows.data.size() * tokens));
+    if (largestCode)
+      next.push_back(largestCode);
+    return next;
+  });
+  if (largestCode)
+    largestCode = sums.pop_back_val();
+  return sums;
 }
 
 /// Whether several blocks meet in so many columns, and each lane of the shuffled order stays within one.

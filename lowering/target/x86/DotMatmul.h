@@ -30,15 +30,16 @@ private:
   struct Rows;
   int64_t streams() const;
   Value resultOf(Value lanes, Value rowScale, Value token);
-  llvm::SmallVector<Value> allSpans(const Rows &rows, Value inputs, int64_t tokens);
+  void loopOverCodes(Value begin, Value end, Value step, llvm::function_ref<void(Value index)> body);
+  llvm::SmallVector<Value> addSpans(const Rows &rows, Value inputs, int64_t tokens, Value begin, Value end,
+                                    llvm::SmallVector<Value> sums);
   void storeNans(Value row, llvm::ArrayRef<Value> tokens);
-  Value copyInputs(llvm::ArrayRef<Value> rows);
+  Value copyInputs(llvm::ArrayRef<Value> rows, Value copy);
   Value loadScaledInput(Value address, int64_t lanes);
   void copySpan(Value source, Value target, int64_t columns);
   bool hasLaneScales(int64_t columns);
   int64_t pieceOf(int64_t columns);
   Value loadLanes(mlir::Type type, Value base, Value rowScale, Value column);
-  Value rowAt(Value first, Value stride, Value strides);
   Rows rowsFrom(Value first, Value stride, int64_t count);
   llvm::SmallVector<Value> dotSpan(const Rows &rows, Value input, int64_t tokens, Value column, int64_t columns,
                                    mlir::ValueRange acc);
