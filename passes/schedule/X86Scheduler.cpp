@@ -99,11 +99,12 @@ private:
   std::string integerProducts() const {
     if (!unit.hasPackedDots)
       return "products of int8 as f32 multiply-adds, whose sums of 32 columns are exact and join as integers: the unit has no "
-             "dot "
-             "products of int8";
-    return llvm::formatv("products of int8 summed as integers: dot products of {0}; for {1} tokens and fewer f32 multiply-adds, "
-                         "which are exact, too",
-                         unit.hasTiles ? "AMX tiles" : "four bytes (VNNI)", unit.dotTokens);
+             "dot products of int8";
+    std::string few = unit.hasTiles ? llvm::formatv(", of four bytes (VNNI) for {0} tokens and fewer", unit.dotTokens).str() : "";
+    return llvm::formatv(
+        "products of int8 summed as integers: dot products of {0}{1}; blocks of other than multiples of 64 columns "
+        "take f32 multiply-adds, exact as well (4-bit codes for many tokens only)",
+        unit.hasTiles ? "AMX tiles" : "four bytes (VNNI)", few);
   }
 
   static std::string next(int64_t rows) {

@@ -9,6 +9,7 @@
 
 #include "dialects/rows/NarrowFloats.h"
 #include "lowering/target/x86/Decode.h"
+#include "lowering/target/x86/TileRegisters.h"
 
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/STLExtras.h"
@@ -22,13 +23,25 @@ using namespace quant::host;
 static constexpr int64_t kNearBytes = 512, kFarBytes = 2048;
 /// Weight rows at a time for one row of x, where there are the registers for it.
 static constexpr int64_t kStreams = 4;
-/// Numbers of x in a chunk of several tokens: half a first-level cache of 32 KB, beside the weights that pass through.
-static constexpr int64_t kChunkInputs = 4096;
+/// Bytes of x in a chunk of several tokens: half a first-level cache of 32 KB, beside the weights that pass through.
+static constexpr int64_t kChunkBytes = 16 << 10;
 /// Bytes of the sums of a weight row with a row of x, one for each lane.
 static constexpr int64_t kSumBytes = kLanes * 4;
+/// Bytes of a vector of codes, and those of x that a rest of columns may take beyond 4 each: pieces of 8 columns, each in three
+/// vectors.
+static constexpr int64_t kVectorBytes = 64, kRestBytes = 128 / 8 * 3 * kVectorBytes;
+
+/// Columns of a vector of codes.
+static int64_t vectorColumns(const WeightForm &form) { return isNibbles(form.storage) ? 2 * kVectorBytes : kVectorBytes; }
+
+bool DotMatmul::multipliesBytes(const WeightForm &form, bool hasInt8Inputs, const quant::machine::X86Unit &unit) {
+  bool hasWholeVectors = form.hasIntegerSpans() && form.dotSpan % vectorColumns(form) == 0;
+  return hasInt8Inputs && unit.hasPackedDots && (form.hasIntegerSums() || hasWholeVectors);
+}
 
 DotMatmul::DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range)
-    : RangeMatmul(b, form, sizes, range), shuffled(shuffledColumns(b, form.storage)) {
+    : RangeMatmul(b, form, sizes, range), shuffled(shuffledColumns(b, form.storage)),
+      usesBytes(multipliesBytes(form, range.hasInt8Inputs, b.target)) {
   dotWhole = b.sub(weight.columns, b.size(form.dotRest));
 }
 
@@ -55,7 +68,7 @@ int64_t DotMatmul::streams() const {
 
 int64_t DotMatmul::scratchBytes(const MatmulSchedule &sizes, int64_t columns) {
   int64_t rows = std::max(sizes.rows, sizes.callRows) + std::max(kStreams, sizes.dotSums);
-  return sizes.dotTokens * (rows * kSumBytes + columns * 4);
+  return sizes.dotTokens * (rows * kSumBytes + columns * 4 + kRestBytes);
 }
 
 /// Groups of weight rows, whose sums with all tokens are held in registers while they meet a chunk of K. Of several tokens a
@@ -83,13 +96,13 @@ void DotMatmul::emit(int64_t tokens) {
       SmallVector<Value> before;
       auto addressOf = [&](int64_t sum) { return b.at(b.at(sums, group, count * tokens * kSumBytes), sum * kSumBytes, 1); };
       for (int64_t sum = 0; sum < count * tokens; ++sum)
-        before.push_back(b.load(b.vecF32(), addressOf(sum)));
+        before.push_back(b.load(sumType(), addressOf(sum)));
       for (auto [sum, value] : llvm::enumerate(add(rowsFrom(b.add(range.begin, group), stride, count), before)))
         b.store(value, addressOf(sum));
     });
   };
-  Value chunk = tokens == 1 ? b.max(dotWhole, b.size(1))
-                            : b.size(std::max<int64_t>(1, kChunkInputs / tokens / form.dotSpan) * form.dotSpan);
+  int64_t chunkSpans = std::max<int64_t>(1, kChunkBytes / (copyBytes(form.dotSpan) * tokens));
+  Value chunk = tokens == 1 ? b.max(dotWhole, b.size(1)) : b.size(chunkSpans * form.dotSpan);
   loopOverCodes(b.size(0), dotWhole, chunk, [&](Value column) {
     Value end = b.min(b.add(column, chunk), dotWhole);
     forGroups([&](const Rows &rows, SmallVector<Value> sums) { return addSpans(rows, inputs, tokens, column, end, sums); });
@@ -131,12 +144,13 @@ void DotMatmul::storeNans(Value row, ArrayRef<Value> tokens) {
   });
 }
 
-/// Integer sums are exact up to kExactColumns.
+/// Integer sums in f32 are exact up to kExactColumns.
 Value DotMatmul::resultOf(Value lanes, Value rowScale, Value token) {
   Value inputScale = range.hasInt8Inputs ? this->inputScale(token) : Value();
   if (!hasIntegerSums())
     return scaleSums(b.sumLanes(lanes), {}, inputScale);
-  Value sum = vector::ReductionOp::create(b, vector::CombiningKind::ADD, b.convert(b.i32(), lanes));
+  Value integers = usesBytes ? lanes : b.convert(b.i32(), lanes);
+  Value sum = vector::ReductionOp::create(b, vector::CombiningKind::ADD, integers);
   return scaleSums(sum, loadScale(rowScale, b.size(0)), inputScale);
 }
 
@@ -148,11 +162,32 @@ Value DotMatmul::resultOf(Value lanes, Value rowScale, Value token) {
 /// address serves all, and each span in the order in which weights are decoded.
 Value DotMatmul::copyInputs(ArrayRef<Value> rows, Value copy) {
   forSpans(dotWhole, form.dotSpan, form.dotRest, [&](Value column, int64_t columns) {
-    Value target = b.at(copy, column, 4 * static_cast<int64_t>(rows.size()));
-    for (auto [index, row] : llvm::enumerate(rows))
-      copySpan(b.at(row, column, inputBytes()), b.at(target, index * columns, 4), columns);
+    for (auto [index, row] : llvm::enumerate(rows)) {
+      Value source = b.at(row, column, inputBytes()), target = copyOf(copy, rows.size(), column, columns, index);
+      for (int64_t begin = 0, piece = pieceOf(columns); begin < columns; begin += piece) {
+        Value from = b.at(source, begin, inputBytes()), to = b.at(target, begin / piece * pieceBytes(piece), 1);
+        int64_t count = std::min(piece, columns - begin);
+        usesBytes ? copyCodes(from, to, count) : copyPiece(from, to, count);
+      }
+    }
   });
   return copy;
+}
+
+/// Bytes that a piece of columns takes of a copied row, or a span of them.
+int64_t DotMatmul::pieceBytes(int64_t columns) {
+  return usesBytes ? llvm::alignTo(columns, vectorColumns(form)) + kSumBytes : 4 * columns;
+}
+int64_t DotMatmul::copyBytes(int64_t columns) {
+  int64_t piece = pieceOf(columns), rest = columns % piece;
+  return columns / piece * pieceBytes(piece) + (rest ? pieceBytes(rest) : 0);
+}
+
+/// Where the span of `columns` from `column` on of a copied row begins.
+Value DotMatmul::copyOf(Value copy, int64_t tokens, Value column, int64_t columns, int64_t token) {
+  Value first =
+      usesBytes ? b.at(copy, b.div(column, form.dotSpan), copyBytes(form.dotSpan) * tokens) : b.at(copy, column, 4 * tokens);
+  return b.at(first, copyBytes(columns) * token, 1);
 }
 
 /// Inputs as they meet decoded codes; one is a scalar.
@@ -163,17 +198,54 @@ Value DotMatmul::loadScaledInput(Value address, int64_t lanes) {
   return b.mul(values, lanes == 1 ? b.number(kInputFactor) : b.splatF32(lanes, kInputFactor));
 }
 
-void DotMatmul::copySpan(Value source, Value target, int64_t columns) {
-  for (int64_t begin = 0, piece = pieceOf(columns); begin < columns; begin += piece) {
-    int64_t offset = begin, end = std::min(begin + piece, columns);
-    for (; shuffled && offset + shuffled <= end; offset += shuffled)
-      b.store(shuffle(b, form.storage, loadScaledInput(b.at(source, offset, inputBytes()), shuffled)), b.at(target, offset, 4));
-    for (int64_t lanes; offset < end; offset += lanes) {
-      lanes = std::min(kLanes, end - offset);
-      Value values = loadScaledInput(b.at(source, offset, inputBytes()), lanes);
-      b.store(values, b.at(target, offset, 4));
+void DotMatmul::copyPiece(Value source, Value target, int64_t columns) {
+  int64_t offset = 0;
+  for (; shuffled && offset + shuffled <= columns; offset += shuffled)
+    b.store(shuffle(b, form.storage, loadScaledInput(b.at(source, offset, inputBytes()), shuffled)), b.at(target, offset, 4));
+  for (int64_t lanes; offset < columns; offset += lanes) {
+    lanes = std::min(kLanes, columns - offset);
+    b.store(loadScaledInput(b.at(source, offset, inputBytes()), lanes), b.at(target, offset, 4));
+  }
+}
+
+/// Bytes at `address`, and zeros up to a whole vector.
+Value DotMatmul::loadVector(Value address, int64_t bytes) {
+  if (bytes <= 0)
+    return b.integer(b.vec(kVectorBytes, b.i8()), 0);
+  Value loaded = b.load(b.vec(std::min(bytes, kVectorBytes), b.i8()), address);
+  if (bytes >= kVectorBytes)
+    return loaded;
+  SmallVector<int64_t> order;
+  for (int64_t lane = 0; lane < kVectorBytes; ++lane)
+    order.push_back(std::min(lane, bytes));
+  return vector::ShuffleOp::create(b, loaded, b.integer(loaded.getType(), 0), order);
+}
+
+Value DotMatmul::asDwords(Value bytes) { return vector::BitCastOp::create(b, b.vec(kLanes, b.i32()), bytes); }
+
+/// Codes of x as they meet those of a weight, with zeros up to a whole vector; behind them what products start from: less the
+/// weight codes' offset times the codes of x, lane by lane.
+void DotMatmul::copyCodes(Value source, Value target, int64_t columns) {
+  Value offset = asDwords(b.integer(b.vec(kVectorBytes, b.i8()), codeOffset()));
+  Value none = b.integer(b.vec(kLanes, b.i32()), 0), sum = none;
+  for (int64_t begin = 0; begin < columns; begin += vectorColumns(form)) {
+    SmallVector<Value> vectors = {loadVector(b.at(source, begin, 1), columns - begin)};
+    if (isNibbles(form.storage)) {
+      vectors.push_back(loadVector(b.at(source, begin + kVectorBytes, 1), columns - begin - kVectorBytes));
+      SmallVector<int64_t> even, odd;
+      for (int64_t pair = 0; pair < kVectorBytes; ++pair) {
+        even.push_back(2 * pair);
+        odd.push_back(2 * pair + 1);
+      }
+      vectors = {vector::ShuffleOp::create(b, vectors[0], vectors[1], even),
+                 vector::ShuffleOp::create(b, vectors[0], vectors[1], odd)};
+    }
+    for (auto [index, codes] : llvm::enumerate(vectors)) {
+      b.store(codes, b.at(target, begin + static_cast<int64_t>(index) * kVectorBytes, 1));
+      sum = dotBytes(b, sum, offset, asDwords(codes));
     }
   }
+  b.store(b.sub(none, sum), b.at(target, llvm::alignTo(columns, vectorColumns(form)), 1));
 }
 
 //===----------------------------------------------------------------------===//
@@ -225,7 +297,7 @@ SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tok
                                       ValueRange acc) {
   SmallVector<Value> result, inputs;
   for (int64_t t = 0; t < tokens; ++t)
-    inputs.push_back(b.at(b.at(input, column, 4 * tokens), t * columns, 4));
+    inputs.push_back(copyOf(input, tokens, column, columns, t));
   for (auto [r, data] : llvm::enumerate(rows.data)) {
     Value source = b.at(data, storageOffset(column), 1);
     for (int64_t line = 0; line < storageBytes(form.storage, columns); line += kCacheLine) {
@@ -234,9 +306,10 @@ SmallVector<Value> DotMatmul::dotSpan(const Rows &rows, Value input, int64_t tok
     }
     auto sums = llvm::to_vector(acc.slice(r * tokens, tokens));
     for (int64_t begin = 0, piece = pieceOf(columns); begin < columns; begin += piece)
-      sums = dotPiece({b.at(source, storageBytes(form.storage, begin), 1), rows.scales[r], b.add(column, begin)},
-                      std::min(piece, columns - begin), hasLaneScales(columns),
-                      llvm::map_to_vector(inputs, [&](Value x) { return begin ? b.at(x, begin, 4) : x; }), sums);
+      sums = dotPiece(
+          {b.at(source, storageBytes(form.storage, begin), 1), rows.scales[r], b.add(column, begin)},
+          std::min(piece, columns - begin), hasLaneScales(columns),
+          llvm::map_to_vector(inputs, [&](Value x) { return begin ? b.at(x, begin / piece * pieceBytes(piece), 1) : x; }), sums);
     llvm::append_range(result, sums);
   }
   return result;
@@ -252,9 +325,14 @@ SmallVector<Value> DotMatmul::dotPiece(const Place &place, int64_t columns, bool
                 : laneScales     ? loadLanes(form.scaleType, weight.scale, place.rowScale, place.column)
                                  : loadScale(place.rowScale, place.column);
   Value factor = hasDeferredNans(b, form.storage) ? b.splatF32(kLanes, 1 / (kDeferredFactor * kInputFactor)) : Value();
+  Value scales = !scale || laneScales ? scale : b.splat(scale, kLanes);
+  if (usesBytes) {
+    for (auto [product, sum] : llvm::zip_equal(byteProducts(place.source, columns, inputs), acc))
+      sum = scales ? b.fma(b.convert(b.f32(), product), scales, sum) : b.add(product, sum);
+    return acc;
+  }
   if (!scale && !factor)
     return spanProducts(place.source, columns, zero, inputs, acc);
-  Value scales = !scale || laneScales ? scale : b.splat(scale, kLanes);
   SmallVector<Value> none(acc.size(), b.splatF32(kLanes, 0.0f));
   SmallVector<Value> products = spanProducts(place.source, columns, zero, inputs, none);
   for (auto [product, sum] : llvm::zip_equal(products, acc)) {
@@ -276,4 +354,35 @@ SmallVector<Value> DotMatmul::spanProducts(Value source, int64_t columns, Value 
       },
       shuffled > 0, hasDeferredNans(b, form.storage) ? &largestCode : nullptr);
   return acc;
+}
+
+/// What a code as an unsigned byte is more than the number it stands for.
+int64_t DotMatmul::codeOffset() {
+  int64_t ofSign = form.storage.isUnsignedInteger() ? 0 : 1 << (form.storage.getIntOrFloatBitWidth() - 1);
+  return ofSign + form.zeroConstant;
+}
+
+/// The products of one row's codes with those of each of `inputs`, in i32, lane by lane: unsigned bytes of the weight with signed
+/// ones of x (vpdpbusd), from copyCodes()'s start on. Of 4-bit codes the even columns, then the odd ones.
+SmallVector<Value> DotMatmul::byteProducts(Value source, int64_t columns, ArrayRef<Value> inputs) {
+  int64_t step = vectorColumns(form);
+  Type dwords = b.vec(kLanes, b.i32());
+  SmallVector<Value> products =
+      llvm::map_to_vector(inputs, [&](Value input) { return b.load(dwords, b.at(input, llvm::alignTo(columns, step), 1)); });
+  for (int64_t begin = 0; begin < columns; begin += step) {
+    int64_t first = storageBytes(form.storage, begin);
+    Value codes = loadVector(b.at(source, first, 1), storageBytes(form.storage, columns) - first);
+    bool isNibble = isNibbles(form.storage);
+    if (!form.storage.isUnsignedInteger())
+      codes = b.bitXor(codes, b.integer(codes.getType(), isNibble ? 0x88 : 0x80));
+    SmallVector<Value> vectors = {codes};
+    if (isNibble)
+      vectors = {b.bitAnd(codes, 15), b.shiftRight(codes, 4)};
+    for (auto [index, vector] : llvm::enumerate(vectors))
+      for (auto [input, product] : llvm::zip_equal(inputs, products)) {
+        Value x = b.load(dwords, b.at(input, begin + static_cast<int64_t>(index) * kVectorBytes, 1));
+        product = dotBytes(b, product, asDwords(vector), x);
+      }
+  }
+  return products;
 }

@@ -57,10 +57,11 @@ static RowRange pieceOf(HostBuilder &b, RowRange range, Value first) {
 }
 
 static void emitPiece(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range) {
-  bool sumsIntegers = range.hasInt8Inputs && form.hasIntegerSums();
+  bool sumsIntegersInF32 =
+      range.hasInt8Inputs && form.hasIntegerSums() && !DotMatmul::multipliesBytes(form, range.hasInt8Inputs, b.target);
   auto upTo = [&](int64_t tokens) {
     Value isUpTo = b.compare(arith::CmpIPredicate::sle, range.tokens, tokens);
-    if (!sumsIntegers)
+    if (!sumsIntegersInF32)
       return isUpTo;
     return b.bitAnd(isUpTo, b.compare(arith::CmpIPredicate::sle, range.weight.columns, DotMatmul::kExactColumns));
   };

@@ -38,3 +38,21 @@ func.func private @matmul_f32(%x: tensor<?x256xf32> {program.dim = #program.dim<
   %y = qblock.matmul %x, %w : (tensor<?x256xf32>, tensor<300x256xf32>) -> tensor<?x300xf32>
   return %y : tensor<?x300xf32>
 }
+
+// x in int8 against int8 with a scale for each row. Few tokens: bytes of the weight, 128 more than the codes, times those of x in
+// integers, from what the 128 is too much on, and one sum of integers at the end. Many: tiles on AMX, otherwise the same bytes.
+// CHECK-LABEL: func.func @matmul_i8(
+// CHECK: func.func private @multiply_rows_i8_f32_1xK_x8
+// CHECK: %[[OFFSET:.*]] = arith.constant dense<-128> : vector<64xi8>
+// CHECK: arith.xori %{{.*}}, %{{.*}} : vector<64xi8>
+// CHECK: call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
+// CHECK-NOT: math.fma
+// CHECK: vector.reduction <add>, %{{.*}} : vector<16xi32> into i32
+// AMX: call_intrinsic "llvm.x86.tdpbssd"
+func.func private @matmul_i8(%c: tensor<?x256xi8> {program.dim = #program.dim<tokens>}, %xs: tensor<?x1xf32> {program.dim = #program.dim<tokens>}, %d: tensor<300x256xi8>, %s: tensor<300x1xf32>)
+    -> (tensor<?x300xf32> {program.dim = #program.dim<tokens>}) attributes {program.grid = #blocks} {
+  %x = qblock.assemble %c, %xs : (tensor<?x256xi8>, tensor<?x1xf32>) -> !qblock.tensor<?x256xi8, block<1x?>, f32>
+  %w = qblock.assemble %d, %s : (tensor<300x256xi8>, tensor<300x1xf32>) -> !qblock.tensor<300x256xi8, block<1x?>, f32>
+  %y = qblock.matmul %x, %w : (!qblock.tensor<?x256xi8, block<1x?>, f32>, !qblock.tensor<300x256xi8, block<1x?>, f32>) -> tensor<?x300xf32>
+  return %y : tensor<?x300xf32>
+}
