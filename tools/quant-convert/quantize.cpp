@@ -7,7 +7,7 @@
 
 #include "runtime/support/text.h"
 #include "tools/common/units.h"
-#include "tools/quant-convert/calibrate/calibration.h"
+#include "tools/quant-convert/calibrate/input_scales.h"
 #include "tools/quant-convert/command.h"
 #include "tools/quant-convert/conversion.h"
 #include "tools/quant-convert/quantize/layers.h"
@@ -37,6 +37,7 @@ struct QuantizeOptions {
   double percentile = 99.9;
   std::filesystem::path writePolicy, report, heldOut;
   CalibratedOptions calibrated;
+  AmaxOptions inputScales;
   RunOptions run;
 
   bool isCalibrated() const { return method == "gptq" || method == "awq" || method == "smoothquant"; }
@@ -59,6 +60,7 @@ struct Quantize {
   std::vector<TargetGroup> groups = {};
   std::map<std::string, size_t, std::less<>> groupOf = {}; ///< of a module
   std::unique_ptr<Calibration> calibration = {};
+  std::unique_ptr<InputScales> inputScales = {};
   std::vector<std::string> notes = {};
   ModuleSet kept = {}; ///< all other matrices
   size_t copied = 0, dequantized = 0, scaled = 0;
@@ -145,7 +147,33 @@ static Result<void> decide(Quantize &quantize) {
   return {};
 }
 
-/// Runs the calibration text, but not for a plan alone.
+/// Runs the calibration text for the scales of inputs, but not for a plan alone.
+static Result<void> scaleInputs(Quantize &quantize) {
+  const QuantizeOptions &options = quantize.options;
+  std::vector<std::string> layers;
+  for (const auto &[module, group] : quantize.groupOf)
+    if (quantize.groups[group].target.hasInputScale())
+      layers.push_back(module);
+  bool hasText = !options.calibrated.text.text.empty();
+  if (layers.empty())
+    return hasText && !options.isCalibrated() ? fail(fmt::format("--calibration: no layer becomes fp8-tensor-static, and "
+                                                                 "--method={} does not look at inputs; leave it out",
+                                                                 options.method))
+                                              : Result<void>();
+  if (!hasText || options.calibrated.text.module.empty())
+    return fail(fmt::format("{} layers, {} first, become fp8-tensor-static, whose scales of inputs a text shows: give "
+                            "--calibration and --module",
+                            layers.size(), layers.front()));
+  QUANT_TRY_ASSIGN(quantize.inputScales, InputScales::create(options.calibrated, options.inputScales, options.run.engine.threads,
+                                                             quantize.conversion.input, quantize.weights, layers));
+  if (!options.run.dryRun)
+    QUANT_TRY(quantize.inputScales->run(options.run.engine));
+  std::vector<std::string> notes = quantize.inputScales->notes();
+  quantize.notes.insert(quantize.notes.end(), notes.begin(), notes.end());
+  return {};
+}
+
+/// The same for the method.
 static Result<void> calibrate(Quantize &quantize) {
   const QuantizeOptions &options = quantize.options;
   if (!options.isCalibrated())
@@ -180,6 +208,8 @@ static Result<void> addQuantized(Quantize &quantize, const Weight &weight, const
       jobs.push_back(copyJob(*calibration->finished(output.name), output.name));
   else
     jobs.push_back(std::move(job));
+  if (target.hasInputScale())
+    jobs.push_back(quantize.inputScales->job(module));
   quantize.parameters += rows.rows() * rows.columns();
   quantize.memory = std::max(quantize.memory, stepBytes(rows.rows(), rows.columns(), target.scheme));
   return {};
@@ -231,21 +261,10 @@ static void addForecast(const Quantize &quantize, Summary &summary) {
   summary.json["forecast"] = {{"seconds", seconds}, {"weights_per_second_and_thread", speed}, {"memory_bytes", memory}};
 }
 
-/// What a calibrated run would take. Its speed is that of the model, and not measured.
-static void addCalibratedForecast(const Calibration &calibration, Summary &summary) {
-  CalibrationForecast forecast = calibration.forecast();
-  auto bytes = [](int64_t count) { return tools::humanBytes(static_cast<uint64_t>(count)); };
-  summary.words +=
-      fmt::format("\n  sums over the inputs take {} in all: the {} tokens are run {} times, in {} of memory at most ({} at "
-                  "least by --memory), and {} files of {} lie beside the output meanwhile",
-                  bytes(forecast.sums), forecast.tokens, forecast.passes, bytes(forecast.memory), bytes(forecast.least),
-                  forecast.files, tools::humanBytes(forecast.disk));
-  summary.json["forecast"] = {{"passes", forecast.passes},
-                              {"tokens", forecast.tokens},
-                              {"sums_bytes", forecast.sums},
-                              {"memory_bytes", forecast.memory},
-                              {"least_memory_bytes", forecast.least},
-                              {"disk_bytes", forecast.disk}};
+/// What a calibrated run would take. Its speed is that of the model, and not measured. `sums`: what it keeps of the inputs.
+static void addCalibratedForecast(const CalibrationForecast &forecast, const char *sums, const char *key, Summary &summary) {
+  summary.words += forecast.describe(sums);
+  summary.json[key] = forecast.json();
 }
 
 static Summary summarize(const Quantize &quantize) {
@@ -263,13 +282,21 @@ static Summary summarize(const Quantize &quantize) {
                   {"dequantized", quantize.dequantized}, {"parameters", quantize.parameters}, {"notes", quantize.notes}};
   if (quantize.calibration)
     summary.words += quantize.calibration->summary();
+  if (quantize.inputScales)
+    summary.words += quantize.inputScales->summary();
   if (quantize.mixture) {
     summary.words += "\n  --budget " + quantize.options.budget + ": " + quantize.mixture->describe();
     summary.words.pop_back(); // the last line's end
     summary.json["budget"] = quantize.mixture->json();
   }
-  if (quantize.options.run.dryRun)
-    quantize.calibration ? addCalibratedForecast(*quantize.calibration, summary) : addForecast(quantize, summary);
+  if (!quantize.options.run.dryRun)
+    return summary;
+  if (quantize.calibration)
+    addCalibratedForecast(quantize.calibration->forecast(), "sums over the inputs", "forecast", summary);
+  else
+    addForecast(quantize, summary);
+  if (quantize.inputScales)
+    addCalibratedForecast(quantize.inputScales->forecast(), "largest inputs", "input_scales_forecast", summary);
   return summary;
 }
 
@@ -311,6 +338,7 @@ static Result<void> writeReport(const Quantize &quantize) {
   model.parameters = quantize.parameters;
   model.notes = quantize.notes;
   model.calibration = quantize.calibration.get();
+  model.inputScales = quantize.inputScales.get();
   model.sensitivities = quantize.sensitivities ? &*quantize.sensitivities : nullptr;
   model.mixture = quantize.mixture ? &*quantize.mixture : nullptr;
   if (!options.heldOut.empty()) {
@@ -333,6 +361,7 @@ static Result<void> runQuantize(const QuantizeOptions &options) {
     QUANT_TRY_ASSIGN(quantize.sensitivities, Sensitivities::read(options.sensitivity));
   }
   QUANT_TRY(decide(quantize));
+  QUANT_TRY(scaleInputs(quantize));
   QUANT_TRY(calibrate(quantize));
   for (const std::string &note : quantize.notes)
     std::cerr << "note: " << note << "\n";
@@ -346,6 +375,10 @@ static Result<void> runQuantize(const QuantizeOptions &options) {
   if (options.isCalibrated()) {
     QUANT_TRY_ASSIGN(calibrated, Calibration::fingerprint(options.calibrated));
   }
+  if (quantize.inputScales) {
+    QUANT_TRY_ASSIGN(std::string scales, quantize.inputScales->fingerprint());
+    calibrated += " " + scales;
+  }
   plan.options =
       fmt::format("{} {} {} {} {}", options.layout, options.method, options.percentile, calibrated, plan.sideFiles.front().text);
   QUANT_TRY(addCompanions(quantize.conversion.input.dir(), Companions::All, plan.sideFiles));
@@ -354,6 +387,8 @@ static Result<void> runQuantize(const QuantizeOptions &options) {
     return {};
   if (!options.report.empty())
     QUANT_TRY(writeReport(quantize));
+  if (quantize.inputScales)
+    QUANT_TRY(quantize.inputScales->end());
   return quantize.calibration ? quantize.calibration->end() : Result<void>();
 }
 
@@ -413,6 +448,7 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
   options->run.engine.outputFlag = "-o";
   addSchemeOptions(*app, *options);
   addCalibrationOptions(*app, options->calibrated);
+  addInputScaleOptions(*app, options->inputScales);
   auto *report =
       app->add_option("--report", options->report,
                       "What became of each weight, as a page or as JSON: SQNR and cosine, output errors of the method and "
@@ -422,10 +458,21 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
                   "With --report and --module: a text, or token ids as JSON, by which the model is judged before and after")
       ->needs(report)
       ->type_name("FILE.txt|FILE.json");
-  app->final_callback([options] {
+  app->final_callback([options, app] {
     bool hasText = !options->calibrated.text.text.empty(), hasModule = !options->calibrated.text.module.empty();
-    if (options->isCalibrated() != hasText || (options->isCalibrated() && !hasModule))
-      throw CLI::ValidationError("--method=gptq, awq or smoothquant, --calibration and --module go together");
+    bool isStatic = options->choice.name == "fp8-tensor-static", mayBeStatic = isStatic || options->choice.name.empty();
+    if ((options->isCalibrated() || isStatic) ? !hasText || !hasModule : hasText && (!mayBeStatic || !hasModule))
+      throw CLI::ValidationError(
+          "--method=gptq, awq or smoothquant, or --scheme=fp8-tensor-static, and --calibration and --module go together");
+    for (const char *flag : {"--input-scales", "--amax-history", "--input-percentile"})
+      if (!mayBeStatic && app->count(flag) > 0)
+        throw CLI::ValidationError(std::string(flag) + " goes with fp8-tensor-static, in --scheme or a --policy");
+    auto needs = [&](const char *flag, AmaxRecipe recipe, const char *name) {
+      if (app->count(flag) > 0 && options->inputScales.recipe != recipe)
+        throw CLI::ValidationError(std::string(flag) + " goes with --input-scales=" + name);
+    };
+    needs("--amax-history", AmaxRecipe::Delayed, "delayed");
+    needs("--input-percentile", AmaxRecipe::Percentile, "percentile");
     if (!options->heldOut.empty() && !hasModule)
       throw CLI::ValidationError("--held-out runs the text through --module");
     if (!options->sensitivity.empty() && options->budget.empty() && options->report.empty())

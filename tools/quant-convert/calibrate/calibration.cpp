@@ -7,10 +7,9 @@
 
 #include "tools/quant-convert/calibrate/calibration.h"
 
-#include "runtime/support/text.h"
-#include "tools/common/output_dir.h"
 #include "tools/common/tensor_name.h"
 #include "tools/common/units.h"
+#include "tools/quant-convert/calibrate/first_stage.h"
 
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
@@ -24,7 +23,6 @@
 using namespace quant;
 using namespace quant::convert;
 using nlohmann::json;
-namespace fs = std::filesystem;
 
 /// Sums of a file of the first stage, where one input does not take more: what a killed run loses at most, beside its pass. Some
 /// inputs may take more together, so that their factors are made in parallel.
@@ -33,7 +31,8 @@ static constexpr size_t kParallelInputs = 4;
 
 void convert::addCalibrationOptions(CLI::App &app, CalibratedOptions &options) {
   app.add_option("--calibration", options.text.text,
-                 "For --method=gptq, awq and smoothquant: a text, or token ids as JSON, {\"tokens\": [ids]} or the ids alone")
+                 "For --method=gptq, awq and smoothquant, and for fp8-tensor-static: a text, or token ids as JSON, {\"tokens\": "
+                 "[ids]} or the ids alone")
       ->type_name("FILE.txt|FILE.json");
   app.add_option("--module", options.text.module, "IN compiled for the host by quant-compile: runs the text")
       ->type_name("FILE.qmod");
@@ -275,6 +274,19 @@ CalibrationForecast Calibration::forecast() const {
   return forecast;
 }
 
+std::string CalibrationForecast::describe(const std::string &sums) const {
+  auto bytes = [](auto count) { return tools::humanBytes(static_cast<uint64_t>(count)); };
+  return fmt::format(
+      "\n  {} take {} in all: the {} tokens are run {} times, in {} of memory at most ({} at least by --memory), and "
+      "{} files of {} lie beside the output meanwhile",
+      sums, bytes(this->sums), tokens, passes, bytes(memory), bytes(least), files, bytes(disk));
+}
+
+nlohmann::json CalibrationForecast::json() const {
+  return {{"passes", passes},  {"tokens", tokens}, {"sums_bytes", sums}, {"memory_bytes", memory}, {"least_memory_bytes", least},
+          {"disk_bytes", disk}};
+}
+
 //===----------------------------------------------------------------------===//
 // Running the first stage
 //===----------------------------------------------------------------------===//
@@ -303,22 +315,11 @@ Result<void> Calibration::prepare(size_t cell) {
   return {};
 }
 
-/// "OUT.calibration".
-static fs::path folderBeside(const fs::path &output) {
-  fs::path folder = output.has_filename() ? output : output.parent_path();
-  folder += ".calibration";
-  return folder;
-}
-
 Result<void> Calibration::run(const EngineOptions &output) {
   CalibrationForecast needs = forecast();
   if (needs.least > static_cast<int64_t>(options.memory))
     return fail(fmt::format("--memory {}: the least that this run can do with is {}", tools::humanBytes(options.memory),
                             tools::humanBytes(static_cast<uint64_t>(needs.least))));
-  std::error_code ignored;
-  if (!fs::exists(output.output / tools::kRunStateFileName, ignored))
-    QUANT_TRY(tools::checkOutputDir(output.output, output.force, output.outputFlag));
-  folder = folderBeside(output.output);
   Plan plan;
   plan.command = "quantize --method=" + options.method;
   QUANT_TRY_ASSIGN(plan.options, fingerprint(options));
@@ -328,22 +329,13 @@ Result<void> Calibration::run(const EngineOptions &output) {
   plan.inputs = {&checkpoint};
   for (const Cell &cell : cells)
     plan.shards.push_back(cell.shard);
-  EngineOptions engine = output;
-  engine.output = folder;
-  engine.verify = false; // it is read back when it is copied
-  engine.keepState = true;
-  QUANT_TRY(execute(plan, engine));
+  QUANT_TRY_ASSIGN(folder, runFirstStage(plan, output, ".calibration"));
   gptq.hold({});
   hessians.clear();
   return read();
 }
 
-Result<void> Calibration::end() const {
-  std::error_code code;
-  fs::remove_all(folder, code);
-  return code ? Result<void>(fail(fmt::format("{}: cannot remove it: {}", printable(folder.native()), code.message())))
-              : Result<void>();
-}
+Result<void> Calibration::end() const { return removeFirstStage(folder); }
 
 //===----------------------------------------------------------------------===//
 // What came of it

@@ -45,6 +45,10 @@ struct CalibrationForecast {
   int64_t memory = 0, least = 0; ///< bytes at most, and the least that it can do with
   uint64_t disk = 0;             ///< bytes of the first stage's files
   int64_t tokens = 0;
+
+  /// A line for people; `sums` is what is kept of the inputs.
+  std::string describe(const std::string &sums) const;
+  nlohmann::json json() const;
 };
 
 class Calibration {

@@ -147,6 +147,74 @@ void HessianCollector::PassBytes::add(const std::set<size_t> &more) {
 }
 
 //===----------------------------------------------------------------------===//
+// The rows that reach them
+//===----------------------------------------------------------------------===//
+
+/// What the cache holds of the call's tokens.
+HessianCollector::Rows HessianCollector::cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) const {
+  auto numbers = [&](size_t behind) { return static_cast<const int32_t *>(operands[tap.input + behind]); };
+  const void *cache = operands[tap.input];
+  Rows rows(tokens, tap.columns);
+  for (int64_t t = 0; t < tokens; ++t) {
+    int64_t position = numbers(kPositionsBehindCache)[t], sequence = numbers(kSequencesBehindCache)[t];
+    int64_t page = numbers(kPagesBehindCache)[sequence * tap.pagesOfSequence + position / abi::kPageRows];
+    int64_t row = page * abi::kPageRows + position % abi::kPageRows;
+    for (int64_t c = 0, first = row * tap.stride; c < tap.columns; ++c)
+      rows(t, c) = tap.dtype == DType::F32 ? static_cast<const float *>(cache)[first + c]
+                                           : fromBf16(static_cast<const uint16_t *>(cache)[first + c]);
+  }
+  return rows;
+}
+
+static Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> denseRows(const float *data, int64_t rows,
+                                                                                        int64_t columns, int64_t stride) {
+  using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  return Eigen::Map<const Floats, 0, Eigen::OuterStride<>>(data, rows, columns, Eigen::OuterStride<>(stride)).cast<double>();
+}
+
+void HessianCollector::forExperts(const Tap &tap, const std::set<size_t> &wanted, std::span<void *const> operands, int64_t tokens,
+                                  bool all, const TakeRows &take) const {
+  const auto *data = static_cast<const float *>(operands[tap.input]);
+  const auto *offsets = static_cast<const int32_t *>(operands[tap.offsets]);
+  const auto *gathered = tap.gathered ? static_cast<const int32_t *>(operands[tap.gathered]) : nullptr;
+  int64_t assigned = offsets[tap.inputs.size()];
+  // Each token is the input of as many experts as any other.
+  if (all && assigned > 0)
+    take({}, denseRows(data, gathered ? tokens : assigned, tap.columns, tap.stride));
+  for (size_t e = 0; e < tap.inputs.size(); ++e) {
+    int64_t count = offsets[e + 1] - offsets[e];
+    if (!tap.inputs[e] || !wanted.contains(*tap.inputs[e]) || count == 0)
+      continue;
+    Rows rows(count, tap.columns);
+    for (int64_t r = 0; r < count; ++r) {
+      int64_t row = offsets[e] + r;
+      row = gathered ? gathered[row] / tap.topK : row;
+      rows.row(r) = Eigen::Map<const Eigen::RowVectorXf>(data + row * tap.stride, tap.columns).cast<double>();
+    }
+    take(tap.inputs[e], std::move(rows));
+  }
+}
+
+bool HessianCollector::forRows(size_t dispatch, const std::set<size_t> &wanted, std::span<void *const> operands, const Dims &dims,
+                               bool all, const TakeRows &take) const {
+  auto at = taps.find(dispatch);
+  bool isWanted = at != taps.end() && std::ranges::any_of(at->second.inputs, [&](const std::optional<size_t> &input) {
+                    return input && wanted.contains(*input);
+                  });
+  if (!isWanted)
+    return false;
+  const Tap &tap = at->second;
+  int64_t tokens = dims[static_cast<size_t>(abi::Dim::Tokens)];
+  if (tap.offsets != 0)
+    forExperts(tap, wanted, operands, tokens, all, take);
+  else if (tap.pagesOfSequence > 0)
+    take(tap.inputs[0], cachedRows(tap, operands, tokens));
+  else
+    take(tap.inputs[0], denseRows(static_cast<const float *>(operands[tap.input]), tokens, tap.columns, tap.stride));
+  return true;
+}
+
+//===----------------------------------------------------------------------===//
 // Summing
 //===----------------------------------------------------------------------===//
 
@@ -155,12 +223,10 @@ namespace {
 /// Columns of a sum that are computed at a time: fixed, so that its bits do not depend on the threads.
 constexpr int64_t kPanel = 256;
 
-using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
 /// Rows that are to be added to a sum.
 struct Addition {
   Hessian *to;
-  Rows rows;
+  Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rows;
 };
 
 /// Adds the part [., begin + kPanel) of the lower triangle.
@@ -193,79 +259,23 @@ void addAll(const std::vector<Addition> &additions, unsigned threads) {
 /// One run over the text, for some inputs.
 struct HessianCollector::Pass {
   const HessianCollector &collector;
+  const std::set<size_t> &wanted;
   std::map<size_t, std::shared_ptr<Hessian>> sums; ///< by input
   std::map<size_t, Hessian> all;                   ///< by dispatch: of all experts
   size_t last = 0;                                 ///< dispatch
 
   bool see(size_t dispatch, std::span<void *const> operands, const Dims &dims);
-  Rows cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) const;
-  void addExperts(const Tap &tap, size_t dispatch, std::span<void *const> operands, int64_t tokens, std::vector<Addition> &out);
   Result<void> checkFinite() const;
   void borrow();
 };
 
-/// What the cache holds of the call's tokens.
-Rows HessianCollector::Pass::cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) const {
-  auto numbers = [&](size_t behind) { return static_cast<const int32_t *>(operands[tap.input + behind]); };
-  const void *cache = operands[tap.input];
-  Rows rows(tokens, tap.columns);
-  for (int64_t t = 0; t < tokens; ++t) {
-    int64_t position = numbers(kPositionsBehindCache)[t], sequence = numbers(kSequencesBehindCache)[t];
-    int64_t page = numbers(kPagesBehindCache)[sequence * tap.pagesOfSequence + position / abi::kPageRows];
-    int64_t row = page * abi::kPageRows + position % abi::kPageRows;
-    for (int64_t c = 0, first = row * tap.stride; c < tap.columns; ++c)
-      rows(t, c) = tap.dtype == DType::F32 ? static_cast<const float *>(cache)[first + c]
-                                           : fromBf16(static_cast<const uint16_t *>(cache)[first + c]);
-  }
-  return rows;
-}
-
-static Rows denseRows(const float *data, int64_t rows, int64_t columns, int64_t stride) {
-  using Floats = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  return Eigen::Map<const Floats, 0, Eigen::OuterStride<>>(data, rows, columns, Eigen::OuterStride<>(stride)).cast<double>();
-}
-
-void HessianCollector::Pass::addExperts(const Tap &tap, size_t dispatch, std::span<void *const> operands, int64_t tokens,
-                                        std::vector<Addition> &out) {
-  const auto *data = static_cast<const float *>(operands[tap.input]);
-  const auto *offsets = static_cast<const int32_t *>(operands[tap.offsets]);
-  const auto *gathered = tap.gathered ? static_cast<const int32_t *>(operands[tap.gathered]) : nullptr;
-  int64_t assigned = offsets[tap.inputs.size()];
-  // Each token is the input of as many experts as any other.
-  if (collector.experts.floor > 0 && assigned > 0)
-    out.push_back({&all[dispatch], denseRows(data, gathered ? tokens : assigned, tap.columns, tap.stride)});
-  for (size_t e = 0; e < tap.inputs.size(); ++e) {
-    auto sum = tap.inputs[e] ? sums.find(*tap.inputs[e]) : sums.end();
-    int64_t count = offsets[e + 1] - offsets[e];
-    if (sum == sums.end() || count == 0)
-      continue;
-    Rows rows(count, tap.columns);
-    for (int64_t r = 0; r < count; ++r) {
-      int64_t row = offsets[e] + r;
-      row = gathered ? gathered[row] / tap.topK : row;
-      rows.row(r) = Eigen::Map<const Eigen::RowVectorXf>(data + row * tap.stride, tap.columns).cast<double>();
-    }
-    out.push_back({sum->second.get(), std::move(rows)});
-  }
-}
-
 bool HessianCollector::Pass::see(size_t dispatch, std::span<void *const> operands, const Dims &dims) {
-  auto at = collector.taps.find(dispatch);
-  bool isWanted = at != collector.taps.end() && std::ranges::any_of(at->second.inputs, [&](const std::optional<size_t> &input) {
-                    return input && sums.contains(*input);
-                  });
-  if (!isWanted)
-    return true;
-  const Tap &tap = at->second;
-  int64_t tokens = dims[static_cast<size_t>(abi::Dim::Tokens)];
   std::vector<Addition> additions;
-  if (tap.offsets != 0)
-    addExperts(tap, dispatch, operands, tokens, additions);
-  else if (tap.pagesOfSequence > 0)
-    additions.push_back({sums.at(*tap.inputs[0]).get(), cachedRows(tap, operands, tokens)});
-  else
-    additions.push_back({sums.at(*tap.inputs[0]).get(),
-                         denseRows(static_cast<const float *>(operands[tap.input]), tokens, tap.columns, tap.stride)});
+  auto take = [&](std::optional<size_t> input, Rows rows) {
+    additions.push_back({input ? sums.at(*input).get() : &all[dispatch], std::move(rows)});
+  };
+  if (!collector.forRows(dispatch, wanted, operands, dims, collector.experts.floor > 0, take))
+    return true;
   addAll(additions, static_cast<unsigned>(collector.run.threads()));
   return dispatch != last;
 }
@@ -300,7 +310,7 @@ void HessianCollector::Pass::borrow() {
 }
 
 Result<Hessians> HessianCollector::collect(const std::set<size_t> &inputs) const {
-  Pass pass{*this, {}, {}, 0};
+  Pass pass{*this, inputs, {}, {}, 0};
   for (size_t input : inputs) {
     pass.sums[input] = std::make_shared<Hessian>();
     pass.last = std::max(pass.last, found[input].dispatch);
@@ -315,5 +325,58 @@ Result<Hessians> HessianCollector::collect(const std::set<size_t> &inputs) const
   for (const auto &[input, hessian] : pass.sums)
     for (const std::string &layer : found[input].layers)
       result.emplace(layer, hessian);
+  return result;
+}
+
+//===----------------------------------------------------------------------===//
+// Largest magnitudes
+//===----------------------------------------------------------------------===//
+
+/// One run over the text, for some inputs.
+struct HessianCollector::RangePass {
+  const HessianCollector &collector;
+  const std::set<size_t> &wanted;
+  std::map<size_t, std::shared_ptr<InputRange>> ranges; ///< by input
+  size_t last = 0;                                      ///< dispatch
+  size_t piece = 0;                                     ///< of the text, that runs
+
+  bool see(size_t dispatch, std::span<void *const> operands, const Dims &dims) {
+    bool isSeen = collector.forRows(dispatch, wanted, operands, dims, false, [&](std::optional<size_t> input, const Rows &rows) {
+      InputRange &range = *ranges.at(*input);
+      auto largest = static_cast<float>(rows.cwiseAbs().maxCoeff<Eigen::PropagateNaN>());
+      // A NaN stays, where checkFinite() finds it.
+      if (float &before = range.largest[piece]; std::isnan(largest) || largest > before)
+        before = largest;
+      range.tokens[piece] += rows.rows();
+    });
+    return !isSeen || dispatch != last;
+  }
+
+  Result<void> checkFinite() const {
+    for (const auto &[input, range] : ranges)
+      for (size_t i = 0; i < range->largest.size(); ++i)
+        if (!std::isfinite(range->largest[i]))
+          return fail(fmt::format("{}: its inputs reach {} in piece {} of the calibration text; is the checkpoint damaged?",
+                                  collector.found[input].layers.front(), range->largest[i], i));
+    return {};
+  }
+};
+
+Result<InputRanges> HessianCollector::collectRanges(const std::set<size_t> &inputs) const {
+  RangePass pass{*this, inputs, {}};
+  for (size_t input : inputs) {
+    pass.ranges[input] =
+        std::make_shared<InputRange>(InputRange{std::vector<float>(run.pieces()), std::vector<int64_t>(run.pieces())});
+    pass.last = std::max(pass.last, found[input].dispatch);
+  }
+  auto tap = [&](size_t dispatch, std::span<void *const> operands, const Dims &dims) {
+    return pass.see(dispatch, operands, dims);
+  };
+  QUANT_TRY(run.run(checkpoint, tap, "calibrating", [&](size_t piece) { pass.piece = piece; }));
+  QUANT_TRY(pass.checkFinite());
+  InputRanges result;
+  for (const auto &[input, range] : pass.ranges)
+    for (const std::string &layer : found[input].layers)
+      result.emplace(layer, range);
   return result;
 }

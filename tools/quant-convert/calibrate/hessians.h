@@ -19,6 +19,7 @@
 #include <Eigen/Core>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -38,6 +39,15 @@ struct Hessian {
 
 /// By the layer's name, "model.layers.3.mlp.experts.7.up_proj".
 using Hessians = std::map<std::string, std::shared_ptr<const Hessian>, std::less<>>;
+
+/// Largest magnitudes of one input, of each piece of the text.
+struct InputRange {
+  std::vector<float> largest;  ///< [pieces], 0 where no token reached the input
+  std::vector<int64_t> tokens; ///< [pieces], that reached the input
+};
+
+/// By the layer's name.
+using InputRanges = std::map<std::string, std::shared_ptr<const InputRange>, std::less<>>;
 
 /// What is taken for the inputs of a layer's routed experts.
 struct ExpertInputs {
@@ -84,6 +94,9 @@ public:
   /// Runs the text, up to the last of these inputs. Errors: those of TextRun::run(), inputs that are not finite.
   Result<Hessians> collect(const std::set<size_t> &inputs) const;
 
+  /// The same for the largest magnitudes. Errors: those of TextRun::run(), an input that is not finite, with its layer and piece.
+  Result<InputRanges> collectRanges(const std::set<size_t> &inputs) const;
+
 private:
   /// A dispatch whose input is summed: as it is, or by expert.
   struct Tap {
@@ -95,7 +108,18 @@ private:
     int64_t topK = 1;
     std::vector<std::optional<size_t>> inputs; ///< one, or one for each expert
   };
+  using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  /// Rows that reached an input; of no input: those of all experts of the dispatch.
+  using TakeRows = std::function<void(std::optional<size_t> input, Rows rows)>;
   struct Pass;
+  struct RangePass;
+
+  Rows cachedRows(const Tap &tap, std::span<void *const> operands, int64_t tokens) const;
+  void forExperts(const Tap &tap, const std::set<size_t> &wanted, std::span<void *const> operands, int64_t tokens, bool all,
+                  const TakeRows &take) const;
+  /// Hands out the rows that reach the wanted inputs in this dispatch; `all`: of all experts, too. Whether there are such inputs.
+  bool forRows(size_t dispatch, const std::set<size_t> &wanted, std::span<void *const> operands, const runtime::Dims &dims,
+               bool all, const TakeRows &take) const;
 
   const runtime::Value &operand(size_t dispatch, size_t i) const;
   void findDispatch(size_t dispatch, const LayerColumns &columns);

@@ -69,6 +69,11 @@ Result<TextRun> TextRun::open(const TextRunOptions &options, const std::filesyst
   return run;
 }
 
+size_t TextRun::pieces() const {
+  auto size = static_cast<size_t>(pieceTokens - 1);
+  return (text.size() + size - 1) / size;
+}
+
 int64_t TextRun::sessionBytes() const {
   const runtime::Program &program = target().program;
   runtime::Dims dims = program.limits.largest();
@@ -127,10 +132,12 @@ TextRun::forPieces(const checkpoint::Checkpoint &weights, const runtime::Dispatc
   return {};
 }
 
-Result<void> TextRun::run(const checkpoint::Checkpoint &weights, const runtime::DispatchTap &tap,
-                          const std::string &label) const {
+Result<void> TextRun::run(const checkpoint::Checkpoint &weights, const runtime::DispatchTap &tap, const std::string &label,
+                          const std::function<void(size_t piece)> &begin) const {
   tools::Progress progress(label, text.size(), tools::stderrTerminal(), tools::humanCount);
-  return forPieces(weights, tap, [&](Pass &pass, size_t, std::span<const int32_t> piece) -> Result<void> {
+  return forPieces(weights, tap, [&](Pass &pass, size_t first, std::span<const int32_t> piece) -> Result<void> {
+    if (begin)
+      begin(first / static_cast<size_t>(pieceTokens - 1));
     std::vector<int32_t> inputs = {bos};
     inputs.insert(inputs.end(), piece.begin(), piece.end());
     QUANT_TRY(pass.append(inputs, {}));

@@ -46,11 +46,15 @@ public:
   int64_t vocab() const { return target().program.limits.vocab; }
   int64_t context() const { return pieceTokens; }
   int threads() const { return options.threads; }
+  /// The text is run in so many, each with its BOS: of context() - 1 tokens, the last of what is left.
+  size_t pieces() const;
   /// Memory of a session beside the mapped weights.
   int64_t sessionBytes() const;
 
-  /// Runs all tokens; `tap` sees the operands of every dispatch. `label` is what the progress is called.
-  Result<void> run(const checkpoint::Checkpoint &weights, const runtime::DispatchTap &tap, const std::string &label) const;
+  /// Runs all tokens; `tap` sees the operands of every dispatch. `label` is what the progress is called. `begin`, if not empty,
+  /// is called with the number of each piece before it runs.
+  Result<void> run(const checkpoint::Checkpoint &weights, const runtime::DispatchTap &tap, const std::string &label,
+                   const std::function<void(size_t piece)> &begin = {}) const;
 
   /// Logits [targets.size(), vocab] of the positions before `targets`, which begin at token `first` of the text.
   using TakeLogits = std::function<Result<void>(size_t first, std::span<const int32_t> targets, std::span<const float> logits)>;

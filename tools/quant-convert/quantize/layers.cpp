@@ -69,7 +69,7 @@ Result<int64_t> convert::storedBytes(const SchemeChoice &choice, const Weight &w
   QUANT_TRY_ASSIGN(Target target, chooseTarget(choice, layout));
   QUANT_TRY_ASSIGN(WeightRows rows, WeightRows::create(weight));
   OutputShard shard{"", {quantizeWeightJob(rows, moduleOf(weight.name), target.scheme, {})}};
-  return static_cast<int64_t>(shard.bytes());
+  return static_cast<int64_t>(shard.bytes() + (target.hasInputScale() ? sizeof(float) : 0));
 }
 
 //===----------------------------------------------------------------------===//

@@ -25,7 +25,7 @@ namespace {
 enum class Groups : uint8_t { Fixed, Optional };
 
 /// Inputs as compressed-tensors is told of them.
-enum class Inputs : uint8_t { Wide, IntPerToken, FloatPerToken, FloatPerGroup128, Mxfp8 };
+enum class Inputs : uint8_t { Wide, IntPerToken, FloatPerToken, FloatStatic, FloatPerGroup128, Mxfp8 };
 
 struct Known {
   std::string_view name;
@@ -46,6 +46,7 @@ constexpr Known kKnown[] = {
     {"fp8-block", "ct-fp8-block", "", "float-quantized", 8, true, Groups::Fixed, Inputs::FloatPerGroup128},
     {"fp8-channel", "ct-fp8-channel", "", "float-quantized", 8, true, Groups::Fixed, Inputs::FloatPerToken},
     {"fp8-tensor", "ct-fp8-tensor-dynamic", "", "float-quantized", 8, true, Groups::Fixed, Inputs::FloatPerToken},
+    {"fp8-tensor-static", "ct-fp8-tensor", "", "float-quantized", 8, true, Groups::Fixed, Inputs::FloatStatic},
     {"mxfp4", "ct-mxfp4", "", "mxfp4-pack-quantized", 4, true, Groups::Fixed, Inputs::Wide},
     {"mxfp8", "ct-mxfp8", "", "mxfp8-quantized", 8, true, Groups::Fixed, Inputs::Mxfp8},
     {"nvfp4", "ct-nvfp4", "", "nvfp4-pack-quantized", 4, true, Groups::Fixed, Inputs::Wide},
@@ -121,6 +122,8 @@ static json inputArguments(Inputs inputs) {
     return arguments(8, false, "token", true);
   case Inputs::FloatPerToken:
     return arguments(8, true, "token", true);
+  case Inputs::FloatStatic:
+    return arguments(8, true, "tensor", false);
   case Inputs::FloatPerGroup128:
   case Inputs::Mxfp8:
     break;

@@ -44,6 +44,8 @@ struct Target {
 
   /// "w4a16 in groups of 128 with zero points".
   std::string describe() const;
+  /// Whether the checkpoint holds a scale of the layer's inputs, which takes a calibration.
+  bool hasInputScale() const { return scheme.activations == ActivationScheme::StaticScale; }
   bool operator==(const Target &other) const { return choice == other.choice; }
 };
 

@@ -144,6 +144,8 @@ ordered_json Description::json() const {
   result["notes"] = model.notes;
   for (const auto &[key, value] : calibrated.items())
     result[key] = value;
+  if (model.inputScales)
+    result["input_scales"] = model.inputScales->report();
   if (model.sensitivities)
     result["sensitivities"] = model.sensitivities->json();
   if (model.mixture)

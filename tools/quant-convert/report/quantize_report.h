@@ -8,7 +8,7 @@
 #ifndef QUANT_TOOLS_QUANT_CONVERT_REPORT_QUANTIZE_REPORT_H
 #define QUANT_TOOLS_QUANT_CONVERT_REPORT_QUANTIZE_REPORT_H
 
-#include "tools/quant-convert/calibrate/calibration.h"
+#include "tools/quant-convert/calibrate/input_scales.h"
 #include "tools/quant-convert/check/compare.h"
 #include "tools/quant-convert/sensitivity/mixture.h"
 
@@ -23,6 +23,7 @@ struct QuantizedModel {
   int64_t parameters = 0, layerBytes = 0;                  ///< of these
   std::vector<std::string> notes;
   const Calibration *calibration = nullptr;
+  const InputScales *inputScales = nullptr;
   const Sensitivities *sensitivities = nullptr;
   const Mixture *mixture = nullptr;
   /// Held-out text: tokens, loss before, and how far it is.
