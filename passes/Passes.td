@@ -101,7 +101,7 @@ def RoundActivations : Pass<"qblock-round-activations", "::mlir::func::FuncOp"> 
   let summary = "rounds the inputs of matmuls by bf16 weights to bf16";
   let description = [{
     For tensor cores that multiply bf16 by bf16 (`checkGemm`); where they cannot, for rows that do not begin at multiples of 16 bytes
-    say, x stays f32. Sums and results stay f32.
+    say, x stays f32. Sums and results stay f32. The same of `mla_absorb` and `mla_expand`, by `kv_b`.
 
     ```
     quant-opt --qblock-round-activations mlp.mlir

@@ -40,6 +40,13 @@ GemmConfig hopper::getGemmConfig(Operation *matmul) {
   return config;
 }
 
+GemmConfig hopper::getProjectionConfig(const machine::MlaProjection &mla, Type kvB, Type result) {
+  GemmConfig config = machine::mlaGemmConfig(mla, qblock::getMatrixShape(kvB).back());
+  if (cast<ShapedType>(result).getElementType().isF32())
+    config.outputType = machine::OutputType::f32;
+  return config;
+}
+
 DictionaryAttr hopper::getGemmParameters(Builder &builder, const GemmConfig &config) {
   SmallVector<NamedAttribute> parameters;
   auto add = [&](StringRef name, Attribute value) { parameters.push_back(builder.getNamedAttr(name, value)); };

@@ -413,6 +413,17 @@ LogicalResult StoreRowScalesOp::verify() {
   return success();
 }
 
+LogicalResult RopeRowsOp::verify() {
+  for (Type element : {getFrom().getType().getElementType(), getTo().getType().getElementType()})
+    if (!element.isBF16() && !element.isF32())
+      return emitOpError("turns rows of bf16 or f32, not ") << element;
+  if (!getTable().getType().getElementType().isF32())
+    return emitOpError("has a table of f32, not ") << getTable().getType().getElementType();
+  if (getSize() % 2)
+    return emitOpError("turns pairs: ") << getSize() << " numbers are none";
+  return success();
+}
+
 LogicalResult StoreTileOp::verify() {
   FragmentType sum = getSum().getType();
   TileType staging = getStaging().getType();

@@ -726,6 +726,31 @@ def Hopper_StoreRowScalesOp : Hopper_Op<"store_row_scales"> {
   let hasVerifier = 1;
 }
 
+def Hopper_RopeRowsOp : Hopper_Op<"rope_rows"> {
+  let summary = "turns the pairs of 64 rows of a matrix and stores them into another";
+  let description = [{
+    For rows `row + i`, i < 64, that lie before `until`, and pairs j < size / 2: `to[row + i, column..]` are the pairs of `from[row + i,
+    column..]` turned by `table[row + i]`, f32 of `size` columns, whose first half are cosines and the rest sines. Pairs are neighbours
+    where `interleaved`, else (j, j + size / 2). A matrix has `of` columns. The threads of a warpgroup share the pairs.
+
+    ```mlir
+    func.func @turn(%q: !hopper.global<bf16>, %table: !hopper.global<f32>, %d: !hopper.global<bf16>, %from: i32, %to: i32, %row: i32, %m: i32) {
+      hopper.rope_rows %q[%from] of 24576 by %table size 64 to %d[%to] of 73728 row %row until %m {interleaved}
+        : !hopper.global<bf16>, !hopper.global<f32>, !hopper.global<bf16>
+      return
+    }
+    ```
+  }];
+  let arguments = (ins Hopper_GlobalType:$from, I32:$from_column, ConfinedAttr<I64Attr, [IntPositive]>:$from_columns,
+                       Hopper_GlobalType:$table, ConfinedAttr<I64Attr, [IntPositive]>:$size, Hopper_GlobalType:$to, I32:$to_column,
+                       ConfinedAttr<I64Attr, [IntPositive]>:$to_columns, I32:$row, I32:$until, UnitAttr:$interleaved);
+  let assemblyFormat = [{
+    $from `[` $from_column `]` `of` $from_columns `by` $table `size` $size `to` $to `[` $to_column `]` `of` $to_columns
+    `row` $row `until` $until attr-dict `:` type($from) `,` type($table) `,` type($to)
+  }];
+  let hasVerifier = 1;
+}
+
 def Hopper_StoreTileOp : Hopper_Op<"store_tile"> {
   let summary = "rounds a fragment and stores it at [row, column] of a matrix";
   let description = [{

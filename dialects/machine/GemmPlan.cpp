@@ -7,6 +7,8 @@
 
 #include "dialects/machine/GemmPlan.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -14,7 +16,11 @@ namespace quant::machine {
 
 std::string GemmConfig::symbolName() const {
   std::string name = isFp8() ? "sm90_fp8" : element == GemmElement::i8 ? "sm90_int8" : "sm90_bf16";
-  name += groups ? "_grouped_gemm" : "_gemm";
+  if (isMla())
+    name +=
+        fmt::format("_mla_{}_h{}_d{}_r{}_v{}", isAbsorb() ? "absorb" : "expand", mla.heads, mla.nopeDim, mla.ropeDim, mla.vDim);
+  else
+    name += groups ? "_grouped_gemm" : "_gemm";
   if (isFp8())
     name += "_1d2d";
   if (groups)
@@ -42,7 +48,17 @@ std::string GemmConfig::symbolName() const {
     name += powerOfTwoScales ? "_swiglu_ue8m0" : "_swiglu";
   if (bf16Scales)
     name += "_bf16scales";
+  if (mla.completes)
+    name += mla.interleaved ? "_rope" : "_halves";
   return outputType == OutputType::f32 ? name + "_f32" : name;
+}
+
+GemmConfig mlaGemmConfig(const MlaProjection &mla, int64_t latents) {
+  bool isAbsorb = mla.kind == MlaProjection::Kind::absorb;
+  int64_t headN = isAbsorb ? latents : mla.vDim;
+  GemmConfig config{.n = mla.heads * headN, .k = isAbsorb ? mla.nopeDim : latents, .element = GemmElement::bf16, .mla = mla};
+  config.blockN = std::gcd(config.blockN, headN);
+  return config;
 }
 
 //===----------------------------------------------------------------------===//
@@ -166,6 +182,37 @@ static const char *refuseSwiglu(const GemmConfig &config) {
   return nullptr;
 }
 
+/// Why there are no such products of heads, or nothing.
+static std::string refuseMla(const GemmConfig &config) {
+  const MlaProjection &mla = config.mla;
+  constexpr int64_t kMaxHeads = 1024, kMaxHeadDim = 1 << 16;
+  // A transposed B lies in panels of 64 columns.
+  int64_t step = config.isAbsorb() ? 64 : 16, blockK = kBlockBytes / config.elementBytes();
+  if (config.element != GemmElement::bf16)
+    return "kv_b must be bf16";
+  if (config.groups || config.bias || config.accumulate || config.splitK != 1 || config.multicast != Multicast::none)
+    return "products of heads take no groups of rows, no bias, accumulation, split K or cluster";
+  if (config.swapAB && config.isAbsorb())
+    return "absorb takes no swapAB: wgmma would read both operands transposed";
+  if (mla.heads < 1 || mla.heads > kMaxHeads || config.n % mla.heads)
+    return "there are 1 to " + std::to_string(kMaxHeads) + " heads, and N is a multiple of their number, " +
+           std::to_string(mla.heads);
+  if (std::max({mla.nopeDim, mla.ropeDim, mla.vDim}) > kMaxHeadDim || std::min({mla.nopeDim, mla.ropeDim, mla.vDim}) < 0)
+    return "nope_dim, rope_dim and v_dim must be from 0 to " + std::to_string(kMaxHeadDim);
+  if (config.k % blockK)
+    return std::string(config.isAbsorb() ? "nope_dim" : "the latents") + ", " + std::to_string(config.k) +
+           ", must be a multiple of " + std::to_string(blockK) + ": what lies behind them is the next head's";
+  if (config.headN() % step)
+    return std::string(config.isAbsorb() ? "the latents" : "v_dim") + ", " + std::to_string(config.headN()) +
+           ", must be a multiple of " + std::to_string(step) + ": a tile is one head's";
+  if (config.headN() % config.blockN || config.blockN % step)
+    return "blockN, " + std::to_string(config.blockN) + ", must be a multiple of " + std::to_string(step) + " that divides " +
+           std::to_string(config.headN());
+  if ((mla.completes && (!config.isAbsorb() || mla.ropeDim == 0)) || mla.ropeDim % 8)
+    return "rope_dim, " + std::to_string(mla.ropeDim) + ", must be a multiple of 8, and only absorb turns queries";
+  return {};
+}
+
 /// Why the elements do not go with the rest, or null.
 static const char *refuseElement(const GemmConfig &config) {
   if (config.bf16Scales && config.element != GemmElement::i8)
@@ -184,6 +231,8 @@ Result<void> checkGemm(const GemmConfig &config, const Gpu &gpu) {
     return refuse("N must be a positive multiple of 8, since TMA needs rows of bf16 D that are multiples of 16 bytes");
   if (config.k <= 0)
     return refuse("K must be positive");
+  if (std::string why = config.isMla() ? refuseMla(config) : std::string(); !why.empty())
+    return refuse(why);
   if (const char *why = refuseTile(config))
     return refuse(why);
   if (const char *why = refuseElement(config))

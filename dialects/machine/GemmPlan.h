@@ -18,6 +18,8 @@
 //   D[m, n] = bf16( scaleA[m] * scaleB[n] * sum over k of A[m, k] * B[n, k] )
 //   D[m, n] = bf16( sum over k of A[m, k] * B[n, k] )
 //
+// In bf16 there are also products for each head of attention (MlaProjection), between its queries or values and the latents.
+//
 // A config is a choice; a plan is what follows from it on a GPU. Whoever needs a number of the kernel - the cost model that
 // chooses a config, the emitter, the launch recipe - takes it from the plan.
 //
@@ -74,6 +76,25 @@ enum class GroupLayout {
   masked,
 };
 
+/// A product for each head, by its rows of kv_b, [heads (nopeDim + vDim), latents]: K first rows of keys, then rows of values.
+///
+///   absorb:  D[m, h, c] = sum over d of A[m, h, d] * B[h, d, c]           A [M, heads, nopeDim + ropeDim], D [M, heads, latents]
+///   expand:  D[m, h, v] = sum over c of A[m, h, c] * B[h, nopeDim + v, c]  A [M, heads, latents], D [M, heads, vDim]
+///
+/// GemmConfig's n counts the columns of all heads' products, its k is a head's: nopeDim or the latents.
+struct MlaProjection {
+  enum class Kind { none, absorb, expand };
+  Kind kind = Kind::none;
+  int64_t heads = 0, nopeDim = 0, ropeDim = 0, vDim = 0;
+  /// Of absorb: a row of D has, behind each head's latents, the ropeDim last numbers of A's head turned by a table f32 [M,
+  /// ropeDim], cosines before sines (a query as mla_decode reads it).
+  bool completes = false;
+  /// Pairs that are turned are neighbours; otherwise they lie half of ropeDim apart.
+  bool interleaved = false;
+
+  bool operator==(const MlaProjection &) const = default;
+};
+
 /// One kernel. N and K are fixed, M is a kernel argument (any M >= 0 up to the recipe's limit; M = 0 launches nothing).
 /// checkGemm says which combinations there are.
 struct GemmConfig {
@@ -119,6 +140,13 @@ struct GemmConfig {
   /// B's scales are bf16 instead of f32; of i8 alone.
   bool bf16Scales = false;
 
+  /// Of bf16: a product for each head.
+  MlaProjection mla = {};
+
+  bool isMla() const { return mla.kind != MlaProjection::Kind::none; }
+  bool isAbsorb() const { return mla.kind == MlaProjection::Kind::absorb; }
+  /// Columns of a head's product.
+  int64_t headN() const { return n / mla.heads; }
   bool isFp8() const { return element == GemmElement::e4m3; }
   int64_t elementBytes() const { return element == GemmElement::bf16 ? 2 : 1; }
   /// Weights that each row is multiplied by: gate and up, or one.
@@ -126,11 +154,15 @@ struct GemmConfig {
   bool isMasked() const { return groups > 0 && groupLayout == GroupLayout::masked; }
   /// sm90_fp8_gemm_1d2d_n7168_k2048_bm128_bn128, then what differs from the default: _st4, _swap, _mca, _sk8, _bias, _acc, _f32;
   /// sm90_fp8_grouped_gemm_1d2d_g8_n... of groups, with _masked, _align128 or _top8 behind their number; _swiglu, _ue8m0.
-  /// sm90_int8_gemm_n..., sm90_bf16_gemm_n... of the other elements; _bf16scales.
+  /// sm90_int8_gemm_n..., sm90_bf16_gemm_n... of the other elements; _bf16scales. sm90_bf16_mla_absorb_h128_d128_r64_v128_n... of
+  /// heads; _rope or, of pairs that are no neighbours, _halves.
   std::string symbolName() const;
 
   bool operator==(const GemmConfig &) const = default;
 };
+
+/// The projection of all heads onto, or from, so many latents, with a tile that divides a head's columns where there is one.
+GemmConfig mlaGemmConfig(const MlaProjection &mla, int64_t latents);
 
 /// What follows from a config: who computes what, how many stages fit, how operands lie in shared memory.
 struct GemmPlan {
@@ -175,7 +207,7 @@ struct GemmPlan {
   /// Elements of K of a K block, and how many of these there are.
   int64_t blockK() const { return kBlockBytes / config.elementBytes(); }
   int64_t kBlocks() const { return ceilDiv(config.k, blockK()); }
-  /// Rows of B, and of B's scales.
+  /// Rows of B, and of B's scales; of heads those that are multiplied by.
   int64_t rowsB() const { return config.weights() * config.n; }
   int64_t scaleRowsB() const { return ceilDiv(rowsB(), kScaleBlock); }
   /// K blocks that the main loop writes out in one iteration; they divide its length: a remainder loop would make ptxas spill.
@@ -191,7 +223,15 @@ struct GemmPlan {
   int64_t rowsAtATime() const { return config.blockM * clusterM(); }
   /// Bytes of shared memory of the table of groups.
   int64_t groupTableBytes() const { return config.groups ? (config.groups + 1) * kGroupEntryBytes : 0; }
-  /// Bytes from row to row of A and B in global memory.
+  /// Of heads: columns of A and D, and rows of B, from head to head; the first row of a head's B.
+  int64_t headColumnsA() const { return config.isAbsorb() ? config.mla.nopeDim + config.mla.ropeDim : config.k; }
+  int64_t headColumnsD() const { return config.headN() + (config.mla.completes ? config.mla.ropeDim : 0); }
+  int64_t headRowsB() const { return config.mla.nopeDim + config.mla.vDim; }
+  int64_t firstRowB() const { return config.isAbsorb() ? 0 : config.mla.nopeDim; }
+  /// Columns of A and D.
+  int64_t columnsA() const { return config.isMla() ? config.mla.heads * headColumnsA() : config.k; }
+  int64_t columnsD() const { return config.isMla() ? config.mla.heads * headColumnsD() : config.n; }
+  /// Bytes from row to row of A and B in global memory; of heads rows have no padding.
   int64_t pitch() const { return alignTo(config.k * config.elementBytes(), arch.tmaAlignment); }
   /// Rows of an operand in the TMA box of one block.
   int64_t boxRowsA() const { return config.blockM / clusterN(); }

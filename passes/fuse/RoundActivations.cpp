@@ -5,7 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "dialects/machine/GemmPlan.h"
+#include "dialects/deepseek/DeepSeek.h"
+#include "dialects/hopper/GemmSchedule.h"
 #include "dialects/qblock/QBlock.h"
 #include "passes/Passes.h"
 
@@ -26,10 +27,11 @@ using namespace quant::qblock;
 namespace {
 
 /// Whether the tensor cores multiply by it. Other inputs stay exact.
-bool isMultiplied(RankedTensorType weight) {
+bool isMultiplied(Operation *op) {
+  auto weight = dyn_cast<RankedTensorType>(op->getOperand(1).getType());
   if (!weight || !weight.getElementType().isBF16() || !weight.hasStaticShape())
     return false;
-  machine::GemmConfig config{.n = weight.getDimSize(0), .k = weight.getDimSize(1), .element = machine::GemmElement::bf16};
+  machine::GemmConfig config = hopper::getGemmConfig<deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op);
   return config.k * config.elementBytes() % machine::kSm90a.tmaAlignment == 0 && machine::checkGemm(config);
 }
 
@@ -37,17 +39,20 @@ struct RoundActivations : quant::impl::RoundActivationsBase<RoundActivations> {
   void runOnOperation() override {
     // Matmuls that share an input share its rounded form.
     llvm::DenseMap<Value, Value> rounded;
-    getOperation().walk([&](MatmulOp op) {
-      auto x = dyn_cast<RankedTensorType>(op.getX().getType());
-      if (!x || !x.getElementType().isF32() || !isMultiplied(dyn_cast<RankedTensorType>(op.getW().getType())))
+    getOperation().walk([&](Operation *op) {
+      if (!isa<MatmulOp, deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op))
         return;
-      Value &value = rounded[op.getX()];
+      Value input = op->getOperand(0);
+      auto x = dyn_cast<RankedTensorType>(input.getType());
+      if (!x || !x.getElementType().isF32() || !isMultiplied(op))
+        return;
+      Value &value = rounded[input];
       if (!value) {
         OpBuilder builder(op);
-        builder.setInsertionPointAfterValue(op.getX());
-        value = arith::TruncFOp::create(builder, op.getLoc(), x.clone(builder.getBF16Type()), op.getX());
+        builder.setInsertionPointAfterValue(input);
+        value = arith::TruncFOp::create(builder, op->getLoc(), x.clone(builder.getBF16Type()), input);
       }
-      op.getXMutable().assign(value);
+      op->setOperand(0, value);
     });
   }
 };

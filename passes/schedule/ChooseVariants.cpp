@@ -38,6 +38,10 @@ GemmConfig GemmProblem::config() const {
   config.powerOfTwoScales = powerOfTwoScales;
   config.element = element;
   config.bf16Scales = bf16Scales;
+  config.mla = mla;
+  // The default tile, if it is one head's.
+  if (config.isMla())
+    config.blockN = std::gcd(config.blockN, config.headN());
   return config;
 }
 

@@ -33,6 +33,7 @@ struct GemmProblem {
   bool powerOfTwoScales = false;
   machine::GemmElement element = machine::GemmElement::e4m3;
   bool bf16Scales = false;
+  machine::MlaProjection mla = {};
 
   /// What it asks of every config, with the default tile.
   GemmConfig config() const;

@@ -135,11 +135,12 @@ static double hbmBytes(const GemmPlan &plan, const Work &work, const Gpu &gpu) {
   const GemmConfig &config = plan.config;
   int64_t rows = work.load.rows;
   auto rowBytes = static_cast<double>(config.k * config.elementBytes());
-  double bytesA = static_cast<double>(rows) * rowBytes, bytesB = static_cast<double>(plan.rowsB()) * rowBytes;
+  double bytesA = static_cast<double>(rows * std::max<int64_t>(config.mla.heads, 1)) * rowBytes,
+         bytesB = static_cast<double>(plan.rowsB()) * rowBytes;
   double scales = config.isFp8() ? static_cast<double>(plan.kBlocks()) * static_cast<double>(rows + plan.scaleRowsB())
                   : config.element == machine::GemmElement::i8 ? static_cast<double>(rows + plan.rowsB())
                                                                : 0.0;
-  auto bytesD = static_cast<double>(rows * config.n * plan.bytesOfD() * (config.accumulate ? 2 : 1));
+  auto bytesD = static_cast<double>(rows * plan.columnsD() * plan.bytesOfD() * (config.accumulate ? 2 : 1));
   double again =
       bytesB > static_cast<double>(gpu.l2Bytes) / 2 ? static_cast<double>(ceilDiv(work.tilesM, plan.tilesPerGroup) - 1) : 0;
   return static_cast<double>(work.load.groups) * (bytesA + bytesB * (1 + again) + sizeof(float) * scales + bytesD);

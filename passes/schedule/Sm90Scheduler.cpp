@@ -40,7 +40,7 @@ bool isInt8Rows(qblock::BlockTensorType type) {
 /// What a matmul, grouped or not, asks of the kernel. K in one piece: then what a token's row is does not depend on how many
 /// come with it.
 schedule::GemmProblem problemOf(Operation *matmul) {
-  machine::GemmConfig asked = hopper::getGemmConfig(matmul);
+  machine::GemmConfig asked = hopper::getGemmConfig<deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(matmul);
   return {.n = asked.n,
           .k = asked.k,
           .outputType = asked.outputType,
@@ -50,7 +50,8 @@ schedule::GemmProblem problemOf(Operation *matmul) {
           .swiglu = asked.swiglu,
           .powerOfTwoScales = asked.powerOfTwoScales,
           .element = asked.element,
-          .bf16Scales = asked.bf16Scales};
+          .bf16Scales = asked.bf16Scales,
+          .mla = asked.mla};
 }
 
 /// Why FP8 codes are not what the kernel reads; empty if they are.
@@ -76,6 +77,13 @@ std::string refuseInt8(qblock::BlockTensorType x, qblock::BlockTensorType w) {
   return {};
 }
 
+bool isBf16(Type weight) {
+  auto type = dyn_cast<RankedTensorType>(weight);
+  return type && type.getElementType().isBF16();
+}
+
+bool isMla(Operation *op) { return isa<deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(op); }
+
 /// The same of a weight in bf16.
 std::string refuseBf16(Type x) {
   auto rows = dyn_cast<ShapedType>(x);
@@ -84,9 +92,19 @@ std::string refuseBf16(Type x) {
   return {};
 }
 
-bool isBf16(Type weight) {
-  auto type = dyn_cast<RankedTensorType>(weight);
-  return type && type.getElementType().isBF16();
+/// Why the kernel does not read the operands of mla_absorb or mla_expand beside kv_b in bf16; empty if it does.
+std::string refuseMla(Operation *op) {
+  if (!isBf16(op->getOperand(1).getType()))
+    return "kv_b is not bf16: its blocks would have to be dequantized on their way to the tensor cores";
+  if (auto absorb = dyn_cast<deepseek::MlaAbsorbOp>(op); absorb && absorb.getRope()) {
+    auto table = dyn_cast<ShapedType>(absorb.getRope().getType());
+    if (!table || !table.getElementType().isF32())
+      return "the table of rope is not f32";
+  }
+  auto result = dyn_cast<ShapedType>(op->getResult(0).getType());
+  if (!result || !(result.getElementType().isBF16() || result.getElementType().isF32()))
+    return "the result is neither bf16 nor f32";
+  return refuseBf16(op->getOperand(0).getType());
 }
 
 /// Why the tensor cores' kernels do not compute this matmul or grouped matmul; empty if they do.
@@ -95,7 +113,8 @@ std::string refuseGemm(Operation *matmul) {
        w = dyn_cast<qblock::BlockTensorType>(matmul->getOperand(1).getType());
   auto grouped = dyn_cast<qblock::GroupedMatmulOp>(matmul);
   Type xType = matmul->getOperand(0).getType(), wType = matmul->getOperand(1).getType();
-  std::string why = isBf16(wType)   ? refuseBf16(xType)
+  std::string why = isMla(matmul)   ? refuseMla(matmul)
+                    : isBf16(wType) ? refuseBf16(xType)
                     : isInt8Rows(w) ? refuseInt8(x, w)
                                     : refuseFp8(x, w, matmul->getResult(0).getType());
   if (!why.empty())
@@ -131,7 +150,7 @@ public:
   FailureOr<SmallVector<program::ScheduleAttr>> schedule(func::FuncOp kernel, Operation *op) const override {
     if (auto decode = dyn_cast<deepseek::MlaDecodeOp>(op))
       return onTensorCores(decode);
-    bool isMatmul = isa<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp>(op);
+    bool isMatmul = isMla(op) || isa<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp>(op);
     std::string why = isMatmul ? refuseGemm(op) : refuseOther(op);
     if (!isMatmul || !why.empty())
       return SmallVector{onThreads(kernel, op, why)};

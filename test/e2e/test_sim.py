@@ -211,14 +211,18 @@ class Simulated(unittest.TestCase):
         parts, _ = self.run_sim(module, checkpoint, prompt, "--chunk", "34")
         np.testing.assert_array_equal(whole, parts)
 
-    def test_bf16(self) -> None:
-        """A checkpoint in bf16: x is rounded, and dense matmuls, the head's and the gate's, too, run on tensor cores."""
+    def write_bf16(self, config: dict[str, object]) -> Path:
         checkpoint = self.folder / "checkpoint"
-        config = {name: value for name, value in (toys.v3() | MERGED).items() if name != "quantization_config"}
+        config = {name: value for name, value in config.items() if name != "quantization_config"}
         (self.folder / "config.json").write_text(json.dumps(config))
         done = call("quant-convert", "random", "--config", self.folder / "config.json", "--dtype", "bf16", "--output", checkpoint,
                     "--seed", str(Context.seed))  # fmt: skip
         self.assertEqual(done.returncode, 0, done.stderr)
+        return checkpoint
+
+    def test_bf16(self) -> None:
+        """A checkpoint in bf16: x is rounded, and dense matmuls, the head's and the gate's, too, run on tensor cores."""
+        checkpoint = self.write_bf16(toys.v3() | MERGED)
         self.check_model(Model(Checkpoint(checkpoint), rounding="sm_90a"), "no")
         dense = {kernel: unit for kernel, unit in self.units.items() if kernel.startswith("matmul_bf16")}
         self.assertEqual(set(dense.values()), {"tensor"}, dense)
@@ -233,6 +237,7 @@ class Simulated(unittest.TestCase):
         module = self.compile(checkpoint, *options, max_tokens=62)
         self.assertEqual({unit for kernel, unit in self.units.items() if kernel.startswith("mla_decode")}, {"tensor"})
         self.assertFalse(any(kernel.startswith("mla_core") for kernel in self.units))
+        self.assertIn("no tensor cores: kv_b is not bf16", self.reasons[self.kernel("mla_absorb")])
         prompt = np.random.default_rng(Context.seed).integers(0, model.config["vocab_size"], 66).tolist()
         logits, tokens = self.run_sim(module, checkpoint, prompt, "--chunk", "62")
         want = model.forward(prompt + tokens[:-1]).logits
@@ -243,6 +248,23 @@ class Simulated(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         on_host = quant_run(Context.binaries / "quant-run", host, checkpoint, prompt, self.NEW_TOKENS, "--chunk", "62")
         self.assertLess(relative_error(logits, on_host.logits), 1e-2)
+
+    def test_projections_of_heads_on_tensor_cores(self) -> None:
+        """DeepSeek's widths of a head and kv_b in bf16, so that mla_absorb, with its rope, and mla_expand run on tensor cores, too:
+        whole tiles of tokens, a few, and one at a time. With a cache that mla_decode does not read absorb gives latents alone."""
+        published = {"kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128}
+        checkpoint = self.write_bf16(toys.v3() | published | {"num_attention_heads": 3, "num_hidden_layers": 1})
+        for kv_cache, attention in (("bf16", "mla_decode"), ("f32", "mla_core")):
+            model = Model(Checkpoint(checkpoint), kv_cache=kv_cache)
+            module = self.compile(checkpoint, f"--kv-cache={kv_cache}", max_tokens=66)
+            for op in ("mla_absorb", "mla_expand"):
+                self.assertEqual(self.units[self.kernel(op)], "tensor", self.reasons)
+            self.assertIsNotNone(self.kernel(attention))
+            prompt = np.random.default_rng(Context.seed).integers(0, model.config["vocab_size"], 70).tolist()
+            logits, tokens = self.run_sim(module, checkpoint, prompt, "--chunk", "66")
+            error = relative_error(logits, model.forward(prompt + tokens[:-1]).logits[: len(prompt)])
+            print(f"projections of heads on tensor cores, {attention}: relative error {error:.1e}")
+            self.assertLess(error, 1e-2)
 
     def test_attention_on_plain_threads_says_why(self) -> None:
         checkpoint = self.folder / "checkpoint"

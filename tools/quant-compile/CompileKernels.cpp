@@ -71,6 +71,12 @@ static Json requestJson(const KernelOptions &options) {
             {"softmax_scale", options.softmaxScale},
             {"splits", options.splits},
             {"lse", options.lse}};
+  if (options.isMlaProjection()) {
+    Json request = {{"heads", options.heads}, {"m", options.m}, {"gpu", options.gpu}, {"out", options.out}};
+    if (options.kernel == "mla_absorb")
+      request["rope"] = options.rope;
+    return request;
+  }
   if (options.kernel == "quantize")
     return {{"k", options.k}, {"in", options.in}, {"scale_format", options.scaleFormat}};
   if (options.kernel == "dequantize")

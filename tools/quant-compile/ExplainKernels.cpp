@@ -104,10 +104,11 @@ Result<std::string> explainGemm(const KernelOptions &options) {
   QUANT_TRY_ASSIGN(auto plan, planKernels(options));
   RequestedM m = *parseM(options.m);
   machine::Gpu gpu = *machine::findGpu(options.gpu);
+  schedule::GemmProblem problem = gemmProblem(options);
   std::string groups = options.isGrouped() ? fmt::format("{} groups with M rows each, ", options.groups) : "";
   return fmt::format("{} {}N = {}, K = {} on {}: the fastest kernel by M, predicted (us, and us at each limit "
                      "alone)\n\n{}\n{} kernel(s) for all of these M, and what they lose against the fastest\n\n{}",
-                     options.kernel, groups, options.n, options.k, gpu.name, bestTable(options, m, gpu), plan.kernels.size(),
+                     options.kernel, groups, problem.n, problem.k, gpu.name, bestTable(options, m, gpu), plan.kernels.size(),
                      rangeTable(options, plan, m, gpu));
 }
 
@@ -131,6 +132,7 @@ Result<Json> explainGemmJson(const KernelOptions &options) {
   QUANT_TRY_ASSIGN(auto plan, planKernels(options));
   RequestedM m = *parseM(options.m);
   machine::Gpu gpu = *machine::findGpu(options.gpu);
+  schedule::GemmProblem problem = gemmProblem(options);
   Json best = Json::array(), variants = Json::array();
   for (const auto &[value, choice] : choicesByM(options, m, gpu))
     best.push_back({{"m", value},
@@ -144,7 +146,7 @@ Result<Json> explainGemmJson(const KernelOptions &options) {
     variants[index]["mean_loss"] = chosen[index].meanLoss;
     variants[index]["worst_loss"] = chosen[index].worstLoss;
   }
-  Json explained = {{"kernel", options.kernel}, {"n", options.n}, {"k", options.k},
+  Json explained = {{"kernel", options.kernel}, {"n", problem.n}, {"k", problem.k},
                     {"gpu", gpu.name},          {"best", best},   {"variants", variants}};
   if (options.isGrouped())
     explained["groups"] = options.groups;

@@ -71,6 +71,19 @@ static KernelKind groupedGemmKind(const char *name, machine::GemmElement element
   return kind;
 }
 
+static KernelKind projectionKind(const char *name, const char *summary, std::vector<KernelFlag> flags) {
+  KernelKind kind = {name, summary, {{"--heads", "1-1024", "heads of a token", true}}, true};
+  kind.flags.insert(kind.flags.end(), flags.begin(), flags.end());
+  kind.flags.insert(
+      kind.flags.end(),
+      {{"--m", "dynamic, 64, 1-256", "tokens: any, one number of them, or a range; every kernel is right for any"},
+       {"--out", "bf16, f32", "type of d"},
+       {"--gpu", "h100, h200, h800", "the GPU whose figures choose the tiles; the code runs on each of them"},
+       {"--max-kernels", "1-16", "how many different kernels at most"},
+       {"--tile", "64x128,...", "M x N of a tile instead of the cost model's choice, then stages=S, of mla_expand swap"}});
+  return kind;
+}
+
 const std::vector<KernelKind> &kernelKinds() {
   using enum machine::GemmElement;
   static const std::vector<KernelKind> kinds = {
@@ -80,6 +93,17 @@ const std::vector<KernelKind> &kernelKinds() {
       groupedGemmKind("int8_grouped_gemm", i8),
       gemmKind("bf16_gemm", "d[m, n] = sum over k of a[m, k] b[n, k], bf16", bf16),
       groupedGemmKind("bf16_grouped_gemm", bf16),
+      projectionKind(
+          "mla_absorb",
+          "d[m, h, c] = sum over i of a[m, h, i] b[h, i, c], bf16: queries of 128 + 64 numbers by the key rows of "
+          "b[heads, 128 + 128, 512]",
+          {{"--rope", "none, interleaved, halves",
+            "d's heads are complete queries of 512 + 64 numbers: the last 64 of a's turned by rope[m, 64], in pairs of "
+            "neighbours or (i, i + 32)"}}),
+      projectionKind("mla_expand",
+                     "d[m, h, v] = sum over c of a[m, h, c] b[h, 128 + v, c], bf16: 512 latents by the value rows of b[heads, "
+                     "128 + 128, 512]",
+                     {}),
       {"mla_decode",
        "o[tokens, heads, 512] = attention of q[tokens, heads, 576] over a paged cache of bf16 rows of 512 latents and 64 rope "
        "numbers",
@@ -165,6 +189,10 @@ void addKernelOptions(CLI::App &app, KernelOptions &options) {
   app.add_option("--splits", options.splits, "parts of each sequence's keys")
       ->check(CLI::Range(int64_t(1), machine::kMaxKeySplits))
       ->group(kGroup);
+  app.add_option("--rope", options.rope, "pairs of a query that mla_absorb turns")
+      ->check(CLI::IsMember({"none", "interleaved", "halves"}))
+      ->capture_default_str()
+      ->group(kGroup);
   app.add_option("--softmax-scale", options.softmaxScale, "what scores are multiplied by")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
@@ -235,7 +263,7 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
       return fail(fmt::format("{}: {} needs it ({})", flag.name, kind.name, flag.meaning));
   if (app.count("--explain") && !kind.hasChoice)
     return fail("--explain: there is nothing to choose for " + std::string(kind.name) +
-                ", only the matmuls and mla_decode have variants");
+                ", only the matmuls, mla_absorb, mla_expand and mla_decode have variants");
   if (kind.hasChoice && app.count("--scale-format") && !app.count("--swiglu"))
     return fail("--scale-format: is of a quantized d; say --swiglu, or leave it out");
   for (const char *flag : {"input", "--host-isa", "--activations", "--max-tokens", "--max-context", "--stop-after",

@@ -38,7 +38,9 @@ struct KernelOptions {
   std::string in = "bf16", out = "bf16";
   /// f32 or bf16, of int8_gemm and int8_grouped_gemm.
   std::string weightScales = "f32";
-  /// Of mla_decode and mla_combine: heads, columns of the table of pages, parts of the keys, what scores are multiplied by,
+  /// Of mla_absorb: "none", "interleaved" or "halves".
+  std::string rope = "none";
+  /// Of mla kernels: heads, columns of the table of pages, parts of the keys, what scores are multiplied by,
   /// whether the logarithms of their sums are given, too.
   int64_t heads = 0, pages = 0, splits = 1;
   double softmaxScale = machine::MlaDecodeConfig().softmaxScale;
@@ -55,6 +57,8 @@ struct KernelOptions {
   std::string ptxas;
 
   bool isGrouped() const { return kernel.ends_with("_grouped_gemm"); }
+  /// A projection of heads: a matmul with --heads instead of --n and --k.
+  bool isMlaProjection() const { return kernel == "mla_absorb" || kernel == "mla_expand"; }
   /// What kernels.json's ranges are of.
   const char *sizeOfRanges() const { return isGrouped() ? "rows_per_group" : "m"; }
 };
@@ -72,7 +76,7 @@ struct KernelKind {
   bool hasChoice = false;
 };
 
-/// fp8_gemm, fp8_grouped_gemm, the same of int8 and bf16, mla_decode, mla_combine, quantize, dequantize.
+/// fp8_gemm, fp8_grouped_gemm, the same of int8 and bf16, mla_absorb, mla_expand, mla_decode, mla_combine, quantize, dequantize.
 const std::vector<KernelKind> &kernelKinds();
 /// Null if there is none of that name.
 const KernelKind *findKernelKind(const std::string &name);

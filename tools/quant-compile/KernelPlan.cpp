@@ -101,6 +101,20 @@ static machine::GemmElement elementOf(const std::string &kernel) {
   return kernel.starts_with("bf16_") ? machine::GemmElement::bf16 : machine::GemmElement::e4m3;
 }
 
+/// DeepSeek's heads, of which only the number differs.
+static machine::GemmConfig projectionConfig(const KernelOptions &options) {
+  using Kind = machine::MlaProjection::Kind;
+  constexpr int64_t kLatents = machine::MlaDecodeConfig::kLatent;
+  machine::MlaProjection mla{.kind = options.kernel == "mla_absorb" ? Kind::absorb : Kind::expand,
+                             .heads = options.heads,
+                             .nopeDim = 128,
+                             .ropeDim = 64,
+                             .vDim = 128,
+                             .completes = options.rope != "none",
+                             .interleaved = options.rope == "interleaved"};
+  return machine::mlaGemmConfig(mla, kLatents);
+}
+
 schedule::GemmProblem gemmProblem(const KernelOptions &options) {
   schedule::GemmProblem problem{.n = options.n,
                                 .k = options.k,
@@ -112,6 +126,13 @@ schedule::GemmProblem gemmProblem(const KernelOptions &options) {
                                 .powerOfTwoScales = options.swiglu && options.scaleFormat == "ue8m0",
                                 .element = elementOf(options.kernel),
                                 .bf16Scales = options.weightScales == "bf16"};
+  if (options.isMlaProjection()) {
+    machine::GemmConfig config = projectionConfig(options);
+    problem.n = config.n;
+    problem.k = config.k;
+    problem.mla = config.mla;
+    problem.element = config.element;
+  }
   if (!options.isGrouped())
     return problem;
   problem.groups = options.groups;
@@ -159,7 +180,7 @@ static Result<KernelPlan> planGemm(const KernelOptions &options) {
   if (plan.ranges.empty()) {
     // No tile at all: then the default one says what is wrong with the problem.
     auto why = machine::checkGemm(problem.config());
-    return fail(fmt::format("--n={} --k={}: {}", options.n, options.k,
+    return fail(fmt::format("--n={} --k={}: {}", problem.n, problem.k,
                             why ? std::string("no tile of the family fits") : why.error().message));
   }
   plan.ranges.back().open = m.dynamic;

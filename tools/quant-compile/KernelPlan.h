@@ -53,7 +53,7 @@ Result<void> parseTile(const std::string &text, machine::GemmConfig &config);
 /// The inverse, without what is default.
 std::string tileText(const machine::GemmConfig &config);
 
-/// What --n, --k, --out, ... ask of a matmul.
+/// What --n, --k, --out, ... ask of a matmul, --heads of a projection of heads.
 schedule::GemmProblem gemmProblem(const KernelOptions &options);
 
 /// What --heads, --pages, ... ask of mla_decode.

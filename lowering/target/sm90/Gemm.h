@@ -23,6 +23,12 @@
 // Of INT8 (GemmConfig::element) a and b are i8, scale_a is f32 [rows] (masked [G, M]), scale_b f32 or bf16 [N] ([G, N]); of bf16
 // a and b are bf16, rows roundUp(2 K, 16) bytes apart, and there are no scales.
 //
+// With mla (GemmConfig::mla) there is a product for each head, in bf16, all heads side by side:
+//   a          bf16 [M, heads (nope + rope)]  or, of expand, [M, heads latents]
+//   b          bf16 [heads (nope + v), latents]  kv_b as the checkpoint has it
+//   d          bf16 or f32 [M, heads latents]  or, of complete queries, [M, heads (latents + rope)], of expand [M, heads v]
+//   rope       f32 [M, rope]  of complete queries: cosines, then sines
+//
 // With swiglu b has 2 N rows, those of the gate first, d is f8E4M3FN [M, N], and there is
 //   scale_d    f32      [N/128, Mpad]  in the layout of scale_a: what the next matmul reads; before the counts of groups
 //

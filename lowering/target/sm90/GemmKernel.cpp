@@ -67,6 +67,8 @@ private:
     Value loadM, loadN;
     /// Of groups: which one, and the row behind its last.
     Value group, until;
+    /// Of heads: which one, and n0 from its first column on.
+    Value head, headN0;
   };
   using TileBody = function_ref<Value(const Tile &, Value slot)>;
   /// Every tile of this block, or `only` the "first" or the "rest"; carries the ring's slot.
@@ -90,6 +92,7 @@ private:
   Value load(Load what, const Tile &tile, Value blockK, Value slot);
   void loadScales(const Tile &tile, Value blockK, Value to);
   void loadWeight(const Tile &tile, int64_t weight, Value k0, Value to);
+  void loadHeadWeight(const Tile &tile, Value k0, Value to);
   Value loadBlocks(Load what, const Tile &tile, Value begin, Value end, Value slot);
 
   // Math.
@@ -125,12 +128,13 @@ private:
   void storeSlice(Value warpgroup, int64_t index, const Tile &tile, ValueRange sums);
   void storeHidden(Value slice, const Tile &tile, Value gate, Value up);
   void storeSum(Value slice, const Tile &tile, Value sum, bool follows);
+  void completeQueries(Value slice, const Tile &tile);
   Value sliceOf(Value warpgroup, int64_t index) { return b.add(warpgroup, index * plan.warpgroups); }
 
   HopperBuilder &b;
   const GemmPlan &plan;
   const GemmConfig &config;
-  Value mapA, mapScaleA, mapB, mapD, scaleA, scaleB, bias, workspace, counters, scaleD, counts, m;
+  Value mapA, mapScaleA, mapB, mapD, scaleA, scaleB, bias, workspace, counters, scaleD, counts, q, rope, d, m;
   Value staging, flags, groups, ring;
 };
 } // namespace
@@ -151,6 +155,8 @@ void Emitter::addArguments(Block &body) {
   auto global = [&](Type element) { return GlobalType::get(b.getContext(), element); };
   // A matrix of scales for each group where its rows have a place of their own, a weight for each.
   SmallVector<int64_t> boxScales = {1, config.blockM}, boxB = {plan.boxRowsB(), plan.blockK()};
+  if (config.isAbsorb())
+    boxB.front() = plan.blockK();
   if (config.isMasked())
     boxScales.insert(boxScales.begin(), 1);
   if (isGrouped())
@@ -174,6 +180,11 @@ void Emitter::addArguments(Block &body) {
     scaleD = add(global(b.getF32Type()));
   if (isGrouped())
     counts = add(global(b.getI32Type()));
+  if (config.mla.completes) {
+    q = add(global(elementType()));
+    rope = add(global(b.getF32Type()));
+    d = add(global(typeD()));
+  }
   m = add(b.getI32Type());
 }
 
@@ -181,6 +192,9 @@ RingType Emitter::ringType() {
   // The operand on wgmma's M comes in slices of 64 rows.
   auto slices = tileType({plan.slices(), plan.arch.wgmmaRows, plan.blockK()}, elementType(), 128);
   auto whole = tileType({plan.wgmmaN(), plan.blockK()}, elementType(), 128);
+  // The head's rows of kv_b as they are: K by N.
+  if (config.isAbsorb())
+    whole = tileType({plan.blockK(), plan.wgmmaN()}, elementType(), 128);
   SmallVector<TileType> tiles = {config.swapAB ? whole : slices};
   tiles.append(config.weights(), config.swapAB ? slices : whole);
   if (config.isFp8())
@@ -212,12 +226,18 @@ void Emitter::emitRoles() {
 //===----------------------------------------------------------------------===//
 
 Emitter::Tile Emitter::tileOf(Block &block) {
-  Tile tile = {block.getArgument(0), block.getArgument(1), block.getArgument(2), block.getArgument(3), {}, {}, {}, {}};
-  tile.loadM = tile.m0;
-  tile.loadN = tile.n0;
+  Tile tile;
+  tile.m0 = tile.loadM = block.getArgument(0);
+  tile.n0 = tile.loadN = block.getArgument(1);
+  tile.number = block.getArgument(2);
+  tile.part = block.getArgument(3);
   if (isGrouped()) {
     tile.group = block.getArgument(4);
     tile.until = block.getArgument(5);
+  }
+  if (config.isMla()) {
+    tile.head = b.div(tile.n0, config.headN());
+    tile.headN0 = b.sub(tile.n0, b.mul(tile.head, config.headN()));
   }
   if (config.multicast == Multicast::b)
     tile.loadM = b.minUnsigned(tile.m0, isGrouped() ? b.add(tile.until, -1) : lastStart(m, config.blockM));
@@ -305,7 +325,8 @@ Value Emitter::load(Load what, const Tile &tile, Value blockK, Value slot) {
   b.inBlock(produce.getBody(), SmallVector<Type>(tiles.begin(), tiles.end()), [&](Block &stage) {
     Value k0 = b.mul(blockK, plan.blockK());
     if (what != Load::weight) {
-      TmaLoadOp::create(b, mapA, {tile.loadM, k0}, tile.until, stage.getArgument(0), sharedRows(Multicast::a, m));
+      Value column = config.isMla() ? b.add(b.mul(tile.head, plan.headColumnsA()), k0) : k0;
+      TmaLoadOp::create(b, mapA, {tile.loadM, column}, tile.until, stage.getArgument(0), sharedRows(Multicast::a, m));
       if (config.isFp8())
         loadScales(tile, blockK, stage.getArguments().back());
     }
@@ -322,7 +343,17 @@ void Emitter::loadScales(const Tile &tile, Value blockK, Value to) {
   TmaLoadOp::create(b, mapScaleA, at, /*until=*/Value(), to, /*multicast=*/Value());
 }
 
+void Emitter::loadHeadWeight(const Tile &tile, Value k0, Value to) {
+  Value row = b.add(b.mul(tile.head, plan.headRowsB()), plan.firstRowB());
+  SmallVector<Value> at = {b.add(row, tile.headN0), k0};
+  if (config.isAbsorb())
+    at = {b.add(row, k0), tile.headN0};
+  TmaLoadOp::create(b, mapB, at, /*until=*/Value(), to, /*multicast=*/Value());
+}
+
 void Emitter::loadWeight(const Tile &tile, int64_t weight, Value k0, Value to) {
+  if (config.isMla())
+    return loadHeadWeight(tile, k0, to);
   SmallVector<Value> at = {b.add(tile.loadN, weight * config.n), k0};
   if (isGrouped())
     at.insert(at.begin(), tile.group);
@@ -420,7 +451,7 @@ Value Emitter::startSlice(Block &stage, Value slice, int64_t weight, Value into,
   auto sliceType = tileType(cast<TileType>(tileM.getType()).getShape().drop_front(), elementType(), 128);
   auto accumulatorType = AccumulatorType::get(b.getContext(), plan.arch.wgmmaRows, plan.wgmmaN(), sumElement());
   Value mine = TileAtOp::create(b, sliceType, tileM, slice);
-  return WgmmaOp::create(b, accumulatorType, mine, tileN, /*transposed=*/false, into, over);
+  return WgmmaOp::create(b, accumulatorType, mine, tileN, /*transposed=*/config.isAbsorb(), into, over);
 }
 
 SmallVector<Value> Emitter::multiplyBlock(Value warpgroup, ScalesB scalesB, Value slot, ValueRange sums) {
@@ -526,8 +557,12 @@ void Emitter::storeSlice(Value warpgroup, int64_t index, const Tile &tile, Value
   Value slice = sliceOf(warpgroup, index), sum = sums.front();
   if (config.swiglu)
     return storeHidden(slice, tile, sums[0], sums[1]);
-  if (config.splitK == 1)
-    return storeSum(slice, tile, sum, /*follows=*/index > 0);
+  if (config.splitK == 1) {
+    storeSum(slice, tile, sum, /*follows=*/index > 0);
+    if (config.mla.completes)
+      completeQueries(slice, tile);
+    return;
+  }
   auto flagType = tileType({1, 1}, b.getI32Type());
   Value flag = TileAtOp::create(b, flagType, flags, warpgroup);
   Value fragment = b.add(b.mul(tile.number, plan.slices()), slice);
@@ -538,13 +573,28 @@ void Emitter::storeSlice(Value warpgroup, int64_t index, const Tile &tile, Value
 
 void Emitter::storeSum(Value slice, const Tile &tile, Value sum, bool follows) {
   Value first = b.mul(slice, plan.arch.wgmmaRows);
-  Value row = config.swapAB ? tile.m0 : b.add(tile.m0, first), column = config.swapAB ? b.add(tile.n0, first) : tile.n0;
+  Value column = config.isMla() ? b.add(b.mul(tile.head, plan.headColumnsD()), tile.headN0) : tile.n0;
+  Value row = config.swapAB ? tile.m0 : b.add(tile.m0, first);
+  if (config.swapAB)
+    column = b.add(column, first);
   if (config.bias)
     sum = AddBiasOp::create(b, fragmentType(), sum, bias, column, config.n, /*rows=*/config.swapAB);
   auto mineType = tileType({plan.storeRows(), plan.stagingColumns()}, typeD(), plan.storeSwizzle());
   Value mine = TileAtOp::create(b, mineType, staging, slice);
   StoreTileOp::create(b, sum, mine, mapD, row, column, tile.until, /*transposed=*/config.swapAB, /*add=*/config.accumulate,
                       follows);
+}
+
+/// The head's queries behind their latents, once for all tiles of its columns.
+void Emitter::completeQueries(Value slice, const Tile &tile) {
+  Value row = b.add(tile.m0, b.mul(slice, plan.arch.wgmmaRows));
+  Value isFirst = b.bitAnd(b.equal(tile.headN0, 0), b.below(row, m));
+  b.ifThen(isFirst, [&] {
+    Value from = b.add(b.mul(tile.head, plan.headColumnsA()), config.mla.nopeDim);
+    Value to = b.add(b.mul(tile.head, plan.headColumnsD()), config.headN());
+    RopeRowsOp::create(b, q, from, plan.columnsA(), rope, config.mla.ropeDim, d, to, plan.columnsD(), row, m,
+                       config.mla.interleaved);
+  });
 }
 
 /// Codes and scales of silu(gate) * up.

@@ -54,6 +54,11 @@ public:
       to.addPointer(operandScaleD());
     if (config.groups)
       addCounts(to);
+    if (config.mla.completes) {
+      to.recipe.parameters.push_back(PointerParameter{a});
+      to.addPointer({"rope", "f32", false, {rows, config.mla.ropeDim}});
+      to.recipe.parameters.push_back(PointerParameter{d});
+    }
     to.recipe.parameters.push_back(I32Parameter{config.isMasked() ? m : rows});
   }
 
@@ -84,8 +89,12 @@ private:
     return SizeExpr(each * kRows) * SizeExpr::ceilDiv(scaleRows(), kRows);
   }
 
+  /// Of heads: the rows and columns of kv_b.
+  int64_t kvRows() const { return config.mla.heads * plan.headRowsB(); }
+  int64_t latents() const { return config.isAbsorb() ? config.headN() : config.k; }
+
   Operand operandA() const {
-    Operand operand = {"a", elementName(), false, shapeOfRows(config.k)};
+    Operand operand = {"a", elementName(), false, shapeOfRows(plan.columnsA())};
     operand.pitchBytes = pitchOfOperands();
     return operand;
   }
@@ -97,6 +106,8 @@ private:
   // Weights stay as they are while kernels run.
   Operand operandB() const {
     Operand operand = {"b", elementName(), false, perGroup({plan.rowsB(), config.k}, config.groups)};
+    if (config.isMla())
+      operand.shape = {kvRows(), latents()};
     operand.pitchBytes = pitchOfOperands();
     operand.early = true;
     return operand;
@@ -110,7 +121,7 @@ private:
     return operand;
   }
   Operand operandD() const {
-    Operand operand = {"d", config.swiglu ? "f8E4M3FN" : isF32() ? "f32" : "bf16", true, shapeOfRows(config.n)};
+    Operand operand = {"d", config.swiglu ? "f8E4M3FN" : isF32() ? "f32" : "bf16", true, shapeOfRows(plan.columnsD())};
     operand.accumulated = config.accumulate;
     return operand;
   }
@@ -123,7 +134,8 @@ private:
     std::vector<int64_t> box = {plan.blockK(), plan.boxRowsA()};
     if (config.groups)
       return raggedMap(operand, mapElement(), config.k, rows, pitch, box, 128);
-    return {operand, mapElement(), {config.k, m}, {pitch}, box, 128, 256};
+    int64_t rowBytes = config.isMla() ? plan.columnsA() * config.elementBytes() : pitch;
+    return {operand, mapElement(), {plan.columnsA(), m}, {rowBytes}, box, 128, 256};
   }
   TensorMapParameter mapScaleA(int operand) const {
     // The rows that there are: the padding is never read, whatever it holds.
@@ -134,6 +146,11 @@ private:
     return map;
   }
   TensorMapParameter mapB(int operand) const {
+    if (config.isMla()) {
+      // Rows of keys are taken as they are, K of them in a panel of 64 columns.
+      std::vector<int64_t> box = {plan.blockK(), config.isAbsorb() ? plan.blockK() : plan.boxRowsB()};
+      return {operand, mapElement(), {latents(), kvRows()}, {latents() * config.elementBytes()}, box, 128, 256};
+    }
     TensorMapParameter map{operand, mapElement(), {config.k, plan.rowsB()}, {pitch}, {plan.blockK(), plan.boxRowsB()}, 128, 256};
     if (config.groups)
       addGroups(map, plan.rowsB() * pitch);
@@ -141,11 +158,11 @@ private:
   }
   TensorMapParameter mapD(int operand) const {
     std::vector<int64_t> box = {plan.storeColumns(), plan.storeRows()};
-    int64_t rowBytes = plan.bytesOfD() * config.n;
+    int64_t rowBytes = plan.bytesOfD() * plan.columnsD();
     int swizzle = static_cast<int>(plan.storeSwizzle());
     if (config.groups)
       return raggedMap(operand, typeOfD(), config.n, rows, rowBytes, box, swizzle);
-    return {operand, typeOfD(), {config.n, m}, {rowBytes}, box, swizzle, 256};
+    return {operand, typeOfD(), {plan.columnsD(), m}, {rowBytes}, box, swizzle, 256};
   }
   void addGroups(TensorMapParameter &map, const SizeExpr &strideBytes) const {
     map.dim.push_back(config.groups);
@@ -205,6 +222,14 @@ static std::map<std::string, int64_t> describe(const GemmPlan &plan) {
   addIf(config.element == GemmElement::i8, "int8", 1);
   addIf(config.element == GemmElement::bf16, "bf16", 1);
   addIf(config.bf16Scales, "bf16_scales", 1);
+  addIf(config.isAbsorb(), "absorb", 1);
+  if (config.isMla())
+    json.insert({{"heads", config.mla.heads},
+                 {"nope_dim", config.mla.nopeDim},
+                 {"rope_dim", config.mla.ropeDim},
+                 {"v_dim", config.mla.vDim}});
+  addIf(config.mla.completes, "completes", 1);
+  addIf(config.mla.interleaved, "interleaved", 1);
   return json;
 }
 

@@ -256,6 +256,36 @@ static void lowerStoreRowScales(HopperLowering &lowering, StoreRowScalesOp op, S
 }
 
 //===----------------------------------------------------------------------===//
+// Rope
+//===----------------------------------------------------------------------===//
+
+static void lowerRopeRows(HopperLowering &lowering, RopeRowsOp op, RopeRowsOp::Adaptor adaptor, HopperBuilder &b) {
+  constexpr int64_t kThreads = kSm90a.warpgroupThreads();
+  auto size = static_cast<int64_t>(op.getSize()), half = size / 2;
+  bool isInterleaved = op.getInterleaved();
+  // Rows are counted in 64 bits.
+  auto inRow = [&](Value matrix, Type element, uint64_t columns, Value row, Value column) {
+    return b.at(b.at(matrix, LLVM::LLVMArrayType::get(element, columns), row), element, column);
+  };
+  Type from = op.getFrom().getType().getElementType(), to = op.getTo().getType().getElementType();
+  Value rows = b.minUnsigned(b.sub(adaptor.getUntil(), adaptor.getRow()), b.int32(kSm90a.wgmmaRows));
+  Value thread = b.bitAnd(lowering.contextOf(op).thread, kThreads - 1);
+  b.loop(thread, b.mul(rows, half), b.int32(kThreads), {}, [&](Value index, ValueRange) {
+    Value rowInTile = b.div(index, half), pair = b.sub(index, b.mul(rowInTile, half)), row = b.add(adaptor.getRow(), rowInTile);
+    Value first = isInterleaved ? b.mul(pair, 2) : pair;
+    int64_t distance = isInterleaved ? 1 : half;
+    Value source = inRow(adaptor.getFrom(), from, op.getFromColumns(), row, b.add(adaptor.getFromColumn(), first));
+    Value turn = inRow(adaptor.getTable(), b.f32(), op.getSize(), row, pair);
+    Value target = inRow(adaptor.getTo(), to, op.getToColumns(), row, b.add(adaptor.getToColumn(), first));
+    Value left = b.loadNumber(from, source), right = b.loadNumber(from, b.at(source, from, distance));
+    Value cosine = b.loadNumber(b.f32(), turn), sine = b.loadNumber(b.f32(), b.at(turn, b.f32(), half));
+    b.storeNumber(to, target, b.sub(b.mul(left, cosine), b.mul(right, sine)));
+    b.storeNumber(to, b.at(target, to, distance), b.add(b.mul(left, sine), b.mul(right, cosine)));
+    return SmallVector<Value>();
+  });
+}
+
+//===----------------------------------------------------------------------===//
 // Split-K
 //===----------------------------------------------------------------------===//
 
@@ -324,7 +354,7 @@ static SmallVector<Value> lowerCombineParts(HopperLowering &lowering, CombinePar
 
 void populateEpiloguePatterns(RewritePatternSet &patterns, HopperLowering &lowering) {
   patterns.add<LowerBy<lowerStoreTile>, LowerBy<lowerWaitStores>, LowerBy<lowerAddBias>, LowerBy<lowerCombineParts>,
-               LowerBy<lowerSwigluQuantize>, LowerBy<lowerStoreRowScales>>(lowering);
+               LowerBy<lowerSwigluQuantize>, LowerBy<lowerStoreRowScales>, LowerBy<lowerRopeRows>>(lowering);
 }
 
 } // namespace quant::nvvm

@@ -78,7 +78,7 @@ static DictionaryAttr argumentAttributes(Builder &builder, BlockArgument argumen
   // What other blocks write while the kernel runs, or a kernel before until this one has waited for it, may change behind this
   // block's back: with noalias LLVM would read it through the cache that is not coherent.
   bool isShared = llvm::any_of(argument.getUsers(), [](Operation *user) {
-    return isa<CombinePartsOp, ScanGroupsOp, ForQueriesOp, LoadRowKeysOp, LoadIndexOp, LoadScalesOp>(user);
+    return isa<CombinePartsOp, ScanGroupsOp, ForQueriesOp, LoadRowKeysOp, LoadIndexOp, LoadScalesOp, RopeRowsOp>(user);
   });
   if (isa<GlobalType>(type) && !isShared)
     return builder.getDictionaryAttr(builder.getNamedAttr("llvm.noalias", builder.getUnitAttr()));

@@ -70,15 +70,17 @@ static Value offsetsOf(Operation *matmul) {
   return swiglu ? swiglu.getOffsets() : Value();
 }
 
-/// Says which operands of the dispatch those of the recipe are: a, b, each with its scales, the results, and of groups offsets
-/// (Gemm.h).
+/// Says which operands of the dispatch those of the recipe are: a, b, each with its scales, the results, and of groups offsets,
+/// of complete queries the table of rope (Gemm.h).
 static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel, Operation *matmul) {
-  Value offsets = offsetsOf(matmul), x = matmul->getOperand(0), w = matmul->getOperand(1);
+  auto absorb = dyn_cast<deepseek::MlaAbsorbOp>(matmul);
+  Value offsets = offsetsOf(matmul), last = absorb ? absorb.getRope() : offsets, x = matmul->getOperand(0),
+        w = matmul->getOperand(1);
   auto &operands = recipe.operands;
   size_t results = kernel.getNumResults(), inputs = 0;
   for (Value matrix : {x, w})
     inputs += isa<qblock::BlockTensorType>(matrix.getType()) ? 2 : 1;
-  if (operands.size() != inputs + results + (offsets ? 1 : 0))
+  if (operands.size() != inputs + results + (last ? 1 : 0))
     return fail("the schedule asks for operands that the program does not have (split_k needs a workspace)");
   size_t next = 0;
   QUANT_TRY(bindMatrix(operands, next, kernel, x));
@@ -86,10 +88,10 @@ static Result<void> bindOperands(nvvm::LaunchRecipe &recipe, func::FuncOp kernel
   QUANT_TRY(bindMatrix(operands, next, kernel, w));
   for (size_t result = 0; result < results; ++result)
     operands[inputs + result].from = {static_cast<int>(kernel.getNumArguments() + result)};
-  if (offsets) {
-    for (size_t index = weight; index < inputs; ++index)
-      operands[index].stacked = true;
-    QUANT_TRY_ASSIGN(int index, operandIndex(kernel, offsets));
+  for (size_t index = weight; index < inputs && offsets; ++index)
+    operands[index].stacked = true;
+  if (last) {
+    QUANT_TRY_ASSIGN(int index, operandIndex(kernel, last));
     operands.back().from = {index};
   }
   recipe.rows = static_cast<abi::Dim>(program::getRowDim(kernel));
@@ -148,8 +150,10 @@ private:
     Operation *matmul = getComputedOp(kernel);
     if (auto decode = dyn_cast_or_null<deepseek::MlaDecodeOp>(matmul))
       return tile(kernel, decode, kernels);
-    if (!isa_and_nonnull<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp>(matmul))
-      return kernel.emitError("the tensor cores compute matmuls and mla_decode only: schedule it as simt");
+    if (!isa_and_nonnull<qblock::MatmulOp, qblock::GroupedMatmulOp, qblock::GroupedSwigluOp, deepseek::MlaAbsorbOp,
+                         deepseek::MlaExpandOp>(matmul))
+      return kernel.emitError(
+          "the tensor cores compute matmuls, mla_absorb, mla_expand and mla_decode only: schedule it as simt");
     Result<std::vector<program::LaunchVariant>> variants = buildVariants(kernel, matmul, schedules, kernels);
     if (!variants)
       return kernel.emitError("cannot be built as its schedule says: ") << variants.error().message;
@@ -187,7 +191,9 @@ private:
     // A kernel may serve several ranges.
     std::map<std::string, nvvm::LaunchRecipe> recipes;
     for (program::ScheduleAttr schedule : schedules) {
-      QUANT_TRY_ASSIGN(auto config, hopper::readGemmParameters(hopper::getGemmConfig(matmul), schedule.getParameters()));
+      QUANT_TRY_ASSIGN(auto config,
+                       hopper::readGemmParameters(hopper::getGemmConfig<deepseek::MlaAbsorbOp, deepseek::MlaExpandOp>(matmul),
+                                                  schedule.getParameters()));
       std::string name = config.symbolName();
       if (!recipes.contains(name)) {
         QUANT_TRY_ASSIGN(recipes[name], build(kernels, config, kernel, matmul));

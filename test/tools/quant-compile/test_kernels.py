@@ -60,6 +60,16 @@ class KernelTest(unittest.TestCase):
 
 
 class Writes(KernelTest):
+    def test_projections_of_heads(self) -> None:
+        expand = ("--kernel=mla_expand", "-o", self.out)
+        self.refused(2, "--rope: mla_expand has no such option", *expand, "--heads=3", "--rope=halves")
+        self.refused(2, "--heads: mla_expand needs it", *expand)
+        self.refused(1, "absorb takes no swapAB", "--kernel=mla_absorb", "--heads=3", "--tile=16x64,swap", "-o", self.out)
+        index = self.compile("--kernel=mla_absorb", "--heads=3", "--rope=halves", "--m=1-64")
+        self.assertEqual(index["request"], {"heads": 3, "m": "1-64", "gpu": "h200", "out": "bf16", "rope": "halves"})
+        recipe = json.loads((self.out / index["variants"][0]["launch"]).read_text())
+        self.assertEqual([operand["name"] for operand in recipe["operands"]], ["a", "b", "d", "rope"])
+
     def test_variants_by_m(self) -> None:
         index = self.compile(*GEMM, "--target=sm_90a")
         self.assertEqual(index["request"] | {"n": 576, "k": 512, "m": "dynamic", "gpu": "h200"}, index["request"])
@@ -190,7 +200,8 @@ class Explains(KernelTest):
         text = self.good("--list-kernels")
         kinds = json.loads(self.good("--list-kernels", "--json"))
         self.assertEqual([kind["kernel"] for kind in kinds], ["fp8_gemm", "fp8_grouped_gemm", "int8_gemm",
-                         "int8_grouped_gemm", "bf16_gemm", "bf16_grouped_gemm", "mla_decode", "mla_combine", "quantize", "dequantize"])
+                         "int8_grouped_gemm", "bf16_gemm", "bf16_grouped_gemm", "mla_absorb", "mla_expand", "mla_decode",
+                         "mla_combine", "quantize", "dequantize"])
         for kind in kinds:
             self.assertIn(kind["summary"], text)
             for flag in kind["flags"]:
