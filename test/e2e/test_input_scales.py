@@ -76,8 +76,9 @@ class InputScales(unittest.TestCase):
         cls.text.write_text(json.dumps(tokens[begin : begin + TOKENS]))
         return tokens[begin : begin + TOKENS]
 
-    def command(self, out: Path, *options: object, source: Path = TINY, scheme: str = "--scheme=fp8-tensor-static") -> list[str]:
-        calibration = [f"--context={CONTEXT}", "--module", self.tiny.module, "--calibration", self.text]
+    def command(self, out: Path, *options: object, source: Path = TINY, scheme: str = "--scheme=fp8-tensor-static",
+                module: Path | None = None) -> list[str]:  # fmt: skip
+        calibration = [f"--context={CONTEXT}", "--module", module or self.tiny.module, "--calibration", self.text]
         return list(map(str, [Context.binaries / "quant-convert", "quantize", source, scheme, *calibration, *options, "-o", out]))
 
     def quantize(self, out: Path, *options: object, **how: object) -> dict:
@@ -114,6 +115,7 @@ class InputScales(unittest.TestCase):
             out = self.folder / f"out{number}"
             told = self.quantize(out, WITHOUT_MTP, "--expert-floor=0", *options.split(), f"--report={self.folder / 'report.json'}")
             scales, worst = self.scales(out), 0.0
+            self.assertEqual("gives up the greatest" in str(told["notes"]), "percentile" in options)
             self.assertEqual(told["groups"], [{"scheme": "fp8-tensor-static", "layers": 184}])
             self.assertEqual(len(scales), 184)
             self.assertEqual({layer for layer in histories if re.search(r"self_attn|mlp\.(?!gate$)", layer)}, set(scales))
@@ -204,6 +206,24 @@ class InputScales(unittest.TestCase):
         self.assertFalse([layer for layer in self.scales(out) if ".layers.5." in layer])
         call("quant-compile", out, "--host-isa=native", "-o", self.folder / "out.qmod")
         call("quant-convert", "dequantize", out, self.folder / "back")
+
+    def test_beside_gptq(self) -> None:
+        """Codes by GPTQ and scales of inputs by the same text: the scales are those of a plain run, from FP8 blocks, too."""
+        plain, carried, fp8 = (self.folder / name for name in ("plain", "carried", "fp8"))
+        options = [WITHOUT_MTP, f"--report={self.folder / 'report.html'}"]
+        self.quantize(plain, *options)
+        self.quantize(carried, *options, "--method=gptq")
+        self.assertEqual(self.scales(plain), self.scales(carried))
+        self.assertNotEqual(*((out / "model.safetensors").read_bytes() for out in (plain, carried)))
+        self.assertFalse(carried.with_name("carried.calibration").exists())
+        self.assertIn('"input_scales"', (self.folder / "report.html").read_text())
+        call("quant-convert", "cast-fp8", "--input-bf16-hf-path", TINY, "--output-fp8-hf-path", fp8)
+        call("quant-compile", fp8, "--host-isa=native", "--kv-cache=f32", "-o", self.folder / "fp8.qmod")
+        self.quantize(self.folder / "from-fp8", WITHOUT_MTP, source=fp8, module=self.folder / "fp8.qmod")
+        before, after = self.scales(plain), self.scales(self.folder / "from-fp8")
+        self.assertEqual(set(before), set(after))
+        dense = [name for name in before if ".experts." not in name]
+        self.assertLess(max(abs(after[name] / before[name] - 1) for name in dense), 0.3)
 
     def test_killed_and_little_memory(self) -> None:
         """kill -9 in the midst, another number of threads, as many runs over the text as layers: the same bytes."""

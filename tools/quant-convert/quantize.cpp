@@ -452,7 +452,7 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
   auto *report =
       app->add_option("--report", options->report,
                       "What became of each weight, as a page or as JSON: SQNR and cosine, output errors of the method and "
-                      "of rounding to the nearest, --sensitivity as plots, experts that no token chose")
+                      "of rounding to the nearest, static scales of inputs, --sensitivity as plots, experts that no token chose")
           ->type_name("FILE.html|FILE.json");
   app->add_option("--held-out", options->heldOut,
                   "With --report and --module: a text, or token ids as JSON, by which the model is judged before and after")
@@ -487,9 +487,11 @@ Command convert::addQuantizeCommand(CLI::App &parent) {
       "(or \"keep\"), \"group_size\", \"zero_points\"; the first rule that names a layer counts. Presets:\n" +
       describePresets() +
       "Streams: memory does not grow with the model. Started again after it was stopped, it goes on; a calibrated run keeps what "
-      "it has\nin OUT.calibration meanwhile.\n\nExamples:\n"
+      "it has\nin OUT.calibration, fp8-tensor-static in OUT.input-scales, meanwhile.\n\nExamples:\n"
       "  quant-convert quantize DeepSeek-V3 --scheme=w8a8 -o v3-int8\n"
       "  quant-convert quantize tuned --scheme=w4a16 --method=gptq --calibration text.json --module tuned.qmod -o tuned-int4\n"
+      "  quant-convert quantize tuned --scheme=fp8-tensor-static --calibration text.txt --module tuned.qmod --ignore=layers.61 "
+      "-o tuned-fp8\n"
       "  quant-convert quantize tuned-bf16 --policy=int8-int4 --dry-run -o tuned-mixed\n"
       "  quant-convert quantize tuned --budget=4.25bits --sensitivity tuned.json --write-policy mix.json -o tuned-mix");
   return {app, [options] { return runQuantize(*options); }};

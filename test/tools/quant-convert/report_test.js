@@ -20,7 +20,7 @@ const parts = vm.runInNewContext(`${read("report.js")}\n${read("compare.js")}\n(
 const sampleOf = (page) => JSON.parse(/<script id="data"[^>]*>([^]*?)<\/script>/.exec(read(page))[1]);
 const sample = () => sampleOf("compare.html");
 const quantizeNames = ["quantizedFigures", "budgetTables", "sensitivityPlots", "errorsPlot", "sqnrPlot", "quantizedKinds", "quantizedTensors",
-                       "expertLists"];
+                       "expertLists", "inputScaleTables"];
 const quantize = vm.runInNewContext(`${read("report.js")}\n${read("quantize.js")}\n({ ${quantizeNames.join(", ")} })`);
 
 /// How often `what` stands in a text.
@@ -111,15 +111,18 @@ test("a quantized model's figures, plots and tables", () => {
   assert.ok(tensors.indexOf("experts.3") < tensors.indexOf("experts.2") && tensors.indexOf("experts.2") < tensors.indexOf("o_proj"));
   assert.ok(tensors.includes("0 + 256 lent"));
   assert.ok(quantize.expertLists(data).includes("model.layers.1.mlp.experts.2.up_proj"));
-  for (const html of [figures, budget, plots, tensors])
+  const inputs = quantize.inputScaleTables(data);
+  assert.ok(inputs.includes("percentile (90 %) of 94 pieces") && inputs.includes("2 of 7") && inputs.includes("0.0125"));
+  assert.ok(inputs.indexOf("experts.2.up_proj") < inputs.indexOf("o_proj")); // those that saturate first
+  for (const html of [figures, budget, plots, tensors, inputs])
     assert.doesNotMatch(html, /NaN|undefined|Infinity/);
 });
 
 test("a report of a plain run has no more than it knows", () => {
-  const data = {...sampleOf("quantize.html"), held_out: undefined, budget: undefined, sensitivities: undefined,
+  const data = {...sampleOf("quantize.html"), held_out: undefined, budget: undefined, sensitivities: undefined, input_scales: undefined,
                 tensors: [{name: "a", kind: "b", layer: 0, scheme: "w8a8", shape: "1", elements: 1, sqnr: "Infinity", cosine: 1}],
                 experts_never_chosen: undefined, experts_that_borrow: undefined, rounded_to_nearest: undefined};
-  for (const name of ["budgetTables", "sensitivityPlots", "errorsPlot", "expertLists"])
+  for (const name of ["budgetTables", "sensitivityPlots", "errorsPlot", "expertLists", "inputScaleTables"])
     assert.equal(quantize[name](data), "", name);
   assert.doesNotMatch(quantize.quantizedFigures(data) + quantize.sqnrPlot(data) + quantize.quantizedTensors(data), /NaN|undefined/);
 });

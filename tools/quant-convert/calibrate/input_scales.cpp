@@ -227,13 +227,17 @@ static std::vector<std::string> borrowing(const StaticScales &scales) {
 }
 
 std::vector<std::string> InputScales::notes() const {
-  std::vector<std::string> few = borrowing(scales);
-  if (few.empty())
-    return {};
-  return {
-      fmt::format("{} layers, {} first, belong to experts that fewer than {} tokens of the text chose: their inputs are scaled "
-                  "by the largest of their layer's experts",
-                  few.size(), few.front(), std::max<int64_t>(1, options.experts.floor))};
+  std::vector<std::string> notes, few = borrowing(scales);
+  if (amax.recipe == AmaxRecipe::Percentile)
+    notes.emplace_back(
+        "scaling inputs by a percentile gives up the greatest, which models often need; judge the model by an engine "
+        "that rounds its inputs: --held-out and quant-run do not");
+  if (!few.empty())
+    notes.push_back(
+        fmt::format("{} layers, {} first, belong to experts that fewer than {} tokens of the text chose: their inputs "
+                    "are scaled by the largest of their layer's experts",
+                    few.size(), few.front(), std::max<int64_t>(1, options.experts.floor)));
+  return notes;
 }
 
 json InputScales::report() const {

@@ -42,7 +42,7 @@ public:
   /// Writes "LAYER.input_scale", F32 [1]. @pre to be run: run()
   Job job(const std::string &layer) const;
 
-  /// Experts that took the scale of others, in words.
+  /// Experts that took the scale of others, and what a percentile gives up, in words.
   std::vector<std::string> notes() const;
   /// The recipe, scales by layer, and those of notes() by name.
   nlohmann::json report() const;

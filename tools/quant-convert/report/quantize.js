@@ -158,6 +158,24 @@ function expertLists(data) {
          list("Rounded to the nearest: the method or the module does not reach them", data.rounded_to_nearest ?? []);
 }
 
+/// Static scales of inputs, those that saturate first.
+function inputScaleTables({input_scales}) {
+  if (!input_scales)
+    return "";
+  const {recipe, pieces, layers, experts_by_their_layers_largest} = input_scales;
+  const number = (title) => ({title, kind: "number"});
+  const columns = [{title: "layer", kind: "name"}, number("largest input"), number("scale"), number("tokens"), number("pieces beyond")];
+  const all = Object.entries(layers).sort(([, a], [, b]) => b.pieces_beyond - a.pieces_beyond || b.scale - a.scale);
+  const digits = (value) => ({text: short(value, 4), key: value});
+  const rows = all.slice(0, mostTensors).map(([layer, {scale, amax, tokens, pieces: reached, pieces_beyond}]) =>
+    [layer, digits(amax), digits(scale), tokens, {text: pieces_beyond ? `${pieces_beyond} of ${reached}` : "", key: pieces_beyond}]);
+  const how = recipe.history ? ` (the last ${recipe.history})` : recipe.percentile !== undefined ? ` (${recipe.percentile} %)` : "";
+  const head = `<p>By the ${escape(recipe.name)}${how} of ${pieces} pieces.</p>\n`;
+  const left = all.length - rows.length;
+  return head + table(columns, rows) + (left ? `<p class="dim">and ${left} more</p>\n` : "") +
+         list("Layers of experts with few tokens: by the largest of their layer's experts", experts_by_their_layers_largest);
+}
+
 function showQuantized(data) {
   show("input", escape(data.input));
   show("output", escape(data.output));
@@ -169,6 +187,7 @@ function showQuantized(data) {
   show("sensitivities", sensitivityPlots(data));
   show("errors", errorsPlot(data));
   show("sqnr", sqnrPlot(data));
+  show("inputs", inputScaleTables(data));
   show("experts", expertLists(data));
   show("kinds", quantizedKinds(data));
   show("tensors", quantizedTensors(data));
