@@ -53,6 +53,8 @@ struct TargetOptions {
   std::string unit;
   /// The GPU (dialects/machine/Gpu.h) whose number of multiprocessors orders a kernel's tiles; the code runs on others, too.
   std::string gpu = machine::defaultGpu().name;
+  /// Of GPUs: when a kernel lets the next one of the stream start, which is launched so that it may: start, loaded or never.
+  std::string launchDependents = "start";
   /// Path of ptxas; empty: it is looked for.
   std::string ptxas;
   /// Receives the kernels as text (assembly, PTX), if given.

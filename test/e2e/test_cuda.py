@@ -192,6 +192,24 @@ class Cuda(unittest.TestCase):
             done = self.quant_run(module, "--json", *options)
             self.assertEqual((done.returncode, done.stdout.split("prefill")[0]), (0, good.stdout.split("prefill")[0]), done.stderr)
 
+    def test_when_the_next_kernel_starts_changes_no_number(self) -> None:
+        """Each kernel on tensor cores lets the next one start once, at the place that is asked for, or never."""
+        outputs = {}
+        for start in ("start", "loaded", "never"):
+            kernels = self.folder / start
+            module = self.compile(toys.v3(), f"--launch-dependents={start}", "--kernels-to", str(kernels))
+            done = self.quant_run(module, "--json", "--overlap")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            outputs[start] = done.stdout.split("prefill")[0]
+            entries = [text for file in kernels.rglob("*.ptx") for text in file.read_text().split(".entry")[1:] if "wgmma" in text]
+            self.assertGreater(len(entries), 0)
+            for text in entries:
+                self.assertEqual(text.count("griddepcontrol.launch_dependents"), 0 if start == "never" else 1)
+                if start != "never":
+                    loads_before = "cp.async.bulk.tensor" in text[: text.index("griddepcontrol.launch_dependents")]
+                    self.assertEqual(loads_before, start == "loaded")
+        self.assertEqual(set(outputs.values()), {outputs["start"]})
+
     def test_calls_that_come_again_are_graphs(self) -> None:
         """check_same() compares their numbers with the simulator's: a prompt in chunks, and new tokens one by one."""
         module = self.compile(toys.v3())

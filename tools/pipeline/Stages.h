@@ -46,6 +46,10 @@ struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
                           llvm::cl::init("h200")};
   Option<int64_t> maxKernels{*this, "max-kernels", llvm::cl::desc("for sm_90a: different kernels of one matmul at most"),
                              llvm::cl::init(4)};
+  Option<std::string> launchDependents{
+      *this, "launch-dependents",
+      llvm::cl::desc("for sm_90a: when a kernel on tensor cores lets the next one start: start, loaded or never"),
+      llvm::cl::init("start")};
   Option<Activations> activations{
       *this, "activations", llvm::cl::desc("inputs of matmuls"), llvm::cl::init(Activations::Auto),
       llvm::cl::values(clEnumValN(Activations::Auto, "auto", "on sm_90a fp8, int8 or bf16, as the weight is; f32 on the host"),
@@ -58,7 +62,9 @@ struct StageOptions : mlir::PassPipelineOptions<StageOptions> {
                             llvm::cl::init(256)};
 
   const Target &getTarget() const { return *target.getValue(); }
-  TargetOptions forTarget() const { return {.unit = isa, .gpu = gpu, .ptxas = {}, .assembly = nullptr}; }
+  TargetOptions forTarget() const {
+    return {.unit = isa, .gpu = gpu, .launchDependents = launchDependents, .ptxas = {}, .assembly = nullptr};
+  }
   bool quantizesToFp8() const {
     return activations == Activations::Fp8 || (activations == Activations::Auto && getTarget().matmuls().multipliesFp8);
   }

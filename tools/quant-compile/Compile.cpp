@@ -205,6 +205,7 @@ private:
 
   void setStageOptions(const std::string &target, StageOptions &stages) {
     stages.target = findTarget(target);
+    stages.launchDependents = options.launchDependents;
     stages.activations = llvm::StringSwitch<Activations>(options.activations)
                              .Case("fp8", Activations::Fp8)
                              .Case("int8", Activations::Int8)

@@ -32,8 +32,10 @@ struct CompileOptions {
   std::vector<std::string> hostIsas;
   std::string activations = "auto";
   std::string kvCache = "bf16"; // a deepseek::CacheFormat
-  bool mtp = false;            // the draft, too
-  std::string stopAfter;       // empty: go on to the module
+  /// Of sm_90a: start, loaded or never.
+  std::string launchDependents = "start";
+  bool mtp = false;      // the draft, too
+  std::string stopAfter; // empty: go on to the module
   std::filesystem::path dumpDirectory;
   std::filesystem::path kernelDirectory; // GPU kernels as files of their own, too
   std::string ptxas;

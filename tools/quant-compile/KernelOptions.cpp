@@ -266,8 +266,8 @@ static Result<void> checkKernelFlags(const CLI::App &app, const KernelKind &kind
                 ", only the matmuls, mla_absorb, mla_expand and mla_decode have variants");
   if (kind.hasChoice && app.count("--scale-format") && !app.count("--swiglu"))
     return fail("--scale-format: is of a quantized d; say --swiglu, or leave it out");
-  for (const char *flag : {"input", "--host-isa", "--activations", "--max-tokens", "--max-context", "--stop-after",
-                           "--dump-stages-to", "--kernels-to"})
+  for (const char *flag : {"input", "--host-isa", "--activations", "--launch-dependents", "--max-tokens", "--max-context",
+                           "--stop-after", "--dump-stages-to", "--kernels-to"})
     if (app.count(flag))
       return fail(std::string(flag) + ": is for a model, not for --kernel; leave one of them out");
   if (app.count("--target") && app.get_option("--target")->as<std::vector<std::string>>() != std::vector<std::string>{"sm_90a"})

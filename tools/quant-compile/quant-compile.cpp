@@ -75,6 +75,12 @@ static void addOptions(CLI::App &app, CompileOptions &options, bool &json) {
                  "for each 128), int8 (one for each token), int4 (one for each 32); docs/kv-cache.md")
       ->check(CLI::IsMember({"f32", "bf16", "fp8", "int8", "int4"}))
       ->capture_default_str();
+  app.add_option(
+         "--launch-dependents", options.launchDependents,
+         "on sm_90a: when a kernel on tensor cores lets the next one start where launches overlap (quant-run --overlap): at "
+         "its start, when a block has issued its last load (loaded), or never before its end; results are the same")
+      ->check(CLI::IsMember({"start", "loaded", "never"}))
+      ->capture_default_str();
   app.add_flag("--mtp", options.mtp,
                "also compile the model's first MTP layer, which guesses the token after the next (quant-run --mtp, quant-serve "
                "--mtp); without it MTP layers are left out");

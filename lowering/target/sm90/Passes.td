@@ -28,6 +28,21 @@ def TileToHopper : Pass<"program-tile-to-hopper", "::mlir::ModuleOp"> {
                            "::mlir::scf::SCFDialect"];
 }
 
+def PlaceLaunchDependents : Pass<"hopper-place-launch-dependents"> {
+  let summary = "says when the kernel behind one of the hopper dialect may start, if it is launched so that it may";
+  let description = [{
+    Kernels are built with `hopper.launch_dependents` at their start. `at=loaded` moves it behind the last load that a block issues, so
+    that blocks of the next kernel take no multiprocessor before; `at=never` removes it, and the next kernel starts when this one
+    ends. Results are the same: the next kernel waits before it reads what this one writes.
+
+    ```
+    quant-opt --hopper-place-launch-dependents=at=loaded kernel.mlir
+    ```
+  }];
+  let options = [Option<"at", "at", "std::string", /*default=*/"\"start\"", "start, loaded or never">];
+  let dependentDialects = ["::quant::hopper::HopperDialect"];
+}
+
 def LowerToNvvm : Pass<"lower-to-nvvm", "::mlir::ModuleOp"> {
   let summary = "turns kernels that go without tensor cores into code for sm_90a";
   let description = [{

@@ -47,6 +47,8 @@ public:
     TileToHopperOptions tile;
     tile.gpu = options.gpu;
     pm.addPass(createTileToHopper(tile));
+    if (options.launchDependents != "start")
+      pm.addPass(createPlaceLaunchDependents({.at = options.launchDependents}));
   }
 
   void buildTarget(OpPassManager &pm, const TargetOptions &) const override {

@@ -234,6 +234,7 @@ class Refuses(KernelTest):
             ("--n: needs --kernel", "--n=8"),
             ("--explain: there is nothing to choose for quantize", "--kernel=quantize", "--k=8", "--explain"),
             ("--max-tokens: is for a model, not for --kernel", *GEMM, "--max-tokens=8", *out),
+            ("--launch-dependents: is for a model, not for --kernel", *GEMM, "--launch-dependents=never", *out),
             ("--target: --kernel is for sm_90a alone", *GEMM, "--target=host", *out),
             ("--output: say with -o which folder", *GEMM),
             ("--output: a kernel is several files", *GEMM, "-o", "-"),
