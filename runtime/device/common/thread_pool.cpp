@@ -17,8 +17,9 @@
 
 namespace quant::runtime {
 
-/// A few more chunks than threads even out unequal speeds.
-static constexpr int64_t kChunksPerThread = 4;
+/// A few more chunks than threads even out unequal speeds; small ones, blocks of unequal work: most experts have no row, and those
+/// of one that has stand together.
+static constexpr int64_t kChunksPerThread = 4, kMaxChunkBlocks = 4;
 /// Longer than what one thread does alone between two grids, shorter than what anybody else would miss of a CPU.
 static constexpr std::chrono::microseconds kSpinTime{100};
 
@@ -80,7 +81,7 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::runRanges(int64_t blocks, Function function, void *context) {
   int64_t maxChunks = size() * kChunksPerThread;
-  int64_t chunkBlocks = std::max<int64_t>(1, (blocks + maxChunks - 1) / maxChunks);
+  int64_t chunkBlocks = std::clamp<int64_t>((blocks + maxChunks - 1) / maxChunks, 1, kMaxChunkBlocks);
   int64_t chunks = (blocks + chunkBlocks - 1) / chunkBlocks;
   if (chunks <= 1 || workers.empty()) {
     if (blocks > 0)
