@@ -111,7 +111,7 @@ static Value lookUp(HostBuilder &b, Value table0, Value codes, Value table1) {
 /// 64 FP8 codes through a 128-entry table of bf16, which holds every FP8 value exactly: two byte permutes look up low and high
 /// bytes, an or puts the sign back, unpacking pairs them to bf16. Unpacking works inside 128-bit parts, so the dwords come out
 /// shuffled: columnOf64(2 * vector + half, lane).
-static SmallVector<Value> pairs64ByTable(HostBuilder &b, Type storage, Value codes) {
+SmallVector<Value> quant::host::unpack64Pairs(HostBuilder &b, Type storage, Value codes) {
   const llvm::fltSemantics &semantics = cast<FloatType>(storage).getFloatSemantics();
   Value low = lookUp(b, bf16Table(b, semantics, 0, 0), codes, bf16Table(b, semantics, 0, 64));
   Value high = lookUp(b, bf16Table(b, semantics, 1, 0), codes, bf16Table(b, semantics, 1, 64));
@@ -130,7 +130,7 @@ static SmallVector<Value> pairs64ByTable(HostBuilder &b, Type storage, Value cod
 /// The same as f32: a shift or a mask makes each half of a dword one.
 static SmallVector<Value> decode64ByTable(HostBuilder &b, Type storage, Value codes) {
   SmallVector<Value> result;
-  for (Value pairs : pairs64ByTable(b, storage, codes))
+  for (Value pairs : unpack64Pairs(b, storage, codes))
     for (Value bits : {b.shiftLeft(pairs, 16), b.bitAnd(pairs, 0xFFFF0000)})
       result.push_back(b.bitcast(b.f32(), bits));
   return result;
@@ -144,22 +144,24 @@ bool quant::host::hasDecode64(const HostBuilder &b, Type storage) {
   return b.target.hasByteTables && isa<Float8E4M3FNType, Float8E5M2Type>(storage);
 }
 
-/// 64 codes, shuffled so that the vectors of their table come out in order.
-static Value loadShuffled(HostBuilder &b, Value address) {
+/// 64 codes in an order in which `codeOf(vector, lane)` comes out of the table where columnOf64() would without.
+static Value loadShuffled(HostBuilder &b, Value address, function_ref<int64_t(int64_t vector, int64_t lane)> codeOf) {
   SmallVector<int64_t> order(64);
   for (int64_t vector = 0; vector < 4; ++vector)
     for (int64_t lane = 0; lane < kLanes; ++lane)
-      order[columnOf64(vector, lane)] = vector * kLanes + lane;
+      order[columnOf64(vector, lane)] = codeOf(vector, lane);
   Value raw = b.load(b.vec(64, b.i8()), address);
   return vector::ShuffleOp::create(b, raw, raw, order);
 }
 
 SmallVector<Value> quant::host::decode64(HostBuilder &b, Type storage, Value address) {
-  return decode64ByTable(b, storage, loadShuffled(b, address));
+  auto inOrder = [](int64_t vector, int64_t lane) { return vector * kLanes + lane; };
+  return decode64ByTable(b, storage, loadShuffled(b, address, inOrder));
 }
 
 SmallVector<Value> quant::host::decode64Pairs(HostBuilder &b, Type storage, Value address) {
-  return pairs64ByTable(b, storage, loadShuffled(b, address));
+  auto neighbours = [](int64_t vector, int64_t lane) { return vector / 2 * 2 * kLanes + 2 * lane + vector % 2; };
+  return unpack64Pairs(b, storage, loadShuffled(b, address, neighbours));
 }
 
 //===----------------------------------------------------------------------===//

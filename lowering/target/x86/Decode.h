@@ -32,9 +32,10 @@ Value loadCodes(HostBuilder &b, Type storage, Value address, int64_t lanes);
 bool hasDecode64(const HostBuilder &b, Type storage);
 /// 64 consecutive elements as four vectors of 16.
 llvm::SmallVector<Value> decode64(HostBuilder &b, Type storage, Value address);
-/// 64 consecutive elements as bf16: two vectors of 16 dwords, each of 32 elements, dword i of which holds elements i (below) and
-/// i + 16.
+/// 64 consecutive elements as bf16: two vectors of 16 dwords, each of two neighbours.
 llvm::SmallVector<Value> decode64Pairs(HostBuilder &b, Type storage, Value address);
+/// 64 codes as bf16: of each 128-bit part the lower half of its codes in the first vector, the upper half in the second.
+llvm::SmallVector<Value> unpack64Pairs(HostBuilder &b, Type storage, Value codes);
 
 /// Elements that are decoded at once, faster in another order than in their own: 64 of FP8 where there is hasDecode64(),
 /// otherwise 32, 128 of four bits; 0: there is no such way.

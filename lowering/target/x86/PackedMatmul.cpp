@@ -24,8 +24,6 @@ static constexpr int64_t kStepBytes = kLanes * 4, kGroupStepBytes = kLanes * kSt
 /// Columns of x that are split at a time, and summed in a row before they join the sums of the columns before: they stay in the
 /// first-level cache, and the rounding error grows with the length of a sum. Sums of integers do not round.
 static constexpr int64_t kSumColumns = 128, kIntegerSumColumns = 512;
-/// How far ahead of its use a weight is fetched.
-static constexpr int64_t kPrefetchBytes = 512;
 
 /// Whether blocks are of whole steps of so many columns. A span that is no block is all of a row, and its last step may be short.
 static bool hasWholeSteps(const WeightForm &form, int64_t step) { return form.span % step == 0 || form.blockColumns == 0; }
@@ -119,14 +117,22 @@ void PackedMatmul::emit() {
 void PackedMatmul::decodeGroup(Value row, Value firstColumn, Value column, int64_t columns) {
   Value local = b.sub(row, range.begin), span = b.div(b.sub(column, firstColumn), form.span);
   auto ofSpan = [&](Value base) { return b.at(b.at(base, b.mul(span, panel.rows), 4), local, 4); };
+  auto rowOf = [&](Value lane) { return b.min(b.add(row, lane), b.sub(range.end, b.size(1))); };
+  auto sourceOf = [&](Value weightRow) { return b.at(rowData(weightRow), storageOffset(column), 1); };
+  auto prefetchNextGroup = [&](Value source, int64_t bytes) {
+    Value next = b.at(source, b.mul(rowBytes, kLanes), 1);
+    for (int64_t line = 0; line < bytes; line += kCacheLine)
+      b.prefetch(b.at(next, line, 1), 2);
+  };
+  bool turnsCodes = transposesCodes(columns);
   b.loop(b.size(0), b.size(kLanes), 1, [&](Value lane) {
-    Value weightRow = b.min(b.add(row, lane), b.sub(range.end, b.size(1)));
-    Value source = b.at(rowData(weightRow), storageOffset(column), 1), scales = rowScale(weightRow);
-    for (int64_t line = 0; line < storageBytes(form.storage, columns); line += kCacheLine)
-      b.prefetch(b.at(source, kPrefetchBytes + line, 1));
+    Value weightRow = rowOf(lane), source = sourceOf(weightRow), scales = rowScale(weightRow);
+    prefetchNextGroup(source, storageBytes(form.storage, columns));
     Value scale = loadScale(scales, column), zero = loadZero(scales, column);
     if (scaling == Scaling::Sums || scaling == Scaling::Results)
       b.store(std::exchange(scale, {}), b.at(ofSpan(panelScales), lane, 4));
+    if (turnsCodes)
+      return;
     Value target = b.at(decodedRows, lane, panel.decodedStride);
     SmallVector<Value> steps = isInt8 ? decodeBytes(source, columns) : decodePairs(source, columns, scale, zero);
     for (auto [step, dwords] : llvm::enumerate(steps))
@@ -135,11 +141,49 @@ void PackedMatmul::decodeGroup(Value row, Value firstColumn, Value column, int64
   Value target = b.at(weightPanel, b.div(local, kLanes), panel.groupBytes());
   Value first = b.at(target, b.div(b.sub(column, firstColumn), panel.step), kGroupStepBytes);
   int64_t steps = panel.stepsOf(columns);
-  b.loop(b.size(0), b.size(steps), 1, [&](Value step) {
-    transpose(b.at(decodedRows, step, kStepBytes), panel.decodedStride, b.at(first, step, kGroupStepBytes), kStepBytes, kLanes);
-  });
+  if (turnsCodes) {
+    SmallVector<Value> sources;
+    for (int64_t lane = 0; lane < kLanes; ++lane)
+      sources.push_back(sourceOf(rowOf(b.size(lane))));
+    transposeCodes(sources, columns, first);
+  } else {
+    b.loop(b.size(0), b.size(steps), 1, [&](Value step) {
+      transpose(b.at(decodedRows, step, kStepBytes), panel.decodedStride, b.at(first, step, kGroupStepBytes), kStepBytes, kLanes);
+    });
+  }
   if (isInt8 && !usesTiles())
     sumCodes(ofSpan(panelCodeSums), first, steps);
+}
+
+/// Whether codes are transposed as they are, four of a row in a dword, and then decoded: bytes that are decoded 64 at a time.
+bool PackedMatmul::transposesCodes(int64_t columns) const {
+  bool isByteTable = scaling != Scaling::Weights && hasDecode64(b, form.storage);
+  return columns % kStepBytes == 0 && (isInt8 ? form.storage.getIntOrFloatBitWidth() == 8 : isByteTable);
+}
+
+/// 64 columns of 16 rows at a time, in registers.
+void PackedMatmul::transposeCodes(ArrayRef<Value> sources, int64_t columns, Value target) {
+  // The first pairs of the four rows of a 128-bit part to its lower half, the second ones to its upper half.
+  SmallVector<int64_t> pairs;
+  for (int64_t byte = 0; byte < kStepBytes; ++byte)
+    pairs.push_back(byte / 16 * 16 + byte % 8 / 2 * 4 + byte % 16 / 8 * 2 + byte % 2);
+  VectorType bytes = b.vec(kStepBytes, b.i8());
+  int64_t vectors = isInt8 ? 1 : 2;
+  b.loop(b.size(0), b.size(columns), kStepBytes, [&](Value column) {
+    SmallVector<Value> rows =
+        llvm::map_to_vector(sources, [&](Value source) { return b.load(b.vec(kLanes, b.i32()), b.at(source, column, 1)); });
+    Value first = b.at(target, column, kStepBytes / 4 * vectors);
+    for (auto [dword, rowsOfDword] : llvm::enumerate(transposed(rows))) {
+      Value codes = vector::BitCastOp::create(b, bytes, rowsOfDword);
+      SmallVector<Value> decoded;
+      if (isInt8)
+        decoded = {form.zeroConstant ? b.sub(codes, form.zeroConstant) : codes};
+      else
+        decoded = unpack64Pairs(b, form.storage, vector::ShuffleOp::create(b, codes, codes, pairs));
+      for (auto [index, values] : llvm::enumerate(decoded))
+        b.store(values, b.at(first, (static_cast<int64_t>(dword) * vectors + static_cast<int64_t>(index)) * kStepBytes, 1));
+    }
+  });
 }
 
 /// 128 times the sum of a span's codes, for each of 16 rows.
@@ -232,20 +276,14 @@ void PackedMatmul::splitStep(Value low, Value high, Value target, int64_t tokens
             b.at(target, part * tokens * panel.inputStride, 1));
 }
 
-/// Two vectors of f32 as pairs of bf16: cut off and subtracted, or rounded to nearest, ties to even.
+/// 32 columns of f32 as pairs of bf16, of neighbouring columns: cut off and subtracted, or rounded to nearest, ties to even.
 Value PackedMatmul::takePart(Value &low, Value &high, bool rounds) {
-  auto bitsOf = [&](Value &value) {
-    Value bits = b.bitcast(b.i32(), value);
-    if (!rounds) {
-      Value part = b.bitAnd(bits, 0xFFFF0000);
-      value = b.sub(value, b.bitcast(b.f32(), part));
-      return part;
-    }
-    Value rounded = b.add(b.add(bits, 0x7FFF), b.bitAnd(b.shiftRight(bits, 16), 1));
-    return b.select(b.isNan(value), bits, rounded);
+  auto cut = [&](Value &value) {
+    Value part = b.bitcast(b.f32(), b.bitAnd(b.bitcast(b.i32(), value), 0xFFFF0000));
+    value = b.sub(value, part);
+    return part;
   };
-  Value lower = b.shiftRight(bitsOf(low), 16);
-  return b.bitOr(lower, b.bitAnd(bitsOf(high), 0xFFFF0000));
+  return rounds ? roundPairs(b, low, high) : roundPairs(b, cut(low), cut(high));
 }
 
 //===----------------------------------------------------------------------===//

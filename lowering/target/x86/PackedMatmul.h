@@ -9,8 +9,7 @@
 //
 // bf16: codes of 8 bits and less, and bf16, are exact in bf16. Their scales are applied to the codes where they are powers of
 // two, otherwise in f32 to the sums of each block. An f32 of x is the sum of `input_parts` bf16 numbers, each multiplied on its
-// own: of three exactly, of one it is rounded. (Infinite x gives NaN.) Two columns of a dword are 16 apart, so that two vectors
-// of f32 become one of dwords without moving a lane.
+// own: of three exactly, of one it is rounded. (Infinite x gives NaN.)
 //
 // int8, where x is quantized and a weight row has one scale: sums are integers. AMX multiplies signed numbers; vpdpbusd one that
 // is unsigned, x + 128, for which 128 times the sum of the weight's codes is taken off.
@@ -76,6 +75,8 @@ private:
 
   //===--- Weights ---===//
   void decodeGroup(Value row, Value firstColumn, Value column, int64_t columns);
+  bool transposesCodes(int64_t columns) const;
+  void transposeCodes(llvm::ArrayRef<Value> sources, int64_t columns, Value target);
   llvm::SmallVector<Value> decodePairs(Value source, int64_t columns, Value scale, Value zero);
   llvm::SmallVector<Value> decodeBytes(Value source, int64_t columns);
   void sumCodes(Value target, Value panel, int64_t steps);

@@ -28,10 +28,12 @@ void RangeMatmul::forSpansOfPanel(Value firstColumn, Value columns, function_ref
   });
 }
 
-void RangeMatmul::forTokenTiles(int64_t tokens, int64_t last, function_ref<void(Value, int64_t)> body) {
-  Value full = b.mul(b.div(range.tokens, tokens), tokens);
+void RangeMatmul::forTokenTiles(int64_t tokens, int64_t unit, function_ref<void(Value, int64_t)> body) {
+  Value full = b.mul(b.div(b.add(range.tokens, unit - 1), tokens), tokens), rest = b.sub(range.tokens, full);
   b.loop(b.size(0), full, tokens, [&](Value token) { body(token, tokens); });
-  b.loop(full, range.tokens, last, [&](Value token) { body(token, last); });
+  for (int64_t low = unit; low < tokens; low += unit)
+    b.ifThen(b.bitAnd(b.greater(rest, b.size(low - unit)), b.compare(arith::CmpIPredicate::sle, rest, low)),
+             [&] { body(full, low); });
 }
 
 /// Codes of x in i8 as f32; f32 as they are.
@@ -100,9 +102,8 @@ Value RangeMatmul::widen(Value vector) {
   return vector::ShuffleOp::create(b, vector, b.splatF32(lanes, 0.0f), mask);
 }
 
-/// Transposes a 16x16 tile of f32 and stores its first `rows` rows: pairs, then fours within 128 bits, then the four 128-bit
-/// parts.
-void RangeMatmul::transpose(Value source, int64_t stride, Value target, int64_t targetStride, int64_t rows) {
+/// Pairs, then fours within 128 bits, then the four 128-bit parts.
+SmallVector<Value> RangeMatmul::transposed(ArrayRef<Value> in) {
   auto shuffle = [&](Value x, Value y, function_ref<int64_t(int64_t)> lane) {
     SmallVector<int64_t> mask(kLanes);
     for (int64_t i = 0; i < kLanes; ++i)
@@ -120,9 +121,7 @@ void RangeMatmul::transpose(Value source, int64_t stride, Value target, int64_t 
   auto parts = [&](Value x, Value y, int64_t first) {
     return shuffle(x, y, [=](int64_t i) { return (i / 8) * kLanes + (first + 2 * (i / 4 % 2)) * 4 + i % 4; });
   };
-  SmallVector<Value> in, fours(kLanes);
-  for (int64_t r = 0; r < kLanes; ++r)
-    in.push_back(b.load(b.vecF32(), b.at(source, r * stride, 1)));
+  SmallVector<Value> fours(kLanes), result(kLanes);
   for (int64_t j = 0; j < kLanes; j += 4)
     for (int64_t half = 0; half < 2; ++half) {
       Value low = unpack(in[j], in[j + 1], 1, half), high = unpack(in[j + 2], in[j + 3], 1, half);
@@ -133,7 +132,16 @@ void RangeMatmul::transpose(Value source, int64_t stride, Value target, int64_t 
     for (int64_t odd = 0; odd < 2; ++odd) {
       Value low = parts(fours[c], fours[4 + c], odd), high = parts(fours[8 + c], fours[12 + c], odd);
       for (int64_t upper = 0; upper < 2; ++upper)
-        if (int64_t row = 4 * (2 * upper + odd) + c; row < rows)
-          b.store(parts(low, high, upper), b.at(target, row * targetStride, 1));
+        result[4 * (2 * upper + odd) + c] = parts(low, high, upper);
     }
+  return result;
+}
+
+void RangeMatmul::transpose(Value source, int64_t stride, Value target, int64_t targetStride, int64_t rows) {
+  SmallVector<Value> in;
+  for (int64_t r = 0; r < kLanes; ++r)
+    in.push_back(b.load(b.vecF32(), b.at(source, r * stride, 1)));
+  SmallVector<Value> out = transposed(in);
+  for (int64_t row = 0; row < rows; ++row)
+    b.store(out[row], b.at(target, row * targetStride, 1));
 }

@@ -71,8 +71,9 @@ protected:
   void forChunks(int64_t chunk, llvm::function_ref<void(Value firstColumn, Value columns)> body);
   /// 16 weight rows from `row` on and a span of `count` columns at a time.
   void forSpansOfPanel(Value firstColumn, Value columns, llvm::function_ref<void(Value row, Value column, int64_t count)> body);
-  /// Tiles of `tokens` rows of x, then of `last` rows until there is none.
-  void forTokenTiles(int64_t tokens, int64_t last, llvm::function_ref<void(Value token, int64_t tokens)> body);
+  /// Tiles of `tokens` rows of x, then one of the fewest multiples of `unit` rows that holds the rest. The last tile of either
+  /// kind may reach past the last row.
+  void forTokenTiles(int64_t tokens, int64_t unit, llvm::function_ref<void(Value token, int64_t tokens)> body);
 
   //===--- Operands ---===//
 
@@ -101,6 +102,8 @@ protected:
   Value outputAddress(Value m, Value row) { return b.at(b.at(range.output.data, b.mul(m, range.output.stride), 1), row, 4); }
   /// A narrower vector followed by zeros.
   Value widen(Value vector);
+  /// The columns of a 16x16 tile of dwords.
+  llvm::SmallVector<Value> transposed(llvm::ArrayRef<Value> rows);
   /// Transposes a 16x16 tile of dwords, whose rows lie `stride` bytes apart, and stores its first `rows` rows.
   void transpose(Value source, int64_t stride, Value target, int64_t targetStride, int64_t rows);
   /// For 16 weight rows from `row` on, which of them lie inside the range.

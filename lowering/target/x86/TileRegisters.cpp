@@ -57,6 +57,13 @@ void quant::host::multiplyTilesInt8(HostBuilder &b, int64_t sum, int64_t x, int6
   call(b, "llvm.x86.tdpbssd", {number(b, sum), number(b, x), number(b, w)});
 }
 
+Value quant::host::roundPairs(HostBuilder &b, Value low, Value high) {
+  auto name = b.getStringAttr("llvm.x86.avx512bf16.cvtne2ps2bf16.512");
+  Type pairs = b.vec(2 * kLanes, b.getBF16Type());
+  Value rounded = LLVM::CallIntrinsicOp::create(b, pairs, name, ValueRange{high, low}).getResult(0);
+  return vector::BitCastOp::create(b, b.vec(kLanes, b.i32()), rounded);
+}
+
 Value quant::host::dotPairs(HostBuilder &b, Value sum, Value x, Value w) {
   auto pairs = [&](Value dwords) { return vector::BitCastOp::create(b, b.vec(2 * kLanes, b.getBF16Type()), dwords); };
   auto name = b.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512");

@@ -34,6 +34,9 @@ void multiplyTilesBf16(HostBuilder &b, int64_t sum, int64_t x, int64_t w);
 /// The same in i32 over four int8 of each dword.
 void multiplyTilesInt8(HostBuilder &b, int64_t sum, int64_t x, int64_t w);
 
+/// 32 f32 rounded to bf16 (to nearest, ties to even; denormals are 0), two neighbours in each of 16 dwords.
+Value roundPairs(HostBuilder &b, Value low, Value high);
+
 /// Of 16 dwords each: sum + the products of two bf16, denormals being 0; of four unsigned x and signed w, in i32.
 Value dotPairs(HostBuilder &b, Value sum, Value x, Value w);
 Value dotBytes(HostBuilder &b, Value sum, Value x, Value w);

@@ -15,7 +15,7 @@
 // CHECK: call @multiply_rows_f8E4M3FN_f32_128x128
 // CHECK: func.func private @multiply_rows_f8E4M3FN_f32_128x128
 // AMX: call_intrinsic "llvm.x86.ldtilecfg"
-// AMX-COUNT-3: arith.ori {{.*}} : vector<16xi32>
+// AMX-COUNT-3: call_intrinsic "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
 // AMX: call_intrinsic "llvm.x86.tilezero"
 // AMX-COUNT-8: call_intrinsic "llvm.x86.tdpbf16ps"
 // AMX: call_intrinsic "llvm.x86.tilestored64"
