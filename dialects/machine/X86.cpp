@@ -16,8 +16,7 @@ const std::vector<X86Unit> &x86Units() {
   // (AMD's and Intel's data sheets); Haswell's 256 KB are not counted on.
   static const std::vector<X86Unit> units = {
       // From Sapphire Rapids on. Eight tiles of 16 rows of 64 bytes (Intel SDM volume 1, chapter 18): four of sums, two of x and
-      // two of
-      // the weight. Its cores have 2 MB of second-level cache.
+      // two of the weight. Its cores have 2 MB of second-level cache.
       {.name = "amx",
        .llvmCpu = "x86-64-v4",
        .llvmFeatures = "+avx512vbmi,+avx512vnni,+avx512bf16,+amx-tile,+amx-bf16,+amx-int8,-prefer-256-bit",
@@ -58,8 +57,9 @@ const std::vector<X86Unit> &x86Units() {
        .tileTokens = 12,
        .tileVectors = 2,
        .panelColumns = 256},
-      // From Ice Lake and Zen 4 on. 32 registers of 512 bits (Intel SDM volume 1, chapter 15): 16 sums of dot products beside the
-      // tables and the decoded codes; a tile of 12 x 2 sums, 2 vectors of weights and one of x.
+      // From Ice Lake and Zen 4 on. 32 registers of 512 bits (Intel SDM volume 1, chapter 15): 8 sums of dot products, and the
+      // 8 of the block at hand, beside the tables and the decoded codes; a tile of 12 x 2 sums, 2 vectors of weights and one of
+      // x.
       {.name = "avx512",
        .llvmCpu = "x86-64-v4",
        .llvmFeatures = "+avx512vbmi,-prefer-256-bit",

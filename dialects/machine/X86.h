@@ -35,7 +35,8 @@ struct X86Unit {
   int64_t l2Bytes;
   /// Tables of 128 bytes in two registers (vpermi2b): the fast way to decode FP8.
   bool hasByteTables;
-  /// Dot products of bf16 pairs in vectors (vdpbf16ps), and of tiles of 16 rows of 64 bytes (AMX: tdpbf16ps).
+  /// Dot products of bf16 pairs and of four bytes in vectors (vdpbf16ps, vpdpbusd), and of tiles of 16 rows of 64 bytes (AMX:
+  /// tdpbf16ps).
   bool hasPackedDots, hasTiles;
   /// bf16 numbers that an f32 of x is split into for these products, whose sum is x: 3 are exact. 0: products are f32.
   int64_t inputParts;
@@ -48,8 +49,8 @@ struct X86Unit {
   int64_t dotSums, dotTokens;
   /// More tokens are multiplied dotTokens at a time up to so many pieces, which decode the weight again each time.
   int64_t dotPieces;
-  /// Many tokens: a register tile of the panel product, in tokens (a multiple of 3: the last tiles are a third as high) and in
-  /// vectors of 16 weight rows.
+  /// Many tokens: a register tile of the panel product, in tokens (a multiple of 3: the last tile is one or two thirds as high,
+  /// or as high) and in vectors of 16 weight rows.
   int64_t tileTokens, tileVectors;
   /// Columns of K that are decoded at a time.
   int64_t panelColumns;

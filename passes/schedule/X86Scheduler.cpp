@@ -102,9 +102,9 @@ private:
              "dot products of int8";
     std::string few = unit.hasTiles ? llvm::formatv(", of four bytes (VNNI) for {0} tokens and fewer", unit.dotTokens).str() : "";
     return llvm::formatv(
-        "products of int8 summed as integers: dot products of {0}{1}; blocks of other than multiples of 64 columns "
-        "take f32 multiply-adds, exact as well (4-bit codes for many tokens only)",
-        unit.hasTiles ? "AMX tiles" : "four bytes (VNNI)", few);
+        "products of int8 summed as integers: dot products of {0}{1}; of many tokens in blocks of other than "
+        "multiples of 64 columns {2}, of few in blocks that make no whole vectors of bytes f32 multiply-adds, exact as well",
+        unit.hasTiles ? "AMX tiles" : "four bytes (VNNI)", few, inputParts() ? "bf16 pairs" : "f32 multiply-adds");
   }
 
   static std::string next(int64_t rows) {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import ctypes
 import hashlib
 import inspect
 import io
@@ -92,6 +93,19 @@ class PythonTest(unittest.TestCase):
         with self.assertRaisesRegex(qc.Error, message) as caught:
             yield
         self.assertEqual(caught.exception.code, qc.Code[code])
+
+
+@contextlib.contextmanager
+def subnormals_as_zero() -> Any:
+    """This thread's SSE units take subnormal operands and results as 0, as torch.set_flush_denormal makes them."""
+    libm, saved = ctypes.CDLL("libm.so.6"), ctypes.create_string_buffer(32)  # fenv_t of x86-64: MXCSR is its last dword
+    libm.fegetenv(saved)
+    flushing = ctypes.create_string_buffer(saved.raw[:28] + (int.from_bytes(saved.raw[28:32], "little") | 0x8040).to_bytes(4, "little"), 32)
+    libm.fesetenv(flushing)
+    try:
+        yield
+    finally:
+        libm.fesetenv(saved)
 
 
 class Answers(PythonTest):
@@ -455,6 +469,25 @@ class Tools(PythonTest):
         with contextlib.redirect_stderr(io.StringIO()):
             qc.convert("quantize", CHECKPOINT, output=out, scheme="w8a8", ignore=["lm_head", "re:.*shared.*"])
         self.assertEqual(qc.convert("inspect", out)["config"]["scheme"], "ct-w8a8")
+
+
+class Subnormals(unittest.TestCase):
+    def test_the_callers_flushing_is_not_the_kernels(self) -> None:
+        """AVX2 code decodes E4M3's subnormal codes by way of subnormal f32."""
+        weights, module = Context.scratch / "fp8", Context.scratch / "fp8.qmod"
+        with contextlib.redirect_stderr(io.StringIO()):
+            qc.convert("quantize", CHECKPOINT, output=weights, scheme="fp8-tensor")
+        qc.compile(weights, module, target="host", host_isa="avx2")
+
+        def logits() -> np.ndarray:
+            with qc.Model(module, weights, threads=2) as model:
+                return np.array(model.forward(list(range(20)), outputs=20))
+
+        expected = logits()
+        with subnormals_as_zero():
+            got = logits()
+            self.assertEqual(np.float32(1e-20) * np.float32(1e-20), 0)
+        np.testing.assert_array_equal(got, expected)
 
 
 class Package(unittest.TestCase):

@@ -55,7 +55,7 @@ struct Problem {
 /// Why a target takes no such weight or inputs; empty: it does.
 std::string refusal(const Problem &problem, const std::string &unit) {
   const auto &[scheme, form, inputs, rows, columns] = problem;
-  bool isHost = unit != "sm_90a", isFourBits = scheme.storage == "ui4" || scheme.storage == "f4E2M1FN";
+  bool isHost = unit != "sm_90a", isFourBits = scheme.storage.ends_with("i4") || scheme.storage == "f4E2M1FN";
   if (isHost && inputs == Inputs::Fp8)
     return "the host computes f32 results, not";
   if (isHost && isFourBits && columns % 2)
@@ -218,7 +218,8 @@ protected:
     for (const WeightScheme &scheme : schemes)
       check({scheme, form, random() % 2 ? Inputs::F32 : Inputs::Bf16, kRows[next++ % std::size(kRows)], GetParam()});
     check({blocks, form, Inputs::Fp8, kRows[next++ % std::size(kRows)], GetParam()});
-    const WeightScheme integers[] = {{"ui4", 1, 0}, {"ui4", 1, 32}, {"ui4", 1, 64}, {"i8", 1, 64}, {"i8", 1, 128}};
+    const WeightScheme integers[] = {{"ui4", 1, 0}, {"ui4", 1, 32}, {"ui4", 1, 64}, {"ui4", 1, 192},
+                                     {"i4", 1, 0},  {"i4", 1, 8},   {"i8", 1, 64},  {"i8", 1, 128}};
     for (const WeightScheme &scheme : {WeightScheme{"i8", 1, 0}, integers[random() % std::size(integers)]})
       check({scheme, form, Inputs::Int8, kRows[next++ % std::size(kRows)], GetParam()});
   }
@@ -247,7 +248,7 @@ private:
       }
       ASSERT_TRUE(kernel) << kernel.error().message;
       // Few rows, and on the host one register tile or two of many, the last not full.
-      for (int64_t tokens : {1, 5, unit == "sm_90a" ? 2 : 37})
+      for (int64_t tokens : unit == "sm_90a" ? std::vector<int64_t>{1, 2, 5} : std::vector<int64_t>{1, 2, 4, 5, 37})
         compare(problem, *kernel, tokens, CallMaker(problem, weight, tokens, random).make(),
                 /*isExact=*/problem.hasExactSums() && unit != "sm_90a");
     }

@@ -90,12 +90,13 @@ private:
     auto count = static_cast<size_t>(rows * columns);
     if (!scheme.hasScales())
       return makeFloats(randomNormal(rows * columns, random), values);
-    bool isFp4 = scheme.storage == "f4E2M1FN", areNibbles = isFp4 || scheme.storage == "ui4";
+    bool isFp4 = scheme.storage == "f4E2M1FN", isSigned = scheme.storage == "i4",
+         areNibbles = isFp4 || isSigned || scheme.storage == "ui4";
     std::vector<uint8_t> codes = randomBytes(areNibbles ? (count + 1) / 2 : count);
     for (size_t i = 0; i < count; ++i) {
       if (areNibbles) {
         int code = codes[i / 2] >> i % 2 * 4 & 15;
-        values.push_back(isFp4 ? decodeFloat(static_cast<uint32_t>(code), kE2M1FN) : code);
+        values.push_back(isFp4 ? decodeFloat(static_cast<uint32_t>(code), kE2M1FN) : isSigned && code > 7 ? code - 16 : code);
       } else if (scheme.storage == "i8") {
         values.push_back(static_cast<int8_t>(codes[i]));
       } else {

@@ -16,7 +16,7 @@ namespace quant::test {
 
 /// How a weight is stored, in MLIR's names.
 struct WeightScheme {
-  std::string storage;                     ///< f32, bf16, f8E4M3FN, f4E2M1FN, i8 or ui4
+  std::string storage;                     ///< f32, bf16, f8E4M3FN, f4E2M1FN, i8, i4 or ui4
   int64_t blockRows = 0, blockColumns = 0; ///< of a scale; 0: all of the dimension
   std::string zero = {};                   ///< ui8: a zero point for each scale
   bool hasGlobalScale = false;             ///< scales are f8E4M3FN, divided by one f32

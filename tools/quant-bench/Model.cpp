@@ -331,13 +331,27 @@ Result<void> ModelRun::runPhases() {
   return {};
 }
 
+/// The lines of JSON that is indented, without others: ik_llama.cpp's llama-bench logs between them.
+static std::string linesOfJson(std::string_view output) {
+  std::string json;
+  while (!output.empty()) {
+    size_t length = std::min(output.find('\n'), output.size() - 1) + 1;
+    std::string_view line = output.substr(0, length);
+    size_t first = line.find_first_not_of(" \t");
+    if (first != std::string_view::npos && std::string_view("[]{}\"").find(line[first]) != std::string_view::npos)
+      json += line;
+    output.remove_prefix(length);
+  }
+  return json;
+}
+
 /// One run of llama-bench (llama.cpp, ik_llama.cpp): tokens per second of the prompt, and of decoding behind an empty context, as
 /// it measures it.
 Result<std::pair<double, double>> ModelRun::runPeer() const {
   QUANT_TRY_ASSIGN(Finished done, runProgram({options.peer.string(), "-m", options.peerModel.string(), "-p",
                                               std::to_string(options.prompt), "-n", std::to_string(options.steps), "-t",
                                               std::to_string(quant_session_threads(session.get())), "-r", "1", "-o", "json"}));
-  nlohmann::json rows = nlohmann::json::parse(done.output, nullptr, false);
+  nlohmann::json rows = nlohmann::json::parse(linesOfJson(done.output), nullptr, false);
   std::pair<double, double> rates;
   for (const auto &row : rows.is_array() ? rows : nlohmann::json::array()) {
     if (!row.is_object() || !row.contains("avg_ts") || !row["avg_ts"].is_number())

@@ -17,8 +17,10 @@
 #include "tools/quant-run/perplexity.h"
 #include "tools/quant-sim/device/sim_device.h"
 
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -26,6 +28,9 @@
 
 using namespace quant;
 using namespace quant::run;
+
+/// As close to the process's start as its own code gets.
+static const std::chrono::steady_clock::time_point kStart = std::chrono::steady_clock::now();
 
 static int reportError(const Error &error) {
   std::cerr << "quant-run: error: " << error.message << '\n';
@@ -55,9 +60,10 @@ static Result<void> writeLogits(checkpoint::SafetensorsWriter &writer, const std
   return writer.finish();
 }
 
-/// The answer's text, and the pieces that its tokens were.
+/// The answer's text, the pieces that its tokens were, and when the first one came; 0: none did.
 struct Answer {
   std::string text;
+  double firstTokenSeconds = 0;
   nlohmann::ordered_json logprobs = nlohmann::ordered_json::array();
 };
 
@@ -69,6 +75,8 @@ static nlohmann::ordered_json logprobJson(const generate::TokenLogprob &one, con
 }
 
 static void addStep(Answer &answer, const generate::Step &step, const text::TextFiles *files) {
+  if (answer.firstTokenSeconds == 0)
+    answer.firstTokenSeconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - kStart).count();
   answer.text += step.text;
   if (step.logprobs.empty())
     return;
@@ -81,13 +89,17 @@ static void addStep(Answer &answer, const generate::Step &step, const text::Text
 
 static void printJson(const Options &options, const std::vector<int32_t> &prompt, const generate::Completion &completion,
                       const Answer &answer, const quant_module *module, const quant_session *session) {
+  ProcessUsage usage = processUsage();
   nlohmann::ordered_json json = {
       {"prompt", prompt},
       {"tokens", completion.tokens},
       {"prefill_seconds", completion.prefillSeconds},
+      {"first_token_seconds", answer.firstTokenSeconds},
       {"decode_seconds_per_token", completion.secondsPerToken()},
       {"threads", quant_session_threads(session)},
       {"isa", quant_session_isa(session)},
+      {"memory",
+       {{"peak_bytes", usage.peakBytes}, {"minor_page_faults", usage.minorFaults}, {"major_page_faults", usage.majorFaults}}},
       {"kv_cache",
        {{"bytes_per_token", quant_module_cache_bytes_per_token(module)}, {"layers", quant_module_cache_layers(module)}}}};
   if (std::string notes = quant_session_notes(session); !notes.empty())
@@ -108,6 +120,8 @@ static void report(const Options &options, const std::vector<int32_t> &prompt, c
   } else {
     printTimes(completion, session);
     printMemory(module);
+    if (answer.firstTokenSeconds > 0)
+      std::cerr << fmt::format("first token: {:.3f} s after the program's start\n", answer.firstTokenSeconds);
   }
   if (options.profile)
     std::cerr << quant_session_profile(session);

@@ -51,7 +51,8 @@ Value shuffle(HostBuilder &b, Type storage, Value values);
 /// Whether decodeShuffled() leaves it to its caller to look for NaN: two instructions for 32 codes instead of twelve.
 bool hasDeferredNans(const HostBuilder &b, Type storage);
 inline constexpr double kDeferredFactor = 0x1p-120;
-/// What those who meet such numbers are multiplied by, so that products are as far from the least f32 as from the largest one.
+/// What those who meet such numbers are multiplied by, so that products are as far from the least f32 as from the largest one:
+/// inputs up to 2^68 stay finite.
 inline constexpr double kInputFactor = 0x1p60;
 /// What `largestCode` is before the first codes, and whether one of all that it saw is NaN.
 Value initialLargestCode(HostBuilder &b);

@@ -25,11 +25,13 @@ static constexpr int64_t kNearBytes = 512, kFarBytes = 2048;
 static constexpr int64_t kStreams = 4;
 /// Bytes of x in a chunk of several tokens: half a first-level cache of 32 KB, beside the weights that pass through.
 static constexpr int64_t kChunkBytes = 16 << 10;
-/// Bytes of the sums of a weight row with a row of x, one for each lane.
+/// Bytes of the sums of a weight row with a row of x, one for each lane; also of what they start from.
 static constexpr int64_t kSumBytes = kLanes * 4;
-/// Bytes of a vector of codes, and those of x that a rest of columns may take beyond 4 each: pieces of 8 columns, each in three
-/// vectors.
-static constexpr int64_t kVectorBytes = 64, kRestBytes = 128 / 8 * 3 * kVectorBytes;
+/// Bytes of a vector of codes.
+static constexpr int64_t kVectorBytes = 64;
+/// What a copied row may take beyond 4 bytes a column: a rest of 128 columns at most, in pieces of 8 columns or more, each of two
+/// vectors of codes and what products start from.
+static constexpr int64_t kRestBytes = 128 / 8 * 3 * kVectorBytes;
 
 /// Columns of a vector of codes.
 static int64_t vectorColumns(const WeightForm &form) { return isNibbles(form.storage) ? 2 * kVectorBytes : kVectorBytes; }

@@ -13,7 +13,7 @@
 namespace quant::host {
 
 /// Dot products: weight rows are decoded in registers, once for all rows of x. With one row of x the limit is memory bandwidth.
-/// Integers with x in int8 are multiplied as bytes where the unit can, otherwise as f32.
+/// Integers with x in int8 are multiplied as bytes where the unit can and blocks make whole vectors, otherwise as f32.
 class DotMatmul : public RangeMatmul {
 public:
   DotMatmul(HostBuilder &b, const WeightForm &form, const MatmulSchedule &sizes, const RowRange &range);

@@ -46,7 +46,8 @@ WeightForm::WeightForm(const Weight &weight)
 static bool isInt8(const WeightForm &form) {
   constexpr int64_t kMiddle = 128;
   auto type = dyn_cast<IntegerType>(form.storage);
-  return type && (type.getWidth() == 4 || !type.isUnsigned() || form.zeroConstant == kMiddle) && form.scaleType && !form.zeroType;
+  bool fits = type && (type.getWidth() == 4 || form.zeroConstant == (type.isUnsigned() ? kMiddle : 0));
+  return fits && form.scaleType && !form.zeroType;
 }
 
 bool WeightForm::hasIntegerSums() const { return isInt8(*this) && !blockColumns; }

@@ -17,8 +17,9 @@
 
 namespace quant::runtime {
 
-/// A few more chunks than threads even out unequal speeds; small ones, blocks of unequal work: most experts have no row, and those
-/// of one that has stand together.
+/// A few more chunks than threads even out unequal speeds; small ones, blocks of unequal work: most experts have no rows, and the
+/// tiles of one that has are neighbours. A kernel's step is no longer than a chunk: 4 blocks are 16 heads of attention and 512
+/// weight rows.
 static constexpr int64_t kChunksPerThread = 4, kMaxChunkBlocks = 4;
 /// Longer than what one thread does alone between two grids, shorter than what anybody else would miss of a CPU.
 static constexpr std::chrono::microseconds kSpinTime{100};

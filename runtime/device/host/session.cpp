@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <immintrin.h>
 
 namespace quant::runtime {
 
@@ -141,9 +142,27 @@ Result<void> HostSession::writeRows(size_t value, int64_t row, std::span<const s
   return {};
 }
 
+namespace {
+/// Kernels decode weights by way of subnormal numbers and round to nearest, whatever the program around them has set for its
+/// threads (torch.set_flush_denormal, libraries built with -ffast-math), which new threads inherit.
+class DefaultFloatControl {
+public:
+  DefaultFloatControl() { _mm_setcsr(kDefault); }
+  ~DefaultFloatControl() { _mm_setcsr(before); }
+  DefaultFloatControl(const DefaultFloatControl &) = delete;
+  DefaultFloatControl &operator=(const DefaultFloatControl &) = delete;
+
+private:
+  /// All exceptions masked, round to nearest, no flushing of subnormal results or operands (Intel SDM volume 1, 10.2.3).
+  static constexpr unsigned kDefault = 0x1F80;
+  unsigned before = _mm_getcsr();
+};
+} // namespace
+
 /// UBSan's check of the callee's type would read the bytes before it, which may not be there.
 [[clang::no_sanitize("function")]] static void call(abi::HostKernel kernel, const std::vector<void *> &operands, const Dims &dims,
                                                     void *scratch, int64_t begin, int64_t end) {
+  DefaultFloatControl control;
   kernel(operands.data(), dims.data(), scratch, begin, end);
 }
 

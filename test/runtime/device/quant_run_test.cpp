@@ -52,9 +52,9 @@ TEST_F(QuantRun, Generates) {
   Outcome outcome = run("--tokens 1,2,3 --max-new-tokens 5 --threads 2");
   EXPECT_EQ(outcome.status, 0);
   EXPECT_TRUE(outcome.output.starts_with("6 12 8 0 0\nprompt: 3 tokens in ")) << outcome.output;
-  EXPECT_NE(outcome.output.find(" tokens/s (baseline, 2 threads)\nKV cache: 32 bytes a token in each of 1 layers\n"),
-            std::string::npos)
-      << outcome.output;
+  for (const char *line : {" tokens/s (baseline, 2 threads)\nKV cache: 32 bytes a token in each of 1 layers\nmemory: ",
+                           " page faults, ", "\nfirst token: ", " s after the program's start\n"})
+    EXPECT_NE(outcome.output.find(line), std::string::npos) << outcome.output;
 }
 
 TEST_F(QuantRun, PrintsJson) {
@@ -67,6 +67,10 @@ TEST_F(QuantRun, PrintsJson) {
   EXPECT_EQ(json["kv_cache"].dump(), R"({"bytes_per_token":32,"layers":1})");
   EXPECT_GT(json["prefill_seconds"], 0);
   EXPECT_GT(json["decode_seconds_per_token"], 0);
+  EXPECT_GE(json["first_token_seconds"], json["prefill_seconds"]);
+  EXPECT_GT(json["memory"]["peak_bytes"], 1 << 20);
+  EXPECT_GT(json["memory"]["minor_page_faults"], 0);
+  EXPECT_GE(json["memory"]["major_page_faults"], 0);
 }
 
 TEST_F(QuantRun, Stops) {

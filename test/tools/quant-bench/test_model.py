@@ -20,12 +20,14 @@ TINY = Path(__file__).resolve().parents[3] / "models" / "tiny"
 CONFIG = json.loads((TINY / "config.json").read_text())
 PROMPT, STEPS = 24, 4
 
-#: Prints what llama-bench -o json does, and how often it was called and with what.
+#: Prints what llama-bench -o json does, with a log's line in between as ik_llama.cpp's has, and notes how often it was called and
+#: with what.
 PEER = """#!/usr/bin/env python3
 import json, pathlib, sys
 calls = pathlib.Path(__file__).with_suffix(".calls")
 calls.open("a").write(" ".join(sys.argv[1:]) + "\\n")
-print(json.dumps([{"n_prompt": 24, "n_gen": 0, "avg_ts": 100.0}, {"n_prompt": 0, "n_gen": 4, "avg_ts": 50.0}]))
+text = json.dumps([{"n_prompt": 24, "n_gen": 0, "avg_ts": 100.0}, {"n_prompt": 0, "n_gen": 4, "avg_ts": 50.0}], indent=2)
+print(text.replace("\\n", "\\nComputed blk.0.attn_k_b.weight as 128 x 512 x 16\\n", 1))
 """
 
 
