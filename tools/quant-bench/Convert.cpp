@@ -198,9 +198,7 @@ private:
     return {tool().string(), cast.name,       cast.inputFlag, cast.input.string(),
             cast.outputFlag, output.string(), "--threads",    std::to_string(threads)};
   }
-  fs::path tool() const {
-    return options.tool.empty() ? fs::read_symlink("/proc/self/exe").parent_path() / "quant-convert" : options.tool;
-  }
+  fs::path tool() const { return options.tool.empty() ? toolPath("quant-convert") : options.tool; }
 
   const ConvertOptions &options;
   const Torch &torch;

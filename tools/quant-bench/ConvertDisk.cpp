@@ -76,6 +76,13 @@ Result<Finished> quant::bench::runProgram(const std::vector<std::string> &comman
   return finished;
 }
 
+fs::path quant::bench::toolPath(const char *tool) { return fs::read_symlink("/proc/self/exe").parent_path() / tool; }
+
+Result<Finished> quant::bench::runTool(const char *tool, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), toolPath(tool).string());
+  return runProgram(arguments);
+}
+
 //===----------------------------------------------------------------------===//
 // Files
 //===----------------------------------------------------------------------===//

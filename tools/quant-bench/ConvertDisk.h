@@ -26,6 +26,9 @@ struct Finished {
 
 /// Runs a program to its end; its stderr is ours. Fails when it cannot be started or does not exit with 0.
 Result<Finished> runProgram(const std::vector<std::string> &command);
+/// A tool of ours, which lies beside this program.
+std::filesystem::path toolPath(const char *tool);
+Result<Finished> runTool(const char *tool, std::vector<std::string> arguments);
 
 /// Of all .safetensors files of a folder.
 Result<uint64_t> weightBytes(const std::filesystem::path &dir);

@@ -81,13 +81,11 @@ private:
 /// A compiled model, its weights, and what runs both.
 class ModelRun {
 public:
-  explicit ModelRun(const ModelOptions &options)
-      : options(options), scratch("quant-bench-model"), binaries(fs::read_symlink("/proc/self/exe").parent_path()) {}
+  explicit ModelRun(const ModelOptions &options) : options(options), scratch("quant-bench-model") {}
 
   Result<Json> run();
 
 private:
-  Result<void> call(const char *tool, std::vector<std::string> arguments) const;
   Result<fs::path> cutConfig();
   Result<fs::path> prepareWeights();
   Result<void> compile();
@@ -103,7 +101,7 @@ private:
 
   const ModelOptions &options;
   ScratchDir scratch;
-  fs::path binaries, weights, modulePath;
+  fs::path weights, modulePath;
   runtime::Module module;
   models::ModelConfig config;
   generate::ModuleHandle handle;
@@ -202,12 +200,6 @@ Result<WorkByLabel> WorkCounter::count(const Call &call) const {
 // Making a model
 //===----------------------------------------------------------------------===//
 
-Result<void> ModelRun::call(const char *tool, std::vector<std::string> arguments) const {
-  arguments.insert(arguments.begin(), (binaries / tool).string());
-  QUANT_TRY(runProgram(arguments));
-  return {};
-}
-
 /// The configuration with --layers layers of its own, MTP layers left out.
 Result<fs::path> ModelRun::cutConfig() {
   fs::path file = fs::is_directory(options.model) ? options.model / "config.json" : options.model;
@@ -243,7 +235,7 @@ Result<fs::path> ModelRun::prepareWeights() {
   std::vector<std::string> arguments = {"random", "--config", config.string(), "--output", dir.string()};
   if (!options.dtype.empty())
     arguments.insert(arguments.end(), {"--dtype", options.dtype});
-  QUANT_TRY(call("quant-convert", arguments));
+  QUANT_TRY(runTool("quant-convert", arguments));
   return dir;
 }
 
@@ -252,7 +244,8 @@ Result<void> ModelRun::compile() {
   std::vector<std::string> arguments = {weights.string(), "--host-isa=" + (options.isa.empty() ? "native" : options.isa), "-o",
                                         modulePath.string()};
   arguments.insert(arguments.end(), options.compile.begin(), options.compile.end());
-  return call("quant-compile", arguments);
+  QUANT_TRY(runTool("quant-compile", arguments));
+  return {};
 }
 
 Result<void> ModelRun::open() {

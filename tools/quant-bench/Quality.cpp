@@ -56,31 +56,22 @@ const std::vector<Way> &ways() {
 
 class Quality {
 public:
-  explicit Quality(const QualityOptions &options)
-      : options(options), scratch("quant-bench-quality", options.scratch),
-        binaries(fs::read_symlink("/proc/self/exe").parent_path()) {}
+  explicit Quality(const QualityOptions &options) : options(options), scratch("quant-bench-quality", options.scratch) {}
 
   Result<Json> run();
 
 private:
-  Result<std::string> call(const char *tool, std::vector<std::string> arguments) const;
   Result<void> prepareText();
   Result<Json> judge(const Way &way);
 
   const QualityOptions &options;
   ScratchDir scratch;
-  fs::path binaries, text, plain;
+  fs::path text, plain;
 };
 
 } // namespace
 
 /// The program's standard output. Error: which program failed; what it said went to stderr.
-Result<std::string> Quality::call(const char *tool, std::vector<std::string> arguments) const {
-  arguments.insert(arguments.begin(), (binaries / tool).string());
-  QUANT_TRY_ASSIGN(Finished done, runProgram(arguments));
-  return done.output;
-}
-
 /// The first tokens of the text, as a file of their own.
 Result<void> Quality::prepareText() {
   text = options.text.empty() ? options.model / "eval.tokens.json" : options.text;
@@ -101,11 +92,11 @@ Result<Json> Quality::judge(const Way &way) {
     weights = scratch.path() / way.name;
     std::vector<std::string> arguments = {"quantize", options.model.string(), "-o", weights.string()};
     arguments.insert(arguments.end(), way.quantize.begin(), way.quantize.end());
-    QUANT_TRY(call("quant-convert", arguments));
+    QUANT_TRY(runTool("quant-convert", arguments));
   }
   std::vector<std::string> compile = {weights.string(), "--host-isa=native", std::string("--kv-cache=") + way.kvCache, "-o",
                                       module.string()};
-  QUANT_TRY(call("quant-compile", compile));
+  QUANT_TRY(runTool("quant-compile", compile));
   std::vector<std::string> arguments = {module.string(),  "--weights",
                                         weights.string(), "--perplexity",
                                         text.string(),    "--json",
@@ -113,8 +104,8 @@ Result<Json> Quality::judge(const Way &way) {
                                         "--threads",      std::to_string(options.threads)};
   if (!plain.empty())
     arguments.insert(arguments.end(), {"--against", plain.string(), "--against-weights", options.model.string()});
-  QUANT_TRY_ASSIGN(std::string told, call("quant-run", arguments));
-  Json measured = Json::parse(told);
+  QUANT_TRY_ASSIGN(Finished told, runTool("quant-run", arguments));
+  Json measured = Json::parse(told.output);
   if (plain.empty())
     plain = module;
   QUANT_TRY_ASSIGN(auto checkpoint, checkpoint::Checkpoint::open(weights));

@@ -12,6 +12,7 @@
 
 #include "dialects/machine/X86.h"
 #include "lowering/target/Target.h"
+#include "tools/common/process_usage.h"
 #include "tools/common/table.h"
 #include "tools/common/units.h"
 
@@ -22,7 +23,6 @@
 #include <cstdio>
 #include <iostream>
 #include <map>
-#include <sys/resource.h>
 
 using namespace quant;
 
@@ -137,13 +137,6 @@ static void printSummary(const CompileReport &report, const CompileOptions &opti
   std::fprintf(stderr, " (--json says why)\n");
 }
 
-/// The largest resident size this process has had.
-static int64_t peakMemoryBytes() {
-  rusage usage = {};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
-}
-
 static void printJson(const CompileReport &report, const CompileOptions &options) {
   nlohmann::ordered_json unsupported = nlohmann::ordered_json::array();
   for (const UnsupportedKernel &kernel : report.unsupported)
@@ -157,7 +150,7 @@ static void printJson(const CompileReport &report, const CompileOptions &options
   nlohmann::ordered_json summary = {{"output", options.output.string()}, {"model", report.model},
                                     {"weights", report.weights},         {"kernels", report.kernels},
                                     {"dispatches", report.dispatches},   {"bytes", report.fileBytes},
-                                    {"seconds", report.seconds},         {"peak_memory_bytes", peakMemoryBytes()},
+                                    {"seconds", report.seconds},         {"peak_memory_bytes", tools::processUsage().peakBytes},
                                     {"unsupported", unsupported},        {"units", units}};
   summary["notes"] = report.notes;
   std::cout << summary.dump(2) << "\n";

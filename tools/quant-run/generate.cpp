@@ -7,11 +7,12 @@
 
 #include "tools/quant-run/generate.h"
 
+#include "tools/common/process_usage.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <sys/resource.h>
 
 namespace quant::run {
 
@@ -57,13 +58,6 @@ Result<std::vector<int32_t>> endTokens(const quant_module *module, const Options
   return ends;
 }
 
-ProcessUsage processUsage() {
-  rusage usage = {};
-  if (getrusage(RUSAGE_SELF, &usage) != 0)
-    return {};
-  return {usage.ru_maxrss * 1024, usage.ru_minflt, usage.ru_majflt};
-}
-
 void printTimes(const generate::Completion &completion, const quant_session *session) {
   std::fprintf(stderr, "prompt: %lld tokens in %.3f s, %.1f tokens/s", static_cast<long long>(completion.promptTokensRun),
                completion.prefillSeconds, static_cast<double>(completion.promptTokensRun) / completion.prefillSeconds);
@@ -82,7 +76,7 @@ void printMemory(const quant_module *module) {
     std::fprintf(stderr, "KV cache: %lld bytes a token in each of %lld layers\n",
                  static_cast<long long>(quant_module_cache_bytes_per_token(module)),
                  static_cast<long long>(quant_module_cache_layers(module)));
-  ProcessUsage usage = processUsage();
+  tools::ProcessUsage usage = tools::processUsage();
   std::fprintf(stderr, "memory: %.1f MB at most, pages of the mapped weights among them; %lld page faults, %lld from disk\n",
                static_cast<double>(usage.peakBytes) / 1e6, static_cast<long long>(usage.minorFaults + usage.majorFaults),
                static_cast<long long>(usage.majorFaults));

@@ -27,13 +27,6 @@ Result<std::vector<int32_t>> endTokens(const quant_module *module, const Options
 /// Talks over stdin and stdout until the input ends or /exit.
 Result<void> chat(const Options &options, const quant_module *module, const text::TextFiles &files);
 
-/// What this process has taken of the system so far. Pages of mapped files count as memory; a page that was in memory already is
-/// a minor fault, one that came from a disk a major one.
-struct ProcessUsage {
-  int64_t peakBytes = 0, minorFaults = 0, majorFaults = 0;
-};
-ProcessUsage processUsage();
-
 /// To stderr: how fast, and how much memory. The KV cache's line is left out where there is none.
 void printTimes(const generate::Completion &completion, const quant_session *session);
 void printMemory(const quant_module *module);

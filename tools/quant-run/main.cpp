@@ -13,6 +13,7 @@
 #include "runtime/api/devices.h"
 #include "runtime/checkpoint/lost_pages.h"
 #include "runtime/checkpoint/writer.h"
+#include "tools/common/process_usage.h"
 #include "tools/quant-run/generate.h"
 #include "tools/quant-run/perplexity.h"
 #include "tools/quant-sim/device/sim_device.h"
@@ -89,7 +90,7 @@ static void addStep(Answer &answer, const generate::Step &step, const text::Text
 
 static void printJson(const Options &options, const std::vector<int32_t> &prompt, const generate::Completion &completion,
                       const Answer &answer, const quant_module *module, const quant_session *session) {
-  ProcessUsage usage = processUsage();
+  tools::ProcessUsage usage = tools::processUsage();
   nlohmann::ordered_json json = {
       {"prompt", prompt},
       {"tokens", completion.tokens},

@@ -108,6 +108,19 @@ static Value lookUp(HostBuilder &b, Value table0, Value codes, Value table1) {
       .getResult(0);
 }
 
+/// x and y unpacked: of each 128-bit part the elements of the lower or of the upper half, in turn.
+static Value unpack(HostBuilder &b, Value x, Value y, bool upper) {
+  auto type = cast<VectorType>(x.getType());
+  int64_t count = type.getNumElements(), inPart = 128 / type.getElementTypeBitWidth();
+  SmallVector<int64_t> mask;
+  for (int64_t part = 0; part < count; part += inPart)
+    for (int64_t i = 0; i < inPart / 2; ++i) {
+      int64_t element = part + (upper ? inPart / 2 : 0) + i;
+      llvm::append_values(mask, element, count + element);
+    }
+  return vector::ShuffleOp::create(b, x, y, mask);
+}
+
 /// 64 FP8 codes through a 128-entry table of bf16, which holds every FP8 value exactly: two byte permutes look up low and high
 /// bytes, an or puts the sign back, unpacking pairs them to bf16. Unpacking works inside 128-bit parts, so the dwords come out
 /// shuffled: columnOf64(2 * vector + half, lane).
@@ -117,13 +130,8 @@ SmallVector<Value> quant::host::unpack64Pairs(HostBuilder &b, Type storage, Valu
   Value high = lookUp(b, bf16Table(b, semantics, 1, 0), codes, bf16Table(b, semantics, 1, 64));
   high = b.bitOr(high, b.bitAnd(codes, 0x80));
   SmallVector<Value> result;
-  for (int64_t half = 0; half < 2; ++half) {
-    SmallVector<int64_t> unpack;
-    for (int64_t lane = 0; lane < 4; ++lane)
-      for (int64_t j = 0; j < 8; ++j)
-        llvm::append_values(unpack, 16 * lane + 8 * half + j, 64 + 16 * lane + 8 * half + j);
-    result.push_back(vector::BitCastOp::create(b, b.vec(kLanes, b.i32()), vector::ShuffleOp::create(b, low, high, unpack)));
-  }
+  for (bool upper : {false, true})
+    result.push_back(vector::BitCastOp::create(b, b.vec(kLanes, b.i32()), unpack(b, low, high, upper)));
   return result;
 }
 
@@ -170,19 +178,6 @@ SmallVector<Value> quant::host::decode64Pairs(HostBuilder &b, Type storage, Valu
 
 /// Codes that decode32() takes.
 static constexpr int64_t kWordCodes = 32;
-
-/// x and y unpacked: of each 128-bit part the elements of the lower or of the upper half, in turn.
-static Value unpack(HostBuilder &b, Value x, Value y, bool upper) {
-  auto type = cast<VectorType>(x.getType());
-  int64_t count = type.getNumElements(), inPart = 128 / type.getElementTypeBitWidth();
-  SmallVector<int64_t> mask;
-  for (int64_t part = 0; part < count; part += inPart)
-    for (int64_t i = 0; i < inPart / 2; ++i) {
-      int64_t element = part + (upper ? inPart / 2 : 0) + i;
-      llvm::append_values(mask, element, count + element);
-    }
-  return vector::ShuffleOp::create(b, x, y, mask);
-}
 
 /// Words as the upper halves of f32.
 static Value unpackUpperHalves(HostBuilder &b, Value words, bool upper) {

@@ -214,13 +214,7 @@ void DotMatmul::copyPiece(Value source, Value target, int64_t columns) {
 Value DotMatmul::loadVector(Value address, int64_t bytes) {
   if (bytes <= 0)
     return b.integer(b.vec(kVectorBytes, b.i8()), 0);
-  Value loaded = b.load(b.vec(std::min(bytes, kVectorBytes), b.i8()), address);
-  if (bytes >= kVectorBytes)
-    return loaded;
-  SmallVector<int64_t> order;
-  for (int64_t lane = 0; lane < kVectorBytes; ++lane)
-    order.push_back(std::min(lane, bytes));
-  return vector::ShuffleOp::create(b, loaded, b.integer(loaded.getType(), 0), order);
+  return widen(b.load(b.vec(std::min(bytes, kVectorBytes), b.i8()), address), kVectorBytes);
 }
 
 Value DotMatmul::asDwords(Value bytes) { return vector::BitCastOp::create(b, b.vec(kLanes, b.i32()), bytes); }

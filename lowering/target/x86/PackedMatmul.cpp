@@ -119,15 +119,12 @@ void PackedMatmul::decodeGroup(Value row, Value firstColumn, Value column, int64
   auto ofSpan = [&](Value base) { return b.at(b.at(base, b.mul(span, panel.rows), 4), local, 4); };
   auto rowOf = [&](Value lane) { return b.min(b.add(row, lane), b.sub(range.end, b.size(1))); };
   auto sourceOf = [&](Value weightRow) { return b.at(rowData(weightRow), storageOffset(column), 1); };
-  auto prefetchNextGroup = [&](Value source, int64_t bytes) {
-    Value next = b.at(source, b.mul(rowBytes, kLanes), 1);
-    for (int64_t line = 0; line < bytes; line += kCacheLine)
-      b.prefetch(b.at(next, line, 1), 2);
-  };
   bool turnsCodes = transposesCodes(columns);
   b.loop(b.size(0), b.size(kLanes), 1, [&](Value lane) {
     Value weightRow = rowOf(lane), source = sourceOf(weightRow), scales = rowScale(weightRow);
-    prefetchNextGroup(source, storageBytes(form.storage, columns));
+    Value nextGroup = b.at(source, b.mul(rowBytes, kLanes), 1);
+    for (int64_t line = 0; line < storageBytes(form.storage, columns); line += kCacheLine)
+      b.prefetch(b.at(nextGroup, line, 1), 2);
     Value scale = loadScale(scales, column), zero = loadZero(scales, column);
     if (scaling == Scaling::Sums || scaling == Scaling::Results)
       b.store(std::exchange(scale, {}), b.at(ofSpan(panelScales), lane, 4));
@@ -203,12 +200,7 @@ SmallVector<Value> PackedMatmul::decodeBytes(Value source, int64_t columns) {
     Value codes = loadCodes(b, form.storage, b.at(source, storageBytes(form.storage, column), 1), lanes);
     if (form.zeroConstant)
       codes = b.sub(codes, form.zeroConstant);
-    SmallVector<int64_t> order;
-    for (int64_t lane = 0; lane < panel.step; ++lane)
-      order.push_back(std::min(lane, lanes));
-    if (lanes < panel.step)
-      codes = vector::ShuffleOp::create(b, codes, b.integer(codes.getType(), 0), order);
-    steps.push_back(vector::BitCastOp::create(b, b.vec(kLanes, b.i32()), codes));
+    steps.push_back(vector::BitCastOp::create(b, b.vec(kLanes, b.i32()), widen(codes, panel.step)));
   }
   return steps;
 }

@@ -92,14 +92,16 @@ Value RangeMatmul::joinResults(Value sums, Value address, Value mask, Value rowS
   return b.select(chunk.isLast, scaleSums(all, b.load(b.vecF32(), rowScales), scale), b.bitcast(b.f32(), all));
 }
 
-Value RangeMatmul::widen(Value vector) {
-  int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
-  if (lanes == kLanes)
+Value RangeMatmul::widen(Value vector, int64_t lanes) {
+  auto type = cast<VectorType>(vector.getType());
+  int64_t given = type.getNumElements();
+  if (given == lanes)
     return vector;
-  SmallVector<int64_t> mask;
-  for (int64_t lane = 0; lane < kLanes; ++lane)
-    mask.push_back(std::min(lane, lanes));
-  return vector::ShuffleOp::create(b, vector, b.splatF32(lanes, 0.0f), mask);
+  SmallVector<int64_t> order;
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    order.push_back(std::min(lane, given));
+  bool isFloat = isa<FloatType>(type.getElementType());
+  return vector::ShuffleOp::create(b, vector, isFloat ? b.constant(type, 0.0) : b.integer(type, 0), order);
 }
 
 /// Pairs, then fours within 128 bits, then the four 128-bit parts.

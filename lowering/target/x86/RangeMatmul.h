@@ -100,8 +100,8 @@ protected:
   Value joinResults(Value sums, Value address, Value mask, Value rowScales, Value token, const Chunk &chunk);
   /// The result of row m of x and a weight row; weight rows are neighbours.
   Value outputAddress(Value m, Value row) { return b.at(b.at(range.output.data, b.mul(m, range.output.stride), 1), row, 4); }
-  /// A narrower vector followed by zeros.
-  Value widen(Value vector);
+  /// A narrower vector followed by zeros, so many elements in all.
+  Value widen(Value vector, int64_t lanes = kLanes);
   /// The columns of a 16x16 tile of dwords.
   llvm::SmallVector<Value> transposed(llvm::ArrayRef<Value> rows);
   /// Transposes a 16x16 tile of dwords, whose rows lie `stride` bytes apart, and stores its first `rows` rows.

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/support/narrow.h"
 #include "test/tools/quant-sim/gemm_family.h"
 
 #include <gtest/gtest.h>
@@ -31,13 +32,6 @@ struct Case {
 };
 
 void PrintTo(const Case &c, std::ostream *out) { *out << c.config.symbolName(); }
-
-float fromBf16(uint16_t bits) {
-  uint32_t wide = uint32_t(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, 4);
-  return value;
-}
 
 uint16_t toBf16(float value) {
   uint32_t bits;

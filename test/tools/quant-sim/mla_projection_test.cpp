@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "runtime/support/narrow.h"
 #include "test/lowering/test_seed.h"
 #include "test/tools/quant-sim/gemm_family.h"
 
@@ -28,13 +29,6 @@ struct Case {
 };
 
 void PrintTo(const Case &c, std::ostream *out) { *out << c.config.symbolName(); }
-
-float fromBf16(uint16_t bits) {
-  uint32_t wide = uint32_t(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, 4);
-  return value;
-}
 
 /// Operands of the recipe and what the kernel makes of them. Rows of kv_b and columns of a that it must not use are NaN, and so
 /// is all of D before.
